@@ -1,0 +1,49 @@
+"""The only door to time: monotonic seconds for waiting, wall-clock moments for labels."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A pending callback that can be called off."""
+
+    def cancel(self) -> None:
+        """Call the callback off; harmless once it has run."""
+
+
+class Clock(Protocol):
+    """What the house needs to know about time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards; the only base for waits and rates."""
+
+    def utcnow(self) -> datetime:
+        """The wall clock as an aware UTC datetime; for labels and HTTP dates only."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait. Cancelling it is safe."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Run `callback` in the event loop once `monotonic()` has reached `when`."""
+
+
+class SystemClock:
+    """The event loop's own time, so that a virtual-time loop moves everything at once."""
+
+    def monotonic(self) -> float:
+        """Seconds on the running event loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    def utcnow(self) -> datetime:
+        """The machine's wall clock, aware, in UTC."""
+        return datetime.now(UTC)  # noqa: TID251  (this is the door)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the event loop. Cancelling it is safe."""
+        await asyncio.sleep(seconds)  # noqa: TID251  (this is the door)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Schedule on the running event loop."""
+        return asyncio.get_running_loop().call_at(when, callback)

@@ -1,0 +1,157 @@
+"""When the next request may be sent: bucket, hold and adaptive rate in one. Pure: the caller brings `now`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen
+
+from energy_core.bucket import AdaptiveRate, TokenBucket
+from energy_core.retry import full_jitter
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+JITTER: Final = 0.1
+"""A hold is up to this much longer than asked: clients told the same moment would all come back at once."""
+
+LONGEST_HOLD_S: Final = 86_400.0
+"""No hold is longer, so that one absurd header cannot silence an account for good."""
+
+QUIET_S: Final = 60.0
+"""So long without a 429, and the next one begins a new trouble instead of continuing the old one."""
+
+LONGEST_GUESS_S: Final = 20.0
+"""The longest hold we choose ourselves, when an answer says too many and not how long."""
+
+
+def _count(_limit: Limit, attribute: Attribute[int], value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{attribute.name} must be at least 1: {value}")
+
+
+def _rate(_limit: Limit, attribute: Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{attribute.name} must be positive and finite: {value}")
+
+
+@frozen
+class Limit:
+    """What one account may send.
+
+    Args:
+        burst: Requests that may be sent at once after a rest.
+        per_second: Requests per second in the long run.
+        in_flight: Requests that may wait for their answer at the same time.
+    """
+
+    burst: int = field(validator=_count)
+    per_second: float = field(validator=_rate)
+    in_flight: int = field(default=6, validator=_count)
+
+
+class Allowance:
+    """What one account may send, as far as we know."""
+
+    __slots__ = (
+        "_asked_until",
+        "_bucket",
+        "_held_until",
+        "_random",
+        "_rate",
+        "_slowed",
+        "_trouble_at",
+        "_troubles",
+        "throttled",
+    )
+
+    def __init__(self, limit: Limit, *, random: Callable[[], float]) -> None:
+        self._bucket = TokenBucket(limit.burst, limit.per_second)
+        self._rate = AdaptiveRate(limit.per_second)
+        self._slowed = False  # the bucket does not fill at the full rate
+        self._random = random
+        self._asked_until = -math.inf  # the vendor's own words ...
+        self._held_until = -math.inf  # ... and with our jitter on top
+        self._trouble_at = -math.inf
+        self._troubles = 0
+        self.throttled = 0
+        """Answers so far that said too many."""
+
+    def try_take(self, now: float) -> bool:
+        """Use one token, if a request may be sent at `now`."""
+        if now < self._held_until:
+            return False
+        if self._slowed:
+            self._bucket.set_rate(now, self._rate.at(now))
+            self._slowed = self._rate.lowered
+        return self._bucket.try_take(now)
+
+    def free_at(self, now: float) -> float:
+        """When a request may be sent if nobody sends any: `now` itself, or later."""
+        return max(self._bucket.ready_at(now), self._held_until)
+
+    def give_back(self) -> None:
+        """Return a token whose request was never sent."""
+        self._bucket.give_back()
+
+    def hold(self, now: float, seconds: float) -> None:
+        """Allow nothing for so long, and up to a tenth longer. The latest end of all holds counts."""
+        seconds = min(max(0.0, seconds), LONGEST_HOLD_S)
+        self._asked_until = max(self._asked_until, now + seconds)
+        self._held_until = max(self._held_until, now + seconds * (1.0 + JITTER * self._random()))
+
+    def asked_s(self, now: float) -> float:
+        """Seconds the vendor still asks us to wait; 0 when there is no hold."""
+        return max(0.0, self._asked_until - now)
+
+    def held_s(self, now: float) -> float:
+        """Seconds until the hold ends, jitter included; 0 when there is none."""
+        return max(0.0, self._held_until - now)
+
+    def too_many(self, now: float, *, sent_at: float, retry_after: float | None, in_flight: int) -> None:
+        """React to an answer that said too many: empty the bucket, hold, and slow down once per trouble.
+
+        Args:
+            now: When the answer came.
+            sent_at: When its request's turn had come; one from before the last reaction proves nothing new.
+            retry_after: Seconds the answer asks for; None when it does not say.
+            in_flight: Requests still on their way; the server may yet count them.
+        """
+        self.throttled += 1
+        if sent_at > self._trouble_at:
+            self._begin_trouble(now, in_flight)
+        else:
+            self._bucket.drain(now)
+        self.hold(now, self._guess() if retry_after is None else retry_after)
+
+    def _begin_trouble(self, now: float, in_flight: int) -> None:
+        quiet = now - self._trouble_at > QUIET_S
+        # The first 429 in a while, with tokens in stock, says that the stock was wrong: another program used
+        # the allowance, or this one did before it was restarted. Emptying it is enough. Any other says that
+        # the rate is wrong.
+        if not (quiet and self._bucket.has_token(now)):
+            self._rate.cut(now)
+            self._slowed = True
+        self._troubles = 0 if quiet else self._troubles + 1
+        self._trouble_at = now
+        # The server is full as of now, and may yet count the refused request and those on their way.
+        self._bucket.drain(now)
+        self._bucket.take(now, in_flight + 1)
+
+    def _guess(self) -> float:
+        slot = 1.0 / self._rate.ceiling
+        return full_jitter(self._troubles, base=slot, cap=LONGEST_GUESS_S, random=self._random)
+
+    def level(self, now: float) -> float:
+        """Tokens in stock; negative is a debt."""
+        return self._bucket.level(now)
+
+    def rate(self, now: float) -> float:
+        """Requests per second now allowed in the long run."""
+        return self._rate.at(now)

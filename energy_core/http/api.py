@@ -1,0 +1,224 @@
+"""ApiClient: an operation and its arguments become a model, or one typed error that says what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Final, TypeVar
+
+from attrs import evolve
+
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    BadRequest,
+    DecodeError,
+    EnergyError,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    ServerFault,
+)
+from energy_core.http.decode import strict_json
+from energy_core.http.download import Download
+from energy_core.http.drift import Drift, collecting
+from energy_core.http.pool import Account, SessionPool
+from energy_core.http.request import JSON, MIB, BaseUrl, Operation, Priority, Query, Request, Response
+from energy_core.http.retrying import with_facts
+
+SMALL: Final = 64 * 1024
+"""A raw answer up to this size is looked into for a refusal in JSON."""
+
+Check = Callable[[Response, JSON, Operation], None]
+"""A vendor's envelope rule: raises an `AnswerError` (or an `AuthError`) when the answer is a refusal."""
+
+T = TypeVar("T")
+
+_REFUSALS: Final[dict[int, type[RequestError]]] = {
+    400: BadRequest,
+    401: AuthFailed,
+    403: PermissionDenied,
+    404: NotFound,
+    408: ServerFault,
+    422: BadRequest,
+    425: ServerFault,
+}
+
+
+class ApiClient:
+    """Asks one vendor in the name of one account.
+
+    Args:
+        pool: sends.
+        account: whose lane and credential to use.
+        base: where the vendor's paths begin.
+        vendor: its name, for errors.
+        check: its envelope rule. What it lets pass and what has no JSON is judged by the status alone.
+        strict: raise where the vendor's data differs from its documents, instead of counting it in `drift`.
+    """
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        account: Account,
+        base: BaseUrl,
+        *,
+        vendor: str,
+        check: Check | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.vendor = vendor
+        self.account = account
+        self.base = base
+        self.drift = Drift(strict=strict)
+        self._pool = pool
+        self._check = check
+        self._strict = strict
+
+    def __repr__(self) -> str:
+        return f"<ApiClient of {self.vendor}, account {self.account.name!r} at {self.base}>"
+
+    async def call(
+        self,
+        operation: Operation,
+        into: Callable[[JSON], T],
+        *,
+        query: Query = (),
+        json: JSON = None,
+        priority: Priority | None = None,
+        **parts: int | str,
+    ) -> T:
+        """Send, and structure the JSON answer with `into`. Cancelling is safe.
+
+        Raises:
+            RequestError: whatever went wrong; it says vendor, operation, method, path, status and attempts.
+            ClientClosed, WrongLoop: the pool is not usable here.
+            ValueError, TypeError: a part of the path or of the query cannot be sent.
+        """
+        request = operation.request(query=query, json=json, priority=priority, **parts)
+        response = await self._pool.send(request, self.account, self.base)
+        try:
+            return await self._understood(response, operation, into)
+        except DecodeError as error:
+            if not self._worth_asking_again(error, response, operation):
+                raise
+        # An HTML page with status 200 is a proxy's doing and often gone a moment later.
+        again = await self._pool.send(request, self.account, self.base)
+        again = evolve(again, attempts=response.attempts + again.attempts)
+        return await self._understood(again, operation, into)
+
+    async def fetch(
+        self,
+        operation: Operation,
+        *,
+        query: Query = (),
+        json: JSON = None,
+        priority: Priority | None = None,
+        **parts: int | str,
+    ) -> Response:
+        """Send, and return the answer as it came unless it is a refusal. Cancelling is safe; raises like `call`."""
+        request = operation.request(query=query, json=json, priority=priority, **parts)
+        response = await self._pool.send(request, self.account, self.base)
+        self._refuse(response, operation)
+        return response
+
+    def open(
+        self,
+        operation: Operation,
+        *,
+        query: Query = (),
+        json: JSON = None,
+        priority: Priority | None = None,
+        **parts: int | str,
+    ) -> AbstractAsyncContextManager[Download]:
+        """Send, and hand out the body while it arrives: `async with client.open(...) as download`.
+
+        Entering raises like `call`. Whoever leaves the block early gives up the rest of the body.
+        """
+        request = operation.request(query=query, json=json, priority=priority, **parts)
+        return _Opening(self, request)
+
+    async def begin(self, request: Request) -> Download:
+        """Do what entering `open` does; the caller owes the download a `close()`."""
+        download = await self._pool.begin(request, self.account, self.base)
+        if 200 <= download.response.status <= 299:
+            return download
+        response = evolve(download.response, body=await download.read())
+        self._refuse(response, request.operation)
+        raise AssertionError("every status other than 2xx is a refusal")  # pragma: no cover
+
+    async def _understood(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
+        if len(response.body) > MIB:
+            return await asyncio.to_thread(self._understand, response, operation, into)
+        return self._understand(response, operation, into)
+
+    def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
+        if not 200 <= response.status <= 299:
+            self._refuse(response, operation)
+        try:
+            answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
+            if self._check is not None:
+                self._check(response, answer, operation)
+            with collecting(self.drift):
+                return into(answer)
+        except RequestError as error:
+            failure = error
+        raise _explained(failure, response, operation)
+
+    def _refuse(self, response: Response, operation: Operation) -> None:
+        """Raise what the answer says, if it is a refusal by envelope or status."""
+        fine = 200 <= response.status <= 299
+        if not fine or (response.content_type.endswith("json") and len(response.body) <= SMALL):
+            self._check_envelope(response, operation)
+        if not fine:
+            error = _by_status(response.status)("the server refused")
+            raise _explained(error, response, operation)
+
+    def _check_envelope(self, response: Response, operation: Operation) -> None:
+        if self._check is None:
+            return
+        try:
+            answer = strict_json(response.body, content_type=response.content_type)
+        except DecodeError:
+            return
+        try:
+            self._check(response, answer, operation)
+        except RequestError as error:
+            failure = error
+        else:
+            return
+        raise _explained(failure, response, operation)
+
+    def _worth_asking_again(self, error: DecodeError, response: Response, operation: Operation) -> bool:
+        html = error.kind == "html" and 200 <= response.status <= 299
+        return html and operation.repeatable and self.account.budget.withdraw()
+
+
+class _Opening:
+    """`async with client.open(...)`: a class, so that nothing is left suspended when it is never left."""
+
+    def __init__(self, client: ApiClient, request: Request) -> None:
+        self._client = client
+        self._request = request
+        self._download: Download | None = None
+
+    async def __aenter__(self) -> Download:
+        self._download = await self._client.begin(self._request)
+        return self._download
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._download is not None:
+            self._download.close()
+
+
+def _by_status(status: int) -> type[RequestError]:
+    return _REFUSALS.get(status, ServerFault if status >= 500 else AnswerError)
+
+
+def _explained(error: RequestError, response: Response, operation: Operation) -> EnergyError:
+    explained = with_facts(error, operation, attempts=response.attempts, status=response.status)
+    return explained.with_traceback(None)

@@ -1,0 +1,201 @@
+"""Bytes to strict JSON: one value or one `DecodeError`, always the same.
+
+The standard library's parser, made strict by hooks, has the last word. `orjson`, when it is there, only
+answers the bodies on which both agree: what it refuses is parsed again, and numbers it would round never
+reach it.
+
+Decided once, where RFC 8259 leaves it open: nesting deeper than 64 is refused; so are integers outside 64
+bits, numbers that become infinite, NaN and Infinity, lone surrogates, and a byte order mark; of duplicate
+keys the last one wins unless `strict` is asked for. The content type is reported, and never a reason to
+refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from energy_core.errors import DecodeError
+from energy_core.http.request import JSON
+
+try:
+    from orjson import loads as _orjson_loads
+except ImportError:
+    fast_parser: Callable[[bytes], JSON] | None = None
+else:
+    fast_parser = _orjson_loads
+
+MAX_DEPTH: Final = 64
+EXCERPT_CHARS: Final = 200
+
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**63 - 1
+_INT_CHARS: Final = len(str(_INT_MIN))
+
+_BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+_NOT_NESTING: Final = bytes(sorted(set(range(256)) - set(b'[]{}"')))
+_ONE_BRACKET: Final = bytes.maketrans(b"{}", b"[]")
+
+# What the digits of a body look like when every digit is 0 and every byte a number may follow is a comma.
+_SHAPE: Final = bytes.maketrans(b"123456789E[: \t\r\n-", b"000000000e,,,,,,,")
+_LONG: Final = b"0" * 19
+"""The shortest run of digits that may leave 64 bits; those of a fraction follow a point and cannot."""
+_LARGE_EXPONENT: Final = re.compile(rb"e\+?000")
+"""Without a long run of digits it takes an exponent of three to become infinite."""
+
+
+class _Refused(Exception):  # noqa: N818  (it never leaves this module)
+    """Why a body is not acceptable; never holds any of it."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(kind, why)
+        self.kind = kind
+        self.why = why
+
+
+def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, excerpt: bool = False) -> JSON:
+    """Parse a body, or raise `DecodeError` with `kind`, `content_type` and `size`.
+
+    Args:
+        body: the whole body, already bounded by its reader.
+        content_type: what the server called it; reported, and used to tell an HTML page from broken JSON.
+        strict: refuse duplicate keys too (`kind="duplicate_key"`); without it the last one wins.
+        excerpt: put up to 200 characters of the body, escaped, into the message. Off by default because a
+            body may hold credentials and names.
+
+    Raises:
+        DecodeError: `kind` is empty, html, encoding, json, number, depth or duplicate_key.
+    """
+    try:
+        return _parse(body, strict=strict)
+    except _Refused as refused:
+        kind, why = refused.kind, refused.why
+    if kind == "json" and "html" in content_type.lower():
+        kind = "html"
+    shown = f": {_excerpt(body)}" if excerpt else ""
+    size = len(body)
+    # Raised outside the handler and without the body in this frame: parser errors carry the document along in
+    # `__context__`, and reporters print the local variables of a traceback.
+    del body
+    raise DecodeError(f"{why} ({size} bytes){shown}", kind=kind, content_type=content_type[:100], size=size)
+
+
+def _parse(body: bytes, *, strict: bool) -> JSON:
+    _check_start(body)
+    _check_depth(body)
+    shape = body.translate(_SHAPE)
+    long_number = b"," + _LONG in shape or shape.startswith(_LONG)
+    if fast_parser is not None and not strict and not long_number:
+        try:
+            return fast_parser(body)
+        except ValueError:
+            pass  # refused: the parser below decides, and says why
+    if strict:
+        return _parse_slowly(body, _UNIQUE)
+    careful = long_number or _LARGE_EXPONENT.search(shape)
+    return _parse_slowly(body, _CAREFUL if careful else _PLAIN)
+
+
+def _check_start(body: bytes) -> None:
+    """Refuse at a glance what is no JSON text at all."""
+    marked = body.startswith(_BYTE_ORDER_MARKS)
+    start = body[:256].removeprefix(_BYTE_ORDER_MARKS[0]).lstrip() or body.lstrip()
+    if not start:
+        raise _Refused("empty", "the body is empty")
+    if start.startswith(b"<"):
+        raise _Refused("html", "the body is a page of markup, not JSON")
+    if marked:
+        raise _Refused("encoding", "the body starts with a byte order mark; JSON is plain UTF-8")
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse nesting deeper than MAX_DEPTH in linear time, whatever parser or caller's stack could bear it.
+
+    Only brackets outside strings are kept; removing every innermost pair at once then lowers the depth by
+    exactly one a round. What cannot be paired is malformed and left to the parser, unless it alone is too
+    deep.
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _structure(body)
+    rounds = 0
+    while b"[]" in brackets and rounds < MAX_DEPTH:
+        brackets = brackets.replace(b"[]", b"")
+        rounds += 1
+    # Left over are closers, then openers; a parser stops at the first closer, so only openers in front count.
+    too_deep = brackets.startswith(b"[") and len(brackets) + rounds > MAX_DEPTH
+    if too_deep or b"[]" in brackets:
+        raise _Refused("depth", f"the body nests deeper than {MAX_DEPTH} levels")
+
+
+def _structure(body: bytes) -> bytes:
+    """Return the brackets outside of strings, all of one kind."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes side by side can go anywhere: the number of quotes before a bracket stays odd or even.
+    marks = body.translate(_ONE_BRACKET, _NOT_NESTING).replace(b'""', b"")
+    return b"".join(marks.split(b'"')[::2]) if b'"' in marks else marks
+
+
+def _parse_slowly(body: bytes, decoder: json.JSONDecoder) -> JSON:
+    """Parse with the standard library and explain a refusal."""
+    try:
+        value: JSON = decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _Refused("encoding", f"the body is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _Refused("json", f"the body is truncated or malformed JSON at {where}") from None
+    if b"\\" in body and _SURROGATE.search(body):
+        _check_surrogates(value)
+    return value
+
+
+def _check_surrogates(value: JSON) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Refused("encoding", "the body has a lone surrogate, which no text can hold") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) <= _INT_CHARS and _INT_MIN <= (number := int(digits)) <= _INT_MAX:
+        return number
+    raise _Refused("number", f"the body has an integer outside 64 bits ({len(digits)} characters)")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isfinite(number):
+        return number
+    raise _Refused("number", "the body has a number too large for a float")
+
+
+def _constant(name: str) -> NoReturn:
+    raise _Refused("number", f"the body has {name}, which is not JSON")
+
+
+def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise _Refused("duplicate_key", "the body has an object with a duplicate key")
+    return mapping
+
+
+_PLAIN: Final = json.JSONDecoder(parse_constant=_constant)
+_CAREFUL: Final = json.JSONDecoder(parse_constant=_constant, parse_int=_integer, parse_float=_float)
+_UNIQUE: Final = json.JSONDecoder(
+    parse_constant=_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_unique
+)
+
+
+def _excerpt(body: bytes) -> str:
+    """Return the beginning, at most EXCERPT_CHARS long once nothing in it can move a cursor or end a line."""
+    text = body[: EXCERPT_CHARS * 4].decode("utf-8", "replace")[:EXCERPT_CHARS]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown[:EXCERPT_CHARS]

@@ -1,0 +1,304 @@
+"""SessionPool: one aiohttp session, one lane per (origin, account), and everything a request waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType, TracebackType
+from typing import Final, Self, TypeVar
+
+from attrs import evolve, frozen
+
+from energy_core.clock import Clock, SystemClock
+from energy_core.errors import ClientClosed, EnergyError, WrongLoop
+from energy_core.http.call import Account, Call, Deliver
+from energy_core.http.credential import Credential
+from energy_core.http.download import Download
+from energy_core.http.flight import Departures, Flight
+from energy_core.http.lane import Lane, LaneStats, Limit
+from energy_core.http.request import BaseUrl, Priority, Request, Response
+from energy_core.http.retrying import Effort
+from energy_core.http.transport import ClientSession, Reply, Timeouts, Transport
+from energy_core.retry import RetryBudget
+
+__all__ = ["Account", "PoolStats", "SessionPool"]
+
+HANDSHAKES: Final = Limit(10, 10.0, 10)
+"""WebSocket handshakes of a whole pool: a thousand streams must not come back in the same second."""
+
+CLOSE_S: Final = 0.25
+"""How long closing waits for sockets whose other end says nothing."""
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class PoolStats:
+    """A pool at one moment."""
+
+    lanes: Mapping[tuple[str, str], LaneStats]
+    """By (origin, account name)."""
+    under_way: int
+    """Calls and downloads that have not ended, those that wait included."""
+    sent: int
+    """Requests put on the wire since the beginning, retries included."""
+
+
+class SessionPool:
+    """Sends requests politely: in turn, within the vendor's limit, again when that is safe, and never elsewhere.
+
+    It may be made anywhere; the aiohttp session is made at the first request. An injected session keeps its own
+    middlewares, cookies and proxies, and is never closed. One pool belongs to one event loop.
+
+    Args:
+        session: an aiohttp session to use instead of an own one.
+        clock: the source of time.
+        random: gives numbers in [0, 1), for jitter.
+        ssl_context: replaces the default context, which verifies certificates and speaks TLS 1.2 or later.
+        timeouts: of connecting and reading.
+        attempts: tries per request, the first included.
+        max_retry_after_s: a longer Retry-After is an error at once instead of a wait.
+        max_queue_wait_s: how long a request may wait for its turn.
+    """
+
+    def __init__(
+        self,
+        session: ClientSession | None = None,
+        *,
+        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
+        random: Callable[[], float] = random.random,
+        ssl_context: ssl.SSLContext | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  (frozen)
+        attempts: int = 3,
+        max_retry_after_s: float = 120.0,
+        max_queue_wait_s: float = 600.0,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1: {attempts}")
+        self.ssl_context = ssl_context
+        """For sockets beside the session, such as WebSockets; None is the default context."""
+        self._transport = Transport(session, ssl_context=ssl_context, timeouts=timeouts)
+        self._clock = clock
+        self._random = random
+        self._timeouts = timeouts
+        self._attempts = attempts
+        self._max_retry_after_s = max_retry_after_s
+        self._max_queue_wait_s = max_queue_wait_s
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self._handshakes = self._lane(HANDSHAKES, "handshakes")
+        self._departures = Departures()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed: asyncio.Event | None = None
+        self._sent = 0
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        state = "open" if self._closed is None else "closed"
+        return (
+            f"<SessionPool {state}, {len(self._accounts)} accounts, {len(self._departures)} calls under way>"
+        )
+
+    def account(self, origin: str, name: str, limit: Limit, credential: Callable[[], Credential]) -> Account:
+        """Return what is shared by everybody who uses this account; `credential` is called for the first one only.
+
+        Args:
+            origin: scheme, host and port, as `BaseUrl.origin` has it.
+            name: a label that tells accounts apart; never a secret.
+            limit: what the account may send.
+            credential: makes the credential.
+
+        Raises:
+            ValueError: the account is known with another limit.
+        """
+        known = self._accounts.get((origin, name))
+        if known is None:
+            known = self._accounts[origin, name] = Account(
+                origin=origin,
+                name=name,
+                lane=self._lane(limit, f"{origin} {name}"),
+                credential=credential(),
+                budget=RetryBudget(),
+            )
+        if known.lane.limit != limit:
+            raise ValueError(f"account {name!r} at {origin} already has {known.lane.limit}, not {limit}")
+        return known
+
+    async def send(self, request: Request, account: Account, base_url: BaseUrl) -> Response:
+        """Send until there is an answer, and return it whatever its status is.
+
+        Cancelling is safe: turn, connection and place in the queue are given back; whether a request that was
+        already on the wire took effect is then not known.
+
+        Raises:
+            RateLimited: 429 and no more tries, or a longer wait than allowed.
+            UnexpectedRedirect: any 3xx.
+            AuthError: there is no credential, or a renewed one was refused.
+            TransportError: no usable answer arrived.
+            DecodeError: the body is too large or not what its encoding says.
+            ClientClosed, WrongLoop: the pool is not usable here.
+        """
+        return await self._perform(request, account, base_url, _whole)
+
+    def open(
+        self, request: Request, account: Account, base_url: BaseUrl
+    ) -> AbstractAsyncContextManager[Download]:
+        """Send, and hand out the body as it arrives; tried again only until its first byte is there.
+
+        The body as a whole may be of any size. An answer other than 2xx is read to its end within the operation's
+        limit; `Download.read()` then gives it. Entering raises what `send` raises.
+        """
+        return _Opening(self, request, account, base_url)
+
+    async def admit(self, account: Account) -> None:
+        """Wait for the turn of one WebSocket handshake: the whole pool's, then the account's. Cancelling is safe.
+
+        Raises:
+            RateLimited: the wait would be longer than allowed.
+            ClientClosed, WrongLoop: the pool is not usable here.
+        """
+        self._check_open()
+        async with self._handshakes.turn(Priority.INTERACTIVE), account.lane.turn(Priority.INTERACTIVE):
+            pass
+
+    def stats(self) -> PoolStats:
+        """Return how the pool is doing. Needs a running event loop, as time does."""
+        lanes = {key: account.lane.stats() for key, account in self._accounts.items()}
+        return PoolStats(lanes=MappingProxyType(lanes), under_way=len(self._departures), sent=self._sent)
+
+    async def aclose(self, grace_s: float = 5.0) -> None:
+        """Close: no new calls, queued ones get `ClientClosed`, those on the wire have `grace_s` to finish. Idempotent.
+
+        Raises:
+            WrongLoop: the pool works on another event loop that is still open.
+        """
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        loop = asyncio.get_running_loop()
+        at_home = self._loop in {None, loop}
+        if not at_home and self._loop is not None and not self._loop.is_closed():
+            raise WrongLoop("close the pool on the event loop it was used on")
+        self._closed = asyncio.Event()
+        try:
+            if at_home:
+                await self._wind_up(grace_s)
+        finally:
+            await self._transport.aclose(CLOSE_S)
+            self._closed.set()
+
+    async def _wind_up(self, grace_s: float) -> None:
+        for lane in (self._handshakes, *(account.lane for account in self._accounts.values())):
+            lane.close()
+        try:
+            await self._departures.end(grace_s)
+        finally:
+            for account in self._accounts.values():
+                await account.credential.aclose()
+
+    async def begin(self, request: Request, account: Account, base_url: BaseUrl) -> Download:
+        """Do what entering `open` does; the caller owes the download a `close()`."""
+        return await self._perform(request, account, base_url, self._streamed)
+
+    async def _perform(self, request: Request, account: Account, base_url: BaseUrl, deliver: Deliver[T]) -> T:
+        self._check_open()
+        effort = self._effort(request, account)
+        call = Call(request, account, base_url, effort=effort, transport=self._transport, clock=self._clock)
+        flight = Flight(self._clock)
+        self._departures.add(flight)
+        try:
+            async with flight:
+                return await call.run(flight, deliver)
+        except TimeoutError:
+            ending = flight.ending()
+        finally:
+            self._departures.discard(flight)
+            self._sent += effort.sends
+        raise effort.final(ending)
+
+    def _effort(self, request: Request, account: Account) -> Effort:
+        account.budget.deposit()
+        return Effort(
+            operation=request.operation,
+            budget=account.budget,
+            tries_allowed=self._attempts,
+            max_retry_after_s=self._max_retry_after_s,
+            random=self._random,
+        )
+
+    async def _streamed(self, call: Call, reply: Reply, response: Response) -> Download:
+        fine = 200 <= response.status <= 299
+        first = await reply.first_piece() if fine else await _body(reply)
+        download = Download(
+            reply,
+            first,
+            whole=not fine,
+            response=response,
+            clock=self._clock,
+            timeouts=self._timeouts,
+            explained=call.effort.final,
+            on_close=self._departures.discard,
+        )
+        self._departures.add(download)
+        return download
+
+    def _check_open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._closed is not None:
+            raise ClientClosed("the pool is closed")
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise WrongLoop("the pool belongs to the event loop it was first used on")
+
+    def _lane(self, limit: Limit, name: str) -> Lane:
+        return Lane(
+            limit,
+            clock=self._clock,
+            random=self._random,
+            name=name,
+            max_queue_wait_s=self._max_queue_wait_s,
+            max_hold_s=self._max_retry_after_s,
+        )
+
+
+class _Opening:
+    """`async with pool.open(...)`: a class, so that nothing is left suspended when it is never left."""
+
+    def __init__(self, pool: SessionPool, request: Request, account: Account, base_url: BaseUrl) -> None:
+        self._pool = pool
+        self._question = (request, account, base_url)
+        self._download: Download | None = None
+
+    async def __aenter__(self) -> Download:
+        self._download = await self._pool.begin(*self._question)
+        return self._download
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._download is not None:
+            self._download.close()
+
+
+async def _whole(_call: Call, reply: Reply, response: Response) -> Response:
+    return evolve(response, body=await _body(reply))
+
+
+async def _body(reply: Reply) -> bytes:
+    try:
+        return await reply.read()
+    except EnergyError:
+        reply.close()
+        if reply.status < 400:
+            raise
+        return b""  # the status is the answer; a broken error page must not hide it

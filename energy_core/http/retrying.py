@@ -1,0 +1,125 @@
+"""What follows a try: pure decisions about one call. The waiting and the sending are the pool's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final, TypeVar
+
+from attrs import define, frozen
+
+from energy_core.errors import (
+    ConnectError,
+    ConnectionLost,
+    DeadlineExceeded,
+    EnergyError,
+    OutcomeUnknown,
+    RequestError,
+    TransportError,
+)
+from energy_core.http.request import Operation
+from energy_core.retry import RetryBudget, full_jitter, parse_retry_after
+
+BASE_S: Final = 0.5
+CAP_S: Final = 20.0
+
+_PASSING: Final = frozenset({408, 425, 429})
+_PERMANENT: Final = frozenset({501, 505, 506, 508, 510, 511})
+
+E = TypeVar("E", bound=EnergyError)
+
+
+@frozen
+class Head:
+    """Status and headers of an answer, as far as a decision needs them."""
+
+    status: int
+    retry_after: float | None
+
+    @property
+    def throttling(self) -> bool:
+        """Whether the server says that the account sends too much."""
+        return self.status == 429 or (self.status == 503 and self.retry_after is not None)
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a body to read: not after a redirect, nor a change of protocol."""
+        return 200 <= self.status <= 299 or self.status >= 400
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may well succeed later."""
+        return self.status in _PASSING or (500 <= self.status <= 599 and self.status not in _PERMANENT)
+
+
+def read_head(status: int, headers: Mapping[str, str], *, now: datetime) -> Head:
+    """Read what the headers say about trying again."""
+    return Head(status, parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now))
+
+
+@define
+class Effort:
+    """How often one call was tried, how much of its time is gone, and what it may still do."""
+
+    operation: Operation
+    budget: RetryBudget
+    tries_allowed: int
+    max_retry_after_s: float
+    random: Callable[[], float]
+    tries: int = 0
+    sends: int = 0
+    """Counted on the wire."""
+    spent_s: float = 0.0
+    """Time under way and between tries; waiting for a turn or in a hold does not count."""
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that remain of the operation's total."""
+        return max(0.0, self.operation.total_s - self.spent_s)
+
+    def pause_after(self, outcome: Head | EnergyError) -> float | None:
+        """Return how long to wait before the next try, or None when the outcome is final."""
+        if not (
+            self.operation.repeatable and self.tries < self.tries_allowed and self._worth_repeating(outcome)
+        ):
+            return None
+        throttled = isinstance(outcome, Head) and outcome.throttling
+        # The lane's hold is the pause after being throttled; a second one on top would only lose the turn.
+        pause = 0.0 if throttled else full_jitter(self.tries - 1, base=BASE_S, cap=CAP_S, random=self.random)
+        if pause >= self.left_s or not (_is_429(outcome) or self.budget.withdraw()):
+            return None
+        return pause
+
+    def _worth_repeating(self, outcome: Head | EnergyError) -> bool:
+        if isinstance(outcome, Head):
+            return outcome.passing and (outcome.retry_after or 0.0) <= self.max_retry_after_s
+        if isinstance(outcome, ConnectError):
+            return outcome.kind != "tls"
+        return isinstance(outcome, ConnectionLost | DeadlineExceeded)
+
+    def final(self, error: E) -> E | OutcomeUnknown:
+        """Return the error to raise, with the facts of this call."""
+        status = error.status if isinstance(error, RequestError) else None
+        in_doubt = isinstance(error, TransportError) and not isinstance(error, ConnectError)
+        if in_doubt and self.sends and not self.operation.repeatable:
+            reason = f"it may or may not have happened: {error}"
+            return with_facts(OutcomeUnknown(reason), self.operation, attempts=self.sends, status=status)
+        return with_facts(error, self.operation, attempts=self.sends)
+
+
+def _is_429(outcome: Head | EnergyError) -> bool:
+    return isinstance(outcome, Head) and outcome.status == 429
+
+
+def with_facts(
+    error: E, operation: Operation, *, attempts: int | None = None, status: int | None = None
+) -> E:
+    """Say in the error which operation it is about, unless it already says so (a login's error is the login's)."""
+    if isinstance(error, RequestError):
+        if error.operation is None:
+            error.vendor, error.operation = operation.vendor, operation.name
+            error.method, error.path = operation.method, operation.path
+            error.attempts = attempts if error.attempts is None else error.attempts
+        if error.status is None:
+            error.status = status
+    return error

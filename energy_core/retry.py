@@ -1,0 +1,133 @@
+"""When to ask again: jittered delays, Retry-After as the RFC writes it, and a budget for retries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Final
+
+import backoff
+
+LONGEST_S: Final = 365 * 86_400.0
+"""No Retry-After counts for more than this: a header may hold a number of any length."""
+
+_DOUBLINGS: Final = 64
+"""Past this many doublings any cap is reached; so attempt 10**6 costs no more than attempt 64."""
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_LONG_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_DAY = "|".join(_DAYS)
+_LONG_DAY = "|".join(_LONG_DAYS)
+_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
+_TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+
+_DELTA_SECONDS = re.compile(r"[0-9]+")
+_HTTP_DATES = (
+    re.compile(f"(?:{_DAY}), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),  # IMF-fixdate
+    re.compile(f"(?:{_LONG_DAY}), (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),  # RFC 850
+    re.compile(f"(?:{_DAY}) {_MONTH} (?P<day>[0-9]{{2}}| [0-9]) {_TIME} (?P<year>[0-9]{{4}})"),  # asctime
+)
+
+
+def full_jitter(attempt: int, *, base: float, cap: float, random: Callable[[], float]) -> float:
+    """Return a delay between 0 and `base` doubled `attempt` times, never above `cap`.
+
+    Args:
+        attempt: Counts from 0; any size.
+        base: Seconds the first delay can reach.
+        cap: Seconds no delay exceeds; finite.
+        random: Gives numbers in [0, 1).
+    """
+    ceilings = backoff.expo(base=2, factor=base, max_value=cap)
+    next(ceilings)  # backoff's generators begin with an empty step
+    return random() * next(islice(ceilings, min(max(attempt, 0), _DOUBLINGS), None))
+
+
+def parse_retry_after(value: str | None, *, date: str | None, now: datetime) -> float | None:
+    """Return the seconds a Retry-After header asks for, or None when it is missing or not valid.
+
+    Only what RFC 9110 allows counts: seconds in ASCII digits, or one of the three forms of an HTTP-date. A
+    header that cannot be read must not hide the answer that carried it, so nothing is raised.
+
+    Args:
+        value: The header, None when absent.
+        date: The same answer's Date header: the server's own clock, against which its dates are meant.
+        now: Our clock, aware; used when the answer has no valid Date.
+    """
+    if value is None:
+        return None
+    text = value.strip(" \t")
+    if _DELTA_SECONDS.fullmatch(text):
+        digits = text.lstrip("0") or "0"
+        return LONGEST_S if len(digits) > 9 else min(float(digits), LONGEST_S)
+    moment = parse_http_date(text, now=now)
+    if moment is None:
+        return None
+    server_now = parse_http_date(date, now=now) if date is not None else None
+    wait = (moment - (server_now or now)).total_seconds()
+    return min(max(wait, 0.0), LONGEST_S)
+
+
+def parse_http_date(text: str, *, now: datetime) -> datetime | None:
+    """Read an HTTP-date in any of its three forms, or return None. `now` dates years of two digits."""
+    text = text.strip(" \t")
+    found = next((match for form in _HTTP_DATES if (match := form.fullmatch(text))), None)
+    if found is None:
+        return None
+    year = int(found["year"])
+    if len(found["year"]) == 2:
+        year = _full_year(year, now.year)
+    leap = found["second"] == "60"
+    try:
+        moment = datetime(
+            year,
+            _MONTHS.index(found["month"]) + 1,
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
+            59 if leap else int(found["second"]),
+            tzinfo=UTC,
+        )
+        return moment + timedelta(seconds=1) if leap else moment
+    except (ValueError, OverflowError):  # no such day, hour or year
+        return None
+
+
+def _full_year(two_digits: int, this_year: int) -> int:
+    """More than 50 years ahead means the most recent past year with these digits."""
+    year = this_year - this_year % 100 + two_digits
+    return year - 100 if year > this_year + 50 else year
+
+
+class RetryBudget:
+    """Keeps retries a small share of all requests, so that an outage is not made worse by them.
+
+    Every call pays in a share of one retry, every retry takes one out. A few are there from the start, or a
+    program that makes a single call could never retry it.
+    """
+
+    __slots__ = ("_level",)
+
+    START: Final = 10.0
+    SHARE: Final = 0.15
+    MOST: Final = 100.0
+
+    def __init__(self) -> None:
+        self._level = self.START
+
+    def deposit(self) -> None:
+        """Pay in for one call (not for its retries)."""
+        self._level = min(self.MOST, self._level + self.SHARE)
+
+    def withdraw(self) -> bool:
+        """Take one retry out; False when the budget does not allow it."""
+        if self._level < 1.0:
+            return False
+        self._level -= 1.0
+        return True
+
+    def __repr__(self) -> str:
+        return f"<RetryBudget {self._level:.1f} of {self.MOST:g} retries>"

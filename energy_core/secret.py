@@ -1,0 +1,47 @@
+"""A value that never prints, pickles or logs itself."""
+
+import hmac
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NoReturn
+
+
+class Secret:
+    """A token or password. Only `reveal()` gives it back; `repr`, `str`, `vars` and pickle never do."""
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: str) -> None:
+        # A closure keeps the value out of every attribute dump a debugger or reporter makes.
+        self._reveal: Callable[[], str] = lambda: value
+
+    def reveal(self) -> str:
+        """Return the value, to be put on the wire and nowhere else."""
+        return self._reveal()
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that tell two secrets apart and lead back to neither."""
+        return sha256(b"energy-live:" + self.reveal().encode()).hexdigest()[:8]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.reveal()))
+
+    def __bool__(self) -> bool:
+        return bool(self.reveal())
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, format_spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied; pass the object itself")

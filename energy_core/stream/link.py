@@ -1,0 +1,63 @@
+"""What a reconnecting socket needs from whoever knows the vendor: an address, a credential and a turn."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Address:
+    """Where and with what to connect, good for one handshake."""
+
+    url: str = field(repr=False)
+    """A wss URL (ws for loopback only); a secret, because its query may hold a token."""
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    """Headers of the handshake; secret as well."""
+    generation: int = 0
+    """Which credential this is, for `Link.renew`."""
+
+
+class Link(Protocol):
+    """What a socket needs from whoever knows the vendor, its credential and its limits."""
+
+    async def admit(self) -> None:
+        """Wait for the turn of one handshake."""
+
+    def hold(self, seconds: float) -> None:
+        """The server asked everybody with this credential to wait."""
+
+    async def address(self) -> Address:
+        """Return where to connect now; may log in."""
+
+    async def renew(self, generation: int) -> None:
+        """The credential of this generation was refused: get another, unless somebody has."""
+
+
+def complaint(url: str) -> str:
+    """Say what is wrong with an address without saying the address."""
+    try:
+        parts = urlsplit(url)
+        host, port, user = parts.hostname, parts.port, parts.username
+    except ValueError:
+        return "the event address is not a URL"
+    if parts.scheme not in {"ws", "wss"} or not host or port == 0:
+        return "the event address is not a ws or wss URL with a host"
+    if user is not None or parts.fragment:
+        return "the event address must not hold a user or a fragment"
+    if parts.scheme == "ws" and not _is_loopback(host):
+        return "the event address must be wss; ws is for loopback only"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

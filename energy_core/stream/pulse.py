@@ -1,0 +1,75 @@
+"""When to ping, when a link is dead and when a source is stale: decisions without I/O."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from energy_core.stream.timing import SocketTiming
+
+_SMOOTHING: Final = 1 / 8
+
+
+class Beat(enum.Enum):
+    """What a pulse asks for."""
+
+    REST = "rest"
+    PING = "ping"
+    DEAD = "dead"
+    STALE = "stale"
+
+
+class Pulse:
+    """The life of one connection: any byte is life of the link, only a valid event is life of the source."""
+
+    def __init__(self, timing: SocketTiming, now: float) -> None:
+        self.interval: float | None = None
+        """The usual seconds between two events, smoothed; None before the second."""
+        self._timing = timing
+        self._eventful_at = now
+        self._first = True
+        self._stale = False
+        self._pinged_at: float | None = None
+
+    def event(self, now: float) -> bool:
+        """Note a valid event and tell whether it ends a stale spell."""
+        if self._first:
+            self._first = False
+        else:
+            passed = now - self._eventful_at
+            usual = self.interval
+            self.interval = passed if usual is None else usual + _SMOOTHING * (passed - usual)
+        self._eventful_at = now
+        was_stale, self._stale = self._stale, False
+        return was_stale
+
+    def check(self, now: float, heard_at: float) -> Beat:
+        """Decide what is due; call again until it answers REST."""
+        if self._pinged_at is not None and heard_at > self._pinged_at:
+            self._pinged_at = None
+        if self._pinged_at is not None and now >= self._pinged_at + self._timing.ping_timeout_s:
+            return Beat.DEAD
+        if not self._stale and now >= self._stale_at:
+            self._stale = True
+            return Beat.STALE
+        if self._pinged_at is None and now >= heard_at + self._timing.ping_interval_s:
+            self._pinged_at = now
+            return Beat.PING
+        return Beat.REST
+
+    def next_at(self, heard_at: float) -> float:
+        """Return when `check` may have something to say, if nothing happens until then."""
+        if self._pinged_at is not None and heard_at <= self._pinged_at:
+            link_at = self._pinged_at + self._timing.ping_timeout_s
+        else:
+            link_at = heard_at + self._timing.ping_interval_s
+        return link_at if self._stale else min(link_at, self._stale_at)
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last valid event, or since the connection began."""
+        return now - self._eventful_at
+
+    @property
+    def _stale_at(self) -> float:
+        patience = max(self._timing.stale_floor_s, self._timing.stale_factor * (self.interval or 0.0))
+        return self._eventful_at + patience

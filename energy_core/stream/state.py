@@ -1,0 +1,80 @@
+"""How a source may move from state to state, and the snapshot a consumer sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+from attrs import frozen
+
+from energy_core.errors import EnergyError
+from energy_core.stream.event import State
+
+_ENDS: Final = frozenset({State.AUTH_FAILED, State.FAILED, State.CLOSED})
+
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
+    {
+        State.CONNECTING: _ENDS | {State.LIVE, State.BACKFILLING, State.DISCONNECTED},
+        State.LIVE: _ENDS | {State.BACKFILLING, State.STALE, State.DISCONNECTED},
+        State.BACKFILLING: _ENDS | {State.LIVE, State.STALE, State.DISCONNECTED},
+        State.STALE: _ENDS | {State.LIVE, State.BACKFILLING, State.DISCONNECTED},
+        State.DISCONNECTED: _ENDS | {State.CONNECTING, State.BACKFILLING, State.LIVE},
+        State.AUTH_FAILED: frozenset(),
+        State.FAILED: frozenset(),
+        State.CLOSED: frozenset(),
+    }
+)
+"""Every legal change of state. A source begins as `connecting`; staying in a state is not a change."""
+
+
+@frozen(kw_only=True)
+class SourceStatus:
+    """How one source is doing at this moment."""
+
+    state: State
+    since: datetime
+    """When it entered the state."""
+    reason: str = ""
+    retry_in: float | None = None
+    """Seconds, counted from the last announcement, until the source tries again."""
+    readings: int = 0
+    """Readings it has handed over, dropped ones included."""
+    late: int = 0
+    """Readings that were older than one already handed over."""
+    dropped: int = 0
+    """Readings the buffer dropped because the consumer was too slow."""
+    gaps: int = 0
+    """Stretches of time it reported as not deliverable."""
+    error: EnergyError | None = None
+    """Why it ended, where it ended by an error."""
+
+
+class Standing:
+    """The state of one source; refuses a change that `TRANSITIONS` does not have."""
+
+    __slots__ = ("reason", "retry_in", "since", "state")
+
+    def __init__(self, since: datetime) -> None:
+        self.state = State.CONNECTING
+        self.since = since
+        self.reason = ""
+        self.retry_in: float | None = None
+
+    def move(self, state: State, *, at: datetime, reason: str = "", retry_in: float | None = None) -> bool:
+        """Enter `state` and tell whether that is a change.
+
+        Raises:
+            ValueError: the change is not legal, which is a fault in the source.
+        """
+        changed = state is not self.state
+        if changed and state not in TRANSITIONS[self.state]:
+            raise ValueError(f"a source cannot go from {self.state} to {state}")
+        if changed:
+            self.state, self.since = state, at
+        self.reason, self.retry_in = reason, retry_in
+        return changed
+
+    def __repr__(self) -> str:
+        return f"<Standing {self.state} since {self.since:%H:%M:%S}>"

@@ -1,0 +1,59 @@
+import nox
+
+nox.options.sessions = ["lint", "imports", "types", "tests", "examples"]
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+CODE = ("energy_core", "vrm_async", "voltstorage_async", "energy_live", "tests", "examples", "noxfile.py")
+
+
+def group(*names: str) -> list[str]:
+    return [need for name in names for need in nox.project.dependency_groups(PROJECT, name)]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and the bans that keep time, aiohttp, websockets and backoff behind their doors."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """The walls of docs/architecture.md."""
+    session.install("-e", ".[cli]", *group("imports"))
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types inside, and the public API as a user's type checker sees it."""
+    session.install("-e", ".[cli,speed]", *group("types", "test"))
+    session.run("mypy")
+    session.run("mypy", "tests/typing/api.py", "examples")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite on this interpreter, once more with the optional parser."""
+    session.install(".[cli]", *group("test"))
+    session.run("pytest", "--ignore=tests/paths", *session.posargs)
+    if not session.posargs:
+        session.install(".[cli,speed]")
+        session.run("pytest", "tests/core", "tests/vrm", "tests/voltstorage", "-q")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Every example, the notebook and the README's own code against the simulator."""
+    session.install(".[cli]", *group("test", "notebook"))
+    session.run("pytest", "tests/paths", *session.posargs)
+
+
+@nox.session(name="tests-all", python=["3.11", "3.12", "3.13"])
+def tests_all(session: nox.Session) -> None:
+    """The test suite on every supported interpreter this machine has."""
+    session.install(".[cli,speed]", *group("test", "notebook"))
+    session.run("pytest", *session.posargs)

@@ -1,0 +1,67 @@
+"""What every test stands on: the loop it runs on, and the check that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.runners
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import pytest
+from aioresponses import aioresponses
+
+from tests.aioresponses_shim import repaired_aioresponses
+from tests.virtual_time import VirtualTimeLoop
+
+_left_behind: list[str] = []
+_cancel_all_tasks = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
+
+
+def _note_then_cancel(loop: asyncio.AbstractEventLoop) -> None:
+    _left_behind.extend(f"task still running: {task!r}" for task in asyncio.all_tasks(loop))
+    _cancel_all_tasks(loop)
+
+
+def _note_complaint(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    _left_behind.append(f"loop complained: {context.get('message')}: {context.get('exception')!r}")
+
+
+def _watched(kind: type[asyncio.AbstractEventLoop]) -> Callable[[], asyncio.AbstractEventLoop]:
+    def make() -> asyncio.AbstractEventLoop:
+        loop = kind()
+        loop.set_exception_handler(_note_complaint)
+        return loop
+
+    return make
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: on a loop whose time jumps; never with real sockets")
+    asyncio.runners._cancel_all_tasks = _note_then_cancel  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure() -> None:
+    asyncio.runners._cancel_all_tasks = _cancel_all_tasks  # type: ignore[attr-defined]
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": _watched(VirtualTimeLoop)}
+    return {"real": _watched(asyncio.SelectorEventLoop)}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    _left_behind.clear()
+    yield
+    if _left_behind:
+        pytest.fail("left behind:\n  " + "\n  ".join(_left_behind), pytrace=False)
+
+
+@pytest.fixture
+def mocked() -> Generator[aioresponses, None, None]:
+    """Answers for endpoint and codec tests; it bypasses middlewares, so the lane is not part of the test."""
+    with repaired_aioresponses() as mock:
+        yield mock

@@ -1,0 +1,215 @@
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_core.errors import StreamBusy
+from energy_core.stream.buffer import DropOldest
+from energy_core.stream.event import Event, Kind, SourceId
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOME = SourceId("test", "me", "home")
+
+
+def an_event(seq, kind=Kind.READING, source=HOME):
+    return Event(source=source, kind=kind, key="", time=NOON, received_at=NOON, seq=seq, id=str(seq))
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def buffer(told):
+    return DropOldest(4, on_relief=lambda source, loss: told.append((source, loss)))
+
+
+def drain(buffer):
+    events = []
+    while (event := buffer.take()) is not None:
+        events.append(event.seq)
+    return events
+
+
+def test_events_come_out_in_the_order_they_went_in(buffer):
+    """Readings and kept events share one line."""
+    for seq, kind in enumerate(
+        [Kind.STATUS, Kind.READING, Kind.STATUS, Kind.READING, Kind.READING, Kind.STATUS]
+    ):
+        put = buffer.put if kind is Kind.READING else buffer.keep
+        put(an_event(seq, kind))
+    assert drain(buffer) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_full_buffer_drops_the_oldest_reading(buffer, told):
+    """The newest readings survive; the dropped ones are told once, when the consumer has caught up."""
+    dropped = [buffer.put(an_event(seq)) for seq in range(10)]
+    assert [event.seq for event in dropped if event] == [0, 1, 2, 3, 4, 5]
+    assert told == []
+    assert drain(buffer) == [6, 7, 8, 9]
+    [(source, loss)] = told
+    assert (source, loss.first, loss.last, loss.count) == (HOME, 0, 5, 6)
+
+
+def test_kept_events_are_never_dropped(buffer):
+    """However many readings come, what was kept comes out, in its place."""
+    buffer.keep(an_event(100, Kind.STATUS))
+    for seq in range(50):
+        buffer.put(an_event(seq))
+    buffer.keep(an_event(101, Kind.STATUS))
+    assert drain(buffer) == [100, 46, 47, 48, 49, 101]
+
+
+def test_a_second_episode_needs_the_low_water_mark_between(buffer, told):
+    """Drops go on counting as one episode until half the buffer is free."""
+    for seq in range(6):
+        buffer.put(an_event(seq))
+    buffer.take()
+    for seq in range(6, 9):
+        buffer.put(an_event(seq))
+    assert told == []
+    drain(buffer)
+    assert [loss.count for _, loss in told] == [4]
+    for seq in range(9, 15):
+        buffer.put(an_event(seq))
+    drain(buffer)
+    assert [loss.count for _, loss in told] == [4, 2]
+
+
+def test_each_source_is_told_its_own_loss(buffer, told):
+    """An episode that hits several sources is told once for each."""
+    away = SourceId("test", "me", "away")
+    for seq in range(6):
+        buffer.put(an_event(seq, source=HOME if seq % 2 else away))
+    drain(buffer)
+    assert {source.site: (loss.first, loss.last, loss.count) for source, loss in told} == {
+        "away": (0, 0, 1),
+        "home": (1, 1, 1),
+    }
+
+
+def test_a_buffer_has_room_for_something():
+    """A capacity below one is refused."""
+    with pytest.raises(ValueError, match="not 0"):
+        DropOldest(0, on_relief=lambda *_: None)
+
+
+def test_its_repr_tells_level_and_losses(buffer):
+    """The repr shows how full the buffer is and whether it drops."""
+    assert repr(buffer) == "<DropOldest 0 of 4 readings, 0 kept>"
+    for seq in range(6):
+        buffer.put(an_event(seq))
+    assert repr(buffer) == "<DropOldest 4 of 4 readings, 0 kept, dropping (2 so far)>"
+
+
+@given(
+    st.lists(st.sampled_from(["put", "keep", "take"]), max_size=200),
+    st.integers(min_value=1, max_value=6),
+)
+def test_nothing_is_lost_in_silence(steps, capacity):
+    """Whatever the order of steps: what went in comes out in order or is counted as dropped."""
+    told = []
+    buffer = DropOldest(capacity, on_relief=lambda _, loss: told.append(loss))
+    went_in, kept, came_out, dropped = 0, [], [], []
+    for step in steps:
+        if step == "take":
+            event = buffer.take()
+            if event is not None:
+                came_out.append(event.seq)
+        elif step == "keep":
+            buffer.keep(an_event(went_in, Kind.STATUS))
+            kept.append(went_in)
+            went_in += 1
+        else:
+            lost = buffer.put(an_event(went_in))
+            went_in += 1
+            if lost is not None:
+                dropped.append(lost.seq)
+        assert len(buffer) <= capacity + len(kept)
+    came_out += drain(buffer)
+    buffer.end()
+    assert came_out == sorted(came_out)
+    assert sorted(came_out + dropped) == list(range(went_in))
+    assert set(kept) <= set(came_out)
+    assert sum(loss.count for loss in told) == len(dropped)
+    if told:
+        assert (told[0].first, told[-1].last) == (dropped[0], dropped[-1])
+
+
+@pytest.mark.virtual_time
+async def test_a_waiting_consumer_is_woken_once_for_all_there_is(buffer):
+    """Three events put in one go cost one wake-up."""
+    wakes = 0
+
+    async def consume():
+        nonlocal wakes
+        await buffer.filled()
+        wakes += 1
+        return drain(buffer)
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.sleep(0)
+    for seq in range(3):
+        buffer.put(an_event(seq))
+    assert await consumer == [0, 1, 2]
+    assert wakes == 1
+
+
+@pytest.mark.virtual_time
+async def test_two_consumers_cannot_wait(buffer):
+    """The second consumer is refused at once and the first goes on waiting."""
+    first = asyncio.create_task(buffer.filled())
+    await asyncio.sleep(0)
+    with pytest.raises(StreamBusy):
+        await buffer.filled()
+    buffer.put(an_event(0))
+    await first
+
+
+@pytest.mark.virtual_time
+async def test_a_cancelled_wait_leaves_the_place_free(buffer):
+    """After a cancelled wait the next one is not refused, and gets the event."""
+    first = asyncio.create_task(buffer.filled())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(buffer.filled())
+    await asyncio.sleep(0)
+    buffer.put(an_event(0))
+    await second
+    assert drain(buffer) == [0]
+
+
+@pytest.mark.virtual_time
+async def test_room_comes_with_the_low_water_mark(buffer):
+    """Whoever waits for room is let in when half the buffer is free, cancelled waiters are forgotten."""
+    await buffer.room()
+    for seq in range(4):
+        buffer.put(an_event(seq))
+    waiters = [asyncio.create_task(buffer.room()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiters[1].cancel()
+    buffer.take()
+    await asyncio.sleep(0)
+    assert [waiter.done() for waiter in waiters] == [False, True, False]
+    buffer.take()
+    await asyncio.sleep(0)
+    assert [waiter.done() for waiter in waiters] == [True, True, True]
+
+
+@pytest.mark.virtual_time
+async def test_the_end_frees_everybody(buffer):
+    """When the buffer ends, waiters for room and for events go on."""
+    for seq in range(4):
+        buffer.put(an_event(seq))
+    squeezed = asyncio.create_task(buffer.room())
+    await asyncio.sleep(0)
+    drain_later = buffer.take
+    buffer.end()
+    await squeezed
+    assert drain_later().seq == 0
+    buffer.close()
+    assert buffer.take() is None

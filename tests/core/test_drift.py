@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from contextlib import suppress
+
+import pytest
+
+from energy_core.errors import DecodeError, EnergyError
+from energy_core.http.drift import UNKNOWN, Drift, collecting, note
+
+
+@pytest.fixture
+def drift() -> Drift:
+    return Drift()
+
+
+def test_a_fresh_drift_is_empty(drift):
+    """Nothing noted, nothing reported."""
+    assert (dict(drift.counts), drift.total, drift.report()) == ({}, 0, "")
+
+
+def test_the_same_deviation_is_counted_together(drift):
+    """A tally has one entry per model, field and problem."""
+    for _ in range(3):
+        drift.note("Site", "pvMax", "str instead of float")
+    drift.note("Site", "pvMax", "missing")
+    assert drift.counts == {("Site", "pvMax", "str instead of float"): 3, ("Site", "pvMax", "missing"): 1}
+    assert drift.total == 4
+
+
+def test_counts_are_a_snapshot(drift):
+    """What was handed out does not change afterwards, and cannot be changed."""
+    counts = drift.counts
+    drift.note("Site", "id", "missing")
+    assert dict(counts) == {}
+    with pytest.raises(TypeError):
+        counts["x"] = 1
+
+
+def test_the_report_has_the_most_frequent_first(drift):
+    """One line per deviation, with its count."""
+    drift.note("Site", "name", "missing")
+    for _ in range(12):
+        drift.note("Device", "instance", "bool instead of int")
+    assert [line.split(" x ") for line in drift.report().splitlines()] == [
+        ["     12", "Device.instance: bool instead of int"],
+        ["      1", "Site.name: missing"],
+    ]
+
+
+def test_each_deviation_is_logged_once(drift, caplog):
+    """The first one warns; the rest only counts."""
+    with caplog.at_level(logging.INFO, "energy_core.drift"):
+        for _ in range(5):
+            drift.note("Site", "pvMax", "str instead of float")
+        drift.note("Site", "name", "missing")
+    assert [(record.levelno, record.name) for record in caplog.records] == [
+        (logging.WARNING, "energy_core.drift")
+    ] * 2
+    assert "Site.pvMax: str instead of float" in caplog.text
+
+
+def test_an_unknown_key_is_counted_once_and_only_whispered(drift, caplog):
+    """Undocumented keys lose nothing, so they are worth one line below warning."""
+    with caplog.at_level(logging.DEBUG, "energy_core.drift"):
+        for _ in range(5):
+            drift.note_unknown("Site", "guiHash")
+    assert drift.counts == {("Site", "guiHash", UNKNOWN): 1}
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
+def test_strict_raises_and_still_counts(drift):
+    """A strict drift turns every deviation into an error of the distribution."""
+    drift.strict = True
+    with pytest.raises(EnergyError) as caught:
+        drift.note("Site", "pvMax", "str instead of float")
+    assert isinstance(caught.value, DecodeError)
+    assert caught.value.kind == "drift"
+    assert "Site.pvMax: str instead of float" in str(caught.value)
+    assert drift.total == 1
+    with pytest.raises(DecodeError):
+        Drift(strict=True).note_unknown("Site", "guiHash")
+
+
+def test_a_wild_key_cannot_forge_a_log_line(drift, caplog):
+    """Keys come from the vendor: they are cut and escaped before they are shown or kept."""
+    drift.note("Site", "x\n2026-01-01 CRITICAL all is lost\x1b[31m" + "y" * 10_000, "missing")
+    (_, field, _) = next(iter(drift.counts))
+    assert field.isprintable()
+    assert len(field) < 120
+    assert len(caplog.text.splitlines()) == 1
+    for _ in range(2):
+        drift.note_unknown("Site", "a\nb")
+    assert drift.counts["Site", repr("a\nb"), UNKNOWN] == 1
+
+
+def test_memory_is_bounded(drift):
+    """A vendor that invents keys without end fills one entry, and the total stays right."""
+    for number in range(5_000):
+        drift.note("Site", f"key{number}", "missing")
+    assert len(drift.counts) <= 1_001
+    assert drift.total == 5_000
+
+
+def test_endless_unknown_keys_stay_bounded(drift):
+    """The same holds for keys no document names."""
+    for number in range(3_000):
+        drift.note_unknown("Site", f"key{number}")
+    assert len(drift.counts) <= 1_001
+
+
+def test_notes_go_to_the_innermost_collector(drift):
+    """`note` needs no reference: it finds the drift that is collecting, also after an exception."""
+    inner = Drift()
+    note("Site", "id", "missing")
+    with collecting(drift):
+        note("Site", "id", "missing")
+        with suppress(RuntimeError), collecting(inner):
+            note("Device", "id", "missing")
+            raise RuntimeError
+        note("Site", "id", "missing")
+    note("Site", "id", "missing")
+    assert drift.counts == {("Site", "id", "missing"): 2}
+    assert inner.counts == {("Device", "id", "missing"): 1}
+
+
+async def test_tasks_do_not_mix_their_notes():
+    """Two calls at once collect for themselves."""
+    drifts = [Drift(), Drift()]
+
+    async def one(drift: Drift, times: int) -> None:
+        with collecting(drift):
+            for _ in range(times):
+                note("Site", "id", "missing")
+                await asyncio.to_thread(note, "Site", "name", "missing")
+
+    await asyncio.gather(one(drifts[0], 3), one(drifts[1], 5))
+    assert [drift.total for drift in drifts] == [6, 10]
+
+
+def test_threads_lose_no_count(drift):
+    """Large bodies are decoded off the loop; their notes add up."""
+
+    def work() -> None:
+        for _ in range(2_000):
+            drift.note("Site", "id", "missing")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drift.total == 16_000
+
+
+def test_it_says_where_it_stands(drift):
+    """The representation holds counts, not contents."""
+    drift.note("Site", "id", "missing")
+    drift.note("Site", "id", "missing")
+    assert repr(drift) == "Drift(kinds=1, total=2, strict=False)"

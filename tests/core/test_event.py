@@ -1,0 +1,141 @@
+import json
+import math
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from energy_core.stream import event as event_module
+from energy_core.stream.event import Dropped, Event, Gap, Kind, Quantity, SourceId, State, Status
+from energy_core.stream.state import TRANSITIONS, Standing
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SITE = SourceId("vrm", "home", "151734", 258)
+
+
+def an_event(**changes):
+    facts = {
+        "source": SITE,
+        "kind": Kind.READING,
+        "key": f"{SITE}/reading",
+        "time": NOON,
+        "received_at": NOON + timedelta(milliseconds=250),
+        "seq": 7,
+        "id": "151734/258/1772366400",
+        "values": {Quantity.BATTERY_SOC: 50.5, Quantity.GRID_POWER: -49.8754},
+        "raw": {"bs": "50.5", "nested": {"list": [1, None, "é"]}},
+    }
+    return Event(**(facts | changes))
+
+
+def test_every_quantity_is_in_the_published_table_with_its_unit():
+    """The table in the module's docstring names each quantity exactly once, with the unit the code gives."""
+    rows = dict(re.findall(r"^([a-z_]+) +(W|%|V|A|degC|kWh)(?:\s|$)", event_module.__doc__, re.MULTILINE))
+    assert rows == {quantity.value: quantity.unit for quantity in Quantity}
+
+
+def test_json_line_says_everything():
+    """A line of JSON holds every field, the version first, and numbers as they were measured."""
+    line = an_event().to_json()
+    assert line.startswith('{"v":1,"source":["vrm","home","151734",258],')
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "v": 1,
+        "source": ["vrm", "home", "151734", 258],
+        "kind": "reading",
+        "key": "vrm/home/151734/258/reading",
+        "time": "2026-03-01T12:00:00+00:00",
+        "received_at": "2026-03-01T12:00:00.250000+00:00",
+        "seq": 7,
+        "id": "151734/258/1772366400",
+        "values": {"battery_soc": 50.5, "grid_power": -49.8754},
+        "raw": {"bs": "50.5", "nested": {"list": [1, None, "é"]}},
+        "detail": None,
+        "backfilled": False,
+        "late": False,
+        "revision": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "said"),
+    [
+        (
+            Kind.STATUS,
+            Status(state=State.DISCONNECTED, reason="dropped", retry_in=2.5),
+            {"state": "disconnected", "reason": "dropped", "retry_in": 2.5},
+        ),
+        (Kind.STATUS, Status(state=State.LIVE), {"state": "live", "reason": "", "retry_in": None}),
+        (
+            Kind.GAP,
+            Gap(start=NOON, end=NOON + timedelta(hours=1), reason="beyond_cap"),
+            {"from": "2026-03-01T12:00:00+00:00", "to": "2026-03-01T13:00:00+00:00", "reason": "beyond_cap"},
+        ),
+        (Kind.DROPPED, Dropped(first=3, last=9, count=7), {"first": 3, "last": 9, "count": 7}),
+    ],
+)
+def test_json_line_of_other_kinds_holds_their_detail(kind, detail, said):
+    """Status, gap and dropped events say their detail in JSON."""
+    spoken = json.loads(an_event(kind=kind, values={}, raw={}, detail=detail).to_json())
+    assert (spoken["kind"], spoken["detail"]) == (kind.value, said)
+
+
+def test_json_line_keeps_the_offset_of_a_time():
+    """A time in another zone keeps its offset."""
+    cet = timezone(timedelta(hours=1))
+    assert '"time":"2026-03-01T13:00:00+01:00"' in an_event(time=NOON.astimezone(cet)).to_json()
+
+
+def test_json_line_never_holds_what_json_cannot_say():
+    """NaN is refused instead of written as something that no JSON reader takes."""
+    with pytest.raises(ValueError, match="JSON"):
+        an_event(values={Quantity.PV_POWER: math.nan}).to_json()
+
+
+def test_repr_leaves_the_raw_mapping_out():
+    """The repr of an event shows values and no raw mapping, which may be long."""
+    assert "nested" not in repr(an_event())
+    assert "50.5" in repr(an_event())
+
+
+def test_a_source_id_reads_like_a_path():
+    """A SourceId says itself as vendor/account/site/instance."""
+    assert str(SITE) == "vrm/home/151734/258"
+
+
+def test_the_transition_table_knows_every_state():
+    """Every state has a row; the terminal ones, and only they, lead nowhere; none leads to itself."""
+    assert set(TRANSITIONS) == set(State)
+    assert {state for state in State if not TRANSITIONS[state]} == {
+        state for state in State if state.terminal
+    }
+    assert not [state for state in State if state in TRANSITIONS[state]]
+
+
+def test_every_state_is_reached_from_the_beginning():
+    """A source, which begins as connecting, can get to every state."""
+    reached, ahead = set(), {State.CONNECTING}
+    while ahead:
+        state = ahead.pop()
+        reached.add(state)
+        ahead |= TRANSITIONS[state] - reached
+    assert reached == set(State)
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", State)
+def test_a_standing_follows_the_table(before, after):
+    """A change outside the table is refused and leaves the state as it was; staying is not a change."""
+    standing = Standing(NOON)
+    standing.state = before
+    later = NOON + timedelta(seconds=1)
+    if after is before:
+        assert standing.move(after, at=later, reason="still") is False
+        assert (standing.since, standing.reason) == (NOON, "still")
+    elif after in TRANSITIONS[before]:
+        assert standing.move(after, at=later) is True
+        assert (standing.state, standing.since) == (after, later)
+    else:
+        with pytest.raises(ValueError, match=f"from {before} to {after}"):
+            standing.move(after, at=later)
+        assert standing.state is before

@@ -1,0 +1,173 @@
+"""The lane against a model of VRM's limiter: what it costs in refusals, and what it leaves unused."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+
+import pytest
+
+from energy_core.clock import SystemClock
+from energy_core.http.lane import Lane, Limit
+from energy_core.http.request import Priority
+from tests.core.vrm_limit_model import VRMLimitModel
+
+pytestmark = pytest.mark.virtual_time
+
+VRM = Limit(200, 3.0)
+both_readings = pytest.mark.parametrize(
+    "count_refused", [False, True], ids=["accepted count", "refused count too"]
+)
+
+
+class Caller:
+    """A program's HTTP layer in miniature: asks in turn, tells the lane of every 429, and asks again."""
+
+    def __init__(
+        self, server: VRMLimitModel, limit: Limit = VRM, *, seed: int = 0, latency: float = 0.2
+    ) -> None:
+        self.server = server
+        self.chance = random.Random(seed)
+        self.lane = Lane(limit, random=self.chance.random, name=str(seed))
+        self.latency = latency
+        self.clock = SystemClock()
+        self.answered = self.sent = 0
+        self.told_until = 0.0
+        self.says_how_long = True
+
+    async def ask(self) -> None:
+        while True:
+            async with self.lane.turn(Priority.INTERACTIVE):
+                sent_at = self.clock.monotonic()
+                assert sent_at >= self.told_until, "sent inside a hold"
+                self.sent += 1
+                await self.clock.sleep(self.latency * self.chance.random())
+                retry_after = self.server.ask(self.clock.monotonic())
+                await self.clock.sleep(self.latency * self.chance.random())
+            if retry_after is None:
+                self.answered += 1
+                return
+            self._throttled(sent_at, retry_after)
+
+    def _throttled(self, sent_at: float, retry_after: int) -> None:
+        if self.says_how_long:
+            self.told_until = max(self.told_until, self.clock.monotonic() + retry_after)
+            self.lane.throttled(sent_at, float(retry_after))
+        else:
+            self.lane.throttled(sent_at, None)
+
+    async def ask_forever(self) -> None:
+        while True:
+            await self.ask()
+
+
+def server(**options) -> VRMLimitModel:
+    return VRMLimitModel(start=SystemClock().monotonic(), **options)
+
+
+@asynccontextmanager
+async def running(*jobs):
+    """Run the jobs until the block ends; none of them may have failed before that."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(each) for each in outcomes} == {asyncio.CancelledError}, "a request was lost"
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.1, 1.0], ids=["at once", "0.1 s", "1 s"])
+async def test_ten_thousand_requests_from_fifty_tasks_draw_no_429(latency):
+    """10,000 greedy requests are all let through at once, and use at least 97 % of what the server allows."""
+    vrm = server()
+    caller = Caller(vrm, latency=latency)
+
+    async def two_hundred() -> None:
+        for _ in range(200):
+            await caller.ask()
+
+    await asyncio.gather(*(two_hundred() for _ in range(50)))
+    assert vrm.refused == []
+    assert len(vrm.accepted) == 10_000
+    assert vrm.share_used(SystemClock().monotonic(), with_free=200) >= 0.97
+
+
+@both_readings
+@pytest.mark.parametrize("seed", range(3))
+async def test_with_the_limit_set_too_high_nothing_is_sent_inside_a_hold(count_refused, seed):
+    """A client that believes in 600 at once and 10 per second obeys every Retry-After, and gets on."""
+    vrm = server(count_refused=count_refused)
+    caller = Caller(vrm, Limit(600, 10.0, 8), seed=seed)
+    async with running(*(caller.ask_forever() for _ in range(50))):
+        await SystemClock().sleep(1800.0)
+    assert vrm.refused
+    assert len(vrm.refused) <= 0.05 * caller.sent
+    assert vrm.share_used(SystemClock().monotonic()) >= 0.9
+
+
+@both_readings
+@pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_restart_on_a_used_quota_is_quiet_and_wastes_nothing(count_refused, latency, seed):
+    """With 150 of 200 used and 500 sites each wanted once a minute, half an hour costs at most 8 429s.
+
+    No poll is lost, and at least 99 % of the allowance is used.
+    """
+    vrm = server(used=150, count_refused=count_refused)
+    caller = Caller(vrm, seed=seed, latency=latency)
+    clock = SystemClock()
+
+    async def poll_ten_sites() -> None:
+        due = clock.monotonic()
+        while True:
+            for _ in range(10):
+                await caller.ask()
+            due = max(due + 60.0, clock.monotonic())
+            await clock.sleep(due - clock.monotonic())
+
+    async with running(*(poll_ten_sites() for _ in range(50))):
+        await clock.sleep(1800.0)
+    assert len(vrm.refused) <= 8
+    assert vrm.share_used(clock.monotonic()) >= 0.99
+    assert caller.lane.stats().throttled == len(vrm.refused)
+
+
+@both_readings
+@pytest.mark.parametrize("says_how_long", [True, False], ids=["Retry-After", "no Retry-After"])
+@pytest.mark.parametrize(("programs", "most_refused"), [(2, 0.01), (8, 0.05)])
+async def test_programs_that_do_not_know_each_other_share_one_token(
+    programs, most_refused, says_how_long, count_refused
+):
+    """Two programs on one token settle within 5 minutes at 1 % of 429s or less, eight at 5 %.
+
+    Every one of them gets a fair part, and together they use at least 95 % of the allowance.
+    """
+    vrm = server(count_refused=count_refused)
+    callers = [Caller(vrm, seed=seed) for seed in range(programs)]
+    for caller in callers:
+        caller.says_how_long = says_how_long
+    async with running(*(caller.ask_forever() for caller in callers for _ in range(20))):
+        await SystemClock().sleep(300.0)
+        before = [caller.answered for caller in callers]
+        refused, entered, slots = len(vrm.refused), vrm.entered, vrm.slots
+        await SystemClock().sleep(3300.0)
+        gained = [caller.answered - then for caller, then in zip(callers, before, strict=True)]
+        refused, entered, slots = len(vrm.refused) - refused, vrm.entered - entered, vrm.slots - slots
+    assert refused <= most_refused * (refused + sum(gained))
+    assert min(gained) >= 0.6 * sum(gained) / programs
+    assert entered >= 0.95 * slots
+
+
+async def test_a_program_that_starts_later_gets_its_part():
+    """Half an hour after starting on a token in full use, a second program has a third of the rate."""
+    vrm, clock = server(), SystemClock()
+    first, second = Caller(vrm, seed=1), Caller(vrm, seed=2)
+    async with running(*(first.ask_forever() for _ in range(20))):
+        await clock.sleep(1200.0)
+        async with running(*(second.ask_forever() for _ in range(20))):
+            await clock.sleep(1800.0)
+            before = first.answered, second.answered
+            await clock.sleep(1200.0)
+            gained = first.answered - before[0], second.answered - before[1]
+    assert min(gained) >= sum(gained) / 3

@@ -1,0 +1,647 @@
+import asyncio
+import logging
+import ssl
+import struct
+import traceback
+from http import HTTPStatus
+
+import pytest
+import trustme
+from attrs import evolve
+from websockets.asyncio.server import Response
+from websockets.datastructures import Headers
+
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    ConnectError,
+    InvalidCredentials,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    TLSVerificationError,
+)
+from energy_core.stream.event import State
+from energy_core.stream.socket import Address, ReconnectingSocket
+from energy_core.stream.timing import SocketTiming
+from tests.socket_rig import (
+    FAST,
+    HEADER,
+    TOKEN,
+    FakeLink,
+    Listener,
+    raw_server,
+    running,
+    serving,
+    shake_hands,
+)
+
+PROMPT_S = 0.2
+"""100 ms are promised and usually 2 are taken; the rest is for a busy machine."""
+
+
+async def stay(connection):
+    await connection.wait_closed()
+
+
+def answering(*statuses, **headers):
+    """Refuse handshakes with these statuses in turn, then accept."""
+    left = list(statuses)
+    seen = []
+
+    def process_request(connection, request):
+        seen.append(request)
+        if not left:
+            return None
+        status = HTTPStatus(left.pop(0))
+        named = Headers({name.replace("_", "-"): value for name, value in headers.items()})
+        return Response(status.value, status.phrase, named, b"")
+
+    process_request.seen = seen
+    return process_request
+
+
+def trouble_of(error):
+    """Everything an error can say, along its whole chain."""
+    said = []
+    while error is not None:
+        said += [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
+        error = error.__cause__ or error.__context__
+    return "\n".join(said)
+
+
+async def test_every_frame_arrives_as_it_was_sent():
+    """Text, binary and fragmented messages are handed over as bytes, whole and in order."""
+
+    async def talk(connection):
+        await connection.send('{"type":"latest-data"}')
+        await connection.send(b"\x00\xff")
+        await connection.send(["frag", "men", "ted"])
+        await stay(connection)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.until(lambda: len(rig.frames) == 3)
+        assert rig.frames == [b'{"type":"latest-data"}', b"\x00\xff", b"fragmented"]
+        assert rig.listener.states == [State.CONNECTING, State.LIVE]
+        assert repr(rig.socket) == (
+            "<ReconnectingSocket 1 handshakes, 3 frames, 3 of them events; "
+            "<Recovery after 0 failures in a row>>"
+        )
+
+
+async def test_a_burst_is_read_without_loss():
+    """Five thousand messages sent without a pause arrive in order."""
+
+    async def talk(connection):
+        for n in range(5000):
+            await connection.send(str(n))
+        await stay(connection)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.until(lambda: len(rig.frames) == 5000)
+        assert rig.frames == [str(n).encode() for n in range(5000)]
+
+
+async def test_the_handshake_is_plain():
+    """The credential travels in query and header; no compression is offered and no proxy is asked."""
+    requests = answering()
+    async with serving(stay, process_request=requests) as (link, _), running(link) as rig:
+        await rig.live()
+    [request] = requests.seen
+    assert request.path == f"/events?productId=7&token={TOKEN}-0"
+    assert request.headers["X-Authorization"] == f"Token {HEADER}"
+    assert "Sec-WebSocket-Extensions" not in request.headers
+    assert "Cookie" not in request.headers
+
+
+async def test_proxies_in_the_environment_are_not_used(monkeypatch):
+    """With every proxy variable set the socket still connects by itself."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "WS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with serving(stay) as (link, _), running(link) as rig:
+        await rig.live()
+        assert rig.socket.handshakes == 1
+
+
+async def test_one_socket_is_one_task():
+    """Reading, pinging and watching a connection take a single task and no other."""
+    async with serving(stay) as (link, _), running(link, evolve(FAST, ping_interval_s=0.05)) as rig:
+        await rig.live()
+        await asyncio.sleep(0.2)
+        ours = [task for task in asyncio.all_tasks() if "protocol_handler" not in repr(task)]
+        assert set(ours) == {asyncio.current_task(), rig.task}
+
+
+CLOSES = [1000, 1001, 1002, 1003, 1007, 1009, 1010, 1011, 1012, 1013, 1014, 3001, 3999, 4000, 4404, 4999]
+
+
+async def test_whatever_code_the_server_closes_with_the_socket_comes_back():
+    """Each close is announced with its code and the wait, and followed by a connection."""
+    left = list(CLOSES)
+
+    async def talk(connection):
+        await connection.send("hello")
+        if left:
+            await connection.close(left.pop(0))
+        await stay(connection)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.live(len(CLOSES) + 1)
+        assert rig.listener.states == [State.CONNECTING, State.LIVE] + [
+            State.DISCONNECTED,
+            State.CONNECTING,
+            State.LIVE,
+        ] * len(CLOSES)
+        for code, reason in zip(CLOSES, rig.listener.reasons, strict=True):
+            assert str(code) in reason or code == 1009
+        assert all(wait is not None for state, _, wait in rig.listener.told if state is State.DISCONNECTED)
+
+
+async def test_a_drop_without_a_word_is_healed():
+    """A connection that just ends is followed by another."""
+
+    async def talk(connection):
+        await connection.send("hello")
+        connection.transport.abort()
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.live(3)
+        assert "dropped" in rig.listener.reasons[0]
+
+
+@pytest.mark.parametrize("refusal", [401, 4401, 1008, 3000])
+async def test_a_refused_credential_is_renewed_and_used_at_once(refusal):
+    """One refusal, at the handshake or by close code, makes one renewal and an immediate second attempt."""
+    request = answering(*([401] if refusal == 401 else []))
+
+    async def talk(connection):
+        if f"{TOKEN}-0" in connection.request.path:
+            await connection.close(refusal)
+        else:
+            await connection.send("welcome")
+        await stay(connection)
+
+    async with serving(talk, process_request=request) as (link, _), running(link) as rig:
+        await rig.until(lambda: bool(rig.frames))
+        assert link.renewed == [0]
+        assert rig.socket.handshakes == 2
+        assert [wait for state, _, wait in rig.listener.told if state is State.DISCONNECTED] == [0.0]
+
+
+@pytest.mark.parametrize("refusal", [401, 4431])
+async def test_a_second_refusal_ends_the_source(refusal):
+    """A renewed credential that is refused too is not renewed again."""
+
+    async def talk(connection):
+        await connection.close(refusal)
+
+    request = answering(*([401] * 9 if refusal == 401 else []))
+    async with serving(talk, process_request=request) as (link, _), running(link) as rig:
+        with pytest.raises(AuthFailed) as caught:
+            await rig.over()
+        assert link.renewed == [0]
+        assert rig.socket.handshakes == 2
+        assert (caught.value.status, caught.value.error_code) == (
+            (401, None) if refusal == 401 else (None, "4431")
+        )
+
+
+async def test_trouble_while_renewing_is_no_second_refusal():
+    """A login that is down for a moment is waited out, and then the renewal goes on."""
+    async with serving(stay, process_request=answering(401)) as (link, _):
+        link.renew_error = [ConnectError("login is down"), ConnectError("login is down")]
+        async with running(link) as rig:
+            await rig.live()
+            assert link.renewed == [0, 0, 0]
+            assert link.generation == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"), [(403, PermissionDenied), (404, NotFound), (3003, PermissionDenied)]
+)
+async def test_a_refusal_for_good_ends_the_source(refusal, kind):
+    """403, 404 and their close codes are raised, typed, after a single attempt."""
+
+    async def talk(connection):
+        await connection.close(refusal)
+
+    request = answering(*([refusal] if refusal < 1000 else []))
+    async with serving(talk, process_request=request) as (link, _), running(link) as rig:
+        with pytest.raises(kind):
+            await rig.over()
+        assert (rig.socket.handshakes, link.renewed) == (1, [])
+
+
+async def test_unknown_closes_in_a_row_end_the_source():
+    """After ten closes with a code nobody knows, and not one event, the source is over."""
+
+    async def talk(connection):
+        await connection.send("bad news")
+        await connection.close(4777)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        with pytest.raises(AnswerError, match="4777"):
+            await rig.over()
+        assert rig.socket.handshakes == 10
+
+
+@pytest.mark.parametrize("status", [400, 408, 425, 429, 500, 502, 503, 504])
+async def test_a_refusal_that_may_pass_is_waited_out(status):
+    """The socket tries again until it is let in."""
+    async with serving(stay, process_request=answering(status, status)) as (link, _), running(link) as rig:
+        await rig.live()
+        assert rig.socket.handshakes == 3
+        assert all(str(status) in reason for reason in rig.listener.reasons)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_reaches_the_lane(status):
+    """The wait a server names at the handshake binds everybody with the same credential."""
+    request = answering(status, Retry_After="7")
+    async with serving(stay, process_request=request) as (link, _), running(link) as rig:
+        await rig.until(lambda: bool(link.held) and State.DISCONNECTED in rig.listener.states)
+        assert link.held == [7.0]
+        assert rig.listener.told[-1][2] == pytest.approx(7.35, abs=0.36)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_never_followed(status):
+    """Another origin, and the same one, never hear from a socket that was sent there."""
+    visits = []
+
+    async def elsewhere(reader, writer):
+        visits.append(await reader.read(65536))
+
+    async with raw_server(elsewhere) as foreign:
+        for location in (foreign.url, foreign.url.replace("ws://", "http://"), "/elsewhere"):
+            request = answering(status, Location=location)
+            async with serving(stay, process_request=request) as (link, _), running(link) as rig:
+                await rig.live()
+                assert "never followed" in rig.listener.reasons[0]
+                assert {seen.path for seen in request.seen} == {f"/events?productId=7&token={TOKEN}-0"}
+    assert visits == []
+
+
+async def test_trouble_of_the_link_is_waited_out():
+    """A login or a turn that fails for the moment is trouble with its own reason."""
+    async with serving(stay) as (link, _):
+        link.address_error = [ConnectError("the login cannot be reached")]
+        link.admit_error = [RateLimited("too many wait", local=True, retry_after=0.01)]
+        async with running(link) as rig:
+            await rig.live()
+            assert ["login cannot" in rig.listener.reasons[0], "too many" in rig.listener.reasons[1]] == [
+                True,
+                True,
+            ]
+            assert rig.socket.handshakes == 1
+
+
+async def test_a_login_that_says_no_ends_the_source():
+    """Wrong credentials are raised as they are."""
+    link = FakeLink("ws://127.0.0.1:9/events")
+    link.address_error = [InvalidCredentials("wrong password")]
+    async with running(link) as rig:
+        with pytest.raises(InvalidCredentials):
+            await rig.over()
+        assert link.admitted == 0
+
+
+async def test_nobody_listening_is_waited_out():
+    """A refused connection is announced as such."""
+    async with running(FakeLink("ws://127.0.0.1:9/events")) as rig:
+        await rig.until(lambda: rig.listener.states.count(State.DISCONNECTED) == 3)
+        assert set(rig.listener.reasons) == {"the connection was refused"}
+
+
+async def test_a_host_that_does_not_exist_is_waited_out():
+    """A name that cannot be resolved is announced as such."""
+    async with running(FakeLink("wss://nowhere.invalid/events")) as rig:
+        await rig.until(lambda: State.DISCONNECTED in rig.listener.states)
+        assert rig.listener.reasons[0] == "the host name cannot be resolved"
+
+
+NO_HANDSHAKE = {
+    "nothing": b"",
+    "plain 200": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    "half a line": b"HTTP/1.1 10",
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "no accept": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    "wrong accept": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: AAAA\r\n\r\n",
+    "endless line": b"HTTP/1.1 101 " + b"x" * 100_000,
+    "header bomb": b"HTTP/1.1 101 OK\r\n" + b"X-A: b\r\n" * 5000 + b"\r\n",
+    "binary": bytes(range(256)) * 8,
+    "huge body": b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000000000\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", NO_HANDSHAKE.values(), ids=NO_HANDSHAKE.keys())
+async def test_an_answer_that_is_no_handshake_is_waited_out(answer):
+    """Whatever a server says instead of a handshake, the socket says so and tries again."""
+
+    async def talk(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.write_eof()
+        await reader.read()
+
+    async with raw_server(talk) as link, running(link) as rig:
+        await rig.until(lambda: rig.listener.states.count(State.DISCONNECTED) == 2)
+        assert State.LIVE not in rig.listener.states
+
+
+async def test_a_silent_handshake_times_out():
+    """A server that accepts and never answers is given up."""
+
+    async def talk(reader, writer):
+        await reader.read()
+        await asyncio.sleep(60)
+
+    async with raw_server(talk) as link, running(link, evolve(FAST, open_timeout_s=0.1)) as rig:
+        await rig.until(lambda: State.DISCONNECTED in rig.listener.states)
+        assert rig.listener.reasons[0] == "the handshake took too long"
+
+
+BROKEN_FRAMES = {
+    "reserved opcode": b"\x83\x00",
+    "reserved bits": b"\xf1\x01a",
+    "masked by the server": b"\x81\x81\x00\x00\x00\x00a",
+    "continuation of nothing": b"\x80\x01a",
+    "long control frame": b"\x89\x7e\x00\x80" + b"x" * 128,
+    "fragmented ping": b"\x09\x01a",
+    "half a close": b"\x88\x01\x03",
+    "close with a code that cannot be": b"\x88\x02\x03\xec",
+    "a terabyte announced": b"\x82\x7f\x00\x00\x01\x00\x00\x00\x00\x00",
+    "a negative length": b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("frame", BROKEN_FRAMES.values(), ids=BROKEN_FRAMES.keys())
+@pytest.mark.parametrize("stays", [True, False], ids=["server stays", "server leaves"])
+async def test_a_broken_frame_costs_one_connection(frame, stays):
+    """What came before it is delivered; the connection ends even if the server stays, and heals."""
+
+    async def talk(reader, writer):
+        await shake_hands(reader, writer)
+        writer.write(b"\x81\x02hi" + frame)
+        await writer.drain()
+        while stays:
+            writer.write(b"\x81\x02no" * 1000)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    async with raw_server(talk) as link, running(link) as rig:
+        await rig.live(3)
+        assert rig.frames[:2] == [b"hi", b"hi"]
+        assert b"no" not in rig.frames
+
+
+async def test_a_message_beyond_the_limit_costs_one_connection():
+    """A message over 1 MiB is not delivered; the one after the reconnect is."""
+    sizes = [1024 * 1024 + 1, 1024 * 1024]
+
+    async def talk(connection):
+        await connection.send("x" * sizes.pop(0))
+        await stay(connection)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.until(lambda: bool(rig.frames))
+        assert [len(frame) for frame in rig.frames] == [1024 * 1024]
+        assert rig.listener.reasons == ["a message was larger than allowed"]
+
+
+async def test_a_server_that_says_goodbye_and_stays_is_left():
+    """After the server's close frame the socket does not wait for the server to close the connection."""
+
+    async def talk(reader, writer):
+        await shake_hands(reader, writer)
+        writer.write(b"\x88\x02" + struct.pack("!H", 1012))
+        await asyncio.sleep(60)
+
+    async with raw_server(talk) as link, running(link) as rig:
+        await rig.live(2)
+        assert rig.listener.reasons[0] == "the server closed with 1012"
+
+
+async def test_silence_of_the_source_is_stale_and_the_next_event_live():
+    """A link that answers pings without events is stale; anything but a valid event leaves it so."""
+    go_on = asyncio.Event()
+
+    async def talk(connection):
+        await connection.send("event")
+        await asyncio.sleep(0.05)
+        await connection.send("bad")
+        await go_on.wait()
+        await connection.send("event")
+        await stay(connection)
+
+    timing = evolve(FAST, stale_floor_s=0.2, ping_interval_s=0.05, ping_timeout_s=1.0)
+    async with serving(talk) as (link, _), running(link, timing) as rig:
+        await rig.until(lambda: State.STALE in rig.listener.states)
+        assert rig.listener.states == [State.CONNECTING, State.LIVE, State.STALE]
+        go_on.set()
+        await rig.live(2)
+        assert (rig.socket.handshakes, rig.socket.frames, rig.socket.events) == (1, 3, 2)
+
+
+async def test_a_fault_in_taking_a_frame_is_not_hidden():
+    """An exception of the frame's taker comes out as it is, after the connection was closed."""
+    closed = asyncio.Event()
+
+    async def talk(connection):
+        await connection.send("hello")
+        await stay(connection)
+        closed.set()
+
+    def burst(frame):
+        raise TimeoutError("a fault of ours")
+
+    async with serving(talk) as (link, _):
+        socket = ReconnectingSocket(link, on_frame=burst, on_state=Listener().on_state, timing=FAST)
+        with pytest.raises(TimeoutError, match="fault of ours"):
+            await socket.run()
+        await asyncio.wait_for(closed.wait(), 1)
+
+
+async def took(task):
+    started = asyncio.get_running_loop().time()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    return asyncio.get_running_loop().time() - started
+
+
+async def test_a_cancelled_socket_says_goodbye():
+    """The server of a cancelled socket sees 1001, and the cancellation takes less than 100 ms."""
+    seen = asyncio.get_running_loop().create_future()
+
+    async def talk(connection):
+        await stay(connection)
+        seen.set_result(connection.close_code)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.live()
+        assert await took(rig.task) < PROMPT_S
+        assert await asyncio.wait_for(seen, 1) == 1001
+
+
+async def test_cancelling_never_waits_for_the_server():
+    """A handshake that is not answered and a server that never says goodbye take 0.1 s at most."""
+
+    async def mute(reader, writer):
+        await asyncio.sleep(60)
+
+    async def impolite(reader, writer):
+        await shake_hands(reader, writer)
+        await asyncio.sleep(60)
+
+    async with raw_server(mute) as link, running(link) as rig:
+        await rig.until(lambda: rig.socket.handshakes == 1 or bool(rig.listener.told))
+        await asyncio.sleep(0.05)
+        assert await took(rig.task) < PROMPT_S
+    async with raw_server(impolite) as link, running(link) as rig:
+        await rig.live()
+        assert await took(rig.task) < 0.1 + PROMPT_S
+
+
+async def test_cancelling_works_while_waiting_to_connect():
+    """A socket in its backoff ends at once."""
+    slow = evolve(FAST, first_delay_s=60.0)
+    async with running(FakeLink("ws://127.0.0.1:9/events"), slow) as rig:
+        await rig.until(lambda: State.DISCONNECTED in rig.listener.states)
+        assert await took(rig.task) < PROMPT_S
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x",
+        "ws://example.com/x",
+        "ws://127.0.0.1.example.com/x",
+        "wss://me:pass@example.com/x",
+        "wss://example.com/x#y",
+        "wss:///x",
+        "wss://example.com:port/x",
+        "wss://[::1/x",
+        "",
+    ],
+)
+async def test_an_address_that_is_not_safe_is_refused_unsaid(url):
+    """Only wss, or ws on loopback, without user and fragment; the complaint never holds the address."""
+    link = FakeLink(url)
+    if "#" in url:
+
+        async def address():
+            return Address(url=f"wss://example.com/x?token={TOKEN}#y")
+
+        link.address = address
+    async with running(link) as rig:
+        with pytest.raises(ValueError, match="event address") as caught:
+            await rig.over()
+    assert TOKEN not in trouble_of(caught.value)
+    assert "example" not in trouble_of(caught.value)
+
+
+async def test_no_secret_is_ever_said(caplog):
+    """With every logger at DEBUG, no log line, status, error or repr holds token, header or query."""
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("websockets.server").setLevel(
+        logging.INFO
+    )  # the server under test may know what it was told
+    said = []
+
+    async def talk(connection):
+        await connection.send("hello")
+        await connection.close(4401, f"bad token {TOKEN}")
+
+    scenes = [
+        answering(302, 500, 429, 401, 401, Location=f"wss://example.com/?token={TOKEN}", Set_Cookie=HEADER),
+        answering(403, X_Echo=HEADER),
+        answering(),
+    ]
+    for request in scenes:
+        async with serving(talk, process_request=request) as (link, _), running(link) as rig:
+            await asyncio.wait([rig.task], timeout=5)
+            said += [trouble_of(rig.task.exception()), repr(rig.listener.told), repr(rig.socket)]
+            said.append(repr(await link.address()))
+    for url in ("ws://127.0.0.1:9/events", "wss://nowhere.invalid/events"):
+        async with running(FakeLink(url)) as rig:
+            await rig.until(lambda rig=rig: State.DISCONNECTED in rig.listener.states)
+            said += [repr(rig.listener.told), repr(rig.socket)]
+    said += [f"{record.getMessage()} {record.exc_info} {sorted(vars(record))}" for record in caplog.records]
+    wire = [record.getMessage() for record in caplog.records if record.name == "energy_core.stream.wire"]
+    assert "> GET /events HTTP/1.1" in wire
+    assert "> X-Authorization: ***" in wire
+    assert "< TEXT" in wire
+    assert not [line for line in said if TOKEN in line or HEADER in line or "productId" in line]
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+def server_tls(authority, name="127.0.0.1", **options):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name, **options).configure_cert(context)
+    return context
+
+
+def client_tls(authority):
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def test_a_trusted_certificate_is_enough(authority):
+    """Over TLS with a known authority the socket is live and closes cleanly."""
+    async with (
+        serving(stay, ssl=server_tls(authority)) as (link, _),
+        running(link, ssl_context=client_tls(authority)) as rig,
+    ):
+        await rig.live()
+        assert await took(rig.task) < 0.1 + PROMPT_S
+
+
+@pytest.mark.parametrize("flaw", ["unknown authority", "another host", "default authorities"])
+async def test_a_certificate_that_cannot_be_trusted_is_not_retried(authority, flaw):
+    """The error is typed and the server is asked exactly once."""
+    tls = server_tls(authority, "localhost" if flaw == "another host" else "127.0.0.1")
+    trust = {"unknown authority": client_tls(trustme.CA()), "another host": client_tls(authority)}.get(flaw)
+    async with serving(stay, ssl=tls) as (link, _), running(link, ssl_context=trust) as rig:
+        with pytest.raises(TLSVerificationError) as caught:
+            await rig.over()
+        assert rig.socket.handshakes == 1
+        assert caught.value.__context__ is None
+
+
+async def test_a_port_without_tls_is_waited_out(authority):
+    """Plain text on a TLS port is trouble that may pass."""
+
+    async def talk(reader, writer):
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with raw_server(talk) as plain:
+        link = FakeLink(plain.url.replace("ws:", "wss:"))
+        async with running(link, ssl_context=client_tls(authority)) as rig:
+            await rig.until(lambda: State.DISCONNECTED in rig.listener.states)
+            assert rig.listener.reasons[0] == "TLS could not be agreed on"
+
+
+async def test_the_default_promises_hold():
+    """The defaults are the published figures."""
+    timing = SocketTiming()
+    assert timing.ping_interval_s + timing.ping_timeout_s <= 45
+    assert (timing.first_delay_s, timing.backoff_base_s, timing.backoff_cap_s) == (5, 2, 60)
+    assert (timing.healthy_after_s, timing.healthy_after_event_s) == (60, 10)
+    assert (timing.most_handshakes, timing.handshake_window_s) == (40, 600)
+    assert (timing.largest_frame, timing.most_strange_closes, timing.stale_floor_s) == (1024 * 1024, 10, 60)
