@@ -1,0 +1,54 @@
+"""Clients pointed at a misbehaving server, with short timings and without a limit worth mentioning."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from energy_core.http.api import ApiClient
+from energy_core.http.credential import Credential
+from energy_core.http.lane import Limit
+from energy_core.http.pool import SessionPool
+from energy_core.http.request import base_url
+from tests.faults.acme import FAST, WIDE, fixed_token
+from tests.faults.fault_server import FaultServer, Script
+
+Serve = Callable[[Script], Awaitable[FaultServer]]
+Connect = Callable[..., ApiClient]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts servers that end with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(script: Script, **options: object) -> FaultServer:
+            return await stack.enter_async_context(FaultServer(script, **options))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Makes clients whose pools close with the test, quickly."""
+    pools: list[SessionPool] = []
+
+    def make(
+        server: FaultServer,
+        *,
+        limit: Limit = WIDE,
+        credential: Callable[[], Credential] = fixed_token,
+        url: str | None = None,
+        **options: object,
+    ) -> ApiClient:
+        options = {"timeouts": FAST, "random": lambda: 0.0, **options}
+        pool = SessionPool(**options)  # type: ignore[arg-type]
+        pools.append(pool)
+        base = base_url(url or server.url)
+        return ApiClient(pool, pool.account(base.origin, "tester", limit, credential), base, vendor="acme")
+
+    yield make
+    for pool in pools:
+        await pool.aclose(grace_s=0.2)

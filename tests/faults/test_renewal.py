@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from energy_core.errors import AuthFailed, InvalidCredentials, PermissionDenied, ServerFault
+from energy_core.http.api import ApiClient
+from energy_core.http.credential import Credential, Grant
+from energy_core.http.request import Operation, Priority, Response
+from energy_core.secret import Secret
+from tests.faults.acme import READ, REVOKE, as_it_is
+from tests.faults.conftest import Connect, Serve
+from tests.faults.fault_server import Act, WireRequest, always, answer, in_turn
+
+LOGIN = Operation(
+    vendor="acme",
+    name="auth.login",
+    method="POST",
+    path="login",
+    repeatable=False,
+    authenticated=False,
+    priority=Priority.AUTH,
+)
+
+
+class Guard:
+    """A server's side of logins: hands out tokens, accepts the latest only, may be told to revoke it."""
+
+    def __init__(self) -> None:
+        self.valid = ""
+        self.logins = 0
+        self.accepts_logins = True
+
+    def __call__(self, request: WireRequest, _number: int) -> Act:
+        if request.path.endswith("/login"):
+            if not self.accepts_logins:
+                return answer(400, json_body={"errors": ["no"]})
+            self.logins += 1
+            self.valid = f"token-{self.logins}"
+            return answer(json_body={"token": self.valid})
+        return answer() if request.headers.get("x-authorization") == self.valid else answer(401)
+
+
+def logging_in(client_of: Callable[[], ApiClient]) -> Callable[[], Awaitable[Grant]]:
+    async def login() -> Grant:
+        def read(value: object) -> Secret:
+            assert isinstance(value, dict)
+            return Secret(value["token"])
+
+        def check(response: Response, _answer: object, _operation: Operation) -> None:
+            if response.status == 400:
+                raise InvalidCredentials("the login was refused")
+
+        client = client_of()
+        client._check = check
+        token = await client.call(LOGIN, read, json={"user": "x"})
+        return Grant(token=token, headers={"X-Authorization": token})
+
+    return login
+
+
+@pytest.fixture
+def connect_with_login(connect: Connect) -> Connect:
+    def make(server: object, **options: object) -> ApiClient:
+        clients: list[ApiClient] = []
+        credential = Credential(login=logging_in(lambda: clients[0]))
+        clients.append(connect(server, credential=lambda: credential, **options))
+        return clients[0]
+
+    return make
+
+
+async def test_thousand_refusals_make_one_login(serve: Serve, connect_with_login: Connect) -> None:
+    """A thousand concurrent calls whose token has just been revoked cost one login and at most one replay each."""
+    guard = Guard()
+    server = await serve(guard)
+    client = connect_with_login(server)
+    await client.call(READ, as_it_is, id=0)
+    guard.valid = "revoked"
+    before = len(server.requests)
+    outcomes = await asyncio.gather(*(client.call(READ, as_it_is, id=number) for number in range(1000)))
+    assert outcomes == [{"success": True}] * 1000
+    assert guard.logins == 2
+    assert len(server.requests) - before <= 2001
+
+
+async def test_first_calls_share_one_login(serve: Serve, connect_with_login: Connect) -> None:
+    """A hundred first calls log in once and are never refused."""
+    guard = Guard()
+    server = await serve(guard)
+    client = connect_with_login(server)
+    await asyncio.gather(*(client.call(READ, as_it_is, id=number) for number in range(100)))
+    assert guard.logins == 1
+    assert len(server.requests) == 101
+
+
+async def test_cancelling_the_first_cancels_nobody_else(serve: Serve, connect_with_login: Connect) -> None:
+    """The caller that began a login is cancelled at every step of it; the others go on with the same login."""
+    for steps in range(0, 40, 2):
+        guard = Guard()
+        server = await serve(guard)
+        client = connect_with_login(server)
+        first = asyncio.create_task(client.call(READ, as_it_is, id=0))
+        others = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(1, 5)]
+        for _ in range(steps):
+            await asyncio.sleep(0)  # noqa: TID251  (one turn of the loop is what is counted)
+        first.cancel()
+        assert await asyncio.gather(*others) == [{"success": True}] * 4
+        await asyncio.gather(first, return_exceptions=True)
+        assert guard.logins == 1
+
+
+async def test_second_refusal_is_an_error(serve: Serve, connect: Connect) -> None:
+    """A renewed credential that is refused too is AuthFailed after one replay, also for what must not be repeated."""
+
+    async def login() -> Grant:
+        return Grant(token=Secret("x"), headers={"X-Authorization": Secret("x")})
+
+    for operation in (READ, REVOKE):
+        server = await serve(always(answer(401)))
+        with pytest.raises(AuthFailed) as caught:
+            await connect(server, credential=lambda: Credential(login=login)).call(operation, as_it_is, id=7)
+        assert (caught.value.status, caught.value.attempts) == (401, 2)
+        assert caught.value.operation == operation.name
+        assert len(server.requests) == 2
+
+
+async def test_fixed_token_refused(serve: Serve, connect: Connect) -> None:
+    """A fixed token that is refused is AuthFailed after one request."""
+    server = await serve(always(answer(401)))
+    with pytest.raises(AuthFailed) as caught:
+        await connect(server).call(READ, as_it_is, id=7)
+    assert (caught.value.vendor, caught.value.operation, caught.value.status) == ("acme", "things.get", 401)
+    assert len(server.requests) == 1
+
+
+async def test_refused_login_is_one_login(serve: Serve, connect_with_login: Connect) -> None:
+    """A wrong password is tried once; every caller gets the login's own typed error."""
+    guard = Guard()
+    guard.accepts_logins = False
+    server = await serve(guard)
+    client = connect_with_login(server)
+    outcomes = await asyncio.gather(
+        *(client.call(READ, as_it_is, id=number) for number in range(100)), return_exceptions=True
+    )
+    assert {type(outcome) for outcome in outcomes} == {InvalidCredentials}
+    assert {outcome.operation for outcome in outcomes} == {"auth.login"}  # type: ignore[union-attr]
+    assert {outcome.status for outcome in outcomes} == {400}  # type: ignore[union-attr]
+    assert server.count("/v2/login") == len(server.requests) == 1
+
+
+async def test_login_through_a_full_lane(serve: Serve, connect_with_login: Connect) -> None:
+    """A login needs no free place in flight: it passes while every place is taken by callers that wait for it."""
+    guard = Guard()
+    server = await serve(guard)
+    client = connect_with_login(server)
+    await client.call(READ, as_it_is, id=0)
+    guard.valid = "revoked"
+    outcomes = await asyncio.gather(*(client.call(READ, as_it_is, id=number) for number in range(200)))
+    assert len(outcomes) == 200
+
+
+async def test_queued_calls_use_the_new_token(serve: Serve, connect: Connect) -> None:
+    """A call that was queued before a renewal is sent with what is valid when its turn comes."""
+    tokens: list[str] = []
+    server = await serve(lambda request, _number: answer(json_body=request.headers["x-authorization"]))
+    credential = Credential(grant=Grant(token=Secret("old"), headers={"X-Authorization": Secret("old")}))
+    client = connect(server, credential=lambda: credential)
+    async with client.account.lane.turn(Priority.INTERACTIVE):
+        client.account.lane.hold(0.1)
+        call = asyncio.create_task(client.call(READ, lambda value: tokens.append(json.dumps(value)), id=7))
+        await asyncio.sleep(0)  # noqa: TID251  (lets the call reach the queue)
+        credential.set(Grant(token=Secret("new"), headers={"X-Authorization": Secret("new")}))
+        await call
+    assert tokens == ['"new"']
+
+
+async def test_forbidden_is_no_reason_to_log_in(serve: Serve, connect_with_login: Connect) -> None:
+    """403 means that the credential is fine: no login, no second request."""
+    guard = Guard()
+    server = await serve(lambda request, number: guard(request, number) if "login" in request.path else answer(403))
+    with pytest.raises(PermissionDenied):
+        await connect_with_login(server).call(READ, as_it_is, id=7)
+    assert guard.logins == 1
+    assert len(server.requests) == 2
+
+
+async def test_login_in_trouble_is_not_remembered(serve: Serve, connect_with_login: Connect) -> None:
+    """When the login answers 500, callers get that error, and the next call tries the login again."""
+    guard = Guard()
+    server = await serve(lambda request, number: answer(500) if number == 0 else guard(request, number))
+    client = connect_with_login(server)
+    with pytest.raises(ServerFault) as caught:
+        await client.call(READ, as_it_is, id=7)
+    assert caught.value.operation == "auth.login"
+    assert await client.call(READ, as_it_is, id=7) == {"success": True}
+
+
+async def test_replay_is_not_charged(serve: Serve, connect_with_login: Connect) -> None:
+    """The replay after a renewal leaves all three tries to the trouble that may follow."""
+    guard = Guard()
+    acts = in_turn(answer(502), answer(502), answer())
+    served = iter(range(100))
+
+    def script(request: WireRequest, number: int) -> Act:
+        act = guard(request, number)
+        fine = request.headers.get("x-authorization") == guard.valid and "login" not in request.path
+        return acts(request, next(served)) if fine else act
+
+    server = await serve(script)
+    client = connect_with_login(server)
+    client.account.credential.set(Grant(token=Secret("stale"), headers={"X-Authorization": Secret("stale")}))
+    assert await client.call(READ, as_it_is, id=7) == {"success": True}
+    assert server.count("/v2/things/7") == 4
