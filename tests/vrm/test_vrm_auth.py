@@ -1,0 +1,328 @@
+import asyncio
+import copy
+import logging
+import pickle
+import warnings
+
+import pytest
+
+from energy_core import Limit, SessionPool
+from energy_core.errors import (
+    AuthFailed,
+    DecodeError,
+    InvalidCredentials,
+    NotFound,
+    ServerFault,
+    TwoFactorRequired,
+)
+from vrm_async import VRMClient
+from vrm_async.auth import LOGIN, LOGIN_WITH_CODE, LOGOUT
+
+TOKEN = "0123456789abcdef" * 4
+LIMIT = Limit(2000, 1000.0, 6)
+
+
+def login_client(fake, pool=None, **kwargs):
+    facts = {"username": "anna@example.com", "password": "s3cret-pass", **kwargs}
+    with pytest.warns(DeprecationWarning, match="token="):
+        return VRMClient(pool, base_url=fake.url, limit=LIMIT, **facts)
+
+
+def knows_token(token):
+    """Answer users/me for one bearer token and refuse every other."""
+
+    def answer(asked):
+        if asked.authorization == f"Bearer {token}":
+            return 200, {"success": True, "user": {"id": 22}}
+        return 401, {"success": False, "errors": "Token is invalid", "error_code": "invalid_token"}
+
+    return answer
+
+
+@pytest.fixture
+def logins(fake):
+    """A VRM that gives a new bearer token at each login and knows only the newest."""
+    given = []
+
+    def log_in(asked):
+        given.append(f"bearer-{len(given) + 1}")
+        fake.answers("GET", "users/me", knows_token(given[-1]))
+        return 200, {
+            "token": given[-1],
+            "idUser": 22,
+            "verification_mode": "password",
+            "verification_sent": False,
+        }
+
+    fake.answers("POST", "auth/login", log_in)
+    fake.answers("GET", "users/me", knows_token("none yet"))
+    return given
+
+
+@pytest.fixture
+def two_factor(fake):
+    """A VRM that wants the code 123456 beside the password and takes each code once."""
+    codes = ["123456", "654321"]
+    given = []
+
+    def log_in(asked):
+        if asked.json.get("sms_token") in codes:
+            codes.remove(asked.json["sms_token"])
+            given.append(f"bearer-{len(given) + 1}")
+            fake.answers("GET", "users/me", knows_token(given[-1]))
+            return 200, {
+                "token": given[-1],
+                "idUser": 22,
+                "verification_mode": "sms",
+                "verification_sent": False,
+            }
+        if "sms_token" in asked.json:
+            return 401, {
+                "success": False,
+                "errors": {"sms_token": ["Wrong code"]},
+                "error_code": "invalid_sms_token",
+            }
+        return 200, {"token": None, "idUser": 22, "verification_mode": "sms", "verification_sent": True}
+
+    fake.answers("POST", "auth/login", log_in)
+    fake.answers("GET", "users/me", knows_token("none yet"))
+    return given
+
+
+async def test_an_access_token_is_sent_as_the_vendor_wants_it(fake):
+    """The header is `X-Authorization: Token ...`, without the blanks a paste brought along."""
+    async with VRMClient(token=f"  {TOKEN}\n", base_url=fake.url) as vrm:
+        await vrm.users.me()
+    assert [asked.authorization for asked in fake.asked] == [f"Token {TOKEN}"]
+
+
+async def test_an_access_token_may_be_of_any_length(fake):
+    """Only what cannot be a header is refused; the length is the vendor's business."""
+    async with VRMClient(token="short", base_url=fake.url) as vrm:
+        await vrm.users.me()
+    assert fake.asked[0].authorization == "Token short"
+
+
+async def test_a_refused_access_token_is_an_auth_failure_at_once(fake):
+    """A fixed token cannot be renewed: one request, one `AuthFailed`."""
+    fake.answers("GET", "users/me", {"success": False, "error_code": "invalid_token"}, status=401)
+    async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
+        with pytest.raises(AuthFailed) as failed:
+            await vrm.users.me()
+    assert failed.value.status == 401
+    assert len(fake.asked) == 1
+
+
+async def test_a_token_draws_no_warning(fake):
+    """The way in that has a future is silent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        await VRMClient(token=TOKEN, base_url=fake.url).aclose()
+
+
+async def test_a_login_warns_once_and_where_the_client_is_made(fake, logins):
+    """Whoever makes the client sees the warning, in their own file, and never again."""
+    with pytest.warns(DeprecationWarning, match=r"VRMClient\(token=...\)") as seen:
+        vrm = VRMClient(username="anna@example.com", password="s3cret-pass", base_url=fake.url)
+    assert seen[0].filename == __file__
+    async with vrm:
+        await vrm.users.me()
+        fake.answers("GET", "users/me", knows_token("forgotten"))
+        await vrm.users.me()
+    assert len(seen) == 1
+
+
+async def test_a_login_happens_by_itself_and_gives_a_bearer_token(fake, logins):
+    """The first call logs in; its token goes into `X-Authorization: Bearer ...`."""
+    async with login_client(fake) as vrm:
+        await vrm.users.me()
+        await vrm.users.me()
+    assert [(asked.path, asked.authorization) for asked in fake.asked] == [
+        ("auth/login", None),
+        ("users/me", "Bearer bearer-1"),
+        ("users/me", "Bearer bearer-1"),
+    ]
+    assert fake.asked[0].json == {"username": "anna@example.com", "password": "s3cret-pass"}
+
+
+async def test_many_refusals_make_one_login(fake, logins):
+    """A thousand calls that are refused together share one new login."""
+    async with login_client(fake) as vrm:
+        await vrm.users.me()
+        fake.answers("GET", "users/me", knows_token("forgotten"))
+        await asyncio.gather(*(vrm.users.me() for _ in range(1000)))
+    assert len(logins) == 2
+    assert len(fake.asked_for("users/me")) <= 2001
+
+
+async def test_two_clients_of_one_account_share_the_login(fake, logins):
+    """Within a pool the same user name and password are one account."""
+    async with SessionPool() as pool:
+        one, two = login_client(fake, pool), login_client(fake, pool)
+        await one.users.me()
+        await two.users.me()
+    assert len(logins) == 1
+
+
+async def test_another_password_does_not_ride_on_a_login(fake, logins):
+    """A client with another password logs in by itself."""
+    async with SessionPool() as pool:
+        one, two = login_client(fake, pool), login_client(fake, pool, password="another-pass")
+        await one.users.me()
+        await two.users.me()
+    assert len(logins) == 2
+
+
+async def test_a_wrong_password_is_invalid_credentials(fake):
+    """The login's own no is told apart from an expired token, and is not tried again."""
+    fake.answers("POST", "auth/login", {"success": False, "errors": "Wrong s3cret-pass"}, status=401)
+    async with login_client(fake) as vrm:
+        for _ in range(3):
+            with pytest.raises(InvalidCredentials) as refused:
+                await vrm.users.me()
+    assert "s3cret-pass" not in str(refused.value)
+    assert len(fake.asked_for("auth/login")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, {"success": False, "errors": "no"}, InvalidCredentials),
+        (400, {"success": False, "errors": "no"}, InvalidCredentials),
+        (403, {"success": False, "errors": "no"}, InvalidCredentials),
+        (404, {"success": False}, NotFound),
+        (500, {"success": False}, ServerFault),
+        (200, {"success": True}, DecodeError),
+        (200, {"token": "with\r\nbreak"}, DecodeError),
+        (200, {"token": 5}, DecodeError),
+    ],
+)
+async def test_what_a_login_answers_has_one_meaning(fake, status, body, expected):
+    """A refusal is a refusal; trouble of the server and nonsense are told apart from it."""
+    fake.answers("POST", "auth/login", body, status=status)
+    async with SessionPool(attempts=1) as pool:
+        with pytest.raises(expected):
+            await login_client(fake, pool).auth.login()
+
+
+async def test_a_second_factor_is_asked_for(fake, two_factor):
+    """Without a code the login says that one was sent; with it the client goes on."""
+    async with login_client(fake) as vrm:
+        with pytest.raises(TwoFactorRequired) as wanted:
+            await vrm.users.me()
+        assert wanted.value.sent is True
+        assert wanted.value.operation is not None
+        result = await vrm.auth.login(sms_token=" 123456 ")
+        assert (result.user_id, result.verification_mode) == (22, "sms")
+        assert (await vrm.users.me()).id == 22
+    assert fake.asked_for("auth/login")[-1].json["sms_token"] == "123456"
+
+
+async def test_a_code_serves_once(fake, two_factor):
+    """A later login wants a new code, and the old one is never sent again."""
+    async with login_client(fake, sms_token="123456") as vrm:
+        assert (await vrm.users.me()).id == 22
+        fake.answers("GET", "users/me", knows_token("forgotten"))
+        with pytest.raises(TwoFactorRequired):
+            await vrm.users.me()
+        await vrm.auth.login(sms_token="654321")
+        assert (await vrm.users.me()).id == 22
+    sent = [asked.json.get("sms_token") for asked in fake.asked_for("auth/login")]
+    assert sent == ["123456", None, "654321"]
+
+
+async def test_a_wrong_code_is_invalid_credentials(fake, two_factor):
+    """The vendor's no to a code is no demand for one."""
+    async with login_client(fake, sms_token="000000") as vrm:
+        with pytest.raises(InvalidCredentials):
+            await vrm.users.me()
+
+
+async def test_a_refusal_after_a_served_code_asks_for_a_new_one(fake, two_factor):
+    """Where the vendor says no instead of sending a code, the client still knows what is missing."""
+    async with login_client(fake, sms_token="123456") as vrm:
+        await vrm.users.me()
+        fake.answers("GET", "users/me", knows_token("forgotten"))
+        fake.answers("POST", "auth/login", {"success": False, "errors": "no"}, status=401)
+        with pytest.raises(TwoFactorRequired) as wanted:
+            await vrm.users.me()
+    assert wanted.value.sent is False
+
+
+async def test_the_demo_logs_in_without_a_name(fake):
+    """The demo's token comes by GET and is a bearer token."""
+    fake.answers("GET", "auth/loginAsDemo", {"token": "demo-token"})
+    with pytest.warns(DeprecationWarning, match="token="):
+        vrm = VRMClient(demo=True, base_url=fake.url)
+    async with vrm:
+        await vrm.users.me()
+    assert fake.asked[-1].authorization == "Bearer demo-token"
+
+
+async def test_logging_out_posts_and_else_gets(fake, logins):
+    """Where POST is not allowed GET is tried; the vendor's documents name one each."""
+    fake.answers("POST", "auth/logout", {"success": False}, status=405)
+    fake.answers("GET", "auth/logout", {"token": None})
+    async with login_client(fake) as vrm:
+        await vrm.users.me()
+        await vrm.auth.logout()
+    assert [asked.method for asked in fake.asked_for("auth/logout")] == ["POST", "GET"]
+    assert {asked.authorization for asked in fake.asked_for("auth/logout")} == {"Bearer bearer-1"}
+
+
+async def test_logging_out_once_is_enough(fake, logins):
+    """Where POST is answered there is no second request, and an empty answer will do."""
+    fake.answers("POST", "auth/logout", b"")
+    async with login_client(fake) as vrm:
+        await vrm.auth.logout()
+    assert [asked.method for asked in fake.asked_for("auth/logout")] == ["POST"]
+
+
+async def test_an_access_token_neither_logs_in_nor_out(fake):
+    """Both would do something else than their name says."""
+    async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
+        with pytest.raises(ValueError, match="access token"):
+            await vrm.auth.login()
+        with pytest.raises(ValueError, match="access token"):
+            await vrm.auth.logout()
+    assert fake.asked == []
+
+
+async def test_no_secret_is_ever_shown(fake, two_factor, caplog):
+    """Neither log, repr, error nor pickle holds the password, the code or a token."""
+    caplog.set_level(logging.DEBUG)
+    secrets = ("s3cret-pass", "123456", "bearer-1")
+    seen = []
+    async with SessionPool() as pool:
+        vrm = login_client(fake, pool, sms_token="123456")
+        await vrm.users.me()
+        fake.answers("GET", "users/me", knows_token("forgotten"))
+        with pytest.raises(TwoFactorRequired) as wanted:
+            await vrm.users.me()
+        error = wanted.value
+        seen += [
+            repr(vrm),
+            repr(vars(vrm)),
+            repr(vars(vrm.auth)),
+            repr(pool),
+            repr(pool.stats()),
+            caplog.text,
+        ]
+        seen += [
+            str(error),
+            repr(error),
+            repr(vars(error)),
+            repr(pickle.dumps(error)),
+            repr(copy.copy(error)),
+        ]
+        seen += [repr(error.__cause__), repr(error.__context__)]
+    for text in seen:
+        for secret in secrets:
+            assert secret not in text
+
+
+def test_only_what_may_be_repeated_is_declared_so():
+    """A code serves once, so a login with one is not repeated; a logout is not either."""
+    assert LOGIN.repeatable
+    assert not LOGIN_WITH_CODE.repeatable
+    assert not LOGOUT.repeatable

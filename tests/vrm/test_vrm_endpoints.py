@@ -1,0 +1,299 @@
+"""What each method asks, and what it makes of the answer."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from energy_core.errors import NoData, NotFound, PermissionDenied
+from tests.vrm import vendor_samples as printed
+from vrm_async import installations, stats, tokens, users, widgets
+
+ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
+START = datetime(2026, 3, 1, tzinfo=UTC)
+END = datetime(2026, 3, 2, tzinfo=UTC)
+START_S, END_S = "1772323200", "1772409600"
+
+
+def asked(mocked):
+    """Return every request as (method, path, query as sorted pairs)."""
+    return [
+        (method, str(url.path).removeprefix("/v2/"), sorted(url.query.items()))
+        for (method, url), calls in mocked.requests.items()
+        for _ in calls
+    ]
+
+
+@pytest.fixture
+def me(mocked):
+    """The account is number 22."""
+    mocked.get("https://vrmapi.victronenergy.com/v2/users/me", payload={"success": True, "user": {"id": 22}})
+
+
+async def test_me(vrm, mocked):
+    """`users.me` gives the account, whatever else the answer holds."""
+    user = {
+        "id": 22,
+        "name": "demo",
+        "email": "d@example.com",
+        "country": "NL",
+        "idAccessToken": None,
+        "accessLevel": 0,
+    }
+    mocked.get(ANYTHING, payload={"success": True, "user": {**user, "new": 1}})
+    me = await vrm.users.me()
+    assert (me.id, me.name, me.email, me.country) == (22, "demo", "d@example.com", "NL")
+    assert (me.access_token_id, me.access_level) == (None, 0)
+    assert me.raw["new"] == 1
+    assert "d@example.com" not in repr(me)
+    assert asked(mocked) == [("GET", "users/me", [])]
+
+
+async def test_installations_find_the_user_by_themselves_once(vrm, mocked, me):
+    """The account's id is asked for once, however often sites are."""
+    mocked.get(ANYTHING, body=printed.INSTALLATIONS, repeat=True)
+    assert [site.id for site in await vrm.users.installations()] == [100]
+    await vrm.users.installations(extended=True)
+    await vrm.users.installations(True, site_id=100)
+    assert asked(mocked) == [
+        ("GET", "users/me", []),
+        ("GET", "users/22/installations", []),
+        ("GET", "users/22/installations", [("extended", "1")]),
+        ("GET", "users/22/installations", [("extended", "1"), ("idSite", "100")]),
+    ]
+
+
+async def test_installations_of_another_user(vrm, mocked):
+    """A given user id needs no question about the own one."""
+    mocked.get(ANYTHING, body=printed.INSTALLATIONS)
+    await vrm.users.installations(user_id=7)
+    assert asked(mocked) == [("GET", "users/7/installations", [])]
+
+
+async def test_system_overview(vrm, mocked):
+    """The devices are a sequence."""
+    mocked.get(ANYTHING, body=printed.SYSTEM_OVERVIEW)
+    overview = await vrm.installations.system_overview(1039)
+    assert [device.instance for device in overview.devices] == [None, 23]
+    assert overview.devices[0].name == "Gateway"
+    assert asked(mocked) == [("GET", "installations/1039/system-overview", [])]
+
+
+async def test_stats_of_a_day(vrm, mocked):
+    """Aware datetimes of any zone become unix seconds, and kWh is the unit."""
+    mocked.get(ANYTHING, body=printed.STATS)
+    here = START.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    found = await vrm.stats.get(975, type="kwh", interval="hours", start=here, end=END)
+    assert found["Pc"].unit == "kWh"
+    assert [series.code for series in found] == ["Pc"]
+    assert dict(found).keys() == {"Pc"}
+    assert asked(mocked) == [
+        (
+            "GET",
+            "installations/975/stats",
+            [("end", END_S), ("interval", "hours"), ("start", START_S), ("type", "kwh")],
+        )
+    ]
+
+
+async def test_stats_of_chosen_codes(vrm, mocked):
+    """Codes make the type custom and are repeated; instances are kept apart on request."""
+    mocked.get(ANYTHING, payload={"success": True, "records": [], "totals": []})
+    found = await vrm.stats.get(1, start=START, end=END, attribute_codes=["Gb", "Gc"], show_instance=True)
+    assert len(found) == 0
+    assert asked(mocked)[0][2] == [
+        ("attributeCodes[]", "Gb"),
+        ("attributeCodes[]", "Gc"),
+        ("end", END_S),
+        ("interval", "hours"),
+        ("show_instance", "1"),
+        ("start", START_S),
+        ("type", "custom"),
+    ]
+
+
+async def test_stats_of_an_empty_period(vrm, mocked):
+    """The vendor's no_data is `NoData`, with everything needed to understand it."""
+    mocked.get(ANYTHING, body=printed.STATS_REFUSED)
+    with pytest.raises(NoData) as empty:
+        await vrm.stats.get(1, start=START, end=END)
+    error = empty.value
+    assert (error.vendor, error.operation, error.method) == ("vrm", "stats.get", "GET")
+    assert (error.path, error.status, error.error_code) == ("installations/{idSite}/stats", 200, "no_data")
+
+
+async def test_overall_stats(vrm, mocked):
+    """Without a type VRM chooses; with codes the type is custom."""
+    mocked.get(ANYTHING, body=printed.OVERALL_STATS, repeat=True)
+    assert (await vrm.stats.overall(1)).today.percentages["Gc"] == 55
+    await vrm.stats.overall(1, type="kwh")
+    await vrm.stats.overall(1, attribute_codes=["Gb"])
+    assert asked(mocked) == [
+        ("GET", "installations/1/overallstats", []),
+        ("GET", "installations/1/overallstats", [("type", "kwh")]),
+        ("GET", "installations/1/overallstats", [("attributeCodes[]", "Gb"), ("type", "custom")]),
+    ]
+
+
+async def test_graph(vrm, mocked):
+    """Instance 0 is sent, for it is an instance; the range is optional."""
+    mocked.get(
+        ANYTHING, payload={"success": True, "records": {"data": {}, "meta": {}, "instance": 0}}, repeat=True
+    )
+    await vrm.widgets.graph(1, attribute_codes=["bs", "bv"], instance=0)
+    await vrm.widgets.graph(1, attribute_codes=("VS",), instance=257, start=START, end=END)
+    await vrm.widgets.graph(1, attribute_codes={"VS"}, instance=None, start=START)
+    path = "installations/1/widgets/Graph"
+    assert asked(mocked) == [
+        ("GET", path, [("attributeCodes[]", "bs"), ("attributeCodes[]", "bv"), ("instance", "0")]),
+        ("GET", path, [("attributeCodes[]", "VS"), ("end", END_S), ("instance", "257"), ("start", START_S)]),
+        ("GET", path, [("attributeCodes[]", "VS"), ("start", START_S)]),
+    ]
+
+
+async def test_any_widget_by_name(vrm, mocked):
+    """Summaries take an instance, states a range too; the list of names is open."""
+    value = {"success": True, "records": {"data": {"51": {"code": "SOC", "rawValue": "76.5"}}}}
+    mocked.get(ANYTHING, payload=value)
+    mocked.get(ANYTHING, payload={"success": True, "records": {"data": {}}})
+    await vrm.widgets.summary(1, "NotYetInvented", instance=258)
+    await vrm.widgets.state(1, "VeBusState", 0, START, END)
+    assert asked(mocked) == [
+        ("GET", "installations/1/widgets/NotYetInvented", [("instance", "258")]),
+        (
+            "GET",
+            "installations/1/widgets/VeBusState",
+            [("end", END_S), ("instance", "0"), ("start", START_S)],
+        ),
+    ]
+
+
+async def test_tokens(vrm, mocked, me):
+    """Tokens are made, listed and revoked under the account's id."""
+    mocked.post(ANYTHING, body=printed.TOKEN_CREATED)
+    mocked.get(ANYTHING, body=printed.TOKEN_LIST)
+    mocked.get(ANYTHING, body=printed.TOKEN_REVOKED, repeat=True)
+    assert (await vrm.tokens.create("Token #1", expires=END)).id == 123
+    assert len(await vrm.tokens.list()) == 3
+    assert await vrm.tokens.revoke(50) == 3
+    assert await vrm.tokens.revoke(all=True) == 3
+    assert [(method, path) for method, path, _ in asked(mocked)] == [
+        ("GET", "users/me"),
+        ("POST", "users/22/accesstokens/create"),
+        ("GET", "users/22/accesstokens/list"),
+        ("GET", "users/22/accesstokens/50/revoke"),
+        ("GET", "users/22/accesstokens/*/revoke"),
+    ]
+
+
+async def test_every_token_is_revoked_only_on_purpose(vrm, mocked, me):
+    """Neither nothing nor both is understood as everything."""
+    for wrong in ({}, {"token_id": 5, "all": True}, {"all": False}, {"all": 1}):
+        with pytest.raises(ValueError, match="all=True"):
+            await vrm.tokens.revoke(**wrong)
+    assert asked(mocked) == []
+
+
+def test_what_changes_something_is_never_repeated():
+    """Revoking is a GET and still declared unrepeatable; reading is repeatable."""
+    assert not tokens.REVOKE.repeatable
+    assert not tokens.CREATE.repeatable
+    for reading in (users.ME, users.INSTALLATIONS, tokens.LIST, stats.STATS, stats.OVERALL, widgets.WIDGET):
+        assert reading.repeatable
+    assert installations.DIAGNOSTICS.repeatable
+    assert installations.SYSTEM_OVERVIEW.repeatable
+
+
+# --- pages ----------------------------------------------------------------------------------------------
+
+
+def page(first, length, total=None):
+    records = [{"idDataAttribute": number, "code": f"c{number}"} for number in range(first, first + length)]
+    return {"success": True, "records": records, **({} if total is None else {"num_records": total})}
+
+
+async def ids(diagnostics):
+    return [record.attribute_id async for record in diagnostics]
+
+
+async def test_diagnostics_go_on_until_a_short_page(vrm, mocked):
+    """Full pages are followed by another question, a short one is the last."""
+    mocked.get(ANYTHING, payload=page(0, 3, total=3))
+    mocked.get(ANYTHING, payload=page(3, 3, total=3))
+    mocked.get(ANYTHING, payload=page(6, 1, total=1))
+    assert await ids(vrm.installations.diagnostics(1, count=3)) == list(range(7))
+    assert [query for _, _, query in asked(mocked)] == [
+        [("count", "3"), ("page", number)] for number in ("1", "2", "3")
+    ]
+
+
+async def test_diagnostics_believe_a_total(vrm, mocked):
+    """Where the count covers all pages, no page is asked for in vain."""
+    mocked.get(ANYTHING, payload=page(0, 3, total=6))
+    mocked.get(ANYTHING, payload=page(3, 3, total=6))
+    assert await ids(vrm.installations.diagnostics(1, count=3)) == list(range(6))
+    assert len(asked(mocked)) == 2
+
+
+async def test_diagnostics_ask_for_a_thousand(vrm, mocked):
+    """The largest page is the default."""
+    mocked.get(ANYTHING, payload=page(0, 1))
+    assert await ids(vrm.installations.diagnostics(1)) == [0]
+    assert asked(mocked) == [("GET", "installations/1/diagnostics", [("count", "1000"), ("page", "1")])]
+
+
+async def test_diagnostics_end_with_a_server_that_ignores_pages(vrm, mocked):
+    """The same page again is no new page."""
+    mocked.get(ANYTHING, payload=page(0, 3), repeat=True)
+    assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 1, 2]
+
+
+async def test_diagnostics_end_where_a_page_has_no_data(vrm, mocked):
+    """`no_data` past the last page is the end, on the first it is an error."""
+    mocked.get(ANYTHING, payload=page(0, 3))
+    mocked.get(ANYTHING, body=printed.STATS_REFUSED, repeat=True)
+    assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 1, 2]
+    with pytest.raises(NoData):
+        await ids(vrm.installations.diagnostics(1, count=3))
+
+
+async def test_a_malformed_diagnostic_costs_no_other(vrm, mocked):
+    """It is counted as drift, and the page still counts as full."""
+    first = page(0, 3)
+    first["records"][1] = "damaged"
+    mocked.get(ANYTHING, payload=first)
+    mocked.get(ANYTHING, payload=page(3, 1))
+    assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 2, 3]
+    assert vrm.drift.counts["Diagnostic", "record", "malformed"] == 1
+
+
+async def test_two_tasks_share_the_records_of_one_iterator(vrm, mocked):
+    """Nothing is doubled when several tasks take from it."""
+    mocked.get(ANYTHING, payload=page(0, 3))
+    mocked.get(ANYTHING, payload=page(3, 1))
+    diagnostics = vrm.installations.diagnostics(1, count=3)
+    both = await asyncio.gather(ids(diagnostics), ids(diagnostics))
+    assert sorted(both[0] + both[1]) == [0, 1, 2, 3]
+
+
+async def test_a_failed_page_is_asked_for_again(vrm, mocked):
+    """A step that fails loses nothing: the next one asks for the same page."""
+    mocked.get(ANYTHING, payload=page(0, 2))
+    mocked.get(ANYTHING, payload={"success": False}, status=403)
+    mocked.get(ANYTHING, payload=page(2, 1))
+    diagnostics = vrm.installations.diagnostics(1, count=2)
+    found = [(await anext(diagnostics)).attribute_id, (await anext(diagnostics)).attribute_id]
+    with pytest.raises(PermissionDenied):
+        await anext(diagnostics)
+    found += await ids(diagnostics)
+    assert found == [0, 1, 2]
+
+
+async def test_a_site_that_is_not_there(vrm, mocked):
+    """404 is `NotFound`, with or without an envelope."""
+    mocked.get(ANYTHING, status=404, body=b"<html>gone</html>", content_type="text/html")
+    mocked.get(ANYTHING, status=404, payload={"success": False, "errors": "gone"})
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await vrm.installations.system_overview(1)

@@ -1,0 +1,278 @@
+"""One list of sites becomes readings: what codes mean, which moments count, what is never made up."""
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from energy_core import Quantity, merge
+from energy_core.errors import NotFound
+from energy_core.http.drift import Drift, collecting
+from energy_core.stream.event import Kind, SourceId, State
+from tests.vrm import vendor_samples as printed
+from vrm_async import VRMClient
+from vrm_async.source import FRESH_S, observations
+
+NOW = 1776515873
+TOKEN = "0123456789abcdef" * 4
+ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
+
+
+def item(code, raw_value, *, time=NOW, instance=0, **more):
+    return {"code": code, "rawValue": raw_value, "timestamp": time, "instance": instance, **more}
+
+
+def total(code, raw_value, *, time=NOW, **more):
+    return {"code": code, "rawValue": raw_value, "timestamp": time, "idDataAttribute": None, **more}
+
+
+def site(*items, site_id=7, last=NOW):
+    return {"idSite": site_id, "last_timestamp": last, "extended": list(items)}
+
+
+def read(*sites, wanted=()):
+    return list(observations({"success": True, "records": list(sites)}, set(wanted), "token-1"))
+
+
+def values(*items):
+    """Return what the items mean together, or nothing when no reading came of them."""
+    found = read(site(*items))
+    assert len(found) <= 1
+    return dict(found[0].values) if found else {}
+
+
+@pytest.mark.parametrize(
+    ("items", "quantity", "value"),
+    [
+        ([item("bs", 99.7)], Quantity.BATTERY_SOC, 99.7),
+        ([item("bv", "54.12")], Quantity.BATTERY_VOLTAGE, 54.12),
+        ([item("bc", 17.9)], Quantity.BATTERY_CURRENT, 17.9),
+        ([item("bc", -1.8)], Quantity.BATTERY_CURRENT, -1.8),
+        ([item("bp", 960)], Quantity.BATTERY_POWER, 960.0),
+        ([item("bp", -540.5)], Quantity.BATTERY_POWER, -540.5),
+        ([item("BT", 21.5, instance=288)], Quantity.BATTERY_TEMPERATURE, 21.5),
+        ([item("CT", 22, instance=257)], Quantity.BATTERY_TEMPERATURE, 22.0),
+        ([item("ScT", -3.5, instance=258)], Quantity.BATTERY_TEMPERATURE, -3.5),
+        ([item("tsT", 18.1, instance=20), item("tst", 0, instance=20)], Quantity.BATTERY_TEMPERATURE, 18.1),
+        ([total("from_to_grid", 49.0818)], Quantity.GRID_POWER, 49.0818),
+        ([total("from_to_grid", -248.6)], Quantity.GRID_POWER, -248.6),
+        ([item("g1", 100), item("g2", "-20"), item("g3", 5)], Quantity.GRID_POWER, 85.0),
+        ([item("g1", -7)], Quantity.GRID_POWER, -7.0),
+        ([total("consumption", 118)], Quantity.CONSUMPTION_POWER, 118.0),
+        ([item("a1", 100), item("a2", 20), item("dc", 8)], Quantity.CONSUMPTION_POWER, 128.0),
+        ([total("solar_yield", 5347.110000000001)], Quantity.PV_POWER, 5347.110000000001),
+        ([total("solar_yield", -0.4)], Quantity.PV_POWER, -0.4),
+        ([item("Pdc", 800), item("Pi2", 150.5)], Quantity.PV_POWER, 950.5),
+        ([total("generator", 0)], Quantity.GENERATOR_POWER, 0.0),
+        ([item("gs1", 1500)], Quantity.GENERATOR_POWER, 1500.0),
+    ],
+)
+def test_a_code_is_one_quantity_in_its_unit_and_sign(items, quantity, value):
+    """W, %, V, A and degC as VRM says them; import and charging are positive; nothing is clamped."""
+    assert values(*items) == {quantity: pytest.approx(value)}
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [item("bs", None)],
+        [item("bs", False)],
+        [item("bs", "")],
+        [item("bs", "nan")],
+        [item("bs", True)],
+        [item("BS", 50)],
+        [item("SOC", 50)],
+        [item("Gc", 5), item("gc", 5)],
+        [item("tsT", 4.0, instance=20), item("tst", 1, instance=20)],
+        [item("tsT", 4.0, instance=20), item("tst", 0, instance=21)],
+        [item("tsT", 4.0, instance=20)],
+        [item("g2", 5), item("g3", 5)],
+        [item("a2", 5), item("dc", 5)],
+        [total("from_to_grid", None)],
+        [{"rawValue": 5}, "damaged", None],
+        [item("bs", 50, time=None)],
+        [item("bs", 50, time=False)],
+    ],
+)
+def test_what_was_not_measured_is_not_there(items):
+    """Nothing is invented: no value, a fridge's temperature, a phase alone, letters of another case."""
+    assert values(*items) == {}
+
+
+def test_battery_power_is_never_computed():
+    """Voltage times current would be another number than the measured one."""
+    assert Quantity.BATTERY_POWER not in values(item("bv", 50.0), item("bc", 10.0))
+
+
+def test_vrms_own_sum_comes_before_ours():
+    """What VRM adds up is taken as it is, also when the parts are there."""
+    assert values(total("from_to_grid", 49), item("g1", 10), item("g2", 10)) == {Quantity.GRID_POWER: 49.0}
+    assert values(total("from_to_grid", None, time=None), item("g1", 10)) == {Quantity.GRID_POWER: 10.0}
+
+
+def test_the_answer_says_what_a_sum_consists_of():
+    """The parts come from the answer where it names them."""
+    parts = total("consumption", None, time=None, consistsOfAttributeCodes=["a1", "dc"])
+    assert values(parts, item("a1", 100), item("a2", 50), item("dc", 8)) == {
+        Quantity.CONSUMPTION_POWER: 108.0
+    }
+
+
+def test_only_parts_of_one_moment_are_added():
+    """Phases logged at another time belong to another reading."""
+    found = read(site(item("g1", 100), item("g2", 50, time=NOW - 60)))
+    assert [(each.id, dict(each.values)) for each in found] == [(f"7/0/{NOW}", {Quantity.GRID_POWER: 100.0})]
+
+
+def test_a_reading_is_one_moment_of_one_instance():
+    """Every (site, instance, timestamp) is a reading of its own, with the vendor's items beside it."""
+    switch = item("S", 9)
+    found = read(site(item("bs", 50), switch, item("bv", 48, time=NOW - 60), item("BT", 20, instance=288)))
+    assert [each.id for each in found] == [f"7/0/{NOW}", f"7/0/{NOW - 60}", f"7/288/{NOW}"]
+    assert [each.source for each in found] == [
+        SourceId("vrm", "token-1", "7", 0),
+        SourceId("vrm", "token-1", "7", 0),
+        SourceId("vrm", "token-1", "7", 288),
+    ]
+    assert found[0].time == datetime.fromtimestamp(NOW, UTC)
+    assert found[0].raw == {"bs": item("bs", 50), "S": switch}
+
+
+def test_instances_of_one_attribute_are_kept_apart():
+    """An attribute of several devices is several readings, its instances an object or a list."""
+    both = {"20": {"rawValue": 20.5, "timestamp": NOW}, "0": {"rawValue": 19, "timestamp": NOW}}
+    found = read(site({"code": "BT", "timestamp": NOW, "instances": both}))
+    assert {each.source.instance: each.values[Quantity.BATTERY_TEMPERATURE] for each in found} == {
+        20: 20.5,
+        0: 19.0,
+    }
+    found = read(site({"code": "BT", "timestamp": NOW, "instances": [{"rawValue": 19, "timestamp": NOW}]}))
+    assert [each.source.instance for each in found] == [0]
+
+
+def test_leftovers_of_replaced_hardware_are_not_news():
+    """A moment more than 15 minutes older than the site's newest is no reading; one of 15 minutes is."""
+    frozen = {"code": "BT", "instances": {"261": {"rawValue": 12, "timestamp": NOW - 150_000_000}}}
+    assert read(site(frozen, item("bs", 1, time=NOW - FRESH_S - 1))) == []
+    assert [each.id for each in read(site(item("bs", 1, time=NOW - FRESH_S)))] == [f"7/0/{NOW - FRESH_S}"]
+
+
+def test_the_newest_is_found_where_it_is_not_said():
+    """Without last_timestamp the newest moment of the items counts."""
+    found = read(site(item("bs", 1), item("bv", 1, time=NOW - 10_000), last=None))
+    assert [each.id for each in found] == [f"7/0/{NOW}"]
+
+
+def test_an_item_without_a_time_is_as_old_as_the_site():
+    """The oldest form of the answer has no times; a time of null is something else."""
+    assert [each.id for each in read(site({"code": "bs", "rawValue": "76"}))] == [f"7/0/{NOW}"]
+
+
+def test_the_printed_answer_is_a_reading():
+    """The answer in VRM's documents gives SOC, voltage, current and the four sums."""
+    (reading,) = observations(json.loads(printed.INSTALLATIONS_EXTENDED), set(), "token-1")
+    assert reading.id == "100/0/1472217903"
+    assert reading.values == {
+        Quantity.BATTERY_SOC: 76.0,
+        Quantity.BATTERY_VOLTAGE: 54.12,
+        Quantity.BATTERY_CURRENT: 17.9,
+        Quantity.CONSUMPTION_POWER: 8.0,
+        Quantity.PV_POWER: 0.0,
+        Quantity.GRID_POWER: 49.0818,
+        Quantity.GENERATOR_POWER: 0.0,
+    }
+
+
+def test_only_wanted_sites_are_read():
+    """The others of the account are left out; none wanted means all."""
+    sites = [site(item("bs", 1), site_id=number) for number in (7, 8, 9)]
+    assert [each.source.site for each in read(*sites, wanted=[8])] == ["8"]
+    assert [each.source.site for each in read(*sites, wanted=[9, 7])] == ["7", "9"]
+    assert [each.source.site for each in read(*sites)] == ["7", "8", "9"]
+
+
+def test_a_site_the_account_does_not_have():
+    """None of the wanted sites is an error; one of several is not, for the others go on."""
+    with pytest.raises(NotFound, match="5, 6"):
+        read(site(item("bs", 1)), wanted=[6, 5])
+    assert len(read(site(item("bs", 1)), wanted=[7, 5])) == 1
+
+
+def test_a_damaged_site_costs_no_other():
+    """It is counted and left out."""
+    drift = Drift()
+    with collecting(drift):
+        found = read("damaged", {"extended": []}, site(item("bs", 1)), {"idSite": 8, "extended": False})
+    assert [each.source.site for each in found] == ["7"]
+    assert drift.counts["Site", "record", "malformed"] == 2
+
+
+# --- as a source ----------------------------------------------------------------------------------------
+
+
+async def readings(source, count):
+    found, states = [], []
+    async with asyncio.timeout(5), merge(source) as events:
+        async for event in events:
+            (found if event.kind is Kind.READING else states).append(event)
+            if len(found) == count:
+                break
+    return found, states
+
+
+def answer(*sites):
+    return {"success": True, "records": list(sites)}
+
+
+async def test_one_request_serves_many_sites(vrm, mocked):
+    """Every interval one list of sites is asked for, and a moment is never repeated."""
+    mocked.get(ANYTHING, payload={"success": True, "user": {"id": 22}})
+    first = site(item("bs", 50)), site(item("bs", 60), site_id=8)
+    mocked.get(ANYTHING, payload=answer(*first))
+    mocked.get(ANYTHING, payload=answer(*first))
+    later = site(item("bs", 51, time=NOW + 60), last=NOW + 60)
+    mocked.get(ANYTHING, payload=answer(later, first[1]), repeat=True)
+    found, states = await readings(vrm.live(7, 8, interval_s=0.01), 3)
+    assert [event.id for event in found] == [f"7/0/{NOW}", f"8/0/{NOW}", f"7/0/{NOW + 60}"]
+    assert [event.seq - found[0].seq for event in found if event.source.site == "7"] == [0, 1]
+    assert State.LIVE in [event.detail.state for event in states]
+    (me, _), (installations, calls) = mocked.requests.items()
+    assert me[1].path == "/v2/users/me"
+    assert (installations[1].path, dict(installations[1].query)) == (
+        "/v2/users/22/installations",
+        {"extended": "1"},
+    )
+    assert len(calls) >= 3
+
+
+async def test_a_single_site_is_filtered_by_the_server(vrm, mocked):
+    """For one site only that site is asked for; the source is named after it."""
+    mocked.get(ANYTHING, payload={"success": True, "user": {"id": 22}})
+    mocked.get(ANYTHING, payload=answer(site(item("bs", 50))), repeat=True)
+    source = vrm.live(7)
+    assert source.id.site == "7"
+    (found,), _ = await readings(source, 1)
+    assert found.source == source.id
+    assert found.values == {Quantity.BATTERY_SOC: 50.0}
+    assert found.raw["bs"]["rawValue"] == 50
+    asked = [dict(url.query) for _, url in mocked.requests if url.path.endswith("installations")]
+    assert asked == [{"extended": "1", "idSite": "7"}]
+    assert '"battery_soc":50.0' in found.to_json()
+
+
+async def test_a_refused_source_ends_as_such(mocked):
+    """A token that is not allowed ends the source as auth_failed, with what VRM said."""
+    mocked.get(ANYTHING, payload={"success": False, "error_code": "invalid_token"}, status=401, repeat=True)
+    async with VRMClient(token=TOKEN) as vrm, asyncio.timeout(5), merge(vrm.live(7)) as events:
+        states = [event.detail.state async for event in events]
+    assert State.AUTH_FAILED in states
+
+
+async def test_the_account_is_named_without_a_secret(vrm):
+    """The label is the same in every run and leads back to no token."""
+    assert vrm.live(1).id.account == VRMClient(token=TOKEN).live(1).id.account
+    assert TOKEN[:8] not in str(vrm.live(1).id)
+    assert str(vrm.live(3, 1, 2, 1).id).endswith("/1,2,3/0")
+    assert str(vrm.live().id).endswith("/*/0")

@@ -1,0 +1,185 @@
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from energy_core.errors import NoData
+from energy_core.http.drift import Drift, collecting
+from vrm_async import tables
+
+ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
+T0 = 1776512315
+
+
+def utc(seconds):
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+BATTERY = {
+    "success": True,
+    "records": {
+        "data": {
+            "47": {
+                "code": "V",
+                "idDataAttribute": "47",
+                "dataAttributeName": "Voltage",
+                "rawValue": "52.56",
+                "formattedValue": "52,56 V",
+                "formatWithUnit": "%.2F V",
+                "nameEnum": None,
+                "instance": "258",
+                "secondsAgo": "12",
+                "hasOldData": False,
+            },
+            "51": {
+                "rawValue": 76.5,
+                "instance": 258,
+                "secondsAgo": {"value": 13, "valueFormattedWithUnit": "13s"},
+            },
+            "119": False,
+            "hasOldData": False,
+            "secondsAgo": {"value": 12, "valueFormattedWithUnit": "12s"},
+        },
+        "meta": {
+            "47": {"code": "V", "description": "Voltage"},
+            "51": {"code": "SOC", "description": "State of charge", "formatWithUnit": "%.1F %%"},
+        },
+        "attributeOrder": [51, 47],
+    },
+}
+WRONG_INSTANCE = {
+    "success": True,
+    "records": {
+        "data": {"hasOldData": False, "secondsAgo": {"value": 0, "valueFormattedWithUnit": "0s"}},
+        "meta": {"47": {"code": "V", "description": "Voltage"}},
+        "attributeOrder": [47],
+    },
+}
+
+
+def test_a_summary_is_values_by_code():
+    """The values stand in the order VRM displays them; what a value lacks its meta gives."""
+    summary = tables.summary("BatterySummary", 258)(BATTERY)
+    assert summary.keys() == ("SOC", "V")
+    assert (summary["V"].raw_value, summary["V"].seconds_ago, summary["V"].attribute_id) == ("52.56", 12, 47)
+    assert (summary["SOC"].raw_value, summary["SOC"].seconds_ago) == (76.5, 13)
+    assert (summary["SOC"].description, summary["SOC"].format) == ("State of charge", "%.1F %%")
+    assert (summary["SOC"].attribute_id, summary["SOC"].instance) == (51, 258)
+    assert (summary.has_old_data, summary.seconds_ago) == (False, 12)
+    assert ("V" in summary, "v" in summary, len(summary)) == (True, False, 2)
+    assert repr(summary) == "<BatterySummary of instance 258: SOC=76.5, V='52.56'>"
+    assert [value.code for value in summary] == ["SOC", "V"]
+    with pytest.raises(KeyError, match="SOC, V"):
+        summary["v"]
+
+
+@pytest.mark.parametrize(
+    ("spelt", "value"),
+    [
+        ({"rawValue": "52.56", "value": "53"}, "52.56"),
+        ({"value": "52.56"}, "52.56"),
+        ({"rawValue": None, "value": None, "valueFloat": 52.56}, 52.56),
+        ({"value": False, "valueEnum": 3}, 3),
+        ({"valueString": "v1.70"}, "v1.70"),
+        ({"value": 0}, 0),
+        ({"value": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_value_is_found_however_it_is_spelt(spelt, value):
+    """Widgets say the same value in several fields; the rest stays in `raw` and is no drift."""
+    record = {"code": "V", "valueFormattedWithUnit": "52,56 V", "isValid": "1", **spelt}
+    with collecting(Drift(strict=True)):
+        summary = tables.summary("Status", 0)({"records": {"data": {"47": record}}})
+    assert summary["V"].raw_value == value
+    assert summary["V"].formatted == "52,56 V"
+    assert summary["V"].raw == record
+
+
+async def test_a_wrong_instance_is_told(vrm, mocked):
+    """VRM says success and sends no value; the client says which instance has none and where to look."""
+    mocked.get(ANYTHING, payload=WRONG_INSTANCE, repeat=True)
+    with pytest.raises(NoData, match=r"instance 5.*system_overview") as nothing:
+        await vrm.widgets.summary(1, "BatterySummary", instance=5)
+    assert (nothing.value.vendor, nothing.value.operation, nothing.value.status) == ("vrm", "widgets", 200)
+    with pytest.raises(NoData, match="default instance"):
+        await vrm.widgets.summary(1, "BatterySummary")
+
+
+async def test_a_panel_of_another_shape_is_not_called_wrong(vrm, mocked):
+    """Widgets that carry something else than attributes arrive in `raw`."""
+    mocked.get(ANYTHING, payload={"success": True, "records": {"data": "12:30"}})
+    mocked.get(ANYTHING, payload={"success": True, "records": {"alarms": [1], "rateLimited": False}})
+    assert (await vrm.widgets.summary(1, "HoursOfAC")).raw["data"] == "12:30"
+    assert (await vrm.widgets.summary(1, "Alarm")).raw["alarms"] == [1]
+
+
+STATES = {
+    "success": True,
+    "records": {
+        "data": {
+            "40": [
+                [T0, "Bulk", 3],
+                [T0 + 60, 4, "Absorptie"],
+                [(T0 + 120) * 1000, "Float"],
+                [T0 + 180, 9],
+                [T0 + 240, "Onbekend"],
+            ]
+        },
+        "enums": {"40": {"3": "Bulk", "4": "Absorption", "5": "Float"}},
+        "meta": {"40": {"code": "S", "description": "VE.Bus state"}},
+        "buckets": {"resampled": False, "original count": 5},
+    },
+}
+
+
+def test_states_are_changes_in_columns():
+    """Numbers come first: a translated name never replaces the name its number has."""
+    history = tables.state_history("VeBusState", 257)(STATES)
+    (states,) = history
+    assert (states.code, states.attribute_id) == ("S", 40)
+    assert list(states) == [
+        (utc(T0), 3),
+        (utc(T0 + 60), 4),
+        (utc(T0 + 120), 5),
+        (utc(T0 + 180), 9),
+        (utc(T0 + 240), None),
+    ]
+    assert states.names == ("Bulk", "Absorption", "Float", None, "Onbekend")
+    assert states.enum == {3: "Bulk", 4: "Absorption", 5: "Float"}
+    assert history["S"] is history[40] is states
+    assert repr(history) == "<VeBusState of instance 257: <States S: 5 changes>>"
+    with pytest.raises(KeyError, match="S"):
+        history["s"]
+
+
+def test_no_changes_are_no_error():
+    """An empty history is {} or [] and simply empty."""
+    for empty in ({}, [], False, None):
+        assert len(tables.state_history("MPPTState", 0)({"records": {"data": empty, "enums": []}})) == 0
+
+
+def test_names_may_be_a_list():
+    """PHP sends a list where the numbers count from 0."""
+    (states,) = tables.state_history("RelayState", 0)(
+        {"records": {"data": {"12": [[T0, 1], [T0 + 60, 0]]}, "enums": {"12": ["Open", "Closed"]}}}
+    )
+    assert states.names == ("Closed", "Open")
+    assert states.code == "12"
+
+
+def test_a_damaged_change_costs_no_other():
+    """It is counted and left out."""
+    drift = Drift()
+    with collecting(drift):
+        (states,) = tables.state_history("VeBusState", 0)(
+            {
+                "records": {
+                    "data": {
+                        "40": [[T0, 3], "damaged", [], [None, 4], {"timestamp": T0 + 60, "valueEnum": 4}]
+                    }
+                }
+            }
+        )
+    assert list(states) == [(utc(T0), 3), (utc(T0 + 60), 4)]
+    assert drift.counts["States", "change", "malformed"] == 3

@@ -1,0 +1,341 @@
+"""What the service really sends, in its own shapes: lists for objects, false for nothing, translated text."""
+
+import contextlib
+import copy
+import pickle
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.errors import DecodeError, EnergyError
+from energy_core.http.drift import Drift, collecting
+from vrm_async import codec, tables
+from vrm_async.folding import unit_of
+
+NOW = 1776515873
+
+
+def utc(seconds):
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+BATTERY_STATE = {
+    "idDataAttribute": 215,
+    "code": "bst",
+    "description": "Battery state",
+    "formatWithUnit": "%s",
+    "dataType": "enum",
+    "idDeviceType": 6,
+    "textValue": "idle",
+    "instance": 0,
+    "timestamp": NOW,
+    "dbusServiceType": "system",
+    "dbusPath": "/Dc/Battery/State",
+    "rawValue": 0,
+    "formattedValue": "Inativo",
+    "dataAttributeEnumValues": [
+        {"nameEnum": "Idle", "valueEnum": 0},
+        {"nameEnum": "Charging", "valueEnum": 1},
+    ],
+}
+TANK_LEVEL = {
+    "idDataAttribute": 330,
+    "code": "tl",
+    "description": "Tank level",
+    "formatWithUnit": "%.0F %%",
+    "dataType": "float",
+    "timestamp": NOW,
+    "instances": {
+        "20": {"rawValue": 79, "formattedValue": "79 %", "textValue": None, "timestamp": NOW},
+        "21": {"rawValue": "60", "formattedValue": "60 %", "textValue": None, "timestamp": NOW - 60},
+    },
+}
+GENERATOR_ALARM = {
+    "idDataAttribute": 441,
+    "code": "gaNG",
+    "rawValue": 0,
+    "instance": 1,
+    "timestamp": 1662724449,
+    "instances": [{"rawValue": 1, "timestamp": 1662724449}, {"rawValue": 0, "timestamp": 1662724449}],
+}
+LATITUDE = {"idDataAttribute": 4, "code": "lt", "rawValue": 44.7155, "timestamp": None, "instance": 0}
+CONSUMPTION = {
+    "rawValue": 118,
+    "formatWithUnit": "%.0F W",
+    "consistsOfAttributeCodes": ["a1", "a2", "a3", "dc"],
+    "dataAttributes": [{"instance": 0, "idDataAttribute": 131, "code": "a1"}],
+    "timestamp": NOW,
+    "idDataAttribute": None,
+    "code": "consumption",
+    "description": "Consumption",
+    "textValue": None,
+    "formattedValue": "118 W",
+}
+SOC_STATUS = {
+    "code": "soc_status",
+    "description": "SOC Status",
+    "rawValue": 75,
+    "textValue": "Carregar",
+    "idDataAttribute": None,
+}
+SITE = {
+    "idSite": 151734,
+    "accessLevel": 0,
+    "owner": True,
+    "name": "35ft Yacht",
+    "identifier": "d41243cd7c66",
+    "idUser": 22,
+    "pvMax": 0,
+    "timezone": "Africa/Casablanca",
+    "phonenumber": 31501234567,
+    "geofence": '{"id":"geofence","type":"circle","coords":[{"lng":5.2,"lat":52.3}]}',
+    "geofenceEnabled": 0,
+    "hasMains": 1,
+    "hasGenerator": "0",
+    "syscreated": 1643115186,
+    "favorite": 0,
+    "alarm": False,
+    "last_timestamp": NOW,
+    "tags": [{"idTag": 41, "name": "No alarm", "automatic": True, "source": "predefined"}],
+    "images": False,
+    "view_permissions": [],
+    "current_alarms": [],
+    "last_location_timestamp": False,
+    "avatar_url": None,
+    "currency": {"idCurrency": 1, "code": "EUR"},
+    "brandNewField": {"nobody": "knows"},
+    "extended": [BATTERY_STATE, TANK_LEVEL, GENERATOR_ALARM, LATITUDE, CONSUMPTION, SOC_STATUS],
+}
+
+
+@pytest.fixture
+def site():
+    (decoded,) = codec.sites({"success": True, "records": [SITE]})
+    return decoded
+
+
+def test_numbers_for_booleans_and_text_for_numbers_are_understood(site):
+    """0 and 1 are booleans where booleans belong, a telephone number may be a number."""
+    assert (site.has_mains, site.has_generator, site.favorite, site.geofence_enabled) == (
+        True,
+        False,
+        False,
+        False,
+    )
+    assert site.phone_number == "31501234567"
+    assert site.pv_max_w == 0
+    assert site.created == utc(1643115186)
+
+
+def test_false_for_nothing_is_nothing(site):
+    """No images, never a location, no permissions: nothing of it is an error or a 0."""
+    assert site.images == ()
+    assert site.last_location is None
+    assert site.view_permissions == {}
+    assert site.current_alarms == ()
+    assert site.avatar_url is None
+
+
+def test_a_fence_inside_a_text_is_read(site):
+    """The geofence is JSON in a text."""
+    assert site.geofence["type"] == "circle"
+    assert codec.sites({"records": [{"idSite": 1, "geofence": "no json"}]})[0].geofence is None
+
+
+def test_an_enum_is_named_by_its_number(site):
+    """Neither of the two translated texts decides, only the number."""
+    state = site.extended.get("bst")
+    assert (state.enum_name, state.text, state.formatted) == ("Idle", "idle", "Inativo")
+    assert state.enum == {0: "Idle", 1: "Charging"}
+
+
+def test_instances_are_a_mapping_however_they_came(site):
+    """An object keeps its keys, a list counts from 0, and an item may have nothing but instances."""
+    tank, alarm = site.extended.get("tl"), site.extended.get("gaNG")
+    assert {key: (each.raw_value, each.time) for key, each in tank.instances.items()} == {
+        20: (79, utc(NOW)),
+        21: ("60", utc(NOW - 60)),
+    }
+    assert (tank.raw_value, tank.instance, tank.number) == (None, None, None)
+    assert {key: each.raw_value for key, each in alarm.instances.items()} == {0: 1, 1: 0}
+
+
+def test_a_sum_has_no_id_but_parts(site):
+    """VRM's own sums say what they consist of."""
+    total = site.extended.get("consumption")
+    assert (total.id, total.number, total.instance) == (None, 118.0, None)
+    assert total.consists_of == ("a1", "a2", "a3", "dc")
+    assert total.parts[0]["code"] == "a1"
+    assert site.extended.get("soc_status").format is None
+
+
+def test_a_private_position_has_no_time(site):
+    """The time of a position may be null."""
+    assert site.extended.get("lt").time is None
+
+
+def test_what_is_not_known_stays_reachable_and_is_counted():
+    """An unknown field is in `raw`, and drift tells about it."""
+    drift = Drift()
+    with collecting(drift):
+        (site,) = codec.sites({"records": [SITE]})
+    assert site.raw["brandNewField"] == {"nobody": "knows"}
+    assert ("Site", "brandNewField", "unknown") in drift.counts
+
+
+def test_attributes_are_decoded_when_asked_for():
+    """Until then they cost nothing; their drift is counted where it belongs all the same."""
+    drift = Drift()
+    with collecting(drift):
+        (site,) = codec.sites(
+            {"records": [{"idSite": 1, "extended": [BATTERY_STATE, "damaged", {"no": "code"}]}]}
+        )
+    assert repr(site.extended) == "<Attributes not decoded yet>"
+    assert drift.total == 0
+    assert [attribute.code for attribute in site.extended] == ["bst"]
+    assert drift.counts["Attribute", "record", "malformed"] == 2
+    assert repr(site.extended) == "<Attributes bst>"
+    assert site.extended[0:1] == (site.extended[0],)
+
+
+def test_a_site_can_be_copied_and_pickled(site):
+    """What decodes the attributes does not get into the way."""
+    assert pickle.loads(pickle.dumps(site)) == site
+    assert copy.deepcopy(site) == site
+
+
+def test_strictness_complains_at_once():
+    """With a strict drift even attributes nobody looks at are decoded."""
+    with collecting(Drift(strict=True)), pytest.raises(DecodeError):
+        codec.sites({"records": [{"idSite": 1, "extended": ["damaged"]}]})
+
+
+def test_one_malformed_site_costs_no_other():
+    """A record that is no object, or has no id, is counted and left out."""
+    drift = Drift()
+    with collecting(drift):
+        sites = codec.sites({"records": ["damaged", {"name": "no id"}, {"idSite": "7"}, None]})
+    assert [site.id for site in sites] == [7]
+    assert drift.counts["Site", "record", "malformed"] == 3
+
+
+def test_a_list_with_holes_is_a_list():
+    """PHP sends an object then."""
+    assert [site.id for site in codec.sites({"records": {"0": {"idSite": 1}, "2": {"idSite": 3}}})] == [1, 3]
+
+
+@pytest.mark.parametrize("nothing", [False, None, [], {}])
+def test_no_records_are_no_records(nothing):
+    """false, null, [] and {} are an empty answer, wherever records are expected."""
+    answer = {"success": True, "records": nothing}
+    assert codec.sites(answer) == ()
+    assert codec.system_overview(answer).devices == ()
+    assert codec.diagnostics_page(answer).records == ()
+    assert len(tables.stats(answer)) == 0
+    assert len(tables.graph(answer)) == 0
+    assert len(tables.summary("Status", 0)(answer)) == 0
+    assert len(tables.state_history("VeBusState", 0)(answer)) == 0
+    assert tables.overall(answer).today.totals == {}
+
+
+@pytest.mark.parametrize("answer", [None, 5, "text", [], True, {}, {"success": True}])
+def test_what_is_no_answer_is_an_error(answer):
+    """Without records there is no answer, and half of one is not made up."""
+    for read in (
+        codec.sites,
+        codec.user,
+        codec.system_overview,
+        tables.stats,
+        tables.graph,
+        codec.access_tokens,
+    ):
+        with pytest.raises(DecodeError):
+            read(answer)
+
+
+def test_a_device_that_was_never_heard_of():
+    """Its last connection is false; instance 0 is an instance."""
+    overview = codec.system_overview(
+        {"records": {"devices": [{"name": "Solar Charger", "lastConnection": False, "instance": 0}]}}
+    )
+    assert (overview.devices[0].last_connection, overview.devices[0].instance) == (None, 0)
+
+
+def test_units_are_read_out_of_patterns():
+    """A sprintf pattern is not applied, only its unit is read."""
+    patterns = {
+        "%.2F V": "V",
+        "%.1F %%": "%",
+        "%.1F %": "%",
+        "%.1F °C": "°C",
+        "%s": None,
+        "": None,
+        "%d": None,
+    }
+    assert {pattern: unit_of(pattern) for pattern in patterns} == patterns
+    assert unit_of(None) is None
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(name=st.sampled_from(sorted(SITE)), value=JSON)
+def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
+    """Whatever stands in one field, the site decodes, or without an id is left out."""
+    with collecting(Drift()):
+        sites = codec.sites({"records": [{**SITE, name: value}]})
+        assert len(sites) == (1 if name != "idSite" or sites else 0)
+        for site in sites:
+            assert len(site.extended) >= 0
+
+
+@settings(deadline=None)
+@given(name=st.sampled_from(sorted({*BATTERY_STATE, *TANK_LEVEL, *CONSUMPTION})), value=JSON)
+def test_no_value_of_any_field_of_an_attribute_breaks_it(name, value):
+    """Whatever stands in one field, the attribute decodes, and its number is finite or none."""
+    (site,) = codec.sites({"records": [{"idSite": 1, "extended": [{**BATTERY_STATE, name: value}]}]})
+    for attribute in site.extended:
+        assert attribute.number is None or abs(attribute.number) < float("inf")
+        assert attribute.enum_name is None or isinstance(attribute.enum_name, str)
+
+
+READERS = [
+    codec.user,
+    codec.sites,
+    codec.system_overview,
+    codec.diagnostics_page,
+    codec.access_tokens,
+    codec.new_access_token,
+    codec.removed,
+    codec.login,
+    tables.stats,
+    tables.overall,
+    tables.graph,
+    tables.summary("Status", None),
+    tables.state_history("VeBusState", None),
+]
+
+
+@settings(deadline=None)
+@given(
+    read=st.sampled_from(READERS),
+    answer=JSON
+    | st.fixed_dictionaries(
+        {"records": JSON, "totals": JSON, "user": JSON, "token": JSON, "data": JSON, "tokens": JSON}
+    ),
+)
+def test_no_answer_raises_anything_but_our_errors(read, answer):
+    """Any JSON is read or refused with an `EnergyError`."""
+    with collecting(Drift()), contextlib.suppress(EnergyError):
+        read(answer)

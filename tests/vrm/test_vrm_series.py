@@ -1,0 +1,263 @@
+import pickle
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.http.drift import Drift, collecting
+from vrm_async import tables
+from vrm_async.points import Columns, columns
+from vrm_async.series import Series
+
+T0 = 1726236000
+NOTHING = [False, None, [], {}, ""]
+
+
+def utc(seconds):
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def read(value):
+    drift = Drift()
+    with collecting(drift):
+        return columns(value), drift
+
+
+def test_milliseconds_and_seconds_are_the_same_moment():
+    """Stats count milliseconds, graphs seconds; both become milliseconds."""
+    in_ms, _ = read([[T0 * 1000, 1.5], [(T0 + 60) * 1000, 2.5]])
+    in_s, _ = read([[T0, 1.5], [T0 + 60, 2.5]])
+    mixed, _ = read([[T0, 1.5], [(T0 + 60) * 1000, 2.5]])
+    assert (
+        list(in_ms.times_ms) == list(in_s.times_ms) == list(mixed.times_ms) == [T0 * 1000, (T0 + 60) * 1000]
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "mean", "minimum", "maximum"),
+    [
+        ([T0, 2.0], [2.0], None, None),
+        ([T0, 2.0, 1.0], [2.0], [1.0], None),
+        ([T0, 2.0, 1.0, 3.0], [2.0], [1.0], [3.0]),
+        ([T0, 2.0, 1.0, 3.0, 9.9], [2.0], [1.0], [3.0]),
+        ([T0, None, None, None], [None], [None], [None]),
+        ([T0, False], [None], None, None),
+        ([T0, "2.0"], [2.0], None, None),
+        ([str(T0), 2], [2.0], None, None),
+    ],
+)
+def test_two_three_or_four_columns(row, mean, minimum, maximum):
+    """The elements are time, mean, min, max; what was not sent is not there, and false is no data."""
+    found, drift = read([row])
+    assert list(found.times_ms) == [T0 * 1000]
+    assert list(found.mean) == mean
+    assert (found.minimum and list(found.minimum)) == minimum
+    assert (found.maximum and list(found.maximum)) == maximum
+    assert drift.total == 0
+
+
+def test_rows_of_several_widths_share_columns():
+    """The widest row makes the columns, narrower ones have gaps in them."""
+    found, _ = read([[T0, 1.0], [T0 + 60, 2.0, 1.5, 2.5]])
+    assert (list(found.mean), list(found.minimum), list(found.maximum)) == (
+        [1.0, 2.0],
+        [None, 1.5],
+        [None, 2.5],
+    )
+
+
+def test_a_damaged_point_costs_no_other():
+    """It is counted and left out; a value that is no number is counted and missing."""
+    found, drift = read(
+        [
+            [T0, 1.0],
+            "damaged",
+            [],
+            [T0],
+            [None, 2.0],
+            [True, 2.0],
+            [-5, 2.0],
+            [T0 + 60, "much"],
+            [T0 + 120, {}],
+        ]
+    )
+    assert [*zip(found.times_ms, found.mean, strict=True)] == [
+        (T0 * 1000, 1.0),
+        ((T0 + 60) * 1000, None),
+        ((T0 + 120) * 1000, None),
+    ]
+    assert drift.counts["Series", "point", "malformed"] == 6
+    assert drift.counts["Series", "value", "not a number"] == 2
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_nothing_has_no_points_and_is_no_drift(nothing):
+    """false, null, [], {} and an empty text are no data."""
+    found, drift = read(nothing)
+    assert found == Columns()
+    assert drift.total == 0
+
+
+def test_another_kind_of_points_is_drift():
+    """A text or number in place of points is counted."""
+    assert read("soon")[1].total == read(5)[1].total == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4 * 10**12), st.floats(allow_nan=False, allow_infinity=False))))
+def test_reading_at_once_and_one_by_one_agree(points):
+    """The quick way for clean rows gives what the careful way gives."""
+    quick, _ = read([list(point) for point in points])
+    careful, _ = read([[str(time), value] for time, value in points])
+    assert list(quick.times_ms) == list(careful.times_ms)
+    assert list(quick.mean) == list(careful.mean)
+
+
+@pytest.fixture
+def series():
+    return Series(code="bs", unit="%", times_ms=(T0 * 1000, T0 * 1000 + 500), mean=(99.5, None))
+
+
+def test_points_are_made_on_demand(series):
+    """Iterating and indexing give aware datetimes, to the millisecond."""
+    assert list(series) == [(utc(T0), 99.5), (datetime.fromtimestamp(T0 + 0.5, UTC), None)]
+    assert series[0] == (utc(T0), 99.5)
+    assert series[-1][1] is None
+    assert (series.start, series.end) == (utc(T0), datetime.fromtimestamp(T0 + 0.5, UTC))
+    assert len(series) == 2
+    assert repr(series) == "<Series bs %: 2 points>"
+    assert (Series(code="x").start, Series(code="x").end) == (None, None)
+    assert pickle.loads(pickle.dumps(series)) == series
+
+
+# --- stats ----------------------------------------------------------------------------------------------
+
+
+def stats(records, totals=None, unit=None):
+    return tables.stats({"success": True, "records": records, "totals": totals}, unit=unit)
+
+
+def test_stats_are_series_by_code():
+    """Iterating gives each series, a code finds one, `dict` maps them; a code of false has no points."""
+    found = stats({"Pc": [[T0 * 1000, 1.0]], "gc": False}, {"Pc": 1.0, "gc": False, "kwh": 1.0}, "kWh")
+    assert [series.code for series in found] == ["Pc", "gc"]
+    assert found.keys() == ("Pc", "gc")
+    assert dict(found) == {"Pc": found["Pc"], "gc": found["gc"]}
+    assert ("Pc" in found, "pc" in found, len(found)) == (True, False, 2)
+    assert len(found["gc"]) == 0
+    assert found.get("pc") is None
+    assert found.totals == {"Pc": 1.0, "gc": None, "kwh": 1.0}
+    assert repr(found) == "<Stats <Series Pc kWh: 1 points>, <Series gc kWh: 0 points>>"
+    with pytest.raises(KeyError, match="Pc, gc"):
+        found["pc"]
+
+
+def test_a_gap_stays_a_gap():
+    """A bucket that was not sent is not made up."""
+    found = stats({"Pc": [[1726236000000, 1.0], [1726246800000, 2.0]]})
+    assert [time for time, _ in found["Pc"]] == [utc(1726236000), utc(1726246800)]
+
+
+SPLIT = [
+    (
+        [
+            {"instance": 0, "stats": {"bs": [[T0, 1, 0, 2]]}},
+            {"instance": 257, "stats": {"bs": [[T0, 5, 4, 6]]}},
+        ],
+        [{"instance": 0, "totals": {"bs": 1}}, {"instance": 257, "totals": {"bs": False}}],
+    ),
+    (
+        {
+            "0": {"instance": 0, "stats": {"bs": [[T0, 1, 0, 2]]}},
+            "257": {"instance": 257, "stats": {"bs": [[T0, 5, 4, 6]]}},
+        },
+        {"0": {"instance": 0, "totals": {"bs": 1}}, "257": {"instance": 257, "totals": {"bs": False}}},
+    ),
+    (
+        {"0": {"stats": {"bs": [[T0, 1, 0, 2]]}}, "257": {"stats": {"bs": [[T0, 5, 4, 6]]}}},
+        {"0": {"totals": {"bs": 1}}, "257": {"totals": {"bs": False}}},
+    ),
+    (
+        {"0": {"bs": [[T0, 1, 0, 2]]}, "257": {"bs": [[T0, 5, 4, 6]]}},
+        {"0": {"bs": 1}, "257": {"bs": False}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("records", "totals"), SPLIT, ids=["list", "object", "keys", "bare"])
+def test_stats_by_instance(records, totals):
+    """Split by instance as a list or as an object, named inside or by key, the answer means the same."""
+    found = stats(records, totals)
+    assert found.instances == (0, 257)
+    assert [(series.code, series.instance) for series in found] == [("bs", 0), ("bs", 257)]
+    assert list(found.instance(257)["bs"].maximum) == [6]
+    assert found.instance(0).totals == {"bs": 1.0}
+    assert found.totals_by_instance == {0: {"bs": 1.0}, 257: {"bs": None}}
+    with pytest.raises(KeyError, match="0, 257"):
+        found["bs"]
+    with pytest.raises(KeyError, match="0, 257"):
+        found.instance(5)
+
+
+def test_a_list_by_instance_counts_from_0():
+    """Where a list's items name no instance, the position does: PHP's key 0 arrives as a list."""
+    assert stats([{"bs": [[T0, 1.0]]}]).instances == (0,)
+
+
+# --- graphs ---------------------------------------------------------------------------------------------
+
+GRAPH = {
+    "success": True,
+    "records": {
+        "data": {"143": [[T0, 13.39], [T0 + 60, 13.65]], "144": False, "999": [[T0, 1]]},
+        "meta": {
+            "143": {
+                "code": "bv",
+                "description": "Voltage",
+                "formatValueOnly": "%.2F",
+                "formatWithUnit": "%.2F V",
+                "axisGroup": None,
+            },
+            "144": {"code": "bs", "description": "Battery SOC", "formatWithUnit": "%.1F %%"},
+        },
+        "instance": 0,
+    },
+}
+
+
+def test_a_graph_is_named_by_codes():
+    """Its data is keyed by attribute id; what a reader sees are codes, units and descriptions."""
+    graph = tables.graph(GRAPH)
+    assert graph.keys() == ("bv", "bs", "999")
+    assert repr(graph) == (
+        "<Graph of instance 0: <Series bv V: 2 points>, <Series bs %: 0 points>, <Series 999: 1 points>>"
+    )
+    voltage = graph["bv"]
+    assert (voltage.attribute_id, voltage.unit, voltage.description) == (143, "V", "Voltage")
+    assert list(voltage) == [(utc(T0), 13.39), (utc(T0 + 60), 13.65)]
+    assert graph.instance == 0
+    assert [series.code for series in graph] == ["bv", "bs", "999"]
+
+
+def test_forecasts_are_watt_hours():
+    """A forecast's unit is Wh, and a code without one is there without points."""
+    found = stats({"solar_yield_forecast": [[T0 * 1000, 450.0]], "vrm_consumption_fc": False}, unit="Wh")
+    assert found["solar_yield_forecast"].unit == "Wh"
+    assert len(found["vrm_consumption_fc"]) == 0
+
+
+# --- overall --------------------------------------------------------------------------------------------
+
+
+def test_a_total_that_is_no_number_is_noted():
+    """Text in place of a total is missing and counted; false is missing and expected."""
+    drift = Drift()
+    with collecting(drift):
+        overall = tables.overall(
+            {"records": {"today": {"totals": {"Gc": "much", "Pc": False}, "percentages": []}}}
+        )
+    assert overall.today.totals == {"Gc": None, "Pc": None}
+    assert overall.today.percentages == {}
+    assert overall.week.totals == {}
+    assert drift.counts == {("Totals", "Gc", "not a number"): 1}

@@ -1,0 +1,184 @@
+"""Kinds of credentials, and the login that VRM is about to abolish."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn, Protocol
+
+from attrs import evolve
+
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    BadRequest,
+    ConnectError,
+    InvalidCredentials,
+    PermissionDenied,
+    RateLimited,
+    RequestError,
+    TwoFactorRequired,
+)
+from energy_core.http.api import ApiClient
+from energy_core.http.credential import Credential, Grant
+from energy_core.http.request import JSON, Operation, Priority
+from energy_core.secret import Secret
+from vrm_async import codec
+from vrm_async.identity import Means
+from vrm_async.models import LoginResult
+
+LOGIN: Final = Operation(
+    vendor="vrm",
+    name="auth.login",
+    method="POST",
+    path="auth/login",
+    repeatable=True,  # at worst it makes a second token; a one-time code makes it unrepeatable
+    authenticated=False,
+    priority=Priority.AUTH,
+)
+LOGIN_WITH_CODE: Final = evolve(LOGIN, repeatable=False)
+LOGIN_AS_DEMO: Final = evolve(LOGIN, name="auth.login_as_demo", method="GET", path="auth/loginAsDemo")
+LOGOUT: Final = Operation(
+    vendor="vrm",
+    name="auth.logout",
+    method="POST",
+    path="auth/logout",
+    repeatable=False,
+    priority=Priority.AUTH,
+)
+LOGOUT_BY_GET: Final = evolve(LOGOUT, method="GET")
+
+DEPRECATED: Final = (
+    "VRM's bearer tokens, which logins give, are deprecated since 1 June 2026: "
+    "pass a personal access token instead, VRMClient(token=...)"
+)
+
+_REFUSALS: Final = (AuthFailed, BadRequest, PermissionDenied)
+
+
+class HasCredential(Protocol):
+    """The part of an account that a login needs."""
+
+    @property
+    def credential(self) -> Credential:
+        """Where a new grant goes."""
+
+
+class Auth:
+    """Logging in and out; most programs never call it, since a client logs in by itself when it must."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._sms_token = means.sms_token
+        self._two_factor = False
+
+    def credential(self, **kwargs: object) -> Credential:
+        """Make the credential that belongs to these means."""
+        if self._means.token is not None:
+            return Credential(grant=_grant("Token", self._means.token), **kwargs)  # type: ignore[arg-type]
+        return Credential(login=self._renew, **kwargs)  # type: ignore[arg-type]
+
+    def bind(self, api: ApiClient, account: HasCredential) -> None:
+        """Give the login its way to VRM."""
+        self._api = api
+        self._account = account
+
+    async def login(self, *, sms_token: str | None = None) -> LoginResult:
+        """Log in now, with the one-time code that `TwoFactorRequired` asked for.
+
+        The token stays inside the client.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/auth/login
+
+        Raises:
+            TwoFactorRequired: VRM wants a code; call again with it.
+            InvalidCredentials: VRM said no.
+        """
+        if not self._means.logs_in:
+            raise ValueError("this client holds an access token and has nothing to log in with")
+        if sms_token is not None and not sms_token.strip():
+            raise ValueError("sms_token must not be empty")
+        code = Secret(sms_token.strip()) if sms_token is not None else self._take_code()
+        answer, grant = await self._ask(code)
+        self._account.credential.set(grant)
+        return answer.result
+
+    async def logout(self) -> None:
+        """Have VRM forget the login's token; the next call logs in again.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/auth/logout
+        """
+        if not self._means.logs_in:
+            raise ValueError("this client holds an access token: revoke it with tokens.revoke(...)")
+        try:
+            await self._api.fetch(LOGOUT)
+        except AnswerError as error:
+            if error.status != 405:
+                raise
+            await self._api.fetch(LOGOUT_BY_GET)  # VRM's two documents name one method each
+
+    async def _renew(self) -> Grant:
+        code = self._take_code()
+        try:
+            return (await self._ask(code))[1]
+        except (ConnectError, RateLimited):
+            self._sms_token = code  # it was not sent
+            raise
+
+    def _take_code(self) -> Secret | None:
+        """Return the one-time code once."""
+        code, self._sms_token = self._sms_token, None
+        return code
+
+    async def _ask(self, code: Secret | None) -> tuple[codec.LoginAnswer, Grant]:
+        operation, body = self._question(code)
+        try:
+            answer = await self._api.call(operation, codec.login, json=body)
+        except _REFUSALS as error:
+            self._refused(error, code)
+        except AnswerError as error:
+            if type(error) is not AnswerError:  # a status that tells something else, such as a wrong path
+                raise
+            self._refused(error, code)
+        if answer.token is None:
+            raise TwoFactorRequired(
+                "VRM wants a one-time code: call auth.login(sms_token=...)",
+                sent=answer.sent,
+                **_facts(operation),
+            )
+        self._two_factor = self._two_factor or code is not None
+        return answer, _grant("Bearer", answer.token)
+
+    def _question(self, code: Secret | None) -> tuple[Operation, JSON]:
+        if self._means.username is None or self._means.password is None:
+            return LOGIN_AS_DEMO, None
+        body: dict[str, JSON] = {"username": self._means.username, "password": self._means.password.reveal()}
+        if code is None:
+            return LOGIN, body
+        return LOGIN_WITH_CODE, {**body, "sms_token": code.reveal()}
+
+    def _refused(self, error: RequestError, code: Secret | None) -> NoReturn:
+        facts = {
+            **_facts(LOGIN),
+            "status": error.status,
+            "error_code": error.error_code,
+            "attempts": error.attempts,
+        }
+        if self._two_factor and code is None:
+            raise TwoFactorRequired(
+                "the one-time code has served: get a new one and call auth.login(sms_token=...)",
+                **facts,  # type: ignore[arg-type]
+            ) from None
+        what = "user name, password or one-time code" if code else "user name or password"
+        raise InvalidCredentials(f"VRM refused the {what}", **facts) from None  # type: ignore[arg-type]
+
+
+def _facts(operation: Operation) -> dict[str, object]:
+    return {
+        "vendor": operation.vendor,
+        "operation": operation.name,
+        "method": operation.method,
+        "path": operation.path,
+    }
+
+
+def _grant(scheme: str, token: Secret) -> Grant:
+    return Grant(token=token, headers={"X-Authorization": Secret(f"{scheme} {token.reveal()}")})

@@ -1,0 +1,114 @@
+"""VRMClient: the door to VRM."""
+
+from __future__ import annotations
+
+import warnings
+from types import TracebackType
+from typing import Final, Self
+
+from energy_core.http.api import ApiClient
+from energy_core.http.drift import Drift
+from energy_core.http.lane import Limit
+from energy_core.http.pool import SessionPool
+from energy_core.http.request import base_url as parse_base_url
+from energy_core.stream.poll import Poller
+from vrm_async import auth, source
+from vrm_async.envelope import check
+from vrm_async.identity import means as checked_means
+from vrm_async.installations import Installations
+from vrm_async.stats import StatsEndpoint
+from vrm_async.tokens import Tokens
+from vrm_async.users import Users
+from vrm_async.widgets import Widgets
+
+BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
+LIMIT: Final = Limit(200, 3.0, 6)
+"""VRM allows 200 requests in a window that one leaves every 0.33 s."""
+
+
+class VRMClient:
+    """Victron's VRM for one account: an access token, a login (deprecated by VRM), or its public demo.
+
+    Without a pool it opens its own at the first await and owns it; with one it shares lane and login with
+    every client of the same account there. Use it with ``async with``, or call `aclose`.
+
+    Args:
+        pool: Shared with other clients; it is never closed here.
+        token: A personal access token, from VRM's preferences or `tokens.create`.
+        username: The account's e-mail address, for a login.
+        password: The account's password.
+        sms_token: A one-time code for the first login; a later one raises `TwoFactorRequired`.
+        demo: Use VRM's public demo account.
+        base_url: Where the API is; https, or http on this machine.
+        limit: What the account may send; the default is VRM's own figure.
+        strict: Raise `DecodeError` where VRM's answers drift from its documents, instead of counting it.
+
+    Raises:
+        ValueError: Arguments exclude each other, or one is missing or empty.
+    """
+
+    def __init__(
+        self,
+        pool: SessionPool | None = None,
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        sms_token: str | None = None,
+        demo: bool = False,
+        base_url: str = BASE_URL,
+        limit: Limit = LIMIT,
+        strict: bool = False,
+    ) -> None:
+        if pool is not None and not isinstance(pool, SessionPool):
+            raise TypeError(f"pool must be a SessionPool, not {type(pool).__name__}; did you mean token=...?")
+        if not isinstance(limit, Limit):
+            raise TypeError(f"limit must be a Limit, not {type(limit).__name__}")
+        means = checked_means(
+            token=token, username=username, password=password, sms_token=sms_token, demo=demo
+        )
+        base = parse_base_url(base_url)
+        self._pool = SessionPool() if pool is None else pool
+        self._owns_pool = pool is None
+        self._label = means.label
+        self.auth = auth.Auth(means)
+        account = self._pool.account(base.origin, means.lane, limit, self.auth.credential)
+        self._api = ApiClient(self._pool, account, base, vendor="vrm", check=check, strict=strict)
+        self.auth.bind(self._api, account)
+        self.users = Users(self._api)
+        self.tokens = Tokens(self._api, self.users)
+        self.installations = Installations(self._api)
+        self.stats = StatsEndpoint(self._api)
+        self.widgets = Widgets(self._api)
+        if means.logs_in:
+            warnings.warn(auth.DEPRECATED, DeprecationWarning, stacklevel=2)
+
+    @property
+    def drift(self) -> Drift:
+        """What VRM sent that its documents do not say."""
+        return self._api.drift
+
+    def live(self, *site_ids: int, interval_s: float = 60.0) -> Poller:
+        """Return a source of readings for `merge`: of these sites, or of every site of the account.
+
+        Args:
+            site_ids: The sites; one request an interval serves them all.
+            interval_s: Seconds from one request to the next; devices log every minute at the most.
+        """
+        return source.live(self._api, self.users, site_ids, account=self._label, interval_s=interval_s)
+
+    async def aclose(self) -> None:
+        """Close the client's own pool; a shared one stays open. May be called again."""
+        if self._owns_pool:
+            await self._pool.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<VRMClient {self._label}>"

@@ -1,0 +1,269 @@
+"""How VRM spells the models: every wire name that differs, and every shape that needs a hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Final
+
+from attrs import frozen
+
+from energy_core.errors import DecodeError
+from energy_core.http.decode import strict_json
+from energy_core.http.drift import collecting, collector, note
+from energy_core.http.lenient import model, records
+from energy_core.http.readers import flag, integer, is_nothing, seconds, text
+from energy_core.http.request import JSON
+from energy_core.secret import Secret
+from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue
+from vrm_async.envelope import part
+from vrm_async.folding import by_key, by_number, enum_names
+from vrm_async.models import (
+    AccessToken,
+    Device,
+    LoginResult,
+    NewAccessToken,
+    Site,
+    SystemOverview,
+    Tag,
+    User,
+)
+
+# --- attributes -----------------------------------------------------------------------------------------
+
+
+def _instances(value: object) -> dict[int, InstanceValue]:
+    return {key: _instance_value(item) for key, item in by_number(value).items() if isinstance(item, Mapping)}
+
+
+_VALUE: Final = {"raw_value": "rawValue", "formatted": "formattedValue"}
+_WHERE: Final = {"dbus_path": "dbusPath", "format": "formatWithUnit", "enum": "dataAttributeEnumValues"}
+
+_instance_value = model(
+    InstanceValue, wire={**_VALUE, "text": "textValue", "time": "timestamp"}, read={"time": seconds}
+)
+_attribute = model(
+    Attribute,
+    wire={
+        **_VALUE,
+        **_WHERE,
+        "id": "idDataAttribute",
+        "text": "textValue",
+        "time": "timestamp",
+        "data_type": "dataType",
+        "consists_of": "consistsOfAttributeCodes",
+        "parts": "dataAttributes",
+        "device_type_id": "idDeviceType",
+        "dbus_service": "dbusServiceType",
+    },
+    read={"time": seconds, "instances": _instances, "enum": enum_names},
+)
+_attributes = records(_attribute, "Attribute")
+
+
+def _extended(value: object) -> Attributes:
+    """Put decoding off until somebody looks, unless strictness wants to complain now."""
+    if not isinstance(value, list | Mapping):
+        if not is_nothing(value):
+            note("Site", "extended", "not a list")
+        return Attributes()
+    drift = collector()
+    if drift is not None and drift.strict:
+        decoded = _attributes(value)
+        return Attributes(lambda: decoded)
+
+    def load() -> tuple[Attribute, ...]:
+        with collecting(drift) if drift is not None else nullcontext():
+            return _attributes(value)
+
+    return Attributes(load)
+
+
+diagnostic = model(
+    Diagnostic,
+    wire={
+        **_VALUE,
+        **_WHERE,
+        "attribute_id": "idDataAttribute",
+        "site_id": "idSite",
+        "time": "timestamp",
+        "device": "Device",
+        "dbus_service": "dbusServiceType",
+    },
+    read={"time": seconds, "enum": enum_names},
+)
+_diagnostics = records(diagnostic, "Diagnostic")
+
+
+@frozen(kw_only=True)
+class Page:
+    """One page of diagnostics."""
+
+    records: tuple[Diagnostic, ...]
+    raw: list[object]
+    """What came, malformed records included: the page's true length."""
+    total: int | None
+    """num_records: of this page or of all, VRM does not say which."""
+
+
+def diagnostics_page(payload: JSON) -> Page:
+    """Read one page of ``installations/{idSite}/diagnostics``."""
+    found = part(payload, "records")
+    total = integer(payload.get("num_records")) if isinstance(payload, dict) else None
+    return Page(records=_diagnostics(found), raw=list(by_key(found).values()), total=total)
+
+
+# --- users and sites ------------------------------------------------------------------------------------
+
+
+def _geofence(value: object) -> Mapping[str, object] | None:
+    """Read the fence, which is JSON inside a text."""
+    if isinstance(value, str) and value:
+        try:
+            value = strict_json(value.encode("utf-8", "replace"))
+        except DecodeError:
+            value = None
+        if not isinstance(value, dict):
+            note("Site", "geofence", "not JSON")
+    return value if isinstance(value, Mapping) and value else None
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    return tuple(by_key(value).values())
+
+
+_user = model(User, wire={"access_level": "accessLevel", "access_token_id": "idAccessToken"})
+_tag = model(Tag, wire={"id": "idTag"})
+_tags = records(_tag, "Tag")
+_site = model(
+    Site,
+    wire={
+        "id": "idSite",
+        "user_id": "idUser",
+        "access_level": "accessLevel",
+        "pv_max_w": "pvMax",
+        "geofence_enabled": "geofenceEnabled",
+        "phone_number": "phonenumber",
+        "realtime_updates": "realtimeUpdates",
+        "has_mains": "hasMains",
+        "has_generator": "hasGenerator",
+        "no_data_alarm_timeout_s": "noDataAlarmTimeout",
+        "alarm_monitoring": "alarmMonitoring",
+        "created": "syscreated",
+        "inverter_charger_control": "inverterChargerControl",
+        "last_seen": "last_timestamp",
+        "timezone_offset_s": "timezone_offset",
+        "last_location": "last_location_timestamp",
+        "restrict_node_red": "restrictNodeRed",
+        "node_red_running": "nodered_running",
+        "remote_console": "remoteConsoleChoice",
+        "gui_hash": "guiHash",
+        "gui_version": "GUIv",
+        "is_system": "isSystem",
+        "is_paygo": "isPaygo",
+        "paygo_currency": "paygoCurrency",
+        "paygo_total_amount": "paygoTotalAmount",
+        "invalid_token_used": "invalidVRMAuthTokenUsedInLogRequest",
+    },
+    read={
+        "created": seconds,
+        "last_seen": seconds,
+        "last_location": seconds,
+        "geofence": _geofence,
+        "tags": _tags,
+        "images": _listed,
+        "current_alarms": _listed,
+        "premium_features": _listed,
+        "extended": _extended,
+    },
+)
+_sites = records(_site, "Site")
+_device = model(
+    Device,
+    wire={
+        "custom_name": "customName",
+        "product_code": "productCode",
+        "product_name": "productName",
+        "firmware_version": "firmwareVersion",
+        "device_class": "class",
+        "last_connection": "lastConnection",
+        "logging_interval_s": "loggingInterval",
+        "last_power_up": "lastPowerUpOrRestart",
+    },
+    read={"last_connection": seconds, "last_power_up": seconds},
+)
+_devices = records(_device, "Device")
+_overview = model(SystemOverview, read={"devices": _devices, "unconfigured_devices": flag})
+
+
+def user(payload: JSON) -> User:
+    """Read ``users/me``."""
+    return _user(part(payload, "user"))
+
+
+def sites(payload: JSON) -> tuple[Site, ...]:
+    """Read ``users/{idUser}/installations``."""
+    return _sites(part(payload, "records"))
+
+
+def system_overview(payload: JSON) -> SystemOverview:
+    """Read ``installations/{idSite}/system-overview``."""
+    found = part(payload, "records")
+    return SystemOverview() if is_nothing(found) else _overview(found)
+
+
+# --- tokens and login -----------------------------------------------------------------------------------
+
+_access_token = model(
+    AccessToken,
+    wire={"id": "idAccessToken", "created": "createdOn"},
+    read={"created": seconds, "expires": seconds, "last_seen": seconds},
+)
+_access_tokens = records(_access_token, "AccessToken")
+
+
+@frozen(kw_only=True)
+class LoginAnswer:
+    """A login's answer: without a token, VRM wants a one-time code."""
+
+    token: Secret | None
+    sent: bool
+    result: LoginResult
+
+
+_login_result = model(LoginResult, wire={"user_id": "idUser"})
+
+
+def access_tokens(payload: JSON) -> tuple[AccessToken, ...]:
+    """Read the list of access tokens."""
+    return _access_tokens(part(payload, "tokens"))
+
+
+def new_access_token(payload: JSON) -> NewAccessToken:
+    """Read the only answer that holds a token's value."""
+    token, token_id = text(part(payload, "token")), integer(part(payload, "idAccessToken"))
+    if not token or token_id is None:
+        raise DecodeError("the answer has no token or no id", kind="envelope")
+    return NewAccessToken(id=token_id, token=Secret(token))
+
+
+def removed(payload: JSON) -> int:
+    """Read how many tokens were revoked."""
+    data = part(payload, "data")
+    count = integer(data.get("removed")) if isinstance(data, Mapping) else None
+    if count is None:
+        raise DecodeError("the answer does not say how many tokens were removed", kind="envelope")
+    return count
+
+
+def login(payload: JSON) -> LoginAnswer:
+    """Read a login's answer; only its token is strict, for it becomes a header."""
+    token = part(payload, "token")
+    if not is_nothing(token) and not (isinstance(token, str) and token.isascii() and token.isprintable()):
+        raise DecodeError("the login's token is not text that fits into a header", kind="envelope")
+    facts = {key: item for key, item in by_key(payload).items() if key in {"idUser", "verification_mode"}}
+    return LoginAnswer(
+        token=Secret(token) if isinstance(token, str) and token else None,
+        sent=isinstance(payload, dict) and flag(payload.get("verification_sent")) is True,
+        result=_login_result(facts),
+    )

@@ -1,0 +1,63 @@
+"""VRM's shapes, folded: what PHP sends as a list one time and as an object the next becomes one mapping."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from energy_core.http.drift import note
+from energy_core.http.readers import integer, is_nothing, number, text
+
+_NAMED_IN_FORMAT: Final = re.compile(r"%[-+ 0#']*\d*(?:\.\d+)?[A-Za-z]")
+
+
+def unit_of(pattern: object) -> str | None:
+    """Return the unit in a sprintf pattern: ``%.2F V`` gives V. VRM's percent sign is not always doubled."""
+    if not isinstance(pattern, str):
+        return None
+    return _NAMED_IN_FORMAT.sub("", pattern).replace("%%", "%").strip() or None
+
+
+def by_key(value: object) -> dict[str, object]:
+    """Fold PHP's list-or-object: a list's keys are its positions; nothing is an empty mapping."""
+    if isinstance(value, list):
+        return {str(index): item for index, item in enumerate(value)}
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
+
+
+def by_number(value: object) -> dict[int, object]:
+    """The same for keys that are numbers, such as device instances; other keys are noted and left out."""
+    found = {}
+    for key, item in by_key(value).items():
+        numeral = integer(key)
+        if numeral is None:
+            note("Attribute", "instances", "a key is not a number")
+        else:
+            found[numeral] = item
+    return found
+
+
+def numbers(value: object) -> dict[str, float | None]:
+    """Read a mapping of code to number, where false is no number."""
+    return {code: _number_of(code, item) for code, item in by_key(value).items()}
+
+
+def _number_of(code: str, value: object) -> float | None:
+    found = number(value)
+    if found is None and not is_nothing(value):
+        note("Totals", code, "not a number")
+    return found
+
+
+def enum_names(value: object) -> dict[int, str]:
+    """Read ``[{"nameEnum": ..., "valueEnum": ...}]``; two numbers may share a name."""
+    names = {}
+    for item in by_key(value).values():
+        numeral = integer(item.get("valueEnum")) if isinstance(item, Mapping) else None
+        name = text(item.get("nameEnum")) if isinstance(item, Mapping) else None
+        if numeral is None or name is None:
+            note("Attribute", "enum", "malformed")
+        else:
+            names[numeral] = name
+    return names

@@ -1,0 +1,108 @@
+"""One site: its devices and the newest log of everything they measure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from energy_core.errors import NoData
+from energy_core.http.api import ApiClient
+from energy_core.http.request import Operation
+from vrm_async import arguments, codec
+from vrm_async.attributes import Diagnostic
+from vrm_async.models import SystemOverview
+
+SYSTEM_OVERVIEW: Final = Operation(
+    vendor="vrm",
+    name="installations.system_overview",
+    method="GET",
+    path="installations/{idSite}/system-overview",
+    repeatable=True,
+)
+DIAGNOSTICS: Final = Operation(
+    vendor="vrm",
+    name="installations.diagnostics",
+    method="GET",
+    path="installations/{idSite}/diagnostics",
+    repeatable=True,
+)
+LARGEST_PAGE: Final = 1000
+
+
+class Installations:
+    """What belongs to one site."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def system_overview(self, site_id: int) -> SystemOverview:
+        """Return the site's devices, with the instances that widgets ask for.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/system-overview
+        """
+        site_id = arguments.whole("site_id", site_id)
+        return await self._api.call(SYSTEM_OVERVIEW, codec.system_overview, idSite=site_id)
+
+    def diagnostics(self, site_id: int, *, count: int = LARGEST_PAGE) -> Diagnostics:
+        """Iterate over the newest log of every attribute, page after page. Needs full access to the site.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/diagnostics
+
+        Args:
+            site_id: The site.
+            count: Records a page, at most 1,000.
+        """
+        if not 1 <= arguments.whole("count", count) <= LARGEST_PAGE:
+            raise ValueError(f"count must be from 1 to {LARGEST_PAGE}: {count}")
+        return Diagnostics(self._api, arguments.whole("site_id", site_id), count)
+
+
+class Diagnostics:
+    """An async iterator over all records. A cancelled step loses nothing: it asks for the same page again."""
+
+    def __init__(self, api: ApiClient, site_id: int, count: int) -> None:
+        self._api = api
+        self._site_id = site_id
+        self._count = count
+        self._next_page = 1
+        self._seen = 0
+        self._last: list[object] = []
+        self._ready: deque[Diagnostic] = deque()
+        self._done = False
+        self._turn = asyncio.Lock()  # two tasks on one iterator share its records instead of doubling them
+
+    def __aiter__(self) -> Diagnostics:
+        return self
+
+    async def __anext__(self) -> Diagnostic:
+        async with self._turn:
+            while not self._ready:
+                if self._done:
+                    raise StopAsyncIteration
+                self._take(await self._page())
+            return self._ready.popleft()
+
+    async def _page(self) -> codec.Page:
+        query = [("count", str(self._count)), ("page", str(self._next_page))]
+        try:
+            return await self._api.call(
+                DIAGNOSTICS, codec.diagnostics_page, query=query, idSite=self._site_id
+            )
+        except NoData:
+            if self._next_page == 1:
+                raise
+            return codec.Page(records=(), raw=[], total=None)
+
+    def _take(self, page: codec.Page) -> None:
+        """Queue a page, and see whether it was the last, also where a server ignores `page`."""
+        if page.raw and page.raw == self._last:
+            self._done = True
+            return
+        self._ready.extend(page.records)
+        self._seen += len(page.raw)
+        self._last = page.raw
+        self._next_page += 1
+        # A full page that counts only itself says nothing about the rest.
+        counted = page.total is not None and page.total != len(page.raw) and self._seen >= page.total
+        self._done = len(page.raw) < self._count or counted

@@ -1,0 +1,179 @@
+"""Columns of measured points, and sets of them by attribute code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+
+from attrs import evolve, field, frozen
+
+Point: TypeAlias = tuple[datetime, float | None]
+"""An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return the aware UTC moment that many milliseconds after the epoch."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+@frozen(kw_only=True, repr=False)
+class Series:
+    """What one attribute did over time, kept as columns; points are made only when they are asked for.
+
+    Iterating, and indexing with an int, yields ``(aware datetime, value)``.
+    """
+
+    code: str
+    """The attribute's code, case-sensitive; its id as text where VRM does not name the code."""
+    times_ms: Sequence[int] = ()
+    """Start of each bucket in milliseconds since the epoch, UTC, whatever unit VRM sent."""
+    mean: Sequence[float | None] = ()
+    """The bucket's mean for a measured code, its amount for an energy code; in `unit`."""
+    minimum: Sequence[float | None] | None = None
+    """The bucket's smallest value in `unit`; None when VRM sent no such column."""
+    maximum: Sequence[float | None] | None = None
+    """The bucket's largest value in `unit`; None when VRM sent no such column."""
+    unit: str | None = None
+    """kWh for stats of type kwh, Wh for forecasts, in a graph as VRM formats it; else None."""
+    description: str | None = None
+    """VRM's English name of the attribute, where the answer carries it."""
+    attribute_id: int | None = None
+    """VRM's idDataAttribute, where the answer carries it."""
+    instance: int | None = None
+    """The device instance, where the answer is split by instance."""
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    def __iter__(self) -> Iterator[Point]:
+        return zip(map(moment, self.times_ms), self.mean, strict=True)
+
+    def __getitem__(self, index: int) -> Point:
+        return moment(self.times_ms[index]), self.mean[index]
+
+    @property
+    def start(self) -> datetime | None:
+        """The first point's moment."""
+        return moment(self.times_ms[0]) if self.times_ms else None
+
+    @property
+    def end(self) -> datetime | None:
+        """The last point's moment: the start of its bucket."""
+        return moment(self.times_ms[-1]) if self.times_ms else None
+
+    def __repr__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        where = "" if self.instance is None else f" @{self.instance}"
+        return f"<Series {self.code}{where}{unit}: {len(self)} points>"
+
+
+@frozen(kw_only=True, repr=False)
+class SeriesByCode:
+    """Several series; iterating yields each `Series`, indexing with a code gives that one."""
+
+    series: tuple[Series, ...] = ()
+    """In the order VRM sent them."""
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self.series)
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def __contains__(self, code: object) -> bool:
+        return any(series.code == code for series in self.series)
+
+    def __getitem__(self, code: str) -> Series:
+        found = [series for series in self.series if series.code == code]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            owners = ", ".join(str(series.instance) for series in found)
+            raise KeyError(f"{code!r} is there for several instances: {owners}")
+        raise KeyError(f"no series {code!r}; there are: {', '.join(self.keys()) or 'none'}")
+
+    def keys(self) -> tuple[str, ...]:
+        """Return every code once, in VRM's order; with it `dict(...)` makes a mapping of code to series."""
+        return tuple(dict.fromkeys(series.code for series in self.series))
+
+    def get(self, code: str) -> Series | None:
+        """Return the first series of that code, or None when VRM sent none."""
+        return next((series for series in self.series if series.code == code), None)
+
+    def _contents(self) -> str:
+        return ", ".join(map(repr, self.series)) or "no data"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._contents()}>"
+
+
+@frozen(kw_only=True, repr=False)
+class Stats(SeriesByCode):
+    """Energy or measurements of one site in buckets, from ``installations/{idSite}/stats``."""
+
+    totals: Mapping[str, float | None] = field(factory=dict)
+    """Sum per code over the range, in the series' unit; None where VRM says false. `kwh` sums all codes."""
+    totals_by_instance: Mapping[int, Mapping[str, float | None]] = field(factory=dict)
+    """The same per device instance; filled only when asked with ``show_instance=True``."""
+    raw: Mapping[str, object] = field(factory=dict)
+    """The answer as it came."""
+
+    @property
+    def instances(self) -> tuple[int, ...]:
+        """The device instances of the series, each once; empty unless asked with ``show_instance=True``."""
+        return tuple(dict.fromkeys(s.instance for s in self.series if s.instance is not None))
+
+    def instance(self, instance: int) -> Stats:
+        """Return only what belongs to one device instance.
+
+        Raises:
+            KeyError: VRM sent nothing for that instance.
+        """
+        if instance not in self.instances and instance not in self.totals_by_instance:
+            raise KeyError(
+                f"no instance {instance}; there are: {', '.join(map(str, self.instances)) or 'none'}"
+            )
+        mine = tuple(series for series in self.series if series.instance == instance)
+        return evolve(self, series=mine, totals=self.totals_by_instance.get(instance, {}))
+
+
+@frozen(kw_only=True, repr=False)
+class Graph(SeriesByCode):
+    """Measurements of one device instance, from the widget ``Graph``; VRM chooses the step."""
+
+    instance: int | None = None
+    """The device instance the values belong to."""
+    raw: Mapping[str, object] = field(factory=dict)
+    """The answer as it came; its `data` is keyed by attribute id, not by code."""
+
+    def __repr__(self) -> str:
+        return f"<Graph of instance {self.instance}: {self._contents()}>"
+
+
+@frozen(kw_only=True)
+class Period:
+    """One of the four spans of `OverallStats`."""
+
+    totals: Mapping[str, float | None] = field(factory=dict)
+    """Energy per code in kWh; None where VRM says false."""
+    percentages: Mapping[str, float | None] = field(factory=dict)
+    """Share of each code in %."""
+
+
+@frozen(kw_only=True)
+class OverallStats:
+    """Totals of four spans that VRM chooses, none of them a lifetime; from ``overallstats``."""
+
+    today: Period = field(factory=Period)
+    """Since midnight, as VRM counts it."""
+    week: Period = field(factory=Period)
+    """The current week."""
+    month: Period = field(factory=Period)
+    """The current month."""
+    year: Period = field(factory=Period)
+    """The current year."""
+    raw: Mapping[str, object] = field(factory=dict, repr=False)
+    """The answer's records as they came."""

@@ -1,0 +1,247 @@
+"""How VRM spells numbers over time and panels: stats, graphs, summaries and changes of state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+from attrs import evolve
+
+from energy_core.http.drift import note
+from energy_core.http.lenient import model
+from energy_core.http.readers import flag, integer, is_nothing, number, text
+from energy_core.http.request import JSON
+from vrm_async.envelope import part
+from vrm_async.folding import by_key, by_number, enum_names, numbers, unit_of
+from vrm_async.panels import StateHistory, States, Summary, SummaryValue
+from vrm_async.points import columns, time_ms
+from vrm_async.series import Graph, OverallStats, Period, Series, Stats
+
+# --- stats ----------------------------------------------------------------------------------------------
+
+
+def stats(payload: JSON, *, unit: str | None = None) -> Stats:
+    """Read ``installations/{idSite}/stats``, split by instance or not: the shape tells, not the question."""
+    found, sums = part(payload, "records"), by_key(payload).get("totals")
+    if _is_split(found, "stats") or _is_split(sums, "totals"):
+        totals = {instance: numbers(item) for instance, item in _split(sums, "totals")}
+        series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, unit, owner))
+        return Stats(series=series, totals_by_instance=totals, raw=by_key(payload))
+    return Stats(series=tuple(_series(found, unit)), totals=numbers(sums), raw=by_key(payload))
+
+
+def _is_split(value: object, part_name: str) -> bool:
+    """Tell ``[{"instance": 0, "stats": {...}}]`` or ``{"257": {...}}`` from ``{"Pc": [...]}`` and ``[]``."""
+    items = by_key(value).values()
+    return any(
+        isinstance(item, Mapping) and (part_name in item or isinstance(value, list)) for item in items
+    ) or (bool(items) and all(isinstance(item, Mapping) for item in items))
+
+
+def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
+    """Find each instance's part, named in the item or by the item's key or position."""
+    for position, item in by_number(value).items():
+        if isinstance(item, Mapping):
+            named = integer(item.get("instance"))
+            yield (
+                position if named is None else named,
+                item.get(part_name, {} if "instance" in item else item),
+            )
+        elif not is_nothing(item):
+            note("Stats", "instance", "malformed")
+
+
+def _series(value: object, unit: str | None, instance: int | None = None) -> Iterator[Series]:
+    for code, points in by_key(value).items():
+        times_ms, mean, minimum, maximum = columns(points)
+        yield Series(
+            code=code,
+            times_ms=times_ms,
+            mean=mean,
+            minimum=minimum,
+            maximum=maximum,
+            unit=unit,
+            instance=instance,
+        )
+
+
+def overall(payload: JSON) -> OverallStats:
+    """Read ``installations/{idSite}/overallstats``."""
+    found = by_key(part(payload, "records"))
+    spans = {span: _period(found.get(span)) for span in ("today", "week", "month", "year")}
+    return OverallStats(**spans, raw=found)
+
+
+def _period(value: object) -> Period:
+    found = by_key(value)
+    return Period(totals=numbers(found.get("totals")), percentages=numbers(found.get("percentages")))
+
+
+# --- panels ---------------------------------------------------------------------------------------------
+
+
+def graph(payload: JSON) -> Graph:
+    """Read the widget Graph: its data is keyed by attribute id, its meta says which code that is."""
+    found = by_key(part(payload, "records"))
+    about = by_key(found.get("meta"))
+    return Graph(
+        series=tuple(
+            _drawn(key, points, by_key(about.get(key))) for key, points in by_key(found.get("data")).items()
+        ),
+        instance=integer(found.get("instance")),
+        raw=found,
+    )
+
+
+def _drawn(key: str, points: object, about: Mapping[str, object]) -> Series:
+    times_ms, mean, minimum, maximum = columns(points)
+    return Series(
+        code=text(about.get("code")) or key,
+        times_ms=times_ms,
+        mean=mean,
+        minimum=minimum,
+        maximum=maximum,
+        unit=unit_of(about.get("formatWithUnit")),
+        description=text(about.get("description")),
+        attribute_id=integer(key),
+    )
+
+
+def _age(value: object) -> float | None:
+    """Read an age in s, alone or as ``{"value": 12, "valueFormattedWithUnit": "12s"}``."""
+    return number(value.get("value") if isinstance(value, Mapping) else value)
+
+
+_BESIDES: Final = frozenset({"hasOldData", "secondsAgo"})
+_summary_value = model(
+    SummaryValue,
+    wire={
+        "attribute_id": "idDataAttribute",
+        "description": "dataAttributeName",
+        "enum": "dataAttributeEnumValues",
+        "raw_value": "rawValue",
+        "formatted": "formattedValue",
+        "format": "formatWithUnit",
+        "enum_name": "nameEnum",
+        "seconds_ago": "secondsAgo",
+        "has_old_data": "hasOldData",
+    },
+    read={"seconds_ago": _age, "enum": enum_names},
+)
+
+
+def summary(name: str, instance: int | None) -> Callable[[JSON], Summary]:
+    """Make the reader of one summary widget."""
+    return partial(_summary, name, instance)
+
+
+def _summary(name: str, instance: int | None, payload: JSON) -> Summary:
+    found = by_key(part(payload, "records"))
+    data = by_key(found.get("data"))
+    about, order = by_key(found.get("meta")), by_key(found.get("attributeOrder"))
+    place = {str(key): int(position) for position, key in order.items()}
+    keys = sorted((key for key in data if key not in _BESIDES), key=lambda key: place.get(key, len(place)))
+    return Summary(
+        name=name,
+        instance=instance,
+        values=tuple(_shown(key, data[key], by_key(about.get(key))) for key in keys if _is_value(data[key])),
+        has_old_data=flag(data.get("hasOldData")),
+        seconds_ago=_age(data.get("secondsAgo")),
+        raw=found,
+    )
+
+
+def _is_value(item: object) -> bool:
+    if not isinstance(item, Mapping) and not is_nothing(item):
+        note("Summary", "value", "malformed")
+    return isinstance(item, Mapping)
+
+
+def _shown(key: str, value: object, about: Mapping[str, object]) -> SummaryValue:
+    value = by_key(value)
+    known = {name: item for name, item in value.items() if name not in _ALIKE}
+    told = {
+        "idDataAttribute": integer(key),
+        "code": about.get("code"),
+        "dataAttributeName": about.get("description"),
+        "formatWithUnit": about.get("formatWithUnit"),
+    }
+    return evolve(_summary_value({**told, **known, **_said(value)}), raw=value)
+
+
+def _said(value: Mapping[str, object]) -> dict[str, object]:
+    """Find the value and its text, which widgets spell in several ways."""
+    return {
+        meant: next((value[name] for name in names if not is_nothing(value.get(name))), None)
+        for meant, names in _SPELLINGS.items()
+    }
+
+
+_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "rawValue": ("rawValue", "value", "valueFloat", "valueEnum", "valueString"),
+    "formattedValue": ("formattedValue", "valueFormattedWithUnit"),
+}
+_ALIKE: Final = frozenset(
+    {
+        *(name for names in _SPELLINGS.values() for name in names),
+        *("id", "isValid", "isKeyIdDataAttribute", "secondsToNextLog", "valueFormattedValueOnly"),
+        *("formatValueOnly", "dataType", "dbusServiceType", "dbusPath", "timestamp"),
+    }
+)
+"""What a summary repeats; it stays in `raw`."""
+
+
+def is_wrong_instance(found: Summary) -> bool:
+    """Whether VRM answered what it answers for an instance the site does not have: an age, and no value."""
+    data = found.raw.get("data")
+    if found.values or not found.raw.keys() <= _FRAME or not (is_nothing(data) or isinstance(data, Mapping)):
+        return False
+    return by_key(data).keys() <= _BESIDES
+
+
+_FRAME: Final = frozenset({"data", "meta", "attributeOrder", "instance"})
+
+
+def state_history(name: str, instance: int | None) -> Callable[[JSON], StateHistory]:
+    """Make the reader of one state widget."""
+    return partial(_state_history, name, instance)
+
+
+def _state_history(name: str, instance: int | None, payload: JSON) -> StateHistory:
+    found = by_key(part(payload, "records"))
+    about, names = by_key(found.get("meta")), by_key(found.get("enums"))
+    states = tuple(
+        _states(key, rows, by_key(about.get(key)), names.get(key))
+        for key, rows in by_key(found.get("data")).items()
+        if isinstance(rows, list)
+    )
+    return StateHistory(name=name, instance=instance, states=states, raw=found)
+
+
+def _states(key: str, rows: list[object], about: Mapping[str, object], names: object) -> States:
+    enum = {code: name for code, value in by_number(names).items() if (name := text(value)) is not None}
+    changes = [change for row in rows if (change := _change(row, enum)) is not None]
+    times_ms, codes, shown = zip(*changes, strict=True) if changes else ((), (), ())
+    return States(
+        code=text(about.get("code")) or key,
+        attribute_id=integer(key),
+        times_ms=times_ms,
+        numbers=codes,
+        names=shown,
+        enum=enum,
+    )
+
+
+def _change(row: object, enum: Mapping[int, str]) -> tuple[int, int | None, str | None] | None:
+    """Read one change: a time, and after it the state's number, its name, or both."""
+    cells = list(row) if isinstance(row, list) else list(by_key(row).values())
+    time = time_ms(cells[0]) if len(cells) > 1 else None
+    if time is None:
+        note("States", "change", "malformed")
+        return None
+    code = next((code for cell in cells[1:] if (code := integer(cell)) is not None), None)
+    said = next((cell for cell in cells[1:] if isinstance(cell, str) and integer(cell) is None), None)
+    if code is None:
+        code = next((known for known, name in enum.items() if name == said), None)
+    return time, code, said if code is None else enum.get(code, said)
