@@ -1,0 +1,52 @@
+"""Clients whose answers are mocked, and clients of a small service on a loopback socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from energy_core.http.lane import Limit
+from energy_core.stream.timing import SocketTiming
+from tests.voltstorage.volt_service import TOKEN, Service, serving
+from voltstorage_async import VoltStorageClient
+
+
+@pytest.fixture
+async def volt() -> AsyncIterator[VoltStorageClient]:
+    async with VoltStorageClient(token=TOKEN) as client:
+        yield client
+
+
+@pytest.fixture
+async def volt_login() -> AsyncIterator[VoltStorageClient]:
+    async with VoltStorageClient(email="anybody@example.com", password="Password123!") as client:
+        yield client
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    async with serving() as running:
+        yield running
+
+
+@pytest.fixture
+async def served(service: Service) -> AsyncIterator[VoltStorageClient]:
+    limit = Limit(1000, 1000.0, 50)
+    async with VoltStorageClient(
+        email="anybody@example.com", password="right", base_url=service.base_url, limit=limit
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def quick() -> SocketTiming:
+    return SocketTiming(
+        open_timeout_s=2,
+        close_timeout_s=0.05,
+        first_delay_s=0.02,
+        backoff_base_s=0.02,
+        backoff_cap_s=0.05,
+        try_again_later_s=0.05,
+        most_handshakes=400,
+    )

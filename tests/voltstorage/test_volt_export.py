@@ -1,0 +1,140 @@
+"""ExportRows over real sockets: streamed, bounded, and honest about its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+
+from energy_core.errors import ClientClosed, ConnectionLost, StreamBusy, StreamClosed
+from tests.voltstorage.volt_service import until
+from voltstorage_async import VoltStorageClient
+
+START = datetime(2020, 3, 25, tzinfo=UTC)
+HEAD = b"sep=,\r\nTime,a,b\r\n"
+ROW = b"2020-03-25T12:20:41.562+00:00,-49.8754,0.61\r\n"
+
+
+def answers(*pieces, then=None):
+    async def export(request):
+        response = web.StreamResponse(headers={"Content-Type": "text/csv"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+        if then is not None:
+            await then(request)
+        return response
+
+    return export
+
+
+async def test_rows_come_while_the_export_is_still_being_written(service, served):
+    """A plain `async for` gets each row as soon as its line is whole."""
+    seen = asyncio.Event()
+    service.export = answers(HEAD + ROW, then=lambda _: asyncio.wait_for(seen.wait(), 5))
+    got = []
+    async for row in served.export.rows(77, START):
+        got.append(row.values)
+        seen.set()
+    assert got == [{"a": -49.8754, "b": 0.61}]
+
+
+async def test_leaving_early_lets_go(service, served):
+    """Leaving the block in the middle closes the connection; the stream then has nothing more."""
+    service.export = answers(HEAD + ROW * 3, then=lambda _: service.quiet.wait())
+    async with served.export.rows(77, START) as rows:
+        await anext(rows)
+        assert repr(rows) == "<ExportRows open, 3 rows>"
+    with pytest.raises(StopAsyncIteration):
+        await anext(rows)
+    await rows.aclose()
+
+
+async def test_a_break_in_the_connection_comes_after_what_had_arrived(service, served):
+    """Rows first, then one typed error, and never a quiet end."""
+
+    async def cut(request):
+        await asyncio.sleep(0.05)  # noqa: TID251
+        request.transport.abort()
+
+    service.export = answers(HEAD + ROW * 2, then=cut)
+    rows, got = served.export.rows(77, START), []
+    with pytest.raises(ConnectionLost) as caught:  # noqa: PT012  (what came before counts)
+        async for row in rows:
+            got.append(row)  # noqa: PERF401
+    assert len(got) == 2
+    assert caught.value.operation == "export.rows"
+    with pytest.raises(StreamClosed):
+        await anext(rows)
+
+
+async def test_a_cancelled_wait_ends_the_export_and_says_so(service, served):
+    """After a cancelled wait the rest is lost, and asking on is an error instead of an early end."""
+    service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())
+    rows = served.export.rows(77, START)
+    await anext(rows)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await anext(rows)
+    with pytest.raises(StreamClosed):
+        await anext(rows)
+
+
+async def test_one_consumer(service, served):
+    """A second consumer gets StreamBusy; closing from elsewhere ends the first one's wait."""
+    service.export = answers(HEAD, then=lambda _: service.quiet.wait())
+    rows = served.export.rows(77, START)
+    first = asyncio.ensure_future(anext(rows))
+    await until(lambda: rows._state == "open")
+    with pytest.raises(StreamBusy):
+        await anext(rows)
+    await rows.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(first, 2)
+
+
+async def test_closing_the_client_ends_an_export_with_an_error(service):
+    """An export that a closing client cuts off does not look complete."""
+    service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())
+    client = VoltStorageClient(email="a@example.com", password="right", base_url=service.base_url)
+    rows = client.export.rows(77, START)
+    await anext(rows)
+    waiting = asyncio.ensure_future(anext(rows))
+    await asyncio.sleep(0)  # noqa: TID251
+    await client._pool.aclose(grace_s=0.05)
+    with pytest.raises(ClientClosed):
+        await waiting
+    await client.aclose()
+
+
+async def test_an_export_that_is_left_open_warns(service, served):
+    """Dropping it in the middle without `async with` is a ResourceWarning."""
+    service.export = answers(HEAD + ROW * 3, then=lambda _: service.quiet.wait())
+    rows = served.export.rows(77, START)
+    await anext(rows)
+    opened = rows._open
+    with pytest.warns(ResourceWarning, match="left open"):  # noqa: PT031
+        del rows
+        gc.collect()
+    await opened.__aexit__(None, None, None)
+
+
+async def test_memory_does_not_grow_with_the_export(service, served):
+    """A hundred thousand rows pass through a few chunks' worth of memory."""
+    service.export = answers(HEAD, *[ROW * 1000] * 100)
+    count, peak = 0, 0
+    async with served.export.rows(77, START) as rows:
+        await anext(rows)
+        tracemalloc.start()
+        try:
+            async for _ in rows:
+                count += 1
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert count == 99_999
+    assert peak < 8 * 1024 * 1024

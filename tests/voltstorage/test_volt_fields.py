@@ -1,0 +1,133 @@
+"""FieldMap and the messages it translates."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.errors import DecodeError
+from energy_core.stream.event import Quantity
+from voltstorage_async import FieldMap, LatestData, Meaning, UnknownProductEvent
+from voltstorage_async.codec import product_event
+
+
+@pytest.mark.parametrize(
+    ("key", "sent", "quantity", "meant"),
+    [
+        ("pvPower", 421, Quantity.PV_POWER, 421.0),
+        ("pvPower", -2, Quantity.PV_POWER, -2.0),
+        ("gridPower", -50.5, Quantity.GRID_POWER, -50.5),
+        ("consumption", 815, Quantity.CONSUMPTION_POWER, 815.0),
+        ("batteryPower", -433, Quantity.BATTERY_POWER, 433.0),
+        ("soc", 0.605, Quantity.BATTERY_SOC, 60.5),
+        ("dcVoltage", 26.3, Quantity.BATTERY_VOLTAGE, 26.3),
+        ("dcCurrent", -16.5, Quantity.BATTERY_CURRENT, 16.5),
+        ("batteryTemperature", 34.1, Quantity.BATTERY_TEMPERATURE, 34.1),
+    ],
+)
+def test_every_event_key(key, sent, quantity, meant):
+    """Each key has its quantity, unit and sign."""
+    assert FieldMap().reading({key: sent}) == ({quantity: meant}, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "sent", "quantity", "meant"),
+    [
+        ("Power_Grid", -49.8754, Quantity.GRID_POWER, -49.8754),
+        ("Power_Household", 815.662, Quantity.CONSUMPTION_POWER, 815.662),
+        ("Power_PV", 432.432, Quantity.PV_POWER, 432.432),
+        ("Power_Power Electronics", -45.99, Quantity.BATTERY_POWER, 45.99),
+        ("SOC_State of Charge", 0.61, Quantity.BATTERY_SOC, 61.0),
+    ],
+)
+def test_every_export_column(column, sent, quantity, meant):
+    """Each column has its quantity, unit and sign."""
+    assert FieldMap().row({column: sent, "inverterPower": 1.0}) == ({quantity: pytest.approx(meant)}, 0)
+
+
+def test_guesses_are_marked():
+    """Only the documented keys are not guesses."""
+    known = FieldMap()
+    assert {key for key, meaning in known.events.items() if not meaning.guess} == {"pvPower", "dcVoltage"}
+    assert {key for key, meaning in known.columns.items() if meaning.guess} == {"Power_Power Electronics"}
+
+
+def test_a_map_of_the_users_own():
+    """A map is replaced as a whole or extended; plain pairs will do, and the first of two keys wins."""
+    own = FieldMap(events={"solarKw": (Quantity.PV_POWER, 1000)})
+    assert own.reading({"solarKw": 0.5, "pvPower": 1}) == ({Quantity.PV_POWER: 500.0}, 0)
+    more = FieldMap().extended(events={"soc": (Quantity.BATTERY_SOC, 1.0), "pv2": ("pv_power", 1)})
+    assert more.reading({"soc": 60.5, "pv2": 2, "pvPower": 1}) == (
+        {Quantity.PV_POWER: 1.0, Quantity.BATTERY_SOC: 60.5},
+        0,
+    )
+    assert more.events["soc"] == Meaning(Quantity.BATTERY_SOC, 1.0)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        own.events = {}
+    with pytest.raises(TypeError):
+        own.events["x"] = Meaning(Quantity.PV_POWER)
+
+
+@pytest.mark.parametrize(
+    "meaning",
+    [
+        Quantity.PV_POWER,
+        ("pv", 1),
+        (Quantity.PV_POWER, 0),
+        (Quantity.PV_POWER, math.nan),
+        (Quantity.PV_POWER, "x"),
+    ],
+)
+def test_a_wrong_meaning_fails_at_once_and_by_name(meaning):
+    """The message names the key."""
+    with pytest.raises((ValueError, TypeError), match="solar"):
+        FieldMap(events={"solar": meaning})
+
+
+@pytest.mark.parametrize("value", ["421", True, [1], {"value": 1}, 1e308, "nan"])
+def test_a_value_that_is_not_a_number_is_left_out_and_counted(value):
+    """Nothing is guessed, and nothing becomes infinite."""
+    assert FieldMap().reading({"soc": value}) == ({}, 1)
+
+
+def test_no_value_is_no_value():
+    """Null is absent, and no fault."""
+    assert FieldMap().reading({"soc": None}) == ({}, 0)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+messages = st.dictionaries(
+    st.sampled_from(["type", "time", "data", "x"]),
+    st.just("latest-data")
+    | json_values
+    | st.dictionaries(st.sampled_from(["pvPower", "soc", "dcCurrent", "x"]), json_values),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=100) | messages.map(lambda message: json.dumps(message).encode()))
+def test_any_frame_is_an_event_or_a_decode_error(frame):
+    """Whatever arrives becomes an event with finite values in the vocabulary, or one typed error."""
+    try:
+        event = product_event(7, frame)
+    except DecodeError:
+        return
+    assert isinstance(event, LatestData | UnknownProductEvent)
+    assert event.product_id == 7
+    if isinstance(event, LatestData):
+        assert event.time.tzinfo is not None
+        values, _ = FieldMap().reading(event.data)
+        assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())

@@ -1,0 +1,257 @@
+"""CSV and JSON exports, from bytes to rows, without I/O."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.errors import BodyTooLarge, DecodeError, EnergyError
+from voltstorage_async import csv_rows
+from voltstorage_async.csv_rows import LINE_LIMIT, CsvRows
+from voltstorage_async.json_rows import JsonRows
+
+T = "2021-03-25T12:20:41.562Z"
+AT = datetime(2021, 3, 25, 12, 20, 41, 562000, UTC)
+
+
+def read(parser, body, *, step=1 << 20):
+    data = body if isinstance(body, bytes) else body.encode()
+    rows = [row for k in range(0, len(data), step) for row in parser.feed(data[k : k + step])]
+    return rows + parser.finish()
+
+
+def values(body, **options):
+    return [row.values for row in read(CsvRows(**options), body)]
+
+
+def test_empty_cells_are_absent_and_zero_is_zero():
+    """A cell without content is no value, a zero is one."""
+    assert values(f"sep=,\nTime,a,b\n{T},0,\n{T},,-1.5\n") == [{"a": 0.0}, {"b": -1.5}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"sep=;\r\nTime;a b;c\r\n{T};1;2\r\n",
+        f"sep=;\r\nTime;a b;c\r\n{T},1,2\r\n",
+        f"Time;a b;c\n{T},1,2\n",
+        f"sep=,\nTime;a b;c\n{T};1;2\n",
+        f"\ufeffsep=,\nTime,a b,c\n{T},1,2",
+        f"\n\nTime,a b,c\n\n{T},1,2\n\n",
+        f'sep=,\n"Time","a b","c"\n"{T}","1","2"\n',
+        f"Time|a b|c\n{T}|1|2\n",
+    ],
+)
+def test_separators_and_line_ends_of_all_years(body):
+    """With or without sep line, BOM, quotes or CRLF, and with the separators of 2021, the row is the same."""
+    (row,) = read(CsvRows(), body)
+    assert (row.time, row.values, row.text) == (AT, {"a b": 1.0, "c": 2.0}, {})
+
+
+def test_the_mixed_separators_of_2021_are_reported():
+    """A header with one separator over rows with another is repaired, said, and fast from then on."""
+    parser = CsvRows(separator=";")
+    body = "sep=;\r\nTime;a;b\r\n" + f"{T},1,2\r\n" * 3
+    assert [row.values for row in read(parser, body)] == [{"a": 1.0, "b": 2.0}] * 3
+    assert (parser.repaired, parser.malformed, parser.columns) == (True, 0, ("a", "b"))
+    with mock.patch.object(CsvRows, "_row", side_effect=AssertionError("the slow way")):
+        assert len(parser.feed(f"{T},1,2\r\n".encode())) == 1
+
+
+def test_a_separator_of_the_callers_choice():
+    """Any separator that was asked for is understood, of several characters too."""
+    assert values(f"Time::a::b\n{T}::1::\n", separator="::") == [{"a": 1.0}]
+    assert values(f"Time\ta\n{T}\t1\n", separator="\t") == [{"a": 1.0}]
+
+
+def test_quotes_may_be_broken():
+    """A quote that nobody closes, or that stands inside a cell, is a character like any other."""
+    (row,) = read(CsvRows(), f'Time,a,b,c\n{T},5" pipe,"x"y,"z\n')
+    assert row.text == {"a": '5" pipe', "b": '"x"y', "c": '"z'}
+
+
+def test_what_is_not_a_number_is_text():
+    """A status is text; so are Python's own spellings of numbers, NaN and infinities."""
+    cells = ["ok", "nan", "inf", "1e999", "1_000", "\u0661", "9" * 400, "12,5"]
+    body = "Time;" + ";".join("abcdefgh") + f"\n{T};" + ";".join(cells) + "\n"
+    (row,) = read(CsvRows(), body)
+    assert row.values == {}
+    assert list(row.text.values()) == cells
+
+
+@pytest.mark.parametrize(
+    "line", ["not a time,1,2", f"{T},1", f"{T},1,2,3", "", "2021-13-01T00:00:00Z,1,2", '"' + T, ",,"]
+)
+def test_a_line_that_cannot_be_read_is_counted_and_left_out(line):
+    """The rows around it arrive; only an empty line is nothing at all."""
+    parser = CsvRows()
+    rows = read(parser, f"Time,a,b\n{T},1,2\n{line}\n{T},3,4\n")
+    assert [row.values for row in rows] == [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
+    assert parser.malformed == (1 if line else 0)
+
+
+def test_an_export_that_ends_in_the_middle_of_a_line():
+    """The broken line is counted, what came before it is kept."""
+    parser = CsvRows()
+    assert len(read(parser, f"Time,a,b\n{T},1,2\n{T},3")) == 1
+    assert parser.malformed == 1
+
+
+def test_times_without_a_zone_are_in_the_zone_that_was_asked_for():
+    """An offset in the text wins; without one, the `tz` of the request holds."""
+    zone = timezone(timedelta(minutes=60))
+    body = "Time,a\n2021-03-25T12:00:00,1\n2021-03-25T12:00:00+00:00,1\n"
+    rows = read(CsvRows(offset=zone), body)
+    assert [row.time.utcoffset() for row in rows] == [timedelta(hours=1), timedelta(0)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("", "empty"),
+        ("sep=,\n", "empty"),
+        ("<html>\n", "html"),
+        ('{"errors":["x"]}', "csv"),
+        ("a,b\n1,2\n", "csv"),
+    ],
+)
+def test_what_is_no_export_is_one_error(body, kind):
+    """A body without a header that has a time is refused and says what it is."""
+    with pytest.raises(DecodeError) as caught:
+        read(CsvRows(), body)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("parser", [CsvRows, JsonRows])
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+def test_a_line_has_a_limit(parser, step):
+    """One endless line or element is refused, however it is cut into chunks."""
+    start = "[{" if parser is JsonRows else "Time,a\n"
+    with pytest.raises(BodyTooLarge):
+        read(parser(), start + "x" * (LINE_LIMIT + 2) + "\n", step=step)
+
+
+def test_pending_bytes_are_bounded():
+    """A million rows leave nothing behind in the parser."""
+    parser = CsvRows()
+    parser.feed(b"Time,a\n")
+    block = f"{T},1\n".encode() * 1000
+    for _ in range(1000):
+        parser.feed(block)
+    assert len(parser._rest) == 0
+
+
+rows_of_text = st.lists(
+    st.tuples(
+        st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat) | st.just("bad"),
+        st.lists(
+            st.floats(-1e6, 1e6).map(repr) | st.sampled_from(["", "0", "ok", '"q"', '"a,""b"', "nan"]),
+            min_size=2,
+            max_size=3,
+        ),
+    ).map(lambda row: ",".join([row[0], *row[1]])),
+    max_size=20,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows_of_text, st.integers(1, 70), st.sampled_from(["\n", "\r\n"]))
+def test_the_fast_way_and_the_careful_way_agree(lines, step, end):
+    """However the bytes are cut, both ways give the same rows as Python's own reader would."""
+    body = end.join(["Time,a,b", *lines, ""])
+    fast = CsvRows()
+    got = read(fast, body, step=step)
+    careful = CsvRows()
+    with mock.patch.object(csv_rows, "_plain", return_value=None):
+        assert read(careful, body) == got
+    assert careful.malformed == fast.malformed
+    reference = [cells for line in lines if len(cells := next(csv.reader([line]))) == 3]
+    assert [{**row.values, **row.text}.keys() for row in got] == [
+        {name for name, cell in zip("ab", cells[1:], strict=True) if cell}
+        for cells in reference
+        if cells[0] != "bad"
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300), st.integers(1, 50), st.booleans())
+def test_any_bytes_are_rows_or_a_typed_error(data, step, headed):
+    """Neither parser ever fails with anything but an EnergyError, nor do the rows it gives."""
+    for parser, head in ((CsvRows(), b"sep=,\nTime,a,b\n"), (JsonRows(), b'[{"Time":1,"a":')):
+        try:
+            rows = read(parser, (head if headed else b"") + data, step=step)
+        except EnergyError:
+            continue
+        for row in rows:
+            assert row.time.tzinfo is not None
+            assert not set(row.values) & set(row.text)
+
+
+json_values = (
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text('ab,]}"\\[{ ', min_size=1, max_size=4), json_values | st.lists(json_values, max_size=2)
+        )
+    ),
+    st.integers(1, 40),
+    st.sampled_from([None, 1]),
+)
+def test_json_elements_arrive_whole_however_they_are_cut(records, step, indent):
+    """Every object of the array becomes a row, in order, with the members it has."""
+    body = json.dumps([{"Time": T, **record} for record in records], indent=indent)
+    parser = JsonRows()
+    rows = read(parser, body, step=step)
+    assert [row.record for row in rows] == json.loads(body)
+    assert parser.malformed == 0
+
+
+def test_json_rows_read_like_csv_rows():
+    """Numbers are values, null and empty text are absent, the rest is text; a time may be unix seconds."""
+    body = [
+        {"Time": T, "a": 1, "b": None, "c": "", "d": "ok", "e": "2.5"},
+        {"time": 1616674841.562, "a": True},
+    ]
+    parser = JsonRows()
+    first, second = read(parser, json.dumps(body))
+    assert (first.time, first.values, first.text) == (AT, {"a": 1.0, "e": 2.5}, {"d": "ok"})
+    assert (second.time, second.values, second.text) == (AT, {}, {"a": "True"})
+    assert parser.columns == ("a", "d", "e")
+
+
+def test_one_broken_json_row_is_counted_and_left_out():
+    """Elements that are no JSON, no objects or without a time lose nobody else."""
+    parser = JsonRows()
+    good = [f'{{"Time":"{T}","a":{n}}}' for n in (1, 2)]
+    body = f'[{good[0]}, {{broken}}, 7, {{"a":1}}, {{"Time":"{T}","a":NaN}}, {good[1]}]'
+    assert [row.values for row in read(parser, body, step=5)] == [{"a": 1.0}, {"a": 2.0}]
+    assert parser.malformed == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("", "empty"),
+        ('[{"Time":1}', "json"),
+        ("{}", "shape"),
+        ("<html>", "html"),
+        ("[] x", "json"),
+        ("7", "shape"),
+    ],
+)
+def test_what_is_no_json_export_is_one_error(body, kind):
+    """A body that is not one whole array is refused and says why."""
+    with pytest.raises(DecodeError) as caught:
+        read(JsonRows(), body)
+    assert caught.value.kind == kind

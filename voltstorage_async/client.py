@@ -1,0 +1,141 @@
+"""VoltStorageClient: wires everything together."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self
+from weakref import WeakSet
+
+from energy_core.http.api import ApiClient
+from energy_core.http.drift import Drift
+from energy_core.http.lane import Limit
+from energy_core.http.pool import SessionPool
+from energy_core.http.request import base_url as checked_base_url
+from energy_core.stream.event import SourceId
+from energy_core.stream.timing import SocketTiming
+from voltstorage_async import arguments as given
+from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, credential, identity
+from voltstorage_async.codec import VENDOR, check
+from voltstorage_async.endpoints import BASE_URL, Endpoints
+from voltstorage_async.export import Export
+from voltstorage_async.fields import FieldMap
+from voltstorage_async.products import Products
+from voltstorage_async.source import ProductSource
+from voltstorage_async.stream import BUFFER, ProductLink, ProductStream, events_address
+
+DEFAULT_LIMIT: Final = Limit(10, 1.0, 4)
+"""Ten requests at once after a rest, then one a second, four waiting for their answer.
+
+The vendor documents no limit. This one is our choice: modest, since nobody there will answer a complaint.
+"""
+
+
+class VoltStorageClient:
+    """A VoltStorage account.
+
+    Args:
+        pool: Shared with other clients; without one the client opens its own at the first request and closes
+            it.
+        email: Of the account, with `password`; or `token` instead of both.
+        password: See `email`.
+        token: A token from an earlier login. It cannot be renewed: when it is refused, calls raise
+            AuthFailed.
+        validity: Seconds a login is good for, 0..31,622,400; it renews itself in time.
+        base_url: Where the service is, https only, except on this machine.
+        endpoints: The paths; some are guesses, see `Endpoints`.
+        fields: What event keys and export columns mean; some are guesses, see `FieldMap`.
+        limit: What the account may send; the default is our choice, since the vendor names none.
+
+    Raises:
+        ValueError, TypeError: an argument is wrong; nothing was sent.
+    """
+
+    def __init__(  # noqa: PLR0913  (a contract with the programs that call it)
+        self,
+        pool: SessionPool | None = None,
+        *,
+        email: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        validity: int = DEFAULT_VALIDITY_S,
+        base_url: str = BASE_URL,
+        endpoints: Endpoints = Endpoints(),  # noqa: B008  (frozen)
+        fields: FieldMap = FieldMap(),  # noqa: B008  (frozen)
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> None:
+        who = identity(email=email, password=password, token=token, validity=validity)
+        self._base = checked_base_url(base_url)
+        events_address(self._base, endpoints, 0)  # a wrong address is an error now, not at the first event
+        self._owns_pool = pool is None
+        self._pool = SessionPool() if pool is None else pool
+        self._account = self._pool.account(
+            self._base.origin, who.lane, limit, lambda: credential(who, endpoints, lambda: self._api)
+        )
+        self._api = ApiClient(self._pool, self._account, self._base, vendor=VENDOR, check=check)
+        self._label = who.label
+        self._endpoints = endpoints
+        self._fields = fields
+        self._streams: WeakSet[ProductStream] = WeakSet()
+        self.auth = Auth(who, endpoints, self._api, self._account.credential)
+        """Logging in ahead of time."""
+        self.products = Products(self._api, endpoints)
+        """The product list, latest data and statistics."""
+        self.export = Export(self._api, endpoints)
+        """History, as rows."""
+
+    @property
+    def drift(self) -> Drift:
+        """What the vendor sent that its documents do not say, counted."""
+        return self._api.drift
+
+    def events(
+        self,
+        product_id: int,
+        *,
+        buffer: int = BUFFER,
+        timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
+    ) -> ProductStream:
+        """Return a product's events, for an ``async with``; `buffer` of them may wait for their consumer."""
+        link = self._link(product_id)
+        given.whole("buffer", buffer, least=1)
+        stream = ProductStream(
+            product_id, link, buffer=buffer, timing=timing, ssl_context=self._pool.ssl_context
+        )
+        self._streams.add(stream)
+        return stream
+
+    def live(self, product_id: int, *, timing: SocketTiming = SocketTiming()) -> ProductSource:  # noqa: B008
+        """Return a product's readings as a source for `merge`."""
+        link = self._link(product_id)
+        name = SourceId(VENDOR, self._label, str(product_id), 0)
+        return ProductSource(
+            name,
+            link,
+            fields=self._fields,
+            timing=timing,
+            ssl_context=self._pool.ssl_context,
+        )
+
+    def _link(self, product_id: int) -> ProductLink:
+        given.entity_id("product_id", product_id)
+        url = events_address(self._base, self._endpoints, product_id)
+        return ProductLink(self._pool, self._account, url, header=self._endpoints.events_header)
+
+    async def aclose(self) -> None:
+        """Close the client's streams, and the pool if it is the client's own; idempotent."""
+        for stream in tuple(self._streams):
+            await stream.aclose()
+        if self._owns_pool:
+            await self._pool.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        pool = "its own pool" if self._owns_pool else "a shared pool"
+        return f"<VoltStorageClient {self._label} at {self._base} on {pool}>"

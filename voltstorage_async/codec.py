@@ -1,0 +1,237 @@
+"""How VoltStorage spells its answers: wire names, the shapes of each answer, and errors in its own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from attrs import evolve, frozen
+
+from energy_core.errors import AuthFailed, BadRequest, DecodeError, NotFound, PermissionDenied
+from energy_core.http.decode import strict_json
+from energy_core.http.drift import note
+from energy_core.http.lenient import model, records
+from energy_core.http.readers import seconds
+from energy_core.http.request import JSON, Operation, Response
+from energy_core.secret import Secret
+from voltstorage_async.events import LatestData, ProductEvent, UnknownProductEvent
+from voltstorage_async.models import (
+    Latest,
+    Owner,
+    Product,
+    ProductGroup,
+    ProductType,
+    Sampled,
+    Statistics,
+    Weighted,
+)
+
+VENDOR: Final = "voltstorage"
+
+T = TypeVar("T")
+
+_TOKEN_LIKE: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?i:token|password|bearer)\W{1,3}\S+")
+_REASON_CHARS: Final = 200
+
+
+# --- products ---------------------------------------------------------------------------------------------
+
+# Declared from the inside out: a model finds the hooks of its parts by their types.
+model(Owner)
+model(ProductGroup, wire={"owner_id": "ownerId"})
+model(ProductType, wire={"start_of_production": "startOfProduction", "base_type": "baseType"})
+_product = model(
+    Product,
+    wire={
+        "owner_name": "ownerName",
+        "serial_number": "serialNumber",
+        "hardware_version": "hardwareVersion",
+        "manufacturing_date": "manufacturingDate",
+        "installation_date": "installationDate",
+        "created_at": "createdAt",
+        "updated_at": "updatedAt",
+        "type_id": "typeId",
+        "group_id": "groupId",
+    },
+)
+_products = records(_product, "Product")
+
+
+@frozen(kw_only=True)
+class Page:
+    """One page of the product list."""
+
+    size: int
+    """How many records the vendor sent, unreadable ones included: what tells the last page."""
+    products: tuple[Product, ...]
+
+
+def product_page(body: JSON) -> Page:
+    """Read the product list: an array without an envelope or a total."""
+    return Page(size=len(_array(body, "product list")), products=_products(body))
+
+
+# --- data -------------------------------------------------------------------------------------------------
+
+
+def latest(product_id: int) -> Callable[[JSON], Latest]:
+    """Return a reader for both shapes: ``{"time", "data"}``, or the data alone."""
+
+    def read(body: JSON) -> Latest:
+        if not isinstance(body, dict):
+            raise DecodeError("the latest data is not an object", kind="shape")
+        data = body.get("data")
+        if not isinstance(data, dict) and not ("time" in body and data is None and "data" in body):
+            return Latest(product_id=product_id, data=body)
+        time = seconds(body.get("time"))
+        if time is None:
+            note("Latest", "time", "unreadable")
+        return Latest(product_id=product_id, time=time, data=data or {})
+
+    return read
+
+
+def _part(hook: Callable[[object], T]) -> Callable[[object], T | None]:
+    """Make a hook tolerant of a part that is missing or something else."""
+
+    def read(value: object) -> T | None:
+        try:
+            return hook(value) if isinstance(value, Mapping) else None
+        except DecodeError:
+            return None
+
+    return read
+
+
+_sampled_as_sent = _part(model(Sampled, wire={"n_samples": "nSamples"}))
+_weighted_as_sent = _part(model(Weighted, wire={"total_weight": "totalWeight"}))
+
+
+def _sampled(value: object) -> Sampled | None:
+    mean = _sampled_as_sent(value)
+    return mean if mean is None or mean.n_samples else evolve(mean, value=None)
+
+
+def _weighted(value: object) -> Weighted | None:
+    mean = _weighted_as_sent(value)
+    return mean if mean is None or mean.total_weight else evolve(mean, value=None)
+
+
+_statistics = records(
+    model(
+        Statistics,
+        wire={
+            "start": "timespan_start",
+            "pv_total_j": "pv-total",
+            "pv_activity": "pv-activity",
+            "consumption_total_j": "consumption-total",
+            "storage_total_released_j": "storage-total-released",
+            "storage_total_stored_j": "storage-total-stored",
+            "max_temperature": "max-temperature",
+            "own_consumption": "own-consumption",
+            "electrolyte_temp": "electrolyte-temp",
+            "pump_temp": "pump-temp",
+            "dc_capacity_j": "dc-capacity",
+            "ac_capacity_j": "ac-capacity",
+            "dc_efficiency": "dc-efficiency",
+            "ac_efficiency": "ac-efficiency",
+            "self_sufficiency": "self-sufficiency",
+        },
+        read={
+            "start": seconds,
+            "own_consumption": _sampled,
+            "electrolyte_temp": _sampled,
+            "pump_temp": _sampled,
+            "dc_capacity_j": _sampled,
+            "ac_capacity_j": _sampled,
+            "dc_efficiency": _sampled,
+            "ac_efficiency": _sampled,
+            "self_sufficiency": _weighted,
+        },
+    ),
+    "Statistics",
+)
+
+
+def statistics(body: JSON) -> tuple[Statistics, ...]:
+    """Read aggregated data: an array, one object a time span."""
+    _array(body, "statistics")
+    return _statistics(body)
+
+
+def login_token(body: JSON) -> Secret:
+    """Read the token out of a login's answer."""
+    token = body.get("token") if isinstance(body, dict) else None
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token.strip():
+        raise DecodeError("the login's answer holds no usable token", kind="shape")
+    return Secret(token)
+
+
+def _array(body: JSON, name: str) -> list[JSON]:
+    if not isinstance(body, list):
+        raise DecodeError(f"the {name} is not an array", kind="shape")
+    return body
+
+
+# --- events -----------------------------------------------------------------------------------------------
+
+
+def product_event(product_id: int, frame: bytes) -> ProductEvent:
+    """Read one WebSocket message.
+
+    Raises:
+        DecodeError: it is not a JSON object.
+    """
+    message = strict_json(frame)
+    if not isinstance(message, dict):
+        raise DecodeError("the message is not an object", kind="shape", size=len(frame))
+    data, time = message.get("data"), _second(message.get("time"))
+    if message.get("type") == "latest-data" and isinstance(data, dict) and time is not None:
+        return LatestData(product_id=product_id, time=time, data=data, raw=message)
+    return UnknownProductEvent(product_id=product_id, raw=message)
+
+
+def _second(value: object) -> datetime | None:
+    if type(value) is int:  # as documented, and a third of the time
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (OverflowError, OSError, ValueError):
+            pass
+    return seconds(value)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------
+
+
+def check(response: Response, body: JSON, operation: Operation) -> None:
+    """Raise the vendor's refusal in its own words, if it has any; without, the status speaks for itself.
+
+    Raises:
+        AnswerError, AuthFailed: the answer is a refusal.
+    """
+    kind = {400: BadRequest, 401: AuthFailed, 403: PermissionDenied, 404: NotFound, 422: BadRequest}.get(
+        response.status
+    )
+    reason = refusal(body) if kind is not None and operation.authenticated else ""
+    if kind is not None and reason:
+        raise kind(reason, status=response.status)
+
+
+def refusal(body: JSON) -> str:
+    """Return why the vendor refused, one line of at most 200 characters, or nothing.
+
+    Anything that looks like a token or follows such a word is blotted out: a server may repeat what it was
+    sent.
+    """
+    said = body
+    if isinstance(body, dict):
+        errors = body.get("errors")
+        said = errors[0] if isinstance(errors, list) and errors else body.get("error") or body.get("message")
+    if isinstance(said, dict):
+        said = said.get("message")
+    if not isinstance(said, str):
+        return ""
+    line = "".join(char if char.isprintable() else " " for char in said[: _REASON_CHARS * 10])
+    return " ".join(_TOKEN_LIKE.sub("***", line).split())[:_REASON_CHARS]

@@ -1,0 +1,66 @@
+"""Endpoints: every path of the service in one replaceable value."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, TypeAlias
+
+from attrs import Attribute, field, frozen, validators
+
+from energy_core.http.request import BaseUrl
+
+TokenPlace: TypeAlias = Literal["header", "query"]
+
+BASE_URL: Final = "https://api.voltstorage.com/rest/"
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_PLACES: Final = {"productId", "format"}
+_ROOT: Final = BaseUrl(origin="https://localhost", path="/")
+
+
+def _path(_: object, attribute: Attribute[str], value: object) -> None:
+    """Only a relative path that cannot lead out of the base URL, with places we can fill."""
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
+    unknown = set(_PLACE.findall(value)) - _PLACES
+    if unknown:
+        raise ValueError(
+            f"{attribute.name} has a place {{{min(unknown)}}}; known are {{productId}} and {{format}}"
+        )
+    try:
+        _ROOT.join(_PLACE.sub("0", value))
+    except ValueError as error:
+        raise ValueError(f"{attribute.name}: {error}") from None
+    if not value:
+        raise ValueError(f"{attribute.name} must not be empty")
+
+
+@frozen(kw_only=True)
+class Endpoints:
+    """Where everything is, relative to the client's base URL.
+
+    The vendor's public reference lost its URL paths. `login`, `products` and `export` are known from a
+    client that used them; **`latest`, `statistics` and `events` are guesses**: replace them when you know
+    better. A path may have the places ``{productId}`` and ``{format}``; where a path has no place for one of
+    them, it is sent as a query parameter of that name.
+    """
+
+    login: str = field(default="login/password", validator=_path)
+    """POST: email and password for a token."""
+    products: str = field(default="products", validator=_path)
+    """GET: the product list."""
+    latest: str = field(default="products/{productId}/data/latest", validator=_path)
+    """GET: the last value of every field. A guess."""
+    statistics: str = field(default="data/statistics", validator=_path)
+    """GET: aggregated data. A guess."""
+    export: str = field(default="data/export.{format}", validator=_path)
+    """GET: history as CSV or JSON."""
+    events: str = field(default="products/events", validator=_path)
+    """WebSocket: product events. A guess."""
+    events_url: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
+    """WebSocket address where it is not on the base URL's origin: an origin (``wss://host``), to which the
+    base URL's path and `events` are added, or the whole address. None: the base URL with ws or wss."""
+    token_in: TokenPlace = field(default="header", validator=validators.in_(("header", "query")))
+    """Where requests carry the token: ``Authorization: Bearer``, as the reference says, or ``?token=``."""
+    events_header: bool = False
+    """Whether the WebSocket handshake carries the bearer header too; the reference asks for ``?token=``."""

@@ -1,0 +1,121 @@
+"""FieldMap: which quantity each of the vendor's keys means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from attrs import evolve, field, frozen
+
+from energy_core.stream.event import Quantity
+
+
+class Meaning(NamedTuple):
+    """The quantity a key holds and what to multiply by to reach its unit and sign."""
+
+    quantity: Quantity
+    factor: float = 1.0
+    guess: bool = False
+    """Whether the key is in no public document."""
+
+
+def _meanings(given: Mapping[str, tuple[Quantity, float] | Meaning]) -> Mapping[str, Meaning]:
+    return MappingProxyType({str(key): _meaning(key, value) for key, value in given.items()})
+
+
+def _meaning(key: str, value: tuple[Quantity, float] | Meaning) -> Meaning:
+    try:
+        made = Meaning(*value)
+        made = made._replace(quantity=Quantity(made.quantity), factor=float(made.factor))
+    except (TypeError, ValueError):
+        raise ValueError(f"the meaning of {key!r} must be (Quantity, factor)") from None
+    if not isfinite(made.factor) or made.factor == 0:
+        raise ValueError(f"the factor of {key!r} must be a finite number other than 0")
+    return made
+
+
+_EVENT_KEYS: Final[Mapping[str, Meaning]] = {
+    "pvPower": Meaning(Quantity.PV_POWER),
+    "dcVoltage": Meaning(Quantity.BATTERY_VOLTAGE),
+    "gridPower": Meaning(Quantity.GRID_POWER, guess=True),  # feed-in is negative there too
+    "consumption": Meaning(Quantity.CONSUMPTION_POWER, guess=True),
+    "batteryPower": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),  # negative while charging there
+    "soc": Meaning(Quantity.BATTERY_SOC, 100.0, guess=True),  # a ratio 0..1 there
+    "dcCurrent": Meaning(Quantity.BATTERY_CURRENT, -1.0, guess=True),  # negative while charging there
+    "batteryTemperature": Meaning(Quantity.BATTERY_TEMPERATURE, guess=True),
+}
+
+# The printed sample balances (PV + power electronics = household + feed-in), which tells the signs.
+# `inverterPower` repeats the power electronics' value in every row, so it is left to the vendor's own name.
+_COLUMNS: Final[Mapping[str, Meaning]] = {
+    "Power_Grid": Meaning(Quantity.GRID_POWER),
+    "Power_Household": Meaning(Quantity.CONSUMPTION_POWER),
+    "Power_PV": Meaning(Quantity.PV_POWER),
+    "Power_Power Electronics": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),
+    "SOC_State of Charge": Meaning(Quantity.BATTERY_SOC, 100.0),
+}
+
+
+@frozen(kw_only=True)
+class FieldMap:
+    """What the vendor's event keys and export columns mean, replaceable as a whole or by `extended`.
+
+    The vendor documents two event keys, `pvPower` and `dcVoltage`; the others are guesses and say so
+    (`Meaning.guess`). The columns are those of the printed export; only the sign of the power electronics is
+    inferred. A key that is not here is not lost: it stays in the event's `raw`. Where two keys mean one
+    quantity, the one that stands first here wins.
+
+    >>> FieldMap().extended(events={"batteryTemp": (Quantity.BATTERY_TEMPERATURE,
+    1.0)}).events["batteryTemp"].factor 1.0
+    """
+
+    events: Mapping[str, Meaning] = field(default=_EVENT_KEYS, converter=_meanings)
+    """Keys of a product event's `data`."""
+    columns: Mapping[str, Meaning] = field(default=_COLUMNS, converter=_meanings)
+    """Columns of an export."""
+
+    def extended(
+        self,
+        *,
+        events: Mapping[str, tuple[Quantity, float] | Meaning] = MappingProxyType({}),
+        columns: Mapping[str, tuple[Quantity, float] | Meaning] = MappingProxyType({}),
+    ) -> FieldMap:
+        """Return a map that knows these keys too; a key already there is given its new meaning."""
+        return evolve(self, events={**self.events, **events}, columns={**self.columns, **columns})
+
+    def reading(self, data: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
+        """Translate an event's data; also tell how many known keys held something that is not a number."""
+        return _translate(self.events, data)
+
+    def row(self, values: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
+        """Translate an export row's values, likewise."""
+        return _translate(self.columns, values)
+
+
+def _translate(
+    meanings: Mapping[str, Meaning], data: Mapping[str, object]
+) -> tuple[dict[Quantity, float], int]:
+    values: dict[Quantity, float] = {}
+    unusable = 0
+    for key, (quantity, factor, _) in meanings.items():
+        value = data.get(key)
+        if value is None or quantity in values:
+            continue
+        number = _scaled(value, factor)
+        if number is None:
+            unusable += 1
+        else:
+            values[quantity] = number
+    return values, unusable
+
+
+def _scaled(value: object, factor: float) -> float | None:
+    if type(value) is not float and type(value) is not int:  # exactly: to isinstance a boolean is an int
+        return None
+    try:
+        scaled = value * factor + 0.0  # a zero stays a plain one: -1 * 0.0 would be written -0.0
+    except OverflowError:
+        return None
+    return scaled if isfinite(scaled) else None
