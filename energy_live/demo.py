@@ -1,0 +1,58 @@
+"""A household of our own: the demo that shows it, and the servers alone for other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import datetime
+from shlex import quote
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from energy_core.clock import SystemClock
+from energy_live.config import Accounts, Unusable
+from energy_live.simulator import Simulator
+from energy_live.view import Wish
+from energy_live.watch import follow
+
+LOGGING_S: Final = 60.0
+"""How often the simulated gateway logs, in seconds of the household's time."""
+
+FRAME_S: Final = 0.5
+"""How often the simulated battery speaks, in real seconds: a demo should not be waited for."""
+
+_HOME: Final = ZoneInfo("Europe/Berlin")
+
+
+def late_morning() -> datetime:
+    """Return today's late morning: the sun shines, and nobody has to wait for it."""
+    return SystemClock().utcnow().astimezone(_HOME).replace(hour=10, minute=30, second=0, microsecond=0)
+
+
+async def demo(wish: Wish, *, speed: float) -> None:
+    """Show the simulated household through the real clients, one pool and one merged stream."""
+    async with Simulator(speed=speed, start=late_morning(), frame_s=FRAME_S) as simulator:
+        await follow(
+            Accounts.of(simulator.environment()),
+            wish,
+            interval_s=LOGGING_S / speed,
+            title=f"energy-live demo, a simulated household at {speed:g} times real time",
+        )
+
+
+async def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> None:
+    """Run the servers until cancelled, and say how clients find them."""
+    try:
+        simulator = await Simulator(speed=speed, vrm_port=vrm_port, volt_port=voltstorage_port).__aenter__()
+    except OSError as refused:
+        raise Unusable(f"cannot listen on 127.0.0.1: {refused.strerror or refused}") from None
+    try:
+        lines = [f"export {name}={quote(value)}\n" for name, value in simulator.environment().items()]
+        if sys.stdout is not None:  # past Python's own buffer, which complains at exit if nobody reads
+            os.write(sys.stdout.fileno(), "".join(lines).encode())
+        if sys.stderr is not None:
+            sys.stderr.write("Both services run on this machine only. Ctrl-C ends them.\n")
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await simulator.__aexit__(None, None, None)

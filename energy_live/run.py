@@ -1,0 +1,41 @@
+"""One run of one command: signals in, exit code out, nothing left running."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+
+from energy_core.errors import EnergyError
+from energy_live.cli import INTERRUPTED, complain
+from energy_live.config import Unusable
+
+
+def run(work: Coroutine[object, object, None]) -> int:
+    """Run `work` to its end and return the exit code; Ctrl-C and SIGTERM let it clean up first."""
+    try:
+        asyncio.run(_until_terminated(work))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough
+    except Unusable as missing:
+        return complain(missing, code=2)
+    except EnergyError as trouble:
+        return complain(trouble)
+    except OSError as trouble:
+        return complain(trouble.strerror or trouble)
+    return 0
+
+
+async def _until_terminated(work: Coroutine[object, object, None]) -> None:
+    worker = asyncio.create_task(work)
+    with suppress(NotImplementedError):  # Windows has no SIGTERM to speak of
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.cancel)
+    try:
+        await worker
+    except asyncio.CancelledError:
+        here = asyncio.current_task()
+        if here is not None and here.cancelling():
+            raise  # Ctrl-C cancels this task too, and asyncio.run makes KeyboardInterrupt of it

@@ -1,0 +1,150 @@
+"""Who may ask: VRM's users, tokens and SMS codes. Every name and secret here is invented."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+from attrs import define, field, frozen
+
+from energy_core.clock import Clock
+
+DEMO_USER: Final = 22
+
+
+def invented(seed: int, what: str) -> str:
+    """Return 64 hex digits that depend on the seed and on nothing secret."""
+    return sha256(f"simulator/{seed}/{what}".encode()).hexdigest()
+
+
+@frozen(kw_only=True)
+class User:
+    """Somebody with an account at VRM."""
+
+    id: int
+    name: str
+    email: str
+    password: str = field(repr=False)
+    country: str = "The Netherlands"
+    sms: bool = False
+    """Whether a login needs a code that comes by SMS."""
+
+
+@define(kw_only=True)
+class AccessToken:
+    """A personal access token, as the list of tokens shows it."""
+
+    id: int
+    user: int
+    name: str
+    value: str = field(repr=False)
+    created: int
+    expires: int | None = None
+
+
+@frozen
+class Caller:
+    """Who a request comes from, and through which token."""
+
+    user: User
+    token: AccessToken | None = None
+
+
+@define(eq=False)
+class VrmAccounts:
+    """VRM's users and the tokens they hold."""
+
+    seed: int
+    clock: Clock
+    bearer_lifetime_s: float
+    users: dict[int, User] = field(factory=dict, init=False)
+    tokens: dict[int, AccessToken] = field(factory=dict, init=False)
+    _bearers: dict[str, tuple[int, float]] = field(factory=dict, init=False, repr=False)
+    _codes: dict[int, str] = field(factory=dict, init=False, repr=False)
+    _issued: int = field(default=0, init=False)
+
+    def enrol(self, user: User) -> None:
+        """Give somebody an account."""
+        self.users[user.id] = user
+        if user.sms:
+            self.send_code(user)
+
+    def send_code(self, user: User) -> str:
+        """Return the SMS code that the user's next login needs; an unused one stays valid."""
+        if user.id not in self._codes:
+            self._issued += 1
+            number = int(invented(self.seed, f"sms/{user.id}/{self._issued}")[:12], 16)
+            self._codes[user.id] = f"{number % 10**8:08}"
+        return self._codes[user.id]
+
+    def redeem(self, user: User, code: str) -> bool:
+        """Use up an SMS code."""
+        if self._codes.get(user.id) != code:
+            return False
+        del self._codes[user.id]
+        return True
+
+    def find(self, email: str, password: str) -> User | None:
+        """Return the user whose name and password these are."""
+        matching = (
+            user for user in self.users.values() if user.email == email.lower() and user.id != DEMO_USER
+        )
+        return next((user for user in matching if user.password == password), None)
+
+    def issue(self, user: User) -> str:
+        """Return a new bearer token, in the spelling of a JWT; it means something to this server alone."""
+        self._issued += 1
+        digits = invented(self.seed, f"bearer/{user.id}/{self._issued}")
+        token = f"eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.{digits[:48]}.{digits[16:]}"
+        self._bearers[token] = (user.id, self.clock.monotonic() + self.bearer_lifetime_s)
+        return token
+
+    def create(
+        self, user: User, name: str, expires: int | None = None, value: str | None = None
+    ) -> AccessToken | None:
+        """Create a personal access token, or return None where the user has one of that name."""
+        if any(token.user == user.id and token.name == name for token in self.tokens.values()):
+            return None
+        self._issued += 1
+        token = AccessToken(
+            id=49 + self._issued,
+            user=user.id,
+            name=name,
+            value=value or invented(self.seed, f"token/{self._issued}"),
+            created=int(self.clock.utcnow().timestamp()),
+            expires=expires,
+        )
+        self.tokens[token.id] = token
+        return token
+
+    def of(self, user: User) -> list[AccessToken]:
+        """Return the user's personal access tokens."""
+        return [token for token in self.tokens.values() if token.user == user.id]
+
+    def revoke(self, user: User, which: str) -> int:
+        """Revoke one token or (`*`) all; returns how many there were."""
+        gone = [token.id for token in self.of(user) if which in {"*", str(token.id)}]
+        for number in gone:
+            del self.tokens[number]
+        return len(gone)
+
+    def blacklist(self, bearer: str) -> None:
+        """Make one bearer token invalid."""
+        self._bearers.pop(bearer, None)
+
+    def expire(self) -> None:
+        """Make every bearer token invalid."""
+        self._bearers.clear()
+
+    def caller(self, header: str) -> Caller | None:
+        """Return whose `X-Authorization` this is."""
+        scheme, _, value = header.partition(" ")
+        if scheme == "Bearer" and value in self._bearers:
+            number, until = self._bearers[value]
+            return Caller(self.users[number]) if self.clock.monotonic() < until else None
+        if scheme == "Token":
+            now = self.clock.utcnow().timestamp()
+            for token in self.tokens.values():
+                if token.value == value and (token.expires is None or now < token.expires):
+                    return Caller(self.users[token.user], token)
+        return None

@@ -1,0 +1,143 @@
+"""VRM's endpoints of one installation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from energy_live.simulator import stats, widgets
+from energy_live.simulator.accounts import DEMO_USER, User
+from energy_live.simulator.attributes import Attribute
+from energy_live.simulator.envelope import Refused, answer, moments, switched, whole
+from energy_live.simulator.listing import devices
+from energy_live.simulator.records import Json, diagnostics
+from energy_live.simulator.server import CALLER, Handler
+from energy_live.simulator.sites import Site
+from energy_live.simulator.timeline import Timeline
+
+
+class Installations:
+    """The sites there are, and what VRM says about each."""
+
+    def __init__(self, timeline: Timeline, sites: Sequence[Site]) -> None:
+        self.sites = {site.id: site for site in sites}
+        self._timeline = timeline
+
+    def of(self, user: User) -> list[Site]:
+        """Return the sites a user sees."""
+        return [site for site in self.sites.values() if site.user == user.id]
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Return method, path and handler of every endpoint."""
+        site = "/v2/installations/{site:[0-9]+}"
+        return [
+            ("GET", f"{site}/system-overview", self._overview),
+            ("GET", f"{site}/diagnostics", self._diagnostics),
+            ("GET", f"{site}/stats", self._stats),
+            ("GET", f"{site}/overallstats", self._overall),
+            ("GET", f"{site}/tags", self._tags),
+            ("GET", f"{site}/dynamic-ess-settings", self._dynamic_ess),
+            ("GET", f"{site}/widgets/{{widget}}", self._widget),
+        ]
+
+    def _site(self, request: web.Request, *, demo: bool = True) -> Site:
+        caller = request[CALLER]
+        site = self.sites.get(int(request.match_info["site"]))
+        if site is None:
+            raise Refused(404, "not_found", "The requested resource could not be found")
+        if site.user != caller.user.id or (caller.user.id == DEMO_USER and not demo):
+            raise Refused(403, "forbidden", "You have no access to this installation")
+        return site
+
+    async def _overview(self, request: web.Request) -> web.Response:
+        site = self._site(request)
+        return answer({"success": True, "records": devices(site, self._timeline.now())})
+
+    async def _diagnostics(self, request: web.Request) -> web.Response:
+        site = self._site(request, demo=False)
+        count, page = whole(request, "count", 100) or 100, whole(request, "page", 1) or 1
+        found = diagnostics(site, self._timeline.now())
+        shown = found[(page - 1) * count : page * count]
+        return answer({"success": True, "records": shown, "num_records": len(found)})
+
+    async def _tags(self, request: web.Request) -> web.Response:
+        self._site(request, demo=False)
+        tag = {"idTag": 5021, "name": "home", "automatic": False, "source": "user"}
+        return answer({"success": True, "tags": {"user": [tag], "team": [], "group": [], "predefined": []}})
+
+    async def _dynamic_ess(self, request: web.Request) -> web.Response:
+        self._site(request)
+        raise Refused(200, None, ["No settings found for this site"])
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        site = self._site(request)
+        now = self._timeline.now()
+        start, end = moments(request, now)
+        wish = stats.Wish(
+            codes=_codes(request, request.query.get("type", "live_feed")),
+            start=start,
+            end=end,
+            interval=request.query.get("interval", "hours"),
+            total=request.query.get("type") in {"kwh", "live_feed_kwh"},
+        )
+        if wish.interval not in stats.STEPS:
+            raise Refused(400, "invalid_parameters", {"interval": "The interval is not valid."})
+        if wish.beyond_cap:
+            raise Refused(200, "no_data", ["Site has no stats for this period."])
+        if end <= start:
+            return answer({"success": True, "records": [], "totals": []})
+        records, totals = stats.collect(site, wish, now)
+        if not any(records.values()) and end <= site.created:
+            raise Refused(200, "no_data", ["Site has no stats for this period."])
+        if switched(request, "show_instance"):
+            split, sums = stats.by_instance(records, totals)
+            return answer({"success": True, "records": split, "totals": sums})
+        return answer({"success": True, "records": records or [], "totals": totals or []})
+
+    async def _overall(self, request: web.Request) -> web.Response:
+        site = self._site(request)
+        custom = request.query.get("type") == "custom"
+        codes = _codes(request, "custom") if custom else ("Gc", "Pc", "Bc", "gc")
+        return answer({"success": True, "records": stats.overall(site, codes, self._timeline.now())})
+
+    async def _widget(self, request: web.Request) -> web.Response:
+        site = self._site(request)
+        now = self._timeline.now()
+        name = request.match_info["widget"]
+        instance = whole(request, "instance")
+        start, end = moments(request, now)
+        if name == "Graph":
+            found = self._graph(site, request, instance or 0, start, min(end, now))
+        elif name in widgets.STATES:
+            found = widgets.states(site, name, instance=instance, start=start, end=min(end, now))
+        elif name in widgets.SUMMARIES:
+            found = widgets.summary(site, name, instance=instance, now=now)
+        elif name == "GPS":
+            found = widgets.position(site, now)
+        elif name in {"HoursOfAC", "HoursOfAc", "Alarm"}:
+            found = {"data": None if name != "Alarm" else {}}
+        else:
+            raise Refused(404, "not_found", "The requested resource could not be found")
+        return answer({"success": True, "records": found})
+
+    def _graph(self, site: Site, request: web.Request, instance: int, start: float, end: float) -> Json:
+        numbers = {int(number) for number in request.query.getall("attributeIds[]", []) if number.isdigit()}
+        wanted: list[Attribute] = [one for one in site.attributes if one.id in numbers]
+        for code in _codes(request, "custom", needed=not numbers):
+            wanted += [site.by_code[code]] if code in site.by_code else []
+        return widgets.graph(
+            site, wanted, instance=instance, start=start, end=end, extremes_too=switched(request, "useMinMax")
+        )
+
+
+def _codes(request: web.Request, kind: str, *, needed: bool = True) -> tuple[str, ...]:
+    if kind != "custom":
+        if kind not in stats.TYPES:
+            raise Refused(400, "invalid_parameters", {"type": "The type is not valid."})
+        return stats.TYPES[kind]
+    # Without its brackets the parameter is another one, which VRM does not know.
+    codes = tuple(dict.fromkeys(request.query.getall("attributeCodes[]", [])))
+    if not codes and needed:
+        raise Refused(400, "missing_parameters", {"attributeCodes": "Required"})
+    return codes

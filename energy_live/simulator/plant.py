@@ -1,0 +1,184 @@
+"""A household that is a pure function of time and seed: sun, load, battery and grid, always in balance.
+
+Each local day is planned on its own in quarter hours (`energy_live.simulator.day`): the battery's charge
+starts at a value that weather and seed give and is steered to the next day's, so that any moment of any year
+is two look-ups away. Inside a quarter hour every power keeps its mean, plus a slope and ripples whose mean is
+nothing: energies are the means, and powers look alive. Powers are multiples of a quarter watt, so that their
+sum is exact in binary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from attrs import field, frozen
+
+from energy_live.simulator.day import SLOT_S, DayPlan, Dwelling, plan_day
+
+_TURN: Final = 2.0 * math.pi
+_DAYS_KEPT: Final = 2200
+
+
+class Moment(NamedTuple):
+    """What the meters of a home show at one instant: grid + pv + battery discharge = consumption, exactly."""
+
+    time: float
+    """Unix seconds."""
+    pv_w: float
+    """What the sun gives, W."""
+    consumption_w: float
+    """What the home uses, W."""
+    battery_w: float
+    """Into the battery, W; negative while it discharges."""
+    grid_w: float
+    """From the grid, W; negative while feeding in."""
+    soc: float
+    """State of charge, 0..1."""
+    voltage_v: float
+    current_a: float
+    """Into the battery, A; negative while it discharges."""
+    temperature_c: float
+
+
+class Energy(NamedTuple):
+    """Who gave how much to whom over a stretch of time, kWh."""
+
+    pv_to_home: float
+    pv_to_battery: float
+    pv_to_grid: float
+    grid_to_battery: float
+    grid_to_home: float
+    battery_to_home: float
+    battery_to_grid: float
+
+    @property
+    def pv(self) -> float:
+        """All the sun gave, kWh."""
+        return self.pv_to_home + self.pv_to_battery + self.pv_to_grid
+
+    @property
+    def consumption(self) -> float:
+        """All the home used, kWh."""
+        return self.pv_to_home + self.grid_to_home + self.battery_to_home
+
+    @property
+    def grid_import(self) -> float:
+        """Taken from the grid, kWh."""
+        return self.grid_to_home + self.grid_to_battery
+
+    @property
+    def grid_export(self) -> float:
+        """Given to the grid, kWh."""
+        return self.pv_to_grid + self.battery_to_grid
+
+    @property
+    def charged(self) -> float:
+        """Put into the battery, kWh."""
+        return self.pv_to_battery + self.grid_to_battery
+
+    @property
+    def discharged(self) -> float:
+        """Taken out of the battery, kWh."""
+        return self.battery_to_home + self.battery_to_grid
+
+
+_NOTHING: Final = Energy(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _quarter(power_w: float) -> float:
+    return round(power_w * 4.0) / 4.0
+
+
+def _held(offset_s: float, every_s: float) -> float:
+    """Where in its quarter hour (0..1) a meter last looked, taken at the middle of its interval."""
+    return (math.floor(offset_s / every_s) + 0.5) * every_s / SLOT_S
+
+
+@frozen(kw_only=True)
+class Household:
+    """One home, alive from any past to any future."""
+
+    dwelling: Dwelling
+    zone: ZoneInfo = field(init=False)
+
+    @zone.default
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.dwelling.timezone)
+
+    def day_of(self, moment: float) -> date:
+        """Return the local day that holds `moment` (unix seconds)."""
+        return datetime.fromtimestamp(moment, self.zone).date()
+
+    def midnight(self, day: date) -> float:
+        """Return the unix second at which a local day begins."""
+        return datetime.combine(day, time(), self.zone).timestamp()
+
+    def plan(self, day: date) -> DayPlan:
+        """Return the plan of one local day; 23 and 25 hours long where the clocks change."""
+        return _plan(self.dwelling, day)
+
+    def at(self, moment: float) -> Moment:
+        """Return every power at one instant (unix seconds)."""
+        plan = self.plan(self.day_of(moment))
+        slot = int((moment - plan.start) // SLOT_S)
+        into = moment - plan.start - slot * SLOT_S
+        # Each meter has its own pace, so that from one second to the next only some values change.
+        sun, home, store = _held(into, 5.0), _held(into, 3.0), _held(into, 4.0)
+        phase = plan.phase
+        pv = plan.pv[slot]
+        pv += plan.pv_slope[slot] * (sun - 0.5) + pv * plan.flicker * math.sin(_TURN * (7 * sun + phase))
+        load = plan.load[slot]
+        load += plan.load_slope[slot] * (home - 0.5)
+        load += plan.load[slot] * (
+            0.05 * math.sin(_TURN * (11 * home + phase)) + 0.04 * math.sin(_TURN * (37 * home - phase))
+        )
+        battery = plan.battery[slot] * (1.0 + 0.06 * math.sin(_TURN * (23 * store + phase)))
+        return self._meters(moment, plan, (_quarter(pv), _quarter(load), _quarter(battery)))
+
+    def _meters(self, moment: float, plan: DayPlan, powers: tuple[float, float, float]) -> Moment:
+        pv, load, battery = powers
+        slot = int((moment - plan.start) // SLOT_S)
+        into = moment - plan.start - slot * SLOT_S
+        soc = plan.soc[slot] + (plan.soc[slot + 1] - plan.soc[slot]) * math.floor(into / 10.0) * 10.0 / SLOT_S
+        volts = round(self.dwelling.nominal_v * (0.96 + 0.09 * soc) + battery * 0.0005, 2)
+        season = math.sin(_TURN * (plan.day_of_year - 110) / 365.25)
+        warmth = 16.0 + 6.0 * season + 2.0 * math.sin(_TURN * (moment - plan.start - 32400.0) / 86400.0)
+        return Moment(
+            moment,
+            pv,
+            load,
+            battery,
+            load - pv + battery,
+            round(soc, 5),
+            volts,
+            round(battery / volts, 2),
+            round(warmth + abs(battery) * 0.0008, 1),
+        )
+
+    def energy(self, start: float, end: float) -> Energy:
+        """Return who gave how much to whom between two unix seconds; nothing if `end` is not later."""
+        if end <= start:
+            return _NOTHING
+        parts = [plan.between(max(start, plan.start), min(end, plan.end)) for plan in self._plans(start, end)]
+        return Energy(*(math.fsum(column) for column in zip(*parts, strict=True)))
+
+    def _plans(self, start: float, end: float) -> Iterator[DayPlan]:
+        day = self.day_of(start)
+        while (plan := self.plan(day)).start < end:
+            yield plan
+            day = date.fromordinal(day.toordinal() + 1)
+
+
+@lru_cache(maxsize=_DAYS_KEPT)
+def _plan(dwelling: Dwelling, day: date) -> DayPlan:
+    zone = ZoneInfo(dwelling.timezone)
+    start, end = (
+        datetime.combine(date.fromordinal(ordinal), time(), zone).astimezone(UTC).timestamp()
+        for ordinal in (day.toordinal(), day.toordinal() + 1)
+    )
+    return plan_day(dwelling, day, start, end)

@@ -1,0 +1,175 @@
+"""What both servers share: a loopback socket, a log of requests, and the place where faults happen."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from aiohttp import web
+from attrs import define, field
+
+from energy_core.clock import Clock
+from energy_live.simulator.accounts import Caller
+from energy_live.simulator.faults import Fault, Faults, Trouble
+from energy_live.simulator.jwt import Owner
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Middleware(Protocol):
+    """What stands between the socket and a handler."""
+
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Answer a request, as a rule by asking the handler."""
+
+
+CUT: Final = web.RequestKey("cut", Fault)
+"""How a streamed answer is to be cut short, where a fault asks for that."""
+
+CALLER: Final = web.RequestKey("caller", Caller)
+"""Who a request to VRM comes from."""
+OWNER: Final = web.RequestKey("owner", Owner)
+"""Who a request to VoltStorage comes from."""
+
+_KEPT: Final = 200_000
+_LINGER: Final = struct.pack("ii", 1, 0)
+_QUIET: Final = frozenset({"token", "password"})
+
+
+@define(kw_only=True, eq=False)
+class Logged:
+    """One request as the server saw it; secrets are left out."""
+
+    service: str
+    method: str
+    path: str
+    """Below the base, such as `installations/1039/stats`."""
+    query: tuple[tuple[str, str], ...]
+    scheme: str
+    """How the request proved itself: `Token`, `Bearer`, `query` or nothing."""
+    at: float
+    """The clock's monotonic seconds."""
+    status: int | None = None
+    """None while unanswered, and for good where the connection broke."""
+
+
+@define(eq=False)
+class Journal:
+    """Everything the servers were asked, and what they counted."""
+
+    requests: deque[Logged] = field(factory=lambda: deque(maxlen=_KEPT))
+    counters: dict[str, int] = field(factory=dict)
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Add to a counter: `logins`, `failed_logins`, `limited`, `handshakes`, `frames`, `faults`."""
+        self.counters[what] = self.counters.get(what, 0) + times
+
+
+def abort(request: web.BaseRequest) -> None:
+    """Reset the TCP connection of a request."""
+    transport = request.transport
+    if transport is None:
+        return
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+    transport.abort()
+
+
+class Service:
+    """One HTTP server of the simulator."""
+
+    def __init__(self, name: str, base: str, *, clock: Clock, journal: Journal, faults: Faults) -> None:
+        self.name = name
+        self.base = base
+        self.clock = clock
+        self.journal = journal
+        self.faults = faults
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, app: web.Application, host: str, port: int) -> None:
+        """Listen; port 0 chooses a free one."""
+        app.middlewares.insert(0, self._middleware())
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port, backlog=1024).start()
+        except BaseException:
+            await self.stop()
+            raise
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop listening and end what is still open."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+            entry = self._enter(request)
+            fault = self.faults.meet(request.method, entry.path)
+            response = await (handler(request) if fault is None else self._meet(fault, request, handler))
+            if request.transport is not None and not request.transport.is_closing():
+                entry.status = response.status
+            return response
+
+        return outermost
+
+    def _enter(self, request: web.Request) -> Logged:
+        header = request.headers.get("X-Authorization") or request.headers.get("Authorization") or ""
+        scheme = header.partition(" ")[0] or ("query" if "token" in request.query else "")
+        entry = Logged(
+            service=self.name,
+            method=request.method,
+            path=request.path.removeprefix(self.base),
+            query=tuple((name, "***" if name in _QUIET else value) for name, value in request.query.items()),
+            scheme=scheme,
+            at=self.clock.monotonic(),
+        )
+        self.journal.requests.append(entry)
+        return entry
+
+    async def _meet(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.journal.count("faults")
+        match fault.trouble:
+            case Trouble.ANSWER:
+                return web.Response(status=fault.status, body=fault.body, headers=fault.headers)
+            case Trouble.SLOW:
+                await self.clock.sleep(fault.seconds or 0.0)
+            case Trouble.RESET:
+                if fault.answered:
+                    await handler(request)
+                abort(request)
+                return web.Response()
+            case Trouble.TRUNCATE:
+                request[CUT] = fault
+                return await self._cut(fault, request, await handler(request))
+            case _:
+                request[CUT] = fault
+        return await handler(request)
+
+    async def _cut(
+        self, fault: Fault, request: web.Request, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+            return response  # a stream cuts itself
+        part = response.body[: int(len(response.body) * fault.keep)]
+        if fault.honest:
+            return web.Response(status=response.status, body=part, content_type=response.content_type)
+        broken = web.StreamResponse(status=response.status)
+        broken.content_type = response.content_type
+        broken.content_length = len(response.body)
+        await broken.prepare(request)
+        await broken.write(part)
+        # One turn of the loop lets what was written leave before the connection breaks.
+        await asyncio.sleep(0)  # noqa: TID251  (not a wait)
+        if request.transport is not None:
+            request.transport.abort()
+        return broken

@@ -1,0 +1,177 @@
+"""VRM's widgets: graphs, state changes and summaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from energy_live.simulator.attributes import Attribute, spelt
+from energy_live.simulator.records import Json, texts
+from energy_live.simulator.sites import LOGGED_EVERY_S, Site
+from energy_live.simulator.stats import extremes
+
+STATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "VeBusState": ("S",),
+    "VeBusWarningsAndAlarms": ("eT", "eL", "eO", "eR"),
+    "MPPTState": ("ScMm",),
+    "InverterChargerState": ("S",),
+    "BatteryRelayState": ("Relay",),
+    "BatteryMonitorWarningsAndAlarms": ("Alarm", "ASoc", "AL", "AH", "AHT"),
+}
+SUMMARIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "BatterySummary": ("V", "I", "BT", "CE", "SOC", "SOH", "TTG", "Relay"),
+    "BMSDiagnostics": (),
+    "HistoricData": ("H1", "H4", "H7", "H8", "H21", "H22"),
+    "IOExtenderInOut": (),
+    "LithiumBMS": ("mcV", "McV", "mvc"),
+    "MotorSummary": (),
+    "PVInverterStatus": ("pM", "pV1", "pP1", "pE1", "pS"),
+    "SolarChargerSummary": ("ScV", "ScI", "ScW", "PVV", "PVP", "ScS", "YT", "YU", "ScERR"),
+    "Status": ("IV1", "IP1", "IF1", "OV1", "OP1", "OF", "CV", "CI", "VSOC", "S", "s"),
+    "TankSummary": ("tf", "tl", "tr"),
+    "TempSummaryAndGraph": ("tst", "tsT"),
+}
+_POINTS: Final = 384
+_AXES: Final = {"V": "Battery Voltage", "%%": "Percentage", "A": "Current", "W": "Power"}
+
+
+def graph(
+    site: Site,
+    attributes: Iterable[Attribute],
+    *,
+    instance: int,
+    start: float,
+    end: float,
+    extremes_too: bool,
+) -> Json:
+    """Return series keyed by the attribute's number as a string, in unix seconds, beginning at `start`."""
+    step = max(LOGGED_EVERY_S, -(-(end - start) / _POINTS // LOGGED_EVERY_S) * LOGGED_EVERY_S)
+    data: Json = {}
+    meta: Json = {}
+    for attribute in attributes:
+        if site.has(attribute, instance):
+            data[str(attribute.id)] = _curve(site, attribute, start, end, step, extremes_too=extremes_too)
+            meta[str(attribute.id)] = _meta(attribute)
+    # PHP spells an empty map as a list.
+    return {"data": data or [], "meta": meta or [], "instance": instance}
+
+
+def _curve(
+    site: Site, attribute: Attribute, start: float, end: float, step: float, *, extremes_too: bool
+) -> list[list[float]]:
+    points: list[list[float]] = []
+    begin = start
+    while begin < end:
+        if not site.away(begin, begin + step):
+            if extremes_too:
+                points.append([int(begin), *(extremes(site, attribute.code, begin, begin + step) or ())])
+            else:
+                value = site.number(attribute.code, site.household.at(site.logged_at(begin)))
+                points.append([int(begin), *(() if value is None else (value,))])
+        begin += step
+    return [point for point in points if len(point) > 1]
+
+
+def _meta(attribute: Attribute) -> Json:
+    unit = attribute.format.rpartition(" ")[2]
+    return {
+        "code": attribute.code,
+        "description": attribute.description,
+        "formatValueOnly": attribute.format.partition(" ")[0],
+        "formatWithUnit": attribute.format,
+        "axisGroup": _AXES.get(unit),
+    }
+
+
+def states(site: Site, name: str, *, instance: int | None, start: float, end: float) -> Json:
+    """Return the changes of discrete states: `[seconds, name]` for each attribute, and the names' numbers."""
+    attributes = _present(site, STATES[name], instance)
+    data: Json = {}
+    changes = samples = 0
+    for attribute in attributes:
+        found: list[list[object]] = []
+        begin = start
+        while begin < end:
+            samples += 1
+            text, _ = texts(attribute, site.show(attribute, site.household.at(begin)))
+            if not found or found[-1][1] != text:
+                found.append([int(begin), text])
+            begin += 900.0
+        changes += len(found)
+        data[str(attribute.id)] = found
+    return {
+        "data": data,
+        "enums": {str(one.id): {str(value): label for value, label in one.enum} for one in attributes},
+        "meta": {str(one.id): _meta(one) for one in attributes},
+        "instance": instance or 0,
+        "sort": [one.id for one in attributes],
+        "buckets": {
+            "resampled": False,
+            "original count": samples,
+            "resampled count": changes,
+            "smallest gap": 900,
+        },
+    }
+
+
+def summary(site: Site, name: str, *, instance: int | None, now: float) -> Json:
+    """Return the last values; of an instance that is not there only that there are none."""
+    logged = site.logged_at(now)
+    at = site.household.at(logged)
+    attributes = _present(site, SUMMARIES[name], instance)
+    ago = int(now - logged)
+    data: Json = {
+        "hasOldData": False,
+        "secondsAgo": {"value": ago, "valueFormattedWithUnit": f"{ago} secs"},
+    }
+    for attribute in attributes:
+        shown = site.show(attribute, at, instance)
+        text, formatted = texts(attribute, shown)
+        plain = formatted
+        if attribute.type == "float" and shown is not None:
+            plain = spelt(attribute.format.partition(" ")[0], float(shown))
+        data[str(attribute.id)] = {
+            "id": attribute.id,
+            "code": attribute.code,
+            "idDataAttribute": str(attribute.id),
+            "value": None if shown is None else str(shown),
+            "valueFormattedValueOnly": plain,
+            "valueFormattedWithUnit": formatted,
+            "nameEnum": text,
+            "instance": str(instance if instance is not None else site.instance_of(attribute)),
+            "secondsAgo": {"value": ago, "valueFormattedWithUnit": f"{ago} secs"},
+            "hasOldData": False,
+            "isValid": 1,
+        }
+    return {
+        "data": data,
+        "meta": {str(one.id): _meta(one) | {"dataType": one.type} for one in attributes},
+        "instance": instance or 0,
+        "attributeOrder": [one.id for one in attributes],
+    }
+
+
+def _present(site: Site, codes: Sequence[str], instance: int | None) -> list[Attribute]:
+    found = [site.by_code[code] for code in codes if code in site.by_code]
+    return [one for one in found if site.has(one, instance)]
+
+
+def position(site: Site, now: float) -> Json:
+    """Return the GPS widget, whose fence is JSON in a string."""
+    dwelling = site.household.dwelling
+    corners = [
+        {"lat": dwelling.latitude + 0.01 * side, "lng": dwelling.longitude - 0.01 * side} for side in (1, -1)
+    ]
+    return {
+        "data": {
+            "lt": {"value": str(dwelling.latitude), "valueFormattedWithUnit": f"{dwelling.latitude:.5f} LAT"},
+            "lg": {
+                "value": str(dwelling.longitude),
+                "valueFormattedWithUnit": f"{dwelling.longitude:.5f} LNG",
+            },
+            "geofence": json.dumps({"id": "geofence", "type": "rectangle", "coords": corners}),
+            "hasOldData": False,
+            "secondsAgo": {"value": int(now - site.logged_at(now)), "valueFormattedWithUnit": "now"},
+        }
+    }

@@ -1,0 +1,161 @@
+"""Connects the accounts that the environment opens and shows what they have as one stream."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from attrs import field, frozen
+
+from energy_core import EnergyError, SessionPool, merge
+from energy_core.stream.event import Source
+from energy_live.cli import complain
+from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
+from energy_live.view import JsonLines, Place, View, Wish, show
+from voltstorage_async import VoltStorageClient
+from vrm_async import VRMClient
+
+
+@frozen(kw_only=True)
+class Choice:
+    """Which of the accounts' things to show; empty means all of them."""
+
+    sites: Sequence[int] = ()
+    products: Sequence[int] = ()
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing was named."""
+        return not self.sites and not self.products
+
+
+EVERYTHING: Final = Choice()
+
+
+@frozen
+class Found:
+    """What there is to show."""
+
+    sources: list[Source] = field(factory=list)
+    places: dict[tuple[str, str], Place] = field(factory=dict)
+
+
+async def watch(wish: Wish, choice: Choice, *, interval_s: float) -> None:
+    """Show the accounts of this process's own environment."""
+    await follow(Accounts.of(os.environ), wish, choice, interval_s=interval_s)
+
+
+async def follow(
+    accounts: Accounts,
+    wish: Wish,
+    choice: Choice = EVERYTHING,
+    *,
+    interval_s: float,
+    title: str = "energy-live",
+) -> None:
+    """Connect through one pool, find what there is, and show it.
+
+    One account that cannot be reached is complained about and does not keep the other from being shown.
+
+    Args:
+        accounts: Who asks.
+        wish: How to show it and for how long.
+        choice: What of it.
+        interval_s: How often VRM is asked.
+        title: Stands above the table.
+
+    Raises:
+        Unusable: There is no credential for what is wanted.
+        EnergyError: Nothing can be shown, and this is why.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(SessionPool())
+        vrm, volt = accounts.vrm(pool), accounts.voltstorage(pool)
+        _refuse_missing(vrm, volt, choice)
+        found = await _find(vrm, volt, choice, interval_s)
+        view = _view(wish, title, pool=pool, places=found.places, lanes=accounts.origins)
+        events = await stack.enter_async_context(merge(*found.sources))
+        await stack.enter_async_context(view)
+        await show(events, view, wish)
+
+
+def _refuse_missing(vrm: VRMClient | None, volt: VoltStorageClient | None, choice: Choice) -> None:
+    if vrm is None and choice.sites:
+        raise Unusable(f"--site needs a VRM access token: set {VRM_WAYS}")
+    if volt is None and choice.products:
+        raise Unusable(f"--product needs a VoltStorage account: set {VOLTSTORAGE_WAYS}")
+    if vrm is None and volt is None:
+        raise Unusable(
+            f"no credentials in the environment: set {VRM_WAYS} for Victron VRM, "
+            f"{VOLTSTORAGE_WAYS} for VoltStorage"
+        )
+
+
+async def _find(
+    vrm: VRMClient | None, volt: VoltStorageClient | None, choice: Choice, interval_s: float
+) -> Found:
+    found = Found()
+    troubles: list[EnergyError] = []
+    try:
+        if vrm is not None and (choice.sites or choice.everything):
+            await _look_at_vrm(vrm, choice.sites, found, interval_s)
+    except EnergyError as trouble:
+        troubles.append(trouble)
+    try:
+        if volt is not None and (choice.products or choice.everything):
+            await _look_at_voltstorage(volt, choice.products, found)
+    except EnergyError as trouble:
+        troubles.append(trouble)
+    if found.sources:
+        for missing in troubles:
+            complain(f"going on without an account: {missing}")
+        return found
+    raise troubles[0] if troubles else Unusable("the accounts have no sites and no products")
+
+
+async def _look_at_vrm(vrm: VRMClient, wanted: Sequence[int], found: Found, interval_s: float) -> None:
+    sites = await vrm.users.installations()
+    for site in sites:
+        found.places["vrm", str(site.id)] = Place(site.name or f"site {site.id}", _zone(site.timezone))
+    if wanted or sites:
+        found.sources.append(vrm.live(*wanted, interval_s=interval_s))
+
+
+async def _look_at_voltstorage(volt: VoltStorageClient, wanted: Sequence[int], found: Found) -> None:
+    products = [product async for product in volt.products.list()]
+    for product in products:
+        name = product.serial_number or f"product {product.id}"
+        found.places["voltstorage", str(product.id)] = Place(name, _zone(product.timezone))
+    found.sources.extend(
+        volt.live(product_id) for product_id in dict.fromkeys(wanted or [product.id for product in products])
+    )
+
+
+def _zone(name: str | None) -> tzinfo:
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ValueError, OSError, LookupError):  # whatever a vendor calls a time zone
+        return UTC
+
+
+def _view(
+    wish: Wish,
+    title: str,
+    *,
+    pool: SessionPool,
+    places: Mapping[tuple[str, str], Place],
+    lanes: Mapping[str, str],
+) -> View:
+    if sys.stdout is None:
+        raise Unusable("there is no standard output to show anything on")
+    if not wish.table:
+        return JsonLines(sys.stdout.fileno())
+    # rich is slow to load, and lines of JSON do without it.
+    from energy_live.table import LiveTable  # noqa: PLC0415
+
+    return LiveTable(title, pool=pool, places=places, lanes=lanes)

@@ -1,0 +1,184 @@
+"""The household: balanced at every instant, the same for the same seed, consistent with its energies."""
+
+from __future__ import annotations
+
+import statistics
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_live.simulator.day import SLOT_S
+from energy_live.simulator.neighbourhood import FLAT, HARBOUR, HOME, RIAD
+from energy_live.simulator.plant import Household
+
+SUMMER = date(2025, 6, 20)
+WINTER = date(2025, 12, 20)
+
+
+def home(seed: int = 1) -> Household:
+    return Household(dwelling=evolve(HOME, seed=seed))
+
+
+moments = st.floats(
+    min_value=datetime(2019, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp(), max_value=2_000_000_000.0
+)
+dwellings = st.sampled_from([HOME, RIAD, FLAT, HARBOUR])
+
+
+@given(moment=moments, dwelling=dwellings, seed=st.integers(0, 50))
+def test_powers_balance_exactly_at_every_instant(moment, dwelling, seed):
+    """Grid, sun and battery together give exactly what the home uses, to the last bit."""
+    at = Household(dwelling=evolve(dwelling, seed=seed)).at(moment)
+    assert at.grid_w + at.pv_w - at.battery_w == at.consumption_w
+
+
+@given(moment=moments, dwelling=dwellings, seed=st.integers(0, 50))
+def test_everything_stays_within_what_the_house_can_do(moment, dwelling, seed):
+    """Sun and use are never negative, and the battery keeps to its charge and its power."""
+    at = Household(dwelling=evolve(dwelling, seed=seed)).at(moment)
+    assert at.pv_w >= 0.0
+    assert at.consumption_w > 0.0
+    assert dwelling.floor - 1e-5 <= at.soc <= 1.0
+    assert abs(at.battery_w) <= 1.07 * dwelling.battery_power_w / dwelling.efficiency
+    assert 45.0 < at.voltage_v < 58.0
+    assert -20.0 < at.temperature_c < 50.0
+
+
+def test_the_same_seed_gives_the_same_home():
+    """Two homes of one seed agree on every reading, and another seed is another home."""
+    noon = home().midnight(SUMMER) + 43_200.0
+    assert home(3).at(noon) == home(3).at(noon)
+    assert home(3).at(noon) != home(4).at(noon)
+
+
+def test_a_moment_does_not_depend_on_the_moments_asked_before():
+    """A reading far in the past is the same whether or not anything else was asked first."""
+    moment = home(8).midnight(date(2020, 2, 29)) + 30_000.0
+    first = home(8).at(moment)
+    for day in range(20):
+        home(8).at(moment + day * 86_400.0)
+    assert home(8).at(moment) == first
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER, date(2025, 3, 29), date(2025, 10, 25)])
+def test_the_charge_is_continuous_at_midnight(start):
+    """A day begins with the state of charge that the day before ended with, also where clocks change."""
+    for offset in range(6):
+        day = start + timedelta(days=offset)
+        ends = home().plan(day).soc[-1]
+        begins = home().plan(day + timedelta(days=1)).soc[0]
+        assert begins == pytest.approx(ends, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dwelling", "day", "hours"),
+    [
+        (HOME, date(2025, 3, 30), 23),
+        (HOME, date(2025, 10, 26), 25),
+        (RIAD, date(2025, 2, 23), 25),
+        (RIAD, date(2025, 4, 6), 23),
+        (HOME, date(2025, 6, 1), 24),
+    ],
+)
+def test_a_local_day_has_the_hours_its_clock_shows(dwelling, day, hours):
+    """Days on which the clocks change are 23 or 25 hours long, in Morocco around Ramadan."""
+    plan = Household(dwelling=dwelling).plan(day)
+    assert (plan.end - plan.start) / 3600.0 == hours
+    assert len(plan.pv) == hours * 3600 / SLOT_S
+
+
+@pytest.mark.parametrize("day", [SUMMER, WINTER, date(2025, 10, 26)])
+def test_energies_are_what_the_powers_add_up_to(day):
+    """Over a whole day each energy equals the integral of its power, within a thousandth."""
+    house = home()
+    plan = house.plan(day)
+    seconds = [house.at(plan.start + second) for second in range(int(plan.end - plan.start))]
+    energy = house.energy(plan.start, plan.end)
+    joules = 3_600_000.0
+    assert energy.pv == pytest.approx(sum(at.pv_w for at in seconds) / joules, rel=1e-3, abs=1e-3)
+    assert energy.consumption == pytest.approx(sum(at.consumption_w for at in seconds) / joules, rel=1e-3)
+    assert energy.grid_import - energy.grid_export == pytest.approx(
+        sum(at.grid_w for at in seconds) / joules, abs=0.02
+    )
+    assert energy.charged - energy.discharged == pytest.approx(
+        sum(at.battery_w for at in seconds) / joules, abs=0.02
+    )
+
+
+@given(
+    start=st.integers(1_600_000_000, 1_760_000_000),
+    first=st.integers(1, 400_000),
+    second=st.integers(1, 400_000),
+)
+def test_energies_of_neighbouring_ranges_add_up(start, first, second):
+    """A range holds what its two parts hold, wherever it is cut."""
+    house = home()
+    middle, end = start + first, start + first + second
+    parts = zip(house.energy(start, middle), house.energy(middle, end), strict=True)
+    for whole, (left, right) in zip(house.energy(start, end), parts, strict=True):
+        assert whole == pytest.approx(left + right, abs=1e-6)
+        assert whole >= -1e-9
+
+
+def test_energies_balance():
+    """What came from sun, grid and battery is what the home, the grid and the battery got."""
+    house = home()
+    energy = house.energy(house.midnight(SUMMER), house.midnight(SUMMER + timedelta(days=30)))
+    given_ = energy.pv + energy.grid_import + energy.discharged
+    taken = energy.consumption + energy.grid_export + energy.charged
+    assert given_ == pytest.approx(taken, rel=1e-9)
+
+
+def test_the_battery_loses_what_its_efficiency_says():
+    """Over a month the battery gives back what it took, less its losses, as far as its charge ends alike."""
+    house = home()
+    begin, end = house.midnight(SUMMER), house.midnight(SUMMER + timedelta(days=30))
+    energy = house.energy(begin, end)
+    stored = (house.at(end).soc - house.at(begin).soc) * HOME.battery_wh / 1000.0
+    expected = energy.charged * HOME.efficiency - energy.discharged / HOME.efficiency
+    assert stored == pytest.approx(expected, abs=0.01)
+
+
+def test_the_sun_follows_day_season_and_weather():
+    """Nights are dark, summers bright, and days of one month differ."""
+    house = home()
+    assert house.at(house.midnight(SUMMER) + 3600.0).pv_w == 0.0
+    yields = {
+        month: [
+            house.energy(house.midnight(day), house.midnight(day + timedelta(days=1))).pv
+            for day in (date(2025, month, 1) + timedelta(days=add) for add in range(28))
+        ]
+        for month in (6, 12)
+    }
+    assert statistics.mean(yields[6]) > 4 * statistics.mean(yields[12])
+    assert max(yields[6]) > 2 * min(yields[6])
+
+
+def test_the_home_lives():
+    """From one second to the next some values change and some stay, and within a minute most have moved."""
+    house = home()
+    noon = house.midnight(SUMMER) + 43_200.0
+    steps = [(house.at(noon + second), house.at(noon + second + 1.0)) for second in range(300)]
+    changed = [
+        sum(one != two for one, two in zip(before[1:5], after[1:5], strict=True)) for before, after in steps
+    ]
+    assert 0 in changed
+    assert max(changed) >= 2
+    assert house.at(noon).consumption_w != house.at(noon + 60.0).consumption_w
+
+
+def test_a_decade_is_in_reach():
+    """A moment ten years back needs no integration from the start: it costs one day's plan."""
+    house = home(77)
+    old, new = house.midnight(date(2016, 5, 5)) + 40_000.0, house.midnight(date(2026, 5, 5)) + 40_000.0
+    assert house.at(old).pv_w != house.at(new).pv_w
+    assert house.energy(old, old) == house.energy(new, new - 5.0)
+
+
+def test_an_empty_range_holds_nothing():
+    """Where the end is not after the start every energy is 0."""
+    assert set(home().energy(1_700_000_000.0, 1_700_000_000.0)) == {0.0}

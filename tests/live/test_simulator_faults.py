@@ -1,0 +1,385 @@
+"""Faults on request: each happens to the requests it is meant for, as often as asked, and to nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+import pytest
+import websockets
+
+from energy_core.clock import SystemClock
+from energy_live.simulator import Faults, Simulator, faults
+
+NOON = datetime(2025, 6, 20, 11, 0, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Simulator]:
+    async with Simulator(start=NOON, speed=60.0, frame_s=0.02) as running:
+        yield running
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as made:
+        yield made
+
+
+def me(sim: Simulator, session: aiohttp.ClientSession, path: str = "users/me"):
+    return session.get(sim.vrm_url + path, headers={"X-Authorization": f"Token {sim.vrm_token}"})
+
+
+def link(sim: Simulator, **pings: float):
+    url = f"{sim.events_url}?productId=301&token={sim.volt_token()}"
+    return websockets.connect(url, **({"ping_interval": None, "close_timeout": 0.1} | pings))
+
+
+async def until_closed(socket) -> None:
+    async with asyncio.timeout(5.0):
+        while True:
+            await socket.recv()
+
+
+async def frames(socket, count: int) -> list[dict]:
+    return [json.loads(await socket.recv()) for _ in range(count)]
+
+
+async def test_a_fault_happens_as_often_as_asked(sim, session):
+    """Two times means the first two requests; the third is answered truly, and the rule has counted."""
+    rule = sim.faults.add(faults.outage(502), path="users/me", times=2)
+    seen = []
+    for _ in range(3):
+        async with me(sim, session) as response:
+            seen.append((response.status, response.content_type))
+    assert seen == [(502, "text/html"), (502, "text/html"), (200, "application/json")]
+    assert (rule.hits, rule.left) == (2, 0)
+    assert sim.counters["faults"] == 2
+
+
+async def test_a_fault_spares_other_requests_and_the_first_ones(sim, session):
+    """Path, method and `after` decide whom it meets."""
+    sim.faults.add(faults.outage(), path="installations/*/stats", method="get", after=1)
+    path = f"installations/{sim.site_ids[0]}/stats"
+    seen = []
+    for asked in ("users/me", path, path, path):
+        async with me(sim, session, asked) as response:
+            seen.append(response.status)
+    assert seen == [200, 200, 503, 200]
+
+
+async def test_a_fault_without_end_lasts_until_it_is_removed(sim, session):
+    """`times=None` means every request, until the rule is taken away."""
+    rule = sim.faults.add(faults.html_page(), times=None)
+    for _ in range(3):
+        async with me(sim, session) as response:
+            assert (response.status, response.content_type) == (200, "text/html")
+            assert (await response.text()).startswith("<html>")
+    sim.faults.remove(rule)
+    async with me(sim, session) as response:
+        assert response.content_type == "application/json"
+
+
+async def test_429_may_carry_seconds_a_date_or_nothing(sim, session):
+    """Retry-After is sent as it was given; the HTML form of a proxy may have none."""
+    date = "Fri, 20 Jun 2025 11:00:45 GMT"
+    sim.faults.add(faults.rate_limited(7))
+    sim.faults.add(faults.rate_limited(date))
+    sim.faults.add(faults.rate_limited(html=True))
+    seen = []
+    for _ in range(3):
+        async with me(sim, session) as response:
+            seen.append((response.status, response.headers.get("Retry-After"), response.content_type))
+            assert parsedate_to_datetime(response.headers["Date"])
+    assert seen == [
+        (429, "7", "application/json"),
+        (429, date, "application/json"),
+        (429, None, "text/html"),
+    ]
+
+
+async def test_a_body_can_be_cut_honestly(sim, session):
+    """Half the JSON arrives with a length of its own: valid HTTP, broken JSON."""
+    sim.faults.add(faults.truncated(0.5))
+    async with me(sim, session) as response:
+        text = await response.text()
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        json.loads(text)
+
+
+async def test_a_body_can_break_off(sim, session):
+    """The declared length is the whole body's, and the connection ends in the middle."""
+    sim.faults.add(faults.truncated(0.5, honest=False))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with me(sim, session) as response:
+            await response.read()
+
+
+async def test_an_export_can_break_off_in_the_middle_of_a_line(sim, session):
+    """A streamed answer is cut as well, honestly or not."""
+    query = {"productId": "301", "from": str(NOON.timestamp() - 60), "token": sim.volt_token()}
+    url = sim.voltstorage_url + "data/export.csv"
+    sim.faults.add(faults.truncated(0.501), path="data/export.csv")
+    async with session.get(url, params=query) as response:
+        assert not (await response.text()).endswith("\r\n")
+    sim.faults.add(faults.truncated(honest=False), path="data/export.csv")
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with session.get(url, params=query) as response:
+            await response.read()
+
+
+async def test_an_answer_can_be_late(sim, session):
+    """A slow answer is the true one, after the time that was asked for."""
+    sim.faults.add(faults.slow(0.1))
+    began = SystemClock().monotonic()
+    async with me(sim, session) as response:
+        assert response.status == 200
+    assert SystemClock().monotonic() - began >= 0.1
+
+
+@pytest.mark.parametrize(("answered", "tokens"), [(False, 1), (True, 2)])
+async def test_a_connection_can_be_reset_before_or_after_the_work(sim, session, answered, tokens):
+    """A reset leaves the client without an answer, whether or not the server has done what was asked."""
+    sim.faults.add(faults.reset(answered=answered), method="POST")
+    headers = {"X-Authorization": f"Token {sim.vrm_token}"}
+    url = f"{sim.vrm_url}users/me/accesstokens/create"
+    with pytest.raises((aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
+        async with session.post(url, headers=headers, json={"name": "two"}):
+            pass
+    assert len(sim.tokens) == tokens
+    assert sim.requests[-1].status is None
+
+
+async def test_a_redirect_and_any_other_answer_can_be_given(sim, session):
+    """Location and status are free, and so is a whole answer."""
+    sim.faults.add(faults.redirect("http://127.0.0.1:9/elsewhere", 307))
+    sim.faults.add(faults.answer(200, '{"success":true,"user":[]}', x_extra="1"))
+    async with session.get(sim.vrm_url + "users/me", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (307, "http://127.0.0.1:9/elsewhere")
+    async with me(sim, session) as response:
+        assert await response.json() == {"success": True, "user": []}
+        assert response.headers["X-Extra"] == "1"
+
+
+async def test_faults_can_be_armed_before_the_start(session):
+    """A switchboard of one's own can be handed in, programmed."""
+    board = Faults()
+    board.add(faults.outage(504))
+    async with Simulator(faults=board) as sim, me(sim, session) as response:
+        assert response.status == 504
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+async def test_a_handshake_can_be_refused(sim, status):
+    """Faults of requests work on handshakes too."""
+    sim.faults.add(faults.answer(status, "{}"), path="products/events")
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with link(sim):
+            pass
+    assert refused.value.response.status_code == status
+    assert sim.counters.get("handshakes", 0) == 0
+
+
+async def test_a_link_can_be_accepted_and_closed_at_once(sim):
+    """Accept-then-close: the handshake succeeds and the first thing to come is the close."""
+    sim.faults.add(faults.close(1012, "restart"), path="products/events")
+    async with link(sim) as socket:
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await socket.recv()
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "restart")
+    async with link(sim) as socket:
+        assert len(await frames(socket, 2)) == 2
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1013, 3000, 3003, 4401, 4403, 4999])
+async def test_a_link_can_be_closed_with_any_legal_code(sim, code):
+    """After two frames the link is closed with the code that was asked for."""
+    sim.faults.add(faults.close(code, after_frames=2), path="products/events")
+    async with link(sim) as socket:
+        await frames(socket, 2)
+        with pytest.raises(websockets.ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == code
+
+
+async def test_a_link_can_be_cut_without_a_close(sim):
+    """After three frames the TCP connection breaks, and no close frame has come."""
+    sim.faults.add(faults.drop(after_frames=3), path="products/events")
+    async with link(sim) as socket:
+        await frames(socket, 3)
+        with pytest.raises(websockets.ConnectionClosedError) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is None
+
+
+async def test_a_link_can_fall_silent_and_wake(sim):
+    """For a while no frame comes while pings are answered, then frames go on with a hole between."""
+    async with link(sim) as socket:
+        before = await frames(socket, 2)
+        assert sim.faults.strike(faults.silent(0.3)) == 1
+        gap = 0
+        last = before[-1]["time"]
+        async with asyncio.timeout(5.0):
+            while gap < 10:
+                frame = json.loads(await socket.recv())
+                gap, last = frame["time"] - last, frame["time"]
+
+
+async def test_a_link_can_freeze(sim):
+    """A frozen server reads no pings: a client that asks finds out that the link is dead."""
+    async with link(sim, ping_interval=0.1, ping_timeout=0.2) as socket:
+        await frames(socket, 1)
+        sim.faults.strike(faults.freeze())
+        with pytest.raises(websockets.ConnectionClosedError, match="ping timeout"):
+            await until_closed(socket)
+
+
+async def test_odd_frames_can_be_slipped_in(sim):
+    """Broken JSON and unknown types arrive between the true frames, which go on."""
+    odd = ["{", '{"type":"firmware-update","time":1,"data":{}}', '{"type":"latest-data"}', "[]"]
+    async with link(sim) as socket:
+        await frames(socket, 1)
+        for text in reversed(odd):
+            sim.faults.strike(faults.frame(text), product_id=301)
+        seen = [await socket.recv() for _ in range(8)]
+    assert [text for text in seen if text in odd] == odd
+    assert json.loads(seen[-1])["type"] == "latest-data"
+    assert sim.faults.strike(faults.drop(), product_id=302) == 0
+
+
+async def test_frames_say_what_is_missing_after_a_drop(sim):
+    """What was sent on all links together is kept, so that a test knows what a consumer missed."""
+    sim.faults.add(faults.drop(after_frames=2), path="products/events")
+    async with link(sim) as socket:
+        first = await frames(socket, 2)
+    async with link(sim) as socket:
+        second = await frames(socket, 2)
+    assert [frame.time for frame in sim.frames][:4] == [frame["time"] for frame in first + second]
+    assert sim.counters["handshakes"] == 2
+
+
+async def test_a_frozen_or_slow_simulator_still_stops_at_once(session):
+    """Nothing that is armed or hanging delays the end."""
+    async with asyncio.timeout(5.0):
+        async with Simulator(frame_s=0.02) as sim:
+            sim.faults.add(faults.slow(3600.0), path="users/me")
+            hanging = asyncio.create_task(_status(me(sim, session)))
+            async with link(sim) as one:
+                await one.recv()
+                sim.faults.strike(faults.freeze())
+                while not sim.requests or sim.requests[-1].path != "users/me":
+                    await SystemClock().sleep(0.01)
+                began = SystemClock().monotonic()
+                await sim.__aexit__(None, None, None)
+                assert SystemClock().monotonic() - began < 2.0
+            await asyncio.gather(hanging, return_exceptions=True)
+
+
+async def _status(request) -> int:
+    async with request as response:
+        return response.status
+
+
+async def test_the_log_knows_method_path_query_status_and_time(sim, session):
+    """Every request of both servers is in the log, in order, without its secrets."""
+    async with me(sim, session, "users/me/installations?extended=1"):
+        pass
+    async with session.get(f"{sim.voltstorage_url}products?token={sim.volt_token()}&count=1"):
+        pass
+    one, two = sim.requests
+    assert (one.service, one.method, one.path, one.query) == (
+        "vrm",
+        "GET",
+        "users/me/installations",
+        (("extended", "1"),),
+    )
+    assert (one.scheme, one.status) == ("Token", 200)
+    assert two.query == (("token", "***"), ("count", "1"))
+    assert 0.0 < one.at <= two.at
+
+
+async def test_the_simulator_listens_on_loopback_only():
+    """Any other address is refused before a socket is opened."""
+    for host in ("0.0.0.0", "192.0.2.1"):
+        with pytest.raises(ValueError, match="loopback"):
+            Simulator(host=host)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"speed": 0.0}, {"frame_s": 0.0}, {"window": 0}, {"start": datetime(2025, 1, 1)}],  # noqa: DTZ001
+)
+def test_wrong_arguments_are_refused_at_once(wrong):
+    """A stopped clock, an empty window and a naive start are errors before anything runs."""
+    with pytest.raises(ValueError, match=r"above 0|aware"):
+        Simulator(**wrong)
+
+
+async def test_a_simulator_that_does_not_run_has_no_address():
+    """URLs exist only inside the `async with`, and afterwards the ports are free again."""
+    sim = Simulator()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = sim.vrm_url
+    async with sim:
+        port = int(sim.vrm_url.split(":")[2].split("/")[0])
+    async with Simulator(vrm_port=port) as again:
+        assert f":{port}/" in again.vrm_url
+
+
+async def test_a_taken_port_leaves_nothing_running(sim):
+    """When the second server cannot listen, the first is stopped again."""
+    taken = int(sim.vrm_url.split(":")[2].split("/")[0])
+    with pytest.raises(OSError, match="in use"):
+        async with Simulator(volt_port=taken):
+            pass
+
+
+async def test_a_simulator_can_be_started_again(session):
+    """After its end the same simulator starts anew, with the same secrets."""
+    sim = Simulator(start=NOON)
+    for _ in range(2):
+        async with sim:
+            async with me(sim, session) as response:
+                assert response.status == 200
+            with pytest.raises(RuntimeError, match="already"):
+                await sim.__aenter__()
+
+
+async def test_the_environment_points_clients_here(sim):
+    """The names are the documented ones, the values the simulator's own."""
+    environment = sim.environment()
+    assert environment["VRM_TOKEN"] == sim.vrm_token
+    assert environment["VRM_BASE_URL"] == sim.vrm_url
+    assert environment["VOLTSTORAGE_BASE_URL"] == sim.voltstorage_url
+    assert {name for name in environment if name.startswith("VOLT")} == {
+        "VOLTSTORAGE_EMAIL",
+        "VOLTSTORAGE_PASSWORD",
+        "VOLTSTORAGE_BASE_URL",
+    }
+
+
+async def test_both_services_show_the_same_home(sim, session):
+    """At VRM's last log VoltStorage's product measures the same sun, grid and battery, signs apart."""
+    async with me(sim, session, "users/me/installations?extended=1") as response:
+        record = (await response.json())["records"][0]
+    shown = {one["code"]: one.get("rawValue") for one in record["extended"]}
+    at = sim.household(sim.product_ids[0]).at(record["last_timestamp"])
+    assert (shown["solar_yield"], shown["from_to_grid"], shown["bp"]) == (at.pv_w, at.grid_w, at.battery_w)
+
+
+async def test_hundreds_of_requests_a_second_are_answered(session):
+    """A thousand requests over a few connections take seconds, not minutes."""
+    async with Simulator(window=1_000_000) as sim:
+        began = SystemClock().monotonic()
+
+        async def some() -> None:
+            for _ in range(50):
+                assert await _status(me(sim, session)) == 200
+
+        await asyncio.gather(*(some() for _ in range(8)))
+        assert 400 / (SystemClock().monotonic() - began) > 100
+        assert len(sim.requests) == 400
