@@ -1,0 +1,29 @@
+"""Follow one VoltStorage product: its events as typed values, in the vendor's own names and signs."""
+
+import asyncio
+from os import environ
+
+from voltstorage_async import LatestData, UnknownProductEvent, VoltStorageClient
+
+URL = environ.get("VOLTSTORAGE_BASE_URL", "https://api.voltstorage.com/rest/")
+
+
+async def main() -> None:
+    """Print ten events. The stream reconnects by itself; only leaving it, or a refusal, ends it."""
+    email, password = environ["VOLTSTORAGE_EMAIL"], environ["VOLTSTORAGE_PASSWORD"]
+    count = 0
+    async with VoltStorageClient(email=email, password=password, base_url=URL) as volt:
+        product = await anext(volt.products.list())
+        async with volt.events(product.id) as stream:
+            async for event in stream:
+                match event:
+                    case LatestData(time=time, data=data):
+                        print(f"{time:%H:%M:%S}", dict(data))
+                    case UnknownProductEvent(type=kind):
+                        print("an event nobody documented:", kind)
+                count += 1
+                if count == 10:
+                    break
+
+
+asyncio.run(main())

@@ -1,0 +1,27 @@
+"""What programs outside this repository may import."""
+
+import importlib
+
+import pytest
+
+PACKAGES = ["energy_core", "vrm_async", "voltstorage_async", "energy_live"]
+CONTRACT = {
+    "energy_core": ["SessionPool", "Limit", "merge", "Event", "Quantity", "EnergyError"],
+    "vrm_async": ["VRMClient"],
+    "voltstorage_async": ["VoltStorageClient", "Endpoints", "FieldMap"],
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_sorted_and_exist(package):
+    """`__all__` is sorted, free of repeats, and every name in it can be imported."""
+    module = importlib.import_module(package)
+    names = list(getattr(module, "__all__", []))
+    assert names == sorted(set(names))
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize(("package", "names"), CONTRACT.items())
+def test_the_names_others_rely_on_are_public(package, names):
+    """The names of the published contract are exported."""
+    assert set(names) <= set(importlib.import_module(package).__all__)

@@ -1,0 +1,88 @@
+"""The README's own code runs as printed."""
+
+import ast
+import asyncio
+import contextlib
+import functools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import voltstorage_async
+import vrm_async
+from energy_core import Kind
+from energy_live.simulator import Simulator
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+class Enough(Exception):
+    """Thrown by `print` once a snippet has shown what it promises."""
+
+
+@pytest.fixture
+async def household(monkeypatch):
+    """A simulator that the vendors' clients talk to instead of the real services."""
+    async with Simulator() as simulator:
+        for name, value in simulator.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("VOLTSTORAGE_TOKEN", simulator.volt_token())
+        vrm = functools.partial(vrm_async.VRMClient, base_url=simulator.vrm_url)
+        volt = functools.partial(voltstorage_async.VoltStorageClient, base_url=simulator.voltstorage_url)
+        monkeypatch.setattr(vrm_async, "VRMClient", vrm)
+        monkeypatch.setattr(voltstorage_async, "VoltStorageClient", volt)
+        yield simulator
+
+
+def compiled(snippet: str) -> object:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    return compile(snippet.replace("asyncio.run(main())", "await main()"), "README.md", "exec", flags=flags)
+
+
+async def run(snippet: str, names: dict[str, object]) -> None:
+    code = eval(compiled(snippet), names)
+    if asyncio.iscoroutine(code):
+        await code
+
+
+async def test_the_first_example_merges_both_vendors(household):
+    """The example at the top prints readings of both vendors."""
+    vendors = set()
+
+    def show(_time, vendor, kind, values):
+        if kind is Kind.READING and values:
+            vendors.add(vendor)
+        if len(vendors) == 2:
+            raise Enough
+
+    with contextlib.suppress(Enough):
+        async with asyncio.timeout(20):
+            await run(SNIPPETS[0], {"print": show, "__name__": "readme"})
+    assert vendors == {"vrm", "voltstorage"}
+
+
+async def test_a_client_alone_opens_its_own_pool(household):
+    """The second example lists the sites of the account."""
+    seen = []
+    snippet = SNIPPETS[1].replace('"..."', repr(household.vrm_token))
+    async with asyncio.timeout(20):
+        await run(snippet, {"print": lambda *site: seen.append(site), "__name__": "readme"})
+    assert {site[0] for site in seen} == set(household.site_ids)
+
+
+def test_every_snippet_has_its_test():
+    """A new snippet needs a test of its own."""
+    assert len(SNIPPETS) == 2
+
+
+def test_the_two_commands_start_from_nothing():
+    """Each printed command makes its own environment before it uses it."""
+    commands = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).splitlines()
+    assert len(commands) == 2
+    for command in commands:
+        steps = [shlex.split(step) for step in command.split("&&")]
+        assert steps[0] == ["python3", "-m", "venv", ".venv"]
+        assert all(step[0].startswith(".venv/bin/") for step in steps[1:])
