@@ -1,5 +1,7 @@
 """The floor under both vendors: one rate-limited session pool, and event streams in one vocabulary."""
 
+import logging
+
 from energy_core.errors import (
     AnswerError,
     AuthError,
@@ -99,3 +101,5 @@ __all__ = [
     "WrongLoop",
     "merge",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Final
 
-INTERRUPTED: Final = 130
-"""What shells expect of a program that Ctrl-C has ended."""
+from energy_live.exits import INTERRUPTED, complain
 
 _EXTRA: Final = frozenset({"click", "rich"})
 
@@ -23,16 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return energy_live(arguments)
     except ModuleNotFoundError as missing:
-        if missing.name not in _EXTRA:
+        if (missing.name or "").partition(".")[0] not in _EXTRA:
             raise
         return complain("the command line needs an extra: pip install 'energy-live[cli]'")
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def complain(trouble: object, code: int = 1) -> int:
-    """Say on stderr, in one line, why it does not go on; return the exit code."""
-    line = "".join(char if char.isprintable() else " " for char in str(trouble))
-    if sys.stderr is not None:
-        sys.stderr.write(f"energy-live: {line}\n")
-    return code

@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 
 import click
 
+from energy_live.exits import INTERRUPTED
+
 F = TypeVar("F", bound=Callable[..., object])
 
 FORMATS: Final = ("table", "jsonl")
@@ -192,7 +194,7 @@ def energy_live(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands.main(arguments, prog_name="energy-live", standalone_mode=False) or 0
     except click.Abort:
-        return 130
+        return INTERRUPTED
     except click.ClickException as unusable:
         unusable.show()
         return unusable.exit_code

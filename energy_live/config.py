@@ -36,7 +36,11 @@ class Accounts:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Accounts:
-        """Read the environment; a variable that is empty counts as not set."""
+        """Read the environment; a variable that is empty counts as not set.
+
+        Raises:
+            Unusable: An address cannot be meant.
+        """
 
         def text(name: str) -> str | None:
             return environment.get(name, "").strip() or None
@@ -44,13 +48,19 @@ class Accounts:
         def secret(name: str) -> Secret | None:
             return Secret(environment[name]) if text(name) else None
 
+        def address(name: str, default: str) -> str:
+            try:
+                return str(base_url(text(name) or default))
+            except ValueError as wrong:
+                raise Unusable(f"{name}: {wrong}") from None
+
         return cls(
             vrm_token=secret("VRM_TOKEN"),
-            vrm_base_url=text("VRM_BASE_URL") or VRM_BASE_URL,
+            vrm_base_url=address("VRM_BASE_URL", VRM_BASE_URL),
             voltstorage_token=secret("VOLTSTORAGE_TOKEN"),
             voltstorage_email=text("VOLTSTORAGE_EMAIL"),
             voltstorage_password=secret("VOLTSTORAGE_PASSWORD"),
-            voltstorage_base_url=text("VOLTSTORAGE_BASE_URL") or VOLTSTORAGE_BASE_URL,
+            voltstorage_base_url=address("VOLTSTORAGE_BASE_URL", VOLTSTORAGE_BASE_URL),
         )
 
     @property
@@ -72,7 +82,7 @@ class Accounts:
         try:
             return VRMClient(pool, token=self.vrm_token.reveal(), base_url=self.vrm_base_url)
         except ValueError as wrong:
-            raise Unusable(f"VRM_TOKEN or VRM_BASE_URL: {wrong}") from None
+            raise Unusable(f"VRM_TOKEN: {wrong}") from None
 
     def voltstorage(self, pool: SessionPool) -> VoltStorageClient | None:
         """Return a client, or None without a credential for it; a token goes before a login.
@@ -92,4 +102,4 @@ class Accounts:
                 raise Unusable(f"set {missing} as well: a VoltStorage login needs email and password")
             return VoltStorageClient(pool, email=email, password=password.reveal(), base_url=address)
         except ValueError as wrong:
-            raise Unusable(f"VOLTSTORAGE_*: {wrong}") from None
+            raise Unusable(f"{VOLTSTORAGE_WAYS}: {wrong}") from None

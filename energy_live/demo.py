@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from datetime import datetime
 from shlex import quote
 from typing import Final
@@ -43,16 +45,20 @@ async def demo(wish: Wish, *, speed: float) -> None:
 
 async def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> None:
     """Run the servers until cancelled, and say how clients find them."""
-    try:
-        simulator = await Simulator(speed=speed, vrm_port=vrm_port, volt_port=voltstorage_port).__aenter__()
-    except OSError as refused:
-        raise Unusable(f"cannot listen on 127.0.0.1: {refused.strerror or refused}") from None
-    try:
-        lines = [f"export {name}={quote(value)}\n" for name, value in simulator.environment().items()]
-        if sys.stdout is not None:  # past Python's own buffer, which complains at exit if nobody reads
-            os.write(sys.stdout.fileno(), "".join(lines).encode())
-        if sys.stderr is not None:
-            sys.stderr.write("Both services run on this machine only. Ctrl-C ends them.\n")
+    async with AsyncExitStack() as stack:
+        simulator = Simulator(speed=speed, vrm_port=vrm_port, volt_port=voltstorage_port)
+        try:
+            await stack.enter_async_context(simulator)
+        except OSError as refused:
+            reason = os.strerror(refused.errno) if refused.errno else str(refused)
+            raise Unusable(f"cannot listen on the chosen port of 127.0.0.1: {reason}") from None
+        _announce(simulator.environment())
         await asyncio.get_running_loop().create_future()
-    finally:
-        await simulator.__aexit__(None, None, None)
+
+
+def _announce(environment: Mapping[str, str]) -> None:
+    lines = [f"export {name}={quote(value)}\n" for name, value in environment.items()]
+    if sys.stdout is not None:  # past Python's own buffer, which complains at exit when nobody reads
+        os.write(sys.stdout.fileno(), "".join(lines).encode())
+    if sys.stderr is not None:
+        sys.stderr.write("Both services run, for this machine only. Ctrl-C ends them.\n")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Coroutine
 from contextlib import suppress
 
 from energy_core.errors import EnergyError
-from energy_live.cli import INTERRUPTED, complain
 from energy_live.config import Unusable
+from energy_live.exits import INTERRUPTED, UNUSABLE, complain
 
 
 def run(work: Coroutine[object, object, None]) -> int:
     """Run `work` to its end and return the exit code; Ctrl-C and SIGTERM let it clean up first."""
+    # What goes wrong with a source is shown as its status; only faults of our own are worth more lines.
+    logging.basicConfig(level=logging.ERROR, format="energy-live: %(message)s")
     try:
         asyncio.run(_until_terminated(work))
     except KeyboardInterrupt:
@@ -21,7 +24,7 @@ def run(work: Coroutine[object, object, None]) -> int:
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except Unusable as missing:
-        return complain(missing, code=2)
+        return complain(missing, UNUSABLE)
     except EnergyError as trouble:
         return complain(trouble)
     except OSError as trouble:

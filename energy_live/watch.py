@@ -14,8 +14,8 @@ from attrs import field, frozen
 
 from energy_core import EnergyError, SessionPool, merge
 from energy_core.stream.event import Source
-from energy_live.cli import complain
 from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
+from energy_live.exits import complain
 from energy_live.view import JsonLines, Place, View, Wish, show
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient

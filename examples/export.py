@@ -12,17 +12,19 @@ URL = environ.get("VOLTSTORAGE_BASE_URL", "https://api.voltstorage.com/rest/")
 
 
 async def main() -> None:
-    """Read the export row by row; an hour or a year, it is never whole in memory."""
     email, password = environ["VOLTSTORAGE_EMAIL"], environ["VOLTSTORAGE_PASSWORD"]
-    out = csv.writer(sys.stdout)
     async with VoltStorageClient(email=email, password=password, base_url=URL) as volt:
         product = await anext(volt.products.list())
-        newest = (await volt.products.latest(product.id)).time
-        if newest is None:
-            sys.exit("this product has recorded nothing yet")
-        async with volt.export.rows(product.id, newest - timedelta(hours=1), newest) as rows:
-            async for row in rows:
-                out.writerow([row.time.isoformat(), *(row.values.get(name, "") for name in rows.columns)])
+        latest = await volt.products.latest(product.id)
+        if latest.time is None:
+            return  # it has recorded nothing yet
+        out = None
+        async with volt.export.rows(product.id, latest.time - timedelta(hours=1), latest.time) as rows:
+            async for row in rows:  # an hour or a year: never whole in memory
+                if out is None:
+                    out = csv.DictWriter(sys.stdout, ["time", *rows.columns])
+                    out.writeheader()
+                out.writerow({"time": row.time.isoformat()} | row.values)
 
 
 asyncio.run(main())

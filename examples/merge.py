@@ -12,18 +12,16 @@ VOLT_URL = environ.get("VOLTSTORAGE_BASE_URL", "https://api.voltstorage.com/rest
 
 
 async def main() -> None:
-    """Print one line for each reading, whichever vendor it comes from."""
+    count = 0
     email, password = environ["VOLTSTORAGE_EMAIL"], environ["VOLTSTORAGE_PASSWORD"]
     async with SessionPool() as pool:
         vrm = VRMClient(pool, token=environ["VRM_TOKEN"], base_url=VRM_URL)
         volt = VoltStorageClient(pool, email=email, password=password, base_url=VOLT_URL)
         products = [volt.live(product.id) async for product in volt.products.list()]
-        count = 0
         async with merge(vrm.live(), *products, include_status=False) as events:
             async for event in events:
-                print(
-                    event.time, event.source, *(f"{name}={value:.1f}" for name, value in event.values.items())
-                )
+                values = (f"{name}={value:.1f}" for name, value in event.values.items())
+                print(event.time, event.source, *values)
                 count += 1
                 if count == 20:
                     break

@@ -1,5 +1,7 @@
 """An async client for VoltStorage's REST API and its event WebSocket."""
 
+import logging
+
 from voltstorage_async.client import DEFAULT_LIMIT, VoltStorageClient
 from voltstorage_async.endpoints import BASE_URL, Endpoints
 from voltstorage_async.events import LatestData, ProductEvent, UnknownProductEvent
@@ -44,3 +46,5 @@ __all__ = [
     "VoltStorageClient",
     "Weighted",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

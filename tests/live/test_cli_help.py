@@ -1,0 +1,116 @@
+import json
+import os
+
+import pytest
+
+from tests.live.command_line import PYTHON, run
+
+HEAVY = (
+    "aiohttp",
+    "asyncio",
+    "attr",
+    "backoff",
+    "cattrs",
+    "energy_core",
+    "rich",
+    "voltstorage_async",
+    "vrm_async",
+    "websockets",
+)
+AFTER = """
+import json, sys
+from energy_live.cli import main
+code = main(sys.argv[1:])
+print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "--help"], ["watch", "-h"], ["simulate", "--help"], ["--version"]]
+)
+def test_help_loads_no_client_and_no_event_loop(arguments):
+    """Help and version import nothing that only a running command needs."""
+    done = run("-c", AFTER, *arguments, command=PYTHON)
+    code, modules = json.loads(done.stderr)
+    assert code == 0
+    assert not {*HEAVY} & {*modules}
+
+
+def test_help_costs_at_most_150_ms_of_cpu():
+    """`energy-live --help` is there before one notices, interpreter included."""
+    costs = []
+    for _ in range(5):
+        before = os.times()
+        assert run("--help").returncode == 0
+        after = os.times()
+        costs.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+    assert min(costs) <= 0.150
+
+
+def test_help_names_every_command():
+    """The three commands are listed, each with a sentence."""
+    done = run("--help")
+    assert done.stderr == ""
+    for command in ("demo", "watch", "simulate"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_watch_help_names_the_environment():
+    """Where credentials come from is said by the command that needs them."""
+    said = run("watch", "--help").stdout
+    for name in (
+        "VRM_TOKEN",
+        "VRM_BASE_URL",
+        "VOLTSTORAGE_EMAIL",
+        "VOLTSTORAGE_PASSWORD",
+        "VOLTSTORAGE_TOKEN",
+    ):
+        assert name in said
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [("click", ["--help"]), ("click", ["demo"]), ("rich", ["demo", "--events", "1", "--format", "table"])],
+)
+def test_a_missing_extra_is_one_line(missing, arguments):
+    """Without the extra the command says what to install, and exits 1."""
+    without = f"import sys; sys.modules[{missing!r}] = None"
+    code = f"{without}; from energy_live.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = run("-c", code, *arguments, command=PYTHON)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "energy-live: the command line needs an extra: pip install 'energy-live[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["demo", "--events", "0"],
+        ["demo", "--events", "many"],
+        ["demo", "--seconds", "-1"],
+        ["demo", "--seconds", "nan"],
+        ["demo", "--seconds", "inf"],
+        ["demo", "--speed", "0"],
+        ["demo", "--speed", "nan"],
+        ["demo", "--format", "xml"],
+        ["watch", "--site", "-4"],
+        ["watch", "--token", "abc"],
+        ["simulate", "--vrm-port", "65536"],
+        ["dance"],
+    ],
+)
+def test_an_unusable_option_is_explained(arguments):
+    """What cannot be meant exits 2 and says which option it was; nothing starts."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert arguments[-2 if len(arguments) > 1 else 0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_module_is_the_command():
+    """`python -m energy_live` and the console script are one function."""
+    code = "from energy_live import __main__, cli; assert __main__.main is cli.main"
+    assert run("-c", code, command=PYTHON).returncode == 0

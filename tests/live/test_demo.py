@@ -1,0 +1,202 @@
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections import Counter
+from fcntl import ioctl
+
+import psutil
+import pytest
+
+from energy_live.demo import late_morning
+from tests.live.command_line import COMMAND, ROOT, end, environment, events, readings, run, started
+
+
+def test_forty_readings_of_both_vendors():
+    """The demo prints forty readings of both vendors as JSON lines, status between them, and exits 0."""
+    begun = time.monotonic()
+    done = run("demo", "--events", "40", "--format", "jsonl")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert time.monotonic() - begun < 25
+    shown = events(done.stdout)
+    read = readings(done.stdout)
+    assert len(read) == 40
+    assert shown[-1] == read[-1]
+    assert {event["kind"] for event in shown} == {"reading", "status"}
+    assert all(event["v"] == 1 for event in shown)
+    vendors = Counter(event["source"][0] for event in read)
+    assert min(vendors["vrm"], vendors["voltstorage"]) >= 10
+    assert len({quantity for event in read for quantity in event["values"]}) >= 5
+
+
+def test_the_sun_shines():
+    """The household's day begins in the late morning: both vendors have PV power to show."""
+    assert 9 <= late_morning().hour < 12
+    assert late_morning().tzinfo is not None
+    sunny = {
+        event["source"][0]
+        for event in readings(run("demo", "--events", "6", "--speed", "60").stdout)
+        if event["values"].get("pv_power", 0.0) > 0.0
+    }
+    assert sunny == {"vrm", "voltstorage"}
+
+
+def test_lines_come_while_it_runs():
+    """Every line is flushed when its event comes, also into a pipe."""
+    with started("demo") as process:
+        begun = time.monotonic()
+        assert process.stdout is not None
+        assert '"status"' in process.stdout.readline()
+        assert time.monotonic() - begun < 10
+        assert process.poll() is None
+
+
+def test_time_is_up():
+    """--seconds ends it with exit code 0 and whole lines."""
+    done = run("demo", "--seconds", "1.5", "--speed", "3600")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(readings(done.stdout)) > 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_signals_end_it(number, code):
+    """Ctrl-C exits 130 and SIGTERM 0, at once, without a traceback, with nothing left running."""
+    with started("demo") as process:
+        assert process.stdout is not None
+        while '"reading"' not in process.stdout.readline():
+            pass
+        watched = psutil.Process(process.pid)
+        assert watched.children() == []
+        ports = {each.laddr.port for each in watched.net_connections() if each.status == psutil.CONN_LISTEN}
+        assert len(ports) == 2
+        returned, _, err, took = end(process, number)
+    assert (returned, err) == (code, "")
+    assert took < 3
+    open_ports = {
+        each.laddr.port for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN
+    }
+    assert not ports & open_ports
+
+
+def test_only_this_machine():
+    """The demo connects to nothing but the loopback interface."""
+    with started("demo", "--speed", "600") as process:
+        assert process.stdout is not None
+        for _ in range(12):
+            process.stdout.readline()
+        connections = psutil.Process(process.pid).net_connections()
+    assert connections
+    for each in connections:
+        for address in (each.laddr, each.raddr):
+            assert not address or address.ip == "127.0.0.1"
+
+
+def test_a_closed_pipe_ends_it_quietly():
+    """`energy-live demo | head -3` prints three lines and not a word about pipes."""
+    with started("demo", "--speed", "600") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=15)
+        assert (process.returncode, err) == (0, "")
+    assert len(events("".join(lines))) == 3
+
+
+def test_a_reader_that_does_not_read():
+    """A full pipe stops neither the event loop nor Ctrl-C; a line that is there is whole."""
+    with started("demo", "--speed", "3600") as process:
+        pipe = process.stdout
+        assert pipe is not None
+        deadline = time.monotonic() + 10
+        before, now = -1, 0
+        while (now == 0 or now != before) and time.monotonic() < deadline:
+            time.sleep(0.5)
+            before, now = now, struct.unpack("i", ioctl(pipe.fileno(), termios.FIONREAD, b"\0" * 4))[0]
+        assert now > 32_768
+        code, out, err, took = end(process, signal.SIGINT)
+    assert (code, err) == (130, "")
+    assert took < 3
+    assert len(events(out[: out.rindex("\n") + 1])) > 3
+
+
+def test_a_full_disk_is_one_line():
+    """Output that cannot be written is said in one line, exit code 1."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*COMMAND, "demo", "--events", "1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            cwd=ROOT,
+            timeout=20,
+            check=False,
+            encoding="utf-8",
+        )
+    assert done.returncode == 1
+    assert done.stderr == "energy-live: No space left on device\n"
+
+
+def in_a_terminal(*arguments: str, width: int, seconds: float, number: int | None) -> tuple[int, str]:
+    """Run in a terminal of that width, send a signal after some seconds, and return what the terminal got."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), cwd=ROOT
+    )
+    os.close(theirs)
+    got, signalled, begun = b"", False, time.monotonic()
+    try:
+        while time.monotonic() - begun < seconds + 15:
+            if number is not None and not signalled and time.monotonic() - begun > seconds:
+                process.send_signal(number)
+                signalled = True
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    got += os.read(ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+        return process.wait(timeout=5), got.decode()
+    finally:
+        process.kill()
+        process.wait(timeout=5)
+        os.close(ours)
+
+
+def test_a_terminal_gets_a_live_table():
+    """In a terminal the demo redraws a table; Ctrl-C leaves its last picture, and the cursor."""
+    code, got = in_a_terminal("demo", width=120, seconds=4.0, number=signal.SIGINT)
+    assert code == 130
+    assert "Traceback" not in got
+    for word in (
+        "energy-live demo",
+        "source",
+        "grid",
+        "battery",
+        "°C",
+        "vrm",
+        "voltstorage",
+        "live",
+        "requests sent",
+    ):
+        assert word in got
+    assert got.count("energy-live demo") > 4
+    assert got.rindex("\x1b[?25h") > got.rindex("\x1b[?25l")
+    assert '{"v":1' not in got
+
+
+def test_the_format_can_be_chosen():
+    """--format jsonl holds in a terminal too, and --format table in a pipe, which gets one picture."""
+    code, got = in_a_terminal("demo", "--format", "jsonl", "--events", "2", width=80, seconds=15, number=None)
+    assert code == 0
+    assert len(readings(got.replace("\r\n", "\n"))) == 2
+    done = run("demo", "--format", "table", "--events", "4", "--speed", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("energy-live demo") == 1
+    assert "4 readings" in done.stdout
