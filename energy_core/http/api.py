@@ -98,6 +98,7 @@ class ApiClient:
             ValueError, TypeError: a part of the path or of the query cannot be sent.
         """
         request = operation.request(query=query, json=json, priority=priority, **parts)
+        del json  # reporters print the local variables of a traceback, and this may be a login
         response = await self._pool.send(request, self.account, self.base)
         try:
             return await self._understood(response, operation, into)
@@ -118,8 +119,9 @@ class ApiClient:
         priority: Priority | None = None,
         **parts: int | str,
     ) -> Response:
-        """Send, and return the answer as it came unless it is a refusal. Cancelling is safe; raises like `call`."""
+        """Send, and return the answer as it came; a refusal raises like `call`. Cancelling is safe."""
         request = operation.request(query=query, json=json, priority=priority, **parts)
+        del json  # reporters print the local variables of a traceback, and this may be a login
         response = await self._pool.send(request, self.account, self.base)
         self._refuse(response, operation)
         return response
@@ -138,6 +140,7 @@ class ApiClient:
         Entering raises like `call`. Whoever leaves the block early gives up the rest of the body.
         """
         request = operation.request(query=query, json=json, priority=priority, **parts)
+        del json  # reporters print the local variables of a traceback, and this may be a login
         return _Opening(self, request)
 
     async def begin(self, request: Request) -> Download:
@@ -158,14 +161,17 @@ class ApiClient:
         if not 200 <= response.status <= 299:
             self._refuse(response, operation)
         try:
-            answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
-            if self._check is not None:
-                self._check(response, answer, operation)
             with collecting(self.drift):
-                return into(answer)
+                return into(self._checked(response, operation))
         except RequestError as error:
             failure = error
         raise _explained(failure, response, operation)
+
+    def _checked(self, response: Response, operation: Operation) -> JSON:
+        answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
+        if self._check is not None:
+            self._check(response, answer, operation)
+        return answer
 
     def _refuse(self, response: Response, operation: Operation) -> None:
         """Raise what the answer says, if it is a refusal by envelope or status."""

@@ -20,8 +20,8 @@ _ENCODINGS: Final = {"": None, "identity": None, "gzip": _GZIP, "x-gzip": _GZIP,
 class Body:
     """What has arrived of one body. It holds no data: bytes go in, bounded pieces come out.
 
-    The limit counts after decompression. Past the first MiB a body may not be more than 200 times what came over
-    the wire, so that a bomb is recognised long before it reaches the limit.
+    The limit counts after decompression. Past the first MiB a body may not be more than 200 times what came
+    over the wire, so that a bomb is recognised long before it reaches the limit.
     """
 
     def __init__(self, headers: Mapping[str, str], *, limit: int | None) -> None:

@@ -62,7 +62,8 @@ class Call:
         transport: Transport,
         clock: Clock,
     ) -> None:
-        if request.operation.authenticated and base.origin != account.origin:
+        self._trusted = base.origin == account.origin
+        if request.operation.authenticated and not self._trusted:
             raise ValueError("the base URL leads to another origin than the one the credential belongs to")
         self.effort = effort
         self._request = request
@@ -108,7 +109,7 @@ class Call:
                 reply.close()
                 return _Answer(head, None)
             response = Response(
-                status=head.status, headers=reply.headers, body=b"", attempts=self.effort.sends
+                status=head.status, headers=reply.headers, body=b"", attempts=max(1, self.effort.sends)
             )
             return _Answer(head, await deliver(self, reply, response))
         except BaseException as error:
@@ -126,7 +127,7 @@ class Call:
         return Passage(
             self._request,
             self._url,
-            origin=self._account.origin,
+            trusted=self._trusted,
             turn=lambda: self._account.lane.turn(self._request.priority),
             sign=self._sign,
             on_turn=off,

@@ -49,7 +49,7 @@ _LARGE_EXPONENT: Final = re.compile(rb"e\+?000")
 """Without a long run of digits it takes an exponent of three to become infinite."""
 
 
-class _Refused(Exception):  # noqa: N818  (it never leaves this module)
+class _Refused(Exception):
     """Why a body is not acceptable; never holds any of it."""
 
     def __init__(self, kind: str, why: str) -> None:

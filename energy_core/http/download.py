@@ -13,8 +13,8 @@ from energy_core.http.transport import Reply, Timeouts
 class Download:
     """An open answer. Iterate `chunks()` once; `close()` may come at any time.
 
-    A server is too slow when it falls silent, or when it sends less than `Timeouts.least_bytes_per_s`; the time the
-    consumer takes between two chunks does not count.
+    A server is too slow when it falls silent, or when it sends less than `Timeouts.least_bytes_per_s`; the
+    time the consumer takes between two chunks does not count.
     """
 
     def __init__(

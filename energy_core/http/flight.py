@@ -16,7 +16,7 @@ UNWIND_S: Final = 0.25
 
 
 class Flight:
-    """One asyncio timeout for a whole call. Its deadline runs while a request is on the wire and stands otherwise.
+    """One asyncio timeout for a whole call; its deadline runs only while a request is on the wire.
 
     Used as a context manager, it turns its own end into `TimeoutError`; `ending()` says what that meant. A
     cancellation from outside passes through untouched.

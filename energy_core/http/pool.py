@@ -48,10 +48,10 @@ class PoolStats:
 
 
 class SessionPool:
-    """Sends requests politely: in turn, within the vendor's limit, again when that is safe, and never elsewhere.
+    """Sends requests in turn, within the vendor's limit, again when that is safe, and never elsewhere.
 
-    It may be made anywhere; the aiohttp session is made at the first request. An injected session keeps its own
-    middlewares, cookies and proxies, and is never closed. One pool belongs to one event loop.
+    It may be made anywhere; the aiohttp session is made at the first request. An injected session keeps its
+    own middlewares, cookies and proxies, and is never closed. One pool belongs to one event loop.
 
     Args:
         session: an aiohttp session to use instead of an own one.
@@ -110,7 +110,7 @@ class SessionPool:
         )
 
     def account(self, origin: str, name: str, limit: Limit, credential: Callable[[], Credential]) -> Account:
-        """Return what is shared by everybody who uses this account; `credential` is called for the first one only.
+        """Return what everybody who uses this account shares; the first one's `credential` is called.
 
         Args:
             origin: scheme, host and port, as `BaseUrl.origin` has it.
@@ -155,13 +155,13 @@ class SessionPool:
     ) -> AbstractAsyncContextManager[Download]:
         """Send, and hand out the body as it arrives; tried again only until its first byte is there.
 
-        The body as a whole may be of any size. An answer other than 2xx is read to its end within the operation's
-        limit; `Download.read()` then gives it. Entering raises what `send` raises.
+        The body as a whole may be of any size. An answer other than 2xx is read to its end within the
+        operation's limit; `Download.read()` then gives it. Entering raises what `send` raises.
         """
         return _Opening(self, request, account, base_url)
 
     async def admit(self, account: Account) -> None:
-        """Wait for the turn of one WebSocket handshake: the whole pool's, then the account's. Cancelling is safe.
+        """Wait for one WebSocket handshake's turn: the pool's, then the account's. Cancelling is safe.
 
         Raises:
             RateLimited: the wait would be longer than allowed.
@@ -177,7 +177,7 @@ class SessionPool:
         return PoolStats(lanes=MappingProxyType(lanes), under_way=len(self._departures), sent=self._sent)
 
     async def aclose(self, grace_s: float = 5.0) -> None:
-        """Close: no new calls, queued ones get `ClientClosed`, those on the wire have `grace_s` to finish. Idempotent.
+        """Close; idempotent. Queued calls get `ClientClosed`, those on the wire have `grace_s` to finish.
 
         Raises:
             WrongLoop: the pool works on another event loop that is still open.

@@ -105,10 +105,10 @@ class Request:
 
 @frozen(kw_only=True)
 class Response:
-    """What came back, read to its end. Header names are lower case; repeated headers are joined by a comma."""
+    """What came back, read to its end. Header names are lower case, repeated headers joined by a comma."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     attempts: int = 1
 

@@ -114,7 +114,7 @@ def _is_429(outcome: Head | EnergyError) -> bool:
 def with_facts(
     error: E, operation: Operation, *, attempts: int | None = None, status: int | None = None
 ) -> E:
-    """Say in the error which operation it is about, unless it already says so (a login's error is the login's)."""
+    """Say in the error which operation it is about; a login's error already says so and stays the login's."""
     if isinstance(error, RequestError):
         if error.operation is None:
             error.vendor, error.operation = operation.vendor, operation.name

@@ -1,7 +1,7 @@
 """The wire: the only module that knows aiohttp, and the place where its exceptions become ours.
 
-A failure leaves here as a value, not as a raised exception: aiohttp's exceptions and stack frames hold URLs and
-headers, and a fresh exception raised further up carries neither.
+A failure leaves here as a value, not as a raised exception: aiohttp's exceptions and stack frames hold URLs
+and headers, and a fresh exception raised further up carries neither.
 """
 
 from __future__ import annotations
@@ -76,11 +76,18 @@ class Passage:
     """
 
     def __init__(
-        self, request: Request, url: str, *, origin: str, turn: Turn, sign: Sign, on_turn: Callable[[], None]
+        self,
+        request: Request,
+        url: str,
+        *,
+        trusted: bool,
+        turn: Turn,
+        sign: Sign,
+        on_turn: Callable[[], None],
     ) -> None:
         self.request = request
         self.url = url
-        self._origin = origin
+        self._trusted = trusted
         self._turn = turn
         self._sign = sign
         self._signature: Signature | None = None
@@ -101,21 +108,16 @@ class Passage:
         if self._signature is not None:
             _check_sendable({**self._signature.headers, **self._signature.query})
 
-    @property
-    def trusted(self) -> bool:
-        """Whether the URL leads to the origin the credential belongs to."""
-        return origin_of(self.url) == self._origin
-
     def signed_headers(self) -> dict[str, str]:
         """Return the headers to send; the credential's are among them for its own origin only."""
-        if self._signature is None or not self.trusted:
+        if self._signature is None or not self._trusted:
             return dict(_HEADERS)
         return _HEADERS | _revealed(self._signature.headers)
 
     def signed_url(self) -> URL:
         """Return the URL to send to, with the credential's part of the query for its own origin only."""
         url = URL(self.url, encoded=True)
-        if self._signature is not None and self._signature.query and self.trusted:
+        if self._signature is not None and self._signature.query and self._trusted:
             url = url.extend_query(_revealed(self._signature.query))
         self._sent_to = url
         return url
@@ -222,7 +224,7 @@ class Transport:
         except asyncio.CancelledError as error:
             # aiohttp's frames hold the headers; a reporter would print them with the traceback.
             error.__context__ = None
-            raise error.with_traceback(None)
+            raise error.with_traceback(None)  # noqa: B904  (it is the same one)
         except EnergyError as error:
             return _fresh(error)
         except Exception as error:  # noqa: BLE001  (a middleware of an injected session may raise anything)
@@ -247,12 +249,12 @@ class Transport:
             raise_for_status=False,
             auto_decompress=False,
             timeout=self._timeout,
-            # Given per request, middlewares replace the session's own; those keep their place outside of ours.
+            # Given per request, middlewares replace the session's own: those keep their place, outside.
             middlewares=(*(getattr(session, "_middlewares", None) or ()), passage),
         )
 
     def _own_session(self) -> ClientSession:
-        # No limit on connections: the lanes bound the requests, and a second queue would hide behind the first.
+        # No limit on connections: the lanes bound the requests, a second queue would hide behind them.
         return ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),

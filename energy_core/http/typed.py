@@ -30,7 +30,7 @@ _AS_THEY_COME: Final = (bool, int, float, str)
 _JSON: Final = frozenset({bool, int, float, str, list, dict, NoneType})
 
 
-class MalformedRecord(DecodeError):  # noqa: N818  (named like every error of the house)
+class MalformedRecord(DecodeError):
     """A record of the wrong shape, or without a field it needs. `records` counts it and leaves it out."""
 
     def __init__(self, message: str = "", **facts: object) -> None:

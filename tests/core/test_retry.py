@@ -1,4 +1,4 @@
-import time  # noqa: TID251  (only its tzset)
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest

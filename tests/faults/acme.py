@@ -13,7 +13,9 @@ FAST = Timeouts(connect_s=1.0, read_gap_s=0.3)
 WIDE = Limit(100_000, 100_000.0, 64)
 
 READ = Operation(vendor="acme", name="things.get", method="GET", path="things/{id}", repeatable=True)
-REVOKE = Operation(vendor="acme", name="things.revoke", method="GET", path="things/{id}/revoke", repeatable=False)
+REVOKE = Operation(
+    vendor="acme", name="things.revoke", method="GET", path="things/{id}/revoke", repeatable=False
+)
 CREATE = Operation(vendor="acme", name="things.create", method="POST", path="things", repeatable=False)
 
 

@@ -16,6 +16,7 @@ from energy_core.clock import SystemClock
 
 CLOCK = SystemClock()
 
+
 @dataclass(frozen=True)
 class WireRequest:
     """One request as it arrived."""
@@ -115,7 +116,9 @@ class FaultServer:
             return False
         head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = head[0].split(" ", 2)
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])}
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])
+        }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         at = asyncio.get_running_loop().time()
         request = WireRequest(method, target, headers, body, at)

@@ -35,11 +35,11 @@ def nothing_is_kept(client: ApiClient) -> bool:
 
 
 async def step() -> None:
-    await asyncio.sleep(0)  # noqa: TID251  (one turn of the loop is what is counted)
+    await asyncio.sleep(0)
 
 
 async def test_cancel_at_every_step(serve: Serve, connect: Connect) -> None:
-    """Wherever a call is cancelled on its way (login, queue, connecting, head, body, pause), everything comes back."""
+    """Wherever a call is cancelled (login, queue, connecting, head, body, pause), everything comes back."""
 
     def script(request: WireRequest, number: int) -> Act:
         if request.headers.get("x-authorization") == "old":

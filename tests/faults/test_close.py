@@ -5,13 +5,13 @@ import asyncio
 import aiohttp
 import pytest
 
-from energy_core.errors import ClientClosed, EnergyError, WrongLoop
+from energy_core.errors import ClientClosed, EnergyError, OutcomeUnknown, WrongLoop
 from energy_core.http.api import ApiClient
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url
-from tests.faults.acme import READ, WIDE, as_it_is, fixed_token
-from tests.faults.conftest import Connect, Serve
+from tests.faults.acme import READ, REVOKE, WIDE, as_it_is, fixed_token
+from tests.faults.conftest import Serve
 from tests.faults.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw
 
 
@@ -21,7 +21,7 @@ def client_of(pool: SessionPool, server: FaultServer, limit: Limit = WIDE) -> Ap
 
 
 async def test_close_on_a_black_hole(serve: Serve) -> None:
-    """With 500 calls on a server that never answers, closing takes the grace and no longer; each ends typed."""
+    """With 500 calls on a server that never answers, closing takes the grace; each call ends typed."""
     server = await serve(always(hang()))
     pool = SessionPool()
     client = client_of(pool, server, Limit(1000, 1000.0, 300))
@@ -38,7 +38,7 @@ async def test_close_on_a_black_hole(serve: Serve) -> None:
 
 
 async def test_queued_calls_end_at_once(serve: Serve) -> None:
-    """Who waits for a turn, in a hold or between two tries gets ClientClosed without waiting for the grace."""
+    """Who waits for a turn or in a hold gets ClientClosed without waiting for the grace."""
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "60")]), answer()))
     pool = SessionPool()
     client = client_of(pool, server, Limit(10, 10.0, 1))
@@ -59,7 +59,9 @@ async def test_call_between_two_tries_ends_at_once(serve: Serve) -> None:
     call = asyncio.create_task(client_of(pool, server).call(READ, as_it_is, id=7))
     await server.arrived(1)
     await CLOCK.sleep(0.05)
+    started = CLOCK.monotonic()
     await pool.aclose(grace_s=5.0)
+    assert CLOCK.monotonic() - started < 0.3
     with pytest.raises(ClientClosed):
         await call
 
@@ -109,7 +111,7 @@ async def test_open_download_ends_with_the_pool(serve: Serve) -> None:
         chunks = download.chunks()
         assert await anext(chunks) == b"some"
         waiting = asyncio.ensure_future(anext(chunks))
-        await asyncio.sleep(0)  # noqa: TID251  (lets the task begin)
+        await asyncio.sleep(0)
         started = CLOCK.monotonic()
         await pool.aclose(grace_s=0.1)
         assert CLOCK.monotonic() - started < 0.6
@@ -163,7 +165,9 @@ async def test_middleware_that_repeats(serve: Serve) -> None:
     """A middleware that sends twice takes two turns, and cannot send twice what must not be repeated."""
     server = await serve(always(answer(404)))
 
-    async def twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def twice(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         (await handler(request)).release()
         return await handler(request)
 
@@ -173,6 +177,9 @@ async def test_middleware_that_repeats(serve: Serve) -> None:
             await client.call(READ, as_it_is, id=7)
         assert caught.value.attempts == 2  # type: ignore[attr-defined]
         assert client.account.lane.stats().granted == 2
+        with pytest.raises(OutcomeUnknown):
+            await client.call(REVOKE, as_it_is, id=7)
+        assert server.count("/v2/things/7/revoke") == 1
 
 
 def test_reuse_in_another_loop() -> None:

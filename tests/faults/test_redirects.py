@@ -24,10 +24,10 @@ TARGETS = {
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_is_not_followed(serve: Serve, connect: Connect, status: int, target: str) -> None:
-    """Wherever a redirect points, one typed error is raised, nothing else is sent, and the target is not repeated."""
+    """Wherever a redirect points, it is one typed error that does not repeat it, and nothing else is sent."""
     elsewhere = await serve(always(answer()))
 
-    def script(_request: object, _number: int):  # noqa: ANN202  (an act)
+    def script(_request: object, _number: int):
         location = TARGETS[target].format(origin=server.origin, port=server.port, other_port=elsewhere.port)
         return answer(status, headers=[("Location", location)])
 

@@ -74,7 +74,7 @@ def connect_with_login(connect: Connect) -> Connect:
 
 
 async def test_thousand_refusals_make_one_login(serve: Serve, connect_with_login: Connect) -> None:
-    """A thousand concurrent calls whose token has just been revoked cost one login and at most one replay each."""
+    """A thousand concurrent calls with a revoked token cost one login and at most one replay each."""
     guard = Guard()
     server = await serve(guard)
     client = connect_with_login(server)
@@ -98,7 +98,7 @@ async def test_first_calls_share_one_login(serve: Serve, connect_with_login: Con
 
 
 async def test_cancelling_the_first_cancels_nobody_else(serve: Serve, connect_with_login: Connect) -> None:
-    """The caller that began a login is cancelled at every step of it; the others go on with the same login."""
+    """Whenever the caller that began a login is cancelled, the others go on with the same login."""
     for steps in range(0, 40, 2):
         guard = Guard()
         server = await serve(guard)
@@ -106,7 +106,7 @@ async def test_cancelling_the_first_cancels_nobody_else(serve: Serve, connect_wi
         first = asyncio.create_task(client.call(READ, as_it_is, id=0))
         others = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(1, 5)]
         for _ in range(steps):
-            await asyncio.sleep(0)  # noqa: TID251  (one turn of the loop is what is counted)
+            await asyncio.sleep(0)
         first.cancel()
         assert await asyncio.gather(*others) == [{"success": True}] * 4
         await asyncio.gather(first, return_exceptions=True)
@@ -114,7 +114,7 @@ async def test_cancelling_the_first_cancels_nobody_else(serve: Serve, connect_wi
 
 
 async def test_second_refusal_is_an_error(serve: Serve, connect: Connect) -> None:
-    """A renewed credential that is refused too is AuthFailed after one replay, also for what must not be repeated."""
+    """A renewed credential that is refused too is AuthFailed after one replay, repeatable or not."""
 
     async def login() -> Grant:
         return Grant(token=Secret("x"), headers={"X-Authorization": Secret("x")})
@@ -153,7 +153,7 @@ async def test_refused_login_is_one_login(serve: Serve, connect_with_login: Conn
 
 
 async def test_login_through_a_full_lane(serve: Serve, connect_with_login: Connect) -> None:
-    """A login needs no free place in flight: it passes while every place is taken by callers that wait for it."""
+    """A login needs no free place in flight: it passes those who hold them and wait for it."""
     guard = Guard()
     server = await serve(guard)
     client = connect_with_login(server)
@@ -172,7 +172,7 @@ async def test_queued_calls_use_the_new_token(serve: Serve, connect: Connect) ->
     async with client.account.lane.turn(Priority.INTERACTIVE):
         client.account.lane.hold(0.1)
         call = asyncio.create_task(client.call(READ, lambda value: tokens.append(json.dumps(value)), id=7))
-        await asyncio.sleep(0)  # noqa: TID251  (lets the call reach the queue)
+        await asyncio.sleep(0)
         credential.set(Grant(token=Secret("new"), headers={"X-Authorization": Secret("new")}))
         await call
     assert tokens == ['"new"']
@@ -181,7 +181,9 @@ async def test_queued_calls_use_the_new_token(serve: Serve, connect: Connect) ->
 async def test_forbidden_is_no_reason_to_log_in(serve: Serve, connect_with_login: Connect) -> None:
     """403 means that the credential is fine: no login, no second request."""
     guard = Guard()
-    server = await serve(lambda request, number: guard(request, number) if "login" in request.path else answer(403))
+    server = await serve(
+        lambda request, number: guard(request, number) if "login" in request.path else answer(403)
+    )
     with pytest.raises(PermissionDenied):
         await connect_with_login(server).call(READ, as_it_is, id=7)
     assert guard.logins == 1

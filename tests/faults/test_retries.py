@@ -51,7 +51,7 @@ def expected_error(status: int) -> type[EnergyError] | None:
 @pytest.mark.parametrize("operation", [READ, REVOKE], ids=["repeatable", "unrepeatable"])
 @pytest.mark.parametrize("status", STATUSES)
 async def test_status(serve: Serve, connect: Connect, status: int, operation: Operation) -> None:
-    """Each status ends in its own typed error, after three tries if it may pass and the operation is repeatable."""
+    """Each status ends in its typed error, after three tries if it may pass and may be repeated."""
     retry_after = [("Retry-After", "0")] if status == 429 else []
     server = await serve(always(answer(status, headers=retry_after)))
     client = connect(server)
@@ -77,7 +77,7 @@ BROKEN: dict[str, Act] = {
     "closed in the head": raw(b"HTTP/1.1 200 OK\r\nContent-Le"),
     "reset in the body": raw(head(200, length=100) + b'{"success"', "reset"),
     "short body": raw(head(200, length=100) + b'{"success"'),
-    "chunks without an end": raw(head(200, [("Transfer-Encoding", "chunked")]) + b"5\r\n{\"suc\r\n"),
+    "chunks without an end": raw(head(200, [("Transfer-Encoding", "chunked")]) + b'5\r\n{"suc\r\n'),
     "silence before the head": hang(),
     "silence in the body": raw(head(200, length=100) + b'{"success"', "hang"),
 }
@@ -119,7 +119,7 @@ async def test_unrepeatable_reaches_the_wire_once(
 
 
 async def test_reset_of_a_kept_connection_is_not_repeated(serve: Serve, connect: Connect) -> None:
-    """A mutating GET on a connection that was kept alive and is reset goes out once; aiohttp would send it twice."""
+    """A mutating GET on a kept connection that is reset goes out once; aiohttp would send it twice."""
     server = await serve(in_turn(answer(), reset(), answer()))
     client = connect(server)
     await client.call(READ, as_it_is, id=7)
@@ -138,7 +138,9 @@ async def test_every_cut_of_an_answer_is_repaired(serve: Serve, connect: Connect
 
 
 @pytest.mark.parametrize("operation", [READ, REVOKE], ids=["repeatable", "unrepeatable"])
-async def test_refused_connection_is_never_in_doubt(serve: Serve, connect: Connect, operation: Operation) -> None:
+async def test_refused_connection_is_never_in_doubt(
+    serve: Serve, connect: Connect, operation: Operation
+) -> None:
     """Where no byte was sent the error says so: it is a ConnectError even for what must not be repeated."""
     server = await serve(always(answer()))
     client = connect(server)
@@ -186,8 +188,10 @@ async def test_hold_is_shared(serve: Serve, connect: Connect, status: int) -> No
 
 
 @pytest.mark.parametrize("header", [None, "-1", "+1", "1.0", "inf", "nan", "\u00b2", "", "soon", "1, 2"])
-async def test_bad_retry_after_does_not_hide_the_429(serve: Serve, connect: Connect, header: str | None) -> None:
-    """A 429 from a proxy, in HTML and with a useless header or none, is still a 429, and passes after a short wait."""
+async def test_bad_retry_after_does_not_hide_the_429(
+    serve: Serve, connect: Connect, header: str | None
+) -> None:
+    """A 429 in HTML with a useless header or none is still a 429, and passes after a short wait."""
     headers = [] if header is None else [("Retry-After", header)]
     refused = answer(429, "<html>slow down</html>", headers, content_type="text/html")
     server = await serve(in_turn(refused, answer()))
@@ -224,4 +228,3 @@ async def test_background_goes_through_the_same_way(serve: Serve, connect: Conne
     """The priority of a call changes when it is sent and nothing else."""
     server = await serve(in_turn(answer(502), answer(json_body=[1])))
     assert await connect(server).call(READ, as_it_is, priority=Priority.BACKGROUND, id=7) == [1]
-

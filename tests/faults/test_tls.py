@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import ssl
 from datetime import UTC, datetime
 
@@ -8,7 +9,8 @@ import trustme
 
 from energy_core.errors import ConnectError, TLSVerificationError
 from energy_core.http.pool import SessionPool
-from tests.faults.acme import READ, as_it_is
+from energy_core.http.transport import Timeouts
+from tests.faults.acme import READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
 from tests.faults.fault_server import always, answer
 
@@ -90,9 +92,9 @@ async def test_old_tls_is_refused(
     """A server that offers TLS 1.1 at most is a ConnectError."""
     context = served_by(authority.issue_cert("127.0.0.1"))
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     server = await serve(always(answer()), tls=context)
     with pytest.raises(ConnectError):
@@ -106,3 +108,16 @@ def test_verification_has_no_switch(off: object) -> None:
     with pytest.raises(TypeError, match="ssl_context"):
         SessionPool(ssl_context=off)  # type: ignore[arg-type]
 
+
+async def test_silent_handshake_is_a_timeout(serve: Serve, connect: Connect) -> None:
+    """A server that never answers the TLS hello is a ConnectError after the time for connecting."""
+    server = await serve(always(answer()))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        client = connect(server, url=url, timeouts=Timeouts(connect_s=0.1), attempts=2)
+        with pytest.raises(ConnectError) as caught:
+            await client.call(REVOKE, as_it_is, id=7)
+        assert (caught.value.kind, caught.value.attempts) == ("timeout", 1)
+        with pytest.raises(ConnectError) as caught:
+            await client.call(READ, as_it_is, id=7)
+        assert (caught.value.kind, caught.value.attempts) == ("timeout", 2)

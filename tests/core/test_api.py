@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    BadRequest,
+    DecodeError,
+    InvalidCredentials,
+    NoData,
+    NotFound,
+    RateLimited,
+    RequestError,
+    ServerFault,
+    UnexpectedRedirect,
+)
+from energy_core.http.api import ApiClient
+from energy_core.http.credential import Credential, Grant
+from energy_core.http.drift import note
+from energy_core.http.lane import Limit
+from energy_core.http.pool import SessionPool
+from energy_core.http.request import JSON, Operation, Response, base_url
+from energy_core.secret import Secret
+
+URL = "https://api.acme.example/v2/"
+LIMIT = Limit(100, 10.0)
+GET = Operation(vendor="acme", name="things.get", method="GET", path="things/{id}", repeatable=True)
+POST = Operation(vendor="acme", name="things.create", method="POST", path="things", repeatable=False)
+
+
+def envelope(response: Response, answer: JSON, _operation: Operation) -> None:
+    """The invented vendor's rule: `success: false` is a refusal whatever the status is."""
+    if isinstance(answer, dict) and answer.get("success") is False:
+        code = str(answer.get("error_code"))
+        kinds: dict[str, type[RequestError]] = {"no_data": NoData, "bad_login": InvalidCredentials}
+        raise kinds.get(code, AnswerError)("the vendor said no", error_code=code)
+
+
+def token() -> Credential:
+    return Credential(grant=Grant(token=Secret("t"), headers={"X-Authorization": Secret("Token t")}))
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[SessionPool]:
+    async with SessionPool(random=lambda: 0.0) as pool:
+        yield pool
+
+
+@pytest.fixture
+def client(pool: SessionPool) -> ApiClient:
+    base = base_url(URL)
+    return ApiClient(pool, pool.account(base.origin, "me", LIMIT, token), base, vendor="acme", check=envelope)
+
+
+def as_it_is(answer: JSON) -> JSON:
+    return answer
+
+
+async def test_call(client: ApiClient, mocked: aioresponses) -> None:
+    """A call fills path and query, signs the request and hands the answer to the model."""
+    mocked.get(f"{URL}things/7?a%5B%5D=x&a%5B%5D=y", payload={"records": [1, 2]})
+    records = await client.call(
+        GET, lambda answer: answer["records"], query=[("a[]", "x"), ("a[]", "y")], id=7
+    )  # type: ignore[index,call-overload]
+    assert records == [1, 2]
+    ((_, sent),) = mocked.requests.items()
+    assert sent[0].kwargs["headers"]["X-Authorization"] == "Token t"
+    assert sent[0].kwargs["allow_redirects"] is False
+
+
+async def test_call_with_a_body(client: ApiClient, mocked: aioresponses) -> None:
+    """A JSON body is sent as it was given."""
+    mocked.post(f"{URL}things", payload={"id": 1})
+    assert await client.call(POST, as_it_is, json={"name": "new"}) == {"id": 1}
+    ((_, sent),) = mocked.requests.items()
+    assert sent[0].kwargs["json"] == {"name": "new"}
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+async def test_envelope_comes_before_the_status(client: ApiClient, mocked: aioresponses, status: int) -> None:
+    """What the vendor's envelope says counts more than the status, with 200 as with 404."""
+    mocked.get(f"{URL}things/7", status=status, payload={"success": False, "error_code": "no_data"})
+    with pytest.raises(NoData) as caught:
+        await client.call(GET, as_it_is, id=7)
+    error = caught.value
+    assert (error.vendor, error.operation, error.method, error.path) == (
+        "acme",
+        "things.get",
+        "GET",
+        "things/{id}",
+    )
+    assert (error.status, error.error_code, error.attempts) == (status, "no_data", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, BadRequest), (404, NotFound), (405, AnswerError), (410, AnswerError), (422, BadRequest)],
+)
+async def test_status_without_an_envelope(
+    client: ApiClient, mocked: aioresponses, status: int, kind: type[RequestError]
+) -> None:
+    """A refusal in HTML, or in JSON the envelope rule lets pass, is judged by its status."""
+    for options in ({"body": "<html>", "content_type": "text/html"}, {"payload": {"message": "no"}}):
+        mocked.get(f"{URL}things/7", status=status, **options)
+        with pytest.raises(kind) as caught:
+            await client.call(GET, as_it_is, id=7)
+        assert type(caught.value) is kind
+        assert caught.value.status == status
+
+
+async def test_fault_of_the_server(client: ApiClient, mocked: aioresponses) -> None:
+    """Three faults are one error; two and an answer are an answer."""
+    mocked.get(f"{URL}things/7", status=503, repeat=2)
+    mocked.get(f"{URL}things/7", payload={"fine": True})
+    assert await client.call(GET, as_it_is, id=7) == {"fine": True}
+    mocked.get(f"{URL}things/7", status=503, repeat=3)
+    with pytest.raises(ServerFault):
+        await client.call(GET, as_it_is, id=7)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (aiohttp.ServerDisconnectedError(), "ConnectionLost"),
+        (aiohttp.ClientPayloadError(), "ConnectionLost"),
+        (TimeoutError(), "DeadlineExceeded"),
+        (aiohttp.ClientError(), "ConnectionLost"),
+        (OSError(), "ConnectionLost"),
+        (KeyError("odd"), "TransportError"),
+    ],
+)
+async def test_exceptions_become_ours(
+    client: ApiClient, mocked: aioresponses, failure: Exception, kind: str
+) -> None:
+    """Whatever the lower library raises arrives as one of our errors, unchained."""
+    mocked.get(f"{URL}things/7", exception=failure, repeat=True)
+    with pytest.raises(RequestError) as caught:
+        await client.call(GET, as_it_is, id=7)
+    assert type(caught.value).__name__ == kind
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+async def test_model_that_refuses(client: ApiClient, mocked: aioresponses) -> None:
+    """A DecodeError of the model gets the facts of the call."""
+
+    def refusing(_answer: JSON) -> None:
+        raise DecodeError("no list where one must be", kind="shape")
+
+    mocked.get(f"{URL}things/7", payload={})
+    with pytest.raises(DecodeError) as caught:
+        await client.call(GET, refusing, id=7)
+    assert (caught.value.kind, caught.value.operation, caught.value.status) == ("shape", "things.get", 200)
+
+
+async def test_drift_is_collected(client: ApiClient, mocked: aioresponses) -> None:
+    """What a model notes is counted in the client it was asked through."""
+
+    def noting(_answer: JSON) -> str:
+        note("Thing", "size", "a string for a number")
+        return "read"
+
+    mocked.get(f"{URL}things/7", payload={}, repeat=True)
+    assert await client.call(GET, noting, id=7) == "read"
+    await client.call(GET, noting, id=7)
+    assert client.drift.counts == {("Thing", "size", "a string for a number"): 2}
+
+
+async def test_strict_client(pool: SessionPool, mocked: aioresponses) -> None:
+    """A strict client raises where others count, and refuses duplicate keys."""
+    base = base_url(URL)
+    account = pool.account(base.origin, "me", LIMIT, token)
+    strict = ApiClient(pool, account, base, vendor="acme", strict=True)
+    mocked.get(f"{URL}things/7", payload={})
+    with pytest.raises(DecodeError) as caught:
+        await strict.call(GET, lambda _: note("Thing", "size", "odd"), id=7)
+    assert (caught.value.kind, caught.value.vendor) == ("drift", "acme")
+    mocked.get(f"{URL}things/7", body='{"a": 1, "a": 2}')
+    with pytest.raises(DecodeError) as caught:
+        await strict.call(GET, as_it_is, id=7)
+    assert caught.value.kind == "duplicate_key"
+
+
+async def test_large_answers_are_read_off_the_loop(client: ApiClient, mocked: aioresponses) -> None:
+    """Above one MiB parsing and structuring happen in a thread; notes and errors arrive all the same."""
+
+    def noting(_answer: JSON) -> int:
+        note("Thing", "size", "large")
+        return threading.get_ident()
+
+    mocked.get(f"{URL}things/7", body='"' + "x" * 1_100_000 + '"')
+    mocked.get(f"{URL}things/7", body='"small"')
+    mocked.get(f"{URL}things/7", body='"' + "x" * 1_100_000)
+    assert await client.call(GET, noting, id=7) != threading.get_ident()
+    assert await client.call(GET, noting, id=7) == threading.get_ident()
+    assert client.drift.total == 2
+    with pytest.raises(DecodeError) as caught:
+        await client.call(GET, noting, id=7)
+    assert caught.value.operation == "things.get"
+
+
+async def test_fetch(client: ApiClient, mocked: aioresponses) -> None:
+    """`fetch` gives the raw answer, but not a refusal that came with 200."""
+    mocked.get(f"{URL}things/7", body=b"\x00\x01", content_type="application/octet-stream")
+    response = await client.fetch(GET, id=7)
+    assert (response.body, response.content_type) == (b"\x00\x01", "application/octet-stream")
+    mocked.get(f"{URL}things/7", payload={"success": False, "error_code": "no_data"})
+    with pytest.raises(NoData):
+        await client.fetch(GET, id=7)
+    mocked.get(f"{URL}things/7", status=404, body="gone", content_type="text/plain")
+    with pytest.raises(NotFound):
+        await client.fetch(GET, id=7)
+    mocked.get(f"{URL}things/7", body="[broken JSON is the caller's business")
+    assert (await client.fetch(GET, id=7)).status == 200
+
+
+async def test_open(client: ApiClient, mocked: aioresponses) -> None:
+    """`open` hands out the body in pieces, and raises a refusal before the block begins."""
+    mocked.get(f"{URL}things/7", body=b"a;b\r\n1;2\r\n", content_type="text/csv")
+    async with client.open(GET, id=7) as download:
+        assert await download.read() == b"a;b\r\n1;2\r\n"
+        assert await download.read() == b""
+    mocked.get(f"{URL}things/7", status=400, payload={"success": False, "error_code": "no_data"})
+    with pytest.raises(NoData) as caught:
+        await client.open(GET, id=7).__aenter__()
+    assert caught.value.status == 400
+
+
+async def test_block_that_was_never_entered(client: ApiClient) -> None:
+    """An `open` that is never entered asks for nothing and leaves nothing."""
+    opening = client.open(GET, id=7)
+    await opening.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(307, UnexpectedRedirect), (401, AuthFailed), (429, RateLimited)]
+)
+async def test_statuses_the_pool_answers(
+    client: ApiClient, mocked: aioresponses, status: int, kind: type[RequestError]
+) -> None:
+    """Redirects, refused credentials and throttling never reach the envelope rule."""
+    mocked.get(f"{URL}things/7", status=status, headers={"Retry-After": "999"}, payload={"success": False})
+    with pytest.raises(kind):
+        await client.call(GET, as_it_is, id=7)
+
+
+async def test_accounts_are_shared(pool: SessionPool) -> None:
+    """One account has one lane, credential and budget, however many clients use it."""
+    made: list[Credential] = []
+
+    def make() -> Credential:
+        made.append(token())
+        return made[-1]
+
+    first = pool.account("https://a.example", "me", LIMIT, make)
+    assert pool.account("https://a.example", "me", Limit(100, 10.0), make) is first
+    assert pool.account("https://b.example", "me", LIMIT, make).lane is not first.lane
+    assert pool.account("https://a.example", "you", LIMIT, make).credential is not first.credential
+    assert len(made) == 3
+    with pytest.raises(ValueError, match="already has"):
+        pool.account("https://a.example", "me", Limit(100, 11.0), make)
+    assert set(pool.stats().lanes) == {
+        ("https://a.example", "me"),
+        ("https://b.example", "me"),
+        ("https://a.example", "you"),
+    }
+
+
+@pytest.mark.virtual_time
+async def test_handshakes_are_spread() -> None:
+    """A hundred streams that come back at once are admitted ten a second after the first ten."""
+    pool = SessionPool(random=lambda: 0.0)
+    account = pool.account("https://a.example", "me", Limit(1000, 1000.0), token)
+    clock = asyncio.get_running_loop().time
+    admitted: list[float] = []
+
+    async def come_back() -> None:
+        await pool.admit(account)
+        admitted.append(clock())
+
+    await asyncio.gather(*(come_back() for _ in range(100)))
+    assert sum(at < 0.05 for at in admitted) <= 11
+    assert 8.5 < max(admitted) < 9.5
+    assert account.lane.stats().granted == 100
+    await pool.aclose()
+
+
+def test_nonsense_is_refused() -> None:
+    """A pool without tries makes no sense."""
+    with pytest.raises(ValueError, match="attempts"):
+        SessionPool(attempts=0)
+
+
+async def test_repr_says_what_it_is(client: ApiClient, pool: SessionPool) -> None:
+    """Client and pool show whom they serve."""
+    assert repr(client) == f"<ApiClient of acme, account 'me' at {URL}>"
+    assert repr(pool) == "<SessionPool open, 1 accounts, 0 calls under way>"

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import asyncio
+import copy
+import gzip
+import io
+import logging
+import pickle
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+
+import aiohttp
+import pytest
+from attrs import evolve
+
+from energy_core.errors import ClientClosed, EnergyError, RequestError
+from energy_core.http.api import ApiClient
+from energy_core.http.credential import Credential, Grant
+from energy_core.http.lane import Limit
+from energy_core.http.pool import SessionPool
+from energy_core.http.request import base_url
+from energy_core.secret import Secret
+from tests.faults.acme import CREATE, FAST, READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
+from tests.faults.conftest import Connect, Serve
+from tests.faults.fault_server import (
+    CLOCK,
+    Act,
+    Conversation,
+    FaultServer,
+    always,
+    answer,
+    drip,
+    hang,
+    head,
+    raw,
+    reset,
+)
+
+IMPATIENT = evolve(FAST, read_gap_s=0.1, least_bytes_per_s=10_000.0, slow_after_s=0.05)
+PASSWORD = SENTINEL + "-password"
+
+
+def echoing(status: int, where: str) -> Act:
+    """An answer that repeats everything it was sent: as body, header, reason or redirect."""
+
+    async def act(talk: Conversation) -> bool:
+        said = f"{talk.request.target} {talk.request.headers['x-authorization']} {talk.request.body.decode()}"
+        if where == "reason":
+            await talk.send(f"HTTP/1.1 {status} {said}\r\nContent-Length: 0\r\n\r\n".encode())
+            return True
+        headers = [("Location", said), ("X-Said", said)] if where == "header" else []
+        return await answer(status, said if where == "body" else None, headers)(talk)
+
+    return act
+
+
+FAULTS: dict[str, Act] = {
+    **{
+        f"status {status}": answer(status)
+        for status in (101, 204, 301, 400, 401, 403, 404, 409, 429, 500, 503)
+    },
+    **{
+        f"echo in the {where} of {status}": echoing(status, where)
+        for where in ("body", "header", "reason")
+        for status in (200, 307, 400, 401, 429, 502)
+    },
+    "reset": reset(),
+    "closed": raw(b""),
+    "hang": hang(),
+    "reset in the head": raw(b"HTTP/1.1 200 OK\r\nContent-", "reset"),
+    "reset in the body": raw(head(200, length=99) + b"{", "reset"),
+    "short body": raw(head(200, length=99) + b"{"),
+    "silence in the body": raw(head(200, length=99) + b"{", "hang"),
+    "trickle": drip(head(200, length=10**6)),
+    "not HTTP": raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+    "bad status line": raw(b"HTTP/1.1 abc OK\r\n\r\n"),
+    "bad chunk": raw(head(200, [("Transfer-Encoding", "chunked")]) + b"zz\r\n"),
+    "bad length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"),
+    "two lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef"),
+    "endless header": raw(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n"),
+    "header bomb": raw(head(200, [(f"X-{number}", "y") for number in range(5000)], length=0)),
+    "truncated JSON": answer(200, '{"a": '),
+    "HTML": answer(200, "<html>", content_type="text/html"),
+    "empty": answer(200, ""),
+    "bad gzip": raw(head(200, [("Content-Encoding", "gzip")], length=4) + b"oops"),
+    "gzip bomb": answer(200, gzip.compress(b" " * 4_000_000), [("Content-Encoding", "gzip")]),
+    "unknown encoding": answer(200, headers=[("Content-Encoding", "br")]),
+    "announced too large": raw(head(200, length=10**10) + b"x"),
+    "cookies": answer(200, "[", [("Set-Cookie", f"session={SENTINEL}")]),
+}
+
+OPERATIONS = {
+    "repeatable": evolve(READ, total_s=0.15),
+    "unrepeatable": evolve(REVOKE, total_s=0.15),
+    "post": evolve(CREATE, total_s=0.15, path="things/{id}"),
+}
+
+
+@pytest.fixture
+def everything_logged() -> Iterator[io.StringIO]:
+    """The root logger at DEBUG, and the event loop in debug mode, with every callback called slow."""
+    sink = io.StringIO()
+    handler = logging.StreamHandler(sink)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield sink
+    root.removeHandler(handler)
+    root.setLevel(before)
+
+
+async def outcome_of(call: Awaitable[object]) -> BaseException | None:
+    try:
+        await call
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  (whatever it is, it is looked through)
+        return error
+    return None
+
+
+def told_by(error: BaseException | None, seen: set[int] | None = None) -> Iterator[str]:
+    """Everything an exception and its chain can be made to say."""
+    seen = set() if seen is None else seen
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield f"{error} {error!r} {vars(error)!r} {error.args!r} {copy.copy(error)!r}"
+    yield repr(pickle.dumps(error))
+    told = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
+    yield "".join(told.format())
+    yield from told_by(error.__cause__, seen)
+    yield from told_by(error.__context__, seen)
+
+
+def told_about(client: ApiClient) -> str:
+    pool, account = client._pool, client.account
+    things = (client, vars(client), pool, vars(pool), account, account.credential, account.lane, pool.stats())
+    return " ".join(f"{thing} {thing!r}" for thing in things) + repr(vars(account.credential))
+
+
+def assert_silent(said: str) -> None:
+    where = said.find(SENTINEL)
+    assert where < 0, said[max(0, where - 400) : where + 100]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_fault_tells_no_secret(
+    serve: Serve, connect: Connect, everything_logged: io.StringIO, fault: str, operation: str
+) -> None:
+    """Whatever goes wrong, token and password are in no message, repr, local variable, pickle or log line."""
+    asyncio.get_running_loop().set_debug(True)
+    asyncio.get_running_loop().slow_callback_duration = 0.0
+    server = await serve(always(FAULTS[fault]))
+    client = connect(server, max_retry_after_s=0.01, timeouts=IMPATIENT)
+    body = {"password": PASSWORD} if operation == "post" else None
+    error = await outcome_of(client.call(OPERATIONS[operation], as_it_is, json=body, id=7))
+    assert isinstance(error, RequestError) or (
+        error is None and fault in {"status 204", "echo in the header of 200"}
+    )
+    for said in told_by(error):
+        assert_silent(said)
+    streamed = await outcome_of(opened(client, operation))
+    for said in told_by(streamed):
+        assert_silent(said)
+    assert_silent(told_about(client))
+    assert_silent(everything_logged.getvalue())
+    assert any(SENTINEL in str(request) for request in server.requests)
+
+
+async def opened(client: ApiClient, operation: str) -> None:
+    async with client.open(OPERATIONS[operation], id=7) as download:
+        async for _ in download.chunks():
+            assert_silent(repr(download) + repr(download.chunks()))
+
+
+async def cancelled(client: ApiClient) -> None:
+    call = asyncio.create_task(client.call(READ, as_it_is, id=7))
+    await CLOCK.sleep(0.03)
+    call.cancel()
+    await call
+
+
+async def closed_under_way(client: ApiClient) -> None:
+    call = asyncio.create_task(client.call(READ, as_it_is, id=7))
+    await CLOCK.sleep(0.03)
+    await client._pool.aclose(grace_s=0.0)
+    await call
+
+
+async def held_too_long(client: ApiClient) -> None:
+    client.account.lane.hold(500.0)
+    await client.call(READ, as_it_is, id=7)
+
+
+async def closed_before(client: ApiClient) -> None:
+    await client._pool.aclose()
+    await client.call(READ, as_it_is, id=7)
+
+
+async def model_that_breaks(client: ApiClient) -> None:
+    def broken(_answer: object) -> None:
+        raise ZeroDivisionError
+
+    await client.call(READ, broken, id=7)
+
+
+LIFE: dict[str, tuple[Callable[[ApiClient], Awaitable[None]], Act]] = {
+    "cancelled waiting": (cancelled, hang()),
+    "cancelled reading": (cancelled, drip(head(200, length=10**6))),
+    "closed under way": (closed_under_way, hang()),
+    "held too long": (held_too_long, answer()),
+    "closed before": (closed_before, answer()),
+    "a fault in the model": (model_that_breaks, answer()),
+}
+
+
+@pytest.mark.parametrize("event", LIFE)
+async def test_life_tells_no_secret(
+    serve: Serve, connect: Connect, everything_logged: io.StringIO, event: str
+) -> None:
+    """Cancelling, closing, holding and a fault in a model show no secret either."""
+    live, act = LIFE[event]
+    server = await serve(always(act))
+    client = connect(server)
+    error = await outcome_of(live(client))
+    assert error is not None
+    for said in told_by(error):
+        assert_silent(said)
+    assert_silent(told_about(client) + everything_logged.getvalue())
+
+
+async def test_unreachable_tells_no_secret(
+    serve: Serve, connect: Connect, everything_logged: io.StringIO
+) -> None:
+    """Neither does a refused connection, a name that does not exist, nor TLS where there is none."""
+    server = await serve(always(answer()))
+    urls = [f"https://127.0.0.1:{server.port}/", "https://nowhere.invalid/"]
+    clients = [connect(server, url=url) for url in urls]
+    await server.__aexit__()
+    clients.append(connect(server))
+    for client in clients:
+        error = await outcome_of(client.call(READ, as_it_is, id=7))
+        assert isinstance(error, EnergyError)
+        for said in told_by(error):
+            assert_silent(said)
+    assert_silent(everything_logged.getvalue())
+
+
+async def test_login_tells_no_password(
+    serve: Serve, connect: Connect, everything_logged: io.StringIO
+) -> None:
+    """A login that fails in any way shows neither its password nor the token it brought."""
+    login_operation = evolve(CREATE, path="login", authenticated=False)
+    secret = Secret(PASSWORD)
+    for fault in ("status 400", "status 500", "reset", "echo", "truncated JSON", "short body"):
+        echo = answer(400, f'{{"errors": ["{PASSWORD}"]}}')
+        server = await serve(always(FAULTS.get(fault, echo)))
+        clients: list[ApiClient] = []
+
+        async def login(clients: list[ApiClient] = clients) -> Grant:
+            token = await clients[0].call(
+                login_operation, lambda _: secret, json={"password": secret.reveal()}
+            )
+            return Grant(token=token)
+
+        clients.append(connect(server, credential=lambda login=login: Credential(login=login)))
+        error = await outcome_of(clients[0].call(READ, as_it_is, id=7))
+        assert isinstance(error, RequestError)
+        for said in told_by(error):
+            assert_silent(said)
+        assert_silent(told_about(clients[0]))
+    assert_silent(everything_logged.getvalue())
+
+
+async def test_middleware_that_fails(serve: Serve, everything_logged: io.StringIO) -> None:
+    """A middleware that raises with the whole request in its message still shows nothing."""
+
+    async def failing(
+        request: aiohttp.ClientRequest, _handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        raise ValueError(f"cannot send {request.url} with {request.headers}")
+
+    server = await serve(always(answer()))
+    async with (
+        aiohttp.ClientSession(middlewares=[failing]) as session,
+        SessionPool(session, timeouts=FAST) as pool,
+    ):
+        base = base_url(server.url)
+        client = ApiClient(pool, pool.account(base.origin, "tester", WIDE, fixed_token), base, vendor="acme")
+        error = await outcome_of(client.call(READ, as_it_is, id=7))
+    assert isinstance(error, EnergyError)
+    for said in told_by(error):
+        assert_silent(said)
+    assert_silent(everything_logged.getvalue())
+    assert not server.requests
+
+
+async def test_the_search_finds_what_is_there(serve: Serve) -> None:
+    """The search itself works: aiohttp's own exception shows the token in several of these places."""
+    async with FaultServer(always(answer(404))) as server, aiohttp.ClientSession() as session:
+        asked = session.get(f"{server.url}?token={SENTINEL}", raise_for_status=True)
+        error = await outcome_of(asked)
+    assert sum(SENTINEL in said for said in unpickled(error)) >= 2
+
+
+def unpickled(error: BaseException | None) -> Iterator[str]:
+    assert error is not None
+    yield f"{error} {error!r}"
+    told = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
+    yield "".join(told.format())
+
+
+def test_limits_of_the_account_are_public() -> None:
+    """A limit shows its numbers: there is nothing secret about it."""
+    assert repr(Limit(10, 1.0)) == "Limit(burst=10, per_second=1.0, in_flight=6)"
+    assert issubclass(ClientClosed, EnergyError)
