@@ -50,7 +50,7 @@ class VoltStorageClient:
         ValueError, TypeError: an argument is wrong; nothing was sent.
     """
 
-    def __init__(  # noqa: PLR0913  (a contract with the programs that call it)
+    def __init__(
         self,
         pool: SessionPool | None = None,
         *,

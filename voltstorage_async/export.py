@@ -32,7 +32,7 @@ class Export:
         self._api = api
         self._endpoints = endpoints
 
-    def rows(  # noqa: PLR0913  (the vendor's own parameters)
+    def rows(
         self,
         product_id: int | None = None,
         start: datetime | None = None,

@@ -34,7 +34,7 @@ class Products:
         self._api = api
         self._endpoints = endpoints
 
-    def list(  # noqa: PLR0913  (the vendor's own filters)
+    def list(
         self,
         *,
         count: int | None = None,

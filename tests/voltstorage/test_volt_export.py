@@ -58,7 +58,7 @@ async def test_a_break_in_the_connection_comes_after_what_had_arrived(service, s
     """Rows first, then one typed error, and never a quiet end."""
 
     async def cut(request):
-        await asyncio.sleep(0.05)  # noqa: TID251
+        await asyncio.sleep(0.05)
         request.transport.abort()
 
     service.export = answers(HEAD + ROW * 2, then=cut)
@@ -104,7 +104,7 @@ async def test_closing_the_client_ends_an_export_with_an_error(service):
     rows = client.export.rows(77, START)
     await anext(rows)
     waiting = asyncio.ensure_future(anext(rows))
-    await asyncio.sleep(0)  # noqa: TID251
+    await asyncio.sleep(0)
     await client._pool.aclose(grace_s=0.05)
     with pytest.raises(ClientClosed):
         await waiting

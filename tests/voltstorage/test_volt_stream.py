@@ -150,7 +150,7 @@ async def test_a_cancelled_wait_loses_nothing(service, served, quick):
     async def slowly(socket):
         for n in range(60):
             await socket.send_str(frame(n, pvPower=n))
-            await asyncio.sleep(0.001)  # noqa: TID251
+            await asyncio.sleep(0.001)
         await service.quiet.wait()
 
     service.plays = [slowly]

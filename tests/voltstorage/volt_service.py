@@ -38,7 +38,7 @@ async def until(true: Callable[[], bool]) -> None:
     """Let the loop run until something is so."""
     async with asyncio.timeout(5):
         while not true():  # noqa: ASYNC110  (the thing itself cannot tell)
-            await asyncio.sleep(0.005)  # noqa: TID251
+            await asyncio.sleep(0.005)
 
 
 Play = Callable[[web.WebSocketResponse], Awaitable[None]]
