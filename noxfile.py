@@ -57,3 +57,12 @@ def tests_all(session: nox.Session) -> None:
     """The test suite on every supported interpreter this machine has."""
     session.install(".[cli,speed]", *group("test", "notebook"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """The long forms: a hundred hours of trouble, two hundred kills, a week of a stream."""
+    session.install(".[cli]", *group("test"))
+    lengths = {"ENERGY_LIVE_SEEDS": "100", "ENERGY_LIVE_KILLS": "200", "ENERGY_LIVE_HOURS": "168"}
+    session.run("pytest", "tests/chaos", *session.posargs, env=lengths)
+    session.run("pytest", "tests/core/test_stream_machine.py", "-q", env={"ENERGY_LIVE_EXAMPLES": "2000"})

@@ -2,12 +2,14 @@
 
 import logging
 
+from energy_core.choice import From, Preference
 from energy_core.errors import (
     AnswerError,
     AuthError,
     AuthFailed,
     BadRequest,
     BodyTooLarge,
+    CheckpointError,
     ClientClosed,
     ConnectError,
     ConnectionLost,
@@ -33,24 +35,36 @@ from energy_core.errors import (
     UnexpectedRedirect,
     WrongLoop,
 )
+from energy_core.home import HomeState, Present
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.transport import Timeouts
+from energy_core.meter import EnergyMeter, Hole
 from energy_core.secret import Secret
+from energy_core.service import run_service
+from energy_core.shares import self_consumption, self_sufficiency, weighted_mean
+from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, FileCheckpoint
 from energy_core.stream.event import (
     Dropped,
     Event,
     Gap,
     Kind,
     Outlet,
+    Position,
     Quantity,
+    Refillable,
+    Repeatable,
+    Resumable,
     Source,
     SourceId,
     State,
     Status,
 )
 from energy_core.stream.merge import MergedStream, merge
-from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.poll import Looking, Observation, Poller
+from energy_core.stream.state import SourceStatus
+from energy_core.stream.subscription import Subscription
+from energy_core.totals import EnergyTotals
 
 __all__ = [
     "AnswerError",
@@ -58,6 +72,9 @@ __all__ = [
     "AuthFailed",
     "BadRequest",
     "BodyTooLarge",
+    "Checkpoint",
+    "CheckpointError",
+    "CheckpointStore",
     "ClientClosed",
     "ConnectError",
     "ConnectionLost",
@@ -65,12 +82,19 @@ __all__ = [
     "DecodeError",
     "Dropped",
     "EnergyError",
+    "EnergyMeter",
+    "EnergyTotals",
     "Event",
+    "FileCheckpoint",
+    "From",
     "Gap",
+    "Hole",
+    "HomeState",
     "InternalError",
     "InvalidCredentials",
     "Kind",
     "Limit",
+    "Looking",
     "MergedStream",
     "NoData",
     "NotFound",
@@ -79,20 +103,28 @@ __all__ = [
     "Outlet",
     "PermissionDenied",
     "Poller",
+    "Position",
+    "Preference",
+    "Present",
     "Quantity",
     "RateLimited",
+    "Refillable",
+    "Repeatable",
     "RequestError",
+    "Resumable",
     "Secret",
     "ServerFault",
     "SessionPool",
     "SlowConsumer",
     "Source",
     "SourceId",
+    "SourceStatus",
     "State",
     "Status",
     "StreamBusy",
     "StreamClosed",
     "StreamError",
+    "Subscription",
     "TLSVerificationError",
     "Timeouts",
     "TransportError",
@@ -100,6 +132,10 @@ __all__ = [
     "UnexpectedRedirect",
     "WrongLoop",
     "merge",
+    "run_service",
+    "self_consumption",
+    "self_sufficiency",
+    "weighted_mean",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -30,6 +30,7 @@ A wrong argument in the caller's own code is a plain `ValueError` or `TypeError`
         ├── StreamBusy               a second consumer on one iterator; `subscribe()` is for several
         ├── StreamClosed             the stream was closed or not opened
         ├── SlowConsumer             the `raise` policy: too much pending for too long
+        ├── CheckpointError          a checkpoint cannot be used (`kind` says why)
         └── InternalError            a fault in a source's own code
 """
 
@@ -198,7 +199,7 @@ class DecodeError(RequestError):
     """The answer cannot be read.
 
     `kind` is one of empty, html, encoding, json, number, depth, duplicate_key, shape, envelope, drift,
-    base64, csv.
+    base64, csv, version.
     """
 
     def __init__(
@@ -234,6 +235,22 @@ class StreamClosed(StreamError):
 
 class SlowConsumer(StreamError):
     """Too much was pending for too long under the `raise` policy."""
+
+
+class CheckpointError(StreamError):
+    """A checkpoint cannot be read, used or written.
+
+    `kind` is one of corrupt, version (from a newer program), sources (of other sources), unreadable,
+    unwritable.
+    """
+
+    def __init__(self, message: str = "", *, kind: str = "corrupt") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep `kind` in copies."""
+        return (type(self), self.args, {"kind": self.kind})
 
 
 class InternalError(StreamError):

@@ -51,6 +51,12 @@ def _showing(command: F) -> F:
             metavar="N",
             help="Stop after so many readings. Default: never.",
         ),
+        click.option(
+            "--checkpoint",
+            type=click.Path(dir_okay=False),
+            metavar="FILE",
+            help="Keep in this file how far it came, and go on from there. Default: begin with what is new.",
+        ),
     ):
         command = add(command)
     return command
@@ -96,7 +102,14 @@ def commands() -> None:
 @commands.command()
 @_showing
 @_speed(30.0)
-def demo(*, events: int | None, seconds: float | None, format: str | None, speed: float) -> int:  # noqa: A002
+def demo(
+    *,
+    events: int | None,
+    seconds: float | None,
+    format: str | None,  # noqa: A002
+    checkpoint: str | None,
+    speed: float,
+) -> int:
     """Show the merged stream of a simulated household.
 
     Starts a simulator of both services on this machine and connects the real clients to it. Needs no account
@@ -106,7 +119,8 @@ def demo(*, events: int | None, seconds: float | None, format: str | None, speed
     from energy_live.run import run  # noqa: PLC0415
     from energy_live.view import Wish  # noqa: PLC0415
 
-    return run(work(Wish(readings=events, seconds=seconds, format=format), speed=speed))
+    wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint)
+    return run(work(wish, speed=speed))
 
 
 @commands.command()
@@ -139,6 +153,7 @@ def watch(
     events: int | None,
     seconds: float | None,
     format: str | None,  # noqa: A002
+    checkpoint: str | None,
 ) -> int:
     """Show the merged stream of your own sites and products.
 
@@ -158,7 +173,7 @@ def watch(
     from energy_live.watch import Choice  # noqa: PLC0415
     from energy_live.watch import watch as work  # noqa: PLC0415
 
-    wish = Wish(readings=events, seconds=seconds, format=format)
+    wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint)
     return run(work(wish, Choice(sites=sites, products=products), interval_s=interval))
 
 
@@ -187,6 +202,69 @@ def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> int:
     from energy_live.run import run  # noqa: PLC0415
 
     return run(work(speed=speed, vrm_port=vrm_port, voltstorage_port=voltstorage_port))
+
+
+def _moment(_: click.Context, option: click.Parameter, value: str | None) -> object:
+    if value is None:
+        return None
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"must be a day or moment such as 2026-10-31, not {value}", param=option
+        ) from None
+
+
+@commands.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--format",
+    type=click.Choice(("csv", "parquet")),
+    help="Of the files. Default: parquet where pyarrow is installed (the extra 'arrow'), csv elsewhere.",
+)
+@click.option(
+    "--product",
+    "products",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="ID",
+    help="Only this product; repeatable. Default: all of the account's.",
+)
+@click.option(
+    "--until",
+    metavar="MOMENT",
+    callback=_moment,
+    help="Nothing from this day or moment on (UTC unless it says otherwise). Default: now.",
+)
+@click.option("--check", is_flag=True, help="Only verify what is there, without any network.")
+def archive(
+    *,
+    directory: str,
+    format: str | None,  # noqa: A002
+    products: tuple[int, ...],
+    until: object,
+    check: bool,
+) -> int:
+    """Save everything a VoltStorage account can read into DIR.
+
+    The list of products, statistics at every timespan, and the full history of each product: one file a
+    product and month, and a manifest with checksums. Stop it at any moment and run it again: it goes on where
+    it was, and reads the last day again.
+
+    \b
+    Exit code 0: complete. 1: something is missing or damaged, and the output says what and why.
+    The account comes from the environment:
+      VOLTSTORAGE_EMAIL, VOLTSTORAGE_PASSWORD
+                             a VoltStorage login, or instead of it
+      VOLTSTORAGE_TOKEN      a VoltStorage token
+      VOLTSTORAGE_BASE_URL   another address than VoltStorage's own
+    """  # noqa: D301  (\b is click's mark for text that must not be re-wrapped)
+    from energy_live.archive.command import save, verify  # noqa: PLC0415
+
+    return verify(directory) if check else save(directory, format=format, products=products, until=until)
 
 
 def energy_live(arguments: Sequence[str] | None = None) -> int:

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from shlex import quote
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from energy_core import Checkpoint, CheckpointError, FileCheckpoint
 from energy_core.clock import SystemClock
 from energy_live.config import Accounts, Unusable
 from energy_live.simulator import Simulator
@@ -24,6 +25,9 @@ LOGGING_S: Final = 60.0
 FRAME_S: Final = 0.5
 """How often the simulated battery speaks, in real seconds: a demo should not be waited for."""
 
+AWAY: Final = timedelta(minutes=5)
+"""How long, in the household's time, nobody looked before a checkpoint is taken up again."""
+
 _HOME: Final = ZoneInfo("Europe/Berlin")
 
 
@@ -32,9 +36,20 @@ def late_morning() -> datetime:
     return SystemClock().utcnow().astimezone(_HOME).replace(hour=10, minute=30, second=0, microsecond=0)
 
 
+async def going_on(wish: Wish) -> datetime:
+    """Return when the household begins: a little after a checkpoint ends, or late in the morning."""
+    text = None if wish.checkpoint is None else await FileCheckpoint(wish.checkpoint).load()
+    try:
+        known = Checkpoint() if text is None else Checkpoint.from_json(text)
+    except CheckpointError:
+        known = Checkpoint()  # the stream will say what is wrong with it
+    moments = [at.time for positions in known.positions.values() for at in positions.values()]
+    return max(moments) + AWAY if moments else late_morning()
+
+
 async def demo(wish: Wish, *, speed: float) -> None:
     """Show the simulated household through the real clients, one pool and one merged stream."""
-    async with Simulator(speed=speed, start=late_morning(), frame_s=FRAME_S) as simulator:
+    async with Simulator(speed=speed, start=await going_on(wish), frame_s=FRAME_S) as simulator:
         await follow(
             Accounts.of(simulator.environment()),
             wish,

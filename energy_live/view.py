@@ -28,6 +28,8 @@ class Wish:
     """Stop after so long; None: never."""
     format: str | None = None
     """`table` or `jsonl`; None: whichever suits where stdout leads."""
+    checkpoint: str | None = None
+    """The file that keeps how far it came; None: none."""
 
     @property
     def table(self) -> bool:
@@ -73,6 +75,8 @@ async def show(events: MergedStream, view: View, wish: Wish) -> None:
                 if left is not None and event.kind is Kind.READING:
                     left -= 1
                     if not left:
+                        if wish.checkpoint is not None:
+                            events.commit(event)
                         return
     except TimeoutError:
         if patience.expired():

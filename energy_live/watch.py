@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from energy_core import EnergyError, SessionPool, merge
+from energy_core import EnergyError, FileCheckpoint, SessionPool, merge
 from energy_core.stream.event import Source
 from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
 from energy_live.exits import complain
@@ -79,7 +79,8 @@ async def follow(
         _refuse_missing(vrm, volt, choice)
         found = await _find(vrm, volt, choice, interval_s)
         view = _view(wish, title, pool=pool, places=found.places, lanes=accounts.origins)
-        events = await stack.enter_async_context(merge(*found.sources))
+        kept = None if wish.checkpoint is None else FileCheckpoint(wish.checkpoint)
+        events = await stack.enter_async_context(merge(*found.sources, checkpoint=kept))
         await stack.enter_async_context(view)
         await show(events, view, wish)
 

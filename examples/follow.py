@@ -3,7 +3,7 @@
 import asyncio
 from os import environ
 
-from voltstorage_async import LatestData, UnknownProductEvent, VoltStorageClient
+from voltstorage_async import LatestData, ProductGap, UnknownProductEvent, VoltStorageClient
 
 URL = environ.get("VOLTSTORAGE_BASE_URL", "https://api.voltstorage.com/rest/")
 
@@ -19,8 +19,8 @@ async def main() -> None:
                 match event:
                     case LatestData(time=time, data=data):
                         print(f"{time:%H:%M:%S}", dict(data))
-                    case UnknownProductEvent(type=kind):
-                        print("an event nobody documented:", kind)
+                    case ProductGap() | UnknownProductEvent():
+                        print("missed, or documented by nobody:", event)
                 count += 1
                 if count == 10:
                     break

@@ -2,10 +2,12 @@
 
 import logging
 
+from voltstorage_async.backfill import Healing
 from voltstorage_async.client import DEFAULT_LIMIT, VoltStorageClient
 from voltstorage_async.endpoints import BASE_URL, Endpoints
-from voltstorage_async.events import LatestData, ProductEvent, UnknownProductEvent
+from voltstorage_async.events import LatestData, ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.fields import FieldMap, Meaning
+from voltstorage_async.fill import FilledRow, ForwardFill
 from voltstorage_async.models import (
     ExportRow,
     Latest,
@@ -17,27 +19,36 @@ from voltstorage_async.models import (
     Statistics,
     Weighted,
 )
+from voltstorage_async.pages import ExportProgress
 from voltstorage_async.products import ProductPages
 from voltstorage_async.rows import ExportRows
 from voltstorage_async.source import ProductSource
+from voltstorage_async.state import ProductState
+from voltstorage_async.statistics import merge_statistics
 from voltstorage_async.stream import ProductStream
 
 __all__ = [
     "BASE_URL",
     "DEFAULT_LIMIT",
     "Endpoints",
+    "ExportProgress",
     "ExportRow",
     "ExportRows",
     "FieldMap",
+    "FilledRow",
+    "ForwardFill",
+    "Healing",
     "Latest",
     "LatestData",
     "Meaning",
     "Owner",
     "Product",
     "ProductEvent",
+    "ProductGap",
     "ProductGroup",
     "ProductPages",
     "ProductSource",
+    "ProductState",
     "ProductStream",
     "ProductType",
     "Sampled",
@@ -45,6 +56,7 @@ __all__ = [
     "UnknownProductEvent",
     "VoltStorageClient",
     "Weighted",
+    "merge_statistics",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 from weakref import WeakSet
@@ -15,13 +16,15 @@ from energy_core.stream.event import SourceId
 from energy_core.stream.timing import SocketTiming
 from voltstorage_async import arguments as given
 from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, credential, identity
+from voltstorage_async.backfill import Healing, Past
 from voltstorage_async.codec import VENDOR, check
 from voltstorage_async.endpoints import BASE_URL, Endpoints
 from voltstorage_async.export import Export
 from voltstorage_async.fields import FieldMap
+from voltstorage_async.link import ProductLink, events_address
 from voltstorage_async.products import Products
 from voltstorage_async.source import ProductSource
-from voltstorage_async.stream import BUFFER, ProductLink, ProductStream, events_address
+from voltstorage_async.stream import BUFFER, ProductStream
 
 DEFAULT_LIMIT: Final = Limit(10, 1.0, 4)
 """Ten requests at once after a rest, then one a second, four waiting for their answer.
@@ -92,27 +95,54 @@ class VoltStorageClient:
         self,
         product_id: int,
         *,
+        since: datetime | None = None,
         buffer: int = BUFFER,
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
+        healing: Healing = Healing(),  # noqa: B008  (frozen)
     ) -> ProductStream:
-        """Return a product's events, for an ``async with``; `buffer` of them may wait for their consumer."""
-        link = self._link(product_id)
+        """Return a product's events, for an ``async with``.
+
+        Args:
+            product_id: Whose events.
+            since: Begin with what was recorded from this moment on, aware; None begins with the first event.
+            buffer: How many may wait for their consumer.
+            timing: When the socket is opened again, and when it counts as dead or stale.
+            healing: How what was missed is fetched.
+        """
         given.whole("buffer", buffer, least=1)
+        given.span(since, None)
         stream = ProductStream(
-            product_id, link, buffer=buffer, timing=timing, ssl_context=self._pool.ssl_context
+            product_id,
+            self._link(product_id),
+            self._past(product_id),
+            fields=self._fields,
+            since=since,
+            buffer=buffer,
+            timing=timing,
+            healing=healing,
+            ssl_context=self._pool.ssl_context,
         )
         self._streams.add(stream)
         return stream
 
-    def live(self, product_id: int, *, timing: SocketTiming = SocketTiming()) -> ProductSource:  # noqa: B008
-        """Return a product's readings as a source for `merge`."""
-        link = self._link(product_id)
-        name = SourceId(VENDOR, self._label, str(product_id), 0)
+    def live(
+        self,
+        product_id: int,
+        *,
+        since: datetime | None = None,
+        timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
+        healing: Healing = Healing(),  # noqa: B008  (frozen)
+    ) -> ProductSource:
+        """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
+        given.span(since, None)
         return ProductSource(
-            name,
-            link,
+            SourceId(VENDOR, self._label, str(product_id), 0),
+            self._link(product_id),
+            self._past(product_id),
             fields=self._fields,
+            since=since,
             timing=timing,
+            healing=healing,
             ssl_context=self._pool.ssl_context,
         )
 
@@ -120,6 +150,9 @@ class VoltStorageClient:
         given.entity_id("product_id", product_id)
         url = events_address(self._base, self._endpoints, product_id)
         return ProductLink(self._pool, self._account, url, header=self._endpoints.events_header)
+
+    def _past(self, product_id: int) -> Past:
+        return Past(product_id, self.export, self.products, self._fields)
 
     async def aclose(self) -> None:
         """Close the client's streams, and the pool if it is the client's own; idempotent."""

@@ -1,22 +1,22 @@
 """Rows out of a CSV export, chunk by chunk: no I/O, no more memory than one chunk and one line.
 
 A block of well-formed lines takes a path that never leaves C per row; anything else is read line by line.
-Both give the same rows.
+Both give the same rows. A row keeps its cells as the text they came as; what they mean is read when asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from itertools import repeat
-from math import isfinite
+from operator import attrgetter, itemgetter
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from energy_core.errors import BodyTooLarge, DecodeError
-from energy_core.http.readers import number
+from voltstorage_async.cells import CsvLayout, Purity
 from voltstorage_async.models import ExportRow
 
 LINE_LIMIT: Final = 64 * 1024
@@ -26,43 +26,19 @@ _BOM: Final = "\ufeff"
 _SEPARATORS: Final = (",", ";", "\t", "|")
 TIME_NAMES: Final = {"time", "timestamp"}
 _new_row = partial(tuple.__new__, ExportRow)
+_first_cell = itemgetter(0)
+_zone = attrgetter("tzinfo")
+
+_LETTERS: Final = ("n", "N", "e", "E")
+"""What `nan`, `inf` and `1e999` cannot be written without."""
+_LONG_NUMBER: Final = 300
+"""Digits below which a number cannot be infinite."""
 
 
-@frozen
-class CsvLayout:
-    """The columns of one export and what stands between its cells."""
-
-    columns: tuple[str, ...]
-    separator: str
-    time_at: int
-
-    def split(self, line: str) -> Sequence[str]:
-        """Cut a line into its cells, quoted ones included."""
-        cells = line.split(self.separator)
-        return _requoted(cells, self.separator) if '"' in line else cells
-
-    def numbers(self, record: object) -> dict[str, float]:
-        """The cells that are numbers, the time's excepted."""
-        line = str(record)
-        if line.isascii() and "_" not in line and '"' not in line:
-            cells = line.split(self.separator)
-            cells[self.time_at] = ""
-            try:
-                values = {name: float(cell) for name, cell in zip(self.columns, cells, strict=False) if cell}
-            except ValueError:
-                pass  # a text among them
-            else:
-                if isfinite(sum(values.values())):
-                    return values
-        return {name: value for name, cell in self._cells(line) if (value := number(cell)) is not None}
-
-    def texts(self, record: object) -> dict[str, str]:
-        """The cells that are neither empty nor numbers, the time's excepted."""
-        return {name: cell for name, cell in self._cells(str(record)) if number(cell) is None}
-
-    def _cells(self, line: str) -> Iterator[tuple[str, str]]:
-        cells = enumerate(zip(self.columns, self.split(line), strict=False))
-        return ((name, cell) for at, (name, cell) in cells if cell and at != self.time_at)
+def _split(line: str, separator: str) -> list[str]:
+    """Cut a line into its cells, quoted ones included."""
+    cells = line.split(separator)
+    return _requoted(cells, separator) if '"' in line else cells
 
 
 def _requoted(pieces: Sequence[str], separator: str) -> list[str]:
@@ -100,7 +76,9 @@ class CsvRows:
         self._offset = offset
         self._named: str | None = None
         self._first = True
+        self._separator = separator
         self._layout: CsvLayout | None = None
+        self._layouts: dict[Purity, CsvLayout] = {}
         self._rest = bytearray()
 
     @property
@@ -131,12 +109,16 @@ class CsvRows:
         """Return what the last line holds where no line end follows it.
 
         Raises:
-            DecodeError: the export ended before its header.
+            DecodeError: the export ended before its header, or in the middle of a line.
         """
+        before, open_quote = self.malformed, self._rest.count(b'"') % 2
         rows = self._read(bytes(self._rest)) if self._rest else []
         self._rest.clear()
         if self._layout is None:
             raise DecodeError("the export is empty", kind="empty")
+        if self.malformed > before or open_quote:
+            self.malformed = before
+            raise DecodeError("the export ends in the middle of a line", kind="csv")
         return rows
 
     def _keep(self, tail: bytes) -> None:
@@ -145,18 +127,32 @@ class CsvRows:
             raise _line_too_long()
 
     def _read(self, block: bytes) -> list[ExportRow]:
-        if len(block) > LINE_LIMIT and max(map(len, block.split(b"\n"))) > LINE_LIMIT:
+        text = block.decode("utf-8", "replace").removesuffix("\r")
+        lines = _lines(text)
+        longest = max(map(len, lines))
+        if longest > LINE_LIMIT // 4 and max(map(len, block.split(b"\n"))) > LINE_LIMIT:
             raise _line_too_long()
-        text = block.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\r")
-        lines = text.split("\n")
         layout = self._layout or self._head(lines)
         if layout is None or not lines:
             return []
         if '"' not in text and layout.time_at == 0:
-            rows = _plain(lines, layout)
+            rows = self._plain(lines, self._of(_purity(text, longest)))
             if rows is not None:
                 return rows
         return [row for line in lines if (row := self._row(line)) is not None]
+
+    def _plain(self, lines: list[str], layout: CsvLayout) -> list[ExportRow] | None:
+        """Read a whole block of well-formed lines at once; None where any line is not."""
+        records = list(map(str.split, lines, repeat(self._separator)))
+        if set(map(len, records)) != {len(layout.columns)}:
+            return None
+        try:
+            times = list(map(datetime.fromisoformat, map(_first_cell, records)))
+        except ValueError:
+            return None
+        if None in map(_zone, times):
+            return None
+        return list(map(_new_row, zip(times, records, repeat(layout))))
 
     def _head(self, lines: list[str]) -> CsvLayout | None:
         """Take the lines up to the header off the block."""
@@ -177,37 +173,42 @@ class CsvRows:
                 break
         else:
             separator = self._named or self._asked
-        columns = tuple(CsvLayout((), separator, 0).split(line))
+        columns = tuple(_split(line, separator))
         times = [at for at, name in enumerate(columns) if name.strip().casefold() in TIME_NAMES]
         if not times:
             kind = "html" if line.lstrip().startswith("<") else "csv"
             raise DecodeError("the export has no header with a Time column", kind=kind)
-        return CsvLayout(columns, separator, times[0])
+        self._separator = separator
+        return CsvLayout(columns, times[0])
+
+    def _of(self, purity: Purity) -> CsvLayout:
+        """The layout of rows that are known to hold no more than that."""
+        layout = self._layouts.get(purity)
+        if layout is None:
+            assert self._layout is not None  # noqa: S101  (rows come after their header)
+            layout = self._layouts[purity] = evolve(self._layout, purity=purity)
+        return layout
 
     def _row(self, line: str) -> ExportRow | None:
         """Read one line the careful way; None and a count where it cannot be read."""
         line = line.rstrip("\r")
         if not line.strip():
             return None
-        layout = self._fitting(line)
-        time = None if layout is None else self._time(layout.split(line)[layout.time_at])
+        layout = self._layout
+        cells = None if layout is None else self._fitting(line, len(layout.columns))
+        time = None if layout is None or cells is None else self._time(cells[layout.time_at])
         if layout is None or time is None:
             self.malformed += 1
             return None
-        return ExportRow(time, line, layout)
+        return ExportRow(time, cells, layout)
 
-    def _fitting(self, line: str) -> CsvLayout | None:
-        """The layout with the separator that gives this line as many cells as the header has."""
-        layout = self._layout
-        if layout is None:
-            return None
-        for separator in (layout.separator, self._named, self._asked, *_SEPARATORS):
-            if separator:
-                tried = layout if separator == layout.separator else evolve(layout, separator=separator)
-                if len(tried.split(line)) == len(layout.columns):
-                    self.repaired |= tried is not layout
-                    self._layout = tried  # the next lines will be like this one
-                    return tried
+    def _fitting(self, line: str, wanted: int) -> list[str] | None:
+        """Cut with the separator that gives this line as many cells as the header has."""
+        for separator in (self._separator, self._named, self._asked, *_SEPARATORS):
+            if separator and len(cells := _split(line, separator)) == wanted:
+                self.repaired |= separator != self._separator
+                self._separator = separator  # the next lines will be like this one
+                return cells
         return None
 
     def _time(self, cell: str) -> datetime | None:
@@ -218,19 +219,18 @@ class CsvRows:
         return time if time.tzinfo is not None else time.replace(tzinfo=self._offset)
 
 
-def _plain(lines: list[str], layout: CsvLayout) -> list[ExportRow] | None:
-    """Read a whole block of well-formed lines at once; None where any line is not."""
-    separator, wanted = layout.separator, len(layout.columns) - 1
-    if {line.count(separator) for line in lines} != {wanted}:
-        return None
-    read = datetime.fromisoformat
-    try:
-        times = [read(line[: line.index(separator)]) for line in lines]
-    except ValueError:
-        return None
-    if None in [time.tzinfo for time in times]:
-        return None
-    return list(map(_new_row, zip(times, lines, repeat(layout))))
+def _lines(text: str) -> list[str]:
+    lines = text.split("\r\n")  # replacing the line ends would cost more than all the cutting
+    ends = len(lines) - 1
+    if text.count("\n") == ends and text.count("\r") == ends:
+        return lines
+    return text.replace("\r\n", "\n").split("\n")
+
+
+def _purity(text: str, longest: int) -> Purity:
+    if not text.isascii() or "_" in text:
+        return "any"
+    return "ascii" if longest >= _LONG_NUMBER or any(map(text.__contains__, _LETTERS)) else "digits"
 
 
 def _line_too_long() -> BodyTooLarge:

@@ -1,19 +1,25 @@
-"""Export: the history of a product or component, as rows that arrive one after the other."""
+"""Export: the history of a product or component, as rows that arrive one after the other.
+
+A range of any length is asked for in pages, one after the other, so that the service never has to put
+together more than a day at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Final, Literal, TypeAlias, get_args
 
+from energy_core.clock import Clock, SystemClock
 from energy_core.http.api import ApiClient
-from energy_core.http.request import Operation, Query
+from energy_core.http.request import Operation, Priority, Query
 from voltstorage_async import arguments as given
 from voltstorage_async.codec import VENDOR
 from voltstorage_async.csv_rows import CsvRows
 from voltstorage_async.endpoints import Endpoints
 from voltstorage_async.json_rows import JsonRows
-from voltstorage_async.rows import ExportRows
+from voltstorage_async.pages import PAGE, SHORTEST, ExportProgress, Page, Pages
+from voltstorage_async.rows import ExportRows, RowParser
 
 Format: TypeAlias = Literal["csv", "json"]
 
@@ -28,9 +34,10 @@ _EXPORT: Final = Operation(
 class Export:
     """`client.export`."""
 
-    def __init__(self, api: ApiClient, endpoints: Endpoints) -> None:
+    def __init__(self, api: ApiClient, endpoints: Endpoints, *, clock: Clock = SystemClock()) -> None:  # noqa: B008
         self._api = api
         self._endpoints = endpoints
+        self._clock = clock
 
     def rows(
         self,
@@ -45,8 +52,14 @@ class Export:
         precision: int | None = None,
         tolerance: float | None = None,
         separator: str | None = None,
+        page: timedelta | None = None,
+        priority: Priority | None = None,
+        progress: Callable[[ExportProgress], None] | None = None,
     ) -> ExportRows:
         """Iterate over what was recorded, one row a moment, never more than a chunk of it in memory.
+
+        An empty cell means unchanged or not sampled, and is left out; `filled()` of what is returned carries
+        the last value forward, and says for each row what was measured.
 
         Args:
             product_id: Whose data; either this or `component_id`.
@@ -60,16 +73,22 @@ class Export:
             tolerance: Leaves out changes smaller than this, relatively; the vendor's default of 0 leaves out
                 nothing.
             separator: What stands between two cells of a CSV; the vendor's default is a comma.
+            page: The most that one request asks for; a longer range is read in several: a day each, where it
+                is None and the range has an end. One without an end is then one request, as the vendor
+                has it. Rows at the seams come once; a page's first row may be whole where nothing changed.
+            priority: The class to wait in for a turn. Ranges of several pages give way to everything else
+                (`Priority.BACKGROUND`) unless this says otherwise.
+            progress: Called as rows arrive.
         """
         offset = 0 if tz is None else given.whole("tz", tz, least=1 - _DAY_MIN, most=_DAY_MIN - 1)
         kind = given.choice("format", format, get_args(Format))
         if separator is not None and kind != "csv":
             raise ValueError("separator is for the format csv only")
         path = self._endpoints.export
+        pages = self._pages(start, end, page)
         query = [
             *_owner(path, product_id, component_id),
             *given.unplaced(path, format=kind),
-            *_range(start, end),
             *([] if fields is None else [("fields", given.names("fields", fields))]),
             *([] if tz is None else [("tz", str(tz))]),
             *(
@@ -81,14 +100,41 @@ class Export:
             *([] if separator is None else [("separator", _separator(separator))]),
         ]
         zone = timezone(timedelta(minutes=offset))
-        parser = CsvRows(separator=separator or ",", offset=zone) if kind == "csv" else JsonRows(offset=zone)
+
+        def parser() -> RowParser:
+            return (
+                CsvRows(separator=separator or ",", offset=zone) if kind == "csv" else JsonRows(offset=zone)
+            )
+
+        if priority is None and len(pages) > 1:
+            priority = Priority.BACKGROUND
         operation = _EXPORT.at(path)
         return ExportRows(
-            lambda: self._api.open(operation, query=query, productId=product_id or 0, format=kind),
+            pages,
+            lambda one: self._api.open(
+                operation,
+                query=[*query, *_range(one)],
+                priority=priority,
+                productId=product_id or 0,
+                format=kind,
+            ),
             parser,
             operation=operation,
             drift=self._api.drift,
+            progress=progress,
         )
+
+    def _pages(self, start: datetime | None, end: datetime | None, length: timedelta | None) -> Pages:
+        if start is None:
+            raise TypeError("start is required")
+        if length is None:
+            length = timedelta.max if end is None else PAGE
+        if not isinstance(length, timedelta):
+            raise TypeError(f"page must be a timedelta, not {type(length).__name__}")
+        if length < SHORTEST:
+            raise ValueError(f"page must be at least {SHORTEST}: {length}")
+        given.span(start, end)
+        return Pages(start, end, length, self._clock.utcnow())
 
 
 def _owner(path: str, product_id: int | None, component_id: int | None) -> Query:
@@ -101,13 +147,9 @@ def _owner(path: str, product_id: int | None, component_id: int | None) -> Query
     return [("componentId", str(given.entity_id("component_id", component_id)))]
 
 
-def _range(start: datetime | None, end: datetime | None) -> list[tuple[str, str]]:
-    if start is None:
-        raise TypeError("start is required")
-    begins, ends = given.span(start, end)
-    return [
-        (name, given.unix(moment)) for name, moment in (("from", begins), ("to", ends)) if moment is not None
-    ]
+def _range(page: Page) -> list[tuple[str, str]]:
+    ends = (("from", page.start), ("to", page.end))
+    return [(name, given.unix(moment)) for name, moment in ends if moment is not None]
 
 
 def _separator(text: str) -> str:

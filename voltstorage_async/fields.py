@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -84,6 +84,27 @@ class FieldMap:
     ) -> FieldMap:
         """Return a map that knows these keys too; a key already there is given its new meaning."""
         return evolve(self, events={**self.events, **events}, columns={**self.columns, **columns})
+
+    def as_event(self, values: Mapping[str, float]) -> dict[str, object]:
+        """Name and sign an export row's values as an event would; what no event key means keeps its name."""
+        told: dict[str, object] = {}
+        for name, value in values.items():
+            key, factor = self._event_key(self.columns.get(name)) or (name, 1.0)
+            told.setdefault(key, value if factor == 1.0 else value * factor + 0.0)
+        return told
+
+    def only(self, data: Mapping[str, object], quantities: Collection[str]) -> dict[str, object]:
+        """Leave out of an event's data the keys that mean other quantities than these."""
+        known = self.events
+        return {
+            key: value for key, value in data.items() if key not in known or known[key].quantity in quantities
+        }
+
+    def _event_key(self, column: Meaning | None) -> tuple[str, float] | None:
+        if column is None:
+            return None
+        same = ((key, each) for key, each in self.events.items() if each.quantity is column.quantity)
+        return next(((key, column.factor / each.factor) for key, each in same), None)
 
     def reading(self, data: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
         """Translate an event's data; also tell how many known keys held something that is not a number."""

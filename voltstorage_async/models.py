@@ -222,21 +222,20 @@ class ExportRow(NamedTuple):
 
     Rows come by the million, so a row is its time and the text it came as; the cells are read when they are
     asked for (and again at the next asking: keep `values` in a variable). A cell that is empty in the export
-    is in neither
-    mapping: it means unchanged or not sampled, never zero.
+    is in neither mapping: it means unchanged or not sampled, never zero.
     """
 
     time: datetime
     """`Time`, aware, with the offset the export spells."""
     record: object
-    """The row as the vendor wrote it: a line of CSV, or a JSON object."""
+    """The row as the vendor wrote it: the cells of a line of CSV, or a JSON object."""
     layout: Layout
     """How to read `record`."""
 
     @property
     def values(self) -> dict[str, float]:
         """The cells that are numbers, by column, in the vendor's own names, units and signs."""
-        return self.layout.numbers(self.record)
+        return self[2].numbers(self[1])  # by position, which is quicker: the hottest line of an export
 
     @property
     def text(self) -> dict[str, str]:

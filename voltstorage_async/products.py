@@ -9,7 +9,7 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 
 from energy_core.errors import StreamBusy
 from energy_core.http.api import ApiClient
-from energy_core.http.request import Operation
+from energy_core.http.request import Operation, Priority
 from voltstorage_async import arguments as given
 from voltstorage_async.codec import VENDOR, Page, latest, product_page, statistics
 from voltstorage_async.endpoints import Endpoints
@@ -80,15 +80,25 @@ class Products:
             only=only,
         )
 
-    async def latest(self, product_id: int, include_time: bool = True) -> Latest:
-        """Return the latest value of every data field; without the time it is slightly faster."""
+    async def latest(
+        self, product_id: int, include_time: bool = True, *, priority: Priority | None = None
+    ) -> Latest:
+        """Return the latest value of every data field; without the time it is slightly faster.
+
+        Args:
+            product_id: Whose data.
+            include_time: Whether to say when the data was last updated (`includeTime`).
+            priority: The class to wait in for a turn.
+        """
         given.entity_id("product_id", product_id)
         path = self._endpoints.latest
         query = [
             *given.unplaced(path, productId=product_id),
             ("includeTime", given.flag("include_time", include_time)),
         ]
-        return await self._api.call(_LATEST.at(path), latest(product_id), query=query, productId=product_id)
+        return await self._api.call(
+            _LATEST.at(path), latest(product_id), query=query, priority=priority, productId=product_id
+        )
 
     async def statistics(
         self,

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 from energy_core.errors import DecodeError, StreamBusy, StreamClosed
 from energy_core.http.download import Download
 from energy_core.http.drift import Drift
 from energy_core.http.request import Operation
+from voltstorage_async.fill import FilledRow, ForwardFill
 from voltstorage_async.models import ExportRow
+from voltstorage_async.pages import ExportProgress, Page, Pages, Seam
+
+PIECE: Final = 16 * 1024
+"""Bytes that are parsed at a time: their rows are still in the processor's cache when they are read."""
+
+
+T = TypeVar("T")
 
 
 class RowParser(Protocol):
@@ -36,25 +44,38 @@ class ExportRows:
     """The rows of one export, in the vendor's order.
 
     Use it in an ``async with``, so that leaving early lets go of the connection; or, when it is read to its
-    end, in a plain ``async for``. The request is sent when the first row is asked for. Where the connection
-    breaks, the rows that had arrived come first, then the error. A wait that was cancelled ends the export:
-    ask for a new one from the last row's time on. One consumer; another gets StreamBusy.
+    end, in a plain ``async for``. The first request is sent when the first row is asked for, the next one
+    when the page before has been read. Where the connection breaks or the export ends in the middle of a
+    line, the rows that had arrived come first, then the error. A wait that was cancelled ends the export: ask
+    for a new one from the last row's time on. One consumer; another gets StreamBusy.
     """
 
     def __init__(
         self,
-        opening: Callable[[], AbstractAsyncContextManager[Download]],
-        parser: RowParser,
+        pages: Pages,
+        opening: Callable[[Page], AbstractAsyncContextManager[Download]],
+        parser: Callable[[], RowParser],
         *,
         operation: Operation,
         drift: Drift,
+        progress: Callable[[ExportProgress], None] | None = None,
     ) -> None:
+        self._pages = pages
         self._opening = opening
-        self._parser = parser
+        self._new_parser = parser
         self._operation = operation
         self._drift = drift
+        self._progress = progress
+        self._at = 0
+        self._parser = parser()
+        self._columns: dict[str, None] = {}
+        self._malformed = 0
+        self._repaired = False
+        self._seam = Seam()
+        self._before_seam = Seam()
         self._open: AbstractAsyncContextManager[Download] | None = None
         self._chunks: AsyncIterator[bytes] | None = None
+        self._chunk = memoryview(b"")
         self._rows: Iterator[ExportRow] = iter(())
         self._received = 0
         self._state: Literal["new", "open", "ended", "failed", "closed"] = "new"
@@ -62,8 +83,8 @@ class ExportRows:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns, the time's excepted; empty before the first row."""
-        return self._parser.columns
+        """The names of the columns of all pages so far, the time's excepted; empty before the first row."""
+        return tuple(self._columns | dict.fromkeys(self._parser.columns))
 
     @property
     def received(self) -> int:
@@ -73,12 +94,12 @@ class ExportRows:
     @property
     def malformed(self) -> int:
         """Rows left out because they cannot be read."""
-        return self._parser.malformed
+        return self._malformed + self._parser.malformed
 
     @property
     def repaired(self) -> bool:
         """Whether rows were separated otherwise than their header, as exports of 2021 are."""
-        return self._parser.repaired
+        return self._repaired or self._parser.repaired
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +115,24 @@ class ExportRows:
     async def __anext__(self) -> ExportRow:
         for row in self._rows:
             return row
-        return await self._more()
+        self._rows = iter(await self._next_block())
+        return next(self._rows)
+
+    def blocks(self) -> AsyncIterator[list[ExportRow]]:
+        """Iterate over lists of rows as they arrive, some hundreds at a time, without a wait for each."""
+        return _Steps(self._whole_block)
+
+    def filled(self) -> AsyncIterator[FilledRow]:
+        """Iterate over the rows with empty cells filled from the rows before; each says what it measured.
+
+        What was measured before the export's start is not known, but the service's first row is whole.
+        """
+        fill = ForwardFill()
+
+        async def step() -> FilledRow:
+            return fill(await anext(self))
+
+        return _Steps(step)
 
     async def aclose(self) -> None:
         """Let go of the connection; idempotent, from any task. Waiting consumers see the end."""
@@ -102,16 +140,19 @@ class ExportRows:
         self._rows = iter(())
         await self._let_go()
 
-    async def _more(self) -> ExportRow:
+    async def _whole_block(self) -> list[ExportRow]:
+        left = list(self._rows)  # by a consumer of single rows
+        return left or await self._next_block()
+
+    async def _next_block(self) -> list[ExportRow]:
         """Wait for the next block that holds a row."""
         if self._busy:
             raise StreamBusy("this export has a consumer already")
         self._busy = True
         try:
             while self._state in {"new", "open"}:
-                self._rows = iter(await self._block())
-                for row in self._rows:
-                    return row
+                if rows := await self._block():
+                    return rows
         except BaseException as error:
             if self._state != "closed":
                 self._state = "failed"
@@ -128,26 +169,63 @@ class ExportRows:
 
     async def _block(self) -> list[ExportRow]:
         before = self._parser.malformed
-        chunk = await self._chunk()
+        piece = await self._piece()
+        if self._state == "closed":
+            return []
         try:
-            rows = self._parser.finish() if chunk is None else self._parser.feed(chunk)
+            rows = self._parser.finish() if piece is None else self._parser.feed(piece)
         except DecodeError as error:
             raise self._explained(error) from None
-        self._received += len(rows)
         for _ in range(self._parser.malformed - before):
             self._drift.note("ExportRow", "record", "malformed")
-        if chunk is None:
-            self._state = "ended"
-            await self._let_go()
+        if self._at:
+            rows = self._before_seam.fresh(rows)
+        self._seam.keep(rows)
+        self._received += len(rows)
+        self._report(rows, ended=piece is None)
+        if piece is None:
+            await self._end_page()
         return rows
 
-    async def _chunk(self) -> bytes | None:
-        """Wait for the next bytes; None at the end."""
-        if self._chunks is None:
-            opening = self._opening()
-            download = await opening.__aenter__()
-            self._open, self._chunks, self._state = opening, download.chunks(), "open"
-        return await anext(self._chunks, None)
+    async def _piece(self) -> bytes | None:
+        """Wait for the next bytes; None at the end of a page."""
+        if not self._chunk:
+            if self._chunks is None:
+                opening = self._opening(self._pages[self._at])
+                download = await opening.__aenter__()
+                self._open = opening
+                if self._state == "closed":  # meanwhile, by another task
+                    await self._let_go()
+                    return None
+                self._chunks, self._state = download.chunks(), "open"
+            chunk = await anext(self._chunks, None)
+            if chunk is None:
+                return None
+            self._chunk = memoryview(chunk)
+        piece, self._chunk = self._chunk[:PIECE], self._chunk[PIECE:]
+        return bytes(piece)
+
+    async def _end_page(self) -> None:
+        await self._let_go()
+        self._chunks = None
+        if self._at + 1 == len(self._pages):
+            self._state = "ended"
+            return
+        self._at += 1
+        self._columns |= dict.fromkeys(self._parser.columns)
+        self._malformed += self._parser.malformed
+        self._repaired |= self._parser.repaired
+        self._parser = self._new_parser()
+        self._before_seam, self._seam = self._seam, Seam()
+
+    def _report(self, rows: list[ExportRow], *, ended: bool) -> None:
+        if self._progress is None or not (rows or ended):
+            return
+        page = self._pages[self._at]
+        reached = rows[-1].time if rows else page.start
+        if ended and page.end is not None:
+            reached = page.end
+        self._progress(ExportProgress(self._at + 1, len(self._pages), self._received, reached))
 
     async def _let_go(self) -> None:
         opened, self._open = self._open, None
@@ -165,4 +243,18 @@ class ExportRows:
 
     def __repr__(self) -> str:
         malformed = f", {self.malformed} malformed" if self.malformed else ""
-        return f"<ExportRows {self._state}, {self._received} rows{malformed}>"
+        page = f" at page {self._at + 1} of {len(self._pages)}" if len(self._pages) > 1 else ""
+        return f"<ExportRows {self._state}{page}, {self._received} rows{malformed}>"
+
+
+class _Steps(Generic[T]):
+    """An asynchronous iterator that holds nothing which somebody would have to close."""
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        self._step = step
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._step()

@@ -3,57 +3,91 @@
 from __future__ import annotations
 
 import ssl
-from collections import OrderedDict
-from datetime import datetime
-from typing import Final
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Self
 
-from energy_core.errors import DecodeError, StreamBusy
-from energy_core.stream.event import Outlet, SourceId, State
-from energy_core.stream.socket import Link, ReconnectingSocket
+from energy_core.errors import StreamBusy
+from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
+from energy_core.stream.event import Outlet, Position, Quantity, SourceId, State
+from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.codec import product_event
-from voltstorage_async.events import LatestData
+from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
-
-_REMEMBERED_S: Final = 600
-"""So many different seconds are remembered to tell frames of one second apart."""
+from voltstorage_async.line import Line
 
 
 class ProductSource:
     """One product's events, put into an outlet straight from the socket. Used once.
 
     Frames may hold only what changed; a reading holds what its frame holds. Only data is a reading: a
-    message of an unknown type has no time and no values, and is counted.
+    message of an unknown type has no time and no values, and is counted. What was missed comes later and
+    marked `backfilled`, or is a gap.
     """
 
     def __init__(
         self,
         id: SourceId,  # noqa: A002  (the source's own word)
         link: Link,
+        past: Past,
         *,
         fields: FieldMap,
+        since: datetime | None = None,
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
+        healing: Healing = Healing(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.unknown = 0
-        """Messages of a type nobody documented."""
-        self.malformed = 0
-        """Messages that could not be read."""
-        self.unusable = 0
-        """Values left out because they are not numbers."""
         self._id = id
-        self._product_id = int(id.site)
         self._link = link
+        self._past = past
         self._fields = fields
+        self._since = since
         self._timing = timing
+        self._healing = healing
         self._ssl_context = ssl_context
-        self._ordinals: OrderedDict[int, int] = OrderedDict()
-        self._outlet: Outlet | None = None
+        self._seen: set[Quantity] = set()
+        self._line: Line | None = None
 
     @property
     def id(self) -> SourceId:
         """Names the source in its events."""
         return self._id
+
+    @property
+    def unknown(self) -> int:
+        """Messages of a type nobody documented."""
+        return self._line.unknown if self._line else 0
+
+    @property
+    def malformed(self) -> int:
+        """Messages that could not be read."""
+        return self._line.malformed if self._line else 0
+
+    @property
+    def unusable(self) -> int:
+        """Values left out because they are not numbers."""
+        return self._line.unusable if self._line else 0
+
+    def resume(self, positions: Mapping[SourceId, Position]) -> None:
+        """Presume a hole from where a consumer stopped; before `run`."""
+        position = positions.get(self._id)
+        if position is not None:
+            self._since = position.time - timedelta(seconds=self._healing.overlap_s)
+
+    def again(self) -> Self:
+        """Return a fresh source like this one."""
+        return type(self)(
+            self._id,
+            self._link,
+            self._past,
+            fields=self._fields,
+            since=self._since,
+            timing=self._timing,
+            healing=self._healing,
+            ssl_context=self._ssl_context,
+        )
 
     async def run(self, outlet: Outlet) -> None:
         """Put readings until cancelled.
@@ -62,51 +96,92 @@ class ProductSource:
             StreamBusy: the source was used before.
             RequestError: a refusal that waiting cannot mend.
         """
-        if self._outlet is not None:
+        if self._line is not None:
             raise StreamBusy("a source is used once; ask the client for another")
-        self._outlet = outlet
-        socket = ReconnectingSocket(
+        self._line = Line(
+            int(self._id.site),
             self._link,
-            on_frame=self._on_frame,
-            on_state=self._on_state,
+            self._past,
+            _Mouth(self._id, outlet, self._seen),
+            fields=self._fields,
+            since=self._since,
             timing=self._timing,
+            healing=self._healing,
             ssl_context=self._ssl_context,
         )
-        await socket.run()
+        await self._line.run()
 
-    def _on_frame(self, frame: bytes) -> bool:
-        try:
-            event = product_event(self._product_id, frame)
-        except DecodeError:
-            self.malformed += 1
-            return False
-        if isinstance(event, LatestData):
-            self._emit(event)
-        else:
-            self.unknown += 1
-        return True
+    async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
+        """Put everything the export has from `start` to `end` into `outlet`, and say what it cannot have.
 
-    def _emit(self, event: LatestData) -> None:
-        values, unusable = self._fields.reading(event.data)
-        self.unusable += unusable
-        if self._outlet is not None:
-            self._outlet.reading(
-                self._id, time=event.time, id=self._name(event.time), values=values, raw=event.raw
+        Raises:
+            RequestError: the export cannot be had.
+        """
+        mouth, page_s = _Mouth(source, outlet, self._seen), self._healing.page_s
+        begin, last = start.timestamp(), end.timestamp()
+        if begin < last - self._healing.furthest_back_s:
+            begin = last - self._healing.furthest_back_s
+            outlet.gap(
+                source, start=start, end=datetime.fromtimestamp(begin, start.tzinfo), reason=BEYOND_CAP
             )
-
-    def _name(self, time: datetime) -> str:
-        """Return product, second and ordinal; the ordinal tells two frames of one second apart."""
-        second = int(time.timestamp())
-        ordinal = self._ordinals.pop(second, -1) + 1
-        self._ordinals[second] = ordinal
-        if len(self._ordinals) > _REMEMBERED_S:
-            self._ordinals.popitem(last=False)
-        return f"{self._product_id}/{second}/{ordinal}"
-
-    def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
-        if self._outlet is not None:
-            self._outlet.status(state, reason=reason, retry_in=retry_in)
+        ordinals: Counter[int] = Counter()
+        lacking: set[Quantity] = set()
+        while begin <= last:
+            # Whole seconds, as live events have them: the last one is wanted to its end.
+            async with self._past.moments(begin, min(begin + page_s, int(last) + 1.0)) as moments:
+                async for moment in moments:
+                    second = moment.second
+                    if second > last:
+                        break
+                    if moment.values:
+                        await outlet.room()
+                        mouth.tell(moment, ordinals[second])
+                        ordinals[second] += 1
+                lacking |= self._seen - moments.exported
+            begin += page_s
+        if lacking:
+            outlet.gap(source, start=start, end=end, reason=NOT_EXPORTED, quantities=sorted(lacking))
 
     def __repr__(self) -> str:
         counts = f"{self.unknown} unknown, {self.malformed} malformed, {self.unusable} unusable values"
         return f"<ProductSource {self._id}: {counts}>"
+
+
+class _Mouth:
+    """The line's `Sink`: says it all to an outlet, which has its own ways with slow consumers."""
+
+    roomy = True
+
+    def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
+        self._id = id
+        self._outlet = outlet
+        self._seen = seen
+
+    async def room(self) -> None:
+        """Wait until the outlet has room."""
+        await self._outlet.room()
+
+    def tell(self, moment: Moment, ordinal: int) -> None:
+        """Hand over one reading."""
+        event, values = moment
+        if not event.backfilled:
+            self._seen.update(values)
+        self._outlet.reading(
+            self._id,
+            time=event.time,
+            id=f"{self._id.site}/{moment.second}/{ordinal}",
+            values=values,
+            raw=event.raw,
+            backfilled=event.backfilled,
+        )
+
+    def remark(self, event: UnknownProductEvent) -> None:
+        """Let it be: it is no reading."""
+
+    def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
+        """Report a gap."""
+        self._outlet.gap(self._id, start=start, end=end, reason=reason, quantities=sorted(quantities))
+
+    def be(self, state: State, reason: str, retry_in: float | None) -> None:
+        """Announce a state."""
+        self._outlet.status(state, reason=reason, retry_in=retry_in)

@@ -7,100 +7,33 @@ import copy
 import logging
 import ssl
 from collections import deque
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlencode
 
-from energy_core.errors import AuthError, DecodeError, EnergyError, InternalError, StreamBusy, StreamClosed
-from energy_core.http.pool import Account, SessionPool
-from energy_core.http.request import BaseUrl, base_url
-from energy_core.stream.event import State, Status
-from energy_core.stream.socket import Address, Link, ReconnectingSocket
+from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy, StreamClosed
+from energy_core.stream.event import Quantity, State, Status
+from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.codec import product_event
-from voltstorage_async.endpoints import Endpoints
-from voltstorage_async.events import LatestData, ProductEvent
+from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.events import ProductEvent, ProductGap, UnknownProductEvent
+from voltstorage_async.fields import FieldMap
+from voltstorage_async.line import Line
 
 BUFFER: Final = 1024
-"""Events that may wait for their consumer before the oldest is dropped."""
+"""Events that may wait for their consumer before further ones have to be fetched later."""
 
 _log = logging.getLogger("voltstorage_async")
-
-
-def events_address(base: BaseUrl, endpoints: Endpoints, product_id: int) -> str:
-    """Return where a product's events are, its id included, the token not.
-
-    Raises:
-        ValueError: `Endpoints.events_url` is not a usable WebSocket address.
-    """
-    root, path = base, endpoints.events
-    if endpoints.events_url is not None:
-        root = _socket_root(endpoints.events_url.replace("{productId}", str(product_id)))
-        if root.path == "/":
-            root = BaseUrl(origin=root.origin, path=base.path)
-        else:
-            root, path = BaseUrl(origin=root.origin, path="/"), root.path.strip("/")
-    named = "{productId}" in f"{endpoints.events_url} {path}"
-    query = [] if named else [("productId", str(product_id))]
-    url = root.join(path.replace("{productId}", str(product_id)), query)
-    return "ws" + url.removeprefix("http")
-
-
-def _socket_root(address: str) -> BaseUrl:
-    scheme, colon, rest = address.partition(":")
-    if scheme not in {"ws", "wss"}:
-        raise ValueError("events_url must begin with wss:// (ws:// serves on the loopback interface only)")
-    try:
-        return base_url(scheme.replace("ws", "http") + colon + rest)
-    except ValueError as error:
-        raise ValueError(
-            f"events_url is not usable: {error}".replace("http", "ws").replace("base URL", "URL")
-        ) from None
-
-
-class ProductLink:
-    """What a socket needs to know of the account: its turn, its token, and who to tell to wait."""
-
-    def __init__(self, pool: SessionPool, account: Account, url: str, *, header: bool) -> None:
-        self._pool = pool
-        self._account = account
-        self._url = url
-        self._header = header
-
-    async def admit(self) -> None:
-        """Wait for this handshake's turn."""
-        await self._pool.admit(self._account)
-
-    def hold(self, seconds: float) -> None:
-        """Let every request of the account wait: the server asked for it."""
-        self._account.lane.hold(seconds)
-
-    async def address(self) -> Address:
-        """Return the address with the present token, logging in when there is none."""
-        issued = await self._account.credential.get()
-        token = issued.grant.token.reveal()
-        joint = "&" if "?" in self._url else "?"
-        return Address(
-            url=f"{self._url}{joint}{urlencode({'token': token})}",
-            headers={"Authorization": f"Bearer {token}"} if self._header else {},
-            generation=issued.generation,
-        )
-
-    async def renew(self, generation: int) -> None:
-        """Get a new token: the handshake refused the one of this generation."""
-        await self._account.credential.renew(generation)
-
-    def __repr__(self) -> str:
-        return f"<ProductLink {self._url}>"
 
 
 class ProductStream:
     """The events of one product, read in an ``async with`` by one ``async for``.
 
     The link is opened again whenever it ends; only leaving the ``async with`` or `aclose` ends the stream,
-    or a refusal that waiting cannot mend, which is raised after what had arrived before. The socket is read
-    all the time, whatever the consumer does: when `buffer` events wait, the oldest is dropped and counted.
-    What was sent while the link was down is not here; `export.rows` has it.
+    or a refusal that waiting cannot mend, which is raised after what had arrived before. What was missed in
+    between is fetched from the export and comes in its place, `LatestData.backfilled`; what cannot be fetched
+    comes as a `ProductGap`. The socket is read all the time, whatever the consumer does: when `buffer` events
+    wait, further ones are let go and fetched again once there is room.
 
     Cancelling a wait loses nothing. One consumer; another gets StreamBusy.
     """
@@ -109,37 +42,76 @@ class ProductStream:
         self,
         product_id: int,
         link: Link,
+        past: Past,
         *,
+        fields: FieldMap,
+        since: datetime | None = None,
         buffer: int = BUFFER,
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
+        healing: Healing = Healing(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.product_id = product_id
-        self.received = 0
-        """Messages that were events, of unknown types included."""
-        self.unknown = 0
-        """Those of them that nobody documented."""
-        self.malformed = 0
-        """Messages that could not be read."""
-        self.dropped = 0
-        """Events that were dropped because the consumer was too slow."""
-        self.reconnects = 0
-        """How often the link was lost after it had been up, or could not be opened."""
-        self._capacity = buffer
-        self._events: deque[ProductEvent] = deque()
-        self._status = Status(state=State.CONNECTING)
-        self._socket = ReconnectingSocket(
-            link, on_frame=self._on_frame, on_state=self._on_state, timing=timing, ssl_context=ssl_context
+        self._inbox = _Inbox(product_id, buffer)
+        self._line = Line(
+            product_id,
+            link,
+            past,
+            self._inbox,
+            fields=fields,
+            since=since,
+            timing=timing,
+            healing=healing,
+            ssl_context=ssl_context,
         )
         self._task: asyncio.Task[None] | None = None
-        self._taker: asyncio.Future[None] | None = None
         self._error: EnergyError | None = None
         self._closed = False
 
     @property
     def status(self) -> Status:
         """How the stream is doing now, and in how many seconds it tries again where it waits to."""
-        return self._status
+        return self._inbox.status
+
+    @property
+    def received(self) -> int:
+        """Messages that were events, of unknown types included."""
+        return self._line.received
+
+    @property
+    def unknown(self) -> int:
+        """Those of them that nobody documented."""
+        return self._line.unknown
+
+    @property
+    def malformed(self) -> int:
+        """Messages that could not be read."""
+        return self._line.malformed
+
+    @property
+    def reconnects(self) -> int:
+        """How often the link was lost after it had been up, or could not be opened."""
+        return self._inbox.reconnects
+
+    @property
+    def backfilled(self) -> int:
+        """Events that were fetched later."""
+        return self._line.backfilled
+
+    @property
+    def gaps(self) -> int:
+        """Stretches of time, or quantities of them, that could not be fetched."""
+        return self._line.gaps
+
+    @property
+    def discarded(self) -> int:
+        """Live events that were let go, most because the consumer was too slow; they are fetched later."""
+        return self._line.discarded
+
+    @property
+    def dropped(self) -> int:
+        """Messages of unknown types lost because the consumer was too slow: those cannot be fetched."""
+        return self._inbox.dropped
 
     async def __aenter__(self) -> Self:
         if self._task is not None or self._closed:
@@ -158,18 +130,15 @@ class ProductStream:
         return self
 
     async def __anext__(self) -> ProductEvent:
-        while not self._events:
+        while (event := self._inbox.take()) is None:
             self._check_open()
-            await self._arrival()
-        return self._events.popleft()
+            await self._inbox.filled()
+        return event
 
     async def aclose(self) -> None:
         """End the stream; idempotent, from any task. A waiting consumer sees the end."""
         self._closed = True
-        self._events.clear()
-        if not self._status.state.terminal:
-            self._status = Status(state=State.CLOSED)
-        self._wake()
+        self._inbox.close()
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -182,25 +151,10 @@ class ProductStream:
         if self._task is None:
             raise StreamClosed("open the stream with async with")
 
-    async def _arrival(self) -> None:
-        if self._taker is not None:
-            raise StreamBusy("this stream has a consumer already")
-        taker = self._taker = asyncio.get_running_loop().create_future()
-        try:
-            await taker
-        finally:
-            if self._taker is taker:
-                self._taker = None
-
-    def _wake(self) -> None:
-        taker, self._taker = self._taker, None
-        if taker is not None and not taker.done():
-            taker.set_result(None)
-
     async def _read(self) -> None:
-        """The stream's one task; whatever ends it is kept for the consumer."""
+        """The stream's one lasting task; whatever ends it is kept for the consumer."""
         try:
-            await self._socket.run()
+            await self._line.run()
         except EnergyError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001  (a fault of ours must reach the consumer, not vanish)
@@ -210,37 +164,113 @@ class ProductStream:
         else:
             self._closed = True
         over = State.AUTH_FAILED if isinstance(self._error, AuthError) else State.FAILED
-        self._status = (
+        self._inbox.end(
             Status(state=over, reason=str(self._error)) if self._error else Status(state=State.CLOSED)
         )
+
+    def __repr__(self) -> str:
+        said = [
+            f"{count} {what}"
+            for count, what in (
+                (len(self._inbox), "waiting"),
+                (self.backfilled, "backfilled"),
+                (self.gaps, "gaps"),
+                (self.dropped, "dropped"),
+                (self.malformed, "malformed"),
+            )
+            if count
+        ]
+        counts = ", ".join([f"{self.received} received", *said])
+        return f"<ProductStream {self.product_id} {self.status.state}, {counts}>"
+
+
+class _Inbox:
+    """The line's `Sink` and the consumer's buffer."""
+
+    def __init__(self, product_id: int, capacity: int) -> None:
+        self.status = Status(state=State.CONNECTING)
+        self.reconnects = 0
+        self.dropped = 0
+        self._product_id = product_id
+        self._capacity = capacity
+        self._events: deque[ProductEvent] = deque()
+        self._taker: asyncio.Future[None] | None = None
+        self._relief = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def roomy(self) -> bool:
+        """Whether another event can wait here."""
+        return len(self._events) < self._capacity
+
+    async def room(self) -> None:
+        """Wait, when all is full, until half is free."""
+        while not self.roomy:
+            self._relief.clear()
+            await self._relief.wait()
+
+    def tell(self, moment: Moment, ordinal: int) -> None:  # noqa: ARG002  (a typed event has no name)
+        """Take what was measured."""
+        self._put(moment.event)
+
+    def remark(self, event: UnknownProductEvent) -> None:
+        """Take a message that is no data; there is no way to get it again."""
+        if self.roomy:
+            self._put(event)
+        else:
+            self.dropped += 1
+
+    def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
+        """Take notice of what is lost."""
+        product = self._product_id
+        self._put(ProductGap(product_id=product, start=start, end=end, reason=reason, quantities=quantities))
+
+    def be(self, state: State, reason: str, retry_in: float | None) -> None:
+        """Take notice of how the line is doing."""
+        if self.status.state.terminal:
+            return
+        self.reconnects += state is State.DISCONNECTED and self.status.state is not state
+        self.status = Status(state=state, reason=reason, retry_in=retry_in)
+
+    def end(self, status: Status) -> None:
+        """No more will come."""
+        if not self.status.state.terminal:
+            self.status = status
         self._wake()
 
-    def _on_frame(self, frame: bytes) -> bool:
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self._events.clear()
+        self.end(Status(state=State.CLOSED))
+
+    def take(self) -> ProductEvent | None:
+        """Remove and return the next event, if there is one."""
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if len(self._events) <= self._capacity // 2:
+            self._relief.set()
+        return event
+
+    async def filled(self) -> None:
+        """Wait until there may be something. Cancelling it loses nothing."""
+        if self._taker is not None:
+            raise StreamBusy("this stream has a consumer already")
+        taker = self._taker = asyncio.get_running_loop().create_future()
         try:
-            event = product_event(self.product_id, frame)
-        except DecodeError:
-            self.malformed += 1
-            return False
-        self.received += 1
-        if not isinstance(event, LatestData):
-            self.unknown += 1
-        if len(self._events) >= self._capacity:
-            self._events.popleft()
-            self.dropped += 1
+            await taker
+        finally:
+            if self._taker is taker:
+                self._taker = None
+
+    def _put(self, event: ProductEvent) -> None:
         self._events.append(event)
         if self._taker is not None:
             self._wake()
-        return True
 
-    def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
-        if state is State.DISCONNECTED:
-            self.reconnects += 1
-        if not self._closed:
-            self._status = Status(state=state, reason=reason, retry_in=retry_in)
-
-    def __repr__(self) -> str:
-        lost = f", {self.dropped} dropped" if self.dropped else ""
-        bad = f", {self.malformed} malformed" if self.malformed else ""
-        waiting = f", {len(self._events)} waiting" if self._events else ""
-        state = self._status.state
-        return f"<ProductStream {self.product_id} {state}, {self.received} received{waiting}{lost}{bad}>"
+    def _wake(self) -> None:
+        taker, self._taker = self._taker, None
+        if taker is not None and not taker.done():
+            taker.set_result(None)

@@ -5,10 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from math import isfinite
 from typing import Final
+
+from attrs import frozen
 
 _CODE: Final = re.compile(r"[!-~]{1,64}")
 _WIDGET: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+ACCESS_LEVELS: Final = (0, 1, 2)
+"""0 monitoring, 1 full control, 2 technician."""
+
+
+@frozen
+class Verbatim:
+    """A value that goes to VRM as it is, although its documents do not list it: ``Verbatim("new_type")``."""
+
+    value: str | int
 
 
 def whole(name: str, value: int) -> int:
@@ -69,8 +83,10 @@ def instance(value: int | None) -> list[tuple[str, str]]:
     return [] if value is None else [("instance", str(whole("instance", value)))]
 
 
-def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
-    """Return a value of a closed list."""
+def one_of(name: str, value: str | Verbatim, allowed: Iterable[str]) -> str:
+    """Return a value of a closed list, or one that was explicitly said to be outside it."""
+    if isinstance(value, Verbatim):
+        return str(value.value)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if value not in allowed:
@@ -85,3 +101,58 @@ def widget(name: str) -> str:
     if not _WIDGET.fullmatch(name):
         raise ValueError("name must be a widget's name, such as BatterySummary: letters and digits only")
     return name
+
+
+def access_level(value: int | Verbatim) -> int:
+    """Return what somebody may do at a site."""
+    if isinstance(value, Verbatim) and isinstance(value.value, int):
+        return value.value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"access_level must be an int, not {type(value).__name__}")
+    if value not in ACCESS_LEVELS:
+        raise ValueError(f"access_level must be 0 (monitoring), 1 (full control) or 2 (technician): {value}")
+    return value
+
+
+def line(name: str, value: str, *, longest: int = 256) -> str:
+    """Return one line of text that says something."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name} must not be empty")
+    if _CONTROL.search(value) or len(value) > longest:
+        raise ValueError(f"{name} must be one line of at most {longest} characters")
+    return value
+
+
+def words(name: str, value: str) -> str:
+    """Return text of any length, empty and of several lines too."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return value
+
+
+def switch(name: str, value: bool) -> bool:
+    """Return a bool; 0 and 1 are none, so that a count in the wrong place is noticed."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
+
+
+def finite(name: str, value: float) -> float:
+    """Return a number that JSON can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not isfinite(value):
+        raise ValueError(f"{name} must be finite: {value}")
+    return value
+
+
+def several(name: str, values: Iterable[int]) -> list[int]:
+    """Return ids, at least one."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{name} must be several int, not one {type(values).__name__}")
+    listed = [whole(name, value) for value in values]
+    if not listed:
+        raise ValueError(f"{name} must not be empty")
+    return listed

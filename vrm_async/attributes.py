@@ -164,6 +164,8 @@ class Diagnostic:
     """Translated text of the value with its unit."""
     enum: Mapping[int, str] = field(factory=dict)
     """VRM's names of an enum's numbers; two numbers may share a name."""
+    bitmask: bool | None = None
+    """Whether the value is a set of bits."""
     dbus_service: str | None = None
     """The service type on the device's own bus."""
     dbus_path: str | None = None

@@ -51,6 +51,8 @@ DEPRECATED: Final = (
     "pass a personal access token instead, VRMClient(token=...)"
 )
 
+_NOT_LIKE_THIS: Final = frozenset({404, 405, 422})
+"""What a request without parameters is answered where its method is the wrong one."""
 _REFUSALS: Final = (AuthFailed, BadRequest, PermissionDenied)
 
 
@@ -81,12 +83,16 @@ class Auth:
         self._api = api
         self._account = account
 
-    async def login(self, *, sms_token: str | None = None) -> LoginResult:
+    async def login(self, *, sms_token: str | None = None, remember_me: bool = False) -> LoginResult:
         """Log in now, with the one-time code that `TwoFactorRequired` asked for.
 
         The token stays inside the client.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/auth/login
+
+        Args:
+            sms_token: The one-time code.
+            remember_me: Ask for a token that lasts longer.
 
         Raises:
             TwoFactorRequired: VRM wants a code; call again with it.
@@ -97,7 +103,7 @@ class Auth:
         if sms_token is not None and not sms_token.strip():
             raise ValueError("sms_token must not be empty")
         code = Secret(sms_token.strip()) if sms_token is not None else self._take_code()
-        answer, grant = await self._ask(code)
+        answer, grant = await self._ask(code, remember_me=remember_me)
         self._account.credential.set(grant)
         return answer.result
 
@@ -111,7 +117,7 @@ class Auth:
         try:
             await self._api.fetch(LOGOUT)
         except AnswerError as error:
-            if error.status != 405:
+            if error.status not in _NOT_LIKE_THIS:
                 raise
             await self._api.fetch(LOGOUT_BY_GET)  # VRM's two documents name one method each
 
@@ -128,8 +134,10 @@ class Auth:
         code, self._sms_token = self._sms_token, None
         return code
 
-    async def _ask(self, code: Secret | None) -> tuple[codec.LoginAnswer, Grant]:
-        operation, body = self._question(code)
+    async def _ask(
+        self, code: Secret | None, *, remember_me: bool = False
+    ) -> tuple[codec.LoginAnswer, Grant]:
+        operation, body = self._question(code, remember_me=remember_me)
         try:
             answer = await self._api.call(operation, codec.login, json=body)
         except _REFUSALS as error:
@@ -147,10 +155,12 @@ class Auth:
         self._two_factor = self._two_factor or code is not None
         return answer, _grant("Bearer", answer.token)
 
-    def _question(self, code: Secret | None) -> tuple[Operation, JSON]:
+    def _question(self, code: Secret | None, *, remember_me: bool) -> tuple[Operation, JSON]:
         if self._means.username is None or self._means.password is None:
             return LOGIN_AS_DEMO, None
         body: dict[str, JSON] = {"username": self._means.username, "password": self._means.password.reveal()}
+        if remember_me:
+            body["remember_me"] = True
         if code is None:
             return LOGIN, body
         return LOGIN_WITH_CODE, {**body, "sms_token": code.reveal()}

@@ -10,13 +10,25 @@ from energy_core.http.api import ApiClient
 from energy_core.http.drift import Drift
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
+from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
 from energy_core.stream.poll import Poller
-from vrm_async import auth, source
+from vrm_async import arguments, auth, raw, source
+from vrm_async.access import Access
+from vrm_async.alarms import AlarmsEndpoint
+from vrm_async.catalogue import CatalogueEndpoint
+from vrm_async.custom_widgets import CustomWidgets
+from vrm_async.downloads import Downloads
+from vrm_async.dynamic_ess import DynamicEss
 from vrm_async.envelope import check
+from vrm_async.fleet import Fleet
+from vrm_async.forecasts import Forecasts
 from vrm_async.identity import means as checked_means
 from vrm_async.installations import Installations
+from vrm_async.periods import Calendar
+from vrm_async.places import Places
 from vrm_async.stats import StatsEndpoint
+from vrm_async.tags import Tags
 from vrm_async.tokens import Tokens
 from vrm_async.users import Users
 from vrm_async.widgets import Widgets
@@ -78,8 +90,18 @@ class VRMClient:
         self.users = Users(self._api)
         self.tokens = Tokens(self._api, self.users)
         self.installations = Installations(self._api)
-        self.stats = StatsEndpoint(self._api)
+        self._places = Places(self.users)
+        self.catalogue = CatalogueEndpoint(self._api)
+        self.downloads = Downloads(self._api)
+        self.stats = StatsEndpoint(self._api, self._places.facts)
         self.widgets = Widgets(self._api)
+        self.alarms = AlarmsEndpoint(self._api)
+        self.tags = Tags(self._api)
+        self.access = Access(self._api)
+        self.dynamic_ess = DynamicEss(self._api)
+        self.forecasts = Forecasts(self._api)
+        self.custom_widgets = CustomWidgets(self._api)
+        self.fleet = Fleet(self._api)
         if means.logs_in:
             warnings.warn(auth.DEPRECATED, DeprecationWarning, stacklevel=2)
 
@@ -96,6 +118,42 @@ class VRMClient:
             interval_s: Seconds from one request to the next; devices log every minute at the most.
         """
         return source.live(self._api, self.users, site_ids, account=self._label, interval_s=interval_s)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: raw.Query = (),
+        json: JSON = None,
+        repeatable: bool = False,
+        priority: Priority = Priority.INTERACTIVE,
+        body_limit: int = 16 * MIB,
+    ) -> JSON:
+        """Ask what no method of this client asks, through the same pool, limit, login and errors.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE.
+            path: Relative to the base URL, such as ``installations/151001/dashboard``.
+            query: Pairs of name and value, or a mapping; a name may repeat, brackets are sent as they are.
+            json: The body.
+            repeatable: Whether it may be sent again after a fault: only where that changes nothing.
+            priority: Its class in the lane.
+            body_limit: The largest answer in bytes.
+
+        Returns:
+            The answer's JSON, envelope and all; a refusal is an error as everywhere.
+        """
+        operation = raw.operation(method, path, repeatable=repeatable, body_limit=body_limit)
+        pairs = raw.pairs(query)
+        return await self._api.call(operation, raw.as_it_is, query=pairs, json=json, priority=priority)
+
+    async def calendar(self, site_id: int) -> Calendar:
+        """Return the calendar of a site's own time zone: "yesterday", "this month", midnight to midnight.
+
+        The list of installations is asked once for all sites.
+        """
+        return (await self._places.facts(arguments.whole("site_id", site_id))).calendar
 
     async def aclose(self) -> None:
         """Close the client's own pool; a shared one stays open. May be called again."""

@@ -116,7 +116,7 @@ def diagnostics_page(payload: JSON) -> Page:
 # --- users and sites ------------------------------------------------------------------------------------
 
 
-def _geofence(value: object) -> Mapping[str, object] | None:
+def geofence(value: object) -> Mapping[str, object] | None:
     """Read the fence, which is JSON inside a text."""
     if isinstance(value, str) and value:
         try:
@@ -169,7 +169,7 @@ _site = model(
         "created": seconds,
         "last_seen": seconds,
         "last_location": seconds,
-        "geofence": _geofence,
+        "geofence": geofence,
         "tags": _tags,
         "images": _listed,
         "current_alarms": _listed,
@@ -189,6 +189,8 @@ _device = model(
         "last_connection": "lastConnection",
         "logging_interval_s": "loggingInterval",
         "last_power_up": "lastPowerUpOrRestart",
+        "device_type_id": "idDeviceType",
+        "machine_serial": "machineSerialNumber",
     },
     read={"last_connection": seconds, "last_power_up": seconds},
 )
@@ -217,7 +219,7 @@ def system_overview(payload: JSON) -> SystemOverview:
 _access_token = model(
     AccessToken,
     wire={"id": "idAccessToken", "created": "createdOn"},
-    read={"created": seconds, "expires": seconds, "last_seen": seconds},
+    read=dict.fromkeys(("created", "expires", "last_seen", "last_successful_auth"), seconds),
 )
 _access_tokens = records(_access_token, "AccessToken")
 

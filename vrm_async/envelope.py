@@ -65,6 +65,17 @@ def part(payload: JSON, key: str) -> object:
     return payload[key]
 
 
+def content(payload: JSON) -> dict[str, object]:
+    """Return an answer without its envelope.
+
+    Raises:
+        DecodeError: the answer is no object.
+    """
+    if not isinstance(payload, dict):
+        raise DecodeError(f"the answer is a {type(payload).__name__}, not an object", kind="shape")
+    return {key: value for key, value in payload.items() if key != "success"}
+
+
 def _kind_of_status(status: int) -> type[RequestError]:
     return ServerFault if status >= 500 else _BY_STATUS.get(status, AnswerError)
 

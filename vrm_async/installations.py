@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 from energy_core.errors import NoData
 from energy_core.http.api import ApiClient
-from energy_core.http.request import Operation
+from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec
 from vrm_async.attributes import Diagnostic
 from vrm_async.models import SystemOverview
+from vrm_async.operations import SITE, writes
 
 SYSTEM_OVERVIEW: Final = Operation(
     vendor="vrm",
@@ -27,7 +30,10 @@ DIAGNOSTICS: Final = Operation(
     path="installations/{idSite}/diagnostics",
     repeatable=True,
 )
+UPDATE_SETTINGS: Final = writes("installations.update_settings", "POST", f"{SITE}/settings")
+SET_FAVORITE: Final = writes("installations.set_favorite", "POST", f"{SITE}/favorite")
 LARGEST_PAGE: Final = 1000
+_NOTHING: Final[Mapping[str, JSON]] = {}
 
 
 class Installations:
@@ -56,6 +62,73 @@ class Installations:
         if not 1 <= arguments.whole("count", count) <= LARGEST_PAGE:
             raise ValueError(f"count must be from 1 to {LARGEST_PAGE}: {count}")
         return Diagnostics(self._api, arguments.whole("site_id", site_id), count)
+
+    async def set_favorite(self, site_id: int, favorite: bool = True) -> None:
+        """Mark a site for this account, or take the mark away.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/favorite
+        """
+        body: JSON = {"favorite": int(arguments.switch("favorite", favorite))}
+        await self._api.fetch(SET_FAVORITE, json=body, idSite=arguments.whole("site_id", site_id))
+
+    async def update_settings(
+        self,
+        site_id: int,
+        *,
+        name: str | None = None,
+        notes: str | None = None,
+        phone_number: str | None = None,
+        no_data_alarm_timeout_s: int | None = None,
+        no_data_alarm_active: bool | None = None,
+        geofence: Mapping[str, JSON] | None = None,
+        geofence_enabled: bool | None = None,
+        alarm_monitoring: int | None = None,
+        realtime_updates: bool | None = None,
+        restrict_node_red: bool | None = None,
+        inverter_charger_control: bool | None = None,
+        favorite: bool | None = None,
+        raw: Mapping[str, JSON] = _NOTHING,
+    ) -> None:
+        """Change the settings that are given, and leave the rest as they are.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/settings
+
+        Args:
+            site_id: The site.
+            name: The owner's name for it, in VRM's words its description.
+            notes: Free text.
+            phone_number: A contact's number.
+            no_data_alarm_timeout_s: Seconds of silence until VRM alarms.
+            no_data_alarm_active: Whether silence raises an alarm.
+            geofence: The fence's shape, as `Site.geofence` has it.
+            geofence_enabled: Whether leaving the fence raises an alarm.
+            alarm_monitoring: 0 nothing is mailed, 1 alarms, 2 alarms and warnings.
+            realtime_updates: Whether the device publishes over MQTT.
+            restrict_node_red: Whether the gateway's Node-RED may not be reached from outside.
+            inverter_charger_control: Whether the inverter may be controlled remotely.
+            favorite: Whether the account marks the site.
+            raw: Further members of the body, sent as they are.
+        """
+        texts = {"description": name, "notes": notes, "phonenumber": phone_number}
+        counts = {"noDataAlarmTimeout": no_data_alarm_timeout_s, "alarmMonitoring": alarm_monitoring}
+        switches = {
+            "noDataAlarmActive": no_data_alarm_active,
+            "geofenceEnabled": geofence_enabled,
+            "realtimeUpdates": realtime_updates,
+            "restrictNodeRed": restrict_node_red,
+            "inverterChargerControl": inverter_charger_control,
+            "favorite": favorite,
+        }
+        body: dict[str, JSON] = {
+            **{key: arguments.words(key, value) for key, value in texts.items() if value is not None},
+            **{key: arguments.whole(key, value) for key, value in counts.items() if value is not None},
+            **{key: arguments.switch(key, value) for key, value in switches.items() if value is not None},
+            **({} if geofence is None else {"geofence": json.dumps(geofence, allow_nan=False)}),
+            **raw,
+        }
+        if not body:
+            raise ValueError("nothing to change: pass at least one setting")
+        await self._api.fetch(UPDATE_SETTINGS, json=body, idSite=arguments.whole("site_id", site_id))
 
 
 class Diagnostics:

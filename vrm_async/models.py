@@ -192,6 +192,10 @@ class Device:
     """When VRM last heard of it; None for never."""
     logging_interval_s: float | None = None
     """Seconds between two logs of a gateway."""
+    device_type_id: int | None = None
+    """VRM's idDeviceType."""
+    machine_serial: str | None = None
+    """The gateway's serial as printed on it, from machineSerialNumber."""
     last_power_up: datetime | None = None
     """When a gateway last started."""
     raw: Raw = field(factory=dict, repr=False)
@@ -226,6 +230,8 @@ class AccessToken:
     """None for a token that does not expire."""
     last_seen: datetime | None = None
     """When it was last used, where VRM says so."""
+    last_successful_auth: datetime | None = None
+    """When it was last accepted, where VRM says so."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice, repeat
 from typing import Final, TypeAlias
 
 from attrs import evolve, field, frozen
+
+from vrm_async.arrow import Column, Stream, stream
 
 Point: TypeAlias = tuple[datetime, float | None]
 """An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
@@ -37,7 +40,9 @@ class Series:
     maximum: Sequence[float | None] | None = None
     """The bucket's largest value in `unit`; None when VRM sent no such column."""
     unit: str | None = None
-    """kWh for stats of type kwh, Wh for forecasts, in a graph as VRM formats it; else None."""
+    """W, kWh, Wh, %, V, A, degC, s and the like, where something says so (`unit_source`); else None."""
+    unit_source: str | None = None
+    """Who says so: VRM's `format` of the attribute, the `type` of the stats, or the meaning of the `code`."""
     description: str | None = None
     """VRM's English name of the attribute, where the answer carries it."""
     attribute_id: int | None = None
@@ -63,6 +68,22 @@ class Series:
     def end(self) -> datetime | None:
         """The last point's moment: the start of its bucket."""
         return moment(self.times_ms[-1]) if self.times_ms else None
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
+        """Give the columns to Arrow: `polars.DataFrame(series)` and the like. Needs the extra ``arrow``.
+
+        `time` is aware, in UTC; `minimum` and `maximum` are there where VRM sent them. The unit is in the
+        metadata of the fields, which not every library shows.
+        """
+        return stream(self._columns(), requested_schema)
+
+    def _columns(self) -> Iterator[Column]:
+        about = {"unit": self.unit, "unit_source": self.unit_source, "code": self.code}
+        yield Column("time", "time", self.times_ms)
+        for name in ("mean", "minimum", "maximum"):
+            values = getattr(self, name)
+            if values is not None:
+                yield Column(name, "float", values, about)
 
     def __repr__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
@@ -103,11 +124,35 @@ class SeriesByCode:
         """Return the first series of that code, or None when VRM sent none."""
         return next((series for series in self.series if series.code == code), None)
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
+        """Give all series to Arrow as one long table, a row for each point. Needs the extra ``arrow``.
+
+        Columns: code, instance, time (aware, UTC), mean, minimum, maximum, unit.
+        """
+        return stream(self._columns(), requested_schema)
+
+    def _columns(self) -> Iterator[Column]:
+        yield Column("code", "text", _long(self.series, lambda series: repeat(series.code)))
+        yield Column("instance", "int", _long(self.series, lambda series: repeat(self._owner(series))))
+        yield Column("time", "time", _long(self.series, lambda series: series.times_ms))
+        yield Column("mean", "float", _long(self.series, lambda series: series.mean))
+        yield Column("minimum", "float", _long(self.series, lambda series: series.minimum or repeat(None)))
+        yield Column("maximum", "float", _long(self.series, lambda series: series.maximum or repeat(None)))
+        yield Column("unit", "text", _long(self.series, lambda series: repeat(series.unit)))
+
+    def _owner(self, series: Series) -> int | None:
+        return series.instance
+
     def _contents(self) -> str:
         return ", ".join(map(repr, self.series)) or "no data"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contents()}>"
+
+
+def _long(series: Iterable[Series], cells: Callable[[Series], Iterable[object]]) -> list[object]:
+    """Return one column of the long table: each series' cells, one below the other."""
+    return [cell for each in series for cell in islice(cells(each), len(each))]
 
 
 @frozen(kw_only=True, repr=False)
@@ -148,6 +193,9 @@ class Graph(SeriesByCode):
     """The device instance the values belong to."""
     raw: Mapping[str, object] = field(factory=dict)
     """The answer as it came; its `data` is keyed by attribute id, not by code."""
+
+    def _owner(self, series: Series) -> int | None:
+        return self.instance if series.instance is None else series.instance
 
     def __repr__(self) -> str:
         return f"<Graph of instance {self.instance}: {self._contents()}>"

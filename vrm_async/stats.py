@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from typing import Final
 
+from energy_core.clock import Clock, SystemClock
 from energy_core.http.api import ApiClient
-from energy_core.http.request import Operation
+from energy_core.http.request import Operation, Priority
 from vrm_async import arguments, tables
+from vrm_async.arguments import Verbatim
+from vrm_async.history import LATE, Checkpoint
+from vrm_async.periods import Calendar
+from vrm_async.pieces import CAPS
 from vrm_async.series import OverallStats, Stats
+from vrm_async.stats_history import SiteFacts, StatsHistory
 
 STATS: Final = Operation(
     vendor="vrm", name="stats.get", method="GET", path="installations/{idSite}/stats", repeatable=True
@@ -32,7 +38,8 @@ INTERVALS: Final[Mapping[str, tuple[int, str] | None]] = {
     "months": (24, "months"),
     "years": (60, "months"),
 }
-"""How far a range may reach for each interval. Beyond it VRM answers as if there were no data."""
+"""How far a range may reach in one call of `get`, after the vendor's text; beyond it VRM answers as if there
+were no data. For weeks `history` reads the text in another way (`vrm_async.pieces`)."""
 
 TYPES: Final = (
     "kwh",
@@ -48,14 +55,21 @@ TYPES: Final = (
     "dynamic_ess",
     "evcs",
 )
-_UNITS: Final[Mapping[str, str]] = {"kwh": "kWh", "forecast": "Wh"}
 
 
 class StatsEndpoint:
     """What a site did over time."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        site_facts: Callable[[int], Awaitable[SiteFacts]],
+        *,
+        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
+    ) -> None:
         self._api = api
+        self._site_facts = site_facts
+        self._clock = clock
 
     async def get(
         self,
@@ -63,8 +77,8 @@ class StatsEndpoint:
         *,
         start: datetime,
         end: datetime,
-        type: str | None = None,  # noqa: A002  (VRM's own word)
-        interval: str = "hours",
+        type: str | Verbatim | None = None,  # noqa: A002  (VRM's own word)
+        interval: str | Verbatim = "hours",
         attribute_codes: Iterable[str] | None = None,
         show_instance: bool = False,
     ) -> Stats:
@@ -85,14 +99,79 @@ class StatsEndpoint:
         query = arguments.span(start, end) + _kind(type, attribute_codes)
         query.append(("interval", _interval(interval, start, end)))
         query += [("show_instance", "1")] if show_instance else []
-        into = partial(tables.stats, unit=_UNITS.get(dict(query)["type"]))
+        into = partial(tables.stats, kind=dict(query)["type"])
         return await self._api.call(STATS, into, query=query, idSite=site_id)
+
+    def history(
+        self,
+        site_id: int,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        interval: str = "hours",
+        type: str | Verbatim | None = None,  # noqa: A002  (VRM's own word)
+        attribute_codes: Iterable[str] | None = None,
+        show_instance: bool = False,
+        timezone: str | tzinfo | None = None,
+        late: timedelta = LATE,
+        checkpoint: Checkpoint | None = None,
+        priority: Priority = Priority.BACKGROUND,
+    ) -> StatsHistory:
+        """Iterate over a range of any length, in pieces that keep inside VRM's caps; nothing is asked before.
+
+        Buckets are whole: they begin at the site's own midnights, weeks on Monday, months and years on their
+        first day, and the range is widened to them. An empty piece is a piece without data, never a range
+        that was too large.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/stats
+
+        Args:
+            site_id: The site.
+            start: An aware datetime; without it the site's first day.
+            end: An aware datetime after `start`; without it now.
+            interval: One of `INTERVALS`.
+            type: One of `TYPES`; by default kwh, or custom when there are attribute codes.
+            attribute_codes: What to ask for; type custom only, and required there.
+            show_instance: Keep the values of every device instance apart.
+            timezone: The site's zone, where it is known; otherwise the list of installations tells it, once.
+            late: With a checkpoint, read again what is not older than this before it: devices deliver late.
+            checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
+            priority: Its requests let those of others pass.
+        """
+        site_id = arguments.whole("site_id", site_id)
+        arguments.one_of("interval", interval, CAPS)
+        query = [*_kind(type, attribute_codes), ("interval", interval)]
+        query += [("show_instance", "1")] if show_instance else []
+        into = partial(tables.stats, kind=dict(query)["type"])
+        known = None if timezone is None else Calendar(timezone)
+
+        async def ask(begin: datetime, stop: datetime) -> Stats:
+            whole = [*arguments.span(begin, stop), *query]
+            return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
+
+        async def look() -> SiteFacts:
+            if known is not None and start is not None:
+                return SiteFacts(calendar=known)
+            facts = await self._site_facts(site_id)
+            return facts if known is None else SiteFacts(calendar=known, created=facts.created)
+
+        return StatsHistory(
+            f"stats/{site_id}?" + "&".join(f"{name}={value}" for name, value in query),
+            ask,
+            look,
+            interval=interval,
+            start=start,
+            end=end,
+            late=late,
+            checkpoint=checkpoint,
+            clock=self._clock,
+        )
 
     async def overall(
         self,
         site_id: int,
         *,
-        type: str | None = None,  # noqa: A002  (VRM's own word)
+        type: str | Verbatim | None = None,  # noqa: A002  (VRM's own word)
         attribute_codes: Iterable[str] | None = None,
     ) -> OverallStats:
         """Return totals of today, this week, this month and this year, as VRM's clock counts them.
@@ -111,24 +190,25 @@ class StatsEndpoint:
 
 
 def _kind(
-    kind: str | None, attribute_codes: Iterable[str] | None, allowed: Iterable[str] = TYPES
+    kind: str | Verbatim | None, attribute_codes: Iterable[str] | None, allowed: Iterable[str] = TYPES
 ) -> list[tuple[str, str]]:
     """Return the type and its codes as query parameters."""
-    chosen = kind if kind is not None else "kwh" if attribute_codes is None else "custom"
-    arguments.one_of("type", chosen, allowed)
+    usual = "kwh" if attribute_codes is None else "custom"
+    chosen = arguments.one_of("type", usual if kind is None else kind, allowed)
     if (chosen == "custom") != (attribute_codes is not None):
         raise ValueError(f"attribute_codes go with type 'custom' and with no other; the type is {chosen!r}")
     return [("type", chosen), *(arguments.codes(attribute_codes) if attribute_codes is not None else [])]
 
 
-def _interval(interval: str, start: datetime, end: datetime) -> str:
+def _interval(interval: str | Verbatim, start: datetime, end: datetime) -> str:
     """Refuse a range that VRM would refuse with the words for an empty one."""
-    cap = INTERVALS[arguments.one_of("interval", interval, INTERVALS)]
+    name = arguments.one_of("interval", interval, INTERVALS)
+    cap = None if isinstance(interval, Verbatim) else INTERVALS[name]
     if cap is not None and end.astimezone(UTC) > _later(start, *cap):
         raise ValueError(
-            f"end is too far from start: a range of {interval!r} may span {cap[0]} {cap[1]} at most"
+            f"end is too far from start: {name!r} may span {cap[0]} {cap[1]} at most; history takes any range"
         )
-    return interval
+    return name
 
 
 def _later(start: datetime, count: int, unit: str) -> datetime:

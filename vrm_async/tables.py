@@ -12,6 +12,7 @@ from energy_core.http.drift import note
 from energy_core.http.lenient import model
 from energy_core.http.readers import flag, integer, is_nothing, number, text
 from energy_core.http.request import JSON
+from vrm_async import units
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number, enum_names, numbers, unit_of
 from vrm_async.panels import StateHistory, States, Summary, SummaryValue
@@ -21,14 +22,17 @@ from vrm_async.series import Graph, OverallStats, Period, Series, Stats
 # --- stats ----------------------------------------------------------------------------------------------
 
 
-def stats(payload: JSON, *, unit: str | None = None) -> Stats:
-    """Read ``installations/{idSite}/stats``, split by instance or not: the shape tells, not the question."""
+def stats(payload: JSON, *, kind: str | None = None) -> Stats:
+    """Read ``installations/{idSite}/stats``, split by instance or not: the shape tells, not the question.
+
+    `kind` is the type that was asked for; it says what the numbers count.
+    """
     found, sums = part(payload, "records"), by_key(payload).get("totals")
     if _is_split(found, "stats") or _is_split(sums, "totals"):
         totals = {instance: numbers(item) for instance, item in _split(sums, "totals")}
-        series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, unit, owner))
+        series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, kind, owner))
         return Stats(series=series, totals_by_instance=totals, raw=by_key(payload))
-    return Stats(series=tuple(_series(found, unit)), totals=numbers(sums), raw=by_key(payload))
+    return Stats(series=tuple(_series(found, kind)), totals=numbers(sums), raw=by_key(payload))
 
 
 def _is_split(value: object, part_name: str) -> bool:
@@ -52,16 +56,18 @@ def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
             note("Stats", "instance", "malformed")
 
 
-def _series(value: object, unit: str | None, instance: int | None = None) -> Iterator[Series]:
+def _series(value: object, kind: str | None, instance: int | None = None) -> Iterator[Series]:
     for code, points in by_key(value).items():
         times_ms, mean, minimum, maximum = columns(points)
+        unit = units.of_stats(code, kind)
         yield Series(
             code=code,
             times_ms=times_ms,
             mean=mean,
             minimum=minimum,
             maximum=maximum,
-            unit=unit,
+            unit=unit.name,
+            unit_source=unit.source,
             instance=instance,
         )
 
@@ -96,13 +102,15 @@ def graph(payload: JSON) -> Graph:
 
 def _drawn(key: str, points: object, about: Mapping[str, object]) -> Series:
     times_ms, mean, minimum, maximum = columns(points)
+    unit = units.named(unit_of(about.get("formatWithUnit")))
     return Series(
         code=text(about.get("code")) or key,
         times_ms=times_ms,
         mean=mean,
         minimum=minimum,
         maximum=maximum,
-        unit=unit_of(about.get("formatWithUnit")),
+        unit=unit,
+        unit_source=None if unit is None else "format",
         description=text(about.get("description")),
         attribute_id=integer(key),
     )
@@ -139,8 +147,8 @@ def summary(name: str, instance: int | None) -> Callable[[JSON], Summary]:
 def _summary(name: str, instance: int | None, payload: JSON) -> Summary:
     found = by_key(part(payload, "records"))
     data = by_key(found.get("data"))
-    about, order = by_key(found.get("meta")), by_key(found.get("attributeOrder"))
-    place = {str(key): int(position) for position, key in order.items()}
+    about = by_key(found.get("meta"))
+    place = _places(found.get("attributeOrder"))
     keys = sorted((key for key in data if key not in _BESIDES), key=lambda key: place.get(key, len(place)))
     return Summary(
         name=name,
@@ -150,6 +158,13 @@ def _summary(name: str, instance: int | None, payload: JSON) -> Summary:
         seconds_ago=_age(data.get("secondsAgo")),
         raw=found,
     )
+
+
+def _places(order: object) -> dict[str, int]:
+    """Read the order of display: a list of ids, or positions by id."""
+    if isinstance(order, Mapping):
+        return {str(key): place for key, value in order.items() if (place := integer(value)) is not None}
+    return {str(key): place for place, key in enumerate(order)} if isinstance(order, list) else {}
 
 
 def _is_value(item: object) -> bool:

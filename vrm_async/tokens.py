@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
+from energy_core.errors import AnswerError
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec
 from vrm_async.models import AccessToken, NewAccessToken
+from vrm_async.operations import USER, reads, writes
 from vrm_async.users import Users
 
-CREATE: Final = Operation(
-    vendor="vrm",
-    name="tokens.create",
-    method="POST",
-    path="users/{idUser}/accesstokens/create",
-    repeatable=False,
-)
-LIST: Final = Operation(
-    vendor="vrm",
-    name="tokens.list",
-    method="GET",
-    path="users/{idUser}/accesstokens/list",
-    repeatable=True,
-)
-REVOKE: Final = Operation(
-    vendor="vrm",
-    name="tokens.revoke",
-    method="GET",
-    path="users/{idUser}/accesstokens/{idAccessToken}/revoke",
-    repeatable=False,  # a GET that changes something
-)
+_PATH: Final = f"{USER}/accesstokens"
+CREATE: Final = writes("tokens.create", "POST", _PATH)
+LIST: Final = reads("tokens.list", _PATH)
+REVOKE: Final = writes("tokens.revoke", "DELETE", f"{_PATH}/{{idAccessToken}}")
+CREATE_OLD: Final = writes("tokens.create", "POST", f"{_PATH}/create")
+LIST_OLD: Final = reads("tokens.list", f"{_PATH}/list")
+REVOKE_OLD: Final = writes("tokens.revoke", "GET", f"{_PATH}/{{idAccessToken}}/revoke")
+"""The paths of VRM's older document; the last is a GET that changes something."""
+
+_UNKNOWN: Final = frozenset({404, 405})
+_PERHAPS_UNKNOWN: Final = _UNKNOWN | {422}
+"""What is answered where a path, or a method there, is not known; 422 may mean a parameter as well."""
+
+T = TypeVar("T")
 
 
 class Tokens:
-    """The account's access tokens."""
+    """The account's access tokens.
+
+    VRM moved these operations. The new paths are asked first; one that VRM does not know is asked at its old
+    place, which is safe even for a revocation: what was refused has not been done.
+    """
 
     def __init__(self, api: ApiClient, users: Users) -> None:
         self._api = api
@@ -44,7 +44,7 @@ class Tokens:
     async def create(self, name: str, *, expires: datetime | None = None) -> NewAccessToken:
         """Make a token; its value is in this answer and never shown again.
 
-        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens/create
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens
 
         Args:
             name: Must be new within the account.
@@ -57,23 +57,46 @@ class Tokens:
         body: dict[str, JSON] = {"name": name}
         if expires is not None:
             body["expiry"] = arguments.moment_s("expires", expires)
-        return await self._api.call(CREATE, codec.new_access_token, json=body, idUser=await self._users.id())
+        return await self._ask(CREATE, CREATE_OLD, codec.new_access_token, json=body)
 
     async def list(self) -> tuple[AccessToken, ...]:
         """Return the account's tokens, without their values.
 
-        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens/list
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens
         """
-        return await self._api.call(LIST, codec.access_tokens, idUser=await self._users.id())
+        return await self._ask(LIST, LIST_OLD, codec.access_tokens)
 
     async def revoke(self, token_id: int | None = None, *, all: bool = False) -> int:  # noqa: A002
         """Revoke one token, or with ``all=True`` every token of the account; return how many are gone.
 
         Revoking the token that this client uses locks it out.
 
-        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens/idAccessToken/revoke
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens/idAccessToken
         """
         if (token_id is None) != (all is True):
             raise ValueError("pass a token_id, or all=True to revoke every token of the account")
         which = "*" if token_id is None else arguments.whole("token_id", token_id)
-        return await self._api.call(REVOKE, codec.removed, idUser=await self._users.id(), idAccessToken=which)
+        return await self._ask(REVOKE, REVOKE_OLD, codec.removed, which=which)
+
+    async def _ask(
+        self,
+        operation: Operation,
+        at_its_old_place: Operation,
+        into: Callable[[JSON], T],
+        *,
+        json: JSON = None,
+        which: int | str = 0,
+    ) -> T:
+        user = await self._users.id()
+        try:
+            return await self._api.call(operation, into, json=json, idUser=user, idAccessToken=which)
+        except AnswerError as error:
+            refusal = error
+        if refusal.status not in _PERHAPS_UNKNOWN:
+            raise refusal
+        try:
+            return await self._api.call(at_its_old_place, into, json=json, idUser=user, idAccessToken=which)
+        except AnswerError as error:
+            if error.status not in _UNKNOWN:
+                raise
+        raise refusal

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from energy_core.errors import AnswerError, NotFound
 from energy_core.http.api import ApiClient
 from energy_core.http.request import MIB, Operation
-from vrm_async import arguments, codec
+from vrm_async import arguments, codec, codec_access
 from vrm_async.models import Site, User
+from vrm_async.models_access import Invites, SearchResult
+from vrm_async.operations import USER, reads, writes
 
 ME: Final = Operation(vendor="vrm", name="users.me", method="GET", path="users/me", repeatable=True)
 INSTALLATIONS: Final = Operation(
@@ -19,6 +22,10 @@ INSTALLATIONS: Final = Operation(
     repeatable=True,
     body_limit=64 * MIB,
 )
+ADD_SITE: Final = writes("users.add_site", "POST", f"{USER}/addsite")
+SITE_ID: Final = reads("users.site_id", f"{USER}/get-site-id", method="POST")
+SEARCH: Final = reads("users.search", f"{USER}/search")
+INVITES: Final = reads("users.invites", f"{USER}/invites")
 
 
 class Users:
@@ -58,6 +65,62 @@ class Users:
         query = installations_query(extended=extended, site_id=site_id)
         owner = await self.id() if user_id is None else arguments.whole("user_id", user_id)
         return await self._api.call(INSTALLATIONS, codec.sites, query=query, idUser=owner)
+
+    async def add_site(self, identifier: str) -> int:
+        """Add a site by its gateway's identifier and return its idSite. VRM mails a link to confirm it.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/addsite
+
+        Args:
+            identifier: The VRM portal id, as the gateway shows it.
+        """
+        body = {"installation_identifier": arguments.line("identifier", identifier)}
+        return await self._api.call(ADD_SITE, codec_access.site_id, json={**body}, idUser=await self.id())
+
+    async def site_id(self, identifier: str) -> int:
+        """Return the idSite of a gateway's identifier, among the sites the account may see.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/get-site-id
+
+        Raises:
+            NotFound: the account sees no such site.
+        """
+        body = {"installation_identifier": arguments.line("identifier", identifier)}
+        try:
+            return await self._api.call(SITE_ID, codec_access.site_id, json={**body}, idUser=await self.id())
+        except AnswerError as error:
+            refusal = error
+        if type(refusal) is AnswerError and refusal.status == 200:  # success: false is how VRM says no
+            raise _no_such_site(refusal)
+        raise refusal
+
+    async def search(self, text: str) -> SearchResult:
+        """Search the sites the account may see: by id, identifier, serial, name, or a user's name or e-mail.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/search
+        """
+        query = [("query", arguments.line("text", text))]
+        return await self._api.call(SEARCH, codec_access.search, query=query, idUser=await self.id())
+
+    async def invites(self) -> Invites:
+        """Return what the account is invited to, and what it asked for.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/invites
+        """
+        return await self._api.call(INVITES, codec_access.invites, idUser=await self.id())
+
+
+def _no_such_site(refusal: AnswerError) -> NotFound:
+    return NotFound(
+        "the account sees no site of that identifier",
+        vendor=refusal.vendor,
+        operation=refusal.operation,
+        method=refusal.method,
+        path=refusal.path,
+        status=refusal.status,
+        error_code=refusal.error_code,
+        attempts=refusal.attempts,
+    )
 
 
 def installations_query(*, extended: bool, site_id: int | None) -> list[tuple[str, str]]:

@@ -2,40 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from energy_core.errors import NoData
-from energy_core.http.api import ApiClient
-from energy_core.http.request import Operation
-from vrm_async import arguments, tables
+from energy_core.errors import NoData, NotFound
+from vrm_async import arguments, codec_widgets, tables
+from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
 from vrm_async.panels import StateHistory, Summary
 from vrm_async.series import Graph
+from vrm_async.widget_history import WIDGET, WidgetHistories
 
-WIDGET: Final = Operation(
-    vendor="vrm",
-    name="widgets",
-    method="GET",
-    path="installations/{idSite}/widgets/{widget}",
-    repeatable=True,
-)
+STATES: Final[Mapping[str, str]] = {
+    "BatteryExternalRelayState": "the external relay of a battery",
+    "BatteryMonitorWarningsAndAlarms": "warnings and alarms of a battery monitor",
+    "BatteryRelayState": "the relay of a battery monitor",
+    "ChargerRelayState": "the relay of an AC charger",
+    "ChargerState": "an AC charger",
+    "EssBatteryLifeState": "the BatteryLife of an ESS",
+    "FuelCellState": "a fuel cell",
+    "GatewayRelayState": "the first relay of the gateway",
+    "GatewayRelayTwoState": "the second relay of the gateway",
+    "GeneratorState": "a generator",
+    "InputState": "the inputs of the gateway",
+    "InverterChargerState": "an inverter with charger that is no VE.Bus system",
+    "InverterChargerWarningsAndAlarms": "its warnings and alarms",
+    "InverterState": "an inverter",
+    "MPPTState": "the tracker of a solar charger",
+    "SolarChargerRelayState": "the relay of a solar charger",
+    "VeBusState": "a VE.Bus system",
+    "VeBusWarningsAndAlarms": "warnings and alarms of a VE.Bus system",
+}
+"""The panels of changes of state that VRM documents, for `state`; other names work too."""
+
+SUMMARIES: Final[Mapping[str, str]] = {
+    "BMSDiagnostics": "what a battery's management reports",
+    "BatterySummary": "a battery monitor",
+    "DCMeter": "a meter on the DC side",
+    "EvChargerSummary": "a charging station",
+    "GlobalLinkSummary": "a GlobalLink",
+    "HistoricData": "what a battery monitor remembers",
+    "IOExtenderInOut": "inputs and outputs of an extender",
+    "LithiumBMS": "cells of a lithium battery",
+    "MeteorologicalSensor": "a weather sensor, by its old name",
+    "MeteorologicalSensorOverview": "a weather sensor",
+    "MotorSummary": "an electric motor",
+    "PVInverterStatus": "an inverter on the AC side",
+    "SolarChargerSummary": "a solar charger",
+    "Status": "a VE.Bus system",
+    "TankSummary": "a tank",
+    "TempAirQuality": "a sensor of temperature and air quality",
+    "TempSummaryAndGraph": "a temperature sensor",
+}
+"""The panels of newest values that VRM documents, for `summary`; other names work too."""
 
 
-class Widgets:
+class Widgets(WidgetHistories):
     """Graphs, summaries and changes of state of one device instance."""
-
-    def __init__(self, api: ApiClient) -> None:
-        self._api = api
 
     async def graph(
         self,
         site_id: int,
         *,
-        attribute_codes: Iterable[str],
+        attribute_codes: Iterable[str] | None = None,
+        attribute_ids: Iterable[int] | None = None,
         instance: int | None = 0,
         start: datetime | None = None,
         end: datetime | None = None,
+        min_max: bool = False,
+        width: int | None = None,
+        points_per_pixel: int | None = None,
     ) -> Graph:
         """Return one series per code. VRM chooses the step, and its first bucket begins at `start`.
 
@@ -46,13 +82,21 @@ class Widgets:
         Args:
             site_id: The site.
             attribute_codes: Codes such as ``["bs", "bv"]``, case-sensitive.
+            attribute_ids: VRM's idDataAttribute, instead of codes or beside them.
             instance: The device instance; 0 is the system.
             start: An aware datetime; without it the last day.
             end: An aware datetime.
+            min_max: Also ask for the smallest and largest value of each bucket.
+            width: How many pixels the graph is wide; VRM takes 768. With `points_per_pixel` it sets the step.
+            points_per_pixel: How many buckets a pixel gets; VRM takes 2.
         """
-        query = (
-            arguments.codes(attribute_codes) + arguments.instance(instance) + arguments.open_span(start, end)
-        )
+        query = _wanted(attribute_codes, attribute_ids)
+        query += arguments.instance(instance) + arguments.open_span(start, end)
+        query += [("useMinMax", "1")] if min_max else []
+        sizes = {"width": width, "pointsPerPixel": points_per_pixel}
+        query += [
+            (name, str(arguments.whole(name, size))) for name, size in sizes.items() if size is not None
+        ]
         site_id = arguments.whole("site_id", site_id)
         return await self._api.call(WIDGET, tables.graph, query=query, idSite=site_id, widget="Graph")
 
@@ -89,6 +133,66 @@ class Widgets:
         query = arguments.instance(instance) + arguments.open_span(start, end)
         site_id = arguments.whole("site_id", site_id)
         return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
+
+    async def get(
+        self,
+        site_id: int,
+        name: str,
+        instance: int | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Widget:
+        """Return any panel as VRM sends it, whatever its name is: also one that this package does not know.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets
+        """
+        into = codec_widgets.widget(arguments.widget(name), instance)
+        query = arguments.instance(instance) + arguments.open_span(start, end)
+        site_id = arguments.whole("site_id", site_id)
+        return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
+
+    async def gps(self, site_id: int, instance: int | None = None) -> Position:
+        """Return where the site is.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/GPS
+        """
+        query = arguments.instance(instance)
+        site_id = arguments.whole("site_id", site_id)
+        return await self._api.call(WIDGET, codec_widgets.position, query=query, idSite=site_id, widget="GPS")
+
+    async def hours_of_ac(self, site_id: int, instance: int | None = None) -> HoursOfAc:
+        """Return how long the site had AC power.
+
+        VRM's two documents spell the name HoursOfAc and HoursOfAC; the second is asked where the first is
+        not known.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/HoursOfAc
+        """
+        query = arguments.instance(instance)
+        site_id = arguments.whole("site_id", site_id)
+        into = codec_widgets.hours_of_ac
+        try:
+            return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAc")
+        except NotFound:
+            pass
+        return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAC")
+
+    async def alarm(self, site_id: int) -> AlarmPanel:
+        """Return the alarms of the site as its dashboard shows them.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/Alarm
+        """
+        site_id = arguments.whole("site_id", site_id)
+        return await self._api.call(WIDGET, codec_widgets.alarm_panel, idSite=site_id, widget="Alarm")
+
+
+def _wanted(codes: Iterable[str] | None, ids: Iterable[int] | None) -> list[tuple[str, str]]:
+    """Return what a graph shows, as VRM's repeated parameters."""
+    if codes is None and ids is None:
+        raise ValueError("attribute_codes or attribute_ids must be given")
+    numbers = [] if ids is None else arguments.several("attribute_ids", ids)
+    named = [] if codes is None else arguments.codes(codes)
+    return named + [("attributeIds[]", str(number)) for number in numbers]
 
 
 def _no_such_instance(name: str, instance: int | None) -> NoData:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
 from attrs import frozen
@@ -112,7 +112,7 @@ class Lane:
         self._places = limit.in_flight
         self._in_flight = 0
         self._granted = 0
-        self._closed = False
+        self._ended = asyncio.Event()
         self._turns: Final = [_Turn(self, priority) for priority in Priority]
         self._timer: Timer | None = None
         self._timer_at = math.inf
@@ -145,6 +145,23 @@ class Lane:
         if self._queue.size:
             self._serve(self._clock.monotonic())
 
+    async def clear(self) -> None:
+        """Wait for the end of a hold, taking neither token nor place. Cancelling is safe.
+
+        Raises:
+            RateLimited: The vendor asked for a longer hold than `max_hold_s`.
+            ClientClosed: The lane is closed, or was while waiting.
+        """
+        while True:
+            now = self._clock.monotonic()
+            if (refusal := self._refusal(now)) is not None:
+                raise refusal
+            if not (held_s := self._allowance.held_s(now)):
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(held_s):
+                    await self._ended.wait()
+
     def hold(self, seconds: float) -> None:
         """Send nothing for so long and up to a tenth longer, queued requests too; the latest end counts."""
         now = self._clock.monotonic()
@@ -166,7 +183,7 @@ class Lane:
 
     def close(self) -> None:
         """Give no more turns: everybody who waits gets `ClientClosed`. Turns in use may end in peace."""
-        self._closed = True
+        self._ended.set()
         self._places = 0
         self._recall()
         self._serve(self._clock.monotonic())
@@ -186,7 +203,7 @@ class Lane:
         )
 
     def __repr__(self) -> str:
-        label = f"Lane {self.name!r}{' closed' * self._closed}"
+        label = f"Lane {self.name!r}{' closed' * self._ended.is_set()}"
         try:
             stats, now = self.stats(), self._clock.monotonic()
         except RuntimeError:  # no event loop runs, so there is no time to tell
@@ -229,7 +246,7 @@ class Lane:
 
     def _refusal(self, now: float) -> EnergyError | None:
         """Why it makes no sense to wait for a turn at all, if so."""
-        if self._closed:
+        if self._ended.is_set():
             return ClientClosed("the client is closed")
         if self._allowance.asked_s(now) > self._max_hold_s:
             wait = self._allowance.held_s(now)

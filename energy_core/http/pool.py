@@ -161,15 +161,22 @@ class SessionPool:
         return _Opening(self, request, account, base_url)
 
     async def admit(self, account: Account) -> None:
-        """Wait for one WebSocket handshake's turn: the pool's, then the account's. Cancelling is safe.
+        """Wait for the turn of one WebSocket handshake. Cancelling is safe.
+
+        Handshakes have a limit of their own, the whole pool's, and take nothing of the account's: a thousand
+        streams are back long before an account's modest rate would allow. They obey its hold all the same.
 
         Raises:
             RateLimited: the wait would be longer than allowed.
             ClientClosed, WrongLoop: the pool is not usable here.
         """
         self._check_open()
-        async with self._handshakes.turn(Priority.INTERACTIVE), account.lane.turn(Priority.INTERACTIVE):
-            pass
+        while True:
+            await account.lane.clear()
+            async with self._handshakes.turn(Priority.INTERACTIVE):
+                pass
+            if not account.lane.stats().hold_s:  # one that came meanwhile must not gather a crowd behind it
+                return
 
     def stats(self) -> PoolStats:
         """Return how the pool is doing. Needs a running event loop, as time does."""
@@ -249,7 +256,8 @@ class SessionPool:
             explained=call.effort.final,
             on_close=self._departures.discard,
         )
-        self._departures.add(download)
+        if fine:  # any other answer is read to its end, and may be followed by another try
+            self._departures.add(download)
         return download
 
     def _check_open(self) -> None:

@@ -1,23 +1,24 @@
-"""The bounded buffer between sources and the one consumer, and what it does when the consumer is too slow."""
+"""The bounded buffer between sources and one consumer; what happens when it is full is a policy's to say."""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
-from energy_core.errors import StreamBusy
+from energy_core.errors import EnergyError, StreamBusy
 from energy_core.stream.event import Dropped, Event, SourceId
 
 
-class DropOldest:
-    """Holds at most `capacity` readings; when full, the oldest reading makes place for the newest.
+class Buffer(ABC):
+    """Holds at most `capacity` readings for one consumer.
 
     A consumer that finds it empty waits on one future, made only then; whoever puts an event completes it,
     and the consumer takes all there is in that one wake-up. Events that must not be lost (`keep`) stand in
     line with the readings, but do not count against the capacity and are never dropped.
 
-    Drops are gathered into episodes: an episode begins with the first drop and ends when the consumer has
+    Losses are gathered into episodes: an episode begins with the first loss and ends when the consumer has
     worked the buffer down to the low-water mark. Then `on_relief` is told, once per source, what was lost.
     """
 
@@ -27,6 +28,11 @@ class DropOldest:
         self.capacity = capacity
         self.low_water = capacity // 2
         self.ended = False
+        self.closed = False
+        self.touched = False
+        """Whether a consumer has taken an event that was kept, or waited for one."""
+        self.error: EnergyError | None = None
+        """What the consumer is told once, in place of a plain end."""
         self.losses: dict[SourceId, Dropped] = {}
         self._on_relief = on_relief
         self._readings: deque[Event] = deque()
@@ -40,24 +46,30 @@ class DropOldest:
     def __len__(self) -> int:
         return len(self._readings) + len(self._kept)
 
+    @property
+    def roomy(self) -> bool:
+        """Whether a reading can be put without losing one."""
+        return len(self._readings) < self.capacity or self.ended
+
+    @property
+    def pristine(self) -> bool:
+        """Whether no consumer has ever asked it for anything."""
+        return not (self.touched or self._gone or self.losses)
+
+    @abstractmethod
     def put(self, event: Event) -> Event | None:
-        """Add a reading and return the one that was dropped for it, if any. Never blocks."""
-        readings = self._readings
-        dropped = self._drop() if len(readings) >= self.capacity else None
-        readings.append(event)
-        if self._taker is not None:
-            self._wake_taker()
-        return dropped
+        """Add a reading and return the one that is lost for it, if any; it may be the same. Never blocks."""
 
     def keep(self, event: Event) -> None:
         """Add an event that must not be lost. Never blocks."""
         self._kept.append((self._gone + len(self._readings), event))
         if self._taker is not None:
-            self._wake_taker()
+            self.wake()
 
     def take(self) -> Event | None:
         """Remove and return the next event; None when there is none at this moment."""
         if self._kept and self._kept[0][0] <= self._gone:
+            self.touched = True
             return self._kept.popleft()[1]
         readings = self._readings
         if not readings:
@@ -69,32 +81,46 @@ class DropOldest:
         return event
 
     async def filled(self) -> None:
-        """Wait until `take` has something or the buffer has ended. Cancelling it loses nothing.
+        """Wait until `take` may have something or the buffer has ended. Cancelling it loses nothing.
 
         Raises:
             StreamBusy: another consumer waits already.
         """
         if self._taker is not None:
-            raise StreamBusy("this stream has a consumer already; one stream serves one consumer")
+            raise StreamBusy("this stream has a consumer already; give each further one events.subscribe()")
+        self.touched = True
         taker = self._taker = asyncio.get_running_loop().create_future()
         try:
             await taker
         finally:
-            # `_wake_taker` has let go of it already, and a next consumer may be waiting by now.
+            # `wake` has let go of it already, and a next consumer may be waiting by now.
             if self._taker is taker:
                 self._taker = None
 
+    def wake(self) -> None:
+        """Let a waiting consumer look again."""
+        taker, self._taker = self._taker, None
+        if taker is not None and not taker.done():
+            taker.set_result(None)
+
     async def room(self) -> None:
-        """Wait until a reading can be put without dropping another. Cancelling it is safe."""
-        while len(self._readings) >= self.capacity and not self.ended:
-            waiter = asyncio.get_running_loop().create_future()
-            self._squeezed.append(waiter)
-            self._tight = True
-            try:
-                await waiter
-            finally:
-                if waiter in self._squeezed:
-                    self._squeezed.remove(waiter)
+        """Wait until a reading can be put without losing one. Cancelling it is safe."""
+        while not self.roomy:
+            await first_relief([self])
+
+    def lose(self, source: SourceId, first: int, last: int, count: int = 1) -> bool:
+        """Count what did not get, or stay, in here; tell whether an episode begins."""
+        self._tight = True
+        loss = self.losses.get(source)
+        if loss is not None:
+            first, last, count = min(first, loss.first), max(last, loss.last), loss.count + count
+        self.losses[source] = Dropped(first=first, last=last, count=count)
+        return loss is None
+
+    def settle(self) -> None:
+        """End an episode of losses that no `take` will end, because there is hardly anything to take."""
+        if self._tight and len(self._readings) <= max(self.low_water, 0):
+            self._relax()
 
     def announce_loss(self, source: SourceId) -> None:
         """Tell `on_relief` now what was lost of one source, because it ends."""
@@ -102,26 +128,30 @@ class DropOldest:
         if loss is not None:
             self._on_relief(source, loss)
 
-    def end(self) -> None:
-        """No more readings will come; what is here is still handed out."""
+    def end(self, error: EnergyError | None = None) -> None:
+        """No more readings will come; what is here is still handed out, then the error if there is one."""
         self._relax()
         self.ended = True
-        self._wake_taker()
+        self.error = self.error or error
+        self.wake()
+
+    def reopen(self) -> None:
+        """Go on after an end: a source has been restarted. What is closed stays closed."""
+        self.ended = self.closed
 
     def close(self) -> None:
         """Hand out nothing more."""
+        self.closed = True
         self._readings.clear()
         self._kept.clear()
         self.losses.clear()
         self.end()
+        self.error = None
 
-    def _drop(self) -> Event:
+    def _drop_oldest(self) -> Event:
         event = self._readings.popleft()
         self._gone += 1
-        self._tight = True
-        loss = self.losses.get(event.source)
-        first, count = (loss.first, loss.count + 1) if loss else (event.seq, 1)
-        self.losses[event.source] = Dropped(first=first, last=event.seq, count=count)
+        self.lose(event.source, event.seq, event.seq)
         return event
 
     def _relax(self) -> None:
@@ -129,18 +159,27 @@ class DropOldest:
         losses, self.losses = self.losses, {}
         for source, loss in losses.items():
             self._on_relief(source, loss)
-        while self._squeezed:
-            waiter = self._squeezed.popleft()
+        squeezed, self._squeezed = self._squeezed, deque()
+        for waiter in squeezed:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _wake_taker(self) -> None:
-        taker, self._taker = self._taker, None
-        if taker is not None and not taker.done():
-            taker.set_result(None)
 
     def __repr__(self) -> str:
         lost = sum(loss.count for loss in self.losses.values())
         dropping = f", dropping ({lost} so far)" if lost else ""
         pending = f"{len(self._readings)} of {self.capacity} readings, {len(self._kept)} kept"
-        return f"<DropOldest {pending}{dropping}>"
+        return f"<{type(self).__name__} {pending}{dropping}>"
+
+
+async def first_relief(buffers: list[Buffer]) -> None:
+    """Wait until one of these full buffers is down to its low-water mark. Cancelling it is safe."""
+    waiter = asyncio.get_running_loop().create_future()
+    for buffer in buffers:
+        buffer._squeezed.append(waiter)  # noqa: SLF001  (one class in two functions)
+        buffer._tight = True  # noqa: SLF001
+    try:
+        await waiter
+    finally:
+        for buffer in buffers:
+            if waiter in buffer._squeezed:  # noqa: SLF001
+                buffer._squeezed.remove(waiter)  # noqa: SLF001

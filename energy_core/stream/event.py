@@ -1,142 +1,65 @@
-"""One vocabulary for what a home does: events, quantities with units and signs, and what a source is.
+"""The event: one vocabulary for what a home does, and what a source is.
 
-======================== ==== ================================================================
-quantity                 unit sign
-======================== ==== ================================================================
-grid_power               W    positive = import from the grid, negative = feed-in
-battery_power            W    positive = charging, negative = discharging
-pv_power                 W    what the sun gives; a small negative measured value is passed on
-consumption_power        W    what the home uses
-generator_power          W    what a generator gives
-battery_soc              %    0..100
-battery_voltage          V
-battery_current          A    positive = charging, negative = discharging
-battery_temperature      degC
-grid_import_energy       kWh  counted per period by the vendor, like every energy below
-grid_export_energy       kWh
-pv_energy                kWh
-consumption_energy       kWh
-battery_charge_energy    kWh
-battery_discharge_energy kWh
-======================== ==== ================================================================
+`Quantity` has the table of units and signs; docs/events.md has the JSON form.
 """
 
 from __future__ import annotations
 
-import enum
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Protocol, Self
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-JSON_VERSION: Final = 1
+from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId, State, Status
+from energy_core.stream.jsonform import JSON_VERSION, Members, spoken, written
+from energy_core.stream.quantity import Quantity
 
-
-class Quantity(enum.StrEnum):
-    """What a number in `Event.values` measures. The module's table gives unit and sign."""
-
-    GRID_POWER = "grid_power"
-    BATTERY_POWER = "battery_power"
-    PV_POWER = "pv_power"
-    CONSUMPTION_POWER = "consumption_power"
-    GENERATOR_POWER = "generator_power"
-    BATTERY_SOC = "battery_soc"
-    BATTERY_VOLTAGE = "battery_voltage"
-    BATTERY_CURRENT = "battery_current"
-    BATTERY_TEMPERATURE = "battery_temperature"
-    GRID_IMPORT_ENERGY = "grid_import_energy"
-    GRID_EXPORT_ENERGY = "grid_export_energy"
-    PV_ENERGY = "pv_energy"
-    CONSUMPTION_ENERGY = "consumption_energy"
-    BATTERY_CHARGE_ENERGY = "battery_charge_energy"
-    BATTERY_DISCHARGE_ENERGY = "battery_discharge_energy"
-
-    @property
-    def unit(self) -> str:
-        """The fixed unit: W, %, V, A, degC or kWh."""
-        return _UNITS[self.rpartition("_")[2]]
+__all__ = [
+    "JSON_VERSION",
+    "Detail",
+    "Dropped",
+    "Event",
+    "Gap",
+    "Kind",
+    "Outlet",
+    "Position",
+    "Quantity",
+    "Refillable",
+    "Repeatable",
+    "Resumable",
+    "Source",
+    "SourceId",
+    "State",
+    "Status",
+]
 
 
-_UNITS: Final[Mapping[str, str]] = MappingProxyType(
-    {"power": "W", "soc": "%", "voltage": "V", "current": "A", "temperature": "degC", "energy": "kWh"}
-)
+@define(kw_only=True, eq=False, repr=False)
+class Draft:
+    """The fields of an `Event`, not frozen yet.
 
+    A frozen object costs twice as much to make as a mutable one, and a stream makes one for each reading: it
+    makes a draft, of the same layout, and declares it an event before anyone else sees it.
+    """
 
-class Kind(enum.StrEnum):
-    """What an event is about."""
-
-    READING = "reading"
-    STATUS = "status"
-    GAP = "gap"
-    DROPPED = "dropped"
-
-
-class State(enum.StrEnum):
-    """How a source is doing; a status event announces every change."""
-
-    CONNECTING = "connecting"
-    LIVE = "live"
-    BACKFILLING = "backfilling"
-    STALE = "stale"
-    DISCONNECTED = "disconnected"
-    AUTH_FAILED = "auth_failed"
-    FAILED = "failed"
-    CLOSED = "closed"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the source has ended."""
-        return self in {State.AUTH_FAILED, State.FAILED, State.CLOSED}
-
-
-class SourceId(NamedTuple):
-    """Where an event comes from: vendor, account label (never a secret), site or product, device instance."""
-
-    vendor: str
-    account: str
-    site: str
-    instance: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.vendor}/{self.account}/{self.site}/{self.instance}"
+    source: SourceId
+    kind: Kind
+    key: str
+    time: datetime
+    received_at: datetime
+    seq: int
+    id: str
+    values: Mapping[Quantity, float] = field(factory=dict)
+    raw: Mapping[str, object] = field(factory=dict, repr=False)
+    detail: Detail | None = None
+    backfilled: bool = False
+    late: bool = False
+    revision: int = 0
 
 
 @frozen(kw_only=True)
-class Status:
-    """The detail of a status event."""
-
-    state: State
-    reason: str = ""
-    retry_in: float | None = None
-    """Seconds until the source tries again, where it will."""
-
-
-@frozen(kw_only=True)
-class Gap:
-    """The detail of a gap event: a stretch of time that could not be delivered."""
-
-    start: datetime
-    end: datetime
-    reason: str
-
-
-@frozen(kw_only=True)
-class Dropped:
-    """The detail of a dropped event: `count` readings from `first` to `last` (their seq) were dropped."""
-
-    first: int
-    last: int
-    count: int
-
-
-Detail: TypeAlias = Status | Gap | Dropped
-
-
-@frozen(kw_only=True)
-class Event:
+class Event(Draft):
     """One message, or one polled moment of one device.
 
     Args:
@@ -155,25 +78,10 @@ class Event:
         revision: Counts the vendor's changes to a value it had given before.
     """
 
-    source: SourceId
-    kind: Kind
-    key: str
-    time: datetime
-    received_at: datetime
-    seq: int
-    id: str
-    values: Mapping[Quantity, float] = field(factory=dict)
-    raw: Mapping[str, object] = field(factory=dict, repr=False)
-    detail: Detail | None = None
-    backfilled: bool = False
-    late: bool = False
-    revision: int = 0
-
     def to_json(self) -> str:
         """Return one line of JSON, `"v": 1` first; `docs/events.md` describes it."""
-        return json.dumps(
+        return written(
             {
-                "v": JSON_VERSION,
                 "source": list(self.source),
                 "kind": self.kind,
                 "key": self.key,
@@ -183,34 +91,50 @@ class Event:
                 "id": self.id,
                 "values": dict(self.values),
                 "raw": self.raw,
-                "detail": _detail_json(self.detail),
+                "detail": spoken(self.detail),
                 "backfilled": self.backfilled,
                 "late": self.late,
                 "revision": self.revision,
-            },
-            separators=(",", ":"),
-            ensure_ascii=False,
-            allow_nan=False,
-            default=_json_default,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Self:
+        """Return the event that `to_json` wrote: equal to the one it was called on.
+
+        Raises:
+            DecodeError: the line is not JSON (`kind="json"`), not an event (`"shape"`), or from a newer
+                version (`"version"`).
+        """
+        said = Members.of_line(line)
+        kind = said.kind()
+        return cls(
+            source=said.source(),
+            kind=kind,
+            key=said.text("key"),
+            time=said.moment("time"),
+            received_at=said.moment("received_at"),
+            seq=said.whole("seq"),
+            id=said.text("id"),
+            values=said.values(),
+            raw=said.mapping("raw"),
+            detail=said.detail(kind),
+            backfilled=said.flag("backfilled"),
+            late=said.flag("late"),
+            revision=said.whole("revision"),
         )
 
 
-def _json_default(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"raw holds a {type(value).__name__}, which JSON cannot say")
+@frozen(kw_only=True)
+class Position:
+    """Where a consumer stopped in one source."""
 
-
-def _detail_json(detail: Detail | None) -> dict[str, object] | None:
-    match detail:
-        case None:
-            return None
-        case Status(state=state, reason=reason, retry_in=retry_in):
-            return {"state": state, "reason": reason, "retry_in": retry_in}
-        case Gap(start=start, end=end, reason=reason):
-            return {"from": start.isoformat(), "to": end.isoformat(), "reason": reason}
-        case Dropped(first=first, last=last, count=count):
-            return {"first": first, "last": last, "count": count}
+    time: datetime
+    """The newest moment that was delivered."""
+    seq: int
+    """The last number that was delivered."""
+    ids: tuple[str, ...] = ()
+    """Ids of the readings within the last two seconds before `time`, oldest first: these may come again."""
 
 
 class Outlet(Protocol):
@@ -227,20 +151,36 @@ class Outlet(Protocol):
         backfilled: bool = False,
         revision: int = 0,
     ) -> None:
-        """Hand over one reading. Never blocks: a full buffer drops by its policy and announces it."""
+        """Hand over one reading. Never blocks: a full buffer acts by its policy and announces it.
+
+        A reading that is backfilled, or older than one before it, is left out where one of the same id and
+        revision was delivered lately. Live readings are never compared with each other.
+        """
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
         """Announce how the source is doing, as `TRANSITIONS` allows; the stream itself announces its end."""
 
-    def gap(self, source: SourceId, *, start: datetime, end: datetime, reason: str) -> None:
-        """Report a stretch of time that cannot be delivered."""
+    def gap(
+        self,
+        source: SourceId,
+        *,
+        start: datetime,
+        end: datetime,
+        reason: str,
+        quantities: Collection[Quantity] = (),
+    ) -> None:
+        """Report a stretch of time that cannot be delivered, or only these quantities of it."""
 
     async def room(self) -> None:
-        """Wait until the buffer has room. For pollers, which may wait; never for a socket's reader."""
+        """Wait until a buffer has room. For pollers and backfills, which may wait; never for a socket."""
 
 
 class Source(Protocol):
-    """Anything that can put events into an outlet."""
+    """Anything that can put events into an outlet.
+
+    A source may offer more, and the stream looks for it by the method's name: see `Resumable`, `Refillable`
+    and `Repeatable`.
+    """
 
     @property
     def id(self) -> SourceId:
@@ -253,3 +193,40 @@ class Source(Protocol):
         it as auth_failed, any other `EnergyError` as failed; anything else is a fault in the source's own
         code and is reported as `InternalError`.
         """
+
+
+class Resumable(Source, Protocol):
+    """A source that can fetch what happened since a consumer stopped.
+
+    Of a source that cannot, the stretch between the stop and the start is reported as a gap.
+    """
+
+    def resume(self, positions: Mapping[SourceId, Position]) -> None:
+        """Presume a hole from each position on; called once, before `run`.
+
+        `run` then brings what is missing, oldest first and marked backfilled, before anything live, and
+        reports as a gap what it cannot bring.
+        """
+
+
+class Refillable(Source, Protocol):
+    """A source that can fetch again what a slow consumer had no room for.
+
+    Of a source that cannot, what did not fit is reported as a gap.
+    """
+
+    async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
+        """Put all readings of `source` from `start` to `end` into `outlet`, oldest first, marked backfilled.
+
+        Runs beside `run`, perhaps for one of several consumers, so it puts readings whether or not they were
+        handed over before: `outlet` is another than that of `run`, and leaves out what its consumer has. It
+        waits for `outlet.room()` before each reading, reports as `outlet.gap` what it cannot bring, and may
+        raise any error, upon which the rest is reported as a gap.
+        """
+
+
+class Repeatable(Source, Protocol):
+    """A source that can be restarted by its id alone."""
+
+    def again(self) -> Source:
+        """Return a fresh source with the same id and the same arguments."""

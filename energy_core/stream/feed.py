@@ -1,85 +1,29 @@
-"""One supervised source of a merged stream: numbers what it hands over and says how it ended."""
+"""One supervised source of a merged stream: hands over what it has and says how it ended."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
-from energy_core.clock import Clock
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
-from energy_core.stream.buffer import DropOldest
-from energy_core.stream.event import (
-    Detail,
-    Dropped,
-    Event,
-    Gap,
-    Kind,
-    Quantity,
-    Source,
-    SourceId,
-    State,
-    Status,
-)
+from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
+from energy_core.stream.event import Event, Outlet, Position, Source
+from energy_core.stream.ledger import Ledger
+from energy_core.stream.line import SLOW, Line
+from energy_core.stream.quantity import Quantity
+from energy_core.stream.refill import RefillOutlet
 from energy_core.stream.state import SourceStatus, Standing
 
 _log: Final = logging.getLogger("energy_core.stream")
 
+NOT_RESUMABLE: Final = "not_resumable"
+"""The reason of a gap between a checkpoint and the start of a source that cannot look back."""
 
-class Track:
-    """The numbering of one `SourceId`."""
-
-    __slots__ = ("keys", "newest", "owner", "seq")
-
-    def __init__(self, source: SourceId, owner: Feed) -> None:
-        self.owner = owner
-        self.seq = 0
-        self.newest: datetime | None = None
-        self.keys = {kind: f"{source}/{kind}" for kind in Kind}
-
-
-class Ledger:
-    """What the feeds of one stream share: the numbering, the buffer and the clock."""
-
-    def __init__(self, *, capacity: int, include_status: bool, clock: Clock) -> None:
-        self.buffer = DropOldest(capacity, on_relief=self.note_loss)
-        self.include_status = include_status
-        self.clock = clock
-        self.tracks: dict[SourceId, Track] = {}
-        self.running = 0
-
-    def track(self, source: SourceId, owner: Feed) -> Track:
-        """Return the numbering of `source`, begun by the first feed that speaks of it."""
-        track = self.tracks.get(source)
-        if track is None:
-            track = self.tracks[source] = Track(source, owner)
-        return track
-
-    def note(
-        self, source: SourceId, owner: Feed, kind: Kind, detail: Detail, *, time: datetime | None = None
-    ) -> None:
-        """Put an event that is not a reading in line; such events are never dropped."""
-        track = self.track(source, owner)
-        track.seq += 1
-        now = self.clock.utcnow()
-        self.buffer.keep(
-            Event(
-                source=source,
-                kind=kind,
-                key=track.keys[kind],
-                time=time or now,
-                received_at=now,
-                seq=track.seq,
-                id=f"{kind}:{track.seq}",
-                detail=detail,
-            )
-        )
-
-    def note_loss(self, source: SourceId, loss: Dropped) -> None:
-        """Announce an episode of drops that is over."""
-        self.note(source, self.tracks[source].owner, Kind.DROPPED, loss)
+Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[None]]
 
 
 class Feed:
@@ -89,31 +33,62 @@ class Feed:
     while its sources still run.
     """
 
-    def __init__(self, source: Source, ledger: Ledger) -> None:
+    def __init__(self, source: Source, ledger: Ledger, *, restarts: int = 0) -> None:
         self.id = source.id
-        self._source = source
+        self.source = source
+        self.speaks_for: set[SourceId] = {source.id}
+        self.task: asyncio.Task[None] | None = None
+        self.restarts = restarts
         self._ledger = ledger
-        self._buffer = ledger.buffer
         self._standing = Standing(ledger.clock.utcnow())
+        self._missing: dict[SourceId, datetime] = {}
+        self._menders: set[asyncio.Task[str | None]] = set()
         self._error: EnergyError | None = None
-        self._over = False
-        self._readings = self._late = self._dropped = self._gaps = 0
+        self._leaving = self._over = False
+        self._readings = self._backfilled = self._late = self._dropped = self._gaps = 0
+        self._last: datetime | None = None
+        self._heard: datetime | None = None
 
     @property
     def snapshot(self) -> SourceStatus:
         """How the source is doing now."""
-        standing = self._standing
+        standing, now = self._standing, self._ledger.clock.utcnow()
+        retry_at, heard = standing.retry_at, self._heard
         return SourceStatus(
             state=standing.state,
             since=standing.since,
+            age_s=max(0.0, (now - standing.since).total_seconds()),
             reason=standing.reason,
-            retry_in=standing.retry_in,
+            retry_in=None if retry_at is None else max(0.0, (retry_at - now).total_seconds()),
             readings=self._readings,
+            last=self._last,
+            quiet_s=None if heard is None else max(0.0, (now - heard).total_seconds()),
+            backfilled=self._backfilled,
             late=self._late,
             dropped=self._dropped,
             gaps=self._gaps,
+            restarts=self.restarts,
             error=self._error,
         )
+
+    @property
+    def over(self) -> bool:
+        """Whether the source has ended."""
+        return self._over
+
+    def start(self, positions: Mapping[SourceId, Position] | None = None) -> None:
+        """Run the source in a task of its own, from these positions on if a consumer stopped there."""
+        if positions:
+            self._resume(positions)
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(self._run(), name=f"energy source {self.id}")
+        self._ledger.began(self)
+        self.task.add_done_callback(self._ended)
+
+    def stop(self) -> None:
+        """Cancel it."""
+        if self.task is not None:
+            self.task.cancel()
 
     def reading(
         self,
@@ -126,38 +101,27 @@ class Feed:
         backfilled: bool = False,
         revision: int = 0,
     ) -> None:
-        """Number one reading and buffer it. Never blocks."""
-        if self._shut():
+        """Hand over one reading. Never blocks."""
+        ledger = self._ledger
+        if (self._over or ledger.ended) and self._shut():
             return
         if time.tzinfo is None:
             raise ValueError(f"the time of a reading must be aware: {time!r}")
-        ledger = self._ledger
-        track = ledger.tracks.get(source) or ledger.track(source, self)
-        late = track.newest is not None and time < track.newest
-        if late:
+        if source not in self.speaks_for:
+            self.speaks_for.add(source)
+        received_at = self._heard = ledger.clock.utcnow()
+        self._readings += 1
+        if backfilled:
+            self._backfilled += 1
+        event: Event | None = None
+        for line in ledger.lines:
+            track = line.tracks.get(source) or line.track(source, self, ledger.keys(source))
+            put = line.reading(track, source, time, id, values, raw, backfilled, revision, received_at, event)
+            event = put or event
+        if event is not None and event.late:
             self._late += 1
         else:
-            track.newest = time
-        track.seq += 1
-        self._readings += 1
-        dropped = self._buffer.put(
-            Event(
-                source=source,
-                kind=Kind.READING,
-                key=track.keys[Kind.READING],
-                time=time,
-                received_at=ledger.clock.utcnow(),
-                seq=track.seq,
-                id=id,
-                values=values,
-                raw=raw,
-                backfilled=backfilled,
-                late=late,
-                revision=revision,
-            )
-        )
-        if dropped is not None:
-            ledger.tracks[dropped.source].owner.note_drop(dropped)
+            self._last = time
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
         """Announce a change of state; saying the same state again only refreshes the snapshot."""
@@ -167,62 +131,121 @@ class Feed:
             raise ValueError(f"a source does not announce {state}: it returns or raises")
         self._move(state, reason, retry_in)
 
-    def gap(self, source: SourceId, *, start: datetime, end: datetime, reason: str) -> None:
+    def gap(
+        self,
+        source: SourceId,
+        *,
+        start: datetime,
+        end: datetime,
+        reason: str,
+        quantities: Collection[Quantity] = (),
+    ) -> None:
         """Report a stretch of time that cannot be delivered."""
         if self._shut():
             return
+        self.speaks_for.add(source)
         self._gaps += 1
-        self._ledger.note(source, self, Kind.GAP, Gap(start=start, end=end, reason=reason), time=end)
+        gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
+        self._ledger.note(self, source, Kind.GAP, gap, time=end)
 
     async def room(self) -> None:
         """Wait until a reading can be handed over without dropping another. Cancelling it is safe."""
-        await self._buffer.room()
+        await self._ledger.room()
 
-    def note_drop(self, event: Event) -> None:
-        """Count a reading of this feed that the buffer dropped; the first of an episode is logged."""
-        self._dropped += 1
-        loss = self._buffer.losses.get(event.source)
-        if loss is not None and loss.count == 1:
-            _log.warning(
-                "the consumer is too slow: dropping readings of %s from seq %d on", event.source, event.seq
-            )
+    def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
+        """Count readings that a consumer was too slow for; the first of an episode is logged."""
+        self._dropped += count
+        if begins:
+            _log.warning("a consumer is too slow: losing readings of %s from seq %d on", source, seq)
 
-    async def run(self) -> None:
+    def mend(self, line: Line, source: SourceId) -> None:
+        """Fetch again what `line` had no room for; a gap where that is not possible."""
+        refill: Refill | None = getattr(self.source, "refill", None)
+        stretch = None if refill is None or self._leaving else line.begin_refill(source)
+        if refill is None or stretch is None:
+            self._gaps += line.give_up(source, SLOW)
+            return
+        work = self._fetch(partial(refill, RefillOutlet(line, source), source, *stretch))
+        mender = asyncio.get_running_loop().create_task(work, name=f"energy refill of {source}")
+        self._menders.add(mender)
+        mender.add_done_callback(partial(self._mended, line, source))
+
+    async def _fetch(self, refill: Callable[[], Awaitable[None]]) -> str | None:
+        """Return why it could not be fetched; None if it was."""
+        try:
+            await refill()
+        except EnergyError as error:
+            return str(error)
+        except Exception as fault:  # noqa: BLE001  (whatever it is, it is reported and stays here)
+            return str(self._internal(fault))
+        return None
+
+    def _mended(self, line: Line, source: SourceId, mender: asyncio.Task[str | None]) -> None:
+        self._menders.discard(mender)
+        trouble = SLOW if mender.cancelled() else mender.result()
+        self._gaps += line.end_refill(source, trouble=trouble)
+
+    async def _run(self) -> None:
         """Run the source to its end and announce how it ended. Raises nothing but cancellation."""
         if self._ledger.include_status:
-            self._ledger.note(self.id, self, Kind.STATUS, Status(state=State.CONNECTING))
+            self._ledger.note(self, self.id, Kind.STATUS, Status(state=State.CONNECTING))
+        now = self._ledger.clock.utcnow()
+        for source, since in self._missing.items():
+            self.gap(source, start=min(since, now), end=now, reason=NOT_RESUMABLE)
         try:
-            await self._source.run(self)
+            self._finish(*await self._outcome())
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                self._finish(State.CLOSED, reason="cancelled")
+                self._finish(State.CLOSED, None, "cancelled")
                 raise
-            self._fail_internally(None)
-        except AuthError as error:
-            self._finish(State.AUTH_FAILED, error=error)
-        except ClientClosed as error:
-            self._finish(State.CLOSED, error=error)
-        except InternalError as error:
-            self._fail_internally(error)
-        except EnergyError as error:
-            self._finish(State.FAILED, error=error)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it stays this source's own trouble)
-            self._fail_internally(error)
-        else:
-            self._finish(State.CLOSED)
+            self._finish(State.FAILED, self._internal(None))
 
-    def ended(self, task: asyncio.Task[None]) -> None:
-        """Note that the task of `run` is done; with the last of them the stream has ended."""
+    async def _outcome(self) -> tuple[State, EnergyError | None]:
+        """Run the source and return how it ended."""
+        try:
+            await self.source.run(self)
+        except AuthError as error:
+            return State.AUTH_FAILED, error
+        except ClientClosed as error:
+            return State.CLOSED, error
+        except InternalError as error:
+            return State.FAILED, self._internal(error)
+        except EnergyError as error:
+            return State.FAILED, error
+        except Exception as error:  # noqa: BLE001  (whatever it is, it stays this source's own trouble)
+            return State.FAILED, self._internal(error)
+        finally:
+            await self._stop_mending()
+        return State.CLOSED, None
+
+    async def _stop_mending(self) -> None:
+        self._leaving = True
+        menders = tuple(self._menders)
+        for mender in menders:
+            mender.cancel()
+        if menders:
+            await asyncio.wait(menders)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Note that the task is done; with the last of them the stream has ended."""
         if not self._over:  # cancelled before its first step, or stopped by the interpreter
-            self._finish(State.CLOSED, reason="cancelled")
+            self._finish(State.CLOSED, None, "cancelled")
         if not task.cancelled():
             task.exception()
-        self._ledger.running -= 1
-        if not self._ledger.running:
-            self._buffer.end()
+        failed = self._standing.state in {State.FAILED, State.AUTH_FAILED}
+        self._ledger.over(self, self._error if failed else None)
 
-    def _fail_internally(self, cause: Exception | None) -> None:
+    def _resume(self, positions: Mapping[SourceId, Position]) -> None:
+        self.speaks_for.update(positions)
+        self._ledger.resume(self, positions)
+        resume: Callable[[Mapping[SourceId, Position]], None] | None = getattr(self.source, "resume", None)
+        if resume is not None:
+            resume(positions)
+        else:
+            self._missing = {source: position.time for source, position in positions.items()}
+
+    def _internal(self, cause: Exception | None) -> InternalError:
         if isinstance(cause, InternalError):
             error = cause
         else:
@@ -230,28 +253,26 @@ class Feed:
             error = InternalError(f"the source {self.id} {what}, which is a fault in its own code")
             error.__cause__ = cause
         _log.error("%s", error, exc_info=error)
-        self._finish(State.FAILED, error=error)
+        return error
 
-    def _finish(self, state: State, *, reason: str = "", error: EnergyError | None = None) -> None:
-        self._error = error
-        if not self._buffer.ended:
-            tracks = self._ledger.tracks
-            for source in [lost for lost in self._buffer.losses if tracks[lost].owner is self]:
-                self._buffer.announce_loss(source)
+    def _finish(self, state: State, error: EnergyError | None = None, reason: str = "") -> None:
+        self._error, self._leaving, self._over = error, True, True
+        for line in self._ledger.lines:
+            for source in self.speaks_for:
+                self._gaps += line.farewell(source)
         self._move(state, reason or (str(error) if error else ""), None)
-        self._over = True
 
     def _move(self, state: State, reason: str, retry_in: float | None) -> None:
         ledger = self._ledger
         changed = self._standing.move(state, at=ledger.clock.utcnow(), reason=reason, retry_in=retry_in)
-        if changed and ledger.include_status and not self._buffer.ended:
+        if changed and ledger.include_status and not ledger.ended:
             status = Status(state=state, reason=reason, retry_in=retry_in)
-            ledger.note(self.id, self, Kind.STATUS, status)
+            ledger.note(self, self.id, Kind.STATUS, status)
 
     def _shut(self) -> bool:
         if self._over:
             raise StreamClosed(f"the source {self.id} has ended and can hand over nothing more")
-        return self._buffer.ended
+        return self._ledger.ended
 
     def __repr__(self) -> str:
         return f"<Feed {self.id} {self._standing.state}, {self._readings} readings>"

@@ -6,17 +6,26 @@ import asyncio
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 from weakref import WeakValueDictionary
 
 from energy_core.clock import Clock, SystemClock
-from energy_core.errors import StreamClosed, WrongLoop
-from energy_core.stream.event import Event, Source, SourceId
-from energy_core.stream.feed import Feed, Ledger
+from energy_core.errors import StreamClosed, StreamError, WrongLoop
+from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
+from energy_core.stream.event import Event, Position, Source, SourceId
+from energy_core.stream.feed import Feed
+from energy_core.stream.gather import Supply
+from energy_core.stream.ledger import Ledger
+from energy_core.stream.line import Line
+from energy_core.stream.policies import Policy
+from energy_core.stream.progress import Progress
+from energy_core.stream.reader import Reader
+from energy_core.stream.saver import OnCorrupt, Saver, load
 from energy_core.stream.state import SourceStatus
+from energy_core.stream.subscription import Subscription
 
 _log: Final = logging.getLogger("energy_core.stream")
 
@@ -26,63 +35,106 @@ _used: Final[WeakValueDictionary[int, Source]] = WeakValueDictionary()
 
 def merge(
     *sources: Source,
+    policy: Policy = "block",
     buffer: int = 1024,
     include_status: bool = True,
+    fail_fast: bool = False,
+    checkpoint: CheckpointStore | Checkpoint | None = None,
+    autocommit: bool = True,
+    on_corrupt: OnCorrupt = "raise",
     clock: Clock | None = None,
 ) -> MergedStream:
     """Return one stream of the events of all `sources`, which it owns from then on.
 
     The order is the order of arrival; for each source it is the order of `seq`. One source failing does not
     stop the others; the stream ends when all have ended. Sources that are pushed to never wait for a slow
-    consumer: when `buffer` readings are pending, the oldest is dropped for the newest, which shows as a jump
-    in `seq`, in `status`, and in one `dropped` event once the consumer has caught up. Status events are never
-    dropped.
+    consumer: when `buffer` readings are pending, the policy says what happens. Whatever it is, readings that
+    did not get through show as a jump in `seq`, in `status`, and in one `dropped` event once the consumer has
+    caught up. Status, gap and dropped events are never dropped.
 
     Args:
         sources: Each is used once, and no two have the same id.
+        policy: `block`: what does not fit is fetched again by its source, or reported as a gap.
+            `drop_oldest`: the oldest makes place for the newest. `coalesce_latest`: only the newest of each
+            key is kept, for displays. `raise`: SlowConsumer, after five seconds with a full buffer.
         buffer: How many readings may be pending.
         include_status: Whether changes of state are events of the stream; `status` has them in any case.
+        fail_fast: Whether the first source that fails ends the stream, with its error.
+        checkpoint: Where to go on, and, if it is a store, where that is kept up to date.
+        autocommit: Whether asking for the next event commits those before. Without it, and without a store,
+            only `commit` does.
+        on_corrupt: What a checkpoint that cannot be used leads to: `raise`, or `latest`, a start from now.
         clock: Where time comes from.
 
     Raises:
-        ValueError: no source, two with the same id, one that was used already, or a buffer without room.
+        ValueError: no source, two with the same id, one that was used already, no such policy, or a buffer
+            without room.
     """
-    return MergedStream(sources, buffer=buffer, include_status=include_status, clock=clock or SystemClock())
+    if on_corrupt not in ("raise", "latest"):
+        raise ValueError(f"on_corrupt must be 'raise' or 'latest', not {on_corrupt!r}")
+    _refuse_unusable(sources)
+    clock = clock or SystemClock()
+    ledger = Ledger(clock, include_status=include_status, fail_fast=fail_fast)
+    return MergedStream(
+        sources,
+        ledger=ledger,
+        line=Line(policy, buffer, clock),
+        checkpoint=checkpoint,
+        autocommit=autocommit,
+        on_corrupt=on_corrupt,
+    )
 
 
-class MergedStream:
+class MergedStream(Reader):
     """What `merge` returns: `async with merge(...) as events: async for event in events: ...`.
 
-    Serves one consumer. Cancelling a waiting `anext` loses nothing.
+    Serves one consumer; `subscribe()` is for several. Cancelling a waiting `anext` loses nothing.
     """
 
     def __init__(
-        self, sources: tuple[Source, ...], *, buffer: int, include_status: bool, clock: Clock
+        self,
+        sources: tuple[Source, ...],
+        *,
+        ledger: Ledger,
+        line: Line,
+        checkpoint: CheckpointStore | Checkpoint | None,
+        autocommit: bool,
+        on_corrupt: OnCorrupt,
     ) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        _refuse_unusable(sources)
+        self._retired = False
         self._sources = sources
-        self._ledger = Ledger(capacity=buffer, include_status=include_status, clock=clock)
-        self._buffer = self._ledger.buffer
-        self._feeds: tuple[Feed, ...] = ()
+        self._ledger = ledger
+        self._clock = ledger.clock
+        self._line = line
+        ledger.lines = (line,)
+        self._feeds: dict[SourceId, Feed] = {}
+        self._checkpoint = checkpoint
+        self._autocommit = autocommit
+        self._on_corrupt: OnCorrupt = on_corrupt
+        self._saver: Saver | None = None
 
     async def __aenter__(self) -> Self:
-        """Start every source in a task of its own."""
+        """Load the checkpoint, if there is one, and start every source in a task of its own.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+            StreamClosed: the stream was opened before.
+        """
         if self._loop is not None or self._closed:
             raise StreamClosed("a merged stream is opened once; merge fresh sources for another")
         _refuse_unusable(self._sources)
-        for source in self._sources:
-            with suppress(TypeError):  # without a weak reference a second use cannot be noticed
-                _used[id(source)] = source
+        if self._checkpoint is not None:
+            ids = {source.id for source in self._sources}
+            start = await load(self._checkpoint, ids, self._on_corrupt)
+            is_store = not isinstance(self._checkpoint, Checkpoint)
+            self._progress = Progress(start, self._line.owner_of, auto=self._autocommit and is_store)
+            if not isinstance(self._checkpoint, Checkpoint):
+                self._saver = Saver(self._checkpoint, self._progress, self._clock)
         self._loop = asyncio.get_running_loop()
-        self._feeds = tuple(Feed(source, self._ledger) for source in self._sources)
-        self._ledger.running = len(self._feeds)
-        for feed in self._feeds:
-            task = self._loop.create_task(feed.run(), name=f"energy source {feed.id}")
-            task.add_done_callback(feed.ended)
-            self._tasks.add(task)
+        for source in self._sources:
+            self._begin(Feed(source, self._ledger), self._known(source.id))
         return self
 
     async def __aexit__(
@@ -93,51 +145,174 @@ class MergedStream:
     ) -> None:
         await self.aclose()
 
-    def __aiter__(self) -> Self:
-        return self
+    # --- consumers -----------------------------------------------------------------------------------------
 
-    async def __anext__(self) -> Event:
-        """Return the next event. Cancelling it loses nothing.
+    def subscribe(self, *, policy: Policy = "block", buffer: int = 1024) -> Subscription:
+        """Return an independent consumer: its own buffer, policy, numbers and pace, from the next event on.
+
+        One that is slow never harms another. Without a checkpoint, and unless it is iterated too, the stream
+        itself keeps nothing for its own `async for` from the first subscription on.
+
+        Args:
+            policy: See `merge`.
+            buffer: How many readings may be pending.
+        """
+        if self._closed:
+            raise StreamClosed("this stream is closed")
+        line = Line(policy, buffer, self._clock)
+        if self._line.buffer.pristine and self._checkpoint is None:
+            self._retired = True
+        own = () if self._retired else (self._line,)
+        others = tuple(each for each in self._ledger.lines if each is not self._line)
+        self._ledger.lines = (*own, *others, line)
+        if self._ledger.ended:
+            line.buffer.end()
+        return Subscription(line, self._ledger, self._check_open)
+
+    def commit(self, event: Event) -> Checkpoint:
+        """Say that `event`, and all that was handed out before it, is consumed; return the checkpoint.
+
+        To have exactly once, put the checkpoint's `to_json()` into the transaction that stores the result,
+        and merge with `checkpoint=Checkpoint.from_json(...)` of it the next time.
 
         Raises:
-            StopAsyncIteration: every source has ended and every event is delivered, or the stream is closed.
-            StreamBusy: another consumer is waiting.
-            StreamClosed: the stream was not opened with `async with`.
+            StreamError: the stream was merged without `checkpoint=`; `Checkpoint()` is a beginning.
         """
-        buffer = self._buffer
-        while True:
-            event = buffer.take()
-            if event is not None:
-                return event
-            self._check_open()
-            if buffer.ended:
-                raise StopAsyncIteration
-            await buffer.filled()
+        if self._progress is None:
+            raise StreamError("to commit, merge with checkpoint=: a store, or Checkpoint() to begin with")
+        self._progress.commit(event)
+        checkpoint = self._progress.checkpoint()
+        self._progress.changed = True  # what the caller stores is no reason for our own store to lag
+        return checkpoint
+
+    # --- sources -------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Mapping[SourceId, SourceStatus]:
+        """A snapshot of every source; it does not change afterwards."""
+        return MappingProxyType({source: feed.snapshot for source, feed in self._feeds.items()})
+
+    def add(self, source: Source) -> None:
+        """Start one more source.
+
+        Raises:
+            ValueError: a source of this id is there, or this one was used already.
+            StreamClosed: the stream is not open.
+        """
+        self._need_open()
+        if source.id in self._feeds:
+            raise ValueError(f"there is a source {source.id} already; remove or restart it")
+        _refuse_used(source)
+        feed = Feed(source, self._ledger)
+        self._ledger.adopt(feed)
+        self._begin(feed, self._known(source.id))
+
+    async def remove(self, source_id: SourceId, grace_s: float = 5.0) -> None:
+        """End one source; what it has handed over is still delivered. When it was the last, the stream ends.
+
+        Raises:
+            KeyError: there is no such source.
+        """
+        feed = self._feeds[source_id]
+        await self._stop([feed], grace_s)
+        if self._feeds.get(source_id) is feed:
+            del self._feeds[source_id]
+            for source in feed.speaks_for:
+                self._ledger.forget(source)
+
+    async def restart(self, source: SourceId | Source, grace_s: float = 5.0) -> None:
+        """Start a source again, after `auth_failed` or `failed` or at any time; it presumes a hole.
+
+        Given an id, the source is asked for a fresh one like itself (`Repeatable`: those of both vendors'
+        clients, and pollers, can do that). Given a source, that one replaces the one with its id. A stream
+        that had ended because this was its last source goes on.
+
+        Raises:
+            KeyError: there is no such source.
+            ValueError: the source cannot repeat itself, or the one given was used already.
+            StreamClosed: the stream is not open.
+        """
+        self._need_open()
+        source_id = source if isinstance(source, SourceId) else source.id
+        feed = self._feeds[source_id]
+        fresh = _again(feed) if isinstance(source, SourceId) else source
+        _refuse_used(fresh)
+        await self._stop([feed], grace_s)
+        self._need_open()
+        if self._feeds.get(source_id) is not feed:
+            raise StreamError(f"the source {source_id} was removed or restarted meanwhile")
+        new = Feed(fresh, self._ledger, restarts=feed.restarts + 1)
+        new.speaks_for |= feed.speaks_for
+        self._begin(new, self._ledger.hand_over(feed.speaks_for, new))
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    async def drain(self, grace_s: float = 5.0) -> None:
+        """Stop the sources; what they have handed over is still delivered, then the stream ends.
+
+        Returns when the sources have stopped. May be called from any task.
+        """
+        self._need_open()
+        await self._stop(self._feeds.values(), grace_s)
+        self._ledger.end()
 
     async def aclose(self, grace_s: float = 5.0) -> None:
         """End the stream: a waiting consumer gets StopAsyncIteration, every source is cancelled.
 
         May be called from any task and more than once. Cancelling it leaves the stream closed; a second call
-        waits again for the sources.
+        waits again for the sources. The checkpoint is saved once more.
 
         Args:
             grace_s: Seconds a source may take to clean up before it is left behind with an error in the log.
         """
         if not self._closed:
             self._closed = True
-            self._buffer.close()
-            for task in self._tasks:
-                task.cancel()
-        others = self._tasks - {asyncio.current_task()}
+            if self._progress is not None and self._line.buffer.ended and not len(self._line.buffer):
+                self._progress.confirm()  # the consumer has seen the end
+            self._ledger.close()
+        saver, self._saver = self._saver, None
+        deadline = self._clock.monotonic() + grace_s if self._loop is not None else 0.0
+        await self._stop(self._feeds.values(), grace_s)
+        if saver is not None:
+            await saver.close(max(0.5, deadline - self._clock.monotonic()))
+
+    def _supply(self) -> Supply:
+        self._take_up()
+        return super()._supply()
+
+    def _look_for_end(self) -> None:
+        if self._retired:
+            self._take_up()
+        super()._look_for_end()
+
+    def _take_up(self) -> None:
+        """Iterate the stream itself again, from now on, if that was given up for subscriptions."""
+        self._line.buffer.touched = True
+        if self._retired:
+            self._retired = False
+            self._ledger.lines = (self._line, *self._ledger.lines)
+            if self._ledger.ended:
+                self._line.buffer.end()
+
+    def _begin(self, feed: Feed, positions: Mapping[SourceId, Position]) -> None:
+        with suppress(TypeError):  # without a weak reference a second use cannot be noticed
+            _used[id(feed.source)] = feed.source
+        self._feeds[feed.id] = feed
+        feed.start(positions)
+
+    def _known(self, feed: SourceId) -> Mapping[SourceId, Position]:
+        """Return where the consumer stopped in the sources of a feed that begins."""
+        return {} if self._progress is None else self._progress.positions(feed)
+
+    async def _stop(self, feeds: Iterable[Feed], grace_s: float) -> None:
+        tasks = {feed.task for feed in feeds if feed.task is not None}
+        for task in tasks:
+            task.cancel()
+        others = tasks - {asyncio.current_task()} if tasks else tasks
         if others:
             _, stuck = await asyncio.wait(others, timeout=grace_s)
             for task in stuck:
                 _log.error("%s ignores its cancellation; left behind", task.get_name())
-
-    @property
-    def status(self) -> Mapping[SourceId, SourceStatus]:
-        """A snapshot of every source; it does not change afterwards."""
-        return MappingProxyType({feed.id: feed.snapshot for feed in self._feeds})
 
     def _check_open(self) -> None:
         if self._closed:
@@ -147,22 +322,42 @@ class MergedStream:
         if self._loop is not asyncio.get_running_loop():
             raise WrongLoop("this stream was opened in another event loop")
 
+    def _need_open(self) -> None:
+        self._check_open()
+        if self._closed:
+            raise StreamClosed("this stream is closed")
+
     def __del__(self) -> None:
-        if self._loop is None or self._closed:
+        loop = getattr(self, "_loop", None)
+        if loop is None or self._closed:
             return
         warnings.warn(
             f"{self!r} was never closed; use async with", ResourceWarning, stacklevel=1, source=self
         )
-        if not self._loop.is_closed():
-            for task in self._tasks:
-                self._loop.call_soon_threadsafe(task.cancel)
+        if not loop.is_closed():
+            for feed in self._feeds.values():
+                loop.call_soon_threadsafe(feed.stop)
+            if self._saver is not None:
+                loop.call_soon_threadsafe(self._saver.abandon)
 
     def __repr__(self) -> str:
         if self._loop is None:
             return f"<MergedStream of {len(self._sources)} sources, not opened>"
-        states = Counter(feed.snapshot.state for feed in self._feeds)
+        states = Counter(status.state for status in self.status.values())
         doing = ", ".join(f"{count} {state}" for state, count in states.items())
-        return f"<MergedStream {'closed' if self._closed else 'open'}: {doing}; {self._buffer!r}>"
+        return f"<MergedStream {'closed' if self._closed else 'open'}: {doing}; {self._line.buffer!r}>"
+
+
+def _again(feed: Feed) -> Source:
+    again: Callable[[], Source] | None = getattr(feed.source, "again", None)
+    if again is None:
+        raise ValueError(f"the source {feed.id} cannot repeat itself; give restart() a fresh one")
+    return again()
+
+
+def _refuse_used(source: Source) -> None:
+    if _used.get(id(source)) is source:
+        raise ValueError(f"the source {source.id} was used already; a source is used once")
 
 
 def _refuse_unusable(sources: tuple[Source, ...]) -> None:
@@ -172,5 +367,4 @@ def _refuse_unusable(sources: tuple[Source, ...]) -> None:
         if count > 1:
             raise ValueError(f"{count} sources have the id {source_id}")
     for source in sources:
-        if _used.get(id(source)) is source:
-            raise ValueError(f"the source {source.id} was used already; a source is used once")
+        _refuse_used(source)

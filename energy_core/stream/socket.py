@@ -145,10 +145,13 @@ class ReconnectingSocket:
         if self._refused is not None:
             await self._link.renew(self._refused)
             self._refused = None
-        address = await self._link.address()
+        await self._link.address()  # a login, if there must be one, does not take up a turn
+        await self._link.admit()
+        address = (
+            await self._link.address()
+        )  # the turn may have been long in coming, and the credential renewed
         if fault := complaint(address.url):
             raise ValueError(fault)
-        await self._link.admit()
         return address
 
     async def _open(self, address: Address) -> _Connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
@@ -21,12 +21,15 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.BACKFILLING: _ENDS | {State.LIVE, State.STALE, State.DISCONNECTED},
         State.STALE: _ENDS | {State.LIVE, State.BACKFILLING, State.DISCONNECTED},
         State.DISCONNECTED: _ENDS | {State.CONNECTING, State.BACKFILLING, State.LIVE},
-        State.AUTH_FAILED: frozenset(),
-        State.FAILED: frozenset(),
-        State.CLOSED: frozenset(),
+        State.AUTH_FAILED: frozenset({State.CONNECTING}),
+        State.FAILED: frozenset({State.CONNECTING}),
+        State.CLOSED: frozenset({State.CONNECTING}),
     }
 )
-"""Every legal change of state. A source begins as `connecting`; staying in a state is not a change."""
+"""Every legal change of state. A source begins as `connecting`; staying in a state is not a change.
+
+Out of the last three leads only a restart, or a source that is added under the same id.
+"""
 
 
 @frozen(kw_only=True)
@@ -36,17 +39,27 @@ class SourceStatus:
     state: State
     since: datetime
     """When it entered the state."""
+    age_s: float = 0.0
+    """Seconds it has been in the state."""
     reason: str = ""
     retry_in: float | None = None
-    """Seconds, counted from the last announcement, until the source tries again."""
+    """Seconds from now until it tries again, where it will."""
     readings: int = 0
     """Readings it has handed over, dropped ones included."""
+    last: datetime | None = None
+    """The time of the newest reading."""
+    quiet_s: float | None = None
+    """Seconds since a reading arrived; None before the first."""
+    backfilled: int = 0
+    """Readings among them that were fetched later."""
     late: int = 0
     """Readings that were older than one already handed over."""
     dropped: int = 0
-    """Readings the buffer dropped because the consumer was too slow."""
+    """Readings that consumers were too slow for; under `block` they were fetched again where possible."""
     gaps: int = 0
     """Stretches of time it reported as not deliverable."""
+    restarts: int = 0
+    """How often it was restarted."""
     error: EnergyError | None = None
     """Why it ended, where it ended by an error."""
 
@@ -54,13 +67,13 @@ class SourceStatus:
 class Standing:
     """The state of one source; refuses a change that `TRANSITIONS` does not have."""
 
-    __slots__ = ("reason", "retry_in", "since", "state")
+    __slots__ = ("reason", "retry_at", "since", "state")
 
     def __init__(self, since: datetime) -> None:
         self.state = State.CONNECTING
         self.since = since
         self.reason = ""
-        self.retry_in: float | None = None
+        self.retry_at: datetime | None = None
 
     def move(self, state: State, *, at: datetime, reason: str = "", retry_in: float | None = None) -> bool:
         """Enter `state` and tell whether that is a change.
@@ -69,11 +82,13 @@ class Standing:
             ValueError: the change is not legal, which is a fault in the source.
         """
         changed = state is not self.state
-        if changed and state not in TRANSITIONS[self.state]:
+        if changed and (self.state.terminal or state not in TRANSITIONS[self.state]):
             raise ValueError(f"a source cannot go from {self.state} to {state}")
         if changed:
             self.state, self.since = state, at
-        self.reason, self.retry_in = reason, retry_in
+        self.reason = reason
+        # No wait goes by this: it is for the snapshot, which may be asked for outside of any event loop.
+        self.retry_at = None if retry_in is None else at + timedelta(seconds=min(retry_in, 1e9))
         return changed
 
     def __repr__(self) -> str:

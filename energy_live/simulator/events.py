@@ -46,7 +46,8 @@ class Events:
 
     def second(self, tick: int) -> int:
         """Return the household second that the `tick`-th event tells."""
-        return math.floor(self._timeline.start + tick * self._frame_s * self._timeline.speed)
+        # Rounded, so that a tick that falls on a second does not end up in the one before.
+        return math.floor(round(self._timeline.start + tick * self._frame_s * self._timeline.speed, 6))
 
     def tick(self) -> int:
         """Return the number of the last tick."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from aiohttp import web
 
@@ -16,62 +17,57 @@ from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.sites import Site
 from energy_live.simulator.timeline import Timeline
 
+SITE: Final = "/v2/installations/{site:[0-9]+}"
+
 
 class Installations:
     """The sites there are, and what VRM says about each."""
 
     def __init__(self, timeline: Timeline, sites: Sequence[Site]) -> None:
         self.sites = {site.id: site for site in sites}
+        self.left: set[int] = set()
+        """Sites whose user gave up the access."""
+        self.settings: dict[int, Json] = {}
+        """What was changed of a site, by the name it has in the list of sites."""
         self._timeline = timeline
 
     def of(self, user: User) -> list[Site]:
         """Return the sites a user sees."""
-        return [site for site in self.sites.values() if site.user == user.id]
+        return [site for site in self.sites.values() if site.user == user.id and site.id not in self.left]
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and handler of every endpoint."""
-        site = "/v2/installations/{site:[0-9]+}"
         return [
-            ("GET", f"{site}/system-overview", self._overview),
-            ("GET", f"{site}/diagnostics", self._diagnostics),
-            ("GET", f"{site}/stats", self._stats),
-            ("GET", f"{site}/overallstats", self._overall),
-            ("GET", f"{site}/tags", self._tags),
-            ("GET", f"{site}/dynamic-ess-settings", self._dynamic_ess),
-            ("GET", f"{site}/widgets/{{widget}}", self._widget),
+            ("GET", f"{SITE}/system-overview", self._overview),
+            ("GET", f"{SITE}/diagnostics", self._diagnostics),
+            ("GET", f"{SITE}/stats", self._stats),
+            ("GET", f"{SITE}/overallstats", self._overall),
+            ("GET", f"{SITE}/widgets/{{widget}}", self._widget),
         ]
 
-    def _site(self, request: web.Request, *, demo: bool = True) -> Site:
+    def site(self, request: web.Request, *, demo: bool = True) -> Site:
+        """Return the site that a path names, if the caller (`demo`: even the demo user) may see it."""
         caller = request[CALLER]
         site = self.sites.get(int(request.match_info["site"]))
         if site is None:
             raise Refused(404, "not_found", "The requested resource could not be found")
-        if site.user != caller.user.id or (caller.user.id == DEMO_USER and not demo):
+        if caller.user.id != site.user or site.id in self.left or (caller.user.id == DEMO_USER and not demo):
             raise Refused(403, "forbidden", "You have no access to this installation")
         return site
 
     async def _overview(self, request: web.Request) -> web.Response:
-        site = self._site(request)
+        site = self.site(request)
         return answer({"success": True, "records": devices(site, self._timeline.now())})
 
     async def _diagnostics(self, request: web.Request) -> web.Response:
-        site = self._site(request, demo=False)
+        site = self.site(request, demo=False)
         count, page = whole(request, "count", 100) or 100, whole(request, "page", 1) or 1
         found = diagnostics(site, self._timeline.now())
         shown = found[(page - 1) * count : page * count]
         return answer({"success": True, "records": shown, "num_records": len(found)})
 
-    async def _tags(self, request: web.Request) -> web.Response:
-        self._site(request, demo=False)
-        tag = {"idTag": 5021, "name": "home", "automatic": False, "source": "user"}
-        return answer({"success": True, "tags": {"user": [tag], "team": [], "group": [], "predefined": []}})
-
-    async def _dynamic_ess(self, request: web.Request) -> web.Response:
-        self._site(request)
-        raise Refused(200, None, ["No settings found for this site"])
-
     async def _stats(self, request: web.Request) -> web.Response:
-        site = self._site(request)
+        site = self.site(request)
         now = self._timeline.now()
         start, end = moments(request, now)
         wish = stats.Wish(
@@ -96,13 +92,13 @@ class Installations:
         return answer({"success": True, "records": records or [], "totals": totals or []})
 
     async def _overall(self, request: web.Request) -> web.Response:
-        site = self._site(request)
+        site = self.site(request)
         custom = request.query.get("type") == "custom"
         codes = _codes(request, "custom") if custom else ("Gc", "Pc", "Bc", "gc")
         return answer({"success": True, "records": stats.overall(site, codes, self._timeline.now())})
 
     async def _widget(self, request: web.Request) -> web.Response:
-        site = self._site(request)
+        site = self.site(request)
         now = self._timeline.now()
         name = request.match_info["widget"]
         instance = whole(request, "instance")
@@ -115,8 +111,8 @@ class Installations:
             found = widgets.summary(site, name, instance=instance, now=now)
         elif name == "GPS":
             found = widgets.position(site, now)
-        elif name in {"HoursOfAC", "HoursOfAc", "Alarm"}:
-            found = {"data": None if name != "Alarm" else {}}
+        elif name in {"HoursOfAC", "HoursOfAc"}:
+            found = {"data": None if instance is None else str(round(now / 3600.0 % 9000.0, 1))}
         else:
             raise Refused(404, "not_found", "The requested resource could not be found")
         return answer({"success": True, "records": found})

@@ -82,8 +82,11 @@ class Neighbourhood:
     products: tuple[Product, ...]
 
 
-def neighbourhood(seed: int, start: float) -> Neighbourhood:
-    """Return the cast for a seed; one product fell silent three days before `start` (unix seconds)."""
+def neighbourhood(seed: int, start: float, *, history_days: int | None = None) -> Neighbourhood:
+    """Return the cast for a seed; one product fell silent three days before `start` (unix seconds).
+
+    With `history_days`, the batteries were made and installed so many days before `start`.
+    """
     homes = tuple(Household(dwelling=evolve(dwelling, seed=seed)) for dwelling in (HOME, RIAD, FLAT, HARBOUR))
     user = _user(seed, 1001, "Alex Meijer", "alex@example.com")
     sms_user = _user(seed, 1002, "Noor Haddad", "noor@example.com", sms=True)
@@ -101,7 +104,7 @@ def neighbourhood(seed: int, start: float) -> Neighbourhood:
         owner=owner,
         stranger=stranger,
         sites=tuple(_sites((user, user, sms_user, demo_user), homes, start)),
-        products=tuple(_products(owner, stranger, homes, start)),
+        products=tuple(_products(owner, stranger, homes, start, history_days)),
     )
 
 
@@ -154,7 +157,10 @@ def _sites(users: Sequence[User], homes: Sequence[Household], start: float) -> I
         )
 
 
-def _products(owner: Owner, stranger: Owner, homes: Sequence[Household], start: float) -> Iterator[Product]:
+def _products(
+    owner: Owner, stranger: Owner, homes: Sequence[Household], start: float, history_days: int | None
+) -> Iterator[Product]:
+    young = None if history_days is None else homes[0].day_of(start - history_days * 86_400.0).isoformat()
     for number, who, home, manufactured, installed in (
         (PRODUCT_IDS[0], owner, homes[0], "2019-05-21", "2019-08-02"),
         (PRODUCT_IDS[1], owner, homes[2], "2021-02-10", "2021-04-12"),
@@ -169,7 +175,7 @@ def _products(owner: Owner, stranger: Owner, homes: Sequence[Household], start: 
             owner_email=who.email,
             group=who.id + 20,
             household=home,
-            manufactured=manufactured,
-            installed=installed,
+            manufactured=young or manufactured,
+            installed=installed and (young or installed),
             offline_since=start - 3 * 86_400.0 if number == PRODUCT_IDS[1] else None,
         )

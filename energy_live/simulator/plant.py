@@ -90,13 +90,55 @@ class Energy(NamedTuple):
 _NOTHING: Final = Energy(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
+class Quarter(NamedTuple):
+    """A quarter hour as its meters show it, one value for each time a meter looks."""
+
+    start: float
+    """Unix seconds."""
+    pv_w: list[float]
+    """Every 5 s, as `SUN_S` says; the others likewise."""
+    consumption_w: list[float]
+    battery_w: list[float]
+    soc: list[float]
+
+
+SUN_S: Final = 5
+"""Seconds between two looks of the meter that watches the sun; and so on."""
+HOME_S: Final = 3
+STORE_S: Final = 4
+CHARGE_S: Final = 10
+
+
 def _quarter(power_w: float) -> float:
     return round(power_w * 4.0) / 4.0
 
 
-def _held(offset_s: float, every_s: float) -> float:
+def _held(offset_s: float, every_s: int) -> float:
     """Where in its quarter hour (0..1) a meter last looked, taken at the middle of its interval."""
     return (math.floor(offset_s / every_s) + 0.5) * every_s / SLOT_S
+
+
+def _sun(plan: DayPlan, slot: int, held: float) -> float:
+    mean = plan.pv[slot]
+    ripple = mean * plan.flicker * math.sin(_TURN * (7 * held + plan.phase))
+    return _quarter(mean + plan.pv_slope[slot] * (held - 0.5) + ripple)
+
+
+def _home(plan: DayPlan, slot: int, held: float) -> float:
+    mean = plan.load[slot]
+    ripple = 0.05 * math.sin(_TURN * (11 * held + plan.phase)) + 0.04 * math.sin(
+        _TURN * (37 * held - plan.phase)
+    )
+    return _quarter(mean + plan.load_slope[slot] * (held - 0.5) + mean * ripple)
+
+
+def _store(plan: DayPlan, slot: int, held: float) -> float:
+    return _quarter(plan.battery[slot] * (1.0 + 0.06 * math.sin(_TURN * (23 * held + plan.phase))))
+
+
+def _charge(plan: DayPlan, slot: int, into: float) -> float:
+    gain = plan.soc[slot + 1] - plan.soc[slot]
+    return plan.soc[slot] + gain * math.floor(into / CHARGE_S) * CHARGE_S / SLOT_S
 
 
 @frozen(kw_only=True)
@@ -128,23 +170,30 @@ class Household:
         slot = int((moment - plan.start) // SLOT_S)
         into = moment - plan.start - slot * SLOT_S
         # Each meter has its own pace, so that from one second to the next only some values change.
-        sun, home, store = _held(into, 5.0), _held(into, 3.0), _held(into, 4.0)
-        phase = plan.phase
-        pv = plan.pv[slot]
-        pv += plan.pv_slope[slot] * (sun - 0.5) + pv * plan.flicker * math.sin(_TURN * (7 * sun + phase))
-        load = plan.load[slot]
-        load += plan.load_slope[slot] * (home - 0.5)
-        load += plan.load[slot] * (
-            0.05 * math.sin(_TURN * (11 * home + phase)) + 0.04 * math.sin(_TURN * (37 * home - phase))
+        powers = (
+            _sun(plan, slot, _held(into, SUN_S)),
+            _home(plan, slot, _held(into, HOME_S)),
+            _store(plan, slot, _held(into, STORE_S)),
         )
-        battery = plan.battery[slot] * (1.0 + 0.06 * math.sin(_TURN * (23 * store + phase)))
-        return self._meters(moment, plan, (_quarter(pv), _quarter(load), _quarter(battery)))
+        return self._meters(moment, plan, powers)
+
+    def quarter(self, moment: float) -> Quarter:
+        """Return what the meters show during the whole quarter hour that holds `moment` (unix seconds)."""
+        plan = self.plan(self.day_of(moment))
+        slot = int((moment - plan.start) // SLOT_S)
+        return Quarter(
+            plan.start + slot * SLOT_S,
+            [_sun(plan, slot, _held(into, SUN_S)) for into in range(0, SLOT_S, SUN_S)],
+            [_home(plan, slot, _held(into, HOME_S)) for into in range(0, SLOT_S, HOME_S)],
+            [_store(plan, slot, _held(into, STORE_S)) for into in range(0, SLOT_S, STORE_S)],
+            [round(_charge(plan, slot, into), 5) for into in range(0, SLOT_S, CHARGE_S)],
+        )
 
     def _meters(self, moment: float, plan: DayPlan, powers: tuple[float, float, float]) -> Moment:
         pv, load, battery = powers
         slot = int((moment - plan.start) // SLOT_S)
         into = moment - plan.start - slot * SLOT_S
-        soc = plan.soc[slot] + (plan.soc[slot + 1] - plan.soc[slot]) * math.floor(into / 10.0) * 10.0 / SLOT_S
+        soc = _charge(plan, slot, into)
         volts = round(self.dwelling.nominal_v * (0.96 + 0.09 * soc) + battery * 0.0005, 2)
         season = math.sin(_TURN * (plan.day_of_year - 110) / 365.25)
         warmth = 16.0 + 6.0 * season + 2.0 * math.sin(_TURN * (moment - plan.start - 32400.0) / 86400.0)

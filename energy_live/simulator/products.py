@@ -110,10 +110,15 @@ STATUS_SINCE: Final = 1_609_459_200
 
 
 def export_values(at: Moment) -> tuple[float, ...]:
-    """Return the values of the exported columns; a battery that charges counts negative."""
-    given = -at.battery_w
+    """Return the values of the exported columns."""
+    return exported(at.consumption_w, at.pv_w, at.battery_w, at.soc)
+
+
+def exported(load: float, pv: float, battery: float, soc: float) -> tuple[float, ...]:
+    """Put the meters of a home into the exported columns; a battery that charges counts negative."""
+    given = 0.0 - battery
     status = 0.0 if given == 0.0 else (1.0 if given < 0.0 else 2.0)
-    return at.grid_w, at.consumption_w, given, at.pv_w, given, at.soc, status
+    return load - pv + battery, load, given, pv, given, soc, status
 
 
 @frozen(kw_only=True)

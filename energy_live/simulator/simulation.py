@@ -73,6 +73,10 @@ class Simulator:
     """How VRM wants to be asked to log out; its two descriptions disagree, so a client must bear both."""
     skew_s: float = 0.0
     """How far VoltStorage's wall clock is ahead, as its tokens show it."""
+    export_step_s: int = 1
+    """Household seconds between two rows of an export; more than one makes years of it quick."""
+    history_days: int | None = None
+    """How many days before `start` the owner's batteries were installed; None leaves each its own date."""
     clock: Clock = field(factory=SystemClock)
     _world: _World | None = field(default=None, init=False, repr=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False, repr=False)
@@ -84,6 +88,8 @@ class Simulator:
             raise ValueError("start must be an aware datetime")
         if not self.speed > 0.0 or not self.frame_s > 0.0:
             raise ValueError(f"speed and frame_s must be above 0: {self.speed}, {self.frame_s}")
+        if self.export_step_s < 1 or (self.history_days is not None and self.history_days < 1):
+            raise ValueError(f"must be at least 1: {self.export_step_s}, {self.history_days}")
         self.limiter()  # says at once what is wrong with a window
 
     def limiter(self) -> RollingWindow:
@@ -118,7 +124,7 @@ class Simulator:
 
     def _build(self) -> _World:
         timeline = Timeline(self.clock, speed=self.speed, start=self.start)
-        cast = neighbourhood(self.seed, timeline.start)
+        cast = neighbourhood(self.seed, timeline.start, history_days=self.history_days)
         journal = Journal()
         events = Events(timeline, journal, self.faults, frame_s=self.frame_s)
         users = VrmAccounts(self.seed, self.clock, self.bearer_lifetime_s)
@@ -132,7 +138,9 @@ class Simulator:
             journal=journal,
             events=events,
             vrm=VrmServer(timeline, users, Installations(timeline, cast.sites), journal, self.limiter),
-            volt=VoltServer(timeline, owners, cast.products, journal, events),
+            volt=VoltServer(
+                timeline, owners, cast.products, journal, events, export_step_s=self.export_step_s
+            ),
             services=(
                 Service("vrm", "/v2/", clock=self.clock, journal=journal, faults=self.faults),
                 Service("voltstorage", "/rest/", clock=self.clock, journal=journal, faults=self.faults),

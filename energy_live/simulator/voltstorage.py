@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -33,12 +34,15 @@ class VoltServer:
         products: Sequence[Product],
         journal: Journal,
         events: Events,
+        *,
+        export_step_s: int = 1,
     ) -> None:
         self.accounts = accounts
         self.products = {product.id: product for product in products}
         self.events = events
         self._timeline = timeline
         self._journal = journal
+        self._export_step_s = export_step_s
 
     def application(self) -> web.Application:
         """Return the routes, behind authentication."""
@@ -160,7 +164,8 @@ class VoltServer:
         response.content_type = "text/csv" if as_csv else "application/json"
         response.charset = "utf-8"
         await response.prepare(request)
-        await self._stream(request, response, extract.csv() if as_csv else extract.json())
+        with suppress(ConnectionError):  # who has seen enough may leave
+            await self._stream(request, response, extract.csv() if as_csv else extract.json())
         return response
 
     async def _stream(
@@ -213,6 +218,7 @@ class VoltServer:
             tolerance=double(request, "tolerance") or 0.0,
             separator=separator,
             mixed=self.events.faults.separator_fault and separator != ",",
+            step_s=self._export_step_s,
         )
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:

@@ -16,6 +16,13 @@ from energy_live.simulator.listing import installation
 from energy_live.simulator.records import Json
 from energy_live.simulator.server import CALLER, Handler, Journal, Middleware
 from energy_live.simulator.timeline import Timeline
+from energy_live.simulator.vrm_access import SiteAccess
+from energy_live.simulator.vrm_alarms import Alarms
+from energy_live.simulator.vrm_downloads import Downloads
+from energy_live.simulator.vrm_ess import DynamicEss
+from energy_live.simulator.vrm_fleet import Fleet
+from energy_live.simulator.vrm_settings import SiteSettings
+from energy_live.simulator.vrm_users import USER, Account
 
 BASE: Final = "/v2/"
 ANYONE: Final = "anyone"
@@ -48,18 +55,27 @@ class VrmServer:
         The vendor's two texts disagree on the method of `logout`; the other one is answered 405.
         """
         app = web.Application(middlewares=[self._gate()])
-        user = "/v2/users/{user:[0-9]+|me}"
         which = r"{which:[0-9]+|\*}"
         routes: list[tuple[str, str, Handler]] = [
             ("POST", "/v2/auth/login", self._login),
             ("GET", "/v2/auth/loginAsDemo", self._login_as_demo),
             (logout, "/v2/auth/logout", self._logout),
             ("GET", "/v2/users/me", self._me),
-            ("GET", f"{user}/installations", self._list),
-            ("POST", f"{user}/accesstokens/create", self._create_token),
-            ("GET", f"{user}/accesstokens/list", self._list_tokens),
-            ("GET", f"{user}/accesstokens/{which}/revoke", self._revoke_token),
-            ("DELETE", f"{user}/accesstokens/{which}", self._revoke_token),
+            ("GET", f"{USER}/installations", self._list),
+            ("POST", f"{USER}/accesstokens", self._create_token),
+            ("GET", f"{USER}/accesstokens", self._list_tokens),
+            ("DELETE", f"{USER}/accesstokens/{which}", self._revoke_token),
+            # The paths of the older document.
+            ("POST", f"{USER}/accesstokens/create", self._create_token),
+            ("GET", f"{USER}/accesstokens/list", self._list_tokens),
+            ("GET", f"{USER}/accesstokens/{which}/revoke", self._revoke_token),
+            *Account(self.installations, self._caller).routes(),
+            *Alarms(self._timeline, self.installations, self.accounts).routes(),
+            *SiteAccess(self.installations, self.accounts).routes(),
+            *SiteSettings(self.installations).routes(),
+            *DynamicEss(self._timeline, self.installations).routes(),
+            *Fleet(self._timeline, self.installations).routes(),
+            *Downloads(self._timeline, self.installations).routes(),
             *self.installations.routes(),
         ]
         for method, path, handler in routes:
@@ -171,6 +187,7 @@ class VrmServer:
         now = self._timeline.now()
         listed = [
             installation(site, now, full=switched(request, "extended"))
+            | self.installations.settings.get(site.id, {})
             for site in self.installations.of(caller.user)
             if only in {None, site.id}
         ]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from energy_core.stream import event as event_module
+from energy_core.stream import quantity as quantity_module
 from energy_core.stream.event import Dropped, Event, Gap, Kind, Quantity, SourceId, State, Status
 from energy_core.stream.state import TRANSITIONS, Standing
 
@@ -30,7 +30,7 @@ def an_event(**changes):
 
 def test_every_quantity_is_in_the_published_table_with_its_unit():
     """The table in the module's docstring names each quantity exactly once, with the unit the code gives."""
-    rows = dict(re.findall(r"^([a-z_]+) +(W|%|V|A|degC|kWh)(?:\s|$)", event_module.__doc__, re.MULTILINE))
+    rows = dict(re.findall(r"^([a-z_]+) +(W|%|V|A|degC|kWh)(?:\s|$)", quantity_module.__doc__, re.MULTILINE))
     assert rows == {quantity.value: quantity.unit for quantity in Quantity}
 
 
@@ -69,7 +69,12 @@ def test_json_line_says_everything():
         (
             Kind.GAP,
             Gap(start=NOON, end=NOON + timedelta(hours=1), reason="beyond_cap"),
-            {"from": "2026-03-01T12:00:00+00:00", "to": "2026-03-01T13:00:00+00:00", "reason": "beyond_cap"},
+            {
+                "from": "2026-03-01T12:00:00+00:00",
+                "to": "2026-03-01T13:00:00+00:00",
+                "reason": "beyond_cap",
+                "quantities": [],
+            },
         ),
         (Kind.DROPPED, Dropped(first=3, last=9, count=7), {"first": 3, "last": 9, "count": 7}),
     ],
@@ -104,9 +109,10 @@ def test_a_source_id_reads_like_a_path():
 
 
 def test_the_transition_table_knows_every_state():
-    """Every state has a row; the terminal ones, and only they, lead nowhere; none leads to itself."""
+    """Every state has a row; the terminal ones, and only they, lead to a new beginning; none to itself."""
     assert set(TRANSITIONS) == set(State)
-    assert {state for state in State if not TRANSITIONS[state]} == {
+    anew = frozenset({State.CONNECTING})
+    assert {state for state in State if TRANSITIONS[state] == anew} == {
         state for state in State if state.terminal
     }
     assert not [state for state in State if state in TRANSITIONS[state]]
@@ -132,7 +138,7 @@ def test_a_standing_follows_the_table(before, after):
     if after is before:
         assert standing.move(after, at=later, reason="still") is False
         assert (standing.since, standing.reason) == (NOON, "still")
-    elif after in TRANSITIONS[before]:
+    elif after in TRANSITIONS[before] and not before.terminal:
         assert standing.move(after, at=later) is True
         assert (standing.state, standing.since) == (after, later)
     else:

@@ -297,7 +297,7 @@ async def test_a_flood_is_announced_once_and_adds_up():
         await asyncio.sleep(10)
         pen.read(3)
 
-    events = await everything(Script("a", play), buffer=100)
+    events = await everything(Script("a", play), policy="drop_oldest", buffer=100)
     [loss] = [event for event in events if event.kind is Kind.DROPPED]
     delivered = [event.seq for event in readings(events)]
     assert loss.detail.count + len(delivered) == 5003
@@ -315,7 +315,7 @@ async def test_each_flood_is_an_episode_of_its_own():
             pen.read(25)
             await asyncio.sleep(1)
 
-    events = await everything(Script("a", play), buffer=10)
+    events = await everything(Script("a", play), policy="drop_oldest", buffer=10)
     assert [event.detail.count for event in events if event.kind is Kind.DROPPED] == [15, 15, 15]
 
 
@@ -598,7 +598,7 @@ async def test_its_repr_tells_how_it_is_doing():
     assert repr(stream) == "<MergedStream of 2 sources, not opened>"
     async with stream as events:
         await asyncio.sleep(1.5)
-        assert repr(events) == "<MergedStream open: 2 live; <DropOldest 2 of 1024 readings, 4 kept>>"
+        assert repr(events) == "<MergedStream open: 2 live; <Block 2 of 1024 readings, 4 kept>>"
     assert repr(events).startswith("<MergedStream closed: 2 closed;")
 
 

@@ -188,9 +188,9 @@ async def test_the_wait_shown_is_the_one_being_waited():
     poller = Poller(SITE, vendor, interval_s=60, clock=clock, random=lambda: 0.5)
     async with merge(poller, clock=clock) as stream:
         await clock.sleep(0.5)
-        assert (stream.status[SITE].reason, stream.status[SITE].retry_in) == ("first, status 503", 1.0)
+        assert (stream.status[SITE].reason, stream.status[SITE].retry_in) == ("first, status 503", 0.5)
         await clock.sleep(1.0)
-        assert (stream.status[SITE].reason, stream.status[SITE].retry_in) == ("second, status 502", 2.0)
+        assert (stream.status[SITE].reason, stream.status[SITE].retry_in) == ("second, status 502", 1.5)
         assert repr(poller) == "<Poller vrm/home/151734/0 every 60 s: asked 2 times, failed 2 times in a row>"
 
 

@@ -37,6 +37,8 @@ class TcpProxy:
         try:
             if not self.down:
                 await self._join(reader, writer)
+        except asyncio.CancelledError:
+            pass  # by aclose; the stream's own callback does not bear a cancelled task
         finally:
             writer.transport.abort()
             self._tasks.discard(task)

@@ -216,3 +216,15 @@ def test_another_loop_without_close() -> None:
     asyncio.run(pool.aclose())
     with pytest.raises(ClientClosed):
         asyncio.run(bind())
+
+
+async def test_a_download_tried_again_leaves_nothing_under_way(serve: Serve) -> None:
+    """A try that a 503 answered is over when the next one succeeds; closing does not wait for it."""
+    server = await serve(in_turn(answer(503), answer(body=b"{}")))
+    pool = SessionPool(random=lambda: 0.0)
+    async with client_of(pool, server).open(READ, id=7) as download:
+        assert await download.read() == b"{}"
+    assert pool.stats().under_way == 0
+    started = CLOCK.monotonic()
+    await pool.aclose(grace_s=5.0)
+    assert CLOCK.monotonic() - started < 1.0

@@ -14,7 +14,12 @@ from energy_core import Quantity
 from energy_live.simulator import Simulator
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# The longer ones have tests of their own.
+EXAMPLES = [
+    path
+    for path in sorted((ROOT / "examples").glob("*.py"))
+    if not (ROOT / "tests" / "paths" / f"test_{path.stem}.py").exists()
+]
 
 
 @pytest.fixture

@@ -4,9 +4,57 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import assert_type
 
-from energy_core import Event, Limit, MergedStream, Quantity, SessionPool, merge
-from voltstorage_async import Endpoints, FieldMap, Product, ProductEvent, ProductStream, VoltStorageClient
-from vrm_async import Diagnostic, Graph, Series, Site, Stats, SystemOverview, User, VRMClient
+from energy_core import (
+    EnergyMeter,
+    EnergyTotals,
+    Event,
+    From,
+    HomeState,
+    Limit,
+    MergedStream,
+    Preference,
+    Present,
+    Quantity,
+    SessionPool,
+    merge,
+)
+from voltstorage_async import (
+    Endpoints,
+    FieldMap,
+    Healing,
+    Product,
+    ProductEvent,
+    ProductSource,
+    ProductState,
+    ProductStream,
+    Statistics,
+    VoltStorageClient,
+    merge_statistics,
+)
+from vrm_async import (
+    Alarm,
+    Alarms,
+    AttributeDefinition,
+    Calendar,
+    DataAttribute,
+    Diagnostic,
+    DynamicEssSettings,
+    FleetSite,
+    Graph,
+    Part,
+    Position,
+    Saved,
+    Series,
+    Site,
+    SiteTags,
+    SiteUsers,
+    StateHistory,
+    Stats,
+    SystemOverview,
+    User,
+    VRMClient,
+    Widget,
+)
 
 
 async def merged() -> None:
@@ -23,6 +71,19 @@ async def merged() -> None:
                 assert_type(event.to_json(), str)
 
 
+def meaning(events: list[Event]) -> None:
+    home = HomeState(
+        Preference(From("vrm", site=1), by_quantity={Quantity.BATTERY_SOC: [From("voltstorage")]})
+    )
+    meter = EnergyMeter(UTC, changes_only=[From("voltstorage")])
+    for event in events:
+        home.take(event)
+        meter.take(event)
+    assert_type(home.present(Quantity.GRID_POWER, now=events[-1].received_at), Present | None)
+    assert_type(meter.total(), EnergyTotals)
+    assert_type(meter.total().pv_kwh, float | None)
+
+
 async def vrm(client: VRMClient) -> None:
     assert_type(await client.users.me(), User)
     sites = await client.users.installations(extended=True)
@@ -35,7 +96,35 @@ async def vrm(client: VRMClient) -> None:
     assert_type(stats, Stats)
     for series in stats:
         assert_type(series, Series)
+    assert_type(await client.alarms.get(1), Alarms)
+    assert_type((await client.alarms.get(1)).find(143), Alarm | None)
+    assert_type(await client.dynamic_ess.get(1), DynamicEssSettings)
+    assert_type(await client.tags.get(1), SiteTags)
+    assert_type(await client.access.users(1), SiteUsers)
+    assert_type(await client.users.site_id("c0"), int)
+    assert_type(await client.forecasts.last_reset(1), datetime | None)
+    for found in await client.fleet.find("bs>=50"):
+        assert_type(found, FleetSite)
+    assert_type(await client.fleet.data_attributes(), Mapping[int, AttributeDefinition])
+    assert_type(await client.widgets.gps(1), Position)
+    assert_type(await client.widgets.get(1, "TankSummary"), Widget)
     assert_type(await client.widgets.graph(1, attribute_codes=["bs"], instance=0), Graph)
+
+
+async def vrm_history(client: VRMClient) -> None:
+    assert_type(await client.calendar(1), Calendar)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    async for part in client.stats.history(1, start=start):
+        assert_type(part, Part[Stats])
+    async for time, values in client.stats.history(1).rows():
+        assert_type(time, datetime)
+        assert_type(values, Mapping[str, float | None])
+    async for drawn in client.widgets.graph_history(1, attribute_codes=["bs"], start=start):
+        assert_type(drawn, Part[Graph])
+    async for told in client.widgets.state_history(1, "VeBusState", start=start):
+        assert_type(told, Part[StateHistory])
+    assert_type(client.catalogue.by_code("bs"), tuple[DataAttribute, ...])
+    assert_type(await client.downloads.gps(1, "track.kml", start=start, end=start), Saved)
 
 
 async def volt(client: VoltStorageClient) -> None:
@@ -45,3 +134,7 @@ async def volt(client: VoltStorageClient) -> None:
         assert_type(stream, ProductStream)
         async for event in stream:
             assert_type(event, ProductEvent)
+            assert_type(ProductState(product_id=77).folded(event), ProductState)
+    live = client.live(77, since=datetime(2026, 1, 1, tzinfo=UTC), healing=Healing(page_s=600))
+    assert_type(live, ProductSource)
+    assert_type(merge_statistics(await client.products.statistics(77)), Statistics)

@@ -9,7 +9,7 @@ import pytest
 from energy_core.http.lane import Limit
 from energy_core.stream.timing import SocketTiming
 from tests.voltstorage.volt_service import TOKEN, Service, serving
-from voltstorage_async import VoltStorageClient
+from voltstorage_async import Healing, VoltStorageClient
 
 
 @pytest.fixture
@@ -37,6 +37,11 @@ async def served(service: Service) -> AsyncIterator[VoltStorageClient]:
         email="anybody@example.com", password="right", base_url=service.base_url, limit=limit
     ) as client:
         yield client
+
+
+@pytest.fixture
+def prompt() -> Healing:
+    return Healing(settle_s=0, silence_s=0.05)
 
 
 @pytest.fixture

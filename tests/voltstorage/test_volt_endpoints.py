@@ -192,7 +192,7 @@ async def test_every_parameter_of_an_export(mocked, volt):
 async def test_a_json_export(mocked, volt):
     """The format is the path's suffix, and one broken row is counted."""
     mocked.get(ANY, body='[{"Time":"2020-03-25T12:00:00Z","Power_PV":1.5},{"Time":null}]')
-    async with volt.export.rows(7, START, format="json") as rows:
+    async with volt.export.rows(7, START, START, format="json") as rows:
         assert [row.values async for row in rows] == [{"Power_PV": 1.5}]
         assert rows.malformed == 1
     assert asked(mocked)[0][0] == "data/export.json"
@@ -214,10 +214,10 @@ async def test_paths_of_the_users_own(mocked):
         with pytest.raises(DecodeError):
             await volt.products.statistics(7)
         with pytest.raises(DecodeError):
-            await anext(volt.export.rows(7, START))
+            await anext(volt.export.rows(7, START, START))
         with pytest.raises(ValueError, match="component_id"):
             volt.export.rows(component_id=7, start=START)
-        address = await volt.events(7)._socket._link.address()
+        address = await volt._link(7).address()
     assert address.url == f"wss://api.voltstorage.com/rest/ws/7?token={TOKEN}"
     (now, query), (stats, _), (history, asked_for) = asked(mocked)
     assert (now, dict(query)["productId"]) == ("now", "7")
@@ -238,7 +238,7 @@ async def test_paths_of_the_users_own(mocked):
 async def test_where_the_events_are(events_url, expected):
     """At the base URL's origin, at another, or anywhere: the token and an id without a place are added."""
     async with VoltStorageClient(token=TOKEN, endpoints=Endpoints(events_url=events_url)) as volt:
-        address = await volt.events(7)._socket._link.address()
+        address = await volt._link(7).address()
     joint = "&" if "?" in expected else "?"
     assert address.url == f"{expected}{joint}token={TOKEN}"
     assert address.headers == {}
@@ -273,7 +273,7 @@ async def test_a_refusal_is_one_typed_error_in_the_vendors_words(mocked, volt, a
 async def test_a_refused_export_is_one_typed_error(mocked, volt):
     """A future range is the vendor's 400, raised when the first row is asked for."""
     mocked.get(ANY, payload={"errors": ["future"]}, status=400)
-    rows = volt.export.rows(7, START)
+    rows = volt.export.rows(7, START, START)
     with pytest.raises(BadRequest, match="future"):
         await anext(rows)
 

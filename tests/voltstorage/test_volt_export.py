@@ -15,6 +15,7 @@ from tests.voltstorage.volt_service import until
 from voltstorage_async import VoltStorageClient
 
 START = datetime(2020, 3, 25, tzinfo=UTC)
+END = datetime(2020, 3, 26, tzinfo=UTC)
 HEAD = b"sep=,\r\nTime,a,b\r\n"
 ROW = b"2020-03-25T12:20:41.562+00:00,-49.8754,0.61\r\n"
 
@@ -37,7 +38,7 @@ async def test_rows_come_while_the_export_is_still_being_written(service, served
     seen = asyncio.Event()
     service.export = answers(HEAD + ROW, then=lambda _: asyncio.wait_for(seen.wait(), 5))
     got = []
-    async for row in served.export.rows(77, START):
+    async for row in served.export.rows(77, START, END):
         got.append(row.values)
         seen.set()
     assert got == [{"a": -49.8754, "b": 0.61}]
@@ -46,7 +47,7 @@ async def test_rows_come_while_the_export_is_still_being_written(service, served
 async def test_leaving_early_lets_go(service, served):
     """Leaving the block in the middle closes the connection; the stream then has nothing more."""
     service.export = answers(HEAD + ROW * 3, then=lambda _: service.quiet.wait())
-    async with served.export.rows(77, START) as rows:
+    async with served.export.rows(77, START, END) as rows:
         await anext(rows)
         assert repr(rows) == "<ExportRows open, 3 rows>"
     with pytest.raises(StopAsyncIteration):
@@ -62,7 +63,7 @@ async def test_a_break_in_the_connection_comes_after_what_had_arrived(service, s
         request.transport.abort()
 
     service.export = answers(HEAD + ROW * 2, then=cut)
-    rows, got = served.export.rows(77, START), []
+    rows, got = served.export.rows(77, START, END), []
     with pytest.raises(ConnectionLost) as caught:  # noqa: PT012  (what came before counts)
         async for row in rows:
             got.append(row)  # noqa: PERF401
@@ -75,7 +76,7 @@ async def test_a_break_in_the_connection_comes_after_what_had_arrived(service, s
 async def test_a_cancelled_wait_ends_the_export_and_says_so(service, served):
     """After a cancelled wait the rest is lost, and asking on is an error instead of an early end."""
     service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())
-    rows = served.export.rows(77, START)
+    rows = served.export.rows(77, START, END)
     await anext(rows)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
@@ -87,7 +88,7 @@ async def test_a_cancelled_wait_ends_the_export_and_says_so(service, served):
 async def test_one_consumer(service, served):
     """A second consumer gets StreamBusy; closing from elsewhere ends the first one's wait."""
     service.export = answers(HEAD, then=lambda _: service.quiet.wait())
-    rows = served.export.rows(77, START)
+    rows = served.export.rows(77, START, END)
     first = asyncio.ensure_future(anext(rows))
     await until(lambda: rows._state == "open")
     with pytest.raises(StreamBusy):
@@ -101,7 +102,7 @@ async def test_closing_the_client_ends_an_export_with_an_error(service):
     """An export that a closing client cuts off does not look complete."""
     service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())
     client = VoltStorageClient(email="a@example.com", password="right", base_url=service.base_url)
-    rows = client.export.rows(77, START)
+    rows = client.export.rows(77, START, END)
     await anext(rows)
     waiting = asyncio.ensure_future(anext(rows))
     await asyncio.sleep(0)
@@ -114,7 +115,7 @@ async def test_closing_the_client_ends_an_export_with_an_error(service):
 async def test_an_export_that_is_left_open_warns(service, served):
     """Dropping it in the middle without `async with` is a ResourceWarning."""
     service.export = answers(HEAD + ROW * 3, then=lambda _: service.quiet.wait())
-    rows = served.export.rows(77, START)
+    rows = served.export.rows(77, START, END)
     await anext(rows)
     opened = rows._open
     with pytest.warns(ResourceWarning, match="left open"):  # noqa: PT031
@@ -127,7 +128,7 @@ async def test_memory_does_not_grow_with_the_export(service, served):
     """A hundred thousand rows pass through a few chunks' worth of memory."""
     service.export = answers(HEAD, *[ROW * 1000] * 100)
     count, peak = 0, 0
-    async with served.export.rows(77, START) as rows:
+    async with served.export.rows(77, START, END) as rows:
         await anext(rows)
         tracemalloc.start()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from unittest import mock
 
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import BodyTooLarge, DecodeError, EnergyError
-from voltstorage_async import csv_rows
+from energy_core.http.readers import number
+from voltstorage_async import ForwardFill
 from voltstorage_async.csv_rows import LINE_LIMIT, CsvRows
 from voltstorage_async.json_rows import JsonRows
 
@@ -96,11 +98,20 @@ def test_a_line_that_cannot_be_read_is_counted_and_left_out(line):
     assert parser.malformed == (1 if line else 0)
 
 
-def test_an_export_that_ends_in_the_middle_of_a_line():
-    """The broken line is counted, what came before it is kept."""
+@pytest.mark.parametrize("line", [f"{T},3", T[:9], f'{T},"3,4', "\x00"])
+def test_an_export_that_ends_in_the_middle_of_a_line(line):
+    """What came before the broken line is there, then comes one typed error."""
     parser = CsvRows()
-    assert len(read(parser, f"Time,a,b\n{T},1,2\n{T},3")) == 1
-    assert parser.malformed == 1
+    assert len(parser.feed(f"Time,a,b\n{T},1,2\n{line}".encode())) == 1
+    with pytest.raises(DecodeError, match="middle of a line"):
+        parser.finish()
+    assert parser.malformed == 0
+
+
+def test_a_last_line_without_line_end_is_a_line():
+    """Where all its cells are there, it counts; one that is blank does not matter."""
+    assert values(f"Time,a,b\n{T},1,2\n{T},3,4") == [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
+    assert values(f"Time,a,b\n{T},1,2\n  ") == [{"a": 1.0, "b": 2.0}]
 
 
 def test_times_without_a_zone_are_in_the_zone_that_was_asked_for():
@@ -168,8 +179,11 @@ def test_the_fast_way_and_the_careful_way_agree(lines, step, end):
     fast = CsvRows()
     got = read(fast, body, step=step)
     careful = CsvRows()
-    with mock.patch.object(csv_rows, "_plain", return_value=None):
+    with mock.patch.object(CsvRows, "_plain", return_value=None):
         assert read(careful, body) == got
+    assert [(row.values, row.text) for row in read(CsvRows(), body)] == [
+        (row.values, row.text) for row in got
+    ]
     assert careful.malformed == fast.malformed
     reference = [cells for line in lines if len(cells := next(csv.reader([line]))) == 3]
     assert [{**row.values, **row.text}.keys() for row in got] == [
@@ -255,3 +269,57 @@ def test_what_is_no_json_export_is_one_error(body, kind):
     with pytest.raises(DecodeError) as caught:
         read(JsonRows(), body)
     assert caught.value.kind == kind
+
+
+odd_cells = st.sampled_from(
+    ["", "0", "-0", "1.5", " 7 ", "nan", "-inf", "Infinity", "1e999", "1e5", "1_0", "\u0665", "ok", "e", "n"]
+) | st.integers(-(10**9), 10**9).map(str)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(odd_cells, min_size=3, max_size=3), min_size=1, max_size=8), st.sampled_from([0, 1, 3])
+)
+def test_the_quick_reader_reads_as_the_careful_one(table, time_at):
+    """Whatever stands in the cells, wherever the time stands, values and texts are those of `number`."""
+    names = ["a", "b\"{x}'\\", "c"]
+    head = [*names[:time_at], "Time", *names[time_at:]]
+    lines = [[*cells[:time_at], T, *cells[time_at:]] for cells in table]
+    body = "\n".join(";".join(cells) for cells in [head, *lines]) + "\n"
+    rows = read(CsvRows(separator=";"), body)
+    assert len(rows) == len(table)
+    for row, cells in zip(rows, table, strict=True):
+        named = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+        assert row.values == {
+            name: value for name, cell in named.items() if (value := number(cell)) is not None
+        }
+        assert row.text == {name: cell for name, cell in named.items() if number(cell) is None}
+
+
+def test_rows_survive_pickling():
+    """A row goes to another process and still knows its columns."""
+    (row,) = read(CsvRows(), f"Time,a,b\n{T},1,ok\n")
+    again = pickle.loads(pickle.dumps(row))
+    assert (again, again.values, again.text) == (row, {"a": 1.0}, {"b": "ok"})
+
+
+def test_an_export_of_very_many_columns():
+    """Columns by the hundred are read without writing anything out for each."""
+    names = [f"c{n}" for n in range(500)]
+    (row,) = read(CsvRows(), f"Time,{','.join(names)}\n{T},{','.join('1' for _ in names)}\n")
+    assert row.values == dict.fromkeys(names, 1.0)
+
+
+def test_forward_fill_tells_what_was_measured():
+    """Empty cells take the last value, which stays apart from what a row holds itself; zero is a value."""
+    fill = ForwardFill()
+    body = f"Time,a,b\n{T},1,\n{T},,0\n{T},ok,\n{T},,2\n{T},3,\n"
+    filled = [fill(row) for row in read(CsvRows(), body)]
+    assert [(row.values, row.text, set(row.measured)) for row in filled] == [
+        ({"a": 1.0}, {}, {"a"}),
+        ({"a": 1.0, "b": 0.0}, {}, {"b"}),
+        ({"b": 0.0}, {"a": "ok"}, {"a"}),
+        ({"b": 2.0}, {"a": "ok"}, {"b"}),
+        ({"a": 3.0, "b": 2.0}, {}, {"a"}),
+    ]
+    assert {row.time for row in filled} == {AT}

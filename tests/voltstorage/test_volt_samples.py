@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from aioresponses import CallbackResult
@@ -217,7 +217,7 @@ async def test_export_sample(mocked, volt, line_end):
     """Every cell of the printed export arrives, and no empty one is invented."""
     mocked.get(re.compile(rf"{BASE}data/export.csv"), body=EXPORT.replace("\n", line_end))
     start = datetime(2020, 3, 25, tzinfo=UTC)
-    async with volt.export.rows(77, start) as export:
+    async with volt.export.rows(77, start, start + timedelta(days=1)) as export:
         rows = [row async for row in export]
         assert export.columns == (G, H, V, P, E, S)
         assert (export.received, export.malformed, export.repaired) == (26, 0, False)
@@ -230,7 +230,8 @@ async def test_export_sample(mocked, volt, line_end):
 async def test_export_sample_in_unified_quantities(mocked, volt):
     """The columns translate into fixed units and signs: the battery discharges, the grid takes."""
     mocked.get(re.compile(rf"{BASE}data/export.csv"), body=EXPORT)
-    async with volt.export.rows(77, datetime(2020, 3, 25, tzinfo=UTC)) as export:
+    start = datetime(2020, 3, 25, tzinfo=UTC)
+    async with volt.export.rows(77, start, start + timedelta(days=1)) as export:
         first = await anext(export)
     values, unusable = FieldMap().row(first.values)
     assert values == {

@@ -63,7 +63,8 @@ class Service:
         self.plays: list[Play] = []
         self.close_code = 1000
         self.quiet = asyncio.Event()
-        self.export: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+        self.export: Callable[[web.Request], Awaitable[web.StreamResponse]] = self.empty_export
+        self.latest: dict[str, object] = {"time": None, "data": {}}
         self.sockets: set[web.WebSocketResponse] = set()
         self.base_url = ""
 
@@ -104,8 +105,14 @@ class Service:
 
     async def serve_export(self, request: web.Request) -> web.StreamResponse:
         self.note(request)
-        assert self.export is not None
         return await self.export(request)
+
+    async def empty_export(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text="sep=,\r\nTime,Power_Grid,Power_PV\r\n", content_type="text/csv")
+
+    async def serve_latest(self, request: web.Request) -> web.Response:
+        self.note(request)
+        return web.json_response(self.latest)
 
     def note(self, request: web.Request) -> None:
         self.requests.append((request.method, request.path, dict(request.query)))
@@ -124,6 +131,7 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Service]:
     app.router.add_get(f"/rest/{paths.products}", service.products)
     app.router.add_get(f"/rest/{paths.events}", service.events)
     app.router.add_get("/rest/data/export.{format}", service.serve_export)
+    app.router.add_get(f"/rest/{paths.latest}", service.serve_latest)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)

@@ -173,17 +173,17 @@ async def test_tokens(vrm, mocked, me):
     """Tokens are made, listed and revoked under the account's id."""
     mocked.post(ANYTHING, body=printed.TOKEN_CREATED)
     mocked.get(ANYTHING, body=printed.TOKEN_LIST)
-    mocked.get(ANYTHING, body=printed.TOKEN_REVOKED, repeat=True)
+    mocked.delete(ANYTHING, body=printed.TOKEN_REVOKED, repeat=True)
     assert (await vrm.tokens.create("Token #1", expires=END)).id == 123
     assert len(await vrm.tokens.list()) == 3
     assert await vrm.tokens.revoke(50) == 3
     assert await vrm.tokens.revoke(all=True) == 3
     assert [(method, path) for method, path, _ in asked(mocked)] == [
         ("GET", "users/me"),
-        ("POST", "users/22/accesstokens/create"),
-        ("GET", "users/22/accesstokens/list"),
-        ("GET", "users/22/accesstokens/50/revoke"),
-        ("GET", "users/22/accesstokens/*/revoke"),
+        ("POST", "users/22/accesstokens"),
+        ("GET", "users/22/accesstokens"),
+        ("DELETE", "users/22/accesstokens/50"),
+        ("DELETE", "users/22/accesstokens/*"),
     ]
 
 
@@ -196,8 +196,9 @@ async def test_every_token_is_revoked_only_on_purpose(vrm, mocked, me):
 
 
 def test_what_changes_something_is_never_repeated():
-    """Revoking is a GET and still declared unrepeatable; reading is repeatable."""
+    """Revoking may be a GET and still is declared unrepeatable; reading is repeatable."""
     assert not tokens.REVOKE.repeatable
+    assert (tokens.REVOKE_OLD.method, tokens.REVOKE_OLD.repeatable) == ("GET", False)
     assert not tokens.CREATE.repeatable
     for reading in (users.ME, users.INSTALLATIONS, tokens.LIST, stats.STATS, stats.OVERALL, widgets.WIDGET):
         assert reading.repeatable

@@ -134,13 +134,13 @@ def test_points_are_made_on_demand(series):
 # --- stats ----------------------------------------------------------------------------------------------
 
 
-def stats(records, totals=None, unit=None):
-    return tables.stats({"success": True, "records": records, "totals": totals}, unit=unit)
+def stats(records, totals=None, kind=None):
+    return tables.stats({"success": True, "records": records, "totals": totals}, kind=kind)
 
 
 def test_stats_are_series_by_code():
     """Iterating gives each series, a code finds one, `dict` maps them; a code of false has no points."""
-    found = stats({"Pc": [[T0 * 1000, 1.0]], "gc": False}, {"Pc": 1.0, "gc": False, "kwh": 1.0}, "kWh")
+    found = stats({"Pc": [[T0 * 1000, 1.0]], "gc": False}, {"Pc": 1.0, "gc": False, "kwh": 1.0}, "kwh")
     assert [series.code for series in found] == ["Pc", "gc"]
     assert found.keys() == ("Pc", "gc")
     assert dict(found) == {"Pc": found["Pc"], "gc": found["gc"]}
@@ -242,7 +242,9 @@ def test_a_graph_is_named_by_codes():
 
 def test_forecasts_are_watt_hours():
     """A forecast's unit is Wh, and a code without one is there without points."""
-    found = stats({"solar_yield_forecast": [[T0 * 1000, 450.0]], "vrm_consumption_fc": False}, unit="Wh")
+    found = stats(
+        {"solar_yield_forecast": [[T0 * 1000, 450.0]], "vrm_consumption_fc": False}, kind="forecast"
+    )
     assert found["solar_yield_forecast"].unit == "Wh"
     assert len(found["vrm_consumption_fc"]) == 0
 

@@ -164,7 +164,7 @@ STATS_POINTS = [
 
 def test_the_printed_stats_decode():
     """Every point and every total arrives, and the points add up to their total."""
-    stats = tables.stats(strict_json(printed.STATS), unit="kWh")
+    stats = tables.stats(strict_json(printed.STATS), kind="kwh")
     (series,) = stats
     assert series.code == "Pc"
     assert list(series) == [(utc(seconds), value) for seconds, value in STATS_POINTS]

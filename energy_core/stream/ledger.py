@@ -1,0 +1,122 @@
+"""What the feeds of one stream share: the clock, the consumers' lines, and who speaks for which source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from energy_core.clock import Clock
+from energy_core.errors import EnergyError
+from energy_core.stream.buffer import first_relief
+from energy_core.stream.detail import Detail, Kind, SourceId
+from energy_core.stream.event import Position
+from energy_core.stream.line import Line, Owner
+
+
+class Member(Protocol):
+    """A feed, as far as the others care."""
+
+    def stop(self) -> None:
+        """Cancel it."""
+
+
+class Ledger:
+    """Hands what a feed says to every consumer's line."""
+
+    def __init__(self, clock: Clock, *, include_status: bool = True, fail_fast: bool = False) -> None:
+        self.clock = clock
+        self.include_status = include_status
+        self.lines: tuple[Line, ...] = ()
+        self.ended = False
+        self.running: set[Member] = set()
+        self._fail_fast = fail_fast
+        self._keys: dict[SourceId, Mapping[Kind, str]] = {}
+
+    def note(
+        self, owner: Owner, source: SourceId, kind: Kind, detail: Detail, *, time: datetime | None = None
+    ) -> None:
+        """Put an event that is not a reading into every line."""
+        now = self.clock.utcnow()
+        for line in self.lines:
+            if not line.buffer.ended:
+                track = line.track(source, owner, self.keys(source))
+                line.note(track, source, kind, detail, time or now, now)
+
+    async def room(self) -> None:
+        """Wait until any consumer has room: the slowest does not hold up the others."""
+        while True:
+            buffers = [line.buffer for line in self.lines if not line.buffer.ended]
+            if self.ended or not buffers or any(buffer.roomy for buffer in buffers):
+                return
+            await first_relief(buffers)
+
+    def keys(self, source: SourceId) -> Mapping[Kind, str]:
+        """Return the keys of a source's events, made once."""
+        keys = self._keys.get(source)
+        if keys is None:
+            keys = self._keys[source] = {kind: f"{source}/{kind}" for kind in Kind}
+        return keys
+
+    def forget(self, source: SourceId) -> None:
+        """Keep of a source that was removed no more than its numbers."""
+        self._keys.pop(source, None)
+        for line in self.lines:
+            line.forget(source)
+
+    def resume(self, owner: Owner, positions: Mapping[SourceId, Position]) -> None:
+        """Let every line go on where a consumer stopped."""
+        for source, position in positions.items():
+            for line in self.lines:
+                line.resume(line.track(source, owner, self.keys(source)), position)
+
+    def hand_over(self, sources: Iterable[SourceId], owner: Owner) -> Mapping[SourceId, Position]:
+        """Let a restarted feed speak for the sources of the one before, and return where that stopped."""
+        positions = {}
+        for source in sources:
+            tracks = [track for line in self.lines if (track := line.tracks.get(source)) is not None]
+            for track in tracks:
+                track.owner = owner
+                track.doubt = track.newest
+            reached = [track.newest for track in tracks if track.newest is not None]
+            if reached:
+                positions[source] = Position(time=min(reached), seq=max(track.seq for track in tracks))
+        return positions
+
+    def adopt(self, owner: Owner) -> None:
+        """Let a feed speak for what an earlier one of its name has spoken for."""
+        for line in self.lines:
+            for track in line.tracks.values():
+                if track.owner.id == owner.id:
+                    track.owner = owner
+
+    def began(self, member: Member) -> None:
+        """Note that a source runs; where all had ended, the stream goes on."""
+        self.running.add(member)
+        if self.ended:
+            self.ended = False
+            for line in self.lines:
+                line.buffer.reopen()
+
+    def over(self, member: Member, error: EnergyError | None) -> None:
+        """Note that a source has ended: with the last of them the stream has, or at once if it fails fast."""
+        self.running.discard(member)
+        if self._fail_fast and error is not None and not self.ended:
+            self.end(error)
+            for other in tuple(self.running):
+                other.stop()
+        elif not self.running:
+            self.end()
+
+    def end(self, error: EnergyError | None = None) -> None:
+        """Take nothing more; what is in the lines is still handed out."""
+        if not self.ended:
+            self.ended = True
+            for line in self.lines:
+                line.buffer.end(error)
+
+    def close(self) -> None:
+        """Take and hand out nothing more."""
+        self.ended = True
+        for line in self.lines:
+            line.buffer.close()

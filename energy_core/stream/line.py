@@ -1,0 +1,328 @@
+"""What one consumer gets: its own numbering, its own buffer, and its own holes where it was too slow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, NamedTuple, Protocol, cast
+
+from energy_core.clock import Clock
+from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
+from energy_core.stream.event import Draft, Event, Position
+from energy_core.stream.policies import Policy, buffer_for
+from energy_core.stream.quantity import Quantity
+from energy_core.stream.window import REMEMBERED, Window
+
+SLOW: Final = "slow_consumer"
+"""The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
+
+_READING: Final = Kind.READING
+
+
+class Reading(NamedTuple):
+    """What a source handed over, not numbered yet."""
+
+    time: datetime
+    id: str
+    values: Mapping[Quantity, float]
+    raw: Mapping[str, object]
+    backfilled: bool
+    revision: int
+    received_at: datetime
+
+
+class Owner(Protocol):
+    """Who speaks for a source: its feed."""
+
+    @property
+    def id(self) -> SourceId:
+        """The feed's own name."""
+
+    def mend(self, line: Line, source: SourceId) -> None:
+        """Fetch again what `line` had no room for, if that is possible."""
+
+    def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
+        """Count readings that one consumer loses."""
+
+
+class Hole:
+    """What a full buffer under `block` had no room for, of one source.
+
+    Once the consumer has caught up its source fetches it again; what comes live in the meantime is held, so
+    that old comes before new. When more comes than may be held, all that was held is fetched again too.
+    """
+
+    __slots__ = ("admits", "cut", "end", "filling", "held", "reopened", "start", "until")
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        self.start = start
+        self.end = end
+        self.until = end
+        """The end of what was asked for; beyond it, the hole has grown since."""
+        self.filling = False
+        self.admits = False
+        """Whether what comes now fills the hole."""
+        self.cut = False
+        """Whether the consumer had no room for all of the refill."""
+        self.reopened: datetime | None = None
+        """From where on more was lost while the hole was being filled."""
+        self.held: deque[Reading] = deque()
+
+
+class Track:
+    """The numbering of one source."""
+
+    __slots__ = ("doubt", "hashes", "hole", "key", "keys", "newest", "owner", "seq", "window")
+
+    def __init__(self, owner: Owner, keys: Mapping[Kind, str]) -> None:
+        self.owner = owner
+        self.keys = keys
+        self.key = keys[_READING]
+        self.seq = 0
+        self.newest: datetime | None = None
+        self.remember(Window())
+        self.doubt: datetime | None = None
+        """Readings up to this moment may repeat what was delivered, even if they look live."""
+        self.hole: Hole | None = None
+
+    def remember(self, window: Window) -> None:
+        """Begin to remember what is delivered."""
+        self.window = window
+        self.hashes = window.hashes
+
+
+class Line:
+    """Numbers what the sources hand over and puts it into the buffer of one consumer."""
+
+    def __init__(self, policy: Policy, capacity: int, clock: Clock) -> None:
+        self.buffer = buffer_for(policy, capacity, on_relief=self._relieved, clock=clock)
+        self.policy = policy
+        self.repeats = 0
+        """Readings left out because they had been delivered."""
+        self.lost = 0
+        """Readings that the consumer was too slow for; under `block` they were fetched again if possible."""
+        self.tracks: dict[SourceId, Track] = {}
+        self.clock = clock
+        self._mends = policy == "block"
+
+    def track(self, source: SourceId, owner: Owner, keys: Mapping[Kind, str]) -> Track:
+        """Return the numbering of `source`, begun now if need be."""
+        track = self.tracks.get(source)
+        if track is None:
+            track = self.tracks[source] = Track(owner, keys)
+        return track
+
+    def owner_of(self, source: SourceId) -> SourceId:
+        """Return the name of the feed that speaks for a source."""
+        return self.tracks[source].owner.id
+
+    def reading(  # noqa: PLR0917  (called for every reading: keywords cost time)
+        self,
+        track: Track,
+        source: SourceId,
+        time: datetime,
+        id: str,  # noqa: A002  (the event's own word)
+        values: Mapping[Quantity, float],
+        raw: Mapping[str, object],
+        backfilled: bool,
+        revision: int,
+        received_at: datetime,
+        like: Event | None = None,
+    ) -> Event | None:
+        """Number one reading and buffer it; return its event, which may be `like`, that of another line.
+
+        Returns None where it was left out as a repeat, or has to wait for a hole to be filled.
+        """
+        buffer = self.buffer
+        if track.hole is not None and not track.hole.admits:
+            self._behind(track, source, Reading(time, id, values, raw, backfilled, revision, received_at))
+            return None
+        newest = track.newest
+        late = newest is not None and time < newest
+        if (backfilled or late or track.doubt is not None) and self._repeats(
+            track, time, id, revision, certain=backfilled or late
+        ):
+            return None
+        if buffer.ended:
+            return None
+        seq = track.seq = track.seq + 1
+        if like is None or like.seq != seq or like.late is not late:
+            draft = Draft(
+                source=source,
+                kind=_READING,
+                key=track.key,
+                time=time,
+                received_at=received_at,
+                seq=seq,
+                id=id,
+                values=values,
+                raw=raw,
+                backfilled=backfilled,
+                late=late,
+                revision=revision,
+            )
+            draft.__class__ = Event
+            like = cast("Event", draft)
+        lost = buffer.put(like)
+        if lost is not like:
+            hashes = track.hashes
+            if revision or len(hashes) >= REMEMBERED:
+                track.window.add(id, revision)
+            else:
+                hashes.append(hash(id))
+            if not late:
+                track.newest = time
+        if lost is not None:
+            self._lost(track if lost is like else self.tracks[lost.source], lost, refused=lost is like)
+        return like
+
+    def _repeats(self, track: Track, time: datetime, name: str, revision: int, *, certain: bool) -> bool:
+        """Tell whether a reading that may repeat another does."""
+        if not certain and track.doubt is not None and time > track.doubt:
+            track.doubt = None
+            return False
+        if track.window.has(name, revision):
+            self.repeats += 1
+            return True
+        return False
+
+    def refill(self, source: SourceId, reading: Reading) -> None:
+        """Put a reading that fills the hole; what finds no room makes a new one."""
+        track = self.tracks[source]
+        if track.hole is not None and not track.hole.cut:
+            track.hole.admits = True
+            try:
+                self.reading(track, source, *reading)
+            finally:
+                if track.hole is not None:
+                    track.hole.admits = False
+
+    def note(  # noqa: PLR0917  (its callers have them all at hand)
+        self, track: Track, source: SourceId, kind: Kind, detail: Detail, time: datetime, at: datetime
+    ) -> None:
+        """Put an event that is not a reading in line; such events are never dropped."""
+        track.seq += 1
+        self.buffer.keep(
+            Event(
+                source=source,
+                kind=kind,
+                key=track.keys[kind],
+                time=time,
+                received_at=at,
+                seq=track.seq,
+                id=f"{kind}:{track.seq}",
+                detail=detail,
+            )
+        )
+
+    def resume(self, track: Track, position: Position) -> None:
+        """Go on where a consumer stopped: its numbers continue, its last readings are known."""
+        if track.newest is None:
+            track.seq = max(track.seq, position.seq)
+            track.newest = position.time
+            track.remember(Window(position.ids))
+        track.doubt = track.newest
+
+    def begin_refill(self, source: SourceId) -> tuple[datetime, datetime] | None:
+        """Hold what comes live from now on, and return the stretch to fetch; None when there is no hole."""
+        hole = self.tracks[source].hole
+        if hole is None or hole.filling or self.buffer.ended:
+            return None
+        hole.filling, hole.until = True, hole.end
+        return hole.start, hole.end
+
+    def give_up(self, source: SourceId, trouble: str) -> int:
+        """Report a hole that nobody can fill; return how many gaps that makes."""
+        hole = self.tracks[source].hole
+        if hole is None or hole.filling:
+            return 0
+        hole.until = hole.end
+        return self.end_refill(source, trouble=trouble)
+
+    def end_refill(self, source: SourceId, *, trouble: str | None = None) -> int:
+        """Let go of what was held; what could not be fetched becomes a gap, for `trouble`."""
+        track = self.tracks[source]
+        hole, track.hole = track.hole, None
+        if hole is None or self.buffer.ended:
+            return 0
+        if trouble is not None:
+            start = hole.start if track.newest is None else max(hole.start, track.newest)
+            gap = Gap(start=min(start, hole.until), end=hole.until, reason=trouble)
+            self.note(track, source, Kind.GAP, gap, hole.until, self.clock.utcnow())
+        if hole.reopened is not None:
+            since = hole.until if trouble is not None else hole.reopened
+            track.hole = Hole(since, max(since, hole.end))
+            self.buffer.settle()
+        else:
+            track.doubt = track.newest
+            for reading in hole.held:
+                self.reading(track, source, *reading)
+        return int(trouble is not None)
+
+    def forget(self, source: SourceId) -> None:
+        """Keep of a source that was removed no more than its numbers."""
+        track = self.tracks.get(source)
+        if track is not None:
+            track.remember(Window())
+
+    def farewell(self, source: SourceId) -> int:
+        """Say what is to be said about a source that ends; return how many gaps that makes."""
+        if source not in self.tracks or self.buffer.ended:
+            return 0
+        self.buffer.announce_loss(source)
+        return self.give_up(source, SLOW)
+
+    def _lost(self, track: Track, event: Event, *, refused: bool) -> None:
+        """Count what the buffer gave up; under `block` it is the newest, and makes a hole."""
+        self.lost += 1
+        if not (refused and self._mends):
+            loss = self.buffer.losses.get(event.source)
+            begins = loss is not None and loss.count == 1
+            track.owner.note_loss(event.source, event.seq, 1, begins=begins)
+            return
+        begins = self.buffer.lose(event.source, event.seq, event.seq)
+        track.owner.note_loss(event.source, event.seq, 1, begins=begins)
+        start = event.time if track.newest is None else min(track.newest, event.time)
+        if track.hole is None:
+            track.hole = Hole(start, event.time)
+        else:  # its own refill came faster than the consumer could take it
+            track.hole.cut = True
+            self._reopen(track, track.hole, event.source, start)
+
+    def _behind(self, track: Track, source: SourceId, reading: Reading) -> None:
+        """Hold a live reading behind the hole, or let it fall into the hole."""
+        hole = track.hole
+        if hole is None:
+            return
+        if hole.filling and hole.reopened is None:
+            if len(hole.held) < self.buffer.capacity:
+                hole.held.append(reading)
+                return
+            self._reopen(track, hole, source, hole.held[0].time)
+        hole.end = max(hole.end, reading.time)
+        self._count(track, source, 1)
+
+    def _reopen(self, track: Track, hole: Hole, source: SourceId, since: datetime) -> None:
+        hole.reopened = since if hole.reopened is None else min(since, hole.reopened)
+        if hole.held:
+            hole.end = max(hole.end, *(reading.time for reading in hole.held))
+            self._count(track, source, len(hole.held))
+            hole.held.clear()
+
+    def _count(self, track: Track, source: SourceId, count: int) -> None:
+        first = track.seq + 1
+        track.seq += count
+        self.lost += count
+        begins = self.buffer.lose(source, first, track.seq, count)
+        track.owner.note_loss(source, first, count, begins=begins)
+
+    def _relieved(self, source: SourceId, loss: Dropped) -> None:
+        """Announce an episode of losses that is over, and have holes filled."""
+        track, now = self.tracks[source], self.clock.utcnow()
+        self.note(track, source, Kind.DROPPED, loss, now, now)
+        if track.hole is not None and not track.hole.filling:
+            track.owner.mend(self, source)
+
+    def __repr__(self) -> str:
+        return f"<Line {self.buffer!r}, {self.lost} lost, {self.repeats} repeats>"

@@ -1,0 +1,31 @@
+"""What a poller is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import field, frozen
+
+from energy_core.stream.detail import SourceId
+from energy_core.stream.quantity import Quantity
+
+
+@frozen(kw_only=True)
+class Observation:
+    """One polled moment of one device."""
+
+    source: SourceId
+    """The device it is about; one poller may speak for many."""
+    time: datetime
+    """When the device or the server says it was, aware."""
+    id: str
+    """Stable across runs and free of values; an id that was emitted is not emitted again."""
+    values: Mapping[Quantity, float]
+    """In the units and signs of `Quantity`."""
+    raw: Mapping[str, object] = field(repr=False)
+    """The vendor's own mapping."""
+    backfilled: bool = False
+    """Whether it was fetched later."""
+    revision: int = 0
+    """Counts the vendor's changes; a poller finds that out by looking back."""

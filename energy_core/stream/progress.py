@@ -1,0 +1,142 @@
+"""How far a consumer has come: what it was handed, and what of it counts as consumed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from energy_core.stream.checkpoint import Checkpoint, Positions
+from energy_core.stream.detail import Kind, SourceId
+from energy_core.stream.event import Event, Position
+
+_EDGE: Final = timedelta(seconds=2)
+"""Ids so close to the last moment are kept: a resumed source fetches these again."""
+
+_MOST_IDS: Final = 8
+"""Of a source that speaks faster than that, the newest are kept; the others may be delivered again."""
+
+_MOST_HANDED: Final = 4096
+"""Events handed out and not committed that are told apart; older ones are committed together."""
+
+
+class _Reached:
+    """The position of one source, in the making."""
+
+    __slots__ = ("ids", "seq", "time")
+
+    def __init__(self, at: Position | None = None) -> None:
+        self.time: datetime | None = at.time if at else None
+        self.seq = at.seq if at else 0
+        self.ids: deque[tuple[datetime, str]] = deque(
+            ((at.time, each) for each in at.ids) if at else (), maxlen=_MOST_IDS
+        )
+
+    def add(self, event: Event) -> None:
+        self.seq = event.seq
+        if event.kind is not Kind.READING:
+            return
+        if self.time is None or event.time >= self.time:
+            self.time = event.time
+        elif event.time < self.time - _EDGE:
+            return
+        self.ids.append((event.time, event.id))
+
+    def position(self) -> Position | None:
+        if self.time is None:
+            return None
+        ids = tuple(each for time, each in self.ids if time >= self.time - _EDGE)
+        return Position(time=self.time, seq=self.seq, ids=ids)
+
+
+class Progress:
+    """Turns what a consumer was handed into checkpoints.
+
+    Args:
+        start: Where it began; what this says of sources that are not merged now is kept.
+        owner: Says which merged source speaks for the source of an event.
+        auto: Whether asking for the next event commits all that was handed out before.
+    """
+
+    def __init__(self, start: Checkpoint, owner: Callable[[SourceId], SourceId], *, auto: bool) -> None:
+        self.auto = auto
+        self.changed = False
+        """Whether something was committed since the last `checkpoint`."""
+        self._owner = owner
+        self._reached: dict[SourceId, dict[SourceId, _Reached]] = {
+            feed: {source: _Reached(at) for source, at in positions.items()}
+            for feed, positions in start.positions.items()
+        }
+        self._places: dict[SourceId, _Reached] = {}
+        self._handed: dict[int, Event] = {}
+        self._folded: list[Event] = []
+
+    def hand_out(self, event: Event) -> None:
+        """Note that the consumer gets this event."""
+        self._handed[id(event)] = event
+        if len(self._handed) > _MOST_HANDED:
+            self._fold()
+
+    def confirm(self) -> None:
+        """Commit all that was handed out, unless the consumer commits by itself."""
+        if self.auto and self._handed:
+            self._commit(None)
+
+    def commit(self, event: Event) -> None:
+        """Commit this event and all that was handed out before it; one that is committed already is fine."""
+        if id(event) in self._handed:
+            self._commit(event)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return where the consumer is."""
+        self.changed = False
+        positions: dict[SourceId, Positions] = {}
+        for feed, sources in self._reached.items():
+            known = {source: reached.position() for source, reached in sources.items()}
+            if any(known.values()):
+                positions[feed] = {source: at for source, at in known.items() if at is not None}
+        return Checkpoint(positions)
+
+    def positions(self, feed: SourceId) -> Positions:
+        """Return where the consumer is in the sources of one feed."""
+        known: Mapping[SourceId, _Reached] = self._reached.get(feed, {})
+        return {source: at for source, each in known.items() if (at := each.position()) is not None}
+
+    def _commit(self, last: Event | None) -> None:
+        self.changed = True
+        for event in self._folded:
+            self._place(event.source).add(event)
+        self._folded.clear()
+        if last is None:
+            for event in self._handed.values():
+                self._place(event.source).add(event)
+            self._handed.clear()
+            return
+        while True:
+            event = self._handed.pop(next(iter(self._handed)))
+            self._place(event.source).add(event)
+            if event is last:
+                return
+
+    def _place(self, source: SourceId) -> _Reached:
+        place = self._places.get(source)
+        if place is None:
+            place = self._reached.setdefault(self._owner(source), {}).setdefault(source, _Reached())
+            self._places[source] = place
+        return place
+
+    def _fold(self) -> None:
+        """Forget which of the oldest are which: the next commit of a younger one commits them all."""
+        newest: dict[tuple[SourceId, bool], deque[Event]] = {}
+        for event in (
+            *self._folded,
+            *(self._handed.pop(key) for key in tuple(self._handed)[: _MOST_HANDED // 2]),
+        ):
+            kind = event.source, event.kind is Kind.READING
+            newest.setdefault(kind, deque(maxlen=_MOST_IDS)).append(event)
+        self._folded = sorted((event for kept in newest.values() for event in kept), key=_number)
+
+
+def _number(event: Event) -> tuple[SourceId, int]:
+    return event.source, event.seq

@@ -1,0 +1,87 @@
+"""A consumer's side of a stream: events one by one, in batches, or put in order of their times."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Self
+
+from energy_core.clock import Clock
+from energy_core.stream.event import Event
+from energy_core.stream.gather import Batches, Ordered, Supply
+from energy_core.stream.line import Line
+from energy_core.stream.progress import Progress
+
+
+class Reader(ABC):
+    """One consumer, and only one. Cancelling a waiting `anext` loses nothing."""
+
+    _line: Line
+    _clock: Clock
+    _progress: Progress | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event. Cancelling it loses nothing.
+
+        Raises:
+            StopAsyncIteration: every source has ended and every event is delivered, or the stream is closed.
+            StreamBusy: another consumer is waiting.
+            StreamClosed: the stream was not opened with `async with`.
+            SlowConsumer: under the policy `raise`, too much was pending for too long.
+        """
+        progress, buffer = self._progress, self._line.buffer
+        if progress is not None:
+            progress.confirm()
+        while True:
+            event = buffer.take()
+            if event is not None:
+                if progress is not None:
+                    progress.hand_out(event)
+                return event
+            self._look_for_end()
+            await buffer.filled()
+
+    def batches(self, max_size: int = 500, max_delay: float = 1.0) -> Batches:
+        """Iterate over lists of events, for consumers that write many at once.
+
+        A batch is handed over when it is full, when `max_delay` seconds have passed since its first event, or
+        when the stream has ended. With a checkpoint, a batch counts as consumed when the next is asked for.
+
+        Args:
+            max_size: The most events in a batch.
+            max_delay: The longest an event waits for others.
+        """
+        return Batches(self._supply(), max_size, max_delay)
+
+    def ordered(self, max_delay: float) -> Ordered:
+        """Iterate in order of `time` across all sources, each event delayed by up to `max_delay` seconds.
+
+        An event that comes more than that after its time has passed is handed over at once, out of order.
+        When as many events wait as the buffer holds, the oldest does not wait any longer.
+        """
+        return Ordered(self._supply(), max_delay)
+
+    def _supply(self) -> Supply:
+        return Supply(
+            buffer=self._line.buffer,
+            clock=self._clock,
+            progress=lambda: self._progress,
+            look_for_end=self._look_for_end,
+        )
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Complain if this cannot be iterated."""
+
+    def _look_for_end(self) -> None:
+        """Raise what the end of the stream is told with, if that is all there is left."""
+        self._check_open()
+        buffer = self._line.buffer
+        if buffer.ended:
+            error, buffer.error = buffer.error, None
+            if error is not None:
+                raise copy.copy(error) from error.__cause__
+            raise StopAsyncIteration

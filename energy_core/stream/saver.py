@@ -1,0 +1,100 @@
+"""Saves checkpoints beside a stream, and never in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Literal, TypeAlias
+
+from energy_core.clock import Clock
+from energy_core.errors import CheckpointError
+from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
+from energy_core.stream.detail import SourceId
+from energy_core.stream.progress import Progress
+
+OnCorrupt: TypeAlias = Literal["raise", "latest"]
+"""What a checkpoint that cannot be used leads to: an error, or a start from now."""
+
+INTERVAL_S: Final = 5.0
+"""So often a checkpoint is saved while anything is consumed."""
+
+_log: Final = logging.getLogger("energy_core.stream")
+
+
+async def load(
+    store: CheckpointStore | Checkpoint, sources: set[SourceId], on_corrupt: OnCorrupt
+) -> Checkpoint:
+    """Return where to begin.
+
+    Raises:
+        CheckpointError: what is stored cannot be used, and `on_corrupt` is "raise".
+    """
+    try:
+        if isinstance(store, Checkpoint):
+            return _fitting(store, sources)
+        text = await store.load()
+        return Checkpoint() if text is None else _fitting(Checkpoint.from_json(text), sources)
+    except CheckpointError as trouble:
+        if on_corrupt == "raise":
+            raise
+        _log.warning("starting from now: %s", trouble)
+        return Checkpoint()
+
+
+def _fitting(checkpoint: Checkpoint, sources: set[SourceId]) -> Checkpoint:
+    known = set(checkpoint.positions)
+    if known and not known & sources:
+        names = ", ".join(map(str, sorted(known)[:3]))
+        raise CheckpointError(f"the checkpoint is of other sources: {names}", kind="sources")
+    return checkpoint
+
+
+class Saver:
+    """Saves every few seconds, where anything has changed, and once more at the end."""
+
+    def __init__(self, store: CheckpointStore, progress: Progress, clock: Clock) -> None:
+        self._store = store
+        self._progress = progress
+        self._clock = clock
+        self._troubled = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="energy checkpoints")
+
+    async def close(self, grace_s: float) -> None:
+        """Save what is not saved yet and stop; after the grace, stop anyway."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        last = asyncio.get_running_loop().create_task(self._save(), name="energy last checkpoint")
+        try:
+            _, stuck = await asyncio.wait({last}, timeout=grace_s)
+        except asyncio.CancelledError:
+            last.cancel()
+            raise
+        if stuck:
+            last.cancel()
+            _log.error("the last checkpoint could not be saved within %g s", grace_s)
+
+    def abandon(self) -> None:
+        """Stop, because the stream was forgotten."""
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(INTERVAL_S)
+            await self._save()
+
+    async def _save(self) -> None:
+        if not self._progress.changed:
+            return
+        text = self._progress.checkpoint().to_json()
+        try:
+            await self._store.save(text)
+        except asyncio.CancelledError:
+            self._progress.changed = True
+            raise
+        except Exception as trouble:  # noqa: BLE001  (a store may raise anything, and the stream goes on)
+            self._progress.changed = True
+            if not self._troubled:
+                _log.error("the checkpoint could not be saved, trying again: %s", trouble)
+            self._troubled = True
+        else:
+            self._troubled = False

@@ -1,0 +1,46 @@
+"""Which readings were delivered lately, so that a backfill does not bring them twice."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Final
+
+REMEMBERED: Final = 1000
+"""Ids remembered a source: more than ten minutes at a reading a second."""
+
+
+class Window:
+    """The last thousand (id, revision) of one source, eight bytes each.
+
+    Remembers hashes of 64 bits, which `hash` keys anew in every process; a window is never saved.
+    """
+
+    __slots__ = ("_next", "hashes")
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self.hashes = array("q")
+        """Below the thousand, whoever is in a hurry may append `hash(id)` of revision 0."""
+        self._next = 0
+        for each in ids:
+            self.add(each)
+
+    def add(self, id: str, revision: int = 0) -> None:  # noqa: A002  (the event's own word)
+        """Remember one; beyond the thousand, forget the one that was added first."""
+        key = hash((id, revision)) if revision else hash(id)
+        hashes = self.hashes
+        if len(hashes) < REMEMBERED:
+            hashes.append(key)
+        else:
+            hashes[self._next] = key
+            self._next = (self._next + 1) % REMEMBERED
+
+    def has(self, id: str, revision: int = 0) -> bool:  # noqa: A002
+        """Tell whether it was added lately."""
+        return (hash((id, revision)) if revision else hash(id)) in self.hashes
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def __repr__(self) -> str:
+        return f"<Window of {len(self)} ids>"

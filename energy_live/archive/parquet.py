@@ -1,0 +1,109 @@
+"""Parquet, with pyarrow: numbers as doubles, times in UTC, texts as they were, a row group a day."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from energy_core.http.readers import number
+from energy_live.archive.lines import TIME, line, original
+from energy_live.archive.stage import Staged
+from energy_live.archive.writer import body, union
+
+_WHEN: Final = pa.timestamp("us", tz="UTC")
+
+
+class ParquetWriter:
+    """Writes Parquet; a null means unchanged, never zero."""
+
+    suffix = "parquet"
+
+    def month(self, days: Sequence[Staged], root: Path, file: IO[bytes]) -> None:
+        """Write the days. A column in which any of them has text is text for the whole month."""
+        texts = frozenset().union(*(day.text for day in days))
+        schema = _schema(union(days), texts)
+        with pq.ParquetWriter(file, schema, compression="zstd") as out:
+            for day in days:
+                if day.rows:
+                    with (root / day.name).open("rb") as source:
+                        out.write_table(_read(body(source, day), day.columns, schema))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Mapping[str, str]], file: IO[bytes]) -> None:
+        """Write the records. A column in which anything is not a number is text."""
+        texts = {
+            name
+            for name in columns[1:]
+            if any((cell := row.get(name)) and number(cell) is None for row in rows)
+        }
+        text = "".join(line(row.get(name, "") for name in columns) for row in rows)
+        schema = _schema(columns[1:], texts)
+        with pq.ParquetWriter(file, schema, compression="zstd") as out:
+            out.write_table(_read(text.encode(), columns[1:], schema))
+
+
+def _schema(columns: Sequence[str], texts: frozenset[str] | set[str]) -> pa.Schema:
+    kinds = [(_raw(name), pa.string() if name in texts else pa.float64()) for name in columns]
+    return pa.schema([(TIME, _WHEN), *kinds])
+
+
+def _raw(name: str) -> str:
+    return original(name)
+
+
+def _read(lines: bytes, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Return lines as a table with all columns of the schema."""
+    names = [TIME, *map(_raw, columns)]
+    try:
+        table = _quickly(lines, names, schema)
+    except pa.ArrowInvalid:  # a number that is none to pyarrow, such as +5
+        table = _carefully(lines, names, schema)
+    arrays = [
+        table[field.name] if field.name in names else pa.nulls(table.num_rows, field.type) for field in schema
+    ]
+    return pa.table([_as_it_was(array) for array in arrays], schema=schema)
+
+
+def _quickly(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+    return pa_csv.read_csv(
+        pa.BufferReader(lines),
+        read_options=pa_csv.ReadOptions(
+            column_names=list(names), use_threads=False, block_size=max(1, len(lines))
+        ),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types={name: schema.field(name).type for name in names},
+            timestamp_parsers=[pa_csv.ISO8601],
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _carefully(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+    cells = zip(*csv.reader(io.StringIO(lines.decode(), newline="")), strict=True)
+    arrays = []
+    for name, column in zip(names, cells, strict=True):
+        kind = schema.field(name).type
+        values: list[object] = [None if not cell else _value(cell, kind) for cell in column]
+        arrays.append(pa.array(values, kind))
+    return pa.table(arrays, names=list(names))
+
+
+def _value(cell: str, kind: pa.DataType) -> object:
+    if kind == _WHEN:
+        return datetime.fromisoformat(cell)
+    return number(cell) if kind == pa.float64() else cell
+
+
+def _as_it_was(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Take off what `harmless` has put in front of texts."""
+    return pc.replace_substring_regex(array, "^'", "") if array.type == pa.string() else array

@@ -1,0 +1,173 @@
+"""Staged days: what was fetched of a month that is not yet whole. They survive any kill, day by day.
+
+A staged day is a file with a header, its lines, and a last line that says what it holds. That line is written
+last, so a file without it is none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import IO, Final
+
+from attrs import frozen
+
+from energy_live.archive.folder import Folder, digest
+from energy_live.archive.lines import TIME, Lines, line, stamp
+from energy_live.archive.plan import Day, Month
+from voltstorage_async import ExportRow
+from voltstorage_async.cells import CsvLayout
+
+_MARK: Final = b"\n#"
+_TAIL: Final = 1024 * 1024
+"""Bytes from the end among which the last line begins: names of columns have 64 KiB together."""
+
+
+@frozen(kw_only=True)
+class Staged:
+    """A day that is there."""
+
+    name: str
+    columns: tuple[str, ...] = ()
+    text: frozenset[str] = frozenset()
+    """Columns in which something is not a number."""
+    rows: int = 0
+    malformed: int = 0
+    """Rows the service sent that cannot be read."""
+    first: str | None = None
+    last: str | None = None
+    end: str = ""
+    """Up to when it was read."""
+    begin_at: int = 0
+    """Where its lines begin in the file, in bytes."""
+    end_at: int = 0
+
+
+class Stage:
+    """The staged days of one product."""
+
+    def __init__(self, folder: Folder, product_id: int) -> None:
+        self._folder = folder
+        self._directory = f"product-{product_id}/.stage"
+
+    def name(self, day: Day) -> str:
+        """Return the file of a day."""
+        return f"{self._directory}/{day.date.isoformat()}.csv"
+
+    def read(self, day: Day) -> Staged | None:
+        """Return a day that is there, or None."""
+        name = self.name(day)
+        try:
+            with self._folder.path(name).open("rb") as file:
+                return _read(name, file)
+        except (OSError, ValueError, TypeError, LookupError):
+            return None
+
+    @contextmanager
+    def drafting(self, day: Day) -> Generator[Draft]:
+        """Take a day's rows; when the block ends well they await `keep`, otherwise they are gone."""
+        name = self.name(day)
+        try:
+            with self._folder.writing(name) as file:
+                draft = Draft(day, file)
+                yield draft
+                draft.finish()
+        except BaseException:
+            self._folder.drop(name)
+            raise
+
+    def keep(self, day: Day) -> Staged:
+        """Put the day that was drafted in its place, and return it."""
+        self._folder.promote(self.name(day), lasting=False)  # a name that is lost is a day fetched again
+        staged = self.read(day)
+        if staged is None:  # pragma: no cover  (the disk is lying)
+            raise OSError(f"{self.name(day)} cannot be read back")
+        return staged
+
+    def reject(self, day: Day) -> None:
+        """Forget the day that was drafted; what was there stays."""
+        self._folder.drop(self.name(day))
+
+    def same(self, day: Day) -> bool:
+        """Tell whether the drafted day is what is there already."""
+        name = self.name(day)
+        return digest(self._folder.part(name)) == digest(self._folder.path(name))
+
+    def clear(self, month: Month) -> None:
+        """Remove the days of a month that is done."""
+        for day in month.days(month.end):
+            self._folder.path(self.name(day)).unlink(missing_ok=True)
+        with suppress(OSError):  # days of another month are there
+            self._folder.path(self._directory).rmdir()
+
+
+class Draft:
+    """A day while it arrives."""
+
+    def __init__(self, day: Day, file: IO[bytes]) -> None:
+        self._day = day
+        self._file = file
+        self._lines: Lines | None = None
+        self.rows = 0
+        self.malformed = 0
+        """Rows that could not be read, as whoever reads them counts."""
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+
+    def add(self, block: Sequence[ExportRow]) -> int:
+        """Take rows; the service may send some that belong to the days around. Returns how many count."""
+        start, end = self._day.start, self._day.end
+        rows = [row for row in block if start <= row.time < end]
+        if not rows:
+            return 0
+        lines = self._lines or self._begin(rows[0])
+        self._file.write("".join(lines.write(rows)).encode())
+        self.rows += len(rows)
+        self._first = self._first or rows[0].time
+        self._last = rows[-1].time
+        return len(rows)
+
+    def _begin(self, row: ExportRow) -> Lines:
+        if not isinstance(row.layout, CsvLayout):
+            raise TypeError("only exports in CSV are archived")
+        self._lines = Lines(row.layout)
+        self._file.write(line([TIME, *self._lines.columns]).encode())
+        return self._lines
+
+    def finish(self) -> None:
+        """Write the last line, which makes the day whole."""
+        lines = self._lines
+        facts = {
+            "columns": [] if lines is None else lines.columns,
+            "text": [] if lines is None else lines.text,
+            "rows": self.rows,
+            "malformed": self.malformed,
+            "first": None if self._first is None else stamp(self._first),
+            "last": None if self._last is None else stamp(self._last),
+            "end": stamp(self._day.end),
+        }
+        self._file.write(_MARK + json.dumps(facts, sort_keys=True).encode() + b"\n")
+
+
+def _read(name: str, file: IO[bytes]) -> Staged:
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read()
+    mark = tail.rindex(_MARK)
+    facts = json.loads(tail[mark + len(_MARK) :])
+    file.seek(0)
+    header = file.readline() if facts["rows"] else b""
+    return Staged(
+        name=name,
+        columns=tuple(facts["columns"]),
+        text=frozenset(facts["text"]),
+        rows=facts["rows"],
+        malformed=facts["malformed"],
+        first=facts["first"],
+        last=facts["last"],
+        end=facts["end"],
+        begin_at=len(header),
+        end_at=size - len(tail) + mark,
+    )

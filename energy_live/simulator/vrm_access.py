@@ -1,0 +1,156 @@
+"""VRM's users of a site, and how their rights change. Nobody is really mailed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from attrs import define, field
+
+from energy_live.simulator.accounts import VrmAccounts
+from energy_live.simulator.bodies import LIST, OBJECT, TEXT, WHOLE, checked, items, one_of
+from energy_live.simulator.envelope import Refused, answer, body
+from energy_live.simulator.installations import SITE, Installations
+from energy_live.simulator.records import Json
+from energy_live.simulator.server import Handler
+from energy_live.simulator.sites import Site
+
+_LEVELS: Final = (0, 1, 2)
+_NEIGHBOUR: Final = 1077
+_TEAM: Final = 31
+
+
+@define
+class _Circle:
+    """Everybody with access to one site."""
+
+    levels: dict[int, int]
+    invites: dict[str, Json] = field(factory=dict)
+    groups: dict[int, int] = field(factory=dict)
+
+
+class SiteAccess:
+    """The users, invitations and groups of every site."""
+
+    def __init__(self, installations: Installations, accounts: VrmAccounts) -> None:
+        self._installations = installations
+        self._accounts = accounts
+        self._circles: dict[int, _Circle] = {}
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Return method, path and handler of every endpoint."""
+        return [
+            ("GET", f"{SITE}/users", self._users),
+            ("POST", f"{SITE}/invite", self._invite),
+            ("POST", f"{SITE}/invite-rights", self._invite_rights),
+            ("POST", f"{SITE}/user-rights", self._user_rights),
+            ("POST", f"{SITE}/unlink-user", self._unlink_user),
+            ("POST", f"{SITE}/unlink", self._unlink),
+            ("POST", f"{SITE}/link-user-groups", self._link_groups),
+            ("POST", f"{SITE}/user-group-access-level", self._group),
+        ]
+
+    def _of(self, request: web.Request) -> tuple[Site, _Circle]:
+        site = self._installations.site(request, demo=False)
+        if site.id not in self._circles:
+            self._circles[site.id] = _Circle({site.user: 1, _NEIGHBOUR: 0}, groups={_TEAM: 2})
+        return site, self._circles[site.id]
+
+    async def _users(self, request: web.Request) -> web.Response:
+        site, circle = self._of(request)
+        return answer(
+            {
+                "success": True,
+                "users": [self._user(site, user, level) for user, level in circle.levels.items()],
+                "invites": list(circle.invites.values()),
+                "pending": [],
+                "userGroups": [
+                    {"idUserGroup": group, "name": f"Team {group}", "accessLevel": level}
+                    for group, level in circle.groups.items()
+                ],
+                "siteGroups": [],
+            }
+        )
+
+    def _user(self, site: Site, number: int, level: int) -> Json:
+        known = self._accounts.users.get(number)
+        return {
+            "idUser": number,
+            "name": "Kim Visser" if known is None else known.name,
+            "email": "kim@example.com" if known is None else known.email,
+            "country": "The Netherlands",
+            "idSite": site.id,
+            "accessLevel": level,
+            "receivesAlarmNotifications": int(known is not None),
+            "avatar_url": None,
+        }
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        kinds = {"name": TEXT, "email": TEXT, "accessLevel": WHOLE}
+        sent = checked(await body(request), required=kinds)
+        one_of("accessLevel", sent["accessLevel"], _LEVELS)
+        circle.invites[str(sent["email"])] = {"idInvite": 700 + len(circle.invites), **sent}
+        return answer({"success": True})
+
+    async def _invite_rights(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        sent = checked(await body(request), required={"email": LIST, "accessLevel": LIST})
+        for email, level in _paired(items("email", sent["email"], TEXT), sent["accessLevel"]):
+            if str(email) not in circle.invites:
+                raise Refused(404, "not_found", "There is no such invitation")
+            circle.invites[str(email)]["accessLevel"] = level
+        return answer({"success": True})
+
+    async def _user_rights(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        sent = checked(await body(request), required={"idUser": LIST, "accessLevel": LIST})
+        for user, level in _paired(items("idUser", sent["idUser"], WHOLE), sent["accessLevel"]):
+            if user not in circle.levels:
+                raise Refused(404, "not_found", "There is no such user")
+            circle.levels[int(str(user))] = level
+        return answer({"success": True})
+
+    async def _unlink_user(self, request: web.Request) -> web.Response:
+        site, circle = self._of(request)
+        sent = checked(await body(request), required={"idUser": WHOLE})
+        if circle.levels.pop(int(str(sent["idUser"])), None) is None:
+            raise Refused(404, "not_found", "There is no such user")
+        return answer({"success": True, "idSite": site.id})
+
+    async def _unlink(self, request: web.Request) -> web.Response:
+        site, _ = self._of(request)
+        self._installations.left.add(site.id)
+        return answer({"success": True, "idSite": site.id})
+
+    async def _link_groups(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        sent = checked(await body(request), required={"userGroups": LIST})
+        for group in items("userGroups", sent["userGroups"], OBJECT):
+            known = checked(dict(group), required={"idUserGroup": WHOLE, "accessLevel": WHOLE})  # type: ignore[call-overload]
+            one_of("accessLevel", known["accessLevel"], _LEVELS)
+            circle.groups[int(str(known["idUserGroup"]))] = int(str(known["accessLevel"]))
+        return answer({"success": True})
+
+    async def _group(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        kinds = {"idUserGroup": WHOLE, "accessLevel": (int, type(None))}
+        sent = checked(await body(request), required=kinds)
+        number = int(str(sent["idUserGroup"]))
+        if number not in circle.groups:
+            raise Refused(404, "not_found", "There is no such group")
+        if sent["accessLevel"] is None:
+            del circle.groups[number]
+        else:
+            one_of("accessLevel", sent["accessLevel"], _LEVELS)
+            circle.groups[number] = int(str(sent["accessLevel"]))
+        return answer({"success": True})
+
+
+def _paired(first: list[object], levels: object) -> list[tuple[object, int]]:
+    second = [int(str(level)) for level in items("accessLevel", levels, WHOLE)]
+    for level in second:
+        one_of("accessLevel", level, _LEVELS)
+    if len(first) != len(second):
+        raise Refused(422, "invalid_parameters", {"accessLevel": "There must be one for each."})
+    return list(zip(first, second, strict=True))

@@ -1,0 +1,216 @@
+"""An hour of a product's life through a broken network, against the truth: what was told, what was lost.
+
+The hour is shortened: a household second is a millisecond or two, and one event of the simulator. The
+network breaks every few hundred milliseconds. `ENERGY_LIVE_SEEDS=100` runs the long form; a few seeds run
+half an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from energy_core import Gap, Kind, Limit, Quantity, SessionPool, State, Timeouts, merge
+from energy_core.stream.timing import SocketTiming
+from energy_live.simulator import Simulator
+from energy_live.simulator.products import event_fields
+from tests.chaos.weather import Moody, Weather
+from tests.faults.tcp_proxy import TcpProxy, proxied
+from voltstorage_async import FieldMap, Healing, LatestData, ProductGap, VoltStorageClient
+
+SEEDS = range(int(os.environ.get("ENERGY_LIVE_SEEDS", "3")))
+HOUSEHOLD_S = 3600.0 if len(SEEDS) > 10 else 1800.0
+SPEED = 720.0
+NOON = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
+FIELDS = FieldMap()
+
+TIMING = SocketTiming(
+    open_timeout_s=0.4,
+    close_timeout_s=0.02,
+    ping_interval_s=0.1,
+    ping_timeout_s=0.1,
+    first_delay_s=0.05,
+    backoff_base_s=0.02,
+    backoff_cap_s=0.1,
+    try_again_later_s=0.05,
+    stale_floor_s=0.15,
+    healthy_after_s=0.5,
+    healthy_after_event_s=0.05,
+    most_handshakes=10_000,
+    most_strange_closes=1000,
+)
+
+Told = tuple[int, Quantity]
+
+
+class Account:
+    """What one consumer was told, in its order."""
+
+    def __init__(self) -> None:
+        self.readings: list[tuple[int, dict[Quantity, float], bool, bool, str]] = []
+        self.gaps: list[tuple[int, int, frozenset[Quantity], str]] = []
+        self.state: Callable[[], State] = lambda: State.CONNECTING
+
+    def calm(self, after: int) -> bool:
+        """Whether events come live again and no hole is being filled."""
+        second, _, backfilled, *_ = self.readings[-1]
+        return second > after and not backfilled and self.state() is State.LIVE
+
+    def lost(self, told: Told) -> bool:
+        second, quantity = told
+        return any(
+            start <= second <= end and (not only or quantity in only) for start, end, only, _ in self.gaps
+        )
+
+
+async def listen_merged(client: VoltStorageClient, product: int, healing: Healing, account: Account) -> None:
+    source = client.live(product, timing=TIMING, healing=healing)
+    async with merge(source) as events:
+        account.state = lambda: events.status[source.id].state
+        async for event in events:
+            if event.kind is Kind.READING:
+                at = int(event.time.timestamp())
+                account.readings.append((at, dict(event.values), event.backfilled, event.late, event.id))
+            elif isinstance(event.detail, Gap):
+                start, end = (int(each.timestamp()) for each in (event.detail.start, event.detail.end))
+                account.gaps.append((start, end, frozenset(event.detail.quantities), event.detail.reason))
+
+
+async def listen_typed(client: VoltStorageClient, product: int, healing: Healing, account: Account) -> None:
+    newest = 0
+    async with client.events(product, timing=TIMING, healing=healing) as stream:
+        account.state = lambda: stream.status.state
+        async for event in stream:
+            if isinstance(event, LatestData):
+                at, name = int(event.time.timestamp()), str(len(account.readings))
+                values, _ = FIELDS.reading(event.data)
+                account.readings.append((at, values, event.backfilled, at < newest, name))
+                newest = max(at, newest)
+            elif isinstance(event, ProductGap):
+                start, end = int(event.start.timestamp()), int(event.end.timestamp())
+                account.gaps.append((start, end, event.quantities, event.reason))
+
+
+def true_values(simulator: Simulator, product: int, second: int) -> dict[Quantity, float]:
+    return FIELDS.reading(event_fields(simulator.household(product).at(second)))[0]
+
+
+def check(simulator: Simulator, product: int, account: Account, until: int) -> dict[str, int]:
+    """Compare what was told with the truth; returns how much there was of everything."""
+    begun = account.readings[0][0]
+    live: list[Told] = []
+    later: list[Told] = []
+    for second, values, backfilled, _, _ in account.readings:
+        truth = true_values(simulator, product, second)
+        for quantity, value in values.items():
+            assert value == pytest.approx(truth[quantity], rel=1e-5, abs=1e-9), (second, quantity)
+            (later if backfilled else live).append((second, quantity))
+    told = {*live, *later}
+
+    changes = set[Told]()
+    before = true_values(simulator, product, begun)
+    for second in range(begun + 1, until + 1):
+        now = true_values(simulator, product, second)
+        changes |= {(second, each) for each in now if now[each] != before[each]}
+        before = now
+    lost = changes - told
+    unexplained = sorted(each for each in lost if not account.lost(each))
+    assert not unexplained, f"{len(unexplained)} lost in silence, among them {unexplained[:5]}"
+
+    assert len(later) == len(set(later)), "told twice by backfills"
+    assert not set(later) & set(live), "told live and by a backfill"
+    assert len({name for *_, name in account.readings}) == len(account.readings)
+
+    in_order = [second for second, _, _, late, _ in account.readings if not late]
+    assert in_order == sorted(in_order)
+
+    for start, end, only, reason in account.gaps:
+        if not only:
+            inside = [each for each in told if start < each[0] < end]
+            assert not inside, f"told although reported as {reason} from {start} to {end}: {inside[:5]}"
+    return {
+        "live": len(live),
+        "backfilled": len(later),
+        "lost": len(lost),
+        "late": sum(late for *_, late, _ in account.readings),
+        "gaps": sum(not only for _, _, only, _ in account.gaps),
+        "changes": len(changes),
+    }
+
+
+async def a_bad_hour(seed: int, *, export_fails: bool) -> list[dict[str, int]]:
+    random = Random(f"{seed}/{export_fails}")
+    simulator = Simulator(seed=seed, speed=SPEED, frame_s=1 / SPEED, start=NOON)
+    healing = Healing(
+        settle_s=random.choice([0.01, 0.03]),
+        page_s=random.choice([60.0, 3600.0]),
+        hold=random.choice([48, 256, 10_000]),
+        silence_s=0.1,
+    )
+    accounts = [Account(), Account()]
+    async with simulator, proxied("127.0.0.1", int(simulator.voltstorage_url.split(":")[2][:-6])) as proxy:
+        if export_fails:
+            simulator.faults.rules.append(Moody(random, "data/export.*", share=0.7))
+            simulator.faults.rules.append(Moody(random, "products/*/data/latest", share=0.3))
+        until = await through_the_storm(simulator, proxy, random, healing, accounts)
+        return [check(simulator, simulator.product_ids[0], account, until) for account in accounts]
+
+
+async def through_the_storm(
+    simulator: Simulator, proxy: TcpProxy, random: Random, healing: Healing, accounts: list[Account]
+) -> int:
+    product = simulator.product_ids[0]
+    weather = Weather(random, proxy, simulator.faults, every_s=0.25)
+    pool = SessionPool(timeouts=Timeouts(connect_s=0.3, read_gap_s=0.3), random=random.random, attempts=2)
+    async with pool:
+        client = VoltStorageClient(
+            pool,
+            email=simulator.volt_email,
+            password=simulator.volt_password,
+            base_url=f"http://127.0.0.1:{proxy.port}/rest/",
+            limit=Limit(1000, 1000.0, 50),
+        )
+        tasks = [
+            asyncio.create_task(listen(client, product, healing, account))
+            for listen, account in zip((listen_merged, listen_typed), accounts, strict=True)
+        ]
+        await until_true(lambda: all(account.readings for account in accounts))
+        storm = asyncio.create_task(weather.blow())
+        await asyncio.sleep(HOUSEHOLD_S / SPEED)
+        storm.cancel()
+        await asyncio.wait([storm])
+        until = int(simulator.now())
+        await until_true(
+            lambda: any(task.done() for task in tasks) or all(account.calm(until) for account in accounts)
+        )
+        for task in tasks:
+            assert not task.done(), task.result()
+            task.cancel()
+        await asyncio.wait(tasks)
+    return until
+
+
+async def until_true(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  (the thing itself cannot tell)
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_an_hour_of_chaos_loses_nothing(seed):
+    """What the consumers got, plus the reported gaps, is what there was to say; nothing twice, in order."""
+    for counts in await a_bad_hour(seed, export_fails=False):
+        assert counts["live"] > 100
+        assert counts["backfilled"] > 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_with_a_failing_export_exactly_the_reported_gaps_are_lost(seed):
+    """When the past cannot be had either, what is missing is what was said to be missing, no more."""
+    for counts in await a_bad_hour(seed, export_fails=True):
+        assert counts["live"] > 100

@@ -1,0 +1,72 @@
+"""Events of a home, made by hand: numbered, and flagged late, as a stream would do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from attrs import evolve
+
+from energy_core.stream.event import Event, Gap, Kind, Quantity, SourceId, State, Status
+
+START = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
+HOME = SourceId("test", "me", "home")
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+class Teller:
+    """Makes the events of one source, in the order of its calls."""
+
+    def __init__(self, source: SourceId = HOME) -> None:
+        self.source = source
+        self.seq = 0
+        self.newest: datetime | None = None
+
+    def reading(
+        self,
+        seconds: float,
+        values: Mapping[Quantity, float],
+        *,
+        backfilled: bool = False,
+        revision: int = 0,
+        received_s: float | None = None,
+    ) -> Event:
+        time = at(seconds)
+        late = self.newest is not None and time < self.newest
+        self.newest = self.newest if late else time
+        return evolve(
+            self._event(Kind.READING, time),
+            received_at=time if received_s is None else at(received_s),
+            id=f"{seconds}",
+            values=values,
+            backfilled=backfilled,
+            late=late,
+            revision=revision,
+        )
+
+    def status(self, state: State) -> Event:
+        return self._event(Kind.STATUS, START, Status(state=state))
+
+    def gap(self, start: float, end: float, *only: Quantity) -> Event:
+        detail = Gap(start=at(start), end=at(end), reason="failed", quantities=only)
+        return self._event(Kind.GAP, at(end), detail)
+
+    def lose(self, count: int = 1) -> None:
+        """Number readings that nobody will see."""
+        self.seq += count
+
+    def _event(self, kind: Kind, time: datetime, detail: Status | Gap | None = None) -> Event:
+        self.seq += 1
+        return Event(
+            source=self.source,
+            kind=kind,
+            key=f"{self.source}/{kind}",
+            time=time,
+            received_at=time,
+            seq=self.seq,
+            id=f"{kind}:{self.seq}",
+            detail=detail,
+        )

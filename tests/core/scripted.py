@@ -1,0 +1,113 @@
+"""Sources that do what a test says, for every test of a merged stream."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from energy_core.stream.event import Kind, Quantity, SourceId, State
+from tests.virtual_time import EPOCH
+
+
+class Script:
+    """A source that does what a function says."""
+
+    def __init__(self, site, play):
+        self.id = SourceId("test", "me", site)
+        self._play = play
+
+    async def run(self, outlet):
+        await self._play(Pen(self.id, outlet))
+
+
+class Pen:
+    def __init__(self, source, outlet):
+        self.source, self.outlet, self.count = source, outlet, 0
+
+    def read(self, n=1, *, instance=0, at=None, **marks):
+        for _ in range(n):
+            self.count += 1
+            self.outlet.reading(
+                self.source._replace(instance=instance),
+                time=EPOCH + timedelta(seconds=self.count if at is None else at),
+                id=f"{self.source.site}-{self.count}",
+                values={Quantity.PV_POWER: float(self.count)},
+                raw={"n": self.count},
+                **marks,
+            )
+
+
+class Recorder:
+    """A source with a record: moment n is at second n, comes live in its time and can be fetched again.
+
+    Nothing is made up twice: what `refill` and `resume` bring is what went by.
+    """
+
+    def __init__(self, site="a", *, every_s=1.0, moments=10**9, refill_s=0.0, resumable=True):
+        self.id = SourceId("test", "me", site)
+        self.every_s, self.moments, self.refill_s = every_s, moments, refill_s
+        self.told = 0
+        self.asked = []
+        self.trouble = None
+        self.since = None
+        if not resumable:
+            self.resume = self.refill = None
+
+    def resume(self, positions):
+        self.since = positions[self.id]
+
+    def again(self):
+        fresh = Recorder(self.id.site, every_s=self.every_s, moments=self.moments, refill_s=self.refill_s)
+        fresh.told = self.told
+        return fresh
+
+    async def run(self, outlet):
+        outlet.status(State.LIVE)
+        if self.since is not None:
+            first = int((self.since.time - EPOCH).total_seconds()) - 2
+            self.told = max(self.told, int(asyncio.get_running_loop().time() / self.every_s))
+            for n in range(max(1, first), self.told + 1):
+                self.put(outlet, n, backfilled=True)
+        while self.told < self.moments:
+            await asyncio.sleep(self.every_s)
+            self.told += 1
+            self.put(outlet, self.told)
+
+    async def refill(self, outlet, source, start, end):
+        self.asked.append((seconds(start), seconds(end)))
+        await asyncio.sleep(self.refill_s)
+        if self.trouble is not None:
+            raise self.trouble
+        for n in range(max(1, seconds(start)), seconds(end) + 1):
+            await outlet.room()
+            self.put(outlet, n, backfilled=True)
+
+    def put(self, outlet, n, **marks):
+        outlet.reading(
+            self.id,
+            time=EPOCH + timedelta(seconds=n),
+            id=f"{self.id.site}-{n}",
+            values={Quantity.PV_POWER: float(n)},
+            raw={"n": n},
+            **marks,
+        )
+
+
+def seconds(moment):
+    return int((moment - EPOCH).total_seconds())
+
+
+def readings(events):
+    return [event for event in events if event.kind is Kind.READING]
+
+
+def moments(events):
+    return [seconds(event.time) for event in readings(events)]
+
+
+def of_kind(events, kind):
+    return [event.detail for event in events if event.kind is kind]
+
+
+def states(events, site):
+    return [event.detail.state for event in events if event.kind is Kind.STATUS and event.source.site == site]

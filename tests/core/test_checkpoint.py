@@ -1,0 +1,431 @@
+import asyncio
+import logging
+import os
+import stat
+from contextlib import suppress
+from datetime import UTC, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_core.errors import CheckpointError, StreamError
+from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
+from energy_core.stream.event import Event, Kind, Position, SourceId
+from energy_core.stream.merge import merge
+from energy_core.stream.progress import Progress
+from tests.core.scripted import Recorder, moments, of_kind, readings
+from tests.virtual_time import EPOCH, VirtualClock
+
+A = SourceId("test", "me", "a")
+PRODUCT = SourceId("voltstorage", "home", "301")
+SITE = SourceId("vrm", "home", "151734")
+
+virtual = pytest.mark.virtual_time
+
+
+class Shelf:
+    """A store in memory."""
+
+    def __init__(self, text=None):
+        self.text, self.saves, self.trouble, self.delay_s = text, [], None, 0.0
+
+    async def load(self):
+        return self.text
+
+    async def save(self, text):
+        await asyncio.sleep(self.delay_s)
+        if self.trouble is not None:
+            raise self.trouble
+        self.saves.append(asyncio.get_running_loop().time())
+        self.text = text
+
+
+def position(second=100, seq=7, ids=("a-100",)):
+    return Position(time=EPOCH + timedelta(seconds=second), seq=seq, ids=ids)
+
+
+def at(text):
+    return Checkpoint.from_json(text).positions[A][A]
+
+
+ids = st.builds(SourceId, st.text(), st.text(), st.text(), st.integers(min_value=0, max_value=2**31))
+positions = st.builds(
+    Position,
+    time=st.datetimes(timezones=st.just(UTC)),
+    seq=st.integers(min_value=0, max_value=2**53),
+    ids=st.lists(st.text(max_size=20), max_size=8).map(tuple),
+)
+
+
+@given(st.dictionaries(ids, positions, max_size=4))
+def test_what_is_written_is_what_is_read(found):
+    """Any checkpoint survives its JSON, whatever ids and labels hold."""
+    own = {SITE: {source._replace(vendor="vrm", account="home"): each for source, each in found.items()}}
+    checkpoint = Checkpoint(own)
+    read = Checkpoint.from_json(checkpoint.to_json())
+    assert read == checkpoint
+
+
+def test_a_checkpoint_is_small():
+    """A product takes at most 200 bytes and a site of forty devices at most 4 kB, at a reading a second."""
+    stamp = 1_772_366_400
+    product = Position(
+        time=EPOCH + timedelta(microseconds=123456),
+        seq=10**9,
+        ids=tuple(f"301/{stamp + n // 3}/{n % 3}" for n in range(8)),
+    )
+    devices = {
+        SITE._replace(instance=instance): Position(time=EPOCH, seq=10**7, ids=(f"151734/{instance}/{stamp}",))
+        for instance in range(250, 290)
+    }
+    base = len(Checkpoint().to_json())
+    assert len(Checkpoint({PRODUCT: {PRODUCT: product}}).to_json()) - base <= 200
+    assert len(Checkpoint({SITE: devices}).to_json()) - base <= 4096
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("", "corrupt"),
+        ("{", "corrupt"),
+        ("null", "corrupt"),
+        ("[" * 100_000, "corrupt"),
+        ('{"sources":[]}', "corrupt"),
+        ('{"v":true,"sources":[]}', "corrupt"),
+        ('{"v":0,"sources":[]}', "corrupt"),
+        ('{"v":1}', "corrupt"),
+        ('{"v":1,"sources":{}}', None),
+        ('{"v":1,"sources":[{"id":["a","b","c"],"at":[]}]}', "corrupt"),
+        ('{"v":1,"sources":[{"id":["a","b","c",0],"at":7}]}', "corrupt"),
+        ('{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"noon",1,"",[]]]}]}', "corrupt"),
+        (
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00",1,"",[]]]}]}',
+            "corrupt",
+        ),
+        (
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",-1,"",[]]]}]}',
+            "corrupt",
+        ),
+        (
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",1,"",[5]]]}]}',
+            "corrupt",
+        ),
+        ('{"v":2,"what":"ever"}', "version"),
+    ],
+)
+def test_damage_and_newer_versions_are_told_apart(text, kind):
+    """What cannot be read is a CheckpointError that says why; nothing else is ever raised."""
+    if kind is None:
+        assert Checkpoint.from_json(text) == Checkpoint()
+        return
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.from_json(text)
+    assert caught.value.kind == kind
+
+
+@given(st.data())
+def test_no_mutilation_raises_anything_else(data):
+    """A byte changed, a piece cut out: it is read, or it is a CheckpointError."""
+    text = Checkpoint({PRODUCT: {PRODUCT: position()}}).to_json()
+    start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 9))
+    broken = text[:start] + data.draw(st.text(max_size=3)) + text[start + length :]
+    with suppress(CheckpointError):
+        Checkpoint.from_json(broken)
+
+
+async def test_a_file_is_replaced_as_a_whole_and_only_its_owner_reads_it(tmp_path):
+    """What is loaded is what was saved last; mode 0600; nothing else is left in the folder."""
+    path = tmp_path / "position.json"
+    store = FileCheckpoint(path)
+    assert await store.load() is None
+    for text in ("one", "two"):
+        await store.save(text)
+        assert await FileCheckpoint(path).load() == text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["position.json"]
+
+
+async def test_a_save_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):
+    """A disk that is full when the new file is written costs the new one only."""
+    path = tmp_path / "position.json"
+    store = FileCheckpoint(path)
+    await store.save("good")
+
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left") as caught:
+        await store.save("better")
+    assert caught.value.kind == "unwritable"
+    assert await store.load() == "good"
+    assert [each.name for each in tmp_path.iterdir()] == ["position.json"]
+
+
+async def test_a_file_that_cannot_be_read_says_so(tmp_path):
+    """A folder in its place, and bytes that are no text."""
+    with pytest.raises(CheckpointError) as caught:
+        await FileCheckpoint(tmp_path).load()
+    assert caught.value.kind == "unreadable"
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError) as caught:
+        await FileCheckpoint(tmp_path / "binary").load()
+    assert caught.value.kind == "corrupt"
+
+
+async def test_files_are_read_and_written_off_the_event_loop(tmp_path, monkeypatch):
+    """Neither loading nor saving blocks the loop."""
+    calls = []
+    to_thread = asyncio.to_thread
+
+    async def noted(work, *args):
+        calls.append(work.__name__)
+        return await to_thread(work, *args)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    store = FileCheckpoint(tmp_path / "position.json")
+    await store.save("x")
+    await store.load()
+    assert calls == ["_replace", "_read"]
+
+
+@virtual
+async def test_a_resumed_stream_goes_on_where_its_consumer_stopped():
+    """Nothing is missing between two runs, nothing of the last two seconds comes twice, and numbers go on."""
+    shelf = Shelf()
+    seen = []
+    async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()) as events:
+        async for event in events:
+            if event.kind is Kind.READING and event.id == "a-12":
+                break
+            seen.append(event)
+    assert at(shelf.text).ids == ("a-9", "a-10", "a-11")
+    await asyncio.sleep(30)
+    async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()) as events:
+        async for event in events:
+            seen.append(event)
+            if len(readings(seen)) == 60:
+                break
+    assert moments(seen) == list(range(1, 61))
+    numbers = [event.seq for event in seen]
+    assert numbers == sorted(set(numbers))
+
+
+@virtual
+async def test_what_was_not_consumed_comes_again():
+    """An event that was handed out counts as consumed when the next is asked for, and not before."""
+    shelf = Shelf()
+    async with merge(Recorder(), checkpoint=shelf, include_status=False, clock=VirtualClock()) as events:
+        assert (await anext(events)).id == "a-1"
+        assert (await anext(events)).id == "a-2"
+    async with merge(Recorder(), checkpoint=shelf, include_status=False, clock=VirtualClock()) as events:
+        assert (await anext(events)).id == "a-2"
+
+
+@virtual
+async def test_the_last_event_of_a_stream_that_ended_is_consumed():
+    """A consumer that has seen the end has seen everything."""
+    shelf = Shelf()
+    async with merge(Recorder(moments=3), checkpoint=shelf, clock=VirtualClock()) as events:
+        assert len([event async for event in events]) == 6
+    assert at(shelf.text).seq == 6
+
+
+@virtual
+async def test_it_is_saved_every_five_seconds_while_anything_happens():
+    """Saves are five seconds apart, and there are none while nothing is consumed."""
+    shelf = Shelf()
+    async with merge(
+        Recorder(moments=8), Recorder("b", every_s=100), checkpoint=shelf, clock=VirtualClock()
+    ) as events:
+        async for event in events:
+            if event.source.site == "b" and event.id == "b-2":
+                break
+    assert shelf.saves == [5, 10, 105]
+
+
+@virtual
+async def test_a_store_in_trouble_stops_nothing(caplog):
+    """A store that raises is tried again; the log has it once, and the stream goes on."""
+    shelf = Shelf()
+    shelf.trouble = OSError("disk")
+    async with merge(Recorder(moments=60), checkpoint=shelf, clock=VirtualClock()) as events:
+        seen = []
+        async for event in events:
+            seen.append(event)
+            if len(readings(seen)) == 30:
+                shelf.trouble = None
+    assert len(readings(seen)) == 60
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert at(shelf.text).time == EPOCH + timedelta(seconds=60)
+
+
+@virtual
+async def test_a_store_that_hangs_does_not_hold_up_the_close(caplog):
+    """Closing ends within its grace even when the last checkpoint cannot be saved."""
+    shelf = Shelf()
+    shelf.delay_s = 10**6
+    async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()) as events:
+        for _ in range(5):
+            await anext(events)
+        before = asyncio.get_running_loop().time()
+        await events.aclose(grace_s=2.0)
+        assert asyncio.get_running_loop().time() - before <= 2.5
+        await asyncio.sleep(0)
+    assert "could not be saved" in caplog.text
+
+
+@virtual
+async def test_committing_gives_the_checkpoint_for_ones_own_transaction():
+    """Only what is committed moves the position; the returned checkpoint is where a next run begins."""
+    kept = Checkpoint()
+    async with merge(Recorder(), checkpoint=kept, include_status=False, clock=VirtualClock()) as events:
+        handed = [await anext(events) for _ in range(10)]
+        first = events.commit(handed[3])
+        assert first.positions[A][A].seq == 4
+        assert events.commit(handed[1]) == first
+        kept = Checkpoint.from_json(events.commit(handed[6]).to_json())
+    async with merge(Recorder(), checkpoint=kept, include_status=False, clock=VirtualClock()) as events:
+        seen = [await anext(events) for _ in range(5)]
+    assert moments(seen) == [8, 9, 10, 11, 12]
+    assert [event.seq for event in seen] == [8, 9, 10, 11, 12]
+
+
+@virtual
+async def test_a_store_without_autocommit_waits_for_commits():
+    """Handing events out does not move the position."""
+    shelf = Shelf()
+    async with merge(
+        Recorder(), checkpoint=shelf, autocommit=False, include_status=False, clock=VirtualClock()
+    ) as events:
+        handed = [await anext(events) for _ in range(20)]
+        assert shelf.text is None
+        events.commit(handed[4])
+    assert at(shelf.text).seq == 5
+
+
+@virtual
+async def test_batches_are_consumed_when_the_next_is_asked_for():
+    """The position moves by whole batches."""
+    shelf = Shelf()
+    async with merge(Recorder(), checkpoint=shelf, include_status=False, clock=VirtualClock()) as events:
+        batches = events.batches(max_size=4, max_delay=60)
+        await anext(batches)
+        await anext(batches)
+    assert at(shelf.text).seq == 4
+
+
+@virtual
+async def test_committing_needs_a_place_to_begin():
+    """Without checkpoint= the stream says how to get one."""
+    async with merge(Recorder(), clock=VirtualClock()) as events:
+        with pytest.raises(StreamError, match="Checkpoint\\(\\)"):
+            events.commit(await anext(events))
+
+
+@virtual
+async def test_a_source_that_cannot_resume_leaves_a_gap():
+    """From the position to the start, for every device it had spoken of."""
+    start = Checkpoint({A: {A: position(), A._replace(instance=3): position(50)}})
+    await asyncio.sleep(200)
+    async with merge(Recorder(moments=0, resumable=False), checkpoint=start, clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+    assert [(gap.start, gap.end, gap.reason) for gap in of_kind(seen, Kind.GAP)] == [
+        (EPOCH + timedelta(seconds=100), EPOCH + timedelta(seconds=200), "not_resumable"),
+        (EPOCH + timedelta(seconds=50), EPOCH + timedelta(seconds=200), "not_resumable"),
+    ]
+    assert next(event.seq for event in seen if event.source == A) == 8
+
+
+@virtual
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rubbish",
+        '{"v":99}',
+        Checkpoint({SITE: {SITE: position()}}).to_json(),
+    ],
+)
+async def test_a_checkpoint_that_cannot_be_used_is_an_error_or_a_start_from_now(text, caplog):
+    """By default nothing starts and nothing is overwritten; `latest` begins anew, says so, saves again."""
+    shelf = Shelf(text)
+    with pytest.raises(CheckpointError):
+        async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()):
+            pass
+    assert shelf.text == text
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    async with merge(Recorder(), checkpoint=shelf, on_corrupt="latest", clock=VirtualClock()) as events:
+        for _ in range(5):
+            await anext(events)
+    assert at(shelf.text).time == EPOCH + timedelta(seconds=2)
+    assert "starting from now" in caplog.text
+
+
+@virtual
+async def test_positions_of_sources_that_are_not_merged_now_are_kept():
+    """A source that is away for a while finds its place again, also when it is added later."""
+    shelf = Shelf(
+        Checkpoint({A: {A: position(3, ids=("a-1", "a-2", "a-3"))}, SITE: {SITE: position()}}).to_json()
+    )
+    await asyncio.sleep(10)
+    async with merge(Recorder(moments=12), checkpoint=shelf, clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(4, 13))
+    assert Checkpoint.from_json(shelf.text).positions[SITE][SITE] == position()
+
+
+@virtual
+async def test_a_forgotten_stream_with_a_checkpoint_warns_and_stops():
+    """A stream nobody holds any more complains, and neither its sources nor its saver go on."""
+    held = [merge(Recorder(), checkpoint=Shelf(), clock=VirtualClock())]
+    await held[0].__aenter__()
+    await anext(held[0])
+    with pytest.warns(ResourceWarning, match="never closed"):
+        held.clear()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def an_event(seq, name="x", *, second=None, source=A):
+    time = EPOCH + timedelta(seconds=seq if second is None else second)
+    return Event(
+        source=source, kind=Kind.READING, key="", time=time, received_at=time, seq=seq, id=f"{name}-{seq}"
+    )
+
+
+def test_a_consumer_that_never_commits_costs_little():
+    """However much is handed out uncommitted, some thousand events are told apart, no commit is wrong."""
+    progress = Progress(Checkpoint(), lambda source: source, auto=False)
+    events = [an_event(n) for n in range(1, 50_001)]
+    for event in events:
+        progress.hand_out(event)
+    assert len(progress._handed) + len(progress._folded) <= 4200
+    progress.commit(events[100])
+    assert progress.positions(A) == {}
+    progress.commit(events[-2])
+    assert progress.positions(A)[A].seq == 49_999
+    progress.commit(events[-1])
+    assert progress.positions(A)[A] == Position(
+        time=events[-1].time, seq=50_000, ids=("x-49998", "x-49999", "x-50000")
+    )
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
+def test_the_ids_of_a_position_are_those_near_its_time(seconds):
+    """Whatever the order of times: the newest time, and ids from the two seconds before it, at most eight."""
+    progress = Progress(Checkpoint(), lambda source: source, auto=True)
+    events = [an_event(n, second=second) for n, second in enumerate(seconds, 1)]
+    for event in events:
+        progress.hand_out(event)
+    progress.confirm()
+    reached = progress.positions(A)[A]
+    newest = max(event.time for event in events)
+    near = {event.id for event in events if event.time >= newest - timedelta(seconds=2)}
+    assert reached.time == newest
+    assert reached.seq == len(events)
+    assert set(reached.ids) <= near
+    assert len(reached.ids) <= 8
+    if len(near) <= 4:
+        assert {event.id for event in events if event.time == newest} <= set(reached.ids)

@@ -1,0 +1,126 @@
+import asyncio
+from itertools import chain
+
+import pytest
+
+from energy_core.stream.event import Kind
+from energy_core.stream.merge import merge
+from tests.core.scripted import Recorder, Script, moments, seconds
+from tests.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.virtual_time
+
+
+def merged(*sources, **options):
+    return merge(*sources, include_status=False, clock=VirtualClock(), **options)
+
+
+async def test_a_batch_is_handed_over_when_it_is_full():
+    """With plenty to hand over, every batch has its size and none waits."""
+    async with merged(Recorder(every_s=0.001, moments=1000)) as events:
+        await asyncio.sleep(2)
+        batches = [batch async for batch in events.batches(max_size=300, max_delay=60)]
+    assert [len(batch) for batch in batches] == [300, 300, 300, 100]
+    assert moments(chain.from_iterable(batches)) == list(range(1, 1001))
+
+
+async def test_a_batch_is_handed_over_when_its_time_has_come():
+    """An event waits at most max_delay for others; without events there are no batches."""
+    loop = asyncio.get_running_loop()
+    async with merged(Recorder(every_s=4.0, moments=6)) as events:
+        seen = [(loop.time(), moments(batch)) async for batch in events.batches(max_delay=9.0)]
+    assert seen == [(13, [1, 2, 3]), (24, [4, 5, 6])]
+
+
+async def test_a_cancelled_batch_loses_nothing():
+    """A consumer that gives up waiting again and again gets every event once."""
+    seen = []
+    async with merged(Recorder(every_s=0.1, moments=100)) as events:
+        batches = events.batches(max_size=7, max_delay=1.0)
+        while True:
+            try:
+                async with asyncio.timeout(0.25):
+                    seen += await anext(batches)
+            except TimeoutError:
+                continue
+            except StopAsyncIteration:
+                break
+    assert moments(seen) == list(range(1, 101))
+
+
+async def test_batches_of_a_subscription():
+    """Subscriptions have batches too."""
+    async with merged(Recorder(moments=10)) as events:
+        mine = events.subscribe()
+        assert [len(batch) async for batch in mine.batches(max_size=4, max_delay=99)] == [4, 4, 2]
+
+
+@pytest.mark.parametrize(("size", "delay"), [(0, 1.0), (-1, 1.0), (1, -1.0), (1, float("nan"))])
+async def test_a_batch_has_a_size_and_a_time(size, delay):
+    """Sizes below one and delays that are no time are refused."""
+    with pytest.raises(ValueError, match=r"batch|max_delay"):
+        merged(Recorder()).batches(size, delay)
+
+
+def telling(*plan):
+    """A source that tells moment `at` after so many seconds."""
+
+    async def play(pen):
+        for after, at in plan:
+            await asyncio.sleep(after)
+            pen.read(at=at)
+
+    return play
+
+
+async def test_ordered_brings_the_sources_into_one_order():
+    """What comes late by less than the delay stands where its time belongs."""
+    fast = Script("fast", telling((1, 1), (1, 2), (1, 3), (1, 4)))
+    slow = Script("slow", telling((2.5, 1), (1, 2), (1, 3), (1, 4)))
+    async with merged(fast, slow) as events:
+        seen = [(seconds(event.time), event.source.site) async for event in events.ordered(max_delay=2.0)]
+    assert [time for time, _ in seen] == sorted(time for time, _ in seen)
+    assert len(seen) == 8
+
+
+async def test_ordered_waits_no_longer_than_it_says():
+    """Each event is delayed by the given time, and at the end of the stream nothing waits any more."""
+    loop = asyncio.get_running_loop()
+    async with merged(Recorder(moments=5)) as events:
+        times = [loop.time() async for _ in events.ordered(max_delay=3.0)]
+    assert times == [4, 5, 5, 5, 5]
+
+
+async def test_an_event_that_is_too_late_is_not_held():
+    """What comes after its time has passed is handed over at once."""
+    loop = asyncio.get_running_loop()
+    source = Script("a", telling((1, 10), (5, 2), (1, 11), (9, 12)))
+    async with merged(source) as events:
+        seen = [(loop.time(), seconds(event.time)) async for event in events.ordered(max_delay=2.0)]
+    assert seen == [(3, 10), (6, 2), (9, 11), (16, 12)]
+
+
+async def test_ordered_holds_no_more_than_the_buffer():
+    """In a flood the oldest does not wait for its time."""
+    async with merged(Recorder(every_s=0.001, moments=1000), buffer=50) as events:
+        ordered = events.ordered(max_delay=3600.0)
+        seen = [await anext(ordered) for _ in range(900)]
+        assert moments(seen) == list(range(1, 901))
+        assert len(ordered._waiting) <= 51
+
+
+async def test_ordering_can_be_cancelled():
+    """Giving up a wait loses nothing that is held back."""
+    seen = []
+    async with merged(Recorder(moments=20)) as events:
+        ordered = events.ordered(max_delay=2.5)
+        while True:
+            try:
+                async with asyncio.timeout(0.3):
+                    seen.append(await anext(ordered))
+            except TimeoutError:
+                continue
+            except StopAsyncIteration:
+                break
+    assert moments(seen) == list(range(1, 21))
+    assert {event.kind for event in seen} == {Kind.READING}

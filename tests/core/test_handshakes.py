@@ -1,0 +1,68 @@
+"""The turns of WebSocket handshakes."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from energy_core import ClientClosed, Limit, SessionPool
+from energy_core.http.credential import Credential, Grant
+from energy_core.secret import Secret
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture
+async def pool():
+    pool = SessionPool()
+    yield pool
+    await pool.aclose()
+
+
+@pytest.fixture
+def account(pool):
+    """An account with a modest limit: one request a second."""
+    return pool.account(
+        "http://127.0.0.1:1", "a", Limit(10, 1.0, 4), lambda: Credential(grant=Grant(token=Secret("t")))
+    )
+
+
+async def admitted_at(pool, account):
+    await pool.admit(account)
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_thousand_streams_come_back_in_time_and_never_at_once(pool, account):
+    """Within 180 s all of them have their turn, at most 20 in any tenth of a second."""
+    times = sorted(await asyncio.gather(*(admitted_at(pool, account) for _ in range(1000))))
+    assert times[-1] <= 180
+    busiest = Counter(int(time * 10) for time in times).most_common(1)[0][1]
+    assert busiest <= 20
+
+
+async def test_handshakes_leave_the_requests_their_tokens(pool, account):
+    """A handshake costs the account no request."""
+    before = account.lane.stats().level
+    await pool.admit(account)
+    assert account.lane.stats().level == before
+
+
+async def test_a_hold_of_the_account_holds_its_handshakes_too(pool, account):
+    """Nothing is admitted before the hold ends, and no other account waits for it."""
+    other = pool.account("http://127.0.0.1:1", "b", Limit(10, 1.0, 4), lambda: account.credential)
+    account.lane.hold(30)
+    held = [asyncio.ensure_future(admitted_at(pool, account)) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert await admitted_at(pool, other) < 1
+    assert min(await asyncio.gather(*held)) >= 30
+
+
+async def test_closing_ends_the_wait_at_once(pool, account):
+    """Whoever waits for the end of a hold is told that the pool is closed."""
+    account.lane.hold(100)
+    waiting = asyncio.ensure_future(pool.admit(account))
+    await asyncio.sleep(1)
+    await pool.aclose()
+    with pytest.raises(ClientClosed):
+        await waiting
+    assert asyncio.get_running_loop().time() < 2

@@ -1,0 +1,425 @@
+"""Holes: nothing lost in silence, nothing told twice, old before new; against a log of the truth."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED, NOT_RECORDED, Delivered, Missing, Take
+from energy_core.stream.hole import Mender
+
+EXPORTED = frozenset({"a", "b"})
+SPOKEN = frozenset({"a", "b", "x"})
+
+
+class World:
+    """A service that tells changes, a link that fails, a record of the past, and a consumer."""
+
+    def __init__(self, *, hold: int) -> None:
+        self.mender: Mender[str] = Mender(hold=hold, lag_s=1000)
+        self.second = 100
+        self.truth: dict[int, frozenset[str]] = {}
+        self.sent: list[tuple[int, frozenset[str]]] = []
+        self.up = self.deaf = self.slow = False
+        self.told: list[Take[str] | Missing] = []
+        self.rows: list[tuple[int, frozenset[str]]] | None = None
+        self.most_held = 0
+        self.asked: tuple[int, int] | None = None
+
+    def connect(self) -> None:
+        if not self.up:
+            self.up, self.deaf = True, False
+            self.mender.hole()
+            self.tell(SPOKEN)
+
+    def cut(self) -> None:
+        self.up = False
+
+    def mute(self) -> None:
+        self.deaf = self.up
+
+    def unmute(self) -> None:
+        if self.deaf:
+            self.deaf = False
+            self.mender.hole()
+
+    def crowd(self) -> None:
+        self.slow = not self.slow
+
+    def tick(self, keys: frozenset[str]) -> None:
+        self.second += 1
+        self.truth[self.second] = keys
+        if self.up and not self.deaf and keys:
+            self.tell(keys)
+
+    def tell(self, keys: frozenset[str]) -> None:
+        self.sent.append((self.second, keys))
+        take = self.mender.live(self.second, keys, "live", room=not self.slow)
+        if take is not None:
+            self.told.append(take)
+        self.most_held = max(self.most_held, len(self.mender._held))
+
+    def hand_over(self, most: int = 1000) -> None:
+        while most and (each := self.mender.pop()) is not None:
+            self.told.append(each)
+            most -= 1
+
+    def ask(self) -> None:
+        self.asked = (self.second, self.mender.holes)
+
+    def begin(self, *, with_latest: bool) -> None:
+        if not self.mender.open or self.mender.ready:
+            return
+        if self.asked is None:
+            self.ask()
+        second, holes = self.asked
+        self.asked = None
+        if second == self.second:
+            self.tick(frozenset("a"))  # what is measured is recorded a moment later
+        self.start = self.mender.begin(holes)
+        if with_latest:
+            self.mender.latest(self.second, SPOKEN, "latest")
+        end = self.mender.horizon
+        past = range(int(self.start), min(self.second, self.second if end is None else end + 1))
+        rows = [(second, self.truth.get(second, frozenset()) & EXPORTED) for second in past]
+        rows = [(second, keys) for second, keys in rows if keys]
+        if rows:
+            rows[0] = (rows[0][0], EXPORTED)
+        self.rows, self.whole = rows, True
+
+    def read(self, most: int) -> None:
+        while self.rows and most:
+            second, keys = self.rows.pop(0)
+            most -= 1
+            if not self.mender.row(second, keys, "row", whole=self.whole):
+                self.rows.clear()
+            self.whole = False
+        if self.rows is not None and not self.rows and most:
+            self.rows = None
+            self.mender.done(EXPORTED)
+
+    def fail(self) -> None:
+        if self.rows is not None:
+            self.rows = None
+            self.mender.fail("no", EXPORTED)
+
+    def settle(self) -> None:
+        """Let all end well: the link comes back, and what is open is filled."""
+        self.slow = False
+        self.connect()
+        self.unmute()
+        self.tick(frozenset("ab"))
+        for _ in range(1000):
+            self.read(10_000)
+            self.hand_over()
+            if not self.mender.open:
+                break
+            self.begin(with_latest=True)
+        self.tick(frozenset("ab"))  # ends what is missing up to the next live event
+        self.hand_over()
+        assert not self.mender.open
+        assert not self.mender.ready
+
+    def accounted(self, second: int, key: str) -> bool:
+        return any(
+            each.start <= second <= each.end and (not each.keys or key in each.keys)
+            for each in self.told
+            if isinstance(each, Missing)
+        )
+
+
+OPS = st.one_of(
+    st.tuples(st.just("tick"), st.frozensets(st.sampled_from("abx"), max_size=3)),
+    st.tuples(st.just("tick"), st.frozensets(st.sampled_from("abx"), min_size=1, max_size=3)),
+    st.tuples(
+        st.sampled_from(["connect", "cut", "cut", "mute", "unmute", "crowd", "hand_over", "fail", "ask"]),
+        st.none(),
+    ),
+    st.tuples(st.just("begin"), st.booleans()),
+    st.tuples(st.just("read"), st.integers(1, 30)),
+)
+
+
+@settings(max_examples=20000, deadline=None)
+@given(st.lists(OPS, max_size=120), st.sampled_from([1, 3, 1000]))
+def test_what_is_told_and_what_is_missing_is_the_truth(script, hold):
+    """Under cuts, silence, a slow consumer and failing fills, all is told once or reported, in order."""
+    world = World(hold=hold)
+    world.connect()
+    for op, argument in script:
+        match op:
+            case "tick":
+                world.tick(argument)
+            case "read":
+                world.read(argument)
+            case "begin":
+                world.begin(with_latest=argument)
+            case _:
+                getattr(world, op)()
+    world.settle()
+
+    takes = [each for each in world.told if isinstance(each, Take)]
+    told = {(take.second, key) for take in takes for key in take.keys}
+    begun = takes[0].second
+    for second, keys in world.truth.items():
+        for key in keys:
+            assert second < begun or (second, key) in told or world.accounted(second, key), (second, key)
+    seconds = [take.second for take in takes]
+    assert seconds == sorted(seconds)
+    assert len({(take.second, take.ordinal) for take in takes}) == len(takes)
+    later = [(take.second, key) for take in takes if take.backfilled for key in take.keys]
+    live = {(take.second, key) for take in takes if not take.backfilled for key in take.keys}
+    assert len(later) == len(set(later))
+    assert not live & set(later)
+    for gap in world.told:
+        if isinstance(gap, Missing) and not gap.keys:
+            assert not [second for second in seconds if gap.start < second < gap.end]
+    assert world.most_held <= hold
+
+
+def filled(mender: Mender[str], *rows: tuple[int, str], exported: str = "ab") -> list[object]:
+    for second, keys in rows:
+        if not mender.row(second, keys, "row"):
+            break
+    mender.done(exported)
+    return popped(mender)
+
+
+def popped(mender: Mender[str]) -> list[object]:
+    out: list[object] = []
+    while (each := mender.pop()) is not None:
+        out.append((*each[:2], each.backfilled) if isinstance(each, Take) else each)
+    return out
+
+
+def broken(**options: object) -> Mender[str]:
+    """Delivered second 100, then lost its link."""
+    mender: Mender[str] = Mender(**options)
+    assert mender.live(100, "ab", "live") == Take("live", 100, 0, "ab")
+    mender.hole()
+    return mender
+
+
+def test_a_run_begins_without_a_hole():
+    """The first connection of a run presumes nothing: there is no position to go back to."""
+    mender: Mender[str] = Mender()
+    mender.hole()
+    assert not mender.open
+    assert mender.live(100, "a", "first") is not None
+
+
+def test_a_run_that_goes_on_begins_with_a_hole():
+    """With `since`, the first connection asks for what came from that moment on, and tells it first."""
+    mender: Mender[str] = Mender(since=50)
+    mender.hole()
+    assert mender.live(100, "ab", "live") is None
+    assert mender.begin(mender.holes) == 50
+    assert mender.horizon == 100
+    assert filled(mender, (50, "ab"), (51, "a")) == [
+        ("row", 50, True),
+        ("row", 51, True),
+        ("live", 100, False),
+    ]
+
+
+def test_live_events_wait_for_the_past():
+    """What came live while the hole was filled is told after it; equal moments are not told twice."""
+    mender = broken()
+    assert [mender.live(second, "ab", "live") for second in (105, 106)] == [None, None]
+    assert mender.begin(mender.holes) == 98
+    out = filled(mender, (98, "a"), (100, "ab"), (103, "a"), (104, "b"), (105, "a"), (106, "b"))
+    # 98 is the overlap: nothing was told of that second, so its moment is told, late.
+    assert out == [
+        ("row", 98, True),
+        ("row", 103, True),
+        ("row", 104, True),
+        ("live", 105, False),
+        ("live", 106, False),
+    ]
+    assert mender.live(107, "a", "live") is not None
+
+
+def test_the_first_row_repeats_what_has_not_changed():
+    """A first row is whole: before the last event it is no news, at that second it may be."""
+    mender = broken()
+    mender.begin(mender.holes)
+    assert mender.row(98, "abc", "row", whole=True)
+    assert filled(mender, (100, "abc"), exported="abc") == [("row", 100, True)]
+
+
+def test_values_are_not_compared():
+    """What is told twice is known by second and quantity, whatever the numbers are."""
+    mender = broken()
+    mender.live(103, "a", "12.0001")
+    mender.begin(mender.holes)
+    assert mender.row(103, "ab", "12")
+    mender.done("ab")
+    assert mender.pop() == Take("12.0001", 103, 0, "a")
+    assert mender.pop() == Take("12", 103, 1, frozenset("b"), backfilled=True)
+
+
+def test_past_its_bound_the_hole_is_open_again():
+    """A live event that cannot be held is discarded, and a second fill brings it."""
+    mender = broken(hold=2)
+    for second in (101, 102, 103, 104):
+        mender.live(second, "a", "live")
+    assert mender.discarded == 2
+    mender.begin(mender.holes)
+    assert mender.horizon is None
+    out = filled(mender, (101, "a"), (102, "a"), (103, "a"), (104, "a"))
+    assert [second for _, second, _ in out] == [101, 102, 103, 104]
+    assert not mender.open
+
+
+def test_what_is_discarded_after_the_question_needs_another():
+    """A fill closes only the holes that were there when it asked."""
+    mender = broken(hold=1)
+    mender.live(101, "a", "live")
+    mender.begin(mender.holes)
+    assert mender.horizon == 101
+    mender.live(102, "a", "live")
+    assert filled(mender) == [("live", 101, False)]
+    assert mender.open
+    assert mender.begin(mender.holes) == 99
+    assert filled(mender, (102, "a")) == [("row", 102, True)]
+
+
+def test_a_hole_that_cannot_be_filled_is_reported_up_to_the_next_live_event():
+    """The filled part is told, then the gap, then what came live."""
+    mender = broken()
+    mender.live(110, "ab", "live")
+    mender.begin(mender.holes)
+    mender.row(103, "a", "row")
+    mender.fail("broke off")
+    assert popped(mender) == [("row", 103, True), Missing(103, 110, "broke off"), ("live", 110, False)]
+    assert not mender.open
+
+
+def test_without_a_live_event_the_present_state_ends_the_gap():
+    """What is known to be the latest moment is where the missing stretch ends."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.latest(120, "ab", "latest")
+    mender.fail("403")
+    assert popped(mender) == [Missing(100, 120, "403"), ("latest", 120, True)]
+
+
+def test_with_neither_the_gap_ends_at_the_next_live_event():
+    """A stretch whose end nobody knows is reported when the next live event comes."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.fail("down")
+    assert popped(mender) == []
+    assert not mender.open
+    mender.live(130, "ab", "live")
+    assert popped(mender) == [Missing(100, 130, "down"), ("live", 130, False)]
+
+
+def test_what_failed_is_tried_again_at_the_next_hole():
+    """As long as nothing newer was told, the next fill asks for all of it."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.fail("down")
+    mender.hole()
+    mender.live(130, "ab", "live")
+    assert mender.begin(mender.holes) == 98
+    assert filled(mender, (120, "a")) == [("row", 120, True), ("live", 130, False)]
+
+
+def test_quantities_without_a_record_are_reported():
+    """A filled hole still lacks what the export has no column for, and says which."""
+    mender: Mender[str] = Mender()
+    mender.live(100, "abx", "live")
+    mender.hole()
+    mender.live(110, "abx", "live")
+    mender.begin(mender.holes)
+    out = filled(mender, (105, "a"))
+    assert out == [
+        ("row", 105, True),
+        Missing(100, 110, NOT_EXPORTED, frozenset("x")),
+        ("live", 110, False),
+    ]
+
+
+def test_a_record_that_is_behind_is_reported():
+    """Where the record ends long before the hole does, the rest of the hole is a gap."""
+    mender = broken(lag_s=60)
+    mender.live(300, "ab", "live")
+    mender.begin(mender.holes)
+    assert filled(mender, (150, "a")) == [
+        ("row", 150, True),
+        Missing(150, 300, NOT_RECORDED),
+        ("live", 300, False),
+    ]
+
+
+def test_what_lies_too_far_back_is_given_up():
+    """Skipping is a gap, and the fill goes on behind it."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.skip(5000, BEYOND_CAP)
+    assert filled(mender, (5001, "a")) == [Missing(100, 5000, BEYOND_CAP), ("row", 5001, True)]
+
+
+def test_rows_that_could_not_be_read_are_reported():
+    """A damaged page is a gap as long as the page was."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.row(140, "a", "row")
+    mender.damaged(100, "malformed")
+    assert filled(mender) == [("row", 140, True), Missing(100, 140, "malformed")]
+
+
+def test_a_live_event_that_comes_behind_its_record_is_not_told_again():
+    """What a fill has told is left out of the live event; all told, the event is."""
+    mender = broken()
+    mender.begin(mender.holes)
+    assert filled(mender, (105, "a"), (106, "ab")) == [("row", 105, True), ("row", 106, True)]
+    assert mender.live(105, "ab", "live") == Take("live", 105, 1, frozenset("b"))
+    assert mender.live(106, "ab", "live") is None
+    assert mender.repeated == 1
+
+
+def test_live_events_are_never_compared_with_each_other():
+    """Two frames of one second are two events."""
+    mender: Mender[str] = Mender()
+    first, second = mender.live(100, "a", "one"), mender.live(100, "a", "two")
+    assert first == Take("one", 100, 0, "a")
+    assert second == Take("two", 100, 1, "a")
+
+
+def test_without_room_there_is_a_hole():
+    """An event nobody has room for is fetched again later."""
+    mender: Mender[str] = Mender()
+    mender.live(100, "a", "live")
+    assert mender.live(101, "a", "live", room=False) is None
+    assert mender.open
+    mender.begin(mender.holes)
+    assert filled(mender, (101, "a"), exported="a") == [("row", 101, True)]
+
+
+def test_the_window_is_bounded():
+    """Ten minutes and a thousand events are remembered, and the present second always."""
+    window = Delivered(window_s=600, most=1000)
+    for second in range(5000):
+        window.filled(second, 1)
+    assert len(window) == 601
+    assert window.fresh(4999, 3) == 2
+    assert window.fresh(4399, 1) == 0
+    assert window.fresh(4398, 1) == 1
+    for _ in range(1500):
+        window.live(5000, 1)
+    assert len(window) == 1500
+    window.live(5001, 1)
+    assert len(window) == 1
+
+
+@pytest.mark.parametrize("late", [0, 10_000])
+def test_the_far_past_does_not_push_out_itself(late):
+    """Whatever the order of times, the last thing told is known."""
+    window = Delivered(window_s=600, most=1000)
+    window.live(1_000_000, 1)
+    for second in range(late, late + 3000):
+        window.filled(second, 1)
+        assert window.fresh(second, 1) == 0

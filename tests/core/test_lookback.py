@@ -1,0 +1,318 @@
+import asyncio
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_core.errors import NoData, PermissionDenied, ServerFault
+from energy_core.stream.checkpoint import Checkpoint
+from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
+from energy_core.stream.lookback import Looking, Rhythm
+from energy_core.stream.merge import merge
+from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.revisions import Revisions
+from tests.core.scripted import moments, of_kind, readings, seconds
+from tests.virtual_time import EPOCH, VirtualClock
+
+virtual = pytest.mark.virtual_time
+SITE = SourceId("vrm", "home", "151734", 258)
+LIST = SourceId("vrm", "home", "*")
+MINUTE, HOUR = 60, 3600
+
+
+class Vendor:
+    """A site that logs every minute; what it logged can be late, and can change."""
+
+    def __init__(self):
+        self.late = {}  # second -> second at which the vendor learns of it
+        self.changes = {}  # second -> [(second from which on, value)]
+        self.never = set()
+        self.asked, self.looked = [], []
+        self.trouble = None
+        self.look_s = 0.0
+
+    def now(self):
+        return asyncio.get_running_loop().time()
+
+    def known(self, second):
+        return second not in self.never and self.late.get(second, second) <= self.now()
+
+    def moment(self, second):
+        value = float(second)
+        for since, changed in self.changes.get(second, []):
+            if self.now() >= since:
+                value = changed
+        return Observation(
+            source=SITE,
+            time=EPOCH + timedelta(seconds=second),
+            id=f"151734/258/{second}",
+            values={Quantity.PV_POWER: value},
+            raw={},
+        )
+
+    async def ask(self):
+        self.asked.append(self.now())
+        newest = int(self.now() // MINUTE) * MINUTE
+        while newest > 0 and not self.known(newest):
+            newest -= MINUTE
+        return [self.moment(newest)] if newest > 0 else []
+
+    async def look_back(self, start, end):
+        self.looked.append((seconds(start), seconds(end)))
+        await asyncio.sleep(self.look_s)
+        if self.trouble is not None:
+            raise self.trouble
+        first, last = seconds(start), min(seconds(end), int(self.now()))
+        found = [self.moment(each) for each in range(max(first, MINUTE), last + 1) if not each % MINUTE]
+        return [each for each in reversed(found) if self.known(seconds(each.time))]
+
+
+def poller(vendor, **options):
+    looking = options.pop("looking", Looking())
+    return Poller(
+        LIST, vendor.ask, interval_s=30.0, look_back=vendor.look_back, looking=looking, clock=VirtualClock()
+    )
+
+
+async def watch(source, until, **options):
+    async with merge(source, buffer=10_000, clock=VirtualClock(), **options) as events:
+        await asyncio.sleep(until - asyncio.get_running_loop().time())
+        await events.drain()
+        return [event async for event in events]
+
+
+@virtual
+async def test_it_looks_back_each_hour_over_aligned_ranges_of_equal_length():
+    """The ranges end on full hours and are six hours long, however the polls fall."""
+    vendor = Vendor()
+    await asyncio.sleep(700)
+    await watch(poller(vendor), 4 * HOUR)
+    assert [end % HOUR for _, end in vendor.looked] == [0] * 3
+    assert {end - start for start, end in vendor.looked} == {6 * HOUR}
+
+
+@virtual
+async def test_late_data_comes_backfilled_and_once():
+    """Moments the vendor learns of an hour later are emitted when they are there, and never again."""
+    vendor = Vendor()
+    vendor.late = dict.fromkeys(range(HOUR, HOUR + 600, MINUTE), 2 * HOUR + 300)
+    seen = await watch(poller(vendor), 6 * HOUR)
+    late = [event for event in readings(seen) if event.backfilled]
+    assert moments(late) == list(range(HOUR, HOUR + 600, MINUTE))
+    assert all(event.late and event.revision == 0 for event in late)
+    assert sorted(moments(seen)) == list(range(MINUTE, 6 * HOUR, MINUTE))
+
+
+@virtual
+async def test_a_changed_past_is_a_revision():
+    """A value that changes after it was looked at comes as revision 1, changed again as revision 2."""
+    vendor = Vendor()
+    vendor.changes[HOUR] = [(2.5 * HOUR, -1.0), (4.5 * HOUR, -2.0)]
+    seen = await watch(poller(vendor), 7 * HOUR)
+    told = [event for event in readings(seen) if seconds(event.time) == HOUR]
+    assert [(event.revision, event.values[Quantity.PV_POWER]) for event in told] == [
+        (0, float(HOUR)),
+        (1, -1.0),
+        (2, -2.0),
+    ]
+    assert len({event.id for event in told}) == 1
+
+
+@virtual
+async def test_a_vendor_that_rounds_its_past_has_changed_nothing():
+    """What looking back says is compared with an earlier look, never with what was polled."""
+    vendor = Vendor()
+    vendor.changes = {second: [(second + 300, round(second, -2))] for second in range(0, 5 * HOUR, MINUTE)}
+    seen = await watch(poller(vendor), 5 * HOUR)
+    assert {event.revision for event in readings(seen)} == {0}
+    assert moments(seen) == list(range(MINUTE, 5 * HOUR, MINUTE))
+
+
+@virtual
+async def test_a_skipped_slot_is_looked_for_before_anything_newer():
+    """When polls jump over a moment it is fetched first, so that old comes before new."""
+    vendor = Vendor()
+    vendor.late = {1200: 1255, 1260: 1310}
+    seen = await watch(poller(vendor), 1800)
+    assert moments(seen) == list(range(MINUTE, 1800, MINUTE))
+    assert not any(event.late for event in seen)
+    assert [event.backfilled for event in readings(seen)].count(True) >= 1
+    assert State.BACKFILLING in {event.detail.state for event in seen if event.kind is Kind.STATUS}
+
+
+@virtual
+async def test_a_skipped_slot_that_cannot_be_looked_for_is_a_gap():
+    """If the vendor does not answer, the stretch between is reported and the stream goes on."""
+    vendor = Vendor()
+    vendor.never = {1200, 1260}
+    vendor.trouble = ServerFault("down", status=503)
+    seen = await watch(poller(vendor), 1800)
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end)) == (1140, 1320)
+    assert "down" in gap.reason
+    assert moments(seen)[-1] == 1740
+
+
+@virtual
+async def test_a_look_that_hangs_does_not_stop_the_polling():
+    """After its patience a look is given up, and tried again after a rest."""
+    vendor = Vendor()
+    vendor.look_s = 10**6
+    seen = await watch(poller(vendor), 3 * HOUR)
+    assert 2 <= len(vendor.looked) <= 20
+    waits = [after - before for before, after in pairwise(vendor.asked)]
+    assert max(waits) <= 120
+    assert len(readings(seen)) >= 150
+
+
+@virtual
+async def test_what_failed_looks_should_have_covered_is_covered_by_the_next():
+    """Late data is found even if every look fails for longer than the span of one."""
+    vendor = Vendor()
+    vendor.late = dict.fromkeys(range(HOUR, HOUR + 600, MINUTE), 2 * HOUR)
+    vendor.trouble = ServerFault("down", status=503)
+    asyncio.get_running_loop().call_at(15 * HOUR, lambda: setattr(vendor, "trouble", None))
+    seen = await watch(poller(vendor), 17 * HOUR)
+    assert set(range(HOUR, HOUR + 600, MINUTE)) <= set(moments(seen))
+    assert len(moments(seen)) == len(set(moments(seen)))
+
+
+@virtual
+async def test_a_refusal_for_good_ends_the_source_here_too():
+    """A look that is forbidden ends the source as a poll would."""
+    vendor = Vendor()
+    vendor.trouble = PermissionDenied("no", status=403)
+    seen = await watch(poller(vendor), 3 * HOUR)
+    assert seen[-1].detail.state is State.FAILED
+
+
+@virtual
+async def test_no_data_is_an_answer():
+    """A vendor with nothing to say about a stretch is no trouble, and no gap."""
+    vendor = Vendor()
+    vendor.trouble = NoData("nothing")
+    seen = await watch(poller(vendor), 3 * HOUR)
+    assert of_kind(seen, Kind.GAP) == []
+    assert moments(seen) == list(range(MINUTE, 3 * HOUR, MINUTE))
+
+
+@virtual
+@pytest.mark.parametrize("away", [600, 5 * HOUR, 20 * HOUR])
+async def test_a_resumed_poller_brings_what_was_missed(away):
+    """From the checkpoint on every moment comes, in order and once, however long the consumer was away."""
+    vendor = Vendor()
+    await asyncio.sleep(HOUR + away)
+    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60, ids=(f"151734/258/{HOUR}",))
+    start = Checkpoint({LIST: {SITE: stopped}})
+    seen = await watch(poller(vendor), HOUR + away + 1800, checkpoint=start)
+    assert moments(seen) == list(range(HOUR + MINUTE, HOUR + away + 1800, MINUTE))
+    assert not any(event.late for event in seen)
+    assert {end - start for start, end in vendor.looked} == {6 * HOUR}
+
+
+@virtual
+async def test_what_lies_too_far_back_is_a_gap():
+    """A consumer that was away for two days gets the last day, and a gap for the one before."""
+    vendor = Vendor()
+    await asyncio.sleep(49 * HOUR)
+    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)
+    seen = await watch(poller(vendor), 49 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), gap.reason) == (HOUR, "beyond_cap")
+    told = moments(seen)
+    assert min(told) <= seconds(gap.end) + MINUTE
+    assert told == sorted(set(told))
+
+
+@virtual
+async def test_a_poller_that_cannot_look_back_says_what_it_may_have_missed():
+    """Resumed without `look_back`, it reports the time since the stop, unless that is one interval."""
+    vendor = Vendor()
+    await asyncio.sleep(2 * HOUR)
+    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)
+    source = Poller(LIST, vendor.ask, interval_s=30.0, clock=VirtualClock())
+    seen = await watch(source, 2 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end), gap.reason) == (HOUR, 2 * HOUR, "not_resumable")
+
+
+@virtual
+async def test_a_restarted_poller_asks_the_same():
+    """`again` gives a poller that knows as much as its first did."""
+    vendor = Vendor()
+    async with merge(poller(vendor), buffer=10_000, clock=VirtualClock()) as events:
+        await asyncio.sleep(1800.5)
+        await events.restart(LIST)
+        await asyncio.sleep(1800)
+        await events.drain()
+        assert moments([event async for event in events]) == list(range(MINUTE, 3541, MINUTE))
+
+
+@given(
+    st.integers(0, 10**8),
+    st.none() | st.integers(0, 10**8),
+    st.sampled_from([900.0, 3600.0]),
+    st.sampled_from([3600.0, 21600.0]),
+)
+def test_ranges_are_aligned_equal_and_without_holes(now, before, every_s, span_s):
+    """Whatever the moment: ranges of one length, ending on multiples, oldest first, reaching far enough."""
+    looking = Looking(every_s=every_s, span_s=span_s)
+    moment = EPOCH + timedelta(seconds=now)
+    since = None if before is None else moment - timedelta(seconds=before)
+    ranges = looking.ranges(moment, since)
+    assert {(end - start).total_seconds() for start, end in ranges} == {span_s}
+    assert all(end.timestamp() % every_s == 0 for _, end in ranges)
+    assert all(one[1] == two[0] for one, two in pairwise(ranges))
+    assert timedelta() <= ranges[-1][1] - moment < timedelta(seconds=every_s)
+    if since is None:
+        assert len(ranges) == 1
+    else:
+        assert ranges[0][0] <= max(since, moment - timedelta(days=1))
+        assert len(ranges) <= 1 + 86400 / span_s + 1
+
+
+def test_a_rhythm_is_known_after_three_moments():
+    """A slot is skipped when nearly twice the usual interval has passed; slower logging becomes the rule."""
+    rhythm = Rhythm()
+    skips = [
+        second
+        for second in (0, 60, 120, 300, 360, 300, 420, 900)
+        if rhythm.skipped(EPOCH + timedelta(seconds=second)) is not None
+    ]
+    assert skips == [300, 900]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60))
+def test_revisions_count_changes_and_nothing_else(looks):
+    """A moment's revisions count up by one a change; a look that finds the same emits nothing."""
+    revisions = Revisions()
+    first, last, count = set(), {}, {}
+    for moment, value in looks:
+        told = revisions.look(SITE, str(moment), {Quantity.PV_POWER: float(value)}, emitted=False)
+        if moment not in first:
+            assert told == 0
+            first.add(moment)
+            count[moment] = 0
+        elif last[moment] == value:
+            assert told is None
+        else:
+            count[moment] += 1
+            assert told == count[moment]
+        last[moment] = value
+
+
+def test_what_is_remembered_of_the_past_is_bounded():
+    """However many moments are looked at, a site costs so much and no more."""
+    revisions = Revisions(most=100)
+    for moment in range(1000):
+        revisions.look(SITE, str(moment), {}, emitted=True)
+    assert len(revisions) == 100
+
+
+@pytest.mark.parametrize("wrong", [{"every_s": 0}, {"span_s": -1.0}, {"most_s": float("inf")}])
+def test_numbers_that_are_no_times_are_refused(wrong):
+    """Every number of `Looking` is a positive, finite time."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Looking(**wrong)

@@ -1,0 +1,419 @@
+import asyncio
+import logging
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from energy_core.errors import ServerFault, SlowConsumer
+from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.merge import merge
+from energy_core.stream.policies import POLICIES
+from tests.core.scripted import Recorder, Script, moments, of_kind, readings, seconds, states
+from tests.virtual_time import EPOCH, VirtualClock
+
+pytestmark = pytest.mark.virtual_time
+
+
+def flood(site="a", n=100, *, rest_s=0.0):
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(n)
+        await asyncio.sleep(rest_s)
+
+    return Script(site, play)
+
+
+async def slowly(events, until, *, pause_s=0.0):
+    """Take events until a reading of the moment `until` has come."""
+    seen = []
+    async for event in events:
+        seen.append(event)
+        if event.kind is Kind.READING and seconds(event.time) >= until:
+            return seen
+        await asyncio.sleep(pause_s)
+    return seen
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_no_policy_touches_a_consumer_that_keeps_up(policy):
+    """A consumer that is fast enough gets everything in order, whatever its policy."""
+    async with merge(Recorder(moments=200), policy=policy, buffer=5, clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(1, 201))
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+    assert {event.kind for event in seen} == {Kind.READING, Kind.STATUS}
+
+
+async def test_block_has_the_source_fetch_what_did_not_fit():
+    """After a pause of a hundred moments the consumer gets all of them, old before new, none twice."""
+    recorder = Recorder(moments=150)
+    async with merge(recorder, buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(100.5)
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(1, 151))
+    [loss] = of_kind(seen, Kind.DROPPED)
+    assert (loss.count, loss.last - loss.first + 1) == (90, 90)
+    assert recorder.asked == [(10, 100)]
+    assert [event.backfilled for event in readings(seen)] == [False] * 10 + [True] * 90 + [False] * 50
+    assert not any(event.late for event in seen)
+    assert of_kind(seen, Kind.GAP) == []
+
+
+async def test_what_comes_live_is_held_while_the_hole_is_filled():
+    """A slow fetch does not let new before old."""
+    recorder = Recorder(moments=150, refill_s=20.0)
+    async with merge(recorder, buffer=30, clock=VirtualClock()) as events:
+        await asyncio.sleep(100.5)
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(1, 151))
+    assert len(recorder.asked) == 1
+
+
+async def test_a_fetch_slower_than_the_hold_is_made_again_for_the_rest():
+    """When more comes live than may be held, that is fetched too, until the consumer has caught up."""
+    recorder = Recorder(moments=400, refill_s=40.0)
+    async with merge(recorder, buffer=30, clock=VirtualClock()) as events:
+        await asyncio.sleep(100.5)
+        recorder.refill_s, first = 5.0, recorder.refill_s
+        assert first > 30
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(1, 401))
+    assert [event.seq for event in seen] == sorted(event.seq for event in seen)
+
+
+async def test_a_consumer_that_stays_too_slow_is_behind_and_loses_nothing():
+    """At half the pace of its source, a consumer gets every moment once and in order."""
+    async with merge(Recorder(), buffer=10, clock=VirtualClock()) as events:
+        seen = await slowly(events, 300, pause_s=2.0)
+    assert moments(seen) == list(range(1, 301))
+
+
+async def test_a_source_that_cannot_fetch_again_leaves_a_gap():
+    """What did not fit is counted by `dropped` and its time is a gap: never a silent loss."""
+    recorder = Recorder(moments=40, resumable=False)
+    async with merge(recorder, buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(30.5)
+        seen = [event async for event in events]
+        status = events.status[recorder.id]
+    assert moments(seen) == [*range(1, 11), *range(31, 41)]
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end), gap.reason) == (10, 30, "slow_consumer")
+    assert (status.dropped, status.gaps, of_kind(seen, Kind.DROPPED)[0].count) == (20, 1, 20)
+    kinds = [event.kind for event in seen if event.kind is not Kind.STATUS]
+    assert kinds == [Kind.READING] * 10 + [Kind.DROPPED, Kind.GAP] + [Kind.READING] * 10
+
+
+@pytest.mark.parametrize("trouble", [ServerFault("down", status=503), ZeroDivisionError("oops")])
+async def test_a_fetch_that_fails_is_a_gap_and_the_stream_goes_on(trouble, caplog):
+    """A vendor in trouble, or a fault in the source, makes a gap with the reason; what was held follows."""
+    recorder = Recorder(moments=60, refill_s=3.0)
+    recorder.trouble = trouble
+    async with merge(recorder, buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(30.5)
+        seen = [event async for event in events]
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end)) == (10, 30)
+    assert ("down" if isinstance(trouble, ServerFault) else "ZeroDivisionError") in gap.reason
+    assert moments(seen) == [*range(1, 11), *range(31, 61)]
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == isinstance(
+        trouble, ZeroDivisionError
+    )
+
+
+async def test_a_source_that_ends_with_a_hole_says_so_first():
+    """Dropped and gap stand before the last status of the source."""
+    events = []
+    async with merge(flood(n=25), buffer=10, clock=VirtualClock()) as stream:
+        await asyncio.sleep(1)
+        events = [event async for event in stream]
+    assert [event.kind for event in events][-3:] == [Kind.DROPPED, Kind.GAP, Kind.STATUS]
+    assert states(events, "a")[-1] is State.CLOSED
+    assert len(readings(events)) == 10
+
+
+async def test_a_fetch_under_way_ends_with_its_source():
+    """A source that fails while a hole is being filled leaves a gap and no task."""
+    recorder = Recorder(moments=38, refill_s=3600.0)
+    async with merge(recorder, buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(30.5)
+        seen = [event async for event in events]
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end)) == (10, 30)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_drop_oldest_keeps_the_newest():
+    """Of a hundred readings the last ten arrive, and one event tells of the others."""
+    async with merge(flood(), policy="drop_oldest", buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(1)
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(91, 101))
+    [loss] = of_kind(seen, Kind.DROPPED)
+    assert (loss.first, loss.last, loss.count) == (3, 92, 90)
+
+
+async def test_coalesce_latest_keeps_the_newest_of_each_key():
+    """A display that looks away gets one reading a device, and what went by is announced when it is idle."""
+
+    async def play(pen):
+        for _ in range(50):
+            await asyncio.sleep(1)
+            pen.read(instance=1)
+            pen.read(instance=2)
+        await asyncio.sleep(10)
+
+    async with merge(Script("a", play), policy="coalesce_latest", buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(50.5)
+        seen = [event async for event in events]
+    assert [(event.source.instance, seconds(event.time)) for event in readings(seen)] == [(1, 99), (2, 100)]
+    assert [loss.count for loss in of_kind(seen, Kind.DROPPED)] == [49, 49]
+
+
+async def test_coalescing_starves_no_key():
+    """With a hundred devices that all change all the time, a slow display sees each of them in turn."""
+
+    async def play(pen):
+        for _ in range(100):
+            await asyncio.sleep(1)
+            for instance in range(100):
+                pen.read(instance=instance)
+
+    async with merge(Script("a", play), policy="coalesce_latest", clock=VirtualClock()) as events:
+        shown = Counter()
+        for _ in range(1000):
+            event = await anext(events)
+            shown[event.source.instance] += event.kind is Kind.READING
+            await asyncio.sleep(0.05)
+    assert len(shown) == 100
+    assert max(shown.values()) - min(shown.values()) <= 2
+
+
+async def test_coalescing_never_moves_a_reading_past_a_status():
+    """What a source said before a status is not replaced by what it said after it."""
+
+    async def play(pen):
+        pen.read(3)
+        pen.outlet.status(State.LIVE)
+        pen.read(3)
+
+    async with merge(Script("a", play), policy="coalesce_latest", clock=VirtualClock()) as events:
+        await asyncio.sleep(1)
+        seen = [event async for event in events]
+    told = [
+        event.detail.state if event.kind is Kind.STATUS else seconds(event.time)
+        for event in seen
+        if event.kind is not Kind.DROPPED
+    ]
+    assert told == [State.CONNECTING, 3, State.LIVE, 6, State.CLOSED]
+    assert [event.seq for event in seen] == sorted(event.seq for event in seen)
+
+
+async def test_coalescing_never_shows_the_older_of_two():
+    """A late reading does not replace a newer one that waits."""
+
+    async def play(pen):
+        pen.read(at=10)
+        pen.read(at=5)
+
+    async with merge(Script("a", play), policy="coalesce_latest", clock=VirtualClock()) as events:
+        await asyncio.sleep(1)
+        assert moments([event async for event in events]) == [10]
+
+
+async def test_raise_gives_a_consumer_five_seconds():
+    """A full buffer is borne for five seconds; then, in place of the rest, the consumer gets SlowConsumer."""
+    async with merge(Recorder(), policy="raise", buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(14.5)
+        for _ in range(10):
+            await anext(events)
+        await asyncio.sleep(14.9)
+        with pytest.raises(SlowConsumer, match="10 or more"):
+            await anext(events)
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+
+async def test_raise_has_a_hard_limit():
+    """However fast the flood, not more than eight times the buffer is held."""
+    async with merge(flood(n=1000, rest_s=60), policy="raise", buffer=10, clock=VirtualClock()) as events:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(SlowConsumer, match="80 readings"):
+            await anext(events)
+
+
+async def test_raise_loses_patience_with_nobody_else():
+    """The other consumers of the stream never notice."""
+    async with merge(Recorder(moments=60), clock=VirtualClock()) as stream:
+        slow, fast = stream.subscribe(policy="raise", buffer=5), stream.subscribe()
+        seen = [event async for event in fast]
+        with pytest.raises(SlowConsumer):
+            await anext(slow)
+    assert moments(seen) == list(range(1, 61))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_ten_minutes_of_a_consumer_a_thousand_times_too_slow(policy, resumable):
+    """Memory stays bounded, the source is never held up, and every reading is accounted for."""
+    recorder = Recorder(every_s=0.01, moments=20_000, resumable=resumable)
+    delivered, raised = [], False
+    async with merge(
+        recorder, policy=policy, buffer=64, include_status=False, clock=VirtualClock()
+    ) as events:
+        stream = aiter(events)
+        try:
+            while True:
+                event = await anext(stream)
+                delivered.append(event)
+                assert len(events._line.buffer) <= 64 * 9
+                if asyncio.get_running_loop().time() < 200:
+                    await asyncio.sleep(10)
+        except SlowConsumer:
+            raised = True
+        except StopAsyncIteration:
+            pass
+        status = events.status[recorder.id]
+    assert recorder.told == 20_000 or raised
+    lost = sum(loss.count for loss in of_kind(delivered, Kind.DROPPED))
+    live = [event for event in readings(delivered) if not event.backfilled]
+    if policy == "raise":
+        assert raised
+    else:
+        assert len(live) + lost == status.readings == 20_000
+        assert lost == status.dropped
+    told = set(moments(delivered))
+    if policy == "block":
+        gaps = of_kind(delivered, Kind.GAP)
+        covered = {n for gap in gaps for n in range(seconds(gap.start), seconds(gap.end) + 1)}
+        assert told | covered == set(range(1, 20_001))
+        assert len(told) == len(readings(delivered))
+
+
+async def test_subscribers_are_worlds_of_their_own():
+    """Each has its own numbers, and a slow one shows in no other: not in its events and not in its time."""
+    recorder = Recorder(moments=100)
+    async with merge(recorder, clock=VirtualClock()) as stream:
+        fast = stream.subscribe()
+        lossy = stream.subscribe(policy="drop_oldest", buffer=5)
+        blocked = stream.subscribe(buffer=5)
+        times = []
+
+        async def at_once():
+            async for event in fast:
+                times.append(asyncio.get_running_loop().time())
+                yield event
+
+        seen = [event async for event in at_once()]
+        late = [event async for event in lossy], [event async for event in blocked]
+    for mine in (seen, *late):
+        numbers = [event.seq for event in mine]
+        assert numbers == sorted(set(numbers))
+    assert [event.seq for event in seen] == list(range(1, 104))
+    assert times == [0, 0, *range(1, 101), 100]
+    assert moments(late[0]) == list(range(96, 101))
+    assert moments(late[1])[:5] == list(range(1, 6))
+    assert (lossy.lost, blocked.lost) == (95, 95)
+
+
+async def test_a_slow_subscriber_does_not_hold_up_a_poller():
+    """Room is waited for only until any consumer has some."""
+    asked = []
+
+    async def play(pen):
+        for _ in range(100):
+            await pen.outlet.room()
+            asked.append(asyncio.get_running_loop().time())
+            pen.read()
+            await asyncio.sleep(1)
+
+    async with merge(Script("a", play), clock=VirtualClock()) as stream:
+        fast, _slow = stream.subscribe(), stream.subscribe(buffer=3)
+        assert len(readings([event async for event in fast])) == 100
+    assert asked == list(range(100))
+
+
+async def test_a_refill_for_one_is_not_heard_by_another():
+    """What is fetched again goes to the consumer that missed it."""
+    async with merge(Recorder(moments=60), clock=VirtualClock()) as stream:
+        fast, slow = stream.subscribe(), stream.subscribe(buffer=5)
+        task = asyncio.create_task(anext(slow))
+        seen = []
+        async for event in fast:
+            seen.append(event)
+            if len(seen) == 40:
+                task_two = asyncio.create_task(slowly(slow, 60))
+        first, rest = await task, await task_two
+    assert moments(seen) == list(range(1, 61))
+    assert not any(event.backfilled for event in seen)
+    assert moments([first, *rest]) == list(range(1, 61))
+
+
+async def test_the_stream_keeps_nothing_for_itself_once_others_have_subscribed():
+    """Without a consumer of its own it holds no backlog; one that comes later begins with what comes then."""
+    async with merge(Recorder(moments=50), buffer=5, clock=VirtualClock()) as stream:
+        one = stream.subscribe()
+        await asyncio.sleep(20.5)
+        assert len(stream._line.buffer) == 0
+        task = asyncio.create_task(slowly(stream, 50))
+        assert moments([event async for event in one]) == list(range(1, 51))
+        assert moments(await task) == list(range(21, 51))
+
+
+async def test_a_subscription_ends_by_itself():
+    """Closing one wakes its consumer and leaves the stream to the others; it costs nothing afterwards."""
+    async with merge(Recorder(moments=30), clock=VirtualClock()) as stream:
+        one, two = stream.subscribe(), stream.subscribe()
+        async with one:
+            waiting = asyncio.create_task(slowly(one, 99))
+            await asyncio.sleep(10.5)
+        assert moments(await waiting) == list(range(1, 11))
+        assert [event async for event in one] == []
+        assert moments([event async for event in two]) == list(range(1, 31))
+        assert len(stream._ledger.lines) == 1
+
+
+async def test_backfilled_and_late_repeats_are_left_out_and_live_ones_never():
+    """The same id again is left out when it was fetched or comes late; a revision is something new."""
+
+    async def play(pen):
+        def put(at, name, **marks):
+            pen.outlet.reading(
+                pen.source, time=EPOCH + timedelta(seconds=at), id=name, values={}, raw={}, **marks
+            )
+
+        put(1, "one")
+        put(1, "one")
+        put(2, "two")
+        put(1, "one")
+        put(2, "two", backfilled=True)
+        put(2, "two", backfilled=True, revision=1)
+        put(2, "two", backfilled=True, revision=1)
+        put(3, "three", backfilled=True)
+
+    async with merge(Script("a", play), include_status=False, clock=VirtualClock()) as events:
+        seen = [(event.id, event.revision) async for event in events]
+    assert seen == [("one", 0), ("one", 0), ("two", 0), ("two", 1), ("three", 0)]
+
+
+async def test_the_window_of_repeats_is_bounded():
+    """A thousand ids a source are remembered and no more."""
+
+    async def play(pen):
+        pen.read(1500)
+        for n in (400, 502, 1500):
+            pen.count = n - 1
+            pen.read(backfilled=True)
+
+    async with merge(Script("a", play), buffer=9999, include_status=False, clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+        assert len(events._line.tracks[SourceId("test", "me", "a")].window) == 1000
+    assert [event.id for event in seen[1500:]] == ["a-400"]
+
+
+@pytest.mark.parametrize("policy", ["Block", "", "drop", None])
+async def test_an_unknown_policy_is_refused(policy):
+    """A policy that does not exist is a ValueError that names those that do."""
+    with pytest.raises(ValueError, match="coalesce_latest"):
+        merge(Recorder(), policy=policy)

@@ -1,0 +1,208 @@
+"""Mistakes that somebody might make one day, and the tests that would tell.
+
+Each is made in a copy of the code, and the named test is run against it: it has to fail. A mistake whose
+place is no longer found in the code belongs to the past and has to be thought of anew.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("energy_core", "vrm_async", "voltstorage_async", "energy_live")
+
+
+@frozen
+class Mistake:
+    file: str
+    right: str
+    wrong: str
+    caught_by: str
+
+
+MISTAKES = {
+    "reset the backoff on connect": Mistake(
+        "energy_core/stream/reconnect.py",
+        "        self._opened_at = now\n",
+        "        self._opened_at = now\n        self._failures = 0\n",
+        "tests/core/test_reconnect.py::test_only_a_healthy_connection_ends_the_row_of_failures",
+    ),
+    "let the slowest consumer hold up a source": Mistake(
+        "energy_core/stream/ledger.py",
+        "or any(buffer.roomy for buffer in buffers)",
+        "or all(buffer.roomy for buffer in buffers)",
+        "tests/core/test_policies.py::test_a_slow_subscriber_does_not_hold_up_a_poller",
+    ),
+    "swallow a cancellation": Mistake(
+        "energy_core/stream/feed.py",
+        "        except AuthError as error:\n            return State.AUTH_FAILED, error\n",
+        "        except asyncio.CancelledError:\n            return State.CLOSED, None\n"
+        "        except AuthError as error:\n            return State.AUTH_FAILED, error\n",
+        "tests/core/test_merge.py::test_a_source_that_cancels_itself_has_failed",
+    ),
+    "skip the backfill of what did not fit": Mistake(
+        "energy_core/stream/feed.py",
+        "if refill is None or stretch is None:",
+        "if True:",
+        "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
+    ),
+    "skip the backfill after a resume": Mistake(
+        "energy_core/stream/feed.py",
+        "            resume(positions)\n",
+        "            pass\n",
+        "tests/core/test_checkpoint.py::test_a_resumed_stream_goes_on_where_its_consumer_stopped",
+    ),
+    "let new come before old while a hole is filled": Mistake(
+        "energy_core/stream/line.py",
+        "if track.hole is not None and not track.hole.admits:",
+        "if track.hole is not None and not track.hole.filling:",
+        "tests/core/test_policies.py::test_what_comes_live_is_held_while_the_hole_is_filled",
+    ),
+    "lose a hole in silence": Mistake(
+        "energy_core/stream/line.py",
+        "        return self.end_refill(source, trouble=trouble)\n",
+        "        return self.end_refill(source)\n",
+        "tests/core/test_policies.py::test_a_source_that_cannot_fetch_again_leaves_a_gap",
+    ),
+    "dedupe by value": Mistake(
+        "energy_core/stream/line.py",
+        "hashes.append(hash(id))",
+        "hashes.append(hash(repr(values)))",
+        "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
+    ),
+    "dedupe what comes live": Mistake(
+        "energy_core/stream/line.py",
+        "if (backfilled or late or track.doubt is not None) and",
+        "if True and",
+        "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
+    ),
+    "number behind the buffer": Mistake(
+        "energy_core/stream/line.py",
+        "        track.seq += count\n        self.lost += count\n",
+        "        self.lost += count\n",
+        "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
+    ),
+    "announce every single drop": Mistake(
+        "energy_core/stream/policies.py",
+        "        dropped = self._drop_oldest() if len(readings) >= self.capacity else None\n"
+        "        readings.append(event)\n",
+        "        dropped = self._drop_oldest() if len(readings) >= self.capacity else None\n"
+        "        self._relax()\n        readings.append(event)\n",
+        "tests/core/test_policies.py::test_drop_oldest_keeps_the_newest",
+    ),
+    "starve a key on a display": Mistake(
+        "energy_core/stream/policies.py",
+        "            if lost is before:\n                self._readings[place] = event\n",
+        "            if lost is before:\n                self._readings.remove(before)\n"
+        "                self._readings.append(event)\n",
+        "tests/core/test_policies.py::test_coalesce_latest_keeps_the_newest_of_each_key",
+    ),
+    "commit what was only handed out": Mistake(
+        "energy_core/stream/progress.py",
+        "        self._handed[id(event)] = event\n",
+        "        self._handed[id(event)] = event\n        self._commit(None)\n",
+        "tests/core/test_checkpoint.py::test_what_was_not_consumed_comes_again",
+    ),
+    "write the checkpoint in place": Mistake(
+        "energy_core/stream/checkpoint.py",
+        "        try:\n            handle, name = tempfile",
+        "        try:\n            self._path.write_text('')\n            handle, name = tempfile",
+        "tests/core/test_checkpoint.py::test_a_save_that_fails_leaves_the_file_before_it",
+    ),
+    "let one failure end the stream": Mistake(
+        "energy_core/stream/ledger.py",
+        "if self._fail_fast and error is not None",
+        "if error is not None",
+        "tests/core/test_merge.py::test_an_error_ends_its_own_source_only",
+    ),
+    "compare the past with what was polled": Mistake(
+        "energy_core/stream/revisions.py",
+        "        changed = before is not None and before[0] != told\n",
+        "        changed = (before is not None and before[0] != told) or (before is None and emitted)\n",
+        "tests/core/test_lookback.py::test_a_vendor_that_rounds_its_past_has_changed_nothing",
+    ),
+    "use the wall clock in the bucket": Mistake(
+        "energy_core/http/lane.py",
+        "        now = self._clock.monotonic()\n        if not self._queue.size",
+        "        now = self._clock.utcnow().timestamp()\n        if not self._queue.size",
+        "tests/core/test_lane.py::test_turns_come_at_the_rate_once_the_stock_is_used",
+    ),
+    "log in once for every refusal": Mistake(
+        "energy_core/http/credential.py",
+        "if self._issued is not None and self._issued.generation != generation:",
+        "if False:",
+        "tests/core/test_credential.py::test_a_late_refusal_of_an_old_generation_changes_nothing",
+    ),
+    "forget to give back on cancel": Mistake(
+        "energy_core/http/lane.py",
+        "            self._take_back(waiter)\n        self._queue.discard(waiter)\n",
+        "            pass\n        self._queue.discard(waiter)\n",
+        "tests/core/test_lane.py::test_whoever_gives_up_leaves_no_debt",
+    ),
+    "follow redirects": Mistake(
+        "energy_core/http/transport.py",
+        "            allow_redirects=False,\n",
+        "            allow_redirects=True,\n",
+        "tests/faults/test_redirects.py",
+    ),
+    "take any digit for a number": Mistake(
+        "energy_core/retry.py",
+        "if _DELTA_SECONDS.fullmatch(text):",
+        "if text.isdigit():",
+        "tests/core/test_retry.py::test_whatever_is_outside_the_grammar_counts_as_missing",
+    ),
+}
+
+
+GOOD = Mistake("energy_core/stream/line.py", "", "", "tests/core/test_policies.py")
+
+
+def made(folder, mistake):
+    """Return pytest's exit code for a mistake, 0 when its test passes and 1 when it fails, and its output."""
+    for name in (*PACKAGES[1:], "tests", "docs", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / PACKAGES[0], folder / PACKAGES[0], ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / mistake.file
+    right = file.read_text(encoding="utf-8")
+    if mistake.right and right.count(mistake.right) != 1:
+        return None, f"the place of this mistake is not in {mistake.file} any more"
+    file.write_text(right.replace(mistake.right, mistake.wrong) if mistake.right else right, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "pytest", "-x", "-q", "--no-header", mistake.caught_by],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+        encoding="utf-8",
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """What becomes of every mistake; they are made side by side."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
+        return {
+            name: pool.submit(made, tmp_path_factory.mktemp("mistake"), mistake)
+            for name, mistake in (MISTAKES | {"none": GOOD}).items()
+        }
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_caught(outcomes, name):
+    """The named test passes on the code as it is (it is part of this suite), and fails with the mistake."""
+    code, said = outcomes[name].result()
+    assert code == 1, said
+
+
+def test_without_a_mistake_nothing_is_caught(outcomes):
+    """The copy is good, so that it is the mistake that is caught and not the copying."""
+    code, said = outcomes["none"].result()
+    assert code == 0, said

@@ -1,0 +1,309 @@
+import asyncio
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from energy_core.errors import AuthFailed, InternalError, PermissionDenied, StreamBusy, StreamClosed
+from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.merge import merge
+from energy_core.stream.state import TRANSITIONS
+from tests.core.scripted import Recorder, Script, moments, of_kind, readings, states
+from tests.virtual_time import EPOCH, VirtualClock
+
+pytestmark = pytest.mark.virtual_time
+
+A = SourceId("test", "me", "a")
+
+
+def refused(site="a", error=None, after_s=1.0):
+    async def play(pen):
+        pen.read()
+        await asyncio.sleep(after_s)
+        raise error or AuthFailed("no")
+
+    return Script(site, play)
+
+
+async def take(events, count):
+    return [await anext(events) for _ in range(count)]
+
+
+async def test_a_source_can_join_and_leave_while_the_stream_runs():
+    """One that is added is heard from then on; one that is removed ends, and its last words arrive."""
+    async with merge(Recorder("a"), clock=VirtualClock()) as events:
+        await asyncio.sleep(3.5)
+        events.add(Recorder("b"))
+        await asyncio.sleep(3)
+        await events.remove(A)
+        assert set(events.status) == {SourceId("test", "me", "b")}
+        await asyncio.sleep(2.5)
+        await events.drain()
+        seen = [event async for event in events]
+    assert states(seen, "a") == [State.CONNECTING, State.LIVE, State.CLOSED]
+    assert moments([event for event in seen if event.source.site == "a"]) == list(range(1, 7))
+    assert moments([event for event in seen if event.source.site == "b"]) == list(range(1, 6))
+
+
+async def test_the_numbers_of_a_source_go_on_when_it_comes_back():
+    """A source that was removed and is added again under the same id counts on."""
+    async with merge(Recorder("a"), Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(2.5)
+        await events.remove(A)
+        events.add(Recorder("a", moments=2))
+        await asyncio.sleep(3)
+        await events.drain()
+        numbers = [event.seq async for event in events if event.source == A]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_what_cannot_be_added_or_removed():
+    """An id that is there, a source that was used, an id that is not there, and a stream that is not open."""
+    used = Recorder("a")
+    stream = merge(used, clock=VirtualClock())
+    with pytest.raises(StreamClosed):
+        stream.add(Recorder("b"))
+    async with stream as events:
+        with pytest.raises(ValueError, match="already"):
+            events.add(Recorder("a"))
+        with pytest.raises(KeyError):
+            await events.remove(SourceId("test", "me", "b"))
+        await events.remove(A)
+        with pytest.raises(ValueError, match="used already"):
+            events.add(used)
+    with pytest.raises(StreamClosed):
+        stream.add(Recorder("c"))
+
+
+async def test_a_failed_source_is_restarted_by_a_fresh_one():
+    """After auth_failed it stays so until it is restarted; then it begins anew, with its numbers going on."""
+    async with merge(refused(), Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(10.5)
+        assert events.status[A].state is State.AUTH_FAILED
+        await events.restart(Recorder("a", moments=3))
+        assert (events.status[A].state, events.status[A].restarts) == (State.CONNECTING, 1)
+        await asyncio.sleep(5)
+        await events.drain()
+        seen = [event async for event in events if event.source == A]
+    assert [event.detail.state for event in seen if event.kind is Kind.STATUS] == [
+        State.CONNECTING,
+        State.AUTH_FAILED,
+        State.CONNECTING,
+        State.LIVE,
+        State.CLOSED,
+    ]
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+
+
+async def test_a_restart_by_id_presumes_a_hole():
+    """A source that can repeat itself is asked to, and brings what happened while it was down."""
+    recorder = Recorder("a")
+    async with merge(recorder, Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(5.5)
+        await events.restart(A)
+        await asyncio.sleep(4.6)
+        await events.drain()
+        seen = [event async for event in events if event.source == A]
+    assert moments(seen) == list(range(1, 10))
+    assert states(seen, "a")[-3:] == [State.CONNECTING, State.LIVE, State.CLOSED]
+
+
+async def test_a_source_that_cannot_resume_leaves_a_gap_over_a_restart():
+    """The time between the last reading and the restart is reported."""
+    async with merge(refused(), Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(10)
+        await events.restart(Recorder("a", moments=0, resumable=False))
+        await asyncio.sleep(1)
+        await events.drain()
+        [gap] = [event.detail async for event in events if event.kind is Kind.GAP]
+    assert (gap.start, gap.end) == (EPOCH + timedelta(seconds=1), EPOCH + timedelta(seconds=10))
+
+
+async def test_a_restart_without_a_fresh_source_says_what_is_missing():
+    """A source that cannot repeat itself needs a fresh one; a used one is refused."""
+    script = refused()
+    async with merge(script, Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(5)
+        with pytest.raises(ValueError, match="fresh"):
+            await events.restart(A)
+        with pytest.raises(ValueError, match="used already"):
+            await events.restart(script)
+        with pytest.raises(KeyError):
+            await events.restart(SourceId("test", "me", "x"))
+
+
+async def test_a_restart_revives_a_stream_whose_last_source_had_failed():
+    """A single source that failed ends its stream; restarted, the stream goes on."""
+    async with merge(refused(), clock=VirtualClock()) as events:
+        assert len([event async for event in events]) == 3
+        await events.restart(Recorder("a", moments=3))
+        seen = [event async for event in events]
+        assert moments(seen) == [2, 3]  # the first was delivered before
+        assert states(seen, "a")[0] is State.CONNECTING
+
+
+async def collect(consumer, seen):
+    async for event in consumer:
+        seen.append(event)
+
+
+async def test_failing_fast_ends_everything_with_the_error():
+    """With fail_fast the first failure ends the stream: what had come is delivered, then the error raised."""
+    async with merge(Recorder("b"), refused(after_s=3.5), fail_fast=True, clock=VirtualClock()) as events:
+        subscriber = events.subscribe()
+        await asyncio.sleep(0)
+        for consumer in (events, subscriber):
+            seen = []
+            with pytest.raises(AuthFailed):
+                await collect(consumer, seen)
+            assert asyncio.get_running_loop().time() == 3.5
+            assert [event async for event in consumer] == []
+            if consumer is subscriber:
+                assert moments([event for event in seen if event.source.site == "b"]) == [1, 2, 3]
+                assert states(seen, "a")[-1] is State.AUTH_FAILED
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_source_that_just_ends_is_no_failure():
+    """fail_fast waits for a failure: a source that returns is done."""
+    sources = Recorder("a", moments=1), Recorder("b", moments=5)
+    async with merge(*sources, fail_fast=True, clock=VirtualClock()) as events:
+        assert len(readings([event async for event in events])) == 6
+
+
+async def test_draining_delivers_what_is_there():
+    """No source says anything after the drain, and everything it had said arrives; then the stream ends."""
+    async with merge(Recorder("a"), Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(20.5)
+        await events.drain()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        seen = [event async for event in events]
+    assert [len(moments([event for event in seen if event.source.site == site])) for site in "ab"] == [20, 20]
+    assert states(seen, "a")[-1] is states(seen, "b")[-1] is State.CLOSED
+
+
+async def test_draining_with_a_hole_says_what_is_missing():
+    """What a slow consumer had no room for is a gap when nobody is left to fetch it."""
+    async with merge(Recorder("a"), buffer=5, clock=VirtualClock()) as events:
+        await asyncio.sleep(20.5)
+        await events.drain()
+        seen = [event async for event in events]
+    assert moments(seen) == [1, 2, 3, 4, 5]
+    assert len(of_kind(seen, Kind.GAP)) == len(of_kind(seen, Kind.DROPPED)) == 1
+
+
+async def test_the_snapshot_has_ages_counters_and_the_next_attempt():
+    """What a health endpoint wants to know: how long in the state, how long silent, when it tries again."""
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(3)
+        pen.read(at=1)
+        pen.read(at=9, backfilled=True)
+        await asyncio.sleep(10)
+        pen.outlet.status(State.DISCONNECTED, reason="gone", retry_in=30.0)
+        pen.outlet.gap(pen.source, start=EPOCH, end=EPOCH, reason="test")
+        await asyncio.sleep(60)
+
+    async with merge(Script("a", play), clock=VirtualClock()) as events:
+        assert events.status[A].quiet_s is None
+        await asyncio.sleep(15)
+        status = events.status[A]
+    assert (status.state, status.reason, status.age_s, status.retry_in) == (
+        State.DISCONNECTED,
+        "gone",
+        5.0,
+        25.0,
+    )
+    assert (status.readings, status.backfilled, status.late, status.gaps) == (5, 1, 1, 1)
+    assert (status.quiet_s, status.last) == (15.0, EPOCH + timedelta(seconds=9))
+
+
+@pytest.mark.parametrize("state", State)
+async def test_a_source_cannot_leave_the_published_table(state):
+    """From a state, only the transitions of the table are taken; anything else fails the source as ours."""
+
+    async def play(pen):
+        for step in path_to(state):
+            pen.outlet.status(step)
+        for forbidden in set(State) - TRANSITIONS[state] - {state}:
+            with pytest.raises(ValueError, match=r"cannot go|does not announce"):
+                pen.outlet.status(forbidden)
+        pen.read()
+
+    if state.terminal:
+        return
+    async with merge(Script("a", play), clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+    told = states(seen, "a")
+    assert all(after in TRANSITIONS[before] for before, after in pairwise(told))
+    assert len(readings(seen)) == 1
+
+
+def path_to(state):
+    ways = {State.CONNECTING: []}
+    while state not in ways:
+        for known, way in list(ways.items()):
+            for after in TRANSITIONS[known]:
+                ways.setdefault(after, [*way, after])
+    return ways[state]
+
+
+@pytest.mark.parametrize("nonsense", ["time", "values", "nothing"])
+async def test_a_source_of_the_wrong_kind_is_contained_and_named(nonsense):
+    """A source that hands over nonsense, or has no `run` to speak of, fails alone and by its name."""
+
+    class Odd:
+        id = SourceId("test", "me", "odd")
+
+        async def run(self, outlet):
+            if nonsense == "nothing":
+                raise TypeError("not a source")
+            when = "noon" if nonsense == "time" else EPOCH
+            outlet.reading(self.id, time=when, id=7 if nonsense == "values" else "x", values={}, raw={})
+            await asyncio.sleep(1)
+            raise LookupError
+
+    async with merge(Odd(), Recorder("b", moments=3), clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+        status = events.status[Odd.id]
+    assert isinstance(status.error, InternalError)
+    assert "test/me/odd/0" in str(status.error)
+    assert moments([event for event in seen if event.source.site == "b"]) == [1, 2, 3]
+
+
+async def test_a_second_consumer_is_told_to_subscribe():
+    """Two loops over one iterator are refused with the way out."""
+    async with merge(Recorder("a"), include_status=False, clock=VirtualClock()) as events:
+        first = asyncio.create_task(anext(events))
+        await asyncio.sleep(0)
+        with pytest.raises(StreamBusy, match="subscribe"):
+            await anext(events)
+        with pytest.raises(StreamBusy, match="subscribe"):
+            await anext(events.batches())
+        await first
+
+
+async def test_one_source_in_trouble_delays_no_other():
+    """Of fifty sources half break in every way there is; the others are on time to the step."""
+    clock = VirtualClock()
+    arrived = []
+
+    async def hang(pen):
+        await asyncio.sleep(10**6)
+
+    async def gushing(pen):
+        pen.read(500)
+        raise PermissionDenied("no")
+
+    broken = [hang, gushing, lambda pen: 1 / 0, lambda pen: refused()._play(pen)]
+    sources = [
+        Script(f"bad-{n}", broken[n % 4]) if n % 2 else Recorder(f"good-{n}", moments=20) for n in range(50)
+    ]
+    async with merge(*sources, buffer=20_000, clock=clock) as events:
+        async for event in events:
+            if event.kind is Kind.READING and event.source.site.startswith("good"):
+                arrived.append((event.received_at - event.time, clock.utcnow() - event.received_at))
+            if len(arrived) == 25 * 20:
+                break
+    assert set(arrived) == {(timedelta(), timedelta())}

@@ -1,0 +1,118 @@
+"""An archive of the simulator's account, made in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from energy_core import Limit, SessionPool
+from energy_core.clock import SystemClock
+from energy_live.archive.patience import Patience
+from energy_live.archive.run import Outcome, Wish, archive
+from energy_live.config import Accounts
+from energy_live.simulator import Simulator
+from tests.live.command_line import PYTHON, ROOT, environment
+from voltstorage_async import VoltStorageClient
+
+NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
+"""The household's present, which hardly moves. Its batteries are eight days old and know two months."""
+
+
+def household(**options: object) -> Simulator:
+    chosen = {"start": NOW, "speed": 1e-6, "export_step_s": 1800, "history_days": 8} | options
+    return Simulator(**chosen)
+
+
+@asynccontextmanager
+async def account(sim: Simulator) -> AsyncIterator[VoltStorageClient]:
+    """A client that nothing keeps waiting."""
+    async with SessionPool() as pool:
+        yield VoltStorageClient(
+            pool,
+            email=sim.volt_email,
+            password=sim.volt_password,
+            base_url=sim.voltstorage_url,
+            limit=Limit(10_000, 10_000.0, 8),
+        )
+
+
+async def save(sim: Simulator, root: Path, **wish: object) -> Outcome:
+    async with account(sim) as client:
+        return await archive(
+            root,
+            client,
+            Wish(**{"until": NOW, "format": "csv"} | wish),
+            service="https://volt.example/rest/",
+            clock=SystemClock(),
+            patience=Patience(attempts=2, base_s=0.0),
+        )
+
+
+async def child(
+    sim: Simulator, root: Path, *, die_at: int = 0, kind: str = "csv"
+) -> asyncio.subprocess.Process:
+    """The same in a process of its own, which may kill itself at the n-th step that reaches the disk."""
+    env = environment(sim.environment())
+    return await asyncio.create_subprocess_exec(
+        *PYTHON, "-m", "tests.live.archive_rig", str(root), kind, str(die_at), env=env, cwd=ROOT
+    )
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """What an archive consists of; what runs keep for themselves is hidden."""
+    found = (path for path in root.rglob("*") if path.is_file())
+    names = {path.relative_to(root): path for path in found}
+    return {
+        str(name): path.read_bytes()
+        for name, path in sorted(names.items())
+        if not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def times(root: Path) -> dict[str, int]:
+    return {name: (root / name).stat().st_mtime_ns for name in files(root)}
+
+
+def _main(root: str, kind: str, die_at: str) -> None:
+    left = int(die_at)
+
+    def mortal(step):
+        def taken(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*arguments, **options)
+
+        return taken
+
+    os.fsync = mortal(os.fsync)
+    Path.replace = mortal(Path.replace)
+    Path.unlink = mortal(Path.unlink)
+
+    async def work() -> None:
+        accounts = Accounts.of(os.environ)
+        async with SessionPool() as pool:
+            client = VoltStorageClient(
+                pool,
+                email=accounts.voltstorage_email,
+                password=accounts.voltstorage_password.reveal(),
+                base_url=accounts.voltstorage_base_url,
+                limit=Limit(10_000, 10_000.0, 8),
+            )
+            wish = Wish(until=NOW, format=kind)
+            service = "https://volt.example/rest/"
+            outcome = await archive(Path(root), client, wish, service=service, clock=SystemClock())
+            sys.exit(len(outcome.missing))
+
+    asyncio.run(work())
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,377 @@
+"""`energy-live archive`: whole, repeatable, honest about what is missing, and verifiable offline."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import json
+import os
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from energy_live.archive.check import check
+from energy_live.archive.folder import Folder
+from energy_live.archive.manifest import FileEntry, Manifest
+from energy_live.config import Unusable
+from energy_live.simulator.faults import answer, truncated
+from tests.live.archive_rig import NOW, files, household, save, times
+
+MONTHS = ("2024-10", "2024-11")
+TIMESPANS = ("lifetime", "year", "month", "day", "hour-2024")
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    """Nobody pulls the plug here; kills have their own tests."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+async def home():
+    async with household() as sim:
+        yield sim
+
+
+@pytest.fixture(scope="module")
+def whole_archive(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole") / "archive"
+
+    async def make():
+        async with household() as sim:
+            assert (await save(sim, root)).missing == []
+
+    asyncio.run(make())
+    return root
+
+
+@pytest.fixture
+def saved(whole_archive, tmp_path):
+    """An archive that is whole, for this test alone."""
+    return Path(shutil.copytree(whole_archive, tmp_path / "archive"))
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def exports(sim, since=0):
+    return [one for one in list(sim.requests)[since:] if one.path == "data/export.csv"]
+
+
+async def test_everything_the_account_can_read_is_there(home, saved):
+    """List, statistics at every timespan, and each product's history by month; a silent product has none."""
+    assert list(files(saved)) == sorted(
+        [
+            "manifest.json",
+            "products.json",
+            *(f"product-{n}/history-{month}.csv" for n in (301, 302) for month in MONTHS),
+            *(f"product-{n}/statistics-{timespan}.csv" for n in (301, 302) for timespan in TIMESPANS),
+        ]
+    )
+    assert [one["id"] for one in json.loads((saved / "products.json").read_text())] == [301, 302, 303]
+    assert len(table(saved / "product-301/statistics-day.csv")) == 9
+    assert len(table(saved / "product-301/statistics-hour-2024.csv")) == 8 * 24 + 11 + 1  # the clocks changed
+
+
+async def test_the_history_is_what_the_household_measured(home, saved):
+    """Every row is there once, in order, with its own cells; filled forward they are the truth."""
+    rows = [row for month in MONTHS for row in table(saved / f"product-301/history-{month}.csv")]
+    moments = [datetime.fromisoformat(row["Time"]) for row in rows]
+    assert moments == sorted(set(moments))
+    begin = datetime(2024, 10, 26, 22, tzinfo=UTC)  # midnight at the product
+    assert len(rows) == (NOW - begin) // timedelta(minutes=30)
+    known: dict[str, str] = {}
+    for row, moment in zip(rows, moments, strict=True):
+        known |= {name: cell for name, cell in row.items() if cell}
+        at = home.household(301).at(float(int(moment.timestamp())))
+        assert float(known["Power_Grid"]) == at.grid_w
+        assert float(known["SOC_State of Charge"]) == at.soc
+    assert any("" in row.values() for row in rows)
+
+
+async def test_the_manifest_tells_the_files(saved):
+    """Checksums, sizes and rows are those of the files, and nothing tells when the archive was made."""
+    manifest = Manifest.at(saved)
+    there = {name: content for name, content in files(saved).items() if name != "manifest.json"}
+    assert {name: entry.sha256 for name, entry in manifest.files.items()} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in there.items()
+    }
+    history = table(saved / "product-302/history-2024-11.csv")
+    entry = manifest.files["product-302/history-2024-11.csv"]
+    assert (entry.rows, entry.first, entry.last) == (len(history), history[0]["Time"], history[-1]["Time"])
+    assert manifest.parameters["export.tolerance"] == 0
+    assert (saved / "manifest.json").stat().st_mode & 0o077 == 0
+
+
+async def test_a_second_run_changes_nothing(home, saved):
+    """It reads the last day again, and the statistics, and touches no file."""
+    before, then, asked = files(saved), times(saved), len(home.requests)
+    outcome = await save(home, saved)
+    assert (outcome.changed, outcome.missing) == (0, [])
+    assert (files(saved), times(saved)) == (before, then)
+    begins = [dict(one.query)["from"] for one in exports(home, asked)]
+    assert set(begins) == {str(int(datetime(2024, 11, 4, tzinfo=UTC).timestamp()))}
+
+
+async def test_two_archives_are_the_same_to_the_byte(home, saved, tmp_path):
+    """The same data give the same files, manifest included, wherever and whenever."""
+    await save(home, tmp_path / "other")
+    assert files(tmp_path / "other") == files(saved)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+async def test_growing_day_by_day_ends_at_the_same_files(home, tmp_path, kind):
+    """An archive that was brought up to date several times is the one that was made at once."""
+    grown, whole = tmp_path / "grown", tmp_path / "whole"
+    for until in (NOW - timedelta(days=5), NOW - timedelta(days=3, hours=9, minutes=30), NOW):
+        assert (await save(home, grown, until=until, format=kind)).missing == []
+    await save(home, whole, format=kind)
+    assert files(grown) == files(whole)
+    assert not list((grown / "product-301/.stage").glob("2024-10-*"))
+
+
+async def test_parquet_holds_what_csv_holds(home, saved, tmp_path):
+    """Numbers are doubles, times are UTC, an empty cell is null."""
+    root = tmp_path / "parquet"
+    await save(home, root, format="parquet")
+    for name in ("history-2024-10", "statistics-day"):
+        expected = table(saved / f"product-301/{name}.csv")
+        read = pq.read_table(root / f"product-301/{name}.parquet")
+        assert str(read.schema.field("Time").type) == "timestamp[us, tz=UTC]"
+        assert {str(kind) for kind in read.schema.types[1:]} == {"double"}
+        got = read.to_pylist()
+        assert [row["Time"] for row in got] == [datetime.fromisoformat(row["Time"]) for row in expected]
+        assert [[value for key, value in row.items() if key != "Time"] for row in got] == [
+            [float(cell) if cell else None for key, cell in row.items() if key != "Time"] for row in expected
+        ]
+
+
+async def test_years_of_silence_cost_few_requests(tmp_path):
+    """While nothing comes, the service is asked when something will, month by month."""
+    async with household(history_days=None, export_step_s=6 * 3600) as sim:
+        await save(sim, tmp_path / "a", products=(303,))
+        assert [one["id"] for one in json.loads((tmp_path / "a/products.json").read_text())] == [
+            301,
+            302,
+            303,
+        ]
+        months = 25  # made on 4 November 2022
+        assert len(exports(sim)) <= months + 2
+
+
+# --- what is missing ---------------------------------------------------------------------------------------
+
+
+async def test_a_month_that_fails_is_told_and_fetched_later(home, saved, tmp_path):
+    """Days that fail are listed with their reason, all else is there, and the next run fills the hole."""
+    root = tmp_path / "holed"
+    # The first question, when the past begins, is spared; then three days in a row fail.
+    home.faults.add(answer(400, '{"errors":["no"]}'), path="data/export.csv", times=3, after=1)
+    outcome = await save(home, root)
+    assert outcome.missing == ["product 301: history of 2024-10-26 to 2024-10-31: no (status 400)"]
+    whole, holed = files(saved), files(root)
+    assert whole.keys() - holed.keys() == {"product-301/history-2024-10.csv"}
+    assert [name for name in holed if holed[name] != whole[name]] == ["manifest.json"]
+    assert check(root).missing == outcome.missing
+    assert (await save(home, root)).missing == []
+    assert files(root) == whole
+
+
+async def test_one_day_that_fails_costs_no_other(home, saved, tmp_path):
+    """The month has all days but that one, which the next run brings."""
+    root = tmp_path / "holed"
+    home.faults.add(answer(400), path="data/export.csv", times=1, after=3)
+    outcome = await save(home, root)
+    assert outcome.missing == ["product 301: history of 2024-10-28: the server refused (status 400)"]
+    there = {row["Time"][:10] for row in table(root / "product-301/history-2024-10.csv")}
+    assert there == {"2024-10-26", "2024-10-27", "2024-10-29", "2024-10-30", "2024-10-31"}
+    asked = len(home.requests)
+    assert (await save(home, root)).missing == []
+    assert files(root) == files(saved)
+    assert len(exports(home, asked)) == 1 + 3  # the day, and the last day of each product
+
+
+async def test_a_forbidden_product_is_told_and_the_others_are_whole(home, saved, tmp_path):
+    """403 ends one product's history at once; nothing of the others is lost."""
+    home.faults.add(answer(403, '{"errors":["not yours"]}'), path="data/export.csv", times=1)
+    outcome = await save(home, tmp_path / "a")
+    assert outcome.missing == ["product 301: history from 2024-10 on: not yours (status 403)"]
+    got = files(tmp_path / "a")
+    assert all(got[name] == content for name, content in files(saved).items() if "product-302/" in name)
+    assert "product-301/statistics-day.csv" in got
+
+
+async def test_a_product_that_is_not_yours(home, tmp_path):
+    """Only what was wished for is archived, and what is not in the list is named."""
+    outcome = await save(home, tmp_path / "a", products=(302, 900))
+    assert outcome.missing == ["product 900: not in the account's list"]
+    assert {name.partition("/")[0] for name in files(tmp_path / "a")} == {
+        "manifest.json",
+        "products.json",
+        "product-302",
+    }
+
+
+async def test_statistics_that_fail_are_told(home, tmp_path):
+    """A table that is not to be had does not keep the others from being saved."""
+    home.faults.add(answer(400), path="data/statistics", times=1)
+    outcome = await save(home, tmp_path / "a", products=(301,))
+    assert outcome.missing == ["product 301: statistics-lifetime: the server refused (status 400)"]
+    assert "product-301/statistics-year.csv" in files(tmp_path / "a")
+
+
+async def test_an_offline_product_is_whole_and_noted(home, tmp_path):
+    """A product that has fallen silent lacks nothing; the summary says since when."""
+    outcome = await save(home, tmp_path / "a", products=(302, 303))
+    assert outcome.missing == []
+    silent, never = outcome.notes
+    assert silent.startswith("product 302: is offline, its last value is of 2024-11-01T09:00:00.5")
+    assert never == "product 303: the service has no history of it"
+
+
+async def test_a_service_that_is_gone_ends_the_run(home, saved):
+    """Where nobody answers any more the run stops, says so, and leaves the archive as it was."""
+    before = files(saved)
+    home.faults.add(answer(401), path="data/*", times=None)
+    outcome = await save(home, saved)
+    assert len(outcome.missing) == 1
+    assert outcome.missing[0].startswith("the run stopped: ")
+    assert files(saved) == before
+
+
+async def test_an_export_that_ends_in_the_middle_of_a_line_is_asked_for_again(home, saved, tmp_path):
+    """A broken page leaves no trace in the archive."""
+    home.faults.add(truncated(0.51), path="data/export.csv", times=1, after=2)
+    outcome = await save(home, tmp_path / "a")
+    assert outcome.missing == []
+    assert files(tmp_path / "a") == files(saved)
+
+
+async def test_less_than_before_replaces_nothing(home, saved):
+    """A service that forgets does not make the archive forget: not a day, not a table, not a product."""
+    before = files(saved)
+    empty = "sep=,\r\nTime,Power_Grid\r\n"
+    home.faults.add(answer(200, "[]"), path="products", times=None)
+    assert (await save(home, saved)).missing == []
+    home.faults.clear()
+    home.faults.add(answer(200, empty, content_type="text/csv"), path="data/export.csv", times=None)
+    home.faults.add(answer(200, "[]"), path="data/statistics", times=None)
+    outcome = await save(home, saved)
+    assert (outcome.changed, outcome.missing) == (0, [])
+    assert any("were kept" in note for note in outcome.notes)
+    assert files(saved) == before
+
+
+async def test_a_poorer_month_replaces_nothing(home, saved):
+    """Not even where the staged days of the open month are gone."""
+    before = files(saved)
+    for path in (saved / "product-301/.stage").iterdir():
+        path.unlink()
+    home.faults.add(answer(200, "Time,a\r\n", content_type="text/csv"), path="data/export.csv", times=None)
+    outcome = await save(home, saved, products=(301,))
+    assert any("the file was kept" in note for note in outcome.notes)
+    assert files(saved) == before
+
+
+async def test_a_lost_file_is_fetched_again(home, saved):
+    """A file of a closed month that is gone, or has lost its end, comes back as it was."""
+    before = files(saved)
+    for month, wreck in zip(
+        MONTHS, (lambda path: path.unlink(), lambda path: os.truncate(path, 99)), strict=True
+    ):
+        wreck(saved / f"product-301/history-{month}.csv")
+    assert (await save(home, saved)).changed == 2
+    assert files(saved) == before
+
+
+# --- checking ----------------------------------------------------------------------------------------------
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("wreck", "said"),
+    [
+        (flip, "was changed or damaged"),
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: os.truncate(path, 99), "has 99 bytes instead of"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"\n"), "bytes instead of"),
+    ],
+)
+async def test_check_finds_what_is_wrong_with_a_file(saved, wreck, said):
+    """A flipped byte, a missing, a shortened and a lengthened file are found, each by its name."""
+    assert (check(saved).damage, check(saved).missing) == ([], [])
+    wreck(saved / "product-302/history-2024-10.csv")
+    (damage,) = check(saved).damage
+    assert damage.startswith("product-302/history-2024-10.csv: ")
+    assert said in damage
+
+
+@pytest.mark.parametrize(
+    "wreck", [flip, lambda path: os.truncate(path, 99), lambda path: path.write_text("[]")]
+)
+async def test_check_finds_a_damaged_manifest(home, saved, wreck):
+    """The manifest vouches for itself too, and no run builds on a damaged one."""
+    wreck(saved / "manifest.json")
+    (damage,) = check(saved).damage
+    assert damage.startswith("manifest.json")
+    with pytest.raises(Unusable, match=r"manifest\.json"):
+        await save(home, saved)
+
+
+def test_a_manifest_names_no_file_outside(tmp_path):
+    """A name that leads out of the archive is damage, whatever lies there."""
+    (tmp_path / "x").write_bytes(b"x")
+    root = tmp_path / "a"
+    root.mkdir()
+    manifest = Manifest(format="csv", service="", parameters={})
+    manifest.files["../x"] = FileEntry(sha256=hashlib.sha256(b"x").hexdigest(), bytes=1, rows=0)
+    (root / "manifest.json").write_bytes(manifest.to_bytes())
+    assert check(root).damage == ["../x: lies outside of the archive"]
+
+
+# --- the folder --------------------------------------------------------------------------------------------
+
+
+async def test_one_run_at_a_time(home, saved):
+    """A second run in the same folder is refused while the first lasts."""
+    with Folder(saved).locked(), pytest.raises(Unusable, match="another run"):
+        await save(home, saved)
+
+
+async def test_a_folder_of_something_else_is_refused(home, tmp_path):
+    """An archive needs a folder of its own."""
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(Unusable, match="not empty"):
+        await save(home, tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+async def test_an_archive_keeps_its_format(home, saved):
+    """Without a wish it stays as it is, and another wish is refused."""
+    assert (await save(home, saved, format=None)).changed == 0
+    with pytest.raises(Unusable, match="archive in csv"):
+        await save(home, saved, format="parquet")
+
+
+async def test_without_pyarrow_it_is_csv(home, tmp_path, monkeypatch):
+    """The default needs no extra, and Parquet says which it needs."""
+    monkeypatch.setattr("energy_live.archive.run.has_parquet", lambda: False)
+    with pytest.raises(Unusable, match=r"energy-live\[arrow\]"):
+        await save(home, tmp_path / "a", format="parquet")
+    assert (await save(home, tmp_path / "b", format=None, products=(303,))).manifest.format == "csv"
+
+
+async def test_the_last_day_is_the_one_that_goes_on(saved):
+    """The manifest remembers which day is to be read again."""
+    assert {one.last_day for one in Manifest.at(saved).products.values()} == {date(2024, 11, 4)}

@@ -1,0 +1,292 @@
+"""The parts of the archive on their own: dates, lines, writers, patience."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.errors import (
+    AuthFailed,
+    BadRequest,
+    ConnectError,
+    ConnectionLost,
+    RateLimited,
+    RequestError,
+    ServerFault,
+    TLSVerificationError,
+)
+from energy_core.http.readers import number
+from energy_live.archive.folder import Folder
+from energy_live.archive.lines import Lines, distinct, harmless, line, original
+from energy_live.archive.patience import Patience, Stopped
+from energy_live.archive.plan import Day, Month, Scope
+from energy_live.archive.stage import Stage
+from energy_live.archive.writer import writer
+from voltstorage_async import Product
+from voltstorage_async.csv_rows import CsvRows
+
+# --- dates -------------------------------------------------------------------------------------------------
+
+
+def scope(until, **product):
+    return Scope(product=Product(id=1, **product), until=until)
+
+
+@pytest.mark.parametrize(
+    ("product", "first"),
+    [
+        ({"installation_date": date(2020, 3, 25)}, (2020, 3)),
+        ({"installation_date": date(2020, 3, 1)}, (2020, 2)),  # still February in UTC
+        ({"installation_date": date(2020, 3, 25), "manufacturing_date": date(2019, 5, 21)}, (2019, 5)),
+        ({"manufacturing_date": date(2019, 5, 21)}, (2019, 5)),
+        ({"created_at": datetime(2018, 7, 9, tzinfo=UTC)}, (2018, 7)),
+        ({}, (2015, 12)),
+        ({"installation_date": date(1, 1, 1)}, (2015, 12)),
+    ],
+)
+def test_where_the_past_begins(product, first):
+    """At the earliest date there is, a day early for the zone, and never before the vendor was founded."""
+    assert scope(datetime(2024, 1, 1, tzinfo=UTC), **product).first == first
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.datetimes(datetime(2019, 1, 2), datetime(2026, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Nowhere", None]),
+)
+def test_days_and_tables_cover_the_past(until, zone):
+    """Days follow each other without a hole up to the end; so do the requests of every table."""
+    one = scope(until, installation_date=date(2018, 12, 5), timezone=zone)
+    days = [day for month in one.months() for day in month.days(until)]
+    assert days[0].start == datetime(2018, 12, 1, tzinfo=UTC)
+    assert days[-1].end == until
+    assert all(a.end == b.start and a.whole for a, b in pairwise(days))
+    assert one.last_day == days[-1].date
+    tables = list(one.tables())
+    hours = [request for table in tables if table.timespan == "hour" for request in table.requests]
+    for requests in (hours, *[table.requests for table in tables if table.timespan != "hour"]):
+        assert requests[-1][1] == until
+        assert all(a[1] == b[0] and a[0] < a[1] for a, b in pairwise(requests))
+    assert len({table.name for table in tables}) == len(tables)
+
+
+def test_what_is_final():
+    """What ends before the last day begins is final; that day itself is read again."""
+    one = scope(datetime(2024, 11, 1, tzinfo=UTC))
+    assert one.last_day == date(2024, 10, 31)
+    assert [one.final(Month(2024, month).end) for month in (9, 10)] == [True, False]
+
+
+# --- lines -------------------------------------------------------------------------------------------------
+
+T = "2020-03-25T12:20:41.562+00:00"
+PAYLOADS = ["=1+1", "+1+1", "-2+3+cmd|' /C calc'!A0", "@SUM(1)", "\tx", "\uff1d1", "'=1", "''", '="a",b']
+
+
+def lines_of(body, **options):
+    rows = CsvRows(**options).feed(body.encode())
+    lines = Lines(rows[0].layout)
+    return lines, lines.write(rows)
+
+
+def test_a_line_in_the_normal_form_stays_as_it_came():
+    """Numbers keep the vendor's digits, empty cells stay empty."""
+    body = f"{T},-49.8754,,0,1e-05\n"
+    lines, written = lines_of(f"Time,a,b,c,d\n{body}")
+    assert (written, lines.columns, lines.text) == ([body], ["a", "b", "c", "d"], [])
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2020-03-25T12:20:41.562Z", "2020-03-25T14:20:41.562+02:00", "2020-03-25 12:20:41.562000+00:00"],
+)
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_every_spelling_of_a_row_is_one_line(time, separator):
+    """Zone, separator and the place of the time make no difference."""
+    for columns, cells in (("Time;a;b", f"{time};1;ok"), ("a;Time;b", f" 1 ;{time};ok")):
+        body = f"{columns}\n{cells}\n".replace(";", separator)
+        lines, written = lines_of(body, separator=separator)
+        assert (written, lines.text) == ([f"{T},1,ok\n"], ["b"])
+
+
+def test_microseconds_are_kept():
+    """A time finer than the vendor's milliseconds loses nothing."""
+    assert lines_of("Time,a\n2020-03-25T12:20:41.562123Z,1\n")[1] == ["2020-03-25T12:20:41.562123+00:00,1\n"]
+
+
+@pytest.mark.parametrize("text", PAYLOADS)
+def test_no_text_becomes_a_formula(text):
+    """What a spreadsheet would calculate has an apostrophe in front; numbers are never touched."""
+    lines, (written,) = lines_of(f"Time;a;b\n{T};{text};-49.8\n", separator=";")
+    ((_, cell, value),) = csv.reader([written])
+    assert (cell, value) == (f"'{text}", "-49.8")
+    assert original(cell) == text
+    assert lines.text == ["a"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(max_size=8) | st.sampled_from(PAYLOADS))
+def test_harmless_is_harmless_and_can_be_undone(text):
+    """No text begins with a character that begins a formula, and each can be had back."""
+    assert harmless(text)[:1] not in {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
+    assert original(harmless(text)) == text
+    assert next(csv.reader(io.StringIO(line(["x", harmless(text)]), newline=""))) == ["x", harmless(text)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["", "0", "-1.5", "+7", ".5", "1e5", "1e999", "nan", "ok", "a b", "1_0", *PAYLOADS[:-1]]
+        ),
+        min_size=2,
+        max_size=2,
+    )
+)
+def test_a_line_says_what_the_row_says(cells):
+    """Read back, a line has the row's numbers and texts."""
+    (row,) = CsvRows(separator=";").feed(f"Time;a;b\n{T};{';'.join(cells)}\n".encode())
+    (written,) = Lines(row.layout).write([row])
+    _, *back = next(csv.reader([written]))
+    named = {name: cell for name, cell in zip("ab", back, strict=True) if cell}
+    assert {name: value for name, cell in named.items() if (value := number(cell)) is not None} == row.values
+    texts = {name: original(cell) for name, cell in named.items() if number(cell) is None}
+    assert texts == row.text
+
+
+def test_columns_have_names_of_their_own():
+    """Repeated, empty and dangerous names, and one like the time's, are told apart and harmless."""
+    assert distinct(["a", "a", "", " ", "Time", "=x"]) == [
+        "a",
+        "a (2)",
+        "unnamed",
+        "unnamed (2)",
+        "Time (2)",
+        "'=x",
+    ]
+
+
+# --- files of a month --------------------------------------------------------------------------------------
+
+
+def staged(folder, days):
+    """Stage the bodies of exports as days of March 2020."""
+    stage, found = Stage(folder, 7), []
+    for number_, body in days.items():
+        start = datetime(2020, 3, number_, tzinfo=UTC)
+        day = Day(start.date(), start + timedelta(days=1))
+        with stage.drafting(day) as draft:
+            parser = CsvRows()
+            draft.add(parser.feed(body.encode()))
+        found.append(stage.keep(day))
+    return found
+
+
+DAYS = {
+    1: "Time,a,b\n2020-03-01T00:00:00.000Z,1,=x\n2020-03-02T00:00:00Z,9,9\n",  # the second is tomorrow's
+    2: "Time,b,c c\n2020-03-02T10:00:00.500+01:00,5,\n2020-03-02T11:00:00Z,,+2.5\n",
+    4: "Time,a,b\n2020-03-04T00:00:00.000+00:00,3,\n",
+}
+
+
+def test_columns_that_come_and_go(tmp_path):
+    """A month has the columns of all its days; a day without one leaves it empty."""
+    days = staged(Folder(tmp_path), DAYS)
+    out = io.BytesIO()
+    writer("csv").month(days, tmp_path, out)
+    assert out.getvalue().decode() == (
+        "Time,a,b,c c\n"
+        "2020-03-01T00:00:00.000+00:00,1,'=x,\n"
+        "2020-03-02T09:00:00.500+00:00,,5,\n"
+        "2020-03-02T11:00:00.000+00:00,,,+2.5\n"
+        "2020-03-04T00:00:00.000+00:00,3,,\n"
+    )
+
+
+def test_columns_that_come_and_go_in_parquet(tmp_path):
+    """A column with a text is text all month, as the vendor wrote it; the others are numbers."""
+    days = staged(Folder(tmp_path), DAYS)
+    with (tmp_path / "m.parquet").open("w+b") as file:
+        writer("parquet").month(days, tmp_path, file)
+    read = pq.ParquetFile(tmp_path / "m.parquet")
+    assert [str(kind) for kind in read.schema_arrow.types] == [
+        "timestamp[us, tz=UTC]",
+        "double",
+        "string",
+        "double",
+    ]
+    assert read.metadata.num_row_groups == 3
+    assert [tuple(row.values())[1:] for row in read.read().to_pylist()] == [
+        (1.0, "=x", None),
+        (None, "5", None),
+        (None, None, 2.5),
+        (3.0, None, None),
+    ]
+
+
+def test_a_torn_day_is_none(tmp_path):
+    """A staged day that lost its end does not count, wherever it was torn."""
+    (day,) = staged(Folder(tmp_path), {1: DAYS[1]})
+    path = tmp_path / day.name
+    whole = path.read_bytes()
+    stage = Stage(Folder(tmp_path), 7)
+    march = Day(date(2020, 3, 1), datetime(2020, 3, 2, tzinfo=UTC))
+    for length in range(len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert stage.read(march) is None
+    path.write_bytes(whole)
+    assert stage.read(march) == day
+
+
+# --- patience ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("error", "raised", "asked"),
+    [
+        (ServerFault("down", status=500), ServerFault, 4),
+        (ConnectionLost("gone"), ConnectionLost, 4),
+        (BadRequest("what", status=400), BadRequest, 1),
+        (ConnectError("no route"), Stopped, 4),
+        (TLSVerificationError("whose"), Stopped, 1),
+        (AuthFailed("who", status=401), Stopped, 1),
+        (RateLimited("later", retry_after=1000.0), Stopped, 4),
+    ],
+)
+async def test_how_often_is_asked(error, raised, asked):
+    """What may pass is asked four times; what ends the run ends it, and all else is given up."""
+    count = 0
+
+    async def question():
+        nonlocal count
+        count += 1
+        raise error
+
+    with pytest.raises((RequestError, Stopped)) as caught:
+        await Patience().ask(question)
+    assert type(caught.value) is raised
+    assert count == asked
+
+
+@pytest.mark.virtual_time
+async def test_patience_waits_as_long_as_it_is_asked_to():
+    """Retry-After is obeyed between two attempts."""
+    loop, told = asyncio.get_running_loop(), []
+
+    async def question():
+        told.append(loop.time())
+        if len(told) == 1:
+            raise RateLimited("later", retry_after=900.0)
+        return "yes"
+
+    assert await Patience().ask(question) == "yes"
+    assert told[1] - told[0] >= 900.0

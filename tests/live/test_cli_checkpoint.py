@@ -1,0 +1,73 @@
+import json
+import stat
+
+import pytest
+
+from tests.live.command_line import events, readings, run, simulated
+
+OPTIONS = ("--format", "jsonl", "--interval", "0.5")
+
+
+@pytest.fixture(scope="module")
+def services():
+    """The environment that points at a simulated pair of services."""
+    with simulated("--speed", "20") as variables:
+        yield variables
+
+
+@pytest.fixture
+def position(tmp_path):
+    return tmp_path / "position.json"
+
+
+def of(vendor, text):
+    return [event for event in events(text) if event["source"][0] == vendor]
+
+
+def test_watch_goes_on_where_it_stopped(services, position):
+    """A second run brings what happened in between, backfilled, and nothing of the first; numbers go on."""
+    first = run(
+        "watch", "--product", "301", *OPTIONS, "--events", "5", "--checkpoint", str(position), env=services
+    )
+    assert (first.returncode, first.stderr) == (0, "")
+    assert stat.S_IMODE(position.stat().st_mode) == 0o600
+    second = run(
+        "watch", "--product", "301", *OPTIONS, "--events", "8", "--checkpoint", str(position), env=services
+    )
+    assert (second.returncode, second.stderr) == (0, "")
+    before, after = readings(first.stdout), readings(second.stdout)
+    assert after[0]["backfilled"]
+    assert not {event["id"] for event in before} & {event["id"] for event in after}
+    numbers = [event["seq"] for event in events(first.stdout) + events(second.stdout)]
+    assert numbers == sorted(set(numbers))
+    for name in ("VRM_TOKEN", "VOLTSTORAGE_PASSWORD", "VOLTSTORAGE_EMAIL"):
+        assert services[name] not in position.read_text()
+
+
+def test_the_demo_takes_up_its_household_again(position):
+    """A second demo begins a few household minutes after the first has ended, and fetches them."""
+    for _ in range(2):
+        done = run("demo", "--events", "12", "--format", "jsonl", "--checkpoint", str(position))
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "backfilling" in {
+        event["detail"]["state"] for event in events(done.stdout) if event["kind"] == "status"
+    }
+    assert of("voltstorage", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rubbish", "not JSON"),
+        ('{"v":7}', "version 7"),
+        (json.dumps({"v": 1, "sources": [{"id": ["a", "b", "c", 0], "at": []}]}), "other sources"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_one_line(services, position, text, said):
+    """Exit code 1, one line that says why, and the file as it was."""
+    position.write_text(text)
+    done = run("watch", *OPTIONS, "--events", "1", "--checkpoint", str(position), env=services)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
+    assert position.read_text() == text

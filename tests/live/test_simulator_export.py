@@ -1,0 +1,97 @@
+"""The simulator's export: it says what the household measured, however it is cut, and years are quick."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from energy_live.simulator import Simulator
+from energy_live.simulator.export import Extract, columns
+from energy_live.simulator.neighbourhood import neighbourhood
+from energy_live.simulator.products import export_values
+from tests.live.archive_rig import account
+
+NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
+
+
+def extract(start, end, *, product=0, **options):
+    cast = neighbourhood(1, NOW.timestamp())
+    fields = options.pop("fields", columns(start.timestamp()))
+    return Extract(
+        product=cast.products[product],
+        start=start.timestamp(),
+        end=end.timestamp(),
+        fields=fields,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "start", [datetime(2024, 10, 27, 0, 50, 7, tzinfo=UTC), datetime(2023, 3, 26, tzinfo=UTC)]
+)
+def test_rows_are_what_the_household_measured(start):
+    """Filled forward, every second is the household's own, where the clocks change too."""
+    export = extract(start, start + timedelta(hours=2))
+    household = export.product.household
+    rows = dict(export.rows())
+    state: list[float | None] = []
+    for second in range(int(start.timestamp()), int(start.timestamp()) + 7100):
+        cells = rows.get(second, [None] * 7)
+        state = [known if cell is None else cell for cell, known in zip(cells, state or cells, strict=True)]
+        assert tuple(state) == export_values(household.at(second))
+
+
+@pytest.mark.parametrize("step", [1, 60, 7])
+@pytest.mark.parametrize("tolerance", [0.0, 0.05])
+def test_two_halves_are_the_whole(step, tolerance):
+    """Cut anywhere, the halves have the rows of the whole; only the first of the second half is fuller."""
+    start = datetime(2024, 6, 1, 5, 0, 0, tzinfo=UTC)
+    middle, end = start + timedelta(seconds=1801.7), start + timedelta(hours=1)
+    whole = list(extract(start, end, step_s=step, tolerance=tolerance).rows())
+    first = list(extract(start, middle, step_s=step, tolerance=tolerance).rows())
+    second = list(extract(middle, end, step_s=step, tolerance=tolerance).rows())
+    assert first == whole[: len(first)]
+    assert all(cell is not None for cell in second[0][1])
+    if not tolerance:
+        assert second[1:] == [row for row in whole if row[0] > second[0][0]]
+    assert all(moment % step == 0 for moment, _ in whole)
+
+
+def test_a_product_that_was_never_installed_has_no_rows():
+    """Nor does one that was asked for before its first day."""
+    start = datetime(2024, 6, 1, tzinfo=UTC)
+    assert list(extract(start, NOW, product=2).rows()) == []
+    early = datetime(2018, 6, 1, tzinfo=UTC)
+    assert list(extract(early, early + timedelta(days=9)).rows()) == []
+
+
+async def test_a_shorter_and_sparser_past():
+    """`history_days` says since when there is history, `export_step_s` how dense it is."""
+    async with (
+        Simulator(start=NOW, speed=1e-6, history_days=3, export_step_s=600) as sim,
+        account(sim) as client,
+    ):
+        one, two, three = [product async for product in client.products.list()]
+        assert one.installation_date == two.installation_date == one.manufacturing_date
+        assert (three.installation_date, str(three.manufacturing_date)) == (None, "2024-11-01")
+        async with client.export.rows(301, NOW - timedelta(days=9), NOW) as rows:
+            got = [row.time async for row in rows]
+    assert got[0] == datetime(2024, 10, 31, 23, 0, 0, got[0].microsecond, UTC)
+    assert len(got) == (NOW - datetime(2024, 10, 31, 23, tzinfo=UTC)) // timedelta(minutes=10)
+
+
+async def test_a_client_may_leave_in_the_middle():
+    """Whoever has seen enough closes the connection, and the server goes on."""
+    async with Simulator(start=NOW, speed=1e-6) as sim, account(sim) as client:
+        for _ in range(3):
+            async with client.export.rows(301, NOW - timedelta(days=1), NOW) as rows:
+                await anext(rows)
+        assert len([product async for product in client.products.list()]) == 3
+
+
+@pytest.mark.parametrize("options", [{"export_step_s": 0}, {"history_days": 0}])
+def test_a_past_that_cannot_be_meant(options):
+    """A step and a history have at least one of their unit."""
+    with pytest.raises(ValueError, match="at least 1"):
+        Simulator(**options)

@@ -1,0 +1,90 @@
+"""The simulator's VRM takes the bodies its description allows, and no other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+
+from energy_live.simulator import Simulator
+
+NOON = datetime(2025, 6, 20, 11, 0, 30, tzinfo=UTC)
+RULE = {"idDataAttribute": 143, "instance": 0, "AlarmEnabled": 1, "NotifyAfterSeconds": 0, "lowAlarm": 46.0}
+
+
+@pytest.fixture
+async def ask():
+    """Ask the simulator at its first site; returns status and body."""
+    async with Simulator(start=NOON, speed=1.0) as sim, aiohttp.ClientSession() as session:
+
+        async def asking(method: str, path: str, body: object = None) -> tuple[int, dict]:
+            there = path if path.startswith("/") else f"installations/{sim.site_ids[0]}/{path}"
+            headers = {"X-Authorization": f"Token {sim.vrm_token}"}
+            url = sim.vrm_url + there.removeprefix("/")
+            async with session.request(method, url, json=body, headers=headers) as response:
+                return response.status, await response.json()
+
+        yield asking
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "wrong"),
+    [
+        ("POST", "alarms", {}, "idDataAttribute"),
+        ("POST", "alarms", {**RULE, "alarmEnabled": 1}, "alarmEnabled"),
+        ("POST", "alarms", {**RULE, "highAlarm": None}, "highAlarm"),
+        ("POST", "alarms", {**RULE, "enumValues": [1]}, "AlarmEnabled"),
+        ("POST", "alarms", {**RULE, "idDataAttribute": 99_999}, "idDataAttribute"),
+        ("DELETE", "alarms", {**RULE}, "AlarmEnabled"),
+        ("POST", "clear-alarm", {"alarmId": "5"}, "alarmId"),
+        ("PUT", "tags", {"tag": "x"}, "source"),
+        ("PUT", "tags", {"tag": "x", "source": "all"}, "source"),
+        ("POST", "favorite", {"favorite": True}, "favorite"),
+        ("POST", "settings", {"name": "x"}, "name"),
+        ("POST", "settings", {"notes": None}, "notes"),
+        ("POST", "invite", {"name": "x", "email": "x", "accessLevel": 3}, "accessLevel"),
+        ("POST", "user-rights", {"idUser": [1, 2], "accessLevel": [1]}, "accessLevel"),
+        ("POST", "user-rights", {"idUser": 1, "accessLevel": 1}, "idUser"),
+        ("POST", "link-user-groups", {"userGroups": [{"idUserGroup": 1}]}, "accessLevel"),
+        ("POST", "dynamic-ess-settings", {"isOn": True}, "batteryCapacity"),
+        ("POST", "reset-forecasts", {}, "resetType"),
+        ("POST", "custom-widget", {"name": "x"}, "parameters"),
+        ("PATCH", "custom-widget", {"name": "x"}, "idCustomWidget"),
+        ("POST", "/installation-overview-download", {"jsonResponse": 1}, "jsonResponse"),
+        ("POST", "/users/me/addsite", {"identifier": "x"}, "installation_identifier"),
+        (
+            "POST",
+            "adjust-consumption",
+            {"vrm_consumption_fc_adj": [{"timestamp": 5, "value": 1}]},
+            "vrm_consumption_fc_adj",
+        ),
+    ],
+)
+async def test_a_body_that_does_not_fit_is_422(ask, method, path, body, wrong):
+    """The refusal names the member, and nothing has changed."""
+    status, answer = await ask(method, path, body)
+    assert (status, answer["success"]) == (422, False)
+    assert wrong in answer["errors"]
+
+
+async def test_a_question_about_the_fleet_has_five_conditions(ask):
+    """A sixth, and one that is none, are 422."""
+    for query in ("bs,bv,bc,bp,S,V", "bs>=", "&"):
+        status, _ = await ask("GET", f"/installation-data-attributes?query={query}")
+        assert status == 422
+    status, answer = await ask("GET", "/installation-data-attributes?query=bs>=0,bv=(1,2)&count=1000&page=1")
+    assert (status, answer["records"]) == (200, [])
+
+
+async def test_a_site_without_settings_says_so_without_a_code(ask):
+    """Dynamic ESS that was never set up is status 200, success false, a list of text, and no error_code."""
+    status, answer = await ask("GET", "dynamic-ess-settings")
+    assert (status, answer) == (200, {"success": False, "errors": ["No settings found for this site"]})
+
+
+async def test_who_left_is_out(ask):
+    """After unlink the site is neither listed nor opened."""
+    assert (await ask("POST", "unlink"))[0] == 200
+    assert (await ask("GET", "system-overview"))[0] == 403
+    assert len((await ask("GET", "/users/me/installations"))[1]["records"]) == 1

@@ -1,0 +1,517 @@
+"""Holes in a product's stream: what is asked for, what is told, and what is said to be missing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+
+from energy_core import Gap, Kind, Limit, Quantity, SessionPool, SourceId, State, merge
+from energy_core.http.request import Priority
+from energy_core.stream.event import Position
+from energy_core.stream.timing import SocketTiming
+from tests.voltstorage.volt_service import frame, until
+from voltstorage_async import (
+    FieldMap,
+    Healing,
+    LatestData,
+    ProductGap,
+    UnknownProductEvent,
+    VoltStorageClient,
+)
+
+T = 1_700_000_000
+HEADER = "sep=,\r\nTime,Power_Grid,Power_PV,SOC_State of Charge,Status\r\n"
+
+
+def at(second: int) -> datetime:
+    return datetime.fromtimestamp(T + second, UTC)
+
+
+def row(second: float, *cells: object) -> str:
+    stamp = datetime.fromtimestamp(T + second, UTC).isoformat(timespec="milliseconds")
+    padded = [*cells, None, None, None, None][: max(4, len(cells))]
+    return ",".join([stamp, *("" if cell is None else str(cell) for cell in padded)]) + "\r\n"
+
+
+def exports(*rows: str, header: str = HEADER):
+    """Answer an export with those of these rows that lie within what was asked for."""
+
+    async def answer(request):
+        start, end = (float(request.query.get(name, "1e12")) for name in ("from", "to"))
+        inside = [each for each in rows if start <= moment_of(each) <= end]
+        return web.Response(text=header + "".join(inside), content_type="text/csv")
+
+    return answer
+
+
+def moment_of(line: str) -> float:
+    return datetime.fromisoformat(line.split(",", maxsplit=1)[0]).timestamp()
+
+
+def refusing(status: int):
+    async def answer(request):
+        return web.json_response({"errors": ["no"]}, status=status)
+
+    return answer
+
+
+def plays(service, *frames: str, stay: bool = True):
+    async def play(socket):
+        for each in frames:
+            await socket.send_str(each)
+        if stay:
+            await service.quiet.wait()
+
+    return play
+
+
+def cut_after(service, second: int, *resumed: str):
+    """One connection that ends after its first event, and one that goes on with `resumed`."""
+    first = plays(service, frame(T + second, pvPower=1, gridPower=2), stay=False)
+    service.plays = [first, plays(service, *resumed)]
+
+
+async def told(stream, count: int) -> list[tuple[object, ...]]:
+    """Return the next events, shortened."""
+    out: list[tuple[object, ...]] = []
+    async with asyncio.timeout(5):
+        while len(out) < count:
+            event = await anext(stream)
+            if isinstance(event, LatestData):
+                second = int(event.time.timestamp()) - T
+                out.append(("back" if event.backfilled else "live", second, dict(event.data)))
+            elif isinstance(event, ProductGap):
+                ends = [int(each.timestamp()) - T for each in (event.start, event.end)]
+                out.append(("gap", *ends, event.reason.partition(":")[0], set(event.quantities)))
+            else:
+                out.append(("unknown", event.type))
+    return out
+
+
+async def test_what_was_missed_comes_from_the_export_in_its_place(service, served, quick, prompt):
+    """Old before new, flagged, under the names and signs of events, and nothing a second time."""
+    service.export = exports(
+        row(98.5, -5, 50, 0.5, 1), row(101.5, -7), row(102.5, None, 60, 0.61, 2), row(104.5, -9)
+    )
+    cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=4), frame(T + 105, pvPower=5))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = await told(stream, 5)
+        assert stream.backfilled == 2
+        assert stream.gaps == 0
+        assert "2 backfilled" in repr(stream)
+    assert events == [
+        ("live", 100, {"pvPower": 1, "gridPower": 2}),
+        ("back", 101, {"gridPower": -7.0}),
+        ("back", 102, {"pvPower": 60.0, "soc": 0.61, "Status": 2.0}),
+        ("live", 104, {"pvPower": 3, "gridPower": 4}),
+        ("live", 105, {"pvPower": 5}),
+    ]
+
+
+async def test_how_the_past_is_asked_for(service, served, quick, prompt):
+    """From two seconds before the last event on, with no tolerance, and the latest data with their time."""
+    cut_after(service, 100, frame(T + 104, pvPower=3))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        await told(stream, 2)
+    asked = {path.rpartition("/")[2]: query for _, path, query in service.requests}
+    query = asked["export.csv"]
+    assert (float(query["from"]), float(query["to"])) == (T + 98, T + 105)
+    assert (query["productId"], float(query["tolerance"])) == ("77", 0.0)
+    assert asked["latest"]["includeTime"] == "true"
+
+
+async def test_the_past_gives_way_to_everything_else(service, served, quick, prompt):
+    """What a fill asks for waits in the background class."""
+    lane, seen = served._account.lane, []
+    granted = lane.turn
+    lane.turn = lambda priority: seen.append(priority) or granted(priority)
+    cut_after(service, 100, frame(T + 104, pvPower=3))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        await told(stream, 2)
+    assert seen.count(Priority.BACKGROUND) == 2
+    assert Priority.INTERACTIVE not in seen
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 503])
+async def test_a_hole_that_cannot_be_filled_is_a_gap(service, quick, prompt, status):
+    """Whatever the export refuses with, the stream goes on behind a gap that says so."""
+    service.export = refusing(status)
+    cut_after(service, 100, frame(T + 104, pvPower=3))
+    async with SessionPool(random=lambda: 0.0) as pool:
+        client = VoltStorageClient(
+            pool,
+            email="a@example.com",
+            password="right",
+            base_url=service.base_url,
+            limit=Limit(1000, 1000.0, 50),
+        )
+        async with client.events(77, timing=quick, healing=prompt) as stream:
+            events = await told(stream, 3)
+        assert pool.stats().under_way == 0
+    assert events[1] == ("gap", 100, 104, "export_failed", set())
+    assert events[2] == ("live", 104, {"pvPower": 3})
+
+
+async def test_a_filled_part_is_told_and_the_rest_reported(service, served, quick, prompt):
+    """An export that breaks off again and again is told as far as it came, then there is a gap."""
+
+    async def answer(request):
+        response = web.StreamResponse()
+        response.content_type = "text/csv"
+        await response.prepare(request)
+        begin = float(request.query["from"]) - T
+        rows = [row(second + 0.5, second) for second in (98, 99, 101, 102, 103) if second <= begin + 3]
+        await response.write((HEADER + "".join(rows)).encode())
+        await asyncio.sleep(0.01)
+        request.transport.abort()
+        return response
+
+    service.export = answer
+    cut_after(service, 100, frame(T + 110, pvPower=3))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = await told(stream, 7)
+    assert [each[:3] for each in events] == [
+        ("live", 100, {"pvPower": 1, "gridPower": 2}),
+        ("back", 99, {"gridPower": 99.0}),
+        ("back", 101, {"gridPower": 101.0}),
+        ("back", 102, {"gridPower": 102.0}),
+        ("back", 103, {"gridPower": 103.0}),
+        ("gap", 103, 110),
+        ("live", 110, {"pvPower": 3}),
+    ]
+
+
+async def test_an_export_that_breaks_off_once_is_read_on(service, served, quick, prompt):
+    """What had arrived is kept, and only the rest is asked for again."""
+    whole = exports(*(row(second + 0.5, second) for second in range(90, 110)))
+    asked: list[float] = []
+
+    async def answer(request):
+        asked.append(float(request.query["from"]) - T)
+        if len(asked) > 1:
+            return await whole(request)
+        response = web.StreamResponse()
+        response.content_type = "text/csv"
+        await response.prepare(request)
+        lines = [HEADER, *(row(second + 0.5, second) for second in (98, 101, 102))]
+        await response.write("".join(lines).encode() + b"2023-11-14T22:15:03.5")
+        await asyncio.sleep(0.01)
+        request.transport.abort()
+        return response
+
+    service.export = answer
+    cut_after(service, 100, frame(T + 104, gridPower=3))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = await told(stream, 5)
+    assert [each[:2] for each in events] == [
+        ("live", 100),
+        *(("back", n) for n in (101, 102, 103)),
+        ("live", 104),
+    ]
+    assert asked == [98, 100]
+
+
+async def test_rows_that_cannot_be_read_make_a_gap(service, served, quick, prompt):
+    """A broken row is one skip, counted as drift, and the stretch it lay in is reported."""
+    service.export = exports(row(101.5, 1), row(102.5, "x", 3, 4, 5, 6, 7), row(103.5, 3))
+    cut_after(service, 100, frame(T + 104, gridPower=3))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = await told(stream, 5)
+    assert [each[:2] for each in events if each[0] != "gap"] == [
+        ("live", 100),
+        ("back", 101),
+        ("back", 103),
+        ("live", 104),
+    ]
+    assert ("gap", 98, 103, "export_malformed", set()) in events
+    assert served.drift.counts["ExportRow", "record", "malformed"] == 1
+
+
+async def test_quantities_the_export_does_not_have_are_a_gap_of_their_own(service, served, quick, prompt):
+    """A filled hole names what it cannot fill: voltages come live only."""
+    service.export = exports(row(101.5, 1))
+    service.plays = [
+        plays(service, frame(T + 100, gridPower=1, dcVoltage=26.3), stay=False),
+        plays(service, frame(T + 103, gridPower=2)),
+    ]
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = await told(stream, 4)
+    assert events[1:3] == [
+        ("back", 101, {"gridPower": 1.0}),
+        ("gap", 100, 103, "not_exported", {Quantity.BATTERY_VOLTAGE}),
+    ]
+
+
+async def test_a_long_hole_is_asked_for_hour_by_hour(service, served, quick):
+    """No question is longer than a page, the pages meet, and their seams repeat nothing."""
+    hours = [row(second + 0.5, second) for second in range(0, 9000, 600)]
+    service.export = exports(*hours)
+    cut_after(service, 0, frame(T + 9000, gridPower=3))
+    async with served.events(77, timing=quick, healing=Healing(settle_s=0, lag_s=1000)) as stream:
+        events = await told(stream, 16)
+    assert [each[1] for each in events] == [0, *range(600, 9000, 600), 9000]
+    spans = [
+        (float(query["from"]) - T, float(query["to"]) - T)
+        for _, path, query in service.requests
+        if "export" in path
+    ]
+    assert spans == [(-2, 3598), (3598, 7198), (7198, 9001)]
+
+
+async def test_what_lies_too_far_back_is_given_up(service, served, quick):
+    """Beyond the cap there is a gap, and the rest is filled."""
+    service.export = exports(row(500.5, 1), row(950.5, 2))
+    cut_after(service, 0, frame(T + 1000, gridPower=3))
+    healing = Healing(settle_s=0, furthest_back_s=100)
+    async with served.events(77, timing=quick, healing=healing) as stream:
+        events = await told(stream, 4)
+    assert [each[:4] for each in events[1:]] == [
+        ("gap", 0, 900, "beyond_cap"),
+        ("back", 950, {"gridPower": 2.0}),
+        ("live", 1000, {"gridPower": 3}),
+    ]
+
+
+async def test_a_record_that_is_behind_is_a_gap(service, served, quick, prompt):
+    """Where the export ends minutes before the hole does, nobody can say that nothing happened."""
+    service.export = exports(row(110.5, 1))
+    cut_after(service, 100, frame(T + 400, gridPower=3))
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = await told(stream, 4)
+    assert events[2][:4] == ("gap", 110, 400, "not_recorded")
+
+
+async def test_what_exceeds_the_hold_is_fetched_as_well(service, served, quick):
+    """While a slow export is read, more comes than may be held; a second fill brings it, in order."""
+    going = asyncio.Event()
+    rows = [row(second + 0.5, second) for second in range(101, 130)]
+    whole = exports(*rows)
+
+    async def slowly(request):
+        await going.wait()
+        return await whole(request)
+
+    service.export = slowly
+    cut_after(service, 100, *(frame(T + second, gridPower=second) for second in range(105, 121)))
+    healing = Healing(settle_s=0.01, hold=3, silence_s=9)
+    async with served.events(77, timing=quick, healing=healing) as stream:
+        await until(lambda: stream.discarded > 10)
+        assert stream.status.state is State.BACKFILLING
+        going.set()
+        events = await told(stream, 21)
+    assert [each[1] for each in events] == [*range(100, 121)]
+
+
+async def test_a_slow_consumer_loses_nothing(service, served, quick):
+    """What found no room in the buffer is fetched once there is some."""
+    service.export = exports(*(row(second + 0.5, second) for second in range(1, 60)))
+    service.plays = [plays(service, *(frame(T + second, gridPower=second) for second in range(1, 51)))]
+    async with served.events(77, buffer=5, timing=quick, healing=Healing(settle_s=0.01, hold=5)) as stream:
+        await until(lambda: stream.received == 50)
+        assert stream.discarded > 0
+        events = await told(stream, 50)
+    assert [each[1] for each in events] == [*range(1, 51)]
+
+
+async def test_a_message_of_unknown_type_is_not_held(service, served, quick):
+    """It has no time to be put in order by, and comes at once."""
+    service.export = exports()
+    cut_after(service, 100, frame(T + 104, gridPower=3), '{"type": "firmware"}')
+    async with served.events(77, timing=quick, healing=Healing(settle_s=0.1)) as stream:
+        events = await told(stream, 3)
+    assert [each[0] for each in events] == ["live", "unknown", "live"]
+
+
+async def test_unknown_messages_are_bounded_too(service, served, quick):
+    """Nobody can fetch them again, so those that find no room are counted as dropped."""
+    service.plays = [plays(service, *['{"type": "firmware"}'] * 20)]
+    async with served.events(77, buffer=5, timing=quick) as stream:
+        await until(lambda: stream.received == 20)
+        assert stream.dropped == 15
+        assert "15 dropped" in repr(stream)
+        assert isinstance(await anext(stream), UnknownProductEvent)
+
+
+# --- silence ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(quick: SocketTiming) -> SocketTiming:
+    return SocketTiming(stale_floor_s=0.05, first_delay_s=0.02, ping_interval_s=5, most_handshakes=400)
+
+
+async def test_silence_without_news_is_only_stale(service, served, impatient, prompt):
+    """When the latest data is no newer than the last event, the export is not asked."""
+    service.latest = {"time": T + 100, "data": {"gridPower": 2}}
+    service.plays = [plays(service, frame(T + 100, gridPower=2))]
+    async with served.events(77, timing=impatient, healing=prompt) as stream:
+        await told(stream, 1)
+        await until(lambda: sum("latest" in path for _, path, _ in service.requests) >= 2)
+        assert stream.status.state is State.STALE
+    assert not any("export" in path for _, path, _ in service.requests)
+
+
+async def test_silence_with_news_is_a_hole(service, served, impatient, prompt):
+    """When the server knows more than it tells, that is fetched, then and again, and told once."""
+    rows = [row(second + 0.5, second) for second in range(101, 110)]
+    service.export = exports(*rows[:3])
+    service.latest = {"time": T + 104, "data": {"gridPower": 104}}
+    service.plays = [plays(service, frame(T + 100, gridPower=2))]
+    async with served.events(77, timing=impatient, healing=prompt) as stream:
+        events = await told(stream, 5)
+        assert [each[:2] for each in events[1:]] == [("back", second) for second in (101, 102, 103, 104)]
+        service.export = exports(*rows)
+        service.latest = {"time": T + 109, "data": {"gridPower": 109}}
+        events = await told(stream, 5)
+        assert [each[:2] for each in events] == [("back", second) for second in range(105, 110)]
+        await until(lambda: stream.status.state is State.STALE)
+
+
+async def test_after_a_deaf_spell_the_first_event_waits_for_the_past(service, served, impatient, prompt):
+    """A server that had news and did not tell them is asked again when it speaks."""
+    again = asyncio.Event()
+
+    async def play(socket):
+        await socket.send_str(frame(T + 100, gridPower=1))
+        await again.wait()
+        await socket.send_str(frame(T + 120, gridPower=9))
+        await service.quiet.wait()
+
+    service.plays = [play]
+    service.export = exports(row(101.5, 1))
+    service.latest = {"time": T + 102, "data": {}}
+    async with served.events(77, timing=impatient, healing=prompt) as stream:
+        assert [each[:2] for each in await told(stream, 2)] == [("live", 100), ("back", 101)]
+        service.latest = {"time": T + 101, "data": {}}
+        service.export = exports(*(row(n + 0.5, n) for n in (101, 110)))
+        again.set()
+        assert [each[:2] for each in await told(stream, 2)] == [("back", 110), ("live", 120)]
+
+
+# --- the unified source -----------------------------------------------------------------------------------
+
+
+async def test_the_unified_stream_heals_likewise(service, served, quick, prompt):
+    """Readings come flagged, gaps name their quantities, and the states stand in their places."""
+    service.export = exports(row(101.5, -7, None, 0.5))
+    service.plays = [
+        plays(service, frame(T + 100, gridPower=1, dcCurrent=3), stay=False),
+        plays(service, frame(T + 103, gridPower=2)),
+    ]
+    seen = []
+    async with merge(served.live(77, timing=quick, healing=prompt)) as events:
+        async for event in events:
+            if event.kind is Kind.STATUS:
+                seen.append(str(event.detail.state))
+            elif event.kind is Kind.GAP:
+                seen.append(event.detail)
+            else:
+                seen.append((event.id, event.backfilled, event.late, dict(event.values)))
+            if seen[-1] == "live" and len(seen) > 6:
+                break
+    assert seen == [
+        "connecting",
+        "live",
+        ("77/1700000100/0", False, False, {Quantity.GRID_POWER: 1.0, Quantity.BATTERY_CURRENT: -3.0}),
+        "disconnected",
+        "connecting",
+        "backfilling",
+        ("77/1700000101/0", True, False, {Quantity.GRID_POWER: -7.0, Quantity.BATTERY_SOC: 50.0}),
+        Gap(start=at(100), end=at(103), reason="not_exported", quantities=(Quantity.BATTERY_CURRENT,)),
+        ("77/1700000103/0", False, False, {Quantity.GRID_POWER: 2.0}),
+        "live",
+    ]
+
+
+async def test_a_run_may_begin_in_the_past(service, served, quick, prompt):
+    """`since` is a presumed hole at the first connection."""
+    service.export = exports(*(row(n + 0.5, n) for n in (50, 60, 70)))
+    service.plays = [plays(service, frame(T + 100, gridPower=2))]
+    async with served.events(77, since=at(55), timing=quick, healing=prompt) as stream:
+        events = [each[:2] for each in await told(stream, 3)]
+    assert events == [("back", 60), ("back", 70), ("live", 100)]
+    with pytest.raises(ValueError, match="aware"):
+        served.live(77, since=datetime(2026, 1, 1))  # noqa: DTZ001  (that is the point)
+
+
+async def test_a_run_goes_on_where_another_stopped(service, served, quick, prompt):
+    """Resuming asks from the position on, under the ids the readings have in any run."""
+    service.export = exports(*(row(n + 0.5, n) for n in range(95, 105)))
+    service.plays = [plays(service, frame(T + 104, gridPower=2))]
+    source, outlet = served.live(77, timing=quick, healing=prompt), Notes()
+    source.resume({source.id: Position(time=at(100), seq=7, ids=("77/1700000100/0",))})
+    running = asyncio.ensure_future(source.run(outlet))
+    await until(lambda: len(outlet.readings) == 7)
+    running.cancel()
+    await asyncio.wait([running])
+    assert outlet.readings == [f"77/{T + second}/0" for second in range(98, 105)]
+    again = source.again()
+    assert again.id == source.id
+    assert again is not source
+
+
+async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):
+    """Any stretch can be fetched again, page by page, under the same ids; what is not recorded is a gap."""
+    service.export = exports(*(row(n + 0.5, n) for n in range(0, 9000, 1000)))
+    source, outlet = served.live(77, healing=prompt), Notes()
+    await source.refill(outlet, source.id, at(1000), at(8000))
+    assert outlet.readings == [f"77/{T + second}/0" for second in range(1000, 8001, 1000)]
+    assert outlet.roomy == 8
+    assert outlet.gaps == []
+    await source.refill(outlet, source.id, at(0) - timedelta(days=2), at(0))
+    assert outlet.gaps == [(at(0) - timedelta(days=2), at(0) - timedelta(days=1), "beyond_cap")]
+
+
+class Notes:
+    """An outlet that takes notes."""
+
+    def __init__(self) -> None:
+        self.readings: list[str] = []
+        self.gaps: list[tuple[datetime, datetime, str]] = []
+        self.roomy = 0
+
+    def reading(self, source, *, time, id, values, raw, backfilled=False, revision=0):  # noqa: A002
+        self.readings.append(id)
+
+    def status(self, state, *, reason="", retry_in=None): ...
+
+    def gap(self, source, *, start, end, reason, quantities=()):
+        assert isinstance(source, SourceId)
+        self.gaps.append((start, end, reason))
+
+    async def room(self):
+        self.roomy += 1
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"page_s": 0},
+        {"settle_s": -1},
+        {"overlap_s": float("nan")},
+        {"hold": 0},
+        {"attempts": 0},
+        {"furthest_back_s": float("inf")},
+    ],
+)
+def test_healing_takes_sensible_numbers_only(wrong):
+    """A number that cannot work is refused at once, by name."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Healing(**wrong)
+
+
+def test_columns_are_told_as_events():
+    """A column takes the name and the sign of the event key that means the same, exactly where they agree."""
+    fields = FieldMap().extended(
+        columns={"Battery_Volts": (Quantity.BATTERY_VOLTAGE, 0.001), "Nameless": (Quantity.PV_ENERGY, 1.0)}
+    )
+    told = fields.as_event({"Power_PV": 0.1, "Battery_Volts": 26300.0, "Nameless": 7.0, "Status": 1.0})
+    assert told == {"pvPower": 0.1, "dcVoltage": pytest.approx(26.3), "Nameless": 7.0, "Status": 1.0}
+    data = {"pvPower": 1, "soc": 0.5, "pump": 3}
+    assert fields.only(data, {Quantity.BATTERY_SOC}) == {"soc": 0.5, "pump": 3}

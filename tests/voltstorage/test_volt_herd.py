@@ -1,0 +1,150 @@
+"""A thousand streams whose server restarts: they come back soon, and not all at once. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from aioresponses import CallbackResult
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.http11 import Response
+
+from energy_core import SessionPool, State
+from energy_core.stream.socket import ReconnectingSocket
+from energy_core.stream.timing import SocketTiming
+from tests.voltstorage.volt_service import BASE, frame, jwt
+from voltstorage_async import LatestData, ProductGap, VoltStorageClient
+
+STREAMS = 1000
+EMPTY_EXPORT = "sep=,\r\nTime,Power_Grid\r\n"
+EVENTLESS = SocketTiming(stale_floor_s=1e6)
+
+
+class Server:
+    """Knows which tokens are good, who is connected, and when anybody tried to be."""
+
+    def __init__(self) -> None:
+        self.tokens: set[str] = set()
+        self.logins = 0
+        self.down = False
+        self.attempts: list[float] = []
+        self.opened: list[float] = []
+        self.connections: set[Connection] = set()
+
+    def login(self, url: object, **_: object) -> str:
+        self.logins += 1
+        token = jwt(sub=self.logins, iat=0, exp=86_400)
+        self.tokens.add(token)
+        return token
+
+    async def open(self, socket: ReconnectingSocket, address: object) -> Connection:
+        now = asyncio.get_running_loop().time()
+        self.attempts.append(now)
+        await asyncio.sleep(0.05)
+        if self.down:
+            raise ConnectionRefusedError
+        if parse_qs(urlsplit(address.url).query)["token"][0] not in self.tokens:
+            raise InvalidStatus(Response(401, "Unauthorized", Headers(), b""))
+        self.opened.append(now)
+        connection = Connection(self)
+        self.connections.add(connection)
+        return connection
+
+    def crash(self) -> None:
+        self.down = True
+        self.tokens.clear()
+        for connection in self.connections:
+            connection.gone.set_result(None)
+        self.connections.clear()
+
+
+class Connection:
+    """One open link; its first message is an event."""
+
+    transport = SimpleNamespace(abort=lambda: None)
+
+    def __init__(self, server: Server) -> None:
+        self.gone = asyncio.get_running_loop().create_future()
+        self._greeting = [frame(1_700_000_000 + len(server.opened), gridPower=1).encode()]
+
+    @property
+    def heard_at(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def recv(self, *, decode: bool) -> bytes:
+        if self._greeting:
+            return self._greeting.pop()
+        await asyncio.shield(self.gone)
+        raise ConnectionClosedError(None, None)
+
+    async def close(self, code: int) -> None: ...
+
+
+def busiest(moments: list[float], within_s: float = 0.1) -> int:
+    """Return how many there were within the busiest stretch of that length."""
+    moments, begin, most = sorted(moments), 0, 0
+    for end, moment in enumerate(moments):
+        while moments[begin] < moment - within_s:
+            begin += 1
+        most = max(most, end - begin + 1)
+    return most
+
+
+@pytest.mark.virtual_time
+async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mocked):
+    """At most 20 handshakes in any 100 ms, all back within 180 s, one login, and every hole accounted for."""
+    server = Server()
+
+    async def opened(socket: ReconnectingSocket, address: object) -> Connection:
+        return await server.open(socket, address)
+
+    monkeypatch.setattr(ReconnectingSocket, "_open", opened)
+    mocked.post(BASE + "login/password", callback=answer_login(server), repeat=True)
+    mocked.get(re.compile(r".*/data/latest.*"), payload={"time": None, "data": {}}, repeat=True)
+    mocked.get(re.compile(r".*/data/export.*"), body=EMPTY_EXPORT, content_type="text/csv", repeat=True)
+    told: Counter[type] = Counter()
+    async with SessionPool() as pool:
+        client = VoltStorageClient(pool, email="anybody@example.com", password="right")
+        streams = [client.events(number, timing=EVENTLESS) for number in range(STREAMS)]
+        readers = [asyncio.create_task(count(stream, told)) for stream in streams]
+        await until(lambda: len(server.connections) == STREAMS)
+        assert busiest(server.attempts) <= 20
+
+        server.attempts.clear()
+        server.crash()
+        crashed = asyncio.get_running_loop().time()
+        await asyncio.sleep(10.0)
+        server.down = False
+        await until(lambda: len(server.connections) == STREAMS)
+        assert asyncio.get_running_loop().time() - crashed <= 180.0
+        assert busiest(server.attempts) <= 20
+        assert server.logins == 2
+        await until(lambda: told[LatestData] + told[ProductGap] >= 2 * STREAMS)
+        await until(lambda: all(stream.status.state is State.LIVE for stream in streams))
+        await client.aclose()
+        await asyncio.wait(readers)
+    assert told[LatestData] == 2 * STREAMS
+
+
+def answer_login(server: Server):
+    return lambda url, **sent: CallbackResult(
+        body=json.dumps({"token": server.login(url)}), content_type="application/json"
+    )
+
+
+async def count(stream, told: Counter[type]) -> None:
+    async with stream:
+        async for event in stream:
+            told[type(event)] += 1
+
+
+async def until(true) -> None:
+    async with asyncio.timeout(3000):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)

@@ -1,0 +1,81 @@
+"""VRM's stats in miniature, without a socket: buckets of one kWh, with the service's habits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from energy_core.errors import NoData
+from vrm_async import Calendar, Series, Stats
+from vrm_async.pieces import EPOCH, Ruler
+
+DAY = timedelta(days=1)
+
+
+def ms(moment):
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+class Service:
+    """Answers ranges, and remembers what it was asked.
+
+    Args:
+        calendar: Whose days it counts.
+        interval: Of its buckets.
+        since: Before it there is no data.
+        cap: A longer range is answered as if there were no data.
+        day_of_24_hours: Count days and weeks in hours, whatever the clocks do.
+        inclusive: Also answer the bucket that begins at the very end.
+    """
+
+    def __init__(
+        self,
+        calendar=None,
+        interval="hours",
+        *,
+        since=EPOCH,
+        cap=None,
+        day_of_24_hours=False,
+        inclusive=False,
+    ):
+        self.calendar = calendar or Calendar("UTC")
+        self.ruler = Ruler(interval, self.calendar)
+        self.interval = interval
+        self.since = since
+        self.cap = cap
+        self.day_of_24_hours = day_of_24_hours
+        self.inclusive = inclusive
+        self.asked = []
+        self.codes = ("Pc",)
+        self.errors = []
+
+    async def ask(self, start, end):
+        self.asked.append((start, end))
+        if self.errors:
+            raise self.errors.pop(0)
+        if end <= self.since or (self.cap is not None and end - start > self.cap):
+            raise NoData("VRM refused", error_code="no_data")
+        times = [ms(edge) for edge in self._edges(start, end)]
+        column = [1.0] * len(times)
+        return Stats(
+            series=tuple(Series(code=c, times_ms=times, mean=column, unit="kWh") for c in self.codes)
+        )
+
+    def _edges(self, start, end):
+        edge = start
+        while edge < end or (self.inclusive and edge == end):
+            if edge >= self.since:
+                yield edge
+            if self.day_of_24_hours:
+                edge += {"days": DAY, "weeks": 7 * DAY}[self.interval]
+            else:
+                edge = self.ruler.next(edge)
+
+
+class Wall:
+    """A wall clock that stands where a test puts it."""
+
+    def __init__(self, now=datetime(2026, 11, 1, tzinfo=UTC)):
+        self.now = now
+
+    def utcnow(self):
+        return self.now

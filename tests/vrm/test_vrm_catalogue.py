@@ -1,0 +1,153 @@
+from collections import Counter
+
+import pytest
+
+from energy_core.errors import DecodeError
+from energy_core.http.drift import Drift, collecting
+from vrm_async import Catalogue, VRMClient
+from vrm_async.catalogue import MARKS, service_rows, shipped
+
+TOKEN = "0123456789abcdef" * 4
+
+
+@pytest.fixture
+def catalogue():
+    return Catalogue()
+
+
+def test_every_row_of_both_tables_is_there(catalogue):
+    """628 rows of the newer text, 564 of the older, 539 of them in both; 25 are energy readings."""
+    assert sum(row.in_newer for row in catalogue) == 628
+    assert sum(row.in_older for row in catalogue) == 564
+    assert sum(row.in_newer and row.in_older for row in catalogue) == 539
+    assert sum(row.energy for row in catalogue) == 25
+    assert len(catalogue) == 653
+    newer = [row for row in catalogue if row.in_newer]
+    assert Counter(row.data_type for row in newer) == {"float": 302, "enum": 204, "string": 122}
+    assert len({row.device_type for row in newer}) == 24
+    assert len(catalogue.device_types) == 24
+
+
+def test_rows_are_whole(catalogue):
+    """No cell is empty or has space around it, and a code has none inside."""
+    for row in catalogue:
+        for cell in (row.code, row.description, row.device_type):
+            assert cell
+            assert cell == cell.strip()
+        assert " " not in row.code
+
+
+def test_codes_are_case_sensitive(catalogue):
+    """Grid to consumers and genset to consumers differ in one letter's case, as 40 other codes do."""
+    assert [row.description for row in catalogue.by_code("Gc")] == ["Grid to consumers"]
+    assert [row.description for row in catalogue.by_code("gc")] == ["Genset to consumers"]
+    assert catalogue.by_code("GC") == ()
+    codes = {row.code for row in catalogue if row.in_newer}
+    assert len(codes) - len({code.casefold() for code in codes}) >= 30
+
+
+def test_a_code_may_mean_several_things(catalogue):
+    """Device and code name one row, but for the fuel cell's fcP, which is an id and a power."""
+    assert {row.data_type for row in catalogue.find("Fuel cell", "fcP")} == {"enum", "float"}
+    for text in ("in_newer", "in_older"):
+        keys = Counter(row.key for row in catalogue if getattr(row, text))
+        assert [key for key, times in keys.items() if times > 1] in ([], [("Fuel cell", "fcP")])
+    assert len(catalogue.by_code("SceA-unused")) == 1
+
+
+def test_rows_the_two_texts_disagree_on_are_marked(catalogue):
+    """Both readings are kept, each naming the other, and letters that look alike are marked too."""
+    disagree = {row.code: row.readings for row in catalogue if row.mark == "disagree"}
+    assert disagree == {
+        "rsIpPort": ("rslpPort",),
+        "rslpPort": ("rsIpPort",),
+        "vvt": ("vt",),
+        "vt": ("vvt",),
+        "vvv": ("vw",),
+        "vw": ("vvv",),
+        "AIS": ("AlS",),
+        "AlS": ("AIS",),
+        "iIVA": ("iVA",),
+        "iVA": ("iIVA",),
+    }
+    assert {row.code for row in catalogue if row.mark == "alike"} == {"cl", "cll", "fcl", "i0V"}
+    assert {row.code for row in catalogue if row.mark == "service"} == {"AgI"}
+    assert {row.mark for row in catalogue} == {None, *MARKS}
+
+
+def test_searching(catalogue):
+    """All words count, whatever their case; an exact code comes first."""
+    found = catalogue.search("battery TEMPERATURE")
+    assert {"BT", "CT"} <= {row.code for row in found}
+    assert all("temperature" in row.description.casefold() for row in found)
+    assert catalogue.search("gc")[0].code == "gc"
+    assert catalogue.search("Gc")[0].code == "Gc"
+    assert {row.device_type for row in catalogue.search("voltage", device_type="Charger")} == {"Charger"}
+    assert catalogue.search("unheard of") == ()
+    with pytest.raises(ValueError, match="empty"):
+        catalogue.search(" ")
+
+
+def test_the_tables_are_read_when_first_needed():
+    """Making a client or a catalogue reads nothing."""
+    shipped.cache_clear()
+    fresh = Catalogue()
+    assert repr(fresh) == "<Catalogue: not read yet>"
+    assert shipped.cache_info().currsize == 0
+    assert len(fresh) == 653
+    assert repr(fresh) == "<Catalogue: 653 rows>"
+
+
+ROWS = {
+    "143": {"code": "bv", "dataType": "float", "description": "Voltage", "formatWithUnit": "%.2F V"},
+    "81": {
+        "code": "BT",
+        "dataType": "float",
+        "description": "Battery temperature",
+        "formatWithUnit": "%.1F °C",
+    },
+    "9001": {"code": "new", "dataType": "enum", "description": "New", "formatWithUnit": "%s", "extra": 1},
+    "bad": {"code": "x"},
+    "7": None,
+}
+
+
+def test_the_services_rows_have_ids_units_and_known_devices():
+    """A mapping of id to row, without an envelope; damaged rows are counted and cost no other."""
+    drift = Drift()
+    with collecting(drift):
+        rows = {row.code: row for row in service_rows(ROWS)}
+    assert rows.keys() == {"bv", "BT", "new"}
+    assert (rows["bv"].id, rows["bv"].unit) == (143, "V")
+    assert (rows["BT"].device_type, rows["BT"].unit) == ("Battery Monitor", "degC")
+    assert rows["new"].device_type is None
+    assert drift.counts["DataAttribute", "record", "malformed"] == 2
+
+
+@pytest.mark.parametrize("wrapped", [{"success": True, "records": ROWS}, {"data": ROWS}])
+def test_an_envelope_is_looked_through(wrapped):
+    """Should VRM put one around the list, the rows are found in it."""
+    assert len(service_rows(wrapped)) == 3
+
+
+@pytest.mark.parametrize("nothing", [{}, [], None, "x", {"success": True}, [[]]])
+def test_an_answer_without_rows_is_an_error(nothing):
+    """It does not empty the catalogue."""
+    with collecting(Drift()), pytest.raises(DecodeError):
+        service_rows(nothing)
+
+
+async def test_refreshing_replaces_the_hint_by_the_truth(fake):
+    """After it ids are known, and look-ups ask the service's list; a failed one leaves what was there."""
+    fake.answers("GET", "data-attributes", ROWS)
+    async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
+        assert len(vrm.catalogue) == 653
+        assert vrm.catalogue.by_id(143) is None
+        loaded = await vrm.catalogue.refresh()
+        assert len(loaded) == len(vrm.catalogue) == 3
+        assert vrm.catalogue.by_id(143).code == "bv"
+        assert vrm.catalogue.by_code("new")[0].id == 9001
+        fake.answers("GET", "data-attributes", {})
+        with pytest.raises(DecodeError):
+            await vrm.catalogue.refresh()
+        assert len(vrm.catalogue) == 3

@@ -1,0 +1,396 @@
+import asyncio
+import json
+import tracemalloc
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
+from tests.vrm.history_service import DAY, Service, Wall, ms
+from vrm_async import Calendar, Series, Stats
+from vrm_async.history import LATE
+from vrm_async.pieces import CAPS, Ruler
+from vrm_async.seams import folded
+from vrm_async.stats_history import SiteFacts, StatsHistory
+
+AMSTERDAM = Calendar("Europe/Amsterdam")
+CASABLANCA = Calendar("Africa/Casablanca")
+HOUR = timedelta(hours=1)
+
+
+def utc(*parts):
+    return datetime(*parts, tzinfo=UTC)
+
+
+def plain(*parts):
+    return utc(*parts).replace(tzinfo=None)
+
+
+def history(service, start=None, end=None, *, clock=None, created=None, **options):
+    async def look():
+        return SiteFacts(calendar=service.calendar, created=created)
+
+    options = {"late": LATE, "checkpoint": None, "interval": service.interval, **options}
+    return StatsHistory("test", service.ask, look, start=start, end=end, clock=clock or Wall(), **options)
+
+
+async def read(service, start, end, **options):
+    return [part async for part in history(service, start, end, **options)]
+
+
+def times(parts):
+    return [time for part in parts for time, _ in part.data["Pc"] if part.data.series]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "day", "hours"),
+    [
+        (AMSTERDAM, date(2026, 3, 29), 23),
+        (AMSTERDAM, date(2026, 10, 25), 25),
+        (AMSTERDAM, date(2026, 7, 1), 24),
+        (CASABLANCA, date(2026, 2, 15), 25),
+        (CASABLANCA, date(2026, 3, 22), 23),
+        (CASABLANCA, date(2026, 7, 1), 24),
+    ],
+)
+@pytest.mark.parametrize("day_of_24_hours", [False, True], ids=["the site's days", "days of 24 hours"])
+async def test_days_have_23_and_25_hours_where_clocks_change(calendar, day, hours, day_of_24_hours):
+    """Hours of the day are counted in full, and a month of days has each of them, as long as it was.
+
+    That holds whether VRM follows the site's clocks or counts days of 24 hours.
+    """
+    span = calendar.day(day)
+    by_hour = Service(calendar, "hours")
+    assert len(times(await read(by_hour, *span))) == hours
+    by_day = Service(calendar, "days", day_of_24_hours=day_of_24_hours)
+    month = calendar.month(day.year, day.month)
+    parts = await read(by_day, *month)
+    assert times(parts) == [each.start for each in calendar.each("days", month)]
+    lengths = [
+        after - before for before, after in zip(times(parts), [*times(parts)[1:], month.end], strict=True)
+    ]
+    assert lengths[day.day - 1] == hours * HOUR
+    assert set(lengths) == {24 * HOUR, hours * HOUR}
+
+
+@pytest.mark.parametrize("calendar", [AMSTERDAM, CASABLANCA, Calendar("Asia/Kolkata")], ids=str)
+@pytest.mark.parametrize("interval", CAPS)
+async def test_any_range_is_cut_at_the_caps_and_put_together_again(calendar, interval):
+    """Eleven years come without hole or repetition, and no question is longer than its cap."""
+    start, end = calendar.year(2015).start, calendar.year(2025).end
+    if interval in {"15mins", "hours", "2hours"}:
+        start = calendar.year(2024).start
+    service = Service(calendar, interval, inclusive=True)
+    parts = await read(service, start, end)
+    ruler = Ruler(interval, calendar)
+    edge = ruler.floor(start)
+    for time in times(parts):
+        assert time == edge
+        edge = ruler.next(edge)
+    assert edge == ruler.ceil(end)
+    assert [part.end for part in parts[:-1]] == [part.start for part in parts[1:]]
+    cap = CAPS[interval]
+    longest = max(stop - begin for begin, stop in service.asked)
+    assert longest <= (cap.days * DAY if cap.days else (cap.months // 12 * 365 + 2) * DAY)
+    assert len(parts) <= (end - start) / (longest * 0.9) + 1
+
+
+async def test_a_day_of_25_hours_that_comes_in_two_is_put_together():
+    """Energies are added, measurements weighed by how long each part lasts, extremes kept."""
+    span = AMSTERDAM.day(date(2026, 10, 25))
+    moments = [ms(span.start), ms(span.start + DAY)]
+    energy = folded(Series(code="Pc", unit="kWh", times_ms=moments, mean=[5.0, 1.0]), *span)
+    assert list(energy) == [(span.start, 6.0)]
+    power = Series(
+        code="bs",
+        times_ms=moments,
+        mean=[50.0, 75.0],
+        minimum=[10.0, None],
+        maximum=[80.0, 90.0],
+    )
+    day = folded(power, *span)
+    assert (day.mean, day.minimum, day.maximum) == ((51.0,), (10.0,), (90.0,))
+    nothing = folded(Series(code="x", times_ms=moments, mean=[None, None], minimum=[None, None]), *span)
+    assert (nothing.mean, nothing.minimum) == ((None,), (None,))
+
+
+async def test_months_never_span_more_than_the_cap_on_any_calendar():
+    """24 months from a Ramadan month on would be an hour too many in UTC: the piece has 23."""
+    start = CASABLANCA.month(2023, 3).start
+    service = Service(CASABLANCA, "months")
+    await read(service, start, CASABLANCA.month(2026, 5).end)
+    assert service.asked[0] == (start, CASABLANCA.month(2025, 2).start)
+    for begin, stop in service.asked:
+        years = (stop.year - begin.year) * 12 + stop.month - begin.month
+        assert (years, stop.day, stop.time()) <= (24, begin.day, begin.time())
+
+
+async def test_a_midnight_at_half_past_may_be_labelled_with_its_hour():
+    """VRM keeps whole hours of UTC, and India's days begin between two: each day comes once all the same."""
+    calendar = Calendar("Asia/Kolkata")
+    service = Service(calendar, "days", inclusive=True)
+
+    async def ask(start, end):
+        found = await Service.ask(service, start, end)
+        labels = [time - time % 3_600_000 for time in found["Pc"].times_ms]
+        return Stats(series=(Series(code="Pc", times_ms=labels, mean=found["Pc"].mean),))
+
+    service.ask = ask
+    parts = await read(service, *calendar.year(2025))
+    assert [time + HOUR / 2 for time in times(parts)] == [
+        day.start for day in calendar.each("days", calendar.year(2025))
+    ]
+
+
+async def test_a_question_is_whole_buckets():
+    """A range that begins and ends in between is widened to the edges."""
+    service = Service(AMSTERDAM, "months")
+    await read(service, utc(2026, 3, 29, 12), utc(2026, 5, 2))
+    assert service.asked == [(AMSTERDAM.month(2026, 3).start, AMSTERDAM.month(2026, 5).end)]
+    service = Service(AMSTERDAM, "hours")
+    await read(service, utc(2026, 3, 29, 12, 7), utc(2026, 3, 29, 13, 1))
+    assert service.asked == [(utc(2026, 3, 29, 12), utc(2026, 3, 29, 14))]
+
+
+async def test_no_data_is_told_and_is_no_error():
+    """Pieces before the first data are empty and say so; a month of zeros would not be."""
+    service = Service(since=utc(2026, 3, 1))
+    parts = await read(service, utc(2026, 1, 1), utc(2026, 4, 1))
+    assert [part.empty for part in parts] == [True, False, False]
+    assert parts[0].data.series == ()
+    assert (parts[0].start, parts[-1].end) == (utc(2026, 1, 1), utc(2026, 4, 1))
+
+
+async def test_weeks_are_asked_for_generously_and_then_with_the_stricter_cap():
+    """A server with a cap of 140 days says "no data" to 140 weeks; the data is found all the same."""
+    calendar = Calendar("UTC")
+    start, end = utc(2020, 1, 6), utc(2026, 1, 5)
+    generous = Service(calendar, "weeks", cap=140 * 7 * DAY)
+    assert len(times(await read(generous, start, end))) == 313
+    assert len(generous.asked) == 3
+    strict = Service(calendar, "weeks", cap=140 * DAY)
+    parts = await read(strict, start, end)
+    assert len(times(parts)) == 313
+    assert not any(part.empty for part in parts)
+    assert max(stop - begin for begin, stop in strict.asked[1:]) == 140 * DAY
+    silent = Service(calendar, "weeks", since=utc(2030, 1, 1))
+    assert all(part.empty for part in await read(silent, start, end))
+
+
+async def test_weeks_are_narrowed_after_a_refusal_of_the_parameters_too():
+    """A 422 to the generous reading is not passed on; to the strict one it is."""
+    service = Service(Calendar("UTC"), "weeks")
+    service.errors = [BadRequest("too long", status=422)]
+    assert len(times(await read(service, utc(2024, 1, 1), utc(2026, 1, 5)))) == 105
+    service.errors = [BadRequest("too long", status=422), BadRequest("no", status=422)]
+    with pytest.raises(BadRequest, match="no"):
+        await read(service, utc(2024, 1, 1), utc(2026, 1, 5))
+
+
+async def test_what_lies_outside_or_comes_twice_is_left_out():
+    """Buckets before the start, at the end, out of order or sent twice leave one point each, the last."""
+    service = Service()
+
+    async def ask(start, end):
+        found = await Service.ask(service, start, end)
+        series = found["Pc"]
+        hour = 3_600_000
+        moments = [
+            series.times_ms[0] - hour,
+            *series.times_ms,
+            series.times_ms[0],
+            series.times_ms[-1] + hour,
+        ]
+        values = [9.0, *series.mean, 5.0, 9.0]
+        return type(found)(series=(type(series)(code="Pc", times_ms=moments, mean=values),))
+
+    service.ask = ask
+    parts = await read(service, utc(2026, 1, 1), utc(2026, 1, 1, 3))
+    assert list(parts[0].data["Pc"]) == [
+        (utc(2026, 1, 1, 0), 5.0),
+        (utc(2026, 1, 1, 1), 1.0),
+        (utc(2026, 1, 1, 2), 1.0),
+    ]
+
+
+async def test_a_checkpoint_is_small_plain_and_leads_on():
+    """Stored as JSON and given back, it goes on where the reader stopped, and reads the last days again."""
+    service, wall = Service(since=utc(2026, 1, 1)), Wall(utc(2026, 3, 10, 12, 30))
+    first = history(service, utc(2026, 1, 1), clock=wall)
+    parts = [part async for part in first]
+    assert parts[-1].end == utc(2026, 3, 10, 13)
+    assert not any(part.again for part in parts)
+    stored = json.dumps(first.checkpoint)
+    assert len(stored) < 200
+    wall.now = utc(2026, 3, 12, 9)
+    service.asked.clear()
+    second = history(service, utc(2026, 1, 1), clock=wall, checkpoint=json.loads(stored))
+    parts = [part async for part in second]
+    assert service.asked == [(utc(2026, 3, 8, 12), utc(2026, 3, 12, 9))]
+    assert parts[0].again
+    assert parts[0].settled_until == utc(2026, 3, 10, 9)
+
+
+async def test_a_checkpoint_never_lies_in_the_future():
+    """Asked to the end of the day at noon, a reader goes on from noon."""
+    wall = Wall(utc(2026, 3, 10, 12))
+    day = history(Service(), utc(2026, 3, 10), utc(2026, 3, 11), clock=wall)
+    await anext(day)
+    assert datetime.fromtimestamp(day.checkpoint["until"], UTC) == wall.now
+
+
+async def test_the_checkpoint_of_a_part_leads_to_the_next():
+    """A reader that stops after any part loses nothing and, without lateness, repeats nothing."""
+    whole = await read(Service(), utc(2026, 1, 1), utc(2026, 6, 1))
+    rest = await read(
+        Service(), utc(2026, 1, 1), utc(2026, 6, 1), checkpoint=whole[1].checkpoint, late=timedelta()
+    )
+    assert times(whole[:2]) + times(rest) == times(whole)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "error"),
+    [
+        ({}, ValueError),
+        ({"v": 2, "of": "test", "until": 1}, ValueError),
+        ({"v": 1, "of": "other", "until": 1}, ValueError),
+        ({"v": 1, "of": "test", "until": "soon"}, ValueError),
+        ({"v": 1, "of": "test", "until": 10**30}, ValueError),
+        ({"v": 1, "of": "test", "until": True}, ValueError),
+        ("test", TypeError),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(checkpoint, error):
+    """At once, and not by reading the wrong range."""
+    with pytest.raises(error, match="checkpoint"):
+        history(Service(), utc(2026, 1, 1), checkpoint=checkpoint)
+
+
+async def test_a_failed_step_is_asked_again():
+    """The next step asks for the same piece: no error leaves a hole."""
+    service = Service()
+    reader = history(service, utc(2026, 1, 1), utc(2026, 3, 1))
+    first = await anext(reader)
+    service.errors = [ServerFault("down", status=503)]
+    with pytest.raises(ServerFault):
+        await anext(reader)
+    second = await anext(reader)
+    assert second.start == first.end
+    assert len(service.asked) == 3
+    with pytest.raises(StopAsyncIteration):
+        await anext(reader)
+
+
+async def test_two_tasks_share_one_reader():
+    """Together they get every piece once."""
+    reader = history(Service(), utc(2025, 1, 1), utc(2026, 1, 1))
+
+    async def take():
+        return [part async for part in reader]
+
+    both = [part for taken in await asyncio.gather(take(), take()) for part in taken]
+    alone = await read(Service(), utc(2025, 1, 1), utc(2026, 1, 1))
+    assert sorted(part.start for part in both) == [part.start for part in alone]
+
+
+async def test_without_a_start_it_is_the_sites_first_day():
+    """VRM says since when it knows a site; where it does not, the start has to be given."""
+    service = Service(AMSTERDAM, "days")
+    created = utc(2026, 10, 20, 15, 33)
+    parts = await read(service, None, None, created=created)
+    assert parts[0].start == AMSTERDAM.midnight(date(2026, 10, 20))
+    with pytest.raises(DecodeError, match="pass start"):
+        await read(service, None, None)
+
+
+@pytest.mark.parametrize("created", [utc(1969, 12, 31), utc(1970, 1, 1)])
+async def test_a_site_from_before_there_was_time_is_no_trouble(created):
+    """A nonsensical first day gives buckets from 1970 on."""
+    reader = history(Service(AMSTERDAM, "days", since=utc(2026, 1, 1)), None, None, created=created)
+    part = await anext(reader)
+    assert part.empty
+    assert part.start == AMSTERDAM.midnight(date(1970, 1, 2))
+
+
+async def test_rows_are_buckets_with_all_their_codes():
+    """In order, over all pieces, with what each code has; their checkpoint waits for the end of a piece."""
+    service = Service()
+    service.codes = ("Pc", "Gc")
+    rows = history(service, utc(2026, 1, 1), utc(2026, 2, 2)).rows()
+    assert rows.checkpoint is None
+    got = [await anext(rows)]
+    assert rows.checkpoint is None
+    got += [row async for row in rows]
+    assert len(got) == 32 * 24
+    assert got[0] == (utc(2026, 1, 1), {"Pc": 1.0, "Gc": 1.0})
+    assert [time for time, _ in got] == sorted({time for time, _ in got})
+    assert rows.checkpoint["until"] == int(utc(2026, 2, 2).timestamp())
+
+
+async def test_a_year_of_hours_takes_no_more_memory_than_a_month():
+    """Ten codes over four years leave nothing behind: what is held is one piece."""
+    service = Service()
+    service.codes = tuple("abcdefghij")
+
+    async def peak(end):
+        service.asked.clear()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        count = 0
+        async for part in history(service, utc(2022, 1, 1), end):
+            count += len(part.data["a"])
+        return count, tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        await peak(utc(2022, 2, 1))
+        _, month = await peak(utc(2022, 3, 1))
+        count, years = await peak(utc(2026, 1, 1))
+    finally:
+        tracemalloc.stop()
+    assert count == 1461 * 24
+    assert years < 1.3 * month + 50_000
+
+
+@given(
+    st.sampled_from(sorted(CAPS)),
+    st.sampled_from(["Europe/Amsterdam", "Africa/Casablanca", "America/Santiago", "Australia/Lord_Howe"]),
+    st.datetimes(plain(2000, 1, 1), plain(2030, 1, 1), timezones=st.just(UTC)),
+    st.timedeltas(timedelta(minutes=1), timedelta(days=4000)),
+)
+def test_every_piece_moves_on_and_keeps_inside_its_cap(interval, place, start, length):
+    """From any edge a piece is longer than nothing, ends at an edge, and not beyond cap or end."""
+    ruler = Ruler(interval, Calendar(place))
+    begin, end = ruler.floor(start), ruler.ceil(start + length)
+    stop = ruler.reach(begin, end, CAPS[interval])
+    assert begin < stop <= end
+    assert ruler.floor(stop) == stop
+    days = CAPS[interval].days or CAPS[interval].months // 12 * 365 + 2
+    assert stop - begin <= days * DAY
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": plain(2026, 1, 1)}, "aware"),
+        ({"start": utc(2026, 1, 2), "end": utc(2026, 1, 1)}, "end must be after start"),
+        ({"start": utc(1960, 1, 1)}, "1970"),
+        ({"start": utc(2026, 1, 1), "late": -DAY}, "late"),
+    ],
+)
+def test_wrong_ranges_are_refused_before_anything_is_asked(options, message):
+    """By the name of the argument."""
+    with pytest.raises(ValueError, match=message):
+        history(Service(), **options)
+
+
+async def test_an_error_other_than_no_data_is_passed_on():
+    """No permission is not the same as no data."""
+    service = Service()
+    service.errors = [BadRequest("wrong type", status=400)]
+    with pytest.raises(BadRequest):
+        await read(service, utc(2026, 1, 1), utc(2026, 1, 2))
+    service.errors = [NoData("none")]
+    assert (await read(service, utc(2026, 1, 1), utc(2026, 1, 2)))[0].empty

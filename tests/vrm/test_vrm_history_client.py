@@ -1,0 +1,151 @@
+"""History the whole way, against a scripted VRM and against the simulator."""
+
+import asyncio
+from datetime import UTC, date, datetime
+
+import pytest
+
+from energy_core.errors import DecodeError, NoData, NotFound
+from energy_live.simulator import Simulator
+from vrm_async import Calendar, VRMClient
+
+TOKEN = "0123456789abcdef" * 4
+
+
+def utc(*parts):
+    return datetime(*parts, tzinfo=UTC)
+
+
+def listed(*sites):
+    records = [
+        {"idSite": number, "name": "x", "timezone": zone, "syscreated": 1767225600} for number, zone in sites
+    ]
+    return {"success": True, "records": records}
+
+
+def stats(asked):
+    start = int(dict(asked.query)["start"])
+    return 200, {"success": True, "records": {"Pc": [[start * 1000, 1.0]]}, "totals": {"Pc": 1.0}}
+
+
+@pytest.fixture
+async def vrm(fake):
+    async with VRMClient(token=TOKEN, base_url=fake.url) as client:
+        yield client
+
+
+async def test_the_time_zone_is_found_once_for_all_sites(fake, vrm):
+    """The plain list of installations is asked once, whatever the number of sites and histories."""
+    fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam"), (2, "Africa/Casablanca")))
+    for site in (1, 2):
+        fake.answers("GET", f"installations/{site}/stats", stats)
+    day = {"start": utc(2026, 6, 5, 12), "end": utc(2026, 6, 5, 13), "interval": "days"}
+    one, two, _ = await asyncio.gather(
+        *(anext(vrm.stats.history(site, **day)) for site in (1, 2)), vrm.calendar(2)
+    )
+    assert one.start == utc(2026, 6, 4, 22)
+    assert two.start == utc(2026, 6, 4, 23)
+    assert len(fake.asked_for("users/22/installations")) == 1
+    assert (await vrm.calendar(1)) == Calendar("Europe/Amsterdam")
+
+
+async def test_a_zone_that_is_given_is_not_asked_for(fake, vrm):
+    """Only the stats are."""
+    fake.answers("GET", "installations/1/stats", stats)
+    history = vrm.stats.history(1, start=utc(2026, 1, 1), end=utc(2026, 1, 2), timezone="Asia/Kolkata")
+    part = await anext(history)
+    assert part.data["Pc"].unit == "kWh"
+    assert [asked.path for asked in fake.asked] == ["installations/1/stats"]
+    assert dict(fake.asked[0].query) == {
+        "type": "kwh",
+        "interval": "hours",
+        "start": "1767225600",
+        "end": "1767312000",
+    }
+
+
+async def test_from_the_first_day_of_the_site(fake, vrm):
+    """Without a start VRM's syscreated is it."""
+    fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam")))
+    fake.answers("GET", "installations/1/stats", stats)
+    part = await anext(vrm.stats.history(1, interval="days", attribute_codes=["bs"], show_instance=True))
+    assert part.start == utc(2025, 12, 31, 23)
+    assert ("show_instance", "1") in fake.asked[-1].query
+    assert ("attributeCodes[]", "bs") in fake.asked[-1].query
+
+
+async def test_a_site_that_is_not_in_the_list_is_asked_for_by_its_id(fake, vrm):
+    """An administrator may see more than their own; of what is nowhere the way round is named."""
+
+    def answer(asked):
+        wanted = dict(asked.query).get("idSite")
+        return 200, listed((7, "Europe/Paris")) if wanted == "7" else listed((1, "UTC"))
+
+    fake.answers("GET", "users/22/installations", answer)
+    assert (await vrm.calendar(7)).zone.key == "Europe/Paris"
+    with pytest.raises(NotFound, match="timezone"):
+        await vrm.calendar(8)
+
+
+@pytest.mark.parametrize("zone", [None, "", "Europe/Atlantis", "../../etc/passwd"])
+async def test_a_zone_nobody_knows_is_an_error_and_not_utc(fake, vrm, zone):
+    """It says what to do instead."""
+    fake.answers("GET", "users/22/installations", listed((1, zone)))
+    with pytest.raises(DecodeError, match="pass timezone"):
+        await anext(vrm.stats.history(1, start=utc(2026, 1, 1)))
+
+
+async def test_no_data_in_get_stays_an_error(fake, vrm):
+    """One question that finds nothing says so; a history has an empty piece instead."""
+    fake.answers("GET", "installations/1/stats", {"success": False, "error_code": "no_data", "errors": ["x"]})
+    range_ = {"start": utc(2026, 1, 1), "end": utc(2026, 1, 2)}
+    with pytest.raises(NoData):
+        await vrm.stats.get(1, **range_)
+    assert [part.empty async for part in vrm.stats.history(1, timezone="UTC", **range_)] == [True]
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(speed=1.0, start=utc(2026, 11, 1), window=10_000) as running:
+        yield running
+
+
+@pytest.fixture
+async def live(simulator):
+    async with VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("which", "days"),
+    [
+        (0, {date(2026, 3, 29): 23, date(2026, 10, 25): 25, date(2026, 10, 26): 24}),
+        (1, {date(2026, 2, 15): 25, date(2026, 3, 22): 23, date(2026, 3, 29): 24}),
+    ],
+    ids=["Europe/Amsterdam", "Africa/Casablanca"],
+)
+async def test_clock_changes_on_the_simulator(live, simulator, which, days):
+    """The hours of such a day are 23 or 25, and add up to what the day's own bucket says."""
+    site = simulator.site_ids[which]
+    calendar = await live.calendar(site)
+    for day, hours in days.items():
+        span = calendar.day(day)
+        [part] = [part async for part in live.stats.history(site, start=span.start, end=span.end)]
+        assert len(part.data["Pc"]) == hours
+        [whole] = [p async for p in live.stats.history(site, start=span.start, end=span.end, interval="days")]
+        assert [time for time, _ in whole.data["Pc"]] == [span.start]
+        assert whole.data["Pc"].mean[0] == pytest.approx(sum(part.data["Pc"].mean), abs=1e-3)
+
+
+async def test_a_year_in_every_interval_on_the_simulator(live, simulator):
+    """Hours, days, weeks, months and the year tell the same story, but for hours without a network."""
+    site = simulator.site_ids[0]
+    year = (await live.calendar(site)).year(2025)
+    sums, questions = {}, {}
+    for interval in ("days", "months", "years"):
+        parts = [p async for p in live.stats.history(site, start=year.start, end=year.end, interval=interval)]
+        sums[interval] = sum(sum(part.data["Pc"].mean) for part in parts)
+        questions[interval] = len(parts)
+    assert questions == {"days": 3, "months": 1, "years": 1}
+    assert sums["days"] == pytest.approx(sums["years"], rel=1e-6)
+    assert sums["months"] == pytest.approx(sums["years"], rel=1e-6)

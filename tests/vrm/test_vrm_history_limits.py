@@ -1,0 +1,94 @@
+"""Five hundred sites in one lane, against a model of VRM's limiter, in virtual time."""
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from energy_core.clock import SystemClock
+from energy_core.http.lane import Lane
+from energy_core.http.request import Priority
+from tests.core.vrm_limit_model import VRMLimitModel
+from tests.vrm.history_service import Service, Wall
+from vrm_async.client import LIMIT
+from vrm_async.history import LATE
+from vrm_async.stats_history import SiteFacts, StatsHistory
+
+pytestmark = pytest.mark.virtual_time
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+class Wire:
+    """An account's lane, and behind it the limiter."""
+
+    def __init__(self, *, used=0):
+        self.clock = SystemClock()
+        self.server = VRMLimitModel(start=self.clock.monotonic(), used=used)
+        self.chance = random.Random(7)
+        self.lane = Lane(LIMIT, random=self.chance.random, max_queue_wait_s=1e9)
+        self.waited = []
+
+    async def ask(self, priority):
+        asked_at = self.clock.monotonic()
+        while True:
+            async with self.lane.turn(priority):
+                sent_at = self.clock.monotonic()
+                await self.clock.sleep(0.2 * self.chance.random())
+                retry_after = self.server.ask(self.clock.monotonic())
+            if retry_after is None:
+                self.waited.append((priority, self.clock.monotonic() - asked_at))
+                return
+            self.lane.throttled(sent_at, float(retry_after))
+
+
+def site_history(wire, end):
+    service = Service(interval="hours")
+
+    async def ask(start, stop):
+        await wire.ask(Priority.BACKGROUND)
+        return await service.ask(start, stop)
+
+    async def look():
+        return SiteFacts(calendar=service.calendar)
+
+    options = {"interval": "hours", "late": LATE, "checkpoint": None, "clock": Wall()}
+    return StatsHistory("test", ask, look, start=START, end=end, **options)
+
+
+async def read(history):
+    return [(part.start, part.end) async for part in history]
+
+
+@pytest.mark.parametrize("used", [0, 150], ids=["fresh", "restarted"])
+async def test_the_history_of_500_sites_uses_the_limit_and_keeps_to_it(used):
+    """A quarter of 500 sites at once: 1,500 requests, hardly a 429, and 97 % of the allowance used."""
+    wire = Wire(used=used)
+    end = START + timedelta(days=3 * 31)
+    pieces = await asyncio.gather(*(read(site_history(wire, end)) for _ in range(500)))
+    assert {len(piece) for piece in pieces} == {3}
+    assert len(wire.server.accepted) == 1500
+    assert len(wire.server.refused) <= (0 if used == 0 else 8)
+    assert wire.server.share_used(wire.clock.monotonic(), with_free=200 - used) >= 0.97
+
+
+async def test_live_polls_pass_the_history_of_500_sites():
+    """A poll every ten seconds is answered in seconds, while a thousand background requests wait."""
+    wire = Wire()
+    end = START + timedelta(days=3 * 31)
+
+    async def poll():
+        while True:
+            await wire.ask(Priority.INTERACTIVE)
+            await wire.clock.sleep(10.0)
+
+    polling = asyncio.ensure_future(poll())
+    await asyncio.gather(*(read(site_history(wire, end)) for _ in range(500)))
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+    polls = [waited for priority, waited in wire.waited if priority is Priority.INTERACTIVE]
+    assert len(polls) > 30
+    assert max(polls) < 5.0
+    assert len(wire.server.refused) <= 8
+    assert wire.server.share_used(wire.clock.monotonic(), with_free=200) >= 0.97

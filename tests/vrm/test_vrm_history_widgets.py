@@ -1,0 +1,187 @@
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from energy_core.http.request import Priority
+from vrm_async import VRMClient
+
+TOKEN = "0123456789abcdef" * 4
+PATH = "installations/1039/widgets"
+DAY = 86_400
+NO_DATA = {"success": False, "error_code": "no_data", "errors": ["nothing"]}
+
+
+def utc(*parts):
+    return datetime(*parts, tzinfo=UTC)
+
+
+@pytest.fixture
+async def vrm(fake):
+    async with VRMClient(token=TOKEN, base_url=fake.url) as client:
+        yield client
+
+
+def span(asked):
+    query = dict(asked.query)
+    return int(query["start"]), int(query["end"])
+
+
+def graph(asked):
+    start, end = span(asked)
+    points = [[time, 50.0] for time in range(start, end + 1, 3600)]  # the last one is the next window's first
+    meta = {"code": "bs", "description": "Battery SOC", "formatWithUnit": "%.1F %%"}
+    return 200, {"success": True, "records": {"data": {"144": points}, "meta": {"144": meta}, "instance": 0}}
+
+
+async def test_a_graph_is_asked_for_in_windows_that_are_all_alike(fake, vrm):
+    """Equal ranges from round times on, whatever the range is; the points are cut to it, each comes once."""
+    fake.answers("GET", f"{PATH}/Graph", graph)
+    start, end = utc(2026, 3, 28, 7, 13), utc(2026, 3, 30, 1)
+    history = vrm.widgets.graph_history(1039, attribute_codes=["bs"], start=start, end=end)
+    parts = [part async for part in history]
+    asked = [span(each) for each in fake.asked]
+    assert {stop - begin for begin, stop in asked} == {DAY}
+    assert {begin % DAY for begin, _ in asked} == {0}
+    times = [time for part in parts for time, _ in part.data["bs"]]
+    assert times[0] == utc(2026, 3, 28, 8)
+    assert times[-1] == utc(2026, 3, 30, 0)
+    assert {after - before for before, after in pairwise(times)} == {timedelta(hours=1)}
+    assert [part.end for part in parts] == [utc(2026, 3, 29), utc(2026, 3, 30), end]
+    assert parts[0].data["bs"].unit == "%"
+
+
+async def test_what_a_graph_is_asked_for(fake, vrm):
+    """Codes with their brackets, instance 0, extremes on request; a window of one's own choice."""
+    fake.answers("GET", f"{PATH}/Graph", graph)
+    history = vrm.widgets.graph_history(
+        1039,
+        attribute_codes=["bs", "bv"],
+        start=utc(2026, 3, 28),
+        end=utc(2026, 3, 28, 5),
+        min_max=True,
+        window=timedelta(hours=6),
+    )
+    assert not fake.asked
+    await anext(history)
+    begin = int(utc(2026, 3, 28).timestamp())
+    assert fake.asked[0].query == [
+        ("attributeCodes[]", "bs"),
+        ("attributeCodes[]", "bv"),
+        ("instance", "0"),
+        ("useMinMax", "1"),
+        ("start", str(begin)),
+        ("end", str(begin + 6 * 3600)),
+    ]
+
+
+async def test_a_window_without_data_is_empty(fake, vrm):
+    """Whether VRM says so, or sends nothing; the others come all the same."""
+    silent = {utc(2026, 3, 29).timestamp(): (200, NO_DATA)}
+    silent[utc(2026, 3, 30).timestamp()] = (200, {"success": True, "records": {"data": [], "meta": []}})
+    fake.answers("GET", f"{PATH}/Graph", lambda asked: silent.get(span(asked)[0]) or graph(asked))
+    history = vrm.widgets.graph_history(
+        1039, attribute_codes=["bs"], start=utc(2026, 3, 28), end=utc(2026, 4, 1)
+    )
+    assert [part.empty async for part in history] == [False, True, True, False]
+
+
+CHANGES = [(0, 3), (9, 4), (20, 9), (33, 3), (50, 3), (60, 8)]
+
+
+def states(asked):
+    """Answer as VRM does: the state at the start of the range, then every change in it."""
+    start, end = span(asked)
+    origin = int(utc(2026, 3, 28).timestamp())
+    told = [(origin + hour * 3600, state) for hour, state in CHANGES]
+    now = max((row for row in told if row[0] <= start), default=told[0])
+    rows = [[max(start, now[0]), now[1]], *([t, s] for t, s in told if start < t <= end)]
+    data = {
+        "data": {"40": rows},
+        "meta": {"40": {"code": "S"}},
+        "enums": {"40": {"3": "Bulk", "4": "Absorption"}},
+    }
+    return 200, {"success": True, "records": data}
+
+
+async def test_a_state_that_goes_on_over_a_seam_is_no_change(fake, vrm):
+    """The first state is there, then nothing but changes, each once."""
+    fake.answers("GET", f"{PATH}/VeBusState", states)
+    history = vrm.widgets.state_history(1039, "VeBusState", 257, start=utc(2026, 3, 28), end=utc(2026, 3, 31))
+    parts = [part async for part in history]
+    found = [change for part in parts for change in part.data["S"]]
+    origin = utc(2026, 3, 28)
+    hours = [((time - origin) / timedelta(hours=1), number) for time, number in found]
+    assert hours == [(0, 3), (9, 4), (20, 9), (33, 3), (60, 8)]
+    assert parts[0].data["S"].names[:2] == ("Bulk", "Absorption")
+    assert ("instance", "257") in fake.asked[0].query
+
+
+async def test_the_state_at_the_start_is_known(fake, vrm):
+    """A range that begins inside a window begins with the state that holds then, and when it began."""
+    fake.answers("GET", f"{PATH}/VeBusState", states)
+    history = vrm.widgets.state_history(
+        1039, "VeBusState", start=utc(2026, 3, 28, 12), end=utc(2026, 3, 28, 23)
+    )
+    part = await anext(history)
+    assert [(time.hour, number) for time, number in part.data["S"]] == [(9, 4), (20, 9)]
+
+
+async def test_a_checkpoint_leads_on_and_reads_whole_windows_again(fake, vrm):
+    """What is read again begins at a window's edge, so that resampling gives the same moments."""
+    fake.answers("GET", f"{PATH}/Graph", graph)
+    options = {"attribute_codes": ["bs"], "start": utc(2026, 3, 1)}
+    first = vrm.widgets.graph_history(1039, end=utc(2026, 3, 9, 15), **options)
+    assert [part.again async for part in first] == [False] * 9
+    fake.asked.clear()
+    second = vrm.widgets.graph_history(1039, end=utc(2026, 3, 10, 15), checkpoint=first.checkpoint, **options)
+    assert [part.again async for part in second] == [True] * 3 + [False]
+    assert span(fake.asked[0])[0] == utc(2026, 3, 7).timestamp()
+    with pytest.raises(ValueError, match="belongs to"):
+        vrm.widgets.graph_history(1040, checkpoint=first.checkpoint, **options)
+
+
+async def test_history_lets_others_pass(fake, vrm, monkeypatch):
+    """Every question of a history waits in the background, unless another class is asked for."""
+    fake.answers("GET", f"{PATH}/Graph", graph)
+    fake.answers("GET", f"{PATH}/VeBusState", states)
+    records = {"Pc": [[1772323200000, 1.0]]}
+    fake.answers("GET", "installations/1039/stats", {"success": True, "records": records, "totals": {}})
+    seen = []
+    send = vrm._api._pool.send
+
+    async def watched(request, *rest):
+        seen.append((request.operation.name, request.priority))
+        return await send(request, *rest)
+
+    monkeypatch.setattr(vrm._api._pool, "send", watched)
+    range_ = {"start": utc(2026, 3, 1), "end": utc(2026, 3, 2)}
+    await anext(vrm.stats.history(1039, timezone="UTC", **range_))
+    await anext(vrm.widgets.graph_history(1039, attribute_codes=["bs"], **range_))
+    await anext(vrm.widgets.state_history(1039, "VeBusState", **range_))
+    assert {priority for _, priority in seen} == {Priority.BACKGROUND}
+    await anext(vrm.stats.history(1039, timezone="UTC", priority=Priority.INTERACTIVE, **range_))
+    assert seen[-1] == ("stats.get", Priority.INTERACTIVE)
+
+
+@pytest.mark.parametrize("window", [timedelta(minutes=1), timedelta(hours=1, milliseconds=1), timedelta()])
+async def test_a_window_is_whole_seconds_and_not_tiny(vrm, window):
+    """Otherwise a year would be a flood of requests."""
+    with pytest.raises(ValueError, match="window"):
+        vrm.widgets.graph_history(1039, attribute_codes=["bs"], start=utc(2026, 3, 1), window=window)
+
+
+async def test_wrong_arguments_send_nothing(fake, vrm):
+    """Names, ids and codes are checked as everywhere."""
+    start = utc(2026, 3, 1)
+    with pytest.raises(ValueError, match="name"):
+        vrm.widgets.state_history(1039, "../admin", start=start)
+    with pytest.raises(TypeError, match="site_id"):
+        vrm.widgets.graph_history("1039", attribute_codes=["bs"], start=start)
+    with pytest.raises(ValueError, match="type"):
+        vrm.stats.history(1039, type="custom", start=start)
+    with pytest.raises(ValueError, match="interval must be one of"):
+        vrm.stats.history(1039, interval="decades", start=start)
+    with pytest.raises(ValueError, match="time zone"):
+        vrm.stats.history(1039, timezone="Mars/Olympus", start=start)
+    assert not fake.asked

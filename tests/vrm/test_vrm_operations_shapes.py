@@ -1,0 +1,561 @@
+"""What the new operations make of VRM's answers, clean and dirty."""
+
+import importlib
+import inspect
+import os
+import pkgutil
+from datetime import UTC, datetime
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vrm_async
+from energy_core.errors import DecodeError, EnergyError
+from energy_core.http.drift import Drift, collecting
+from vrm_async import (
+    Alarm,
+    PriceSchedule,
+    PriceSpan,
+    Tag,
+    codec,
+    codec_access,
+    codec_alarms,
+    codec_ess,
+    codec_sites,
+    codec_widgets,
+    envelope,
+    tables,
+)
+
+EXAMPLES = int(os.environ.get("VRM_EXAMPLES", "25"))
+"""How many answers each property is tried on; thousands in a long run."""
+
+SEEN = 1772366400
+SEEN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ABOVE = {
+    "AlarmEnabled": 1,
+    "NotifyAfterSeconds": "60",
+    "highAlarm": 30,
+    "highAlarmHysteresis": 2.5,
+    "idDataAttribute": "450",
+    "instance": 41,
+    "lowAlarm": None,
+    "lowAlarmHysteresis": None,
+}
+ON_STATES = {
+    "idDataAttribute": 40,
+    "instance": 0,
+    "enumValues": [2, {"nameEnum": "Fault", "valueEnum": 9}],
+    "alarmEnabled": False,
+    "notifyAfterSeconds": 0,
+}
+PAYLOADS = {
+    "user": (
+        codec.user,
+        {
+            "success": True,
+            "user": {
+                "id": 22,
+                "name": "Jo",
+                "email": "j@x.org",
+                "country": "NL",
+                "accessLevel": 1,
+                "idAccessToken": 5,
+            },
+        },
+    ),
+    "sites": (
+        codec.sites,
+        {
+            "success": True,
+            "records": [
+                {
+                    "idSite": 1,
+                    "name": "Home",
+                    "geofence": '{"id": 1}',
+                    "tags": [{"idTag": 1, "name": "x"}],
+                    "images": False,
+                    "extended": [
+                        {
+                            "code": "bs",
+                            "rawValue": "5",
+                            "instances": {"1": {"rawValue": 5}},
+                            "dataAttributeEnumValues": [{"nameEnum": "Off", "valueEnum": 0}],
+                            "consistsOfAttributeCodes": ["a1"],
+                        }
+                    ],
+                }
+            ],
+        },
+    ),
+    "system_overview": (
+        codec.system_overview,
+        {
+            "success": True,
+            "records": {
+                "devices": [{"name": "Gateway", "lastConnection": SEEN}],
+                "unconfigured_devices": False,
+            },
+        },
+    ),
+    "diagnostics": (
+        codec.diagnostics_page,
+        {
+            "success": True,
+            "records": [{"idDataAttribute": 1, "Device": "x", "bitmask": 0, "timestamp": SEEN}],
+            "num_records": 1,
+        },
+    ),
+    "access_tokens": (
+        codec.access_tokens,
+        {"success": True, "tokens": [{"idAccessToken": "50", "createdOn": "1508415114", "expires": None}]},
+    ),
+    "new_access_token": (codec.new_access_token, {"success": True, "token": "ab", "idAccessToken": 1}),
+    "removed": (codec.removed, {"success": True, "data": {"removed": 3}}),
+    "login": (codec.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
+    "stats": (
+        tables.stats,
+        {"success": True, "records": {"Pc": [[1772366400000, 1.5]]}, "totals": {"Pc": 1.5, "kwh": False}},
+    ),
+    "stats by instance": (
+        tables.stats,
+        {
+            "records": [{"instance": 0, "stats": {"bs": [[1772366400000, 1, 2, 3]]}}],
+            "totals": [{"instance": 0, "totals": {"bs": False}}],
+        },
+    ),
+    "overall": (
+        tables.overall,
+        {"records": {"today": {"totals": {"Pc": 1.0}, "percentages": {"Pc": 10}}, "week": False}},
+    ),
+    "graph": (
+        tables.graph,
+        {
+            "records": {
+                "data": {"143": [[SEEN, 52.1]]},
+                "meta": {"143": {"code": "bv", "formatWithUnit": "%.2F V"}},
+                "instance": 0,
+            }
+        },
+    ),
+    "summary": (
+        tables.summary("Status", 0),
+        {
+            "records": {
+                "data": {
+                    "81": {"code": "V", "value": "50", "secondsAgo": {"value": 3}},
+                    "hasOldData": False,
+                    "secondsAgo": {"value": 9},
+                },
+                "meta": {"81": {"description": "Voltage"}},
+                "attributeOrder": [81],
+            }
+        },
+    ),
+    "state": (
+        tables.state_history("VeBusState", 0),
+        {
+            "records": {
+                "data": {"40": [[SEEN, "Bulk"], [SEEN + 60, 4]]},
+                "enums": {"40": {"3": "Bulk", "4": "Absorption"}},
+            }
+        },
+    ),
+    "alarms": (
+        codec_alarms.alarms,
+        {
+            "success": True,
+            "rateLimited": False,
+            "alarms": [ABOVE, ON_STATES],
+            "devices": [{"deviceName": "Tank", "instance": "20", "lastConnection": False}],
+            "users": [{"idUser": 22, "receivesAlarmNotifications": 1, "muted": False}],
+            "attributes": [
+                {"idDataAttribute": 450, "enumValues": [{"nameEnum": "Off", "valueEnum": 0}]},
+            ],
+        },
+    ),
+    "alarm log": (
+        codec_alarms.log,
+        {"records": [{"idAlarm": 7, "started": SEEN, "cleared": None, "instance": 0}]},
+    ),
+    "users": (
+        codec_access.users,
+        {
+            "users": [{"idUser": 22, "name": "Jo", "accessLevel": 1}],
+            "invites": [{"email": "x@x.org", "accessLevel": "2"}],
+            "pending": [],
+            "userGroups": [{"idUserGroup": 31, "accessLevel": 0}],
+            "siteGroups": False,
+        },
+    ),
+    "invites": (
+        codec_access.invites,
+        {"data": {"invitesSiteGroups": [{"id": 1}], "requestsInstallations": {"5": {"id": 2}}}},
+    ),
+    "search": (
+        codec_access.search,
+        {"count": 1, "results": [{"site_id": 1, "site_name": "Home", "highlight": {"a": ["b"]}}]},
+    ),
+    "site_id": (codec_access.site_id, {"records": {"site_id": 5}}),
+    "settings": (
+        codec_ess.settings,
+        {
+            "data": {
+                "isOn": True,
+                "batteryCapacity": 9.6,
+                "gridSell": 1,
+                "buyPriceSchedule": [
+                    {"days": [0, 6], "schedule": [{"from": "00:00", "to": "06:00", "price": 0.2}]}
+                ],
+                "idBiddingZone": "26",
+                "mode": 1,
+            }
+        },
+    ),
+    "saved": (codec_ess.saved, {"data": {"isOn": True}}),
+    "plan": (codec_ess.plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
+    "tags": (
+        codec_sites.tags,
+        {"tags": {"user": [{"idTag": 1, "name": "home"}, "plain"], "team": [], "predefined": False}},
+    ),
+    "custom_widget": (
+        codec_sites.custom_widget,
+        {"data": {"idCustomWidget": 9, "name": "W", "onlyAdmins": 0, "parameters": {"a": 1}}},
+    ),
+    "custom_widget_id": (codec_sites.custom_widget_id, {"data": {"idCustomWidget": 9}}),
+    "last_reset": (codec_sites.last_reset, {"last_reset": SEEN}),
+    "fleet": (
+        codec_sites.fleet,
+        {
+            "records": [
+                {"idSite": 1, "description": "Home", "lastTimestamp": SEEN, "value_bs": 52.5, "value_S": "x"}
+            ],
+            "attributes": [{"idDataAttribute": 144, "code": "bs", "formatWithUnit": "%.1F %%"}],
+        },
+    ),
+    "definitions": (
+        codec_sites.definitions,
+        {"144": {"code": "bs", "dataType": "float", "description": "SOC", "formatWithUnit": "%.1F %%"}},
+    ),
+    "overview": (codec_sites.overview, {"records": [{"name": "Home"}]}),
+    "gps": (
+        codec_widgets.position,
+        {
+            "records": {
+                "data": {
+                    "lt": {"value": "52.09"},
+                    "lg": {"value": 5.12},
+                    "geofence": '{"id": 1}',
+                    "secondsAgo": {"value": 5},
+                }
+            }
+        },
+    ),
+    "hours_of_ac": (codec_widgets.hours_of_ac, {"records": {"data": "12.5"}}),
+    "alarm panel": (codec_widgets.alarm_panel, {"records": {"data": {"alarms": [{"idAlarm": 7}]}}}),
+    "widget": (codec_widgets.widget("X", None), {"records": {"data": {"1": 2}, "meta": []}}),
+}
+
+
+def read(name, payload=None):
+    reader, sample = PAYLOADS[name]
+    return reader(sample if payload is None else payload)
+
+
+# --- clean answers --------------------------------------------------------------------------------------
+
+
+def test_rules_of_both_kinds_are_one_model():
+    """PascalCase and camelCase give the same fields; what is missing is None."""
+    above, on_states = read("alarms").alarms
+    assert evolve(above, raw={}) == Alarm(
+        attribute_id=450, instance=41, enabled=True, notify_after_s=60, high=30.0, high_hysteresis=2.5
+    )
+    assert not above.on_states
+    assert evolve(on_states, raw={}) == Alarm(
+        attribute_id=40, enabled=False, notify_after_s=0, enum_values=(2, 9)
+    )
+    assert on_states.on_states
+    assert (above.raw, on_states.raw) == (ABOVE, ON_STATES)
+
+
+def test_a_rule_that_was_read_can_be_written():
+    """What is written is what was read, in the case of its kind, without null."""
+    above, on_states = read("alarms").alarms
+    assert codec_alarms.body(above) == {
+        "idDataAttribute": 450,
+        "instance": 41,
+        "AlarmEnabled": 1,
+        "NotifyAfterSeconds": 60,
+        "highAlarm": 30.0,
+        "highAlarmHysteresis": 2.5,
+    }
+    assert codec_alarms.body(on_states) == {
+        "idDataAttribute": 40,
+        "instance": 0,
+        "enumValues": [2, 9],
+        "alarmEnabled": 0,
+        "notifyAfterSeconds": 0,
+    }
+
+
+def test_what_alarms_are_made_of():
+    """Devices, users and attributes come along; a rule is found by what it watches."""
+    alarms = read("alarms")
+    assert alarms.find(450, 41) is alarms.alarms[0]
+    assert alarms.find(450) is None
+    assert alarms.devices[0].instance == 20
+    assert alarms.devices[0].last_connection is None
+    assert (alarms.users[0].id, alarms.users[0].notified, alarms.users[0].muted) == (22, True, False)
+    assert alarms.attributes[0].enum == {0: "Off"}
+
+
+def test_a_log_of_alarms():
+    """An alarm without an end lasts; the list may be called records, alarms or data."""
+    (raised,) = read("alarm log")
+    assert (raised.id, raised.started, raised.active) == (7, SEEN_AT, True)
+    for place in ("alarms", "data"):
+        assert read("alarm log", {place: [{"idAlarm": 7, "cleared": SEEN}]})[0].active is False
+    assert read("alarm log", {}) == ()
+
+
+def test_tags_in_groups():
+    """Each tag knows its group; a plain text is a tag; an empty group stays."""
+    tags = read("tags")
+    assert [tag.name for tag in tags] == ["home", "plain"]
+    assert tags["user"][0] == Tag(name="home", id=1, source="user", raw=tags["user"][0].raw)
+    assert (tags["team"], tags["predefined"], tags["no such"]) == ((), (), ())
+    assert "plain" in tags
+    assert "team" in tags.groups
+
+
+def test_tags_in_a_list():
+    """The older document's list is grouped by the tags' own source."""
+    tags = read("tags", {"tags": [{"name": "a", "source": "team"}, {"name": "b"}, "c"]})
+    assert {source: [tag.name for tag in group] for source, group in tags.groups.items()} == {
+        "team": ["a"],
+        "user": ["b", "c"],
+    }
+    assert list(read("tags", {"tags": []})) == []
+
+
+def test_settings_of_dynamic_ess():
+    """VRM's kWh and kW stay, switches that count become bools, schedules become values."""
+    ess = read("settings")
+    assert (ess.is_on, ess.grid_sell, ess.battery_capacity_kwh, ess.bidding_zone_id) == (True, True, 9.6, 26)
+    assert ess.buy_price_schedule == (
+        PriceSchedule(days=(0, 6), spans=(PriceSpan(start="00:00", end="06:00", price=0.2),)),
+    )
+    assert ess.sell_price_formula is None
+    assert codec_ess.saved({"success": True}) is None
+
+
+def test_values_of_the_fleet():
+    """value_<code> becomes a mapping by code; the newest log is aware, in whichever unit it came."""
+    (site,) = read("fleet")
+    assert dict(site.values) == {"bs": 52.5, "S": "x"}
+    assert (site.site_id, site.name, site.last_seen) == (1, "Home", SEEN_AT)
+    assert read("fleet").attributes[0].unit == "%"
+    (late,) = read("fleet", {"records": [{"idSite": 1, "lastTimestamp": SEEN * 1000, "value_bs": False}]})
+    assert late.last_seen == SEEN_AT
+    assert late.values == {"bs": None}
+
+
+def test_definitions_by_id():
+    """The id is the key, or in the record."""
+    assert read("definitions")[144].code == "bs"
+    listed = {"records": [{"idDataAttribute": 5, "code": "x"}]}
+    assert list(codec_sites.definitions(listed)) == [5]
+
+
+def test_where_a_site_is():
+    """Values are found by code, whether they are filed under it or under their id."""
+    position = read("gps")
+    assert (position.latitude_deg, position.longitude_deg, position.seconds_ago) == (52.09, 5.12, 5.0)
+    assert position.geofence == {"id": 1}
+    by_id = {"4": {"code": "lt", "rawValue": 1}, "5": {"rawValue": "2"}}
+    position = read("gps", {"records": {"data": by_id, "meta": {"5": {"code": "lg"}}}})
+    assert (position.latitude_deg, position.longitude_deg) == (1.0, 2.0)
+    assert read("gps", {"records": {"data": []}}).latitude_deg is None
+
+
+def test_hours_of_ac():
+    """Text that is a number is one; null is no data; other text stays text."""
+    assert (read("hours_of_ac").hours, read("hours_of_ac").text) == (12.5, "12.5")
+    assert read("hours_of_ac", {"records": {"data": None}}).text is None
+    assert read("hours_of_ac", {"records": {"data": "12 h"}}).hours is None
+    assert read("hours_of_ac", {"records": {"data": "12 h"}}).text == "12 h"
+
+
+def test_custom_widgets_in_every_place():
+    """VRM does not document where they are; data, records and the top level are looked at."""
+    for payload in (
+        {"data": {"idCustomWidget": 9}},
+        {"records": [{"idCustomWidget": "9"}]},
+        {"idCustomWidget": 9, "name": "W"},
+    ):
+        assert codec_sites.custom_widget({"success": True, **payload}).id == 9
+    assert codec_sites.custom_widget_id({"success": True}) is None
+    with pytest.raises(DecodeError, match="custom widget"):
+        codec_sites.custom_widget({"success": True, "data": []})
+
+
+def test_a_summary_keeps_the_order_of_display():
+    """`attributeOrder` lists ids."""
+    data = {str(number): {"code": f"c{number}"} for number in (5, 81, 7)}
+    ordered = {"records": {"data": data, "attributeOrder": [81, "7", 5]}}
+    assert [value.code for value in read("summary", ordered)] == ["c81", "c7", "c5"]
+
+
+# --- dirty answers --------------------------------------------------------------------------------------
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["", "1e400", "-1", "0", "NaN", "٣", "1_0", "{", "[]", '{"a":'])
+)
+json = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+
+
+def places(value, path=()):
+    """Every path into a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+def put(value, path, new):
+    """The same value with another one at a path."""
+    if not path:
+        return new
+    key, *rest = path
+    if isinstance(value, dict):
+        return {**value, key: put(value[key], rest, new)}
+    return [put(inner, rest, new) if number == key else inner for number, inner in enumerate(value)]
+
+
+def looked_at(value):
+    """Use a model as programs do: print it, walk through it, ask its properties."""
+    repr(value)
+    for name in dir(type(value)):
+        if isinstance(getattr(type(value), name), property):
+            getattr(value, name)
+    if hasattr(value, "__iter__") and not isinstance(value, str | dict):
+        for inner in value:
+            looked_at(inner)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            looked_at(inner)
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_any_value_in_any_field(name, data):
+    """It is read, or there is an `EnergyError`; nothing else comes out, in strict mode either."""
+    reader, sample = PAYLOADS[name]
+    path = data.draw(st.sampled_from(list(places(sample))))
+    payload = put(sample, path, data.draw(json))
+    for strict in (False, True):
+        try:
+            with collecting(Drift(strict=strict)):
+                looked_at(reader(payload))
+        except EnergyError:
+            pass
+
+
+def hooks():
+    """Every reader of a record that the package makes, and the keys it knows."""
+    found = {}
+    for module in pkgutil.iter_modules(vrm_async.__path__):
+        waiting = list(vars(importlib.import_module(f"vrm_async.{module.name}")).values())
+        while waiting:
+            value = waiting.pop()
+            if not inspect.isfunction(value) or not value.__closure__:
+                continue
+            inside = inspect.getclosurevars(value).nonlocals
+            if {"cls", "known", "plan"} <= inside.keys():
+                found[inside["cls"].__name__, module.name] = (value, inside["known"])
+            else:
+                waiting += inside.values()
+    return found
+
+
+HOOKS = hooks()
+
+
+def test_all_models_are_found():
+    """The readers of sites, alarms and prices are among them."""
+    models = {name for name, _ in HOOKS}
+    assert models >= {"Site", "Attribute", "Alarm", "PriceSpan", "SiteUser", "FleetSite", "CustomWidget"}
+    assert len(models) >= 29
+
+
+@pytest.mark.parametrize("model", HOOKS, ids=str)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_any_value_in_every_field(model, data):
+    """A record whose fields hold anything is read, or it is malformed; nothing else comes out."""
+    reader, known = HOOKS[model]
+    record = data.draw(st.dictionaries(st.sampled_from(sorted(known)), json))
+    for strict in (False, True):
+        try:
+            with collecting(Drift(strict=strict)):
+                looked_at(reader(record))
+        except EnergyError:
+            pass
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_strict_client_reads_the_clean_answer(name):
+    """The samples are what the documents say, but for keys they do not name."""
+    drift = Drift()
+    with collecting(drift):
+        looked_at(read(name))
+    assert [key for key in drift.counts if key[2] != "unknown"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "noted"),
+    [
+        ("alarms", {"alarms": [{"highAlarm": 1}, ABOVE, 5]}, ("Alarm", "record", "malformed")),
+        ("alarms", {"alarms": [{**ON_STATES, "enumValues": ["x"]}]}, ("Alarm", "enum_values", "malformed")),
+        ("users", {"users": [{"name": "x"}]}, ("SiteUser", "record", "malformed")),
+        ("users", {"users": [{"idUser": 1, "new": 2}]}, ("SiteUser", "new", "unknown")),
+        ("tags", {"tags": {"user": [5]}}, ("Tag", "record", "malformed")),
+        ("fleet", {"records": [{"idSite": 1, "value_x": [1]}]}, ("FleetSite", "value", "unreadable list")),
+        ("settings", {"data": {"isOn": "perhaps"}}, ("DynamicEssSettings", "is_on", "str instead of bool")),
+        ("hours_of_ac", {"records": {"data": [1]}}, ("HoursOfAc", "data", "list instead of str")),
+        ("last_reset", {"last_reset": "x"}, ("Forecasts", "last_reset", "not a time")),
+        ("custom_widget_id", {}, ("CustomWidget", "id", "missing")),
+    ],
+)
+def test_what_drifts_is_counted(name, payload, noted):
+    """One bad record or field is noted, the rest is read; a strict client raises."""
+    drift = Drift()
+    with collecting(drift):
+        read(name, payload)
+    assert drift.counts[noted] >= 1
+    with collecting(Drift(strict=True)), pytest.raises(DecodeError, match=noted[1]):
+        read(name, payload)
+
+
+@pytest.mark.parametrize("payload", [None, [], "x", 5, True])
+def test_an_answer_that_is_no_object(payload):
+    """Every reader says that it is none."""
+    for name in PAYLOADS:
+        if name in {"overview", "stats", "stats by instance", "login", "saved"}:
+            continue
+        with pytest.raises(DecodeError):
+            read(name, payload) if payload is not None else PAYLOADS[name][0](None)
+    with pytest.raises(DecodeError, match="not an object"):
+        envelope.content(payload)

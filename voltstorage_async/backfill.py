@@ -1,0 +1,171 @@
+"""Asking for a product's past: rows of the export and the present state, at background priority."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from attrs import Attribute, evolve, field, frozen
+
+from energy_core.http.request import Priority
+from energy_core.stream.event import Quantity
+from voltstorage_async.events import LatestData
+from voltstorage_async.export import Export
+from voltstorage_async.fields import FieldMap
+from voltstorage_async.models import ExportRow, Latest
+from voltstorage_async.products import Products
+from voltstorage_async.rows import ExportRows
+
+_ONE_REQUEST: Final = timedelta(days=36_500)
+"""Our own paging decides: it knows the service's time."""
+
+
+def _seconds(_: Healing, attribute: Attribute[float], value: float) -> None:
+    if not (isfinite(value) and value >= 0):
+        raise ValueError(f"{attribute.name} must be finite and not negative, not {value!r}")
+
+
+def _count(_: Healing, attribute: Attribute[int], value: int) -> None:
+    if not value >= 1:
+        raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
+
+
+def _some(_: Healing, attribute: Attribute[float], value: float) -> None:
+    if not (isfinite(value) and value > 0):
+        raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
+
+
+@frozen(kw_only=True)
+class Healing:
+    """How holes in a stream are filled. The defaults are the promise; tests shorten them."""
+
+    overlap_s: float = field(default=2.0, validator=_seconds)
+    """The past is asked for from so long before the last event on: some of its second may be missing."""
+    settle_s: float = field(default=1.0, validator=_seconds)
+    """The export is asked so long after the link is up: what was just measured must have been recorded."""
+    page_s: float = field(default=3600.0, validator=_some)
+    """The most one request asks for."""
+    furthest_back_s: float = field(default=86_400.0, validator=_seconds)
+    """What lies further back is reported as a gap, `beyond_cap`."""
+    hold: int = field(default=256, validator=_count)
+    """Live events that wait while a hole is filled; what comes beyond is fetched by another fill."""
+    window_s: float = field(default=600.0, validator=_some)
+    """A moment told within this time is not told again."""
+    window_ids: int = field(default=1000, validator=_count)
+    """The most events remembered for that."""
+    lag_s: float = field(default=60.0, validator=_seconds)
+    """Where an export ends more than this before its hole does, the rest is a gap, `not_recorded`."""
+    attempts: int = field(default=3, validator=_count)
+    """How often a page is asked for that breaks off in the middle; each time from where it broke off."""
+    silence_s: float = field(default=60.0, validator=_some)
+    """While the server says nothing, the latest data is asked for this often: is there really nothing new?"""
+
+
+class Moment(NamedTuple):
+    """What was measured at one second, live or fetched later."""
+
+    event: LatestData
+    values: Mapping[Quantity, float]
+    """The same in the quantities of `FieldMap`."""
+
+    @property
+    def second(self) -> int:
+        """Unix seconds."""
+        return int(self.event.time.timestamp())
+
+    def only(self, quantities: Collection[str], fields: FieldMap) -> Moment:
+        """Leave out the other quantities."""
+        values = {each: value for each, value in self.values.items() if each in quantities}
+        return Moment(evolve(self.event, data=fields.only(self.event.data, quantities)), values)
+
+
+class Past:
+    """What the service knows of one product's past and present."""
+
+    def __init__(self, product_id: int, export: Export, products: Products, fields: FieldMap) -> None:
+        self._product_id = product_id
+        self._export = export
+        self._products = products
+        self._fields = fields
+
+    async def present(self) -> Moment | None:
+        """Return the latest data; None where the service does not say of when it is.
+
+        Raises:
+            RequestError: as the request itself.
+        """
+        latest = await self._products.latest(self._product_id, priority=Priority.BACKGROUND)
+        return None if latest.time is None else self._as_moment(latest, latest.time)
+
+    def moments(self, start: float, end: float | None) -> Moments:
+        """Return what was recorded from `start` to `end` (unix seconds; None: now), for an ``async with``."""
+        rows = self._export.rows(
+            self._product_id,
+            datetime.fromtimestamp(start, UTC),
+            None if end is None else datetime.fromtimestamp(end, UTC),
+            tolerance=0.0,
+            page=_ONE_REQUEST,
+            priority=Priority.BACKGROUND,
+        )
+        return Moments(self._product_id, rows, self._fields)
+
+    def _as_moment(self, latest: Latest, time: datetime) -> Moment:
+        values, _ = self._fields.reading(latest.data)
+        raw = {"time": int(time.timestamp()), "data": latest.data}
+        event = LatestData(product_id=self._product_id, time=time, data=latest.data, raw=raw, backfilled=True)
+        return Moment(event, values)
+
+
+class Moments:
+    """The rows of one export as moments, to the second, in the vendor's order."""
+
+    def __init__(self, product_id: int, rows: ExportRows, fields: FieldMap) -> None:
+        self._product_id = product_id
+        self._rows = rows
+        self._fields = fields
+
+    @property
+    def exported(self) -> frozenset[Quantity]:
+        """The quantities for which there are columns."""
+        known = self._fields.columns
+        return frozenset(known[name].quantity for name in self._rows.columns if name in known)
+
+    @property
+    def malformed(self) -> int:
+        """Rows left out because they cannot be read."""
+        return self._rows.malformed
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._rows.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Moment:
+        """Return the next moment.
+
+        Raises:
+            RequestError: as the request itself.
+        """
+        return self._read(await anext(self._rows))
+
+    def _read(self, row: ExportRow) -> Moment:
+        numbers, texts = row.values, row.text
+        values, _ = self._fields.row(numbers)
+        event = LatestData(
+            product_id=self._product_id,
+            # Whole, as a live event's: the same measurement has the same time, however it came here.
+            time=row.time.astimezone(UTC).replace(microsecond=0),
+            data=self._fields.as_event(numbers) | texts,
+            raw={"Time": row.time.isoformat(), **numbers, **texts},
+            backfilled=True,
+        )
+        return Moment(event, values)

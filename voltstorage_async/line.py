@@ -1,0 +1,266 @@
+"""One product's live link and its past, joined so that nothing is lost in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from energy_core.clock import Clock, SystemClock
+from energy_core.errors import DecodeError
+from energy_core.stream.delivered import Missing, Take
+from energy_core.stream.event import Quantity, State
+from energy_core.stream.hole import Mender
+from energy_core.stream.socket import Link, ReconnectingSocket
+from energy_core.stream.timing import SocketTiming
+from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.codec import product_event
+from voltstorage_async.events import LatestData, UnknownProductEvent
+from voltstorage_async.fields import FieldMap
+from voltstorage_async.filling import Filling
+
+_UP: Final = frozenset({State.LIVE, State.STALE})
+
+
+class Sink(Protocol):
+    """Who is told."""
+
+    @property
+    def roomy(self) -> bool:
+        """Whether there is room for a live event."""
+
+    async def room(self) -> None:
+        """Wait until there is."""
+
+    def tell(self, moment: Moment, ordinal: int) -> None:
+        """Take what was measured; the ordinal tells moments of one second apart."""
+
+    def remark(self, event: UnknownProductEvent) -> None:
+        """Take a message that is no data."""
+
+    def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
+        """Take notice of what is lost."""
+
+    def be(self, state: State, reason: str, retry_in: float | None) -> None:
+        """Take notice of how the line is doing."""
+
+
+class Line:
+    """Reads the socket without ever waiting; a task that exists only while there is a hole fills it.
+
+    A message of unknown type has no time, so it is never held and never fetched again.
+
+    Args:
+        product_id: Whose events.
+        link: Where they come from.
+        past: Where those that were missed come from.
+        sink: Who is told.
+        fields: What keys and columns mean.
+        since: What came from this moment on counts as missed at the first connection.
+        timing: Of the socket.
+        healing: Of the filling.
+        clock: Where time comes from.
+        ssl_context: As for `ReconnectingSocket`.
+    """
+
+    def __init__(
+        self,
+        product_id: int,
+        link: Link,
+        past: Past,
+        sink: Sink,
+        *,
+        fields: FieldMap,
+        since: datetime | None,
+        timing: SocketTiming,
+        healing: Healing,
+        clock: Clock | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.received = 0
+        """Messages that were events, of unknown types included."""
+        self.unknown = 0
+        """Those of them that nobody documented."""
+        self.malformed = 0
+        """Messages that could not be read."""
+        self.unusable = 0
+        """Values left out because they are not numbers."""
+        self.backfilled = 0
+        """Moments that were fetched later."""
+        self.gaps = 0
+        """Stretches that could not be."""
+        self._product_id = product_id
+        self._past = past
+        self._sink = sink
+        self._fields = fields
+        self._healing = healing
+        self._clock = clock or SystemClock()
+        self._mender: Mender[Moment] = Mender(
+            since=None if since is None else int(since.timestamp()),
+            hold=healing.hold,
+            overlap_s=healing.overlap_s,
+            lag_s=healing.lag_s,
+            window_s=healing.window_s,
+            window_ids=healing.window_ids,
+            expected=[meaning.quantity for meaning in fields.events.values()],
+        )
+        self._filling = Filling(self._mender, past, healing, self._clock, self._hand_over)
+        self._socket = ReconnectingSocket(
+            link,
+            on_frame=self._on_frame,
+            on_state=self._on_state,
+            timing=timing,
+            clock=self._clock,
+            ssl_context=ssl_context,
+        )
+        self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
+        self._deaf = False  # the server has news and does not tell them over this link
+        self._tasks: asyncio.TaskGroup | None = None
+        self._mending = False
+        self._stirred = asyncio.Event()
+
+    @property
+    def discarded(self) -> int:
+        """Live events that found no room, or could not be held; they are fetched later."""
+        return self._mender.discarded
+
+    async def run(self) -> None:
+        """Read until cancelled.
+
+        Raises:
+            RequestError: a refusal that waiting cannot mend.
+            ClientClosed: the client was closed meanwhile.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                await self._socket.run()
+        except BaseExceptionGroup as group:
+            error = group.exceptions[0]
+            raise error from error.__cause__
+
+    # --- what the socket says ------------------------------------------------------------------------------
+
+    def _on_frame(self, frame: bytes) -> bool:
+        try:
+            event = product_event(self._product_id, frame)
+        except DecodeError:
+            self.malformed += 1
+            return False
+        self.received += 1
+        if isinstance(event, LatestData):
+            self._on_data(event)
+        elif isinstance(event, UnknownProductEvent):
+            self.unknown += 1
+            self._sink.remark(event)
+        return True
+
+    def _on_data(self, event: LatestData) -> None:
+        values, unusable = self._fields.reading(event.data)
+        self.unusable += unusable
+        if self._deaf:
+            self._deaf = False
+            self._mender.hole()
+        mender, moment = self._mender, Moment(event, values)
+        take = mender.live(moment.second, values, moment, room=self._sink.roomy)
+        self._filling.heard_at = self._clock.monotonic()
+        if take is not None:
+            self._tell(take)
+        elif mender.open or mender.ready:
+            self._stir()
+
+    def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
+        opened = state is State.LIVE and self._state[0] is State.CONNECTING
+        self._state = (state, reason, retry_in)
+        self._stirred.set()
+        if opened:
+            self._deaf = False
+            self._mender.hole()
+        self._announce()
+        if self._mender.open or state is State.STALE:
+            self._stir()
+
+    def _announce(self) -> None:
+        """Say how the line is doing; while it is up and a hole is filled, that it is filled."""
+        state, reason, retry_in = self._state
+        mender = self._mender
+        if state in _UP and (mender.open or mender.filling or mender.ready):
+            state, reason, retry_in = State.BACKFILLING, "fetching what was missed", None
+        self._sink.be(state, reason, retry_in)
+
+    # --- filling holes -------------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        self._stirred.set()
+        if not self._mending and self._tasks is not None:
+            self._mending = True
+            name = f"voltstorage-{self._product_id} mending"
+            self._tasks.create_task(self._mend(), name=name)
+
+    async def _mend(self) -> None:
+        """Go on until there is no hole any more and the server is not silent."""
+        while True:
+            await self._hand_over()
+            if self._mender.open:
+                await self._sink.room()
+                await self._fill()
+            elif self._state[0] is State.STALE:
+                await self._question_silence()
+            else:
+                break
+        self._mending = False
+        self._announce()
+
+    async def _hand_over(self) -> None:
+        while self._mender.ready:
+            await self._sink.room()
+            each = self._mender.pop()
+            if isinstance(each, Take):
+                self._tell(each)
+            elif each is not None:
+                self._miss(each)
+
+    async def _question_silence(self) -> None:
+        """Ask whether there really is nothing new; if there is, it is a hole, and so is what is told next."""
+        latest, newest = await self._filling.present(), self._mender.newest
+        if not self._silent():
+            return
+        if latest is not None and newest is not None and latest.second > newest:
+            self._deaf = True
+            self._mender.hole()
+            await self._fill(latest)
+        if not self._silent():
+            return
+        self._stirred.clear()
+        wake_at = self._clock.monotonic() + self._healing.silence_s
+        timer = self._clock.call_at(wake_at, self._stirred.set)
+        try:
+            await self._stirred.wait()
+        finally:
+            timer.cancel()
+
+    def _silent(self) -> bool:
+        return self._state[0] is State.STALE and not self._mender.open
+
+    async def _fill(self, latest: Moment | None = None) -> None:
+        self._announce()
+        await self._filling.fill(latest)
+        self._announce()
+
+    # --- telling -------------------------------------------------------------------------------------------
+
+    def _tell(self, take: Take[Moment]) -> None:
+        moment = take.item
+        if len(take.keys) < len(moment.values):
+            moment = moment.only(take.keys, self._fields)
+        self.backfilled += take.backfilled
+        self._sink.tell(moment, take.ordinal)
+
+    def _miss(self, missing: Missing) -> None:
+        self.gaps += 1
+        start, end = (datetime.fromtimestamp(second, UTC) for second in (missing.start, missing.end))
+        self._sink.miss(start, end, missing.reason, frozenset(map(Quantity, missing.keys)))
+
+    def __repr__(self) -> str:
+        counts = f"{self.received} received, {self.backfilled} backfilled, {self.gaps} gaps"
+        return f"<Line of product {self._product_id} {self._state[0]}, {counts}; {self._mender!r}>"

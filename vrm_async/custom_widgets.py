@@ -1,0 +1,103 @@
+"""Panels that the users of a site put together themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from energy_core.http.api import ApiClient
+from energy_core.http.request import JSON
+from vrm_async import arguments, codec_sites
+from vrm_async.models_sites import CustomWidget
+from vrm_async.operations import SITE, reads, writes
+
+_PATH: Final = f"{SITE}/custom-widget"
+GET: Final = reads("custom_widgets.get", _PATH)
+CREATE: Final = writes("custom_widgets.create", "POST", _PATH)
+UPDATE: Final = writes("custom_widgets.update", "PATCH", _PATH)
+DELETE: Final = writes("custom_widgets.delete", "DELETE", _PATH)
+
+
+class CustomWidgets:
+    """The custom widgets of a site."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def get(self, site_id: int, widget_id: int) -> CustomWidget:
+        """Return one widget; VRM lists none, so its id must be known.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/custom-widget/get
+        """
+        query = [("idCustomWidget", str(arguments.whole("widget_id", widget_id)))]
+        site_id = arguments.whole("site_id", site_id)
+        return await self._api.call(GET, codec_sites.custom_widget, query=query, idSite=site_id)
+
+    async def create(
+        self,
+        site_id: int,
+        name: str,
+        parameters: Mapping[str, JSON],
+        *,
+        only_admins: bool | None = None,
+        y_axis_scaling: JSON = None,
+    ) -> int | None:
+        """Make a widget and return its idCustomWidget, if VRM tells it.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/custom-widget/post
+
+        Args:
+            site_id: The site.
+            name: Its title.
+            parameters: What it shows, as VRM wants it.
+            only_admins: Whether only administrators see it.
+            y_axis_scaling: How its axis is scaled, as VRM wants it.
+        """
+        body = _body(name, parameters, only_admins, y_axis_scaling)
+        site_id = arguments.whole("site_id", site_id)
+        return await self._api.call(CREATE, codec_sites.custom_widget_id, json=body, idSite=site_id)
+
+    async def update(
+        self,
+        site_id: int,
+        widget_id: int,
+        *,
+        name: str | None = None,
+        parameters: Mapping[str, JSON] | None = None,
+        only_admins: bool | None = None,
+        y_axis_scaling: JSON = None,
+    ) -> None:
+        """Change what is given, and leave the rest as it is.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/custom-widget/patch
+        """
+        changes = _body(name, parameters, only_admins, y_axis_scaling)
+        if not changes:
+            raise ValueError("nothing to change: pass name, parameters, only_admins or y_axis_scaling")
+        body = {"idCustomWidget": arguments.whole("widget_id", widget_id), **changes}
+        await self._api.fetch(UPDATE, json=body, idSite=arguments.whole("site_id", site_id))
+
+    async def delete(self, site_id: int, widget_id: int) -> None:
+        """Remove a widget.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/custom-widget/delete
+        """
+        body: JSON = {"idCustomWidget": arguments.whole("widget_id", widget_id)}
+        await self._api.fetch(DELETE, json=body, idSite=arguments.whole("site_id", site_id))
+
+
+def _body(
+    name: str | None, parameters: Mapping[str, JSON] | None, only_admins: bool | None, y_axis_scaling: JSON
+) -> dict[str, JSON]:
+    body: dict[str, JSON] = {}
+    if name is not None:
+        body["name"] = arguments.line("name", name)
+    if parameters is not None:
+        if not isinstance(parameters, Mapping):
+            raise TypeError(f"parameters must be a mapping, not {type(parameters).__name__}")
+        body["parameters"] = dict(parameters)
+    if only_admins is not None:
+        body["onlyAdmins"] = arguments.switch("only_admins", only_admins)
+    if y_axis_scaling is not None:
+        body["yAxisScaling"] = y_axis_scaling
+    return body

@@ -1,0 +1,204 @@
+"""Files of a site: what VRM exports becomes a file on disk, piece by piece, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from energy_core.http.api import ApiClient
+from energy_core.http.request import JSON, Operation, Request
+from vrm_async import arguments
+from vrm_async.arguments import Verbatim
+from vrm_async.folding import by_key
+from vrm_async.formulas import Harmless
+from vrm_async.pouring import AsItIs, Filter, Pouring, Saved, Watch, Xml
+from vrm_async.saving import Saving
+from vrm_async.unwrap import Unwrap
+
+_TOTAL_S: Final = 900.0
+
+DATA: Final = Operation(
+    vendor="vrm",
+    name="downloads.data",
+    method="GET",
+    path="installations/{idSite}/data-download",
+    repeatable=True,
+    total_s=_TOTAL_S,
+)
+MAIL: Final = Operation(
+    vendor="vrm",
+    name="downloads.data_by_mail",
+    method="GET",
+    path="installations/{idSite}/data-download",
+    repeatable=False,  # asked twice, it sends two mails
+)
+GPS: Final = Operation(
+    vendor="vrm",
+    name="downloads.gps",
+    method="GET",
+    path="installations/{idSite}/gps-download",
+    repeatable=True,
+    total_s=_TOTAL_S,
+)
+OVERVIEW: Final = Operation(
+    vendor="vrm",
+    name="downloads.overview",
+    method="POST",
+    path="installation-overview-download",
+    repeatable=True,  # it only reads
+    total_s=_TOTAL_S,
+)
+
+FORMATS: Final = ("csv", "xls", "xlsx", "excelxml", "html")
+DATATYPES: Final = ("log", "kwh", "benchmark")
+DEPRECATED: Final = (
+    "VRM has deprecated data-download; stats.history and widgets.graph_history bring the same data"
+)
+
+
+class Downloads:
+    """Exports as files. Each is written beside its path, made durable, and then renamed; mode 0600."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def data(
+        self,
+        site_id: int,
+        path: str | os.PathLike[str],
+        *,
+        start: datetime,
+        end: datetime,
+        format: str | Verbatim = "csv",  # noqa: A002  (VRM's own word)
+        datatype: str | Verbatim = "log",
+        debug: bool = False,
+        harmless: bool = False,
+        progress: Watch | None = None,
+    ) -> Saved:
+        """Save the logs or energies of a site. VRM has deprecated this.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/data-download
+
+        Args:
+            site_id: The site.
+            path: Where to; a file that is there is replaced once the new one is whole.
+            start: An aware datetime.
+            end: An aware datetime after `start`.
+            format: One of `FORMATS`.
+            datatype: One of `DATATYPES`: all logged values, or energies.
+            debug: Include attributes that only administrators may see.
+            harmless: Put an apostrophe before text cells that a spreadsheet would run as formulas; csv only.
+            progress: Called after each piece.
+
+        Raises:
+            DecodeError: the answer is no such file.
+            NoData: VRM has nothing for the range.
+            OSError: the file cannot be written.
+        """
+        warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=2)
+        if harmless and format != "csv":
+            raise ValueError(f"harmless goes with format 'csv'; the format is {format!r}")
+        query = _asked(start, end, format, datatype, debug=debug)
+        request = DATA.request(query=query, idSite=arguments.whole("site_id", site_id))
+        passing = Harmless() if harmless else AsItIs()
+        return await self._save(request, Saving(path), passing, progress, html=format == "html")
+
+    async def data_by_mail(
+        self,
+        site_id: int,
+        *,
+        start: datetime,
+        end: datetime,
+        format: str | Verbatim = "csv",  # noqa: A002  (VRM's own word)
+        datatype: str | Verbatim = "log",
+        debug: bool = False,
+    ) -> Mapping[str, object]:
+        """Let VRM send the same to the account's e-mail address; returns what it answers. Deprecated, too.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/data-download
+        """
+        warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=2)
+        query = [*_asked(start, end, format, datatype, debug=debug), ("async", "1")]
+        return await self._api.call(MAIL, by_key, query=query, idSite=arguments.whole("site_id", site_id))
+
+    async def gps(
+        self,
+        site_id: int,
+        path: str | os.PathLike[str],
+        *,
+        start: datetime,
+        end: datetime,
+        progress: Watch | None = None,
+    ) -> Saved:
+        """Save where a site has been, as KML.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/gps-download
+
+        Args:
+            site_id: The site.
+            path: Where to.
+            start: An aware datetime.
+            end: An aware datetime after `start`.
+            progress: Called after each piece.
+        """
+        request = GPS.request(query=arguments.span(start, end), idSite=arguments.whole("site_id", site_id))
+        return await self._save(request, Saving(path), Xml(), progress)
+
+    async def overview(
+        self,
+        path: str | os.PathLike[str],
+        site_ids: Iterable[int] | None = None,
+        *,
+        columns: Mapping[str, JSON] | None = None,
+        only_visible: bool | None = None,
+        progress: Watch | None = None,
+    ) -> Saved:
+        """Save a table of sites as XLSX; `fleet.overview` returns the same as values.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installation-overview-download
+
+        Args:
+            path: Where to.
+            site_ids: Which sites; None leaves the choice to VRM.
+            columns: Which columns, as VRM wants it.
+            only_visible: Whether hidden columns stay out.
+            progress: Called after each piece.
+        """
+        body: dict[str, JSON] = {"jsonResponse": False}
+        if site_ids is not None:
+            body["siteIds"] = [arguments.whole("site_ids", site_id) for site_id in site_ids]
+        if columns is not None:
+            body["columns"] = dict(columns)
+        if only_visible is not None:
+            body["onlyVisible"] = bool(only_visible)
+        return await self._save(OVERVIEW.request(json=body), Saving(path), AsItIs(), progress)
+
+    async def _save(
+        self, request: Request, file: Saving, passing: Filter, progress: Watch | None, *, html: bool = False
+    ) -> Saved:
+        pouring = Pouring(
+            download=await self._api.begin(request),
+            file=file,
+            passing=passing,
+            body=Unwrap(html=html),
+            progress=progress,
+            operation=request.operation,
+        )
+        return await pouring.run()
+
+
+def _asked(
+    start: datetime,
+    end: datetime,
+    format: str | Verbatim,  # noqa: A002  (VRM's own word)
+    datatype: str | Verbatim,
+    *,
+    debug: bool,
+) -> list[tuple[str, str]]:
+    query = arguments.span(start, end)
+    query.append(("format", arguments.one_of("format", format, FORMATS)))
+    query.append(("datatype", arguments.one_of("datatype", datatype, DATATYPES)))
+    return [*query, ("debug", "1")] if debug else query

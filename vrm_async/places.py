@@ -1,0 +1,58 @@
+"""Where a site is on the clock: its time zone and its first day, asked for once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from energy_core.errors import DecodeError, NotFound
+from vrm_async.models import Site
+from vrm_async.periods import Calendar
+from vrm_async.stats_history import SiteFacts
+from vrm_async.users import INSTALLATIONS, Users
+
+
+class Places:
+    """Remembers what the list of installations says; one call serves all sites of the account."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._sites: dict[int, Site] = {}
+        self._listed = False
+        self._asking = asyncio.Lock()
+
+    async def facts(self, site_id: int) -> SiteFacts:
+        """Return what a history has to know of a site.
+
+        Raises:
+            NotFound: the account's list does not have the site.
+            DecodeError: the site has no time zone, or one that this machine does not know.
+        """
+        async with self._asking:
+            site = await self._find(site_id)
+        try:
+            return SiteFacts(calendar=Calendar(site.timezone or ""), created=site.created)
+        except ValueError as error:
+            failure = f"{error}; pass timezone to say which one is meant"
+        raise DecodeError(
+            f"site {site_id}: {failure}", kind="shape", vendor="vrm", operation="users.installations"
+        )
+
+    async def _find(self, site_id: int) -> Site:
+        if site_id not in self._sites and not self._listed:
+            self._remember(await self._users.installations())
+            self._listed = True
+        if site_id not in self._sites:
+            # New since then, or somebody else's: an administrator's list does not have all they may see.
+            self._remember(await self._users.installations(site_id=site_id))
+        if site_id not in self._sites:
+            raise NotFound(
+                f"the account's list of sites does not have {site_id}; timezone and start do without it",
+                vendor="vrm",
+                operation=INSTALLATIONS.name,
+                method=INSTALLATIONS.method,
+                path=INSTALLATIONS.path,
+            )
+        return self._sites[site_id]
+
+    def _remember(self, sites: tuple[Site, ...]) -> None:
+        self._sites |= {site.id: site for site in sites}

@@ -1,0 +1,151 @@
+"""From an open download to a file on disk, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from attrs import frozen
+
+from energy_core.errors import DecodeError, RequestError
+from energy_core.http.decode import strict_json
+from energy_core.http.download import Download
+from energy_core.http.request import Operation, Response
+from energy_core.http.retrying import with_facts
+from vrm_async.envelope import check
+from vrm_async.saving import Saving
+from vrm_async.unwrap import Unwrap
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far a download is."""
+
+    received: int
+    """Bytes of the body so far, after decompression."""
+    written: int
+    """Bytes of the file so far."""
+    expected: int | None = None
+    """Bytes of the whole body, where the server says so."""
+
+
+@frozen(kw_only=True)
+class Saved:
+    """A file that is on disk."""
+
+    path: Path
+    """Where it is: always where the caller wanted it, whatever name the server has for it."""
+    size: int
+    """Its bytes."""
+    wrapping: str
+    """How it came: `base64` or `raw`."""
+
+
+Watch = Callable[[Progress], None]
+
+
+class Filter(Protocol):
+    """What a file passes on its way to the disk."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece, return what may be written."""
+
+    def finish(self) -> bytes:
+        """Return the rest."""
+
+
+class AsItIs:
+    """Changes nothing."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return the piece."""
+        return piece
+
+    def finish(self) -> bytes:
+        """Return nothing more."""
+        return b""
+
+
+class Xml(AsItIs):
+    """Lets a file pass that begins like XML."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return the piece.
+
+        Raises:
+            DecodeError: the file begins in another way.
+        """
+        begin = piece.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if begin and not self._begun:
+            self._begun = True
+            if not begin.startswith(b"<"):
+                raise DecodeError("the answer is no XML file", kind="shape")
+        return piece
+
+
+@frozen(kw_only=True)
+class Pouring:
+    """One download on its way into one file."""
+
+    download: Download
+    file: Saving
+    passing: Filter
+    body: Unwrap
+    progress: Watch | None
+    operation: Operation
+
+    async def run(self) -> Saved:
+        """Write all of it, and only then give the file its name.
+
+        Raises:
+            RequestError: the body broke off, or is no file; it says which operation it was.
+            OSError: the file cannot be written.
+        """
+        response = self.download.response
+        try:
+            async with self.file:
+                await self._pour()
+        except RequestError as error:
+            failure = with_facts(error, self.operation, attempts=response.attempts, status=response.status)
+        else:
+            return Saved(path=self.file.path, size=self.file.written, wrapping=self.body.kind or "raw")
+        finally:
+            self.download.close()
+        raise failure.with_traceback(None)
+
+    async def _pour(self) -> None:
+        received = 0
+        async for piece in self.download.chunks():
+            received += len(piece)
+            await self._write(self.body.feed(piece))
+            self._tell(received)
+        await self._write(self.body.finish())
+        await self.file.write(self.passing.finish())
+        if self.body.document is not None:
+            self._refuse(self.body.document)
+        self._tell(received)
+
+    async def _write(self, piece: bytes) -> None:
+        if piece:
+            await self.file.write(self.passing.feed(piece))
+
+    def _tell(self, received: int) -> None:
+        if self.progress is not None:
+            expected = _expected(self.download.response)
+            self.progress(Progress(received=received, written=self.file.written, expected=expected))
+
+    def _refuse(self, document: bytes) -> None:
+        """Raise what a JSON object in place of a file says."""
+        response = self.download.response
+        check(response, strict_json(document, content_type=response.content_type), self.operation)
+        raise DecodeError("the answer is a JSON document, not a file", kind="shape")
+
+
+def _expected(response: Response) -> int | None:
+    length = response.headers.get("content-length", "")
+    packed = response.headers.get("content-encoding", "identity") != "identity"
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 16 and not packed else None

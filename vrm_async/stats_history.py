@@ -1,0 +1,179 @@
+"""Stats of any length."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final, Self, TypeAlias
+
+from attrs import evolve, frozen
+
+from energy_core.clock import Clock
+from energy_core.errors import BadRequest, DecodeError, NoData
+from vrm_async.history import Checkpoint, History, Part
+from vrm_async.periods import Calendar
+from vrm_async.pieces import CAPS, EPOCH, SURE, Cap, Ruler
+from vrm_async.seams import folded, hour_of, on_edges, within
+from vrm_async.series import Series, Stats, moment
+
+Row: TypeAlias = tuple[datetime, Mapping[str, float | None]]
+"""An aware moment (UTC) and what every code has in the bucket that begins then."""
+
+
+@frozen(kw_only=True)
+class SiteFacts:
+    """What a history has to know of a site."""
+
+    calendar: Calendar
+    """The site's own midnights."""
+    created: datetime | None = None
+    """When VRM first knew it; nothing lies before."""
+
+
+Ask: TypeAlias = Callable[[datetime, datetime], Awaitable[Stats]]
+Look: TypeAlias = Callable[[], Awaitable[SiteFacts]]
+
+
+class StatsHistory(History[Stats]):
+    """Stats from `start` to `end` in pieces as large as VRM allows; iterating yields a `Part` for each.
+
+    The range is widened to whole buckets: quarters and hours of UTC, the site's own days, weeks from Monday,
+    months and years. `rows()` gives bucket after bucket instead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ask: Ask,
+        look: Look,
+        *,
+        interval: str,
+        start: datetime | None,
+        end: datetime | None,
+        late: timedelta,
+        checkpoint: Checkpoint | None,
+        clock: Clock,
+    ) -> None:
+        super().__init__(name, start=start, end=end, late=late, checkpoint=checkpoint, clock=clock)
+        self._ask = ask
+        self._look = look
+        self._interval: Final = interval
+        self._cap = CAPS[interval]
+        self._ruler: Ruler | None = None
+        self._proven = interval not in SURE
+        self._wary = False
+
+    def rows(self) -> Rows:
+        """Return an async iterator over the buckets, each with all its codes; it shares this one's pieces."""
+        return Rows(self)
+
+    async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+        facts = await self._look()
+        ruler = self._ruler = Ruler(self._interval, facts.calendar)
+        begin = facts.created if start is None else start
+        if begin is None:
+            raise DecodeError("VRM does not say since when it knows the site: pass start", kind="shape")
+        first = ruler.floor(begin)
+        if first < EPOCH:  # a bucket that begins before there are Unix seconds cannot be asked for
+            first = ruler.ceil(EPOCH)
+        return first, ruler.ceil(self._clock.utcnow() if end is None else end)
+
+    def _floor(self, moment: datetime) -> datetime:
+        return self._edges.floor(moment)
+
+    async def _piece(self, at: datetime, end: datetime) -> tuple[datetime, Stats, bool]:
+        while True:
+            stop = self._stop(at, end)
+            found = await self._answer(at, stop)
+            empty = not any(map(len, found))
+            if empty and self._doubtful(at, stop):
+                self._cap = SURE[self._interval]
+            elif not self._wary and self._counted_by_24_hours(found, at, stop):
+                self._wary = True
+            else:
+                self._proven |= not empty and stop - at > self._sure_length()
+                return stop, found, empty
+
+    @property
+    def _edges(self) -> Ruler:
+        assert self._ruler is not None, "_bounds comes first"  # noqa: S101
+        return self._ruler
+
+    def _stop(self, at: datetime, end: datetime) -> datetime:
+        stop = self._edges.reach(at, end, self._cap)
+        return self._edges.steady(at, stop) if self._wary else stop
+
+    async def _answer(self, at: datetime, stop: datetime) -> Stats:
+        try:
+            found = await self._ask(at, stop)
+        except NoData:
+            return Stats()
+        except BadRequest:
+            if self._doubtful(at, stop):
+                return Stats()
+            raise
+        return evolve(found, series=tuple(self._cut(series, at, stop) for series in found))
+
+    def _cut(self, series: Series, at: datetime, stop: datetime) -> Series:
+        if not self._by_day:
+            return within(series, at, stop)
+        cut = within(series, hour_of(at), hour_of(stop))
+        return folded(cut, at, stop) if self._wary and self._edges.next(at) == stop else cut
+
+    @property
+    def _by_day(self) -> bool:
+        return self._interval not in {"15mins", "hours", "2hours"}
+
+    def _doubtful(self, at: datetime, stop: datetime) -> bool:
+        """Whether an empty answer may mean a range that is too large, where that is open."""
+        return not self._proven and stop - at > self._sure_length()
+
+    def _sure_length(self) -> timedelta:
+        return timedelta(days=SURE.get(self._interval, Cap(days=0)).days or 0)
+
+    def _counted_by_24_hours(self, found: Stats, at: datetime, stop: datetime) -> bool:
+        """Whether the buckets left the site's midnights behind where its clocks changed."""
+        ruler = self._edges
+        if not ruler.counts_days or ruler.steady(at, stop) >= stop:
+            return False
+        return not on_edges(found, ruler)
+
+
+class Rows:
+    """An async iterator over buckets; it holds one piece."""
+
+    def __init__(self, history: StatsHistory) -> None:
+        self._history = history
+        self._ready: deque[Row] = deque()
+        self._before = self._after = history.checkpoint
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Where to go on so that no bucket is missed: after the last piece that was handed out to its end."""
+        return self._before if self._ready else self._after
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Row:
+        while not self._ready:
+            part = await anext(self._history)
+            self._ready.extend(rows_of(part))
+            self._before, self._after = self._after, part.checkpoint
+        return self._ready.popleft()
+
+
+def rows_of(part: Part[Stats]) -> list[Row]:
+    """Return a piece as rows, in order of time.
+
+    Raises:
+        ValueError: the values of several device instances are kept apart; rows have no place for that.
+    """
+    if len(part.data.instances) > 1:
+        raise ValueError("rows hold one value for each code: ask without show_instance, or use the pieces")
+    table: dict[int, dict[str, float | None]] = {}
+    for series in part.data:
+        for time, value in zip(series.times_ms, series.mean, strict=True):
+            table.setdefault(time, {})[series.code] = value
+    return [(moment(time), table[time]) for time in sorted(table)]

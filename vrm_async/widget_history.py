@@ -1,0 +1,228 @@
+"""Graphs and changes of state of any length, asked for in windows that are all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from attrs import evolve
+
+from energy_core.clock import Clock, SystemClock
+from energy_core.errors import NoData
+from energy_core.http.api import ApiClient
+from energy_core.http.request import JSON, Operation, Priority
+from vrm_async import arguments, tables
+from vrm_async.history import LATE, Checkpoint, History
+from vrm_async.panels import StateHistory
+from vrm_async.pieces import EPOCH, window_of
+from vrm_async.seams import changes, within
+from vrm_async.series import Graph
+
+WIDGET: Final = Operation(
+    vendor="vrm",
+    name="widgets",
+    method="GET",
+    path="installations/{idSite}/widgets/{widget}",
+    repeatable=True,
+)
+
+WINDOW: Final = timedelta(days=1)
+"""What one request asks for. The longer it is, the coarser VRM's step."""
+_SHORTEST: Final = timedelta(hours=1)
+
+T = TypeVar("T", bound=Graph | StateHistory)
+Ask: TypeAlias = Callable[[datetime, datetime], Awaitable[T]]
+Cut: TypeAlias = Callable[[T, datetime, datetime], T]
+
+
+class WidgetHistory(History[T], Generic[T]):
+    """One widget from `start` to `end`; iterating yields a `Part` for each window.
+
+    VRM resamples: it chooses the step by the length of a range, and begins at its start. So every request
+    asks for a whole window, all equally long and counted from the epoch; what lies outside is cut off.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ask: Ask[T],
+        cut: Cut[T],
+        nothing: T,
+        *,
+        start: datetime,
+        end: datetime | None,
+        window: timedelta,
+        late: timedelta,
+        checkpoint: Checkpoint | None,
+        clock: Clock,
+    ) -> None:
+        if window < _SHORTEST or window % timedelta(seconds=1):
+            raise ValueError(f"window must be whole seconds, an hour at least: {window}")
+        super().__init__(name, start=start, end=end, late=late, checkpoint=checkpoint, clock=clock)
+        self._ask = ask
+        self._cut = cut
+        self._nothing = nothing
+        self._window = window
+
+    async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+        now = self._clock.utcnow()
+        return (start or EPOCH).astimezone(UTC), (end or now).astimezone(UTC)
+
+    def _floor(self, moment: datetime) -> datetime:
+        return window_of(moment, self._window)
+
+    async def _piece(self, at: datetime, end: datetime) -> tuple[datetime, T, bool]:
+        begin = window_of(at, self._window)
+        after = begin + self._window
+        stop = min(after, end)
+        try:
+            found = await self._ask(begin, after)
+        except NoData:
+            return stop, self._nothing, True
+        cut = self._cut(found, at, stop)
+        return stop, cut, not any(len(each) for each in found)
+
+
+GraphHistory: TypeAlias = WidgetHistory[Graph]
+StatesHistory: TypeAlias = WidgetHistory[StateHistory]
+
+
+def cut_graph(found: Graph, start: datetime, end: datetime) -> Graph:
+    """Return what lies in a piece."""
+    return evolve(found, series=tuple(within(series, start, end) for series in found))
+
+
+class CutStates:
+    """The same for changes of state, where a state that goes on over a seam is no change."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int | None, str | None]] = {}
+
+    def __call__(self, found: StateHistory, start: datetime, end: datetime) -> StateHistory:
+        """Return what lies in a piece; the first piece begins with the state that holds at its start."""
+        cut = tuple(changes(states, start, end, self._last.get(states.code)) for states in found)
+        self._last |= {states.code: (states.numbers[-1], states.names[-1]) for states in cut if len(states)}
+        return evolve(found, states=cut)
+
+
+class WidgetHistories:
+    """What the endpoint `Widgets` offers of them."""
+
+    def __init__(self, api: ApiClient, *, clock: Clock = SystemClock()) -> None:  # noqa: B008  (stateless)
+        self._api = api
+        self._clock = clock
+
+    def graph_history(
+        self,
+        site_id: int,
+        *,
+        attribute_codes: Iterable[str],
+        start: datetime,
+        end: datetime | None = None,
+        instance: int | None = 0,
+        min_max: bool = False,
+        window: timedelta = WINDOW,
+        late: timedelta = LATE,
+        checkpoint: Checkpoint | None = None,
+        priority: Priority = Priority.BACKGROUND,
+    ) -> GraphHistory:
+        """Iterate over a graph of any length, in windows that are all alike; nothing is asked before.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/Graph
+
+        Args:
+            site_id: The site.
+            attribute_codes: Codes such as ``["bs", "bv"]``, case-sensitive.
+            start: An aware datetime.
+            end: An aware datetime after `start`; without it now.
+            instance: The device instance; 0 is the system.
+            min_max: Also ask for the smallest and largest value of each bucket.
+            window: What one request asks for; the longer, the coarser VRM's step.
+            late: With a checkpoint, read again what is not older than this before it: devices deliver late.
+            checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
+            priority: Its requests let those of others pass.
+        """
+        query = [*arguments.codes(attribute_codes), *arguments.instance(instance)]
+        query += [("useMinMax", "1")] if min_max else []
+        return WidgetHistory(
+            _name(site_id, "Graph", query, window),
+            self._asking(site_id, "Graph", query, tables.graph, priority),
+            cut_graph,
+            Graph(instance=instance),
+            start=start,
+            end=end,
+            window=window,
+            late=late,
+            checkpoint=checkpoint,
+            clock=self._clock,
+        )
+
+    def state_history(
+        self,
+        site_id: int,
+        name: str,
+        instance: int | None = None,
+        *,
+        start: datetime,
+        end: datetime | None = None,
+        window: timedelta = WINDOW,
+        late: timedelta = LATE,
+        checkpoint: Checkpoint | None = None,
+        priority: Priority = Priority.BACKGROUND,
+    ) -> StatesHistory:
+        """Iterate over the changes of state of any length, from a widget such as VeBusState.
+
+        A state that goes on over a seam is reported once. The first piece begins with the state that holds at
+        its start, as VRM tells it.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/VeBusState
+
+        Args:
+            site_id: The site.
+            name: The widget.
+            instance: The device instance; None leaves the choice to VRM.
+            start: An aware datetime.
+            end: An aware datetime after `start`; without it now.
+            window: What one request asks for.
+            late: With a checkpoint, read again what is not older than this before it: devices deliver late.
+            checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
+            priority: Its requests let those of others pass.
+        """
+        into = tables.state_history(arguments.widget(name), instance)
+        query = arguments.instance(instance)
+        return WidgetHistory(
+            _name(site_id, name, query, window),
+            self._asking(site_id, name, query, into, priority),
+            CutStates(),
+            StateHistory(name=name, instance=instance),
+            start=start,
+            end=end,
+            window=window,
+            late=late,
+            checkpoint=checkpoint,
+            clock=self._clock,
+        )
+
+    def _asking(
+        self,
+        site_id: int,
+        name: str,
+        query: list[tuple[str, str]],
+        into: Callable[[JSON], T],
+        priority: Priority,
+    ) -> Ask[T]:
+        site_id = arguments.whole("site_id", site_id)
+
+        async def ask(begin: datetime, stop: datetime) -> T:
+            whole = [*query, *arguments.span(begin, stop)]
+            return await self._api.call(
+                WIDGET, into, query=whole, priority=priority, idSite=site_id, widget=name
+            )
+
+        return ask
+
+
+def _name(site_id: int, widget: str, query: list[tuple[str, str]], window: timedelta) -> str:
+    asked = "&".join(f"{name}={value}" for name, value in query)
+    return f"{widget}/{site_id}?{asked}#{window.total_seconds():.0f}"
