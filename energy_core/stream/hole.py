@@ -220,7 +220,10 @@ class Mender(Generic[T]):
         if exported is not None and reached > self._base:
             self._miss_unknown(self._base, reached, exported)
         if not self._held:
-            self._miss(reached, self._end, reason)
+            end = self._end
+            self._miss(reached, end, reason)
+            if end is None:
+                self._latest = None  # it lies somewhere within what is missing
             self._open = 0
         elif self._held[0].hole:
             first = self._held[0].second

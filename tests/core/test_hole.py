@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +143,7 @@ OPS = st.one_of(
 )
 
 
-@settings(max_examples=20000, deadline=None)
+@settings(max_examples=int(os.environ.get("ENERGY_LIVE_EXAMPLES", "300")), deadline=None)
 @given(st.lists(OPS, max_size=120), st.sampled_from([1, 3, 1000]))
 def test_what_is_told_and_what_is_missing_is_the_truth(script, hold):
     """Under cuts, silence, a slow consumer and failing fills, all is told once or reported, in order."""
@@ -283,6 +285,57 @@ def test_what_is_discarded_after_the_question_needs_another():
     assert mender.open
     assert mender.begin(mender.holes) == 99
     assert filled(mender, (102, "a")) == [("row", 102, True)]
+
+
+def test_a_second_hole_behind_the_first_waits_for_its_own_fill():
+    """What came live after a later loss of the link stays held when the first hole is closed."""
+    mender = broken()
+    mender.live(110, "ab", "live")
+    mender.begin(mender.holes)
+    mender.hole()
+    mender.live(120, "ab", "live")
+    assert filled(mender, (105, "a")) == [("row", 105, True), ("live", 110, False)]
+    assert mender.open
+    assert mender.begin(mender.holes) == 108
+    assert filled(mender, (115, "a")) == [("row", 115, True), ("live", 120, False)]
+
+
+def test_the_present_state_is_not_told_ahead_of_anything():
+    """Where live events come, or another hole lies before it, the present state is left to them."""
+    mender = broken()
+    mender.live(110, "a", "live")
+    mender.begin(mender.holes)
+    mender.latest(112, "ab", "latest")
+    assert filled(mender) == [("live", 110, False)]
+
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.latest(112, "ab", "latest")
+    mender.hole()
+    assert filled(mender) == []
+    assert mender.open
+    assert mender.begin(mender.holes) == 98
+
+
+def test_the_present_state_is_told_in_its_place():
+    """What it adds to the live event of its second is told with it, before anything newer."""
+    mender = broken()
+    mender.live(110, "a", "live")
+    mender.live(113, "a", "live")
+    mender.begin(mender.holes)
+    mender.latest(110, "ab", "latest")
+    assert filled(mender) == [("live", 110, False), ("latest", 110, True), ("live", 113, False)]
+
+
+def test_what_was_given_up_is_not_asked_for_again():
+    """The next fill begins where the gap ended."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.skip(5000, BEYOND_CAP)
+    mender.fail("down")
+    assert popped(mender) == [Missing(100, 5000, BEYOND_CAP)]
+    mender.hole()
+    assert mender.begin(mender.holes) == 5000
 
 
 def test_a_hole_that_cannot_be_filled_is_reported_up_to_the_next_live_event():
