@@ -5,7 +5,10 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-CODE = ("energy_core", "vrm_async", "voltstorage_async", "energy_live", "tests", "examples", "noxfile.py")
+CODE = (
+    *("energy_core", "vrm_async", "voltstorage_async", "energy_live"),
+    *("tests", "examples", "benchmarks", "noxfile.py"),
+)
 
 
 def group(*names: str) -> list[str]:
@@ -66,3 +69,17 @@ def chaos(session: nox.Session) -> None:
     lengths = {"ENERGY_LIVE_SEEDS": "100", "ENERGY_LIVE_KILLS": "200", "ENERGY_LIVE_HOURS": "168"}
     session.run("pytest", "tests/chaos", *session.posargs, env=lengths)
     session.run("pytest", "tests/core/test_stream_machine.py", "-q", env={"ENERGY_LIVE_EXAMPLES": "2000"})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed beside everyone else: tables, benchmarks/results.json and docs/performance.md with its plots."""
+    session.install("-e", ".[cli,speed]", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def guard(session: nox.Session) -> None:
+    """A minute of benchmarks: fails when we fall behind the bare libraries by a quarter or more."""
+    session.install("-e", ".[speed]", *group("bench"))
+    session.run("python", "-m", "benchmarks.guard", *session.posargs)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
@@ -299,7 +299,8 @@ class _Opening:
 
 
 async def _whole(_call: Call, reply: Reply, response: Response) -> Response:
-    return evolve(response, body=await _body(reply))
+    body = await _body(reply)
+    return Response(status=response.status, headers=response.headers, body=body, attempts=response.attempts)
 
 
 async def _body(reply: Reply) -> bytes:

@@ -98,15 +98,19 @@ class Passage:
     def __repr__(self) -> str:
         return f"<Passage of {self.request.operation.name}, sent {self.sends} times>"
 
-    async def prepare(self) -> None:
+    async def prepare(self, checked: Signature | None) -> Signature | None:
         """Fetch the signature before queueing: a login must not wait for the requests that wait for it.
+
+        Args:
+            checked: a signature that is known to be sendable.
 
         Raises:
             ValueError: the credential holds what cannot be sent.
         """
-        self._signature = await self._sign()
-        if self._signature is not None:
-            _check_sendable({**self._signature.headers, **self._signature.query})
+        signature = self._signature = await self._sign()
+        if signature is not None and signature is not checked:
+            _check_sendable({**signature.headers, **signature.query})
+        return signature
 
     def signed_headers(self) -> dict[str, str]:
         """Return the headers to send; the credential's are among them for its own origin only."""
@@ -168,10 +172,11 @@ class Reply:
         Raises:
             TransportError, DecodeError: the body is broken, too large, or not what its encoding says.
         """
-        pieces = []
-        while piece := await self.piece():
-            pieces.append(piece)
-        return b"".join(pieces)
+        pieces: list[bytes] = []
+        while data := await self._arriving():
+            pieces += self._body.feed(data)
+        self._body.finish()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def piece(self) -> bytes:
         """Return the next piece of the decompressed body, empty at its end; the same errors as `read`."""
@@ -211,6 +216,7 @@ class Transport:
         self._injected = session is not None
         self._session = session
         self._ssl = ssl_context
+        self._checked: Signature | None = None
         # The deadline is the pool's: aiohttp's total would also count the wait for a turn.
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=None, sock_connect=timeouts.connect_s, sock_read=timeouts.read_gap_s
@@ -218,7 +224,7 @@ class Transport:
 
     async def exchange(self, passage: Passage, *, limit: int | None) -> Reply | EnergyError:
         """Send once and wait for the head of the answer; a failure of the wire is returned, not raised."""
-        await passage.prepare()
+        self._checked = await passage.prepare(self._checked)
         try:
             return Reply(await self._head(passage), limit=limit)
         except asyncio.CancelledError as error:

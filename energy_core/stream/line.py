@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
 from energy_core.clock import Clock
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
 from energy_core.stream.event import Draft, Event, Position
+from energy_core.stream.overflow import Overflow, Reading
 from energy_core.stream.policies import Policy, buffer_for
 from energy_core.stream.quantity import Quantity
 from energy_core.stream.window import REMEMBERED, Window
@@ -18,18 +18,6 @@ SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
 
 _READING: Final = Kind.READING
-
-
-class Reading(NamedTuple):
-    """What a source handed over, not numbered yet."""
-
-    time: datetime
-    id: str
-    values: Mapping[Quantity, float]
-    raw: Mapping[str, object]
-    backfilled: bool
-    revision: int
-    received_at: datetime
 
 
 class Owner(Protocol):
@@ -46,30 +34,6 @@ class Owner(Protocol):
         """Count readings that one consumer loses."""
 
 
-class Hole:
-    """What a full buffer under `block` had no room for, of one source.
-
-    Once the consumer has caught up its source fetches it again; what comes live in the meantime is held, so
-    that old comes before new. When more comes than may be held, all that was held is fetched again too.
-    """
-
-    __slots__ = ("admits", "cut", "end", "filling", "held", "reopened", "start", "until")
-
-    def __init__(self, start: datetime, end: datetime) -> None:
-        self.start = start
-        self.end = end
-        self.until = end
-        """The end of what was asked for; beyond it, the hole has grown since."""
-        self.filling = False
-        self.admits = False
-        """Whether what comes now fills the hole."""
-        self.cut = False
-        """Whether the consumer had no room for all of the refill."""
-        self.reopened: datetime | None = None
-        """From where on more was lost while the hole was being filled."""
-        self.held: deque[Reading] = deque()
-
-
 class Track:
     """The numbering of one source."""
 
@@ -84,7 +48,7 @@ class Track:
         self.remember(Window())
         self.doubt: datetime | None = None
         """Readings up to this moment may repeat what was delivered, even if they look live."""
-        self.hole: Hole | None = None
+        self.hole: Overflow | None = None
 
     def remember(self, window: Window) -> None:
         """Begin to remember what is delivered."""
@@ -252,7 +216,7 @@ class Line:
             self.note(track, source, Kind.GAP, gap, hole.until, self.clock.utcnow())
         if hole.reopened is not None:
             since = hole.until if trouble is not None else hole.reopened
-            track.hole = Hole(since, max(since, hole.end))
+            track.hole = Overflow(since, max(since, hole.end))
             self.buffer.settle()
         else:
             track.doubt = track.newest
@@ -285,7 +249,7 @@ class Line:
         track.owner.note_loss(event.source, event.seq, 1, begins=begins)
         start = event.time if track.newest is None else min(track.newest, event.time)
         if track.hole is None:
-            track.hole = Hole(start, event.time)
+            track.hole = Overflow(start, event.time)
         else:  # its own refill came faster than the consumer could take it
             track.hole.cut = True
             self._reopen(track, track.hole, event.source, start)
@@ -303,7 +267,7 @@ class Line:
         hole.end = max(hole.end, reading.time)
         self._count(track, source, 1)
 
-    def _reopen(self, track: Track, hole: Hole, source: SourceId, since: datetime) -> None:
+    def _reopen(self, track: Track, hole: Overflow, source: SourceId, since: datetime) -> None:
         hole.reopened = since if hole.reopened is None else min(since, hole.reopened)
         if hole.held:
             hole.end = max(hole.end, *(reading.time for reading in hole.held))

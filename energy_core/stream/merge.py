@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
-from weakref import WeakValueDictionary
+from typing import Self
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import StreamClosed, StreamError, WrongLoop
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
+from energy_core.stream.crew import Crew, refuse_unusable, stop
 from energy_core.stream.event import Event, Position, Source, SourceId
-from energy_core.stream.feed import Feed
 from energy_core.stream.gather import Supply
 from energy_core.stream.ledger import Ledger
 from energy_core.stream.line import Line
@@ -26,11 +23,6 @@ from energy_core.stream.reader import Reader
 from energy_core.stream.saver import OnCorrupt, Saver, load
 from energy_core.stream.state import SourceStatus
 from energy_core.stream.subscription import Subscription
-
-_log: Final = logging.getLogger("energy_core.stream")
-
-_used: Final[WeakValueDictionary[int, Source]] = WeakValueDictionary()
-"""Sources that a stream has run, by identity: a source keeps what it learned and is run once."""
 
 
 def merge(
@@ -72,7 +64,7 @@ def merge(
     """
     if on_corrupt not in ("raise", "latest"):
         raise ValueError(f"on_corrupt must be 'raise' or 'latest', not {on_corrupt!r}")
-    _refuse_unusable(sources)
+    refuse_unusable(sources)
     clock = clock or SystemClock()
     ledger = Ledger(clock, include_status=include_status, fail_fast=fail_fast)
     return MergedStream(
@@ -109,7 +101,7 @@ class MergedStream(Reader):
         self._clock = ledger.clock
         self._line = line
         ledger.lines = (line,)
-        self._feeds: dict[SourceId, Feed] = {}
+        self._crew = Crew(ledger)
         self._checkpoint = checkpoint
         self._autocommit = autocommit
         self._on_corrupt: OnCorrupt = on_corrupt
@@ -124,7 +116,7 @@ class MergedStream(Reader):
         """
         if self._loop is not None or self._closed:
             raise StreamClosed("a merged stream is opened once; merge fresh sources for another")
-        _refuse_unusable(self._sources)
+        refuse_unusable(self._sources)
         if self._checkpoint is not None:
             ids = {source.id for source in self._sources}
             start = await load(self._checkpoint, ids, self._on_corrupt)
@@ -134,7 +126,7 @@ class MergedStream(Reader):
                 self._saver = Saver(self._checkpoint, self._progress, self._clock)
         self._loop = asyncio.get_running_loop()
         for source in self._sources:
-            self._begin(Feed(source, self._ledger), self._known(source.id))
+            self._crew.add(source, self._known(source.id))
         return self
 
     async def __aexit__(
@@ -190,7 +182,7 @@ class MergedStream(Reader):
     @property
     def status(self) -> Mapping[SourceId, SourceStatus]:
         """A snapshot of every source; it does not change afterwards."""
-        return MappingProxyType({source: feed.snapshot for source, feed in self._feeds.items()})
+        return MappingProxyType({feed.id: feed.snapshot for feed in self._crew})
 
     def add(self, source: Source) -> None:
         """Start one more source.
@@ -200,12 +192,7 @@ class MergedStream(Reader):
             StreamClosed: the stream is not open.
         """
         self._need_open()
-        if source.id in self._feeds:
-            raise ValueError(f"there is a source {source.id} already; remove or restart it")
-        _refuse_used(source)
-        feed = Feed(source, self._ledger)
-        self._ledger.adopt(feed)
-        self._begin(feed, self._known(source.id))
+        self._crew.add(source, self._known(source.id))
 
     async def remove(self, source_id: SourceId, grace_s: float = 5.0) -> None:
         """End one source; what it has handed over is still delivered. When it was the last, the stream ends.
@@ -213,12 +200,7 @@ class MergedStream(Reader):
         Raises:
             KeyError: there is no such source.
         """
-        feed = self._feeds[source_id]
-        await self._stop([feed], grace_s)
-        if self._feeds.get(source_id) is feed:
-            del self._feeds[source_id]
-            for source in feed.speaks_for:
-                self._ledger.forget(source)
+        await self._crew.remove(source_id, grace_s)
 
     async def restart(self, source: SourceId | Source, grace_s: float = 5.0) -> None:
         """Start a source again, after `auth_failed` or `failed` or at any time; it presumes a hole.
@@ -233,17 +215,7 @@ class MergedStream(Reader):
             StreamClosed: the stream is not open.
         """
         self._need_open()
-        source_id = source if isinstance(source, SourceId) else source.id
-        feed = self._feeds[source_id]
-        fresh = _again(feed) if isinstance(source, SourceId) else source
-        _refuse_used(fresh)
-        await self._stop([feed], grace_s)
-        self._need_open()
-        if self._feeds.get(source_id) is not feed:
-            raise StreamError(f"the source {source_id} was removed or restarted meanwhile")
-        new = Feed(fresh, self._ledger, restarts=feed.restarts + 1)
-        new.speaks_for |= feed.speaks_for
-        self._begin(new, self._ledger.hand_over(feed.speaks_for, new))
+        await self._crew.restart(source, grace_s, self._need_open)
 
     # --- the end -------------------------------------------------------------------------------------------
 
@@ -253,7 +225,7 @@ class MergedStream(Reader):
         Returns when the sources have stopped. May be called from any task.
         """
         self._need_open()
-        await self._stop(self._feeds.values(), grace_s)
+        await stop(self._crew, grace_s)
         self._ledger.end()
 
     async def aclose(self, grace_s: float = 5.0) -> None:
@@ -272,7 +244,7 @@ class MergedStream(Reader):
             self._ledger.close()
         saver, self._saver = self._saver, None
         deadline = self._clock.monotonic() + grace_s if self._loop is not None else 0.0
-        await self._stop(self._feeds.values(), grace_s)
+        await stop(self._crew, grace_s)
         if saver is not None:
             await saver.close(max(0.5, deadline - self._clock.monotonic()))
 
@@ -294,25 +266,9 @@ class MergedStream(Reader):
             if self._ledger.ended:
                 self._line.buffer.end()
 
-    def _begin(self, feed: Feed, positions: Mapping[SourceId, Position]) -> None:
-        with suppress(TypeError):  # without a weak reference a second use cannot be noticed
-            _used[id(feed.source)] = feed.source
-        self._feeds[feed.id] = feed
-        feed.start(positions)
-
     def _known(self, feed: SourceId) -> Mapping[SourceId, Position]:
         """Return where the consumer stopped in the sources of a feed that begins."""
         return {} if self._progress is None else self._progress.positions(feed)
-
-    async def _stop(self, feeds: Iterable[Feed], grace_s: float) -> None:
-        tasks = {feed.task for feed in feeds if feed.task is not None}
-        for task in tasks:
-            task.cancel()
-        others = tasks - {asyncio.current_task()} if tasks else tasks
-        if others:
-            _, stuck = await asyncio.wait(others, timeout=grace_s)
-            for task in stuck:
-                _log.error("%s ignores its cancellation; left behind", task.get_name())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -335,7 +291,7 @@ class MergedStream(Reader):
             f"{self!r} was never closed; use async with", ResourceWarning, stacklevel=1, source=self
         )
         if not loop.is_closed():
-            for feed in self._feeds.values():
+            for feed in self._crew:
                 loop.call_soon_threadsafe(feed.stop)
             if self._saver is not None:
                 loop.call_soon_threadsafe(self._saver.abandon)
@@ -346,25 +302,3 @@ class MergedStream(Reader):
         states = Counter(status.state for status in self.status.values())
         doing = ", ".join(f"{count} {state}" for state, count in states.items())
         return f"<MergedStream {'closed' if self._closed else 'open'}: {doing}; {self._line.buffer!r}>"
-
-
-def _again(feed: Feed) -> Source:
-    again: Callable[[], Source] | None = getattr(feed.source, "again", None)
-    if again is None:
-        raise ValueError(f"the source {feed.id} cannot repeat itself; give restart() a fresh one")
-    return again()
-
-
-def _refuse_used(source: Source) -> None:
-    if _used.get(id(source)) is source:
-        raise ValueError(f"the source {source.id} was used already; a source is used once")
-
-
-def _refuse_unusable(sources: tuple[Source, ...]) -> None:
-    if not sources:
-        raise ValueError("merge needs at least one source")
-    for source_id, count in Counter(source.id for source in sources).items():
-        if count > 1:
-            raise ValueError(f"{count} sources have the id {source_id}")
-    for source in sources:
-        _refuse_used(source)

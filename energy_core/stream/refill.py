@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from energy_core.stream.detail import Gap, Kind, SourceId, State
-from energy_core.stream.line import Line, Reading
+from energy_core.stream.line import Line
+from energy_core.stream.overflow import Reading
 from energy_core.stream.quantity import Quantity
 
 

@@ -1,0 +1,121 @@
+"""The sides of `benchmarks.asking`: the same request again and again, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from time import process_time
+from typing import Any, Final
+
+from benchmarks.worker import Cost
+
+TOKEN: Final = "0" * 64
+
+Ask = Callable[[], Awaitable[Any]]
+Open = Callable[[AsyncExitStack, str], Awaitable[dict[str, Ask]]]
+"""Opens a client at a base URL and returns what it can ask."""
+
+
+class Asker:
+    """A side that asks."""
+
+    def __init__(self, open: Open, url: str, case: str, times: int) -> None:  # noqa: A002
+        self._open = open
+        self._url = url
+        self._case = case
+        self._times = times
+
+    def check(self) -> Sequence[object]:
+        """Ask once and return what came."""
+        answer, _ = asyncio.run(self._run(10))
+        return _user(answer) if self._case == "me" else _sites(answer)
+
+    def round(self) -> Cost:
+        """Ask many times."""
+        _, cost = asyncio.run(self._run(self._times))
+        return Cost(cost / self._times)
+
+    async def _run(self, times: int) -> tuple[Any, float]:
+        async with AsyncExitStack() as stack:
+            ask = (await self._open(stack, self._url))[self._case]
+            for _ in range(10):
+                answer = await ask()
+            started = process_time()
+            for _ in range(times):
+                answer = await ask()
+            return answer, process_time() - started
+
+
+def _attribute(record: Any, *names: str) -> Any:
+    """Return a value by whichever name this side has for it."""
+    for name in names:
+        if isinstance(record, dict) and name in record:
+            return record[name]
+        if not isinstance(record, dict) and hasattr(record, name):
+            return getattr(record, name)
+    raise LookupError(names)
+
+
+def _user(answer: Any) -> list[object]:
+    user = answer["user"] if isinstance(answer, dict) else answer
+    return [_attribute(user, name) for name in ("id", "name", "email")]
+
+
+def _sites(answer: Any) -> list[object]:
+    sites = answer["records"] if isinstance(answer, dict) else answer
+    return [[_attribute(site, "id", "idSite"), _attribute(site, "name")] for site in sites]
+
+
+def raw(url: str, case: str, times: int) -> Asker:
+    """aiohttp: one session, headers made once, `r.json()`."""
+    import aiohttp
+
+    async def open_raw(stack: AsyncExitStack, url: str) -> dict[str, Ask]:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(headers={"X-Authorization": f"Token {TOKEN}"})
+        )
+
+        def asking(where: str) -> Ask:
+            async def ask() -> Any:
+                async with session.get(url + where) as answer:
+                    return await answer.json()
+
+            return ask
+
+        return {
+            "me": asking("users/me"),
+            "sites": asking("users/1001/installations?extended=1"),
+        }
+
+    return Asker(open_raw, url, case, times)
+
+
+def ours(url: str, case: str, times: int) -> Asker:
+    """Typed, signed, in its turn within a limit, retried where safe."""
+    from energy_core import Limit
+    from vrm_async import VRMClient
+
+    async def open_ours(stack: AsyncExitStack, url: str) -> dict[str, Ask]:
+        wide = Limit(1_000_000, 1_000_000.0)  # so that the limit is kept and never waited for
+        client = await stack.enter_async_context(VRMClient(token=TOKEN, base_url=url, limit=wide))
+        return {
+            "me": client.users.me,
+            "sites": lambda: client.users.installations(extended=True, user_id=1001),
+        }
+
+    return Asker(open_ours, url, case, times)
+
+
+def peer(url: str, case: str, times: int) -> Asker:
+    """victron-vrm: typed, with a retry, without a limit."""
+    import victron_vrm.client
+
+    victron_vrm.client.BASE_URL = url
+
+    async def open_peer(stack: AsyncExitStack, _: str) -> dict[str, Ask]:
+        client = await stack.enter_async_context(victron_vrm.client.VictronVRMClient(token=TOKEN))
+        client._user_id = 1001
+        return {"me": client.users.get_me, "sites": lambda: client.users.list_sites(extended=True)}
+
+    return Asker(open_peer, url, case, times)

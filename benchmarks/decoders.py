@@ -1,0 +1,247 @@
+"""The sides of `benchmarks.decoding`: each makes objects of one body and says which values it found.
+
+The values are compared before anything is measured: an event's time and data; each point of the statistics;
+id, code, instance, value and time of each diagnostic; id, name, zone, tags and attributes of each site.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from benchmarks.worker import Work
+
+Decoder: TypeAlias = tuple[Callable[[bytes], Any], Callable[[Any], Sequence[object]]]
+"""What decodes a body, and what finds the values in the result."""
+
+
+def _work(decoders: Mapping[str, Callable[[], Decoder]], case: str, path: str) -> Work:
+    body = Path(path).read_bytes()
+    decode, values = decoders[case]()
+    return Work(partial(decode, body), values)
+
+
+# --- ours -------------------------------------------------------------------------------------------------
+
+
+def ours(case: str, path: str) -> Work:
+    """Frozen models, by the way an answer goes inside the client."""
+    return _work(
+        {
+            "event": _our_event,
+            "stats": _our_stats,
+            "diagnostics": _our_diagnostics,
+            "sites": partial(_our_sites, read=False),
+            "attributes": partial(_our_sites, read=True),
+        },
+        case,
+        path,
+    )
+
+
+def _our_event() -> Decoder:
+    from voltstorage_async.codec import product_event
+
+    return partial(product_event, 301), lambda made: [made.time.timestamp(), dict(made.data)]
+
+
+def _our_stats() -> Decoder:
+    from benchmarks.ours import understand
+    from vrm_async import tables
+    from vrm_async.stats import STATS
+
+    def values(made: Any) -> list[object]:
+        return [[round(time.timestamp() * 1000), value] for time, value in made["Pc"]]
+
+    return understand(STATS, partial(tables.stats, kind="kwh")), values
+
+
+def _our_diagnostics() -> Decoder:
+    from benchmarks.ours import understand
+    from vrm_async import codec
+    from vrm_async.installations import DIAGNOSTICS
+
+    def values(made: Any) -> list[object]:
+        return [
+            [one.id, one.code, one.instance, str(one.raw_value), round(one.time.timestamp())]
+            for one in made.records
+        ]
+
+    return understand(DIAGNOSTICS, codec.diagnostics_page), values
+
+
+def _our_sites(*, read: bool) -> Decoder:
+    from benchmarks.ours import understand
+    from vrm_async import codec
+    from vrm_async.users import INSTALLATIONS
+
+    understood = understand(INSTALLATIONS, codec.sites)
+
+    def all_read(body: bytes) -> Any:
+        found = understood(body)
+        for site in found:
+            len(site.extended)  # decodes every attribute of it
+        return found
+
+    def values(made: Any) -> list[object]:
+        return [
+            [
+                *(site.id, site.name, site.timezone, [tag.id for tag in site.tags]),
+                [[one.code, one.id, one.description] for one in site.extended],
+            ]
+            for site in made
+        ]
+
+    return (all_read if read else understood), values
+
+
+# --- victron-vrm -------------------------------------------------------------------------------------------
+
+
+def peer(case: str, path: str) -> Work:
+    """The methods of victron-vrm on a client that has the answer already; product events: pydantic alone."""
+    return _work(
+        {
+            "event": _peer_event,
+            "stats": _peer_stats,
+            "diagnostics": _peer_diagnostics,
+            "sites": _peer_sites,
+            "attributes": _peer_sites,
+        },
+        case,
+        path,
+    )
+
+
+class _Answered:
+    """Stands where victron-vrm's client does; `_request` is what is left of it once the body is there."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    async def _get_user_id(self) -> int:
+        return 1001
+
+    async def _request(self, **_: object) -> Any:
+        return json.loads(self.body.decode())
+
+
+def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits for something")
+
+
+def _peer_event() -> Decoder:
+    from datetime import datetime
+
+    from pydantic import BaseModel
+
+    class LatestData(BaseModel):
+        type: str
+        time: datetime
+        data: dict[str, float]
+
+    return lambda body: LatestData(**json.loads(body)), lambda made: [made.time.timestamp(), made.data]
+
+
+def _peer_stats() -> Decoder:
+    from victron_vrm.modules import InstallationsModule
+
+    client = _Answered()
+    module = InstallationsModule(client)
+
+    def decode(body: bytes) -> Any:
+        client.body = body
+        return _finished(module.stats(151001, type="kwh"))
+
+    return decode, lambda made: made["records"]["Pc"]
+
+
+def _peer_diagnostics() -> Decoder:
+    from victron_vrm.models.diagnostics import DiagnosticsRecord
+
+    def decode(body: bytes) -> Any:
+        return [DiagnosticsRecord(**one) for one in json.loads(body.decode())["records"]]
+
+    def values(made: Any) -> list[object]:
+        return [[one.id, one.code, one.instance, str(one.raw_value), one.timestamp] for one in made]
+
+    return decode, values
+
+
+def _peer_sites() -> Decoder:
+    from victron_vrm.modules import UsersModule
+
+    client = _Answered()
+    module = UsersModule(client)
+
+    def decode(body: bytes) -> Any:
+        client.body = body
+        return _finished(module.list_sites(extended=True))
+
+    def values(made: Any) -> list[object]:
+        return [
+            [
+                *(site.id, site.name, site.timezone, [tag.id for tag in site.tags]),
+                [[one["code"], one["idDataAttribute"], one["description"]] for one in site.extended],
+            ]
+            for site in made
+        ]
+
+    return decode, values
+
+
+# --- no types, or those of the parser ----------------------------------------------------------------------
+
+_PLAIN: Final[Mapping[str, Callable[[Any], Sequence[object]]]] = {
+    "event": lambda made: [float(made["time"]), made["data"]],
+    "stats": lambda made: made["records"]["Pc"],
+    "diagnostics": lambda made: [
+        [one["id"], one["code"], one["instance"], str(one["rawValue"]), one["timestamp"]]
+        for one in made["records"]
+    ],
+    "sites": lambda made: [
+        [
+            *(site["idSite"], site["name"], site["timezone"], [tag["idTag"] for tag in site["tags"]]),
+            [[one["code"], one["idDataAttribute"], one["description"]] for one in site["extended"]],
+        ]
+        for site in made["records"]
+    ],
+}
+
+
+def _plain(loads: Callable[[bytes], Any], case: str, path: str) -> Work:
+    case = "sites" if case == "attributes" else case
+    return _work({case: lambda: (loads, _PLAIN[case])}, case, path)
+
+
+def plain_json(case: str, path: str) -> Work:
+    """json.loads and nothing else."""
+    return _plain(json.loads, case, path)
+
+
+def plain_orjson(case: str, path: str) -> Work:
+    """orjson.loads and nothing else."""
+    import orjson
+
+    return _plain(orjson.loads, case, path)
+
+
+def typed_msgspec(case: str, path: str) -> Work:
+    """Straight into structs of msgspec, one field for each value that is compared; nothing is tolerated."""
+    from benchmarks import structs
+
+    decoders: dict[str, Callable[[], Decoder]] = {
+        "event": structs.event,
+        "stats": structs.stats,
+        "diagnostics": structs.diagnostics,
+        "sites": partial(structs.sites, read=False),
+        "attributes": partial(structs.sites, read=True),
+    }
+    return _work(decoders, case, path)

@@ -1,0 +1,89 @@
+"""The measured part of docs/performance.md, between two marks; the rest of the page is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from benchmarks.restart import Outcome
+from benchmarks.rounds import ROOT, Row, Table, scaled
+from benchmarks.targets import Target, shown
+
+FILE: Final = ROOT / "docs" / "performance.md"
+BEGIN: Final = "<!-- measured: written by `python -m benchmarks`, not by hand -->"
+END: Final = "<!-- end of what was measured -->"
+
+_CHAPTERS: Final = (
+    ("Decoding", "decoding-", "performance-decoding.svg"),
+    ("Receiving", "receiving-", "performance-receiving.svg"),
+    ("Limits", "limiting-", "performance-restart.svg"),
+    ("Requests, exports, imports", ("asking-", "exporting-", "starting-"), "performance-rest.svg"),
+    ("Growth", "growth-", "performance-growth.svg"),
+)
+
+
+def write(
+    tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target], machine: Mapping[str, str]
+) -> None:
+    """Put the results into the page.
+
+    Raises:
+        ValueError: the page has lost its marks.
+    """
+    page = FILE.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{FILE.name} has no place for results: it needs both marks")
+    measured = "\n".join(_measured(tables, restarts, judged, machine))
+    FILE.write_text(f"{before}{BEGIN}\n\n{measured}\n{END}{after}", encoding="utf-8")
+
+
+def _measured(
+    tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target], machine: Mapping[str, str]
+) -> list[str]:
+    lines = [f"Measured with {machine['python']} on {machine['cores']} cores; {machine['libraries']}.", ""]
+    lines += ["### Targets", "", "| | target | measured | wanted | |", "|---|---|---|---|---|"]
+    for each in judged:
+        sign = "≤" if each.at_most else "≥"
+        wanted = f"{sign} {shown(each.wanted, each.unit)}"
+        measured = shown(each.measured, each.unit)
+        verdict = "pass" if each.met else "**miss**"
+        lines.append(f"| {each.number} | {each.what} | {measured} | {wanted} | {verdict} |")
+    for title, ids, plot in _CHAPTERS:
+        lines += ["", f"### {title}", "", f"![{title}]({plot})", ""]
+        for table in tables:
+            if table.id.startswith(ids):
+                lines += [*_table(table), ""]
+        if title == "Limits":
+            lines += _restarts(restarts)
+    return [*lines, ""]
+
+
+def _table(table: Table) -> list[str]:
+    scale, name = scaled(min(row.cost_s for row in table.rows))
+    head = f"| {table.title} | CPU {name} per {table.unit} | quartiles | times as fast | |"
+    lines = [head, "|---|---|---|---|---|"]
+    for row in table.rows:
+        cost, low, high = (f"{value * scale:,.3g}" for value in (row.cost_s, row.low_s, row.high_s))
+        ratio = f"{row.ratio:.2f}x ({row.ratio_low:.2f}..{row.ratio_high:.2f})"
+        lines.append(f"| {row.side} | {cost} | {low} .. {high} | {ratio} | {_facts(row)} |")
+    return lines
+
+
+def _facts(row: Row) -> str:
+    told = (
+        ("events_per_s", "{:,.0f} events/s"),
+        ("rss_kb_per_socket", "{:.0f} kB a socket"),
+        ("virtual_s", "{:.1f} s until all had passed"),
+    )
+    return ", ".join(form.format(row.facts[name]) for name, form in told if row.facts.get(name))
+
+
+def _restarts(restarts: Sequence[Outcome]) -> list[str]:
+    head = "| restart on a used quota, half an hour, 500 sites a minute | rule | 429s | polls lost | used |"
+    lines = [head, "|---|---|---|---|---|"]
+    for each in restarts:
+        rule = "refused requests count too" if each.refused_count else "only accepted ones count"
+        lines.append(f"| {each.client} | {rule} | {each.refusals:,} | {each.lost:,} | {each.used:.1%} |")
+    return lines

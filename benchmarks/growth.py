@@ -1,0 +1,82 @@
+"""The same at 1x, 10x and 100x: nothing may cost more for each unit because there are more of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from benchmarks import event_server, samples
+from benchmarks.rounds import Table, Who, compare
+
+SIZES: Final = (1, 10, 100)
+ALONE: Final = " (orjson alone)"
+"""What the machine's caches and the collector make of growth by themselves."""
+
+_BODIES: Final[tuple[tuple[str, str, int, Callable[[int], bytes]], ...]] = (
+    ("stats", "points of statistics", 100, samples.stats),
+    ("diagnostics", "records of diagnostics", 30, samples.diagnostics),
+    ("attributes", "extended sites, all read", 5, samples.installations),
+)
+
+
+def tables(rounds: int = 5) -> Iterator[Table]:
+    """Measure everything."""
+    with TemporaryDirectory() as folder:
+        for kind, what, least, body in _BODIES:
+            ours, parser = [], []
+            for size in SIZES:
+                count = least * size
+                path = Path(folder, f"{kind}-{size}")
+                path.write_bytes(body(count))
+                options = {"case": kind, "path": str(path)}
+                ours.append(Who(f"{count:,}", "ours", options=options, units=count))
+                parser.append(Who(f"{count:,}{ALONE}", "plain_orjson", options=options, units=count))
+            yield _table(kind, what, "benchmarks.decoders", ours + parser, rounds)
+        sides = []
+        for size in SIZES:
+            path = Path(folder, f"export-{size}")
+            path.write_bytes(samples.export(1000 * size))
+            sides.append(
+                Who(f"{1000 * size:,}", "ours_read", options={"path": str(path), "rows": 1000 * size})
+            )
+        yield _table("export", "rows of an export", "benchmarks.exporters", sides, rounds)
+    sides = [Who(f"{100 * size:,}", "crowd_lane", options={"size": 100 * size}) for size in SIZES]
+    yield _table("waiters", "tasks waiting in one lane", "benchmarks.limiters", sides, rounds)
+    with event_server.running() as port:
+        yield _table(
+            "sockets", "sockets, 1,000 events a second in all", "benchmarks.receivers", _sockets(port), rounds
+        )
+
+
+def _sockets(port: int) -> list[Who]:
+    """Return sides that get the same number of events through more and more sockets."""
+    shapes = [(10 * size, 300 // size, 10 * size) for size in SIZES]
+    return [
+        Who(
+            f"{sockets:,}",
+            "merged",
+            options={"port": port, "sockets": sockets, "each": each, "interval_ms": interval_ms},
+        )
+        for sockets, each, interval_ms in shapes
+    ]
+
+
+def _table(kind: str, what: str, module: str, sides: Sequence[Who], rounds: int) -> Table:
+    return compare(
+        f"growth-{kind}",
+        f"Growth: {what}",
+        module,
+        sides,
+        base=sides[0].name,
+        unit="unit",
+        rounds=rounds,
+        options={},
+        alike=False,
+    )
+
+
+if __name__ == "__main__":
+    for table in tables():
+        print(table, end="\n\n", flush=True)

@@ -1,0 +1,114 @@
+"""The guard: a minute of benchmarks that fails when we fall behind the bare libraries by a quarter or more.
+
+Each figure is how many times as fast we are as the bare library in the same run, on the same machine; the
+committed ones are in `results.json`. What seems to have fallen is measured once more before it counts.
+`python -m benchmarks guard` writes today's ratios there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from benchmarks import decoding, event_server, exporting, http_server, receiving, results, samples
+from benchmarks.asking import FAST as ASKED
+from benchmarks.asking import RAW
+from benchmarks.limiting import AIOLIMITER, LANE
+from benchmarks.rounds import Who, compare
+
+ALLOWED: Final = 0.75
+"""Of the committed ratio."""
+
+Measure = Callable[[], float]
+
+
+def _against(module: str, own: Who, bare: Who, rounds: int, options: Mapping[str, object]) -> float:
+    table = compare("guard", "", module, (bare, own), base=bare.name, unit="", rounds=rounds, options=options)
+    return table.row(own.name).ratio
+
+
+def measures(folder: Path, events: int, url: str) -> Iterator[tuple[str, Measure]]:
+    """Return what is guarded, by name."""
+    for kind, body in (
+        ("event", samples.product_event(7)),
+        ("stats", samples.stats(1000)),
+        ("diagnostics", samples.diagnostics(300)),
+        ("sites", samples.installations(40)),
+    ):
+        path = folder / kind
+        path.write_bytes(body)
+        options = {"case": kind, "path": str(path)}
+        for name, speed, bare in (
+            (decoding.FAST, True, "plain_orjson"),
+            (decoding.PLAIN, False, "plain_json"),
+        ):
+            own = Who(name, "ours", speed)
+            yield (
+                f"{kind}, {name} against {bare.removeprefix('plain_')}",
+                lambda own=own, bare=bare, options=options: _against(  # type: ignore[misc]
+                    "benchmarks.decoders", own, Who("bare", bare), 5, options
+                ),
+            )
+    burst = {"port": events, "sockets": 1, "each": 5000, "interval_ms": 0}
+    yield (
+        "burst against bare websockets",
+        lambda: _against(
+            "benchmarks.receivers", Who(receiving.FAST, "merged"), Who("bare", "bare"), 5, burst
+        ),
+    )
+    asked = {"url": url, "case": "me", "times": 200}
+    yield (
+        "request against aiohttp",
+        lambda: _against("benchmarks.askers", Who(ASKED, "ours"), Who(RAW, "raw"), 7, asked),
+    )
+    acquired = {"size": 30_000}
+    yield (
+        "acquiring against aiolimiter",
+        lambda: _against(
+            "benchmarks.limiters", Who(LANE, "alone_lane"), Who(AIOLIMITER, "alone_aiolimiter"), 7, acquired
+        ),
+    )
+    export = folder / "export"
+    export.write_bytes(samples.export(20_000))
+    rows = {"path": str(export), "rows": 20_000}
+    yield (
+        "export against csv.reader",
+        lambda: _against(
+            "benchmarks.exporters", Who(exporting.READ, "ours_read"), Who("bare", "reader"), 5, rows
+        ),
+    )
+
+
+def measured(committed: Mapping[str, float]) -> dict[str, float]:
+    """Measure everything, what seems to have fallen twice."""
+    found = {}
+    with TemporaryDirectory() as folder, event_server.running() as events, http_server.running() as url:
+        for name, measure in measures(Path(folder), events, url):
+            ratio = measure()
+            if ratio < committed.get(name, 0.0) * ALLOWED:
+                ratio = max(ratio, measure())
+            found[name] = ratio
+            told = f"{committed[name]:6.3f}x" if name in committed else "   none"
+            fallen = ratio < committed.get(name, 0.0) * ALLOWED
+            print(
+                f"{'FALLEN ' if fallen else 'ok     '}{name:<52}{ratio:6.3f}x  committed {told}", flush=True
+            )
+    return found
+
+
+def main() -> int:
+    """Compare with what is committed."""
+    committed = results.read().guarded
+    found = measured(committed)
+    missing = committed.keys() ^ found.keys()
+    if missing:
+        print(f"committed and not measured, or measured and not committed: {', '.join(sorted(missing))}")
+    fallen = [name for name, ratio in found.items() if ratio < committed.get(name, 0.0) * ALLOWED]
+    return bool(fallen or missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The sides of `benchmarks.limiting`: what an acquisition costs, alone and in a crowd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import process_time
+from typing import Any, Final
+
+from benchmarks.worker import Cost
+from tests.virtual_time import VirtualTimeLoop
+
+
+class TickingLoop(VirtualTimeLoop):
+    """Its time also moves a little whenever somebody looks, as a real clock's: aiolimiter counts on that."""
+
+    def time(self) -> float:
+        """Look at the clock."""
+        self._jumping.now += 1e-7
+        return super().time()
+
+
+ENOUGH: Final = 1_000_000_000
+"""So large that nobody waits."""
+
+Acquire = Callable[[], Awaitable[Any]]
+Make = Callable[[float, float], Acquire]
+"""Makes a limiter of a burst and a rate, and returns its acquisition."""
+
+
+class Alone:
+    """One task that acquires again and again and never has to wait."""
+
+    def __init__(self, again: Callable[[int], Awaitable[float]], times: int) -> None:
+        self._again = again
+        self._times = times
+
+    def check(self) -> Sequence[object]:
+        """Acquire a few times."""
+        asyncio.run(self._run(100))
+        return [100]
+
+    def round(self) -> Cost:
+        """Acquire many times."""
+        return Cost(asyncio.run(self._run(self._times)) / self._times)
+
+    async def _run(self, times: int) -> float:
+        return await self._again(times)
+
+
+class Crowd:
+    """Many tasks that wait at the same time, on a loop whose time jumps: only the work is measured."""
+
+    def __init__(self, make: Make, waiters: int) -> None:
+        self._make = make
+        self._waiters = waiters
+
+    def check(self) -> Sequence[object]:
+        """Let them all through once; how many came, and that the first did not come last."""
+        order, _ = self._run()
+        return [len(order), sorted(order) == list(range(self._waiters))]
+
+    def round(self) -> Cost:
+        """Let them all through."""
+        order, cost = self._run()
+        late = sum(place != who for place, who in enumerate(order))
+        return Cost(cost / self._waiters, {"out_of_order": late, "virtual_s": self._took})
+
+    def _run(self) -> tuple[list[int], float]:
+        order: list[int] = []
+
+        async def run() -> float:
+            loop = asyncio.get_running_loop()
+            acquire = self._make(10, 100.0)
+
+            async def one(number: int) -> None:
+                await acquire()
+                order.append(number)
+
+            started, began = process_time(), loop.time()
+            await asyncio.gather(*(one(number) for number in range(self._waiters)))
+            self._took = loop.time() - began
+            return process_time() - started
+
+        with asyncio.Runner(loop_factory=TickingLoop) as runner:
+            return order, runner.run(run())
+
+
+def _lane(burst: float, per_second: float) -> Acquire:
+    from energy_core.http.lane import Lane, Limit
+    from energy_core.http.request import Priority
+
+    lane = Lane(Limit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
+
+    async def acquire() -> None:
+        async with lane.turn(Priority.INTERACTIVE):
+            pass
+
+    return acquire
+
+
+def _aiolimiter(burst: float, per_second: float) -> Acquire:
+    from aiolimiter import AsyncLimiter
+
+    limiter = AsyncLimiter(burst, burst / per_second)
+
+    async def acquire() -> None:
+        async with limiter:
+            pass
+
+    return acquire
+
+
+def _pyrate(burst: float, per_second: float) -> Acquire:
+    from pyrate_limiter import Limiter
+
+    limiter = Limiter(pyrate_bucket(burst, per_second))
+
+    async def acquire() -> None:
+        await limiter.try_acquire_async("one")
+
+    return acquire
+
+
+def pyrate_bucket(burst: float, per_second: float) -> Any:
+    """Return pyrate-limiter's bucket in memory, on the running loop's time."""
+    from pyrate_limiter import InMemoryBucket, Rate
+    from pyrate_limiter.clocks import AbstractClock
+
+    loop = asyncio.get_running_loop()
+
+    class LoopClock(AbstractClock):
+        def now(self) -> int:
+            return int(loop.time() * 1000)
+
+    bucket = InMemoryBucket([Rate(int(burst), max(1, int(burst / per_second * 1000)))])
+    bucket._clock = LoopClock()
+    return bucket
+
+
+def alone_lane(size: int) -> Alone:
+    """Ours: bucket, hold, adaptive rate, classes and places in flight."""
+
+    async def again(times: int) -> float:
+        from energy_core.http.lane import Lane, Limit
+        from energy_core.http.request import Priority
+
+        lane, priority = Lane(Limit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
+        started = process_time()
+        for _ in range(times):
+            async with lane.turn(priority):
+                pass
+        return process_time() - started
+
+    return Alone(again, size)
+
+
+def alone_aiolimiter(size: int) -> Alone:
+    """A leaky bucket, of aiolimiter."""
+
+    async def again(times: int) -> float:
+        from aiolimiter import AsyncLimiter
+
+        limiter = AsyncLimiter(ENOUGH, 1.0)
+        started = process_time()
+        for _ in range(times):
+            async with limiter:
+                pass
+        return process_time() - started
+
+    return Alone(again, size)
+
+
+def alone_pyrate(size: int) -> Alone:
+    """pyrate-limiter: a log of all requests in the window."""
+
+    async def again(times: int) -> float:
+        from pyrate_limiter import Limiter
+
+        limiter = Limiter(pyrate_bucket(ENOUGH, ENOUGH))
+        started = process_time()
+        for _ in range(times):
+            await limiter.try_acquire_async("one")
+        return process_time() - started
+
+    return Alone(again, size)
+
+
+def crowd_lane(size: int) -> Crowd:
+    """Ours."""
+    return Crowd(_lane, size)
+
+
+def crowd_aiolimiter(size: int) -> Crowd:
+    """As above."""
+    return Crowd(_aiolimiter, size)
+
+
+def crowd_pyrate(size: int) -> Crowd:
+    """As above."""
+    return Crowd(_pyrate, size)

@@ -1,0 +1,233 @@
+"""The sides of `benchmarks.receiving`: each reads the same messages and keeps or only counts what they say.
+
+Every side is told the same (`Task`), opens its sockets, has the server begin, and measures from the first
+message to the last. Sides written by hand switch off compression and the keepalive's pings, as a careful
+author would; ours has no compression and keeps watching that its sockets are alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from time import perf_counter, process_time
+from typing import Any
+
+from benchmarks.event_server import go
+from benchmarks.worker import Cost
+
+
+class Meter:
+    """Counts messages, and the time from the first to the last of them."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self.kept: list[object] | None = [] if keep else None
+        self.cpu_s = self.wall_s = 0.0
+        self.facts: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """The first message is there."""
+        self._cpu, self._wall = process_time(), perf_counter()
+
+    def end(self) -> None:
+        """The last message is there."""
+        self.cpu_s, self.wall_s = process_time() - self._cpu, perf_counter() - self._wall
+
+
+class Task:
+    """What a side is to do, and where."""
+
+    def __init__(self, port: int, sockets: int, each: int, interval_ms: int, *, keep: bool) -> None:
+        self.port = port
+        self.sockets = sockets
+        self.count = sockets * each
+        self.order = f"paced {each} {interval_ms}" if interval_ms else f"burst {each}"
+        self.meter = Meter(keep=keep)
+
+    def urls(self) -> list[str]:
+        """Return where the sockets go."""
+        return [f"ws://127.0.0.1:{self.port}/rest/products/events?productId={n}" for n in range(self.sockets)]
+
+    async def begin(self) -> None:
+        """Have the server begin: every socket is open."""
+        await go(self.port, self.order)
+
+
+Receive = Callable[[Task], Awaitable[None]]
+
+
+class Receiver:
+    """A side that receives."""
+
+    def __init__(self, receive: Receive, port: int, sockets: int, each: int, interval_ms: int) -> None:
+        self._receive = receive
+        self._shape = (port, sockets, each, interval_ms)
+        self._first: dict[str, float] = {}
+
+    def check(self) -> Sequence[object]:
+        """Receive less, and keep it."""
+        port, sockets, each, interval_ms = self._shape
+        task = self._run(
+            Task(port, sockets, min(each, 2000) if not interval_ms else 1, interval_ms, keep=True)
+        )
+        self._first = task.meter.facts  # memory grows in a fresh process only
+        assert task.meter.kept is not None
+        return sorted(task.meter.kept, key=str)
+
+    def round(self) -> Cost:
+        """Receive all, and say what it cost."""
+        task = self._run(Task(*self._shape, keep=False))
+        cpu_s, wall_s = task.meter.cpu_s, task.meter.wall_s
+        facts = {"events_per_s": task.count / wall_s, "cpu_share": cpu_s / wall_s, **self._first}
+        return Cost(cpu_s / task.count, facts)
+
+    def _run(self, task: Task) -> Task:
+        async def bounded() -> None:
+            async with asyncio.timeout(120):
+                await self._receive(task)
+
+        asyncio.run(bounded())
+        return task
+
+
+# --- websockets by hand ------------------------------------------------------------------------------------
+
+
+def bare(loads: str = "orjson", **shape: int) -> Receiver:
+    """The fastest way of websockets and a parser, a task a socket; nothing is typed, merged or watched."""
+    parse = _parser(loads)
+
+    async def read(socket: Any, count: Countdown) -> None:
+        recv, handle = socket.recv, count.handle
+        while True:
+            handle(parse(await recv(decode=False)))
+
+    return Receiver(partial(_by_websockets, read), **shape)
+
+
+def bare_json(**shape: int) -> Receiver:
+    """The same with the standard library's parser."""
+    return bare("json", **shape)
+
+
+def obvious(**shape: int) -> Receiver:
+    """`async for`, text, json and dicts, a task a socket."""
+
+    async def read(socket: Any, count: Countdown) -> None:
+        async for message in socket:
+            count.handle(json.loads(message))
+
+    return Receiver(partial(_by_websockets, read), **shape)
+
+
+async def _by_websockets(read: Callable[[Any, Countdown], Any], task: Task) -> None:
+    from websockets.asyncio.client import connect
+
+    count = Countdown(task)
+    async with AsyncExitStack() as stack:
+        opening = [connect(url, compression=None, ping_interval=None) for url in task.urls()]
+        sockets = [await stack.enter_async_context(each) for each in opening]
+        await _read_all(task, count, [read(socket, count) for socket in sockets])
+
+
+def merged(**shape: int) -> Receiver:
+    """Ours; imported only here, as it is more than the others need."""
+    from benchmarks.our_receiver import merged as make
+
+    return make(**shape)
+
+
+def aiohttp_client(loads: str = "orjson", **shape: int) -> Receiver:
+    """The client of aiohttp: a task a socket that handles its messages itself."""
+    parse = _parser(loads)
+
+    async def receive(task: Task) -> None:
+        import aiohttp
+
+        count = Countdown(task)
+        async with AsyncExitStack() as stack:
+            connector = aiohttp.TCPConnector(limit=0)
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+            sockets = [await stack.enter_async_context(session.ws_connect(url)) for url in task.urls()]
+
+            async def read(socket: Any) -> None:
+                async for message in socket:
+                    count.handle(parse(message.data))
+
+            await _read_all(task, count, [read(socket) for socket in sockets])
+
+    return Receiver(receive, **shape)
+
+
+def queues(loads: str = "orjson", **shape: int) -> Receiver:
+    """For each stream a task that reads and parses, an asyncio.Queue, and a taker."""
+    parse = _parser(loads)
+
+    async def receive(task: Task) -> None:
+        from websockets.asyncio.client import connect
+
+        count = Countdown(task)
+        async with AsyncExitStack() as stack:
+            lines: list[asyncio.Queue[Any]] = []
+            sockets = []
+            for url in task.urls():
+                socket = connect(url, compression=None, ping_interval=None)
+                sockets.append(await stack.enter_async_context(socket))
+                lines.append(asyncio.Queue(1024))
+
+            async def read(socket: Any, line: asyncio.Queue[Any]) -> None:
+                while True:
+                    await line.put(parse(await socket.recv(decode=False)))
+
+            async def take(line: asyncio.Queue[Any]) -> None:
+                while True:
+                    count.handle(await line.get())
+
+            jobs = [read(socket, line) for socket, line in zip(sockets, lines, strict=True)]
+            jobs += [take(line) for line in lines]
+            await _read_all(task, count, jobs)
+
+    return Receiver(receive, **shape)
+
+
+class Countdown:
+    """Knows when the first and the last of a task's messages have been handled."""
+
+    def __init__(self, task: Task) -> None:
+        self._left = self._all = task.count
+        self._meter = task.meter
+        self.over = asyncio.Event()
+
+    def handle(self, data: Any) -> None:
+        """Take one message."""
+        if self._meter.kept is not None:
+            self._meter.kept.append(_plain(data))
+        if self._left == self._all:
+            self._meter.begin()
+        self._left -= 1
+        if not self._left:
+            self._meter.end()
+            self.over.set()
+
+
+async def _read_all(task: Task, count: Countdown, jobs: Sequence[Any]) -> None:
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    await task.begin()
+    await count.over.wait()
+    for each in tasks:
+        each.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _parser(name: str) -> Callable[[bytes], Any]:
+    if name == "json":
+        return json.loads
+    import orjson
+
+    return orjson.loads
+
+
+def _plain(data: Any) -> list[object]:
+    return [data["time"], *data["data"].values()]

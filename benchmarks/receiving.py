@@ -1,0 +1,76 @@
+"""Messages of WebSockets to events: one socket in a burst, and a thousand that speak once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from benchmarks import event_server
+from benchmarks.rounds import Table, Who, compare
+
+FAST: Final = "energy-live[speed], merged"
+PLAIN: Final = "energy-live, merged"
+BARE: Final = "websockets, recv and orjson"
+BARE_JSON: Final = "websockets, recv and json"
+QUEUES: Final = "a task and a queue per stream, orjson"
+OBVIOUS: Final = "websockets, async for and json to dicts"
+AIOHTTP: Final = "aiohttp's client and orjson"
+
+BURST: Final = 20_000
+
+
+def burst(port: int, rounds: int, count: int = BURST) -> Table:
+    """Measure one socket that gets all at once."""
+    return compare(
+        "receiving-burst",
+        f"One socket, {count:,} events of 8 fields in a burst",
+        "benchmarks.receivers",
+        (
+            Who(BARE, "bare"),
+            Who(BARE_JSON, "bare_json"),
+            Who(OBVIOUS, "obvious"),
+            Who(AIOHTTP, "aiohttp_client"),
+            Who(QUEUES, "queues"),
+            Who(FAST, "merged"),
+            Who(PLAIN, "merged", speed=False),
+        ),
+        base=BARE,
+        unit="event",
+        rounds=rounds,
+        options={"port": port, "sockets": 1, "each": count, "interval_ms": 0},
+    )
+
+
+def paced(port: int, rounds: int, sockets: int, seconds: int) -> Table:
+    """Measure many sockets that get one event a second each."""
+    sides = [Who(QUEUES, "queues"), Who(FAST, "merged")]
+    if sockets <= 1000:
+        sides += [
+            Who(PLAIN, "merged", speed=False),
+            Who(BARE, "bare"),
+            Who(OBVIOUS, "obvious"),
+            Who(AIOHTTP, "aiohttp_client"),
+        ]
+    return compare(
+        f"receiving-paced-{sockets}",
+        f"{sockets:,} sockets, one event a second each",
+        "benchmarks.receivers",
+        sides,
+        base=QUEUES,
+        unit="event",
+        rounds=rounds,
+        options={"port": port, "sockets": sockets, "each": seconds, "interval_ms": 1000},
+    )
+
+
+def tables(rounds: int = 7) -> Iterator[Table]:
+    """Measure everything."""
+    with event_server.running() as port:
+        yield burst(port, rounds)
+        yield paced(port, 5, 1000, 4)
+        yield paced(port, 3, 5000, 4)
+
+
+if __name__ == "__main__":
+    for table in tables():
+        print(table, end="\n\n", flush=True)

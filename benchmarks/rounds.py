@@ -1,0 +1,212 @@
+"""Rounds of several sides in turn: correctness first, then costs, then medians of paired ratios.
+
+A side is a process of its own (`benchmarks.worker`), so that no side pays for another's garbage, imports or
+event loop. The sides of a comparison take turns, one round each, and a ratio is taken within a round: what
+else the machine does then falls on both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from types import MappingProxyType, TracebackType
+from typing import Final, NamedTuple, Self
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SPEED: Final = ("orjson", "msgspec", "uvloop")
+"""What the extra `speed` may bring; a side without it runs in a process that cannot import them."""
+
+
+class Refused(Exception):
+    """A side delivered something else than the others, or nothing: there is no result to report."""
+
+
+class Who(NamedTuple):
+    """One side of a comparison."""
+
+    name: str
+    make: str
+    """The function in the benchmark's module that prepares it."""
+    speed: bool = True
+    """Whether it may import what the extra `speed` brings."""
+    options: Mapping[str, object] = MappingProxyType({})
+    """What only this side is told."""
+    units: int = 1
+    """Units of work in one of its own."""
+
+
+class Row(NamedTuple):
+    """How one side did: seconds for one unit of work, and how many times as fast as the base it is."""
+
+    side: str
+    cost_s: float
+    low_s: float
+    high_s: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    facts: Mapping[str, float]
+
+
+class Table(NamedTuple):
+    """One comparison."""
+
+    id: str
+    title: str
+    unit: str
+    base: str
+    rows: tuple[Row, ...]
+
+    def row(self, side: str) -> Row:
+        """Return how a side did."""
+        return next(row for row in self.rows if row.side == side)
+
+    def against(self, side: str, base: str) -> float:
+        """Return how many times as fast as `base` a side is, by their medians."""
+        return self.row(base).cost_s / self.row(side).cost_s
+
+    def __str__(self) -> str:
+        scale, name = scaled(min(row.cost_s for row in self.rows))
+        lines = [f"{self.title}  [{name} per {self.unit}; x: times as fast as {self.base}]"]
+        for row in self.rows:
+            facts = "  ".join(f"{key}={value:,.4g}" for key, value in row.facts.items())
+            spread = f"{row.low_s * scale:8.2f} ..{row.high_s * scale:8.2f}"
+            ratio = f"{row.ratio:6.2f}x ({row.ratio_low:.2f}..{row.ratio_high:.2f})"
+            lines.append(f"  {row.side:<46}{row.cost_s * scale:9.2f}  {spread}   {ratio}  {facts}".rstrip())
+        return "\n".join(lines)
+
+
+class Worker:
+    """A side's process: it prepares itself, says what it delivers, and then runs rounds when told to."""
+
+    def __init__(self, module: str, who: Who, options: Mapping[str, object]) -> None:
+        self.name = who.name
+        self.units = who.units
+        wish = {
+            "make": who.make,
+            "options": {**options, **who.options},
+            "without": () if who.speed else SPEED,
+        }
+        told = json.dumps(wish)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", module, told],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0"},  # where dicts collide is worth ten percent
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, what: str) -> dict[str, object]:
+        """Have it do one thing and return what it says.
+
+        Raises:
+            Refused: it failed.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            print(what, file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise Refused(f"{self.name} failed before {what}; see above") from None
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise Refused(f"{self.name} failed at {what}; see above")
+        said: dict[str, object] = json.loads(answer)
+        return said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+
+
+def compare(
+    id: str,  # noqa: A002  (the table's own word)
+    title: str,
+    module: str,
+    sides: Sequence[Who],
+    *,
+    base: str,
+    unit: str,
+    rounds: int,
+    options: Mapping[str, object],
+    alike: bool = True,
+) -> Table:
+    """Check that all sides deliver the same (unless they are not alike), then measure them in turn.
+
+    Raises:
+        Refused: they do not.
+    """
+    workers = [Worker(module, who, options) for who in sides]
+    costs: dict[str, list[float]] = {who.name: [] for who in sides}
+    facts: dict[str, dict[str, list[float]]] = {who.name: {} for who in sides}
+    try:
+        _agree(workers, alike=alike)
+        for turn in range(rounds):
+            for worker in workers[turn % len(workers) :] + workers[: turn % len(workers)]:
+                said = worker.ask("round")
+                costs[worker.name].append(_number(said["cost_s"]) / worker.units)
+                for name, value in dict(said["facts"]).items():  # type: ignore[call-overload]
+                    facts[worker.name].setdefault(name, []).append(_number(value))
+    finally:
+        for worker in workers:
+            worker.__exit__(None, None, None)
+    rows = tuple(_row(who.name, costs, base, facts[who.name]) for who in sides)
+    return Table(id, title, unit, base, rows)
+
+
+def _agree(workers: Sequence[Worker], *, alike: bool) -> None:
+    """Refuse to measure sides that do not deliver the same, or nothing at all."""
+    said = [worker.ask("check") for worker in workers]
+    if not all(one["count"] for one in said):
+        raise Refused("a side delivered nothing")
+    if not alike:
+        return
+    for worker, one in zip(workers, said, strict=True):
+        if one["count"] != said[0]["count"]:
+            raise Refused(f"{worker.name} delivered {one['count']}, {workers[0].name} {said[0]['count']}")
+        if one["digest"] != said[0]["digest"]:
+            raise Refused(
+                f"{worker.name} decoded other values than {workers[0].name}:\n"
+                f"  {one['sample']}\n  {said[0]['sample']}"
+            )
+
+
+def _row(side: str, costs: Mapping[str, list[float]], base: str, facts: Mapping[str, list[float]]) -> Row:
+    ratios = [theirs / own for theirs, own in zip(costs[base], costs[side], strict=True)]
+    middle = {name: median(values) for name, values in facts.items()}
+    return Row(side, *spread(costs[side]), *spread(ratios), middle)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median and the quartiles on both sides of it."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return middle, low, high
+
+
+def scaled(seconds: float) -> tuple[float, str]:
+    """Return what to multiply seconds by to read them well, and what they are then."""
+    for scale, name in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * scale >= 1:
+            return scale, name
+    return 1e6, "us"
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)

@@ -1,0 +1,103 @@
+"""The process of one side: blocks what it must not import, prepares it, and measures round after round."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib
+import json
+import sys
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from time import process_time
+from typing import Final, NamedTuple, Protocol
+
+LEAST_S: Final = 0.1
+"""A round of work that is quick is repeated until it takes so long."""
+
+_NOTHING: Final[Mapping[str, float]] = {}
+
+
+class Cost(NamedTuple):
+    """What a round cost."""
+
+    cost_s: float
+    """CPU seconds for one unit of work."""
+    facts: Mapping[str, float] = _NOTHING
+    """What else was seen."""
+
+
+class Side(Protocol):
+    """What a benchmark's `make` functions return."""
+
+    def check(self) -> Sequence[object]:
+        """Do the work once and return the values it delivered, as plain JSON."""
+
+    def round(self) -> Cost:
+        """Do the work and say what it cost."""
+
+
+class Work:
+    """A side whose work is a plain function.
+
+    Args:
+        do: the work.
+        values: turns what `do` returns into plain values, outside of the measurement.
+        units: how many units of work one call does.
+    """
+
+    def __init__(
+        self, do: Callable[[], object], values: Callable[[object], Sequence[object]], *, units: int = 1
+    ) -> None:
+        self._do = do
+        self._values = values
+        self._units = units
+        self._times = 1
+        self._memory: Mapping[str, float] = {}
+
+    def check(self) -> Sequence[object]:
+        """Do the work until its speed is known, and return what it delivered."""
+        while (took := self._run()) < LEAST_S:
+            self._times = min(self._times * 10, max(self._times + 1, int(self._times * LEAST_S / took) + 1))
+        tracemalloc.start()
+        made = self._do()
+        kept, peak = (size / 1024 / self._units for size in tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+        self._memory = {"kept_kb": kept, "peak_kb": peak}
+        return self._values(made)
+
+    def round(self) -> Cost:
+        """Do the work so many times and say what one unit cost."""
+        return Cost(self._run() / self._times / self._units, self._memory)
+
+    def _run(self) -> float:
+        do = self._do
+        gc.collect()
+        started = process_time()
+        for _ in range(self._times):
+            do()
+        return max(process_time() - started, 1e-9)
+
+
+def main(module: str, told: str) -> None:
+    """Prepare the side and do what the lines on stdin say."""
+    wish = json.loads(told)
+    for name in wish["without"]:
+        sys.modules[name] = None  # type: ignore[assignment]  # what makes an import fail
+    make: Callable[..., Side] = getattr(importlib.import_module(module), wish["make"])
+    side = make(**wish["options"])
+    for line in sys.stdin:
+        if line.strip() == "check":
+            values = list(side.check())
+            text = json.dumps(values)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            answer = {"count": len(values), "digest": digest, "sample": text[:300]}
+        else:
+            gc.collect()
+            cost = side.round()
+            answer = {"cost_s": cost.cost_s, "facts": dict(cost.facts)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
