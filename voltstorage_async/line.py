@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import DecodeError
 from energy_core.stream.delivered import Missing, Take
-from energy_core.stream.event import Quantity, State
+from energy_core.stream.event import Position, Quantity, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
@@ -124,6 +124,14 @@ class Line:
     def discarded(self) -> int:
         """Live events that found no room, or could not be held; they are fetched later."""
         return self._mender.discarded
+
+    def resume(self, stopped: Position) -> None:
+        """Go on where a consumer stopped, perhaps in the middle of a second; before `run`."""
+        if stopped.quantities:
+            second = int(stopped.time.timestamp())
+            of_it = f"/{second}/"
+            count = sum(of_it in each for each in stopped.ids)
+            self._mender.resume(second, stopped.quantities, max(1, count))
 
     async def run(self) -> None:
         """Read until cancelled.

@@ -44,6 +44,7 @@ class ProductSource:
         self._past = past
         self._fields = fields
         self._since = since
+        self._stopped: Position | None = None
         self._timing = timing
         self._healing = healing
         self._ssl_context = ssl_context
@@ -74,6 +75,7 @@ class ProductSource:
         """Presume a hole from where a consumer stopped; before `run`."""
         position = positions.get(self._id)
         if position is not None:
+            self._stopped = position
             self._since = position.time - timedelta(seconds=self._healing.overlap_s)
 
     def again(self) -> Self:
@@ -109,6 +111,8 @@ class ProductSource:
             healing=self._healing,
             ssl_context=self._ssl_context,
         )
+        if self._stopped is not None:
+            self._line.resume(self._stopped)
         await self._line.run()
 
     async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:

@@ -18,6 +18,7 @@ from attrs import field, frozen
 from energy_core.errors import CheckpointError
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Position
+from energy_core.stream.quantity import Quantity
 
 VERSION: Final = 1
 
@@ -73,7 +74,8 @@ def _entry(owner: SourceId, source: SourceId, at: Position) -> list[object]:
     site = None if source.site == owner.site else source.site
     prefix = commonprefix(at.ids)  # noqa: RUF071  (of texts, not of paths)
     rest = [each[len(prefix) :] for each in at.ids]
-    return [site, source.instance, at.time.isoformat(), at.seq, prefix, rest]
+    held = sum(1 << number for number, each in enumerate(Quantity) if each in at.quantities)
+    return [site, source.instance, at.time.isoformat(), at.seq, prefix, rest, held]
 
 
 def _owner(said: Mapping[str, object]) -> tuple[SourceId, Positions]:
@@ -92,12 +94,14 @@ def _source_id(said: object) -> SourceId:
 
 def _position(owner: SourceId, said: object) -> tuple[SourceId, Position]:
     match said:
-        case [str() | None as site, int(instance), str(stamp), int(seq), str(prefix), list(rest)]:
+        case [str() | None as site, int(instance), str(stamp), int(seq), str(prefix), list(rest), int(held)]:
             time = datetime.fromisoformat(stamp)
-            if time.tzinfo is None or seq < 0:
+            if time.tzinfo is None or seq < 0 or not 0 <= held < 1 << len(Quantity):
                 raise ValueError(stamp)
             source = SourceId(owner.vendor, owner.account, owner.site if site is None else site, instance)
-            return source, Position(time=time, seq=seq, ids=tuple(prefix + _text(each) for each in rest))
+            ids = tuple(prefix + _text(each) for each in rest)
+            quantities = frozenset(each for number, each in enumerate(Quantity) if held >> number & 1)
+            return source, Position(time=time, seq=seq, ids=ids, quantities=quantities)
     raise TypeError
 
 

@@ -135,6 +135,8 @@ class Position:
     """The last number that was delivered."""
     ids: tuple[str, ...] = ()
     """Ids of the readings within the last two seconds before `time`, oldest first: these may come again."""
+    quantities: frozenset[Quantity] = frozenset()
+    """What the readings of the very moment `time` held: there may be more of it to tell."""
 
 
 class Outlet(Protocol):

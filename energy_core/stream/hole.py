@@ -94,6 +94,13 @@ class Mender(Generic[T]):
         self._latest: _Held[T] | None = None  # the present state, as long as it was not told ...
         self._present: int | None = None  # ... and its second
 
+    def resume(self, second: int, keys: Collection[str], count: int) -> None:
+        """Go on after a run that stopped in this second, of which it told `count` events with these keys."""
+        bits = self._keys.bits(keys)
+        for _ in range(count):
+            self._delivered.live(second, bits)
+        self.newest = second
+
     # --- live events ---------------------------------------------------------------------------------------
 
     def live(self, second: int, keys: Collection[str], item: T, *, room: bool = True) -> Take[T] | None:

@@ -78,9 +78,9 @@ class Ledger:
             for track in tracks:
                 track.owner = owner
                 track.doubt = track.newest
-            reached = [track.newest for track in tracks if track.newest is not None]
+            reached = [position for track in tracks if (position := track.position()) is not None]
             if reached:
-                positions[source] = Position(time=min(reached), seq=max(track.seq for track in tracks))
+                positions[source] = min(reached, key=_time)
         return positions
 
     def adopt(self, owner: Owner) -> None:
@@ -120,3 +120,7 @@ class Ledger:
         self.ended = True
         for line in self.lines:
             line.buffer.close()
+
+
+def _time(position: Position) -> datetime:
+    return position.time

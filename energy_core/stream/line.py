@@ -37,7 +37,7 @@ class Owner(Protocol):
 class Track:
     """The numbering of one source."""
 
-    __slots__ = ("doubt", "hashes", "hole", "key", "keys", "newest", "owner", "seq", "window")
+    __slots__ = ("doubt", "hashes", "hole", "key", "keys", "latest", "newest", "owner", "seq", "window")
 
     def __init__(self, owner: Owner, keys: Mapping[Kind, str]) -> None:
         self.owner = owner
@@ -45,10 +45,23 @@ class Track:
         self.key = keys[_READING]
         self.seq = 0
         self.newest: datetime | None = None
+        self.latest: tuple[Event, ...] = ()
+        """The last eight readings of the moment `newest`, as far as they were delivered here."""
         self.remember(Window())
         self.doubt: datetime | None = None
         """Readings up to this moment may repeat what was delivered, even if they look live."""
         self.hole: Overflow | None = None
+
+    def position(self) -> Position | None:
+        """Return how far it has come."""
+        if self.newest is None:
+            return None
+        return Position(
+            time=self.newest,
+            seq=self.seq,
+            ids=tuple(event.id for event in self.latest),
+            quantities=frozenset(each for event in self.latest for each in event.values),
+        )
 
     def remember(self, window: Window) -> None:
         """Begin to remember what is delivered."""
@@ -103,7 +116,8 @@ class Line:
             self._behind(track, source, Reading(time, id, values, raw, backfilled, revision, received_at))
             return None
         newest = track.newest
-        late = newest is not None and time < newest
+        newer = newest is None or time > newest
+        late = not newer and time != newest
         if (backfilled or late or track.doubt is not None) and self._repeats(
             track, time, id, revision, certain=backfilled or late
         ):
@@ -135,8 +149,10 @@ class Line:
                 track.window.add(id, revision)
             else:
                 hashes.append(hash(id))
-            if not late:
-                track.newest = time
+            if newer:
+                track.newest, track.latest = time, (like,)
+            elif not late:
+                track.latest = (*track.latest[-7:], like)
         if lost is not None:
             self._lost(track if lost is like else self.tracks[lost.source], lost, refused=lost is like)
         return like
@@ -239,6 +255,10 @@ class Line:
 
     def _lost(self, track: Track, event: Event, *, refused: bool) -> None:
         """Count what the buffer gave up; under `block` it is the newest, and makes a hole."""
+        if refused and event.time == track.newest and self.buffer.squeeze(event):
+            track.window.add(event.id, event.revision)
+            track.latest = (*track.latest[-7:], event)
+            return
         self.lost += 1
         if not (refused and self._mends):
             loss = self.buffer.losses.get(event.source)

@@ -23,7 +23,11 @@ _HARD_LIMIT: Final = 8
 
 
 class Block(Buffer):
-    """Takes no reading when full: what does not fit is fetched again by its source, or reported as a gap."""
+    """Takes no reading when full: what does not fit is fetched again by its source, or reported as a gap.
+
+    Only what belongs to a moment that is in here, or was, is taken up to twice the capacity: what is fetched
+    again later comes under the name of the first reading of its moment, and would be left out as a repeat.
+    """
 
     def put(self, event: Event) -> Event | None:
         """Add a reading, or return it when there is no room."""
@@ -33,6 +37,13 @@ class Block(Buffer):
         if self._taker is not None:
             self.wake()
         return None
+
+    def squeeze(self, event: Event) -> bool:
+        """Add another reading of a moment that was taken; False where there is really no room any more."""
+        if len(self._readings) >= 2 * self.capacity:
+            return False
+        self._readings.append(event)
+        return True
 
 
 class DropOldest(Buffer):

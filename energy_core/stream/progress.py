@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from energy_core.stream.checkpoint import Checkpoint, Positions
 from energy_core.stream.detail import Kind, SourceId
 from energy_core.stream.event import Event, Position
+from energy_core.stream.quantity import Quantity
 
 _EDGE: Final = timedelta(seconds=2)
 """Ids so close to the last moment are kept: a resumed source fetches these again."""
@@ -24,11 +25,12 @@ _MOST_HANDED: Final = 4096
 class _Reached:
     """The position of one source, in the making."""
 
-    __slots__ = ("ids", "seq", "time")
+    __slots__ = ("ids", "quantities", "seq", "time")
 
     def __init__(self, at: Position | None = None) -> None:
         self.time: datetime | None = at.time if at else None
         self.seq = at.seq if at else 0
+        self.quantities: Collection[Quantity] = at.quantities if at else ()
         self.ids: deque[tuple[datetime, str]] = deque(
             ((at.time, each) for each in at.ids) if at else (), maxlen=_MOST_IDS
         )
@@ -37,8 +39,10 @@ class _Reached:
         self.seq = event.seq
         if event.kind is not Kind.READING:
             return
-        if self.time is None or event.time >= self.time:
-            self.time = event.time
+        if self.time is None or event.time > self.time:
+            self.time, self.quantities = event.time, event.values.keys()
+        elif event.time == self.time:
+            self.quantities = {*self.quantities, *event.values}
         elif event.time < self.time - _EDGE:
             return
         self.ids.append((event.time, event.id))
@@ -47,7 +51,7 @@ class _Reached:
         if self.time is None:
             return None
         ids = tuple(each for time, each in self.ids if time >= self.time - _EDGE)
-        return Position(time=self.time, seq=self.seq, ids=ids)
+        return Position(time=self.time, seq=self.seq, ids=ids, quantities=frozenset(self.quantities))
 
 
 class Progress:

@@ -30,7 +30,10 @@ from typing import Final
 
 
 class Quantity(enum.StrEnum):
-    """What a number in `Event.values` measures. The module's table gives unit and sign."""
+    """What a number in `Event.values` measures. The module's table gives unit and sign.
+
+    A checkpoint names them by their place in this list, so new ones are added at its end.
+    """
 
     GRID_POWER = "grid_power"
     BATTERY_POWER = "battery_power"

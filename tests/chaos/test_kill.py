@@ -78,6 +78,11 @@ def record(simulator, start, end):
     return {int(moment) for moment, _ in rows}
 
 
+def facts(event):
+    """Return what a reading tells, without the values: of which moment and which quantities."""
+    return {(event.time, quantity) for quantity in event.values}
+
+
 def live_again(seen):
     return sum(event.kind is Kind.READING and not event.backfilled for event in seen) >= 3
 
@@ -97,17 +102,19 @@ async def test_a_program_that_is_killed_again_and_again_loses_nothing(tmp_path):
     assert [event.detail for event in seen if event.kind is Kind.GAP and not event.detail.quantities] == []
     assert len(recorded) > 5 * len(written)  # every life had something to lose
     assert recorded - told == set()
-    known = set()
+    known, recounted = set(), set()
     for life in written:
         mine = [event for event in life if event.kind is Kind.READING]
         names = [event.id for event in mine]
         assert len(names) == len(set(names))
         again = [event for event in mine if event.id in known]
+        assert [event for event in mine if event.id not in known and recounted & facts(event)] == []
         if again:
             stretch = again[-1].time - again[0].time
             assert stretch.total_seconds() <= (CHECKPOINT_S + STARTING_S) * PACE
             assert again == mine[: len(again)]
         known.update(names)
+        recounted.update(*map(facts, mine))
     position = json.loads((tmp_path / "position.json").read_text())
     assert position["v"] == 1
     assert [each.name for each in tmp_path.iterdir() if each.suffix == ".json"] == ["position.json"]

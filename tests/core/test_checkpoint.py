@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import CheckpointError, StreamError
 from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
-from energy_core.stream.event import Event, Kind, Position, SourceId
+from energy_core.stream.event import Event, Kind, Position, Quantity, SourceId
 from energy_core.stream.merge import merge
 from energy_core.stream.progress import Progress
 from tests.core.scripted import Recorder, moments, of_kind, readings
@@ -55,6 +55,7 @@ positions = st.builds(
     time=st.datetimes(timezones=st.just(UTC)),
     seq=st.integers(min_value=0, max_value=2**53),
     ids=st.lists(st.text(max_size=20), max_size=8).map(tuple),
+    quantities=st.frozensets(st.sampled_from(Quantity)),
 )
 
 
@@ -74,6 +75,7 @@ def test_a_checkpoint_is_small():
         time=EPOCH + timedelta(microseconds=123456),
         seq=10**9,
         ids=tuple(f"301/{stamp + n // 3}/{n % 3}" for n in range(8)),
+        quantities=frozenset(Quantity),
     )
     devices = {
         SITE._replace(instance=instance): Position(time=EPOCH, seq=10**7, ids=(f"151734/{instance}/{stamp}",))
@@ -82,6 +84,23 @@ def test_a_checkpoint_is_small():
     base = len(Checkpoint().to_json())
     assert len(Checkpoint({PRODUCT: {PRODUCT: product}}).to_json()) - base <= 200
     assert len(Checkpoint({SITE: devices}).to_json()) - base <= 4096
+
+
+def test_quantities_keep_their_places():
+    """A checkpoint of today means the same tomorrow: its numbers are the places of these names."""
+    text = (
+        '{"v":1,"sources":[{"id":["voltstorage","home","301",0],'
+        '"at":[[null,0,"2026-03-01T12:00:00+00:00",7,"",[],16483]]}]}'
+    )
+    (stopped,) = Checkpoint.from_json(text).positions[PRODUCT].values()
+    assert stopped.quantities == {
+        Quantity.GRID_POWER,
+        Quantity.BATTERY_POWER,
+        Quantity.BATTERY_SOC,
+        Quantity.BATTERY_VOLTAGE,
+        Quantity.BATTERY_DISCHARGE_ENERGY,
+    }
+    assert Checkpoint.from_json(text).to_json() == text
 
 
 @pytest.mark.parametrize(
@@ -98,17 +117,25 @@ def test_a_checkpoint_is_small():
         ('{"v":1,"sources":{}}', None),
         ('{"v":1,"sources":[{"id":["a","b","c"],"at":[]}]}', "corrupt"),
         ('{"v":1,"sources":[{"id":["a","b","c",0],"at":7}]}', "corrupt"),
-        ('{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"noon",1,"",[]]]}]}', "corrupt"),
+        ('{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"noon",1,"",[],0]]}]}', "corrupt"),
         (
-            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00",1,"",[]]]}]}',
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00",1,"",[],0]]}]}',
             "corrupt",
         ),
         (
-            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",-1,"",[]]]}]}',
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",-1,"",[],0]]}]}',
             "corrupt",
         ),
         (
-            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",1,"",[5]]]}]}',
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",1,"",[5],0]]}]}',
+            "corrupt",
+        ),
+        (
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",1,"",[],-1]]}]}',
+            "corrupt",
+        ),
+        (
+            '{"v":1,"sources":[{"id":["a","b","c",0],"at":[[null,0,"2026-03-01T12:00:00Z",1,"",[],1e9]]}]}',
             "corrupt",
         ),
         ('{"v":2,"what":"ever"}', "version"),

@@ -60,6 +60,23 @@ async def test_block_has_the_source_fetch_what_did_not_fit():
     assert of_kind(seen, Kind.GAP) == []
 
 
+async def test_block_tears_no_moment_in_two():
+    """What else belongs to a moment that was taken is taken too, but not without end: the rest is a gap."""
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(4)
+        pen.read(3, at=4)
+        pen.read(1, at=5)
+        pen.read(9, at=4)
+
+    async with merge(Script("a", play), buffer=4, clock=VirtualClock()) as events:
+        await asyncio.sleep(1)
+        seen = [event async for event in events]
+    assert moments(seen) == [1, 2, 3, 4, 4, 4, 4]
+    assert [loss.count for loss in of_kind(seen, Kind.DROPPED)] == [10]
+
+
 async def test_what_comes_live_is_held_while_the_hole_is_filled():
     """A slow fetch does not let new before old."""
     recorder = Recorder(moments=150, refill_s=20.0)

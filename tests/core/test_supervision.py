@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from energy_core.errors import AuthFailed, InternalError, PermissionDenied, StreamBusy, StreamClosed
-from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.event import Kind, Quantity, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.state import TRANSITIONS
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings, states
@@ -106,6 +106,25 @@ async def test_a_restart_by_id_presumes_a_hole():
         seen = [event async for event in events if event.source == A]
     assert moments(seen) == list(range(1, 10))
     assert states(seen, "a")[-3:] == [State.CONNECTING, State.LIVE, State.CLOSED]
+
+
+async def test_a_restarted_source_learns_what_was_told_of_the_last_moment():
+    """Two readings of one moment: the successor is told their ids and what they held."""
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(3)
+        pen.read(1, at=3)
+        raise PermissionDenied("no more")
+
+    fresh = Recorder("a", moments=3)
+    async with merge(Script("a", play), Recorder("b"), clock=VirtualClock()) as events:
+        await asyncio.sleep(1)
+        await events.restart(fresh)
+        await asyncio.sleep(1)
+    assert fresh.since.time == EPOCH + timedelta(seconds=3)
+    assert fresh.since.ids == ("a-3", "a-4")
+    assert fresh.since.quantities == {Quantity.PV_POWER}
 
 
 async def test_a_source_that_cannot_resume_leaves_a_gap_over_a_restart():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from energy_core import Gap, Kind, Limit, Quantity, SessionPool, SourceId, State, merge
+from energy_core import Checkpoint, Gap, Kind, Limit, Quantity, SessionPool, SourceId, State, merge
 from energy_core.http.request import Priority
 from energy_core.stream.event import Position
 from energy_core.stream.timing import SocketTiming
@@ -451,6 +451,32 @@ async def test_a_run_goes_on_where_another_stopped(service, served, quick, promp
     again = source.again()
     assert again.id == source.id
     assert again is not source
+
+
+async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it(
+    service, served, quick, prompt
+):
+    """Two frames belong to one second; when only the first was consumed, the second's values still come."""
+    service.export = exports(row(99.5, -1, 10), row(100.5, -2, 20, 0.5), row(103.5, -3))
+    service.plays = [plays(service, frame(T + 104, gridPower=2))]
+    source = served.live(77, timing=quick, healing=prompt)
+    stopped = Position(
+        time=at(100), seq=7, ids=("77/1700000100/0",), quantities=frozenset({Quantity.GRID_POWER})
+    )
+    seen = []
+    async with merge(source, checkpoint=Checkpoint({source.id: {source.id: stopped}})) as events:
+        async with asyncio.timeout(5):
+            async for event in events:
+                if event.kind is Kind.READING:
+                    second = int(event.time.timestamp()) - T
+                    seen.append((second, event.id.rpartition("/")[2], set(event.values)))
+                    if second == 104:
+                        break
+    assert seen == [
+        (100, "1", {Quantity.PV_POWER, Quantity.BATTERY_SOC}),
+        (103, "0", {Quantity.GRID_POWER}),
+        (104, "0", {Quantity.GRID_POWER}),
+    ]
 
 
 async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):
