@@ -1,51 +1,15 @@
 """The README's own code runs as printed."""
 
-import ast
 import asyncio
 import contextlib
-import functools
 import re
 import shlex
-from pathlib import Path
 
-import pytest
-
-import voltstorage_async
-import vrm_async
 from energy_core import Kind
-from energy_live.simulator import Simulator
+from tests.paths.snippets import Enough, document, run, snippets_of
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-class Enough(Exception):
-    """Thrown by `print` once a snippet has shown what it promises."""
-
-
-@pytest.fixture
-async def household(monkeypatch):
-    """A simulator that the vendors' clients talk to instead of the real services."""
-    async with Simulator() as simulator:
-        for name, value in simulator.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("VOLTSTORAGE_TOKEN", simulator.volt_token())
-        vrm = functools.partial(vrm_async.VRMClient, base_url=simulator.vrm_url)
-        volt = functools.partial(voltstorage_async.VoltStorageClient, base_url=simulator.voltstorage_url)
-        monkeypatch.setattr(vrm_async, "VRMClient", vrm)
-        monkeypatch.setattr(voltstorage_async, "VoltStorageClient", volt)
-        yield simulator
-
-
-def compiled(snippet: str) -> object:
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return compile(snippet.replace("asyncio.run(main())", "await main()"), "README.md", "exec", flags=flags)
-
-
-async def run(snippet: str, names: dict[str, object]) -> None:
-    code = eval(compiled(snippet), names)
-    if asyncio.iscoroutine(code):
-        await code
+README = document("README.md")
+SNIPPETS = snippets_of(README)
 
 
 async def test_the_first_example_merges_both_vendors(household):

@@ -1,18 +1,15 @@
 """docs/voltstorage.md says what the code does."""
 
-import ast
 import re
-from pathlib import Path
 
-import attrs
 import pytest
 
 from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED, NOT_RECORDED
+from tests.paths.snippets import document
 from voltstorage_async import Endpoints, FieldMap
 from voltstorage_async.filling import EXPORT_FAILED, EXPORT_MALFORMED
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "voltstorage.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+DOCUMENT = document("docs/voltstorage.md")
 
 
 @pytest.mark.parametrize("name", ["login", "products", "latest", "statistics", "export", "events"])
@@ -33,14 +30,3 @@ def test_the_known_event_keys_are_said_to_be_known():
     """What is documented and what is guessed is the same here and there."""
     certain = [key for key, meaning in FieldMap().events.items() if not meaning.guess]
     assert all(f"`{key}`" in DOCUMENT for key in certain)
-
-
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_its_code_is_code(snippet):
-    """Every snippet can be parsed, and names only arguments that exist."""
-    tree = compile(snippet, "voltstorage.md", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    known = {each.name for each in attrs.fields(Endpoints)}
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    for call in calls:
-        if isinstance(call.func, ast.Name) and call.func.id == "Endpoints":
-            assert {keyword.arg for keyword in call.keywords} <= known
