@@ -39,6 +39,8 @@ class Events:
         self.faults = faults
         self.frames: deque[Truth] = deque(maxlen=_KEPT)
         """What was sent, in order, over all sockets."""
+        self.farewells: deque[int | None] = deque(maxlen=_KEPT)
+        """The close code of each connection that has ended; None where it broke off."""
         self._timeline = timeline
         self._journal = journal
         self._frame_s = frame_s
@@ -89,6 +91,7 @@ class Events:
         finally:
             self._links.discard(link)
             self.faults.sockets.discard(link)
+            self.farewells.append(response.close_code)
         return response
 
     def note(self, product: Product, tick: int, data: dict[str, float]) -> None:

@@ -247,6 +247,11 @@ class Simulator:
         return self._live.events.frames
 
     @property
+    def farewells(self) -> deque[int | None]:
+        """The close code of each event connection that has ended, oldest first; None where it broke off."""
+        return self._live.events.farewells
+
+    @property
     def tokens(self) -> Sequence[AccessToken]:
         """The main user's personal access tokens."""
         return self._live.vrm.accounts.of(self._live.cast.user)

@@ -1,0 +1,67 @@
+"""A long-running service is told to stop: its position is kept, its link says goodbye."""
+
+import asyncio
+import signal
+import sys
+import time
+
+from energy_core import Checkpoint, Event, Kind
+from energy_live.simulator import Simulator
+from tests.live.command_line import environment
+
+GRACE_S = 2.0
+
+SERVICE = f"""
+import os, sys
+from energy_core import FileCheckpoint, SessionPool, merge, run_service
+from energy_core.stream import saver
+from voltstorage_async import VoltStorageClient
+
+saver.INTERVAL_S = 3600.0  # only the end saves
+
+async def main():
+    base, email, password = (os.environ["VOLTSTORAGE_" + name] for name in ("BASE_URL", "EMAIL", "PASSWORD"))
+    async with SessionPool() as pool:
+        volt = VoltStorageClient(pool, email=email, password=password, base_url=base)
+        async with merge(volt.live(301), checkpoint=FileCheckpoint(sys.argv[1])) as events:
+            async for event in events:
+                print(event.to_json(), flush=True)
+
+run_service(main, grace_s={GRACE_S})
+"""
+
+
+async def lines_until(process, count):
+    """Return what it prints until it has printed so many readings."""
+    printed = []
+    async with asyncio.timeout(20):
+        while sum(event.kind is Kind.READING for event in printed) < count:
+            printed.append(Event.from_json(await process.stdout.readline()))
+    return printed
+
+
+async def test_sigterm_saves_the_position_and_says_goodbye(tmp_path):
+    """Exit code 0 within the grace and a second; nothing printed is repeated; the server hears 1001."""
+    position = tmp_path / "position.json"
+    async with Simulator(speed=20.0, frame_s=0.05) as simulator:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-c", SERVICE, str(position)),
+            env=environment(simulator.environment()),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        printed = await lines_until(process, 5)
+        process.send_signal(signal.SIGTERM)
+        signalled = time.monotonic()
+        out, err = await process.communicate()
+        took = time.monotonic() - signalled
+        printed += map(Event.from_json, out.splitlines())
+        assert process.returncode == 0, err
+        assert b"Traceback" not in err
+        assert took < GRACE_S + 1
+        assert list(simulator.farewells) == [1001]
+    [[stopped]] = [
+        list(each.values()) for each in Checkpoint.from_json(position.read_text()).positions.values()
+    ]
+    # The event that was being printed when the signal came is not consumed yet; it may come again.
+    assert stopped.seq in {printed[-1].seq, printed[-2].seq}
