@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 
 from energy_core.http.readers import number
 from energy_live.archive.lines import TIME, line, original
-from energy_live.archive.stage import Staged
-from energy_live.archive.writer import body, union
+from energy_live.archive.stage import Staged, body, union
 
 _WHEN: Final = pa.timestamp("us", tz="UTC")
 

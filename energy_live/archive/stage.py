@@ -171,3 +171,14 @@ def _read(name: str, file: IO[bytes]) -> Staged:
         begin_at=len(header),
         end_at=size - len(tail) + mark,
     )
+
+
+def union(days: Sequence[Staged]) -> list[str]:
+    """Return the columns of all days, in the order of their coming."""
+    return list(dict.fromkeys(name for day in days for name in day.columns))
+
+
+def body(source: IO[bytes], day: Staged) -> bytes:
+    """Return the lines of a staged day without header and last line."""
+    source.seek(day.begin_at)
+    return source.read(day.end_at - day.begin_at)

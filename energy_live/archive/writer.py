@@ -11,7 +11,7 @@ from typing import IO, Final, Protocol
 
 from energy_live.archive.lines import TIME, line
 from energy_live.archive.manifest import Format
-from energy_live.archive.stage import Staged
+from energy_live.archive.stage import Staged, body, union
 
 _COPIED: Final = 1024 * 1024
 
@@ -44,11 +44,6 @@ def writer(kind: Format) -> Writer:
     return ParquetWriter()
 
 
-def union(days: Sequence[Staged]) -> list[str]:
-    """Return the columns of all days, in the order of their coming."""
-    return list(dict.fromkeys(name for day in days for name in day.columns))
-
-
 class CsvWriter:
     """Comma, UTF-8, one header, line ends of one character; an empty cell means unchanged, never zero."""
 
@@ -71,12 +66,6 @@ class CsvWriter:
         file.write(line(columns).encode())
         for row in rows:
             file.write(line(row.get(name, "") for name in columns).encode())
-
-
-def body(source: IO[bytes], day: Staged) -> bytes:
-    """Return the lines of a staged day without header and last line."""
-    source.seek(day.begin_at)
-    return source.read(day.end_at - day.begin_at)
 
 
 def _copy(source: IO[bytes], day: Staged, target: IO[bytes]) -> None:

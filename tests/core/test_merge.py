@@ -19,36 +19,10 @@ from energy_core.errors import (
 from energy_core.stream.event import Kind, Quantity, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Observation, Poller
+from tests.core.scripted import Script
 from tests.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
-
-
-class Script:
-    """A source that does what a function says."""
-
-    def __init__(self, site, play):
-        self.id = SourceId("test", "me", site)
-        self._play = play
-
-    async def run(self, outlet):
-        await self._play(Pen(self.id, outlet))
-
-
-class Pen:
-    def __init__(self, source, outlet):
-        self.source, self.outlet, self.count = source, outlet, 0
-
-    def read(self, n=1, *, instance=0, at=None):
-        for _ in range(n):
-            self.count += 1
-            self.outlet.reading(
-                self.source._replace(instance=instance),
-                time=EPOCH + timedelta(seconds=self.count if at is None else at),
-                id=f"{self.source.site}-{self.count}",
-                values={Quantity.PV_POWER: float(self.count)},
-                raw={"n": self.count},
-            )
 
 
 def steady(site, n=5, every_s=1.0):
