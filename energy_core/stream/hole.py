@@ -15,6 +15,7 @@ from collections.abc import Collection
 from typing import Generic, NamedTuple, TypeVar
 
 from energy_core.stream.delivered import NOT_EXPORTED, NOT_RECORDED, Delivered, Keys, Missing, Take
+from energy_core.stream.outbox import Outbox
 
 T = TypeVar("T")
 
@@ -26,14 +27,6 @@ class _Held(NamedTuple, Generic[T]):
     item: T
     hole: int = 0
     """The number of the hole before it; 0: it follows without one."""
-
-
-class _Pending(NamedTuple):
-    """A stretch that is missing up to the next live event, whenever that comes."""
-
-    start: int
-    reason: str
-    bits: int
 
 
 class Mender(Generic[T]):
@@ -80,9 +73,7 @@ class Mender(Generic[T]):
         self._expected = self._keys.bits(expected)
         self._spoken = 0  # every quantity that came live so far
         self._held: deque[_Held[T]] = deque()
-        self._ready: deque[Take[T] | Missing] = deque()
-        self._pending: list[_Pending] = []
-        self._accounted = since  # up to here, what was not handed over was said to be missing
+        self._outbox: Outbox[T] = Outbox(self._keys, accounted=since)
         self.holes = 0
         """How many holes there were so far; they are known by their numbers."""
         self._open = 0  # the hole before the next live event
@@ -114,9 +105,9 @@ class Mender(Generic[T]):
         """
         bits = self._keys.bits(keys)
         self._spoken |= bits
-        if self._pending and not (self._open or self._broken):
-            self._settle(second)
-        if self._open or self._held or self._ready or self.filling:
+        if not (self._open or self._broken):
+            self._outbox.settle(second)
+        if self._open or self._held or self._outbox.ready or self.filling:
             self._keep(_Held(second, keys, bits, item, self._open))
             return None
         if room:
@@ -126,7 +117,7 @@ class Mender(Generic[T]):
 
     def hole(self) -> None:
         """Presume a hole before the next live event. Before the first event of a run there is none."""
-        if self.newest is not None or self._accounted is not None:
+        if self.newest is not None or self._outbox.accounted is not None:
             self._break()
 
     @property
@@ -147,13 +138,9 @@ class Mender(Generic[T]):
         self._covered = known
         self._base = self._reach = position = self._position
         self._closed_at = self._latest = self._present = None
-        # What could not be had before is asked for once more; quantities that are not recorded cannot be.
-        pending, self._pending = self._pending, []
-        for start, reason, bits in pending:
-            if bits and position > start:
-                self._miss(start, position, reason, bits)
+        self._outbox.reconsider(position)
         overlap_s = 0.0 if self.newest is None else self._overlap_s
-        return max(position - overlap_s, self._accounted or 0)
+        return max(position - overlap_s, self._outbox.accounted or 0)
 
     @property
     def reach(self) -> int:
@@ -162,7 +149,7 @@ class Mender(Generic[T]):
 
     def skip(self, until: int, reason: str) -> None:
         """Give up what lies before `until`."""
-        self._miss(self._position, until, reason)
+        self._outbox.miss(self._position, until, reason)
         self._base = self._reach = until
 
     def latest(self, second: int, keys: Collection[str], item: T) -> None:
@@ -206,7 +193,7 @@ class Mender(Generic[T]):
 
     def damaged(self, start: int, reason: str) -> None:
         """Say that the rows since `start` are not all there."""
-        self._miss(start, self._reach, reason)
+        self._outbox.miss(start, self._reach, reason)
 
     def done(self, exported: Collection[str]) -> None:
         """End the fill: the past was read to its end. It knows the quantities `exported`."""
@@ -215,7 +202,7 @@ class Mender(Generic[T]):
         later = max(self._open, *(held.hole for held in self._held), 0) > self._covered
         end = max(self._closed_at or 0, self._reach) if later else self._end
         if end is not None and end - self._reach > self._lag_s:
-            self._miss(self._reach, end, NOT_RECORDED)
+            self._outbox.miss(self._reach, end, NOT_RECORDED)
         self._miss_unknown(self._base, end, exported)
         if self._open <= self._covered:
             self._open = 0
@@ -228,17 +215,17 @@ class Mender(Generic[T]):
             self._miss_unknown(self._base, reached, exported)
         if not self._held:
             end = self._end
-            self._miss(reached, end, reason)
+            self._outbox.miss(reached, end, reason)
             if end is None:
                 self._latest = None  # it lies somewhere within what is missing
             self._open = 0
         elif self._held[0].hole:
             first = self._held[0].second
             if self._latest is not None and reached < self._latest.second < first:
-                self._miss(reached, self._latest.second, reason)
+                self._outbox.miss(reached, self._latest.second, reason)
                 reached = self._latest.second
                 self._tell_latest(before=first)
-            self._miss(reached, first, reason)
+            self._outbox.miss(reached, first, reason)
         self._finish(self._held[0].hole if self._held else 0)
 
     # --- what is handed over -------------------------------------------------------------------------------
@@ -246,13 +233,13 @@ class Mender(Generic[T]):
     @property
     def ready(self) -> bool:
         """Whether `pop` has something."""
-        return bool(self._ready) or (not self.filling and bool(self._held) and not self._held[0].hole)
+        return bool(self._outbox.ready) or (not self.filling and bool(self._held) and not self._held[0].hole)
 
     def pop(self) -> Take[T] | Missing | None:
         """Return what is to be handed over next, if anything is."""
         while self.ready:
-            if self._ready:
-                return self._ready.popleft()
+            if self._outbox.ready:
+                return self._outbox.ready.popleft()
             self._release()
         return None
 
@@ -275,7 +262,7 @@ class Mender(Generic[T]):
     @property
     def _position(self) -> int:
         """The second up to which everything was handed over or accounted for."""
-        return max(place for place in (self.newest, self._accounted, 0) if place is not None)
+        return max(place for place in (self.newest, self._outbox.accounted, 0) if place is not None)
 
     @property
     def _end(self) -> int | None:
@@ -298,7 +285,7 @@ class Mender(Generic[T]):
         if fresh:
             ordinal = self._delivered.filled(second, fresh)
             self.newest = second if self.newest is None else max(self.newest, second)
-            self._ready.append(Take(item, second, ordinal, self._keys.names(fresh), backfilled=True))
+            self._outbox.ready.append(Take(item, second, ordinal, self._keys.names(fresh), backfilled=True))
 
     def _release(self) -> None:
         """Let go of the first held event."""
@@ -309,7 +296,7 @@ class Mender(Generic[T]):
         self._tell_latest(before=second)
         take = self._live(second, keys, bits, item)
         if take is not None:
-            self._ready.append(take)
+            self._outbox.ready.append(take)
 
     def _tell_latest(self, before: float) -> None:
         latest = self._latest
@@ -334,22 +321,7 @@ class Mender(Generic[T]):
     def _miss_unknown(self, start: int, end: int | None, exported: Collection[str]) -> None:
         unknown = (self._spoken or self._expected) & ~self._keys.bits(exported)
         if unknown:
-            self._miss(start, end, NOT_EXPORTED, unknown)
-
-    def _miss(self, start: int, end: int | None, reason: str, bits: int = 0) -> None:
-        """Say that a stretch is missing, as soon as its end is known."""
-        if end is None:
-            self._pending.append(_Pending(start, reason, bits))
-            return
-        self._ready.append(Missing(start, max(start, end), reason, self._keys.names(bits)))
-        if not bits:
-            self._accounted = max(end, self._accounted or end)
-
-    def _settle(self, end: int) -> None:
-        """A live event has come: what was missing before it ends there."""
-        pending, self._pending = self._pending, []
-        for start, reason, bits in pending:
-            self._miss(start, end, reason, bits)
+            self._outbox.miss(start, end, NOT_EXPORTED, unknown)
 
     def __repr__(self) -> str:
         doing = "filling" if self.filling else "open" if self.open else "whole"

@@ -1,0 +1,60 @@
+"""What is to be handed over next: readings, and the word that something is missing, in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, NamedTuple, TypeVar
+
+from energy_core.stream.delivered import Keys, Missing, Take
+
+T = TypeVar("T")
+
+
+class _Pending(NamedTuple):
+    """A stretch that is missing up to the next live event, whenever that comes."""
+
+    start: int
+    reason: str
+    bits: int
+
+
+class Outbox(Generic[T]):
+    """Gathers what a `Mender` has decided to tell.
+
+    Args:
+        keys: Knows the quantities by their bits.
+        accounted: The unix second up to which nothing is owed; None: nobody has said.
+    """
+
+    def __init__(self, keys: Keys, *, accounted: int | None) -> None:
+        self.ready: deque[Take[T] | Missing] = deque()
+        self.accounted = accounted
+        """Up to here, what was not handed over was said to be missing."""
+        self._keys = keys
+        self._pending: list[_Pending] = []
+
+    def miss(self, start: int, end: int | None, reason: str, bits: int = 0) -> None:
+        """Say that a stretch is missing, or these quantities of it, as soon as its end is known."""
+        if end is None:
+            self._pending.append(_Pending(start, reason, bits))
+            return
+        self.ready.append(Missing(start, max(start, end), reason, self._keys.names(bits)))
+        if not bits:
+            self.accounted = max(end, self.accounted or end)
+
+    def settle(self, end: int) -> None:
+        """Say that a live event has come: what was missing before it ends there."""
+        if self._pending:
+            pending, self._pending = self._pending, []
+            for start, reason, bits in pending:
+                self.miss(start, end, reason, bits)
+
+    def reconsider(self, position: int) -> None:
+        """Take back what was not said yet, to ask once more; quantities that nobody records stay missing."""
+        pending, self._pending = self._pending, []
+        for start, reason, bits in pending:
+            if bits and position > start:
+                self.miss(start, position, reason, bits)
+
+    def __repr__(self) -> str:
+        return f"<Outbox of {len(self.ready)}, {len(self._pending)} gaps without an end>"
