@@ -6,9 +6,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from energy_core.errors import EnergyError, StreamBusy
 from energy_core.stream.event import Dropped, Event, SourceId
+
+BUSY: Final = "this stream has a consumer already; give each further one events.subscribe()"
 
 
 class Buffer(ABC):
@@ -91,7 +94,7 @@ class Buffer(ABC):
             StreamBusy: another consumer waits already.
         """
         if self._taker is not None:
-            raise StreamBusy("this stream has a consumer already; give each further one events.subscribe()")
+            raise StreamBusy(BUSY)
         self.touched = True
         taker = self._taker = asyncio.get_running_loop().create_future()
         try:
@@ -142,6 +145,8 @@ class Buffer(ABC):
     def reopen(self) -> None:
         """Go on after an end: a source has been restarted. What is closed stays closed."""
         self.ended = self.closed
+        if not self.closed:
+            self.error = None
 
     def close(self) -> None:
         """Hand out nothing more."""

@@ -85,13 +85,21 @@ class Crew:
         feed = self._feeds[source_id]
         fresh = _again(feed) if isinstance(source, SourceId) else source
         _refuse_used(fresh)
-        await stop([feed], grace_s)
-        check_open()
-        if self._feeds.get(source_id) is not feed:
-            raise StreamError(f"the source {source_id} was removed or restarted meanwhile")
         new = Feed(fresh, self._ledger, restarts=feed.restarts + 1)
+        self._ledger.began(new)  # already now: a stream does not end while its only source is restarted
+        try:
+            await stop([feed], grace_s)
+            check_open()
+            self._check_still(feed)
+        except BaseException:
+            self._ledger.over(new, None)
+            raise
         new.speaks_for |= feed.speaks_for
         self._start(new, self._ledger.hand_over(feed.speaks_for, new))
+
+    def _check_still(self, feed: Feed) -> None:
+        if self._feeds.get(feed.id) is not feed:
+            raise StreamError(f"the source {feed.id} was removed or restarted meanwhile")
 
     def _start(self, feed: Feed, positions: Mapping[SourceId, Position]) -> None:
         with suppress(TypeError):  # without a weak reference a second use cannot be noticed

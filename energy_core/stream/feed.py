@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
+from energy_core.stream.admission import FROM_THE_FUTURE, Gate, admit_stretch, horizon
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
 from energy_core.stream.event import Event, Outlet, Position, Source
 from energy_core.stream.ledger import Ledger
@@ -44,8 +45,12 @@ class Feed:
         self._missing: dict[SourceId, datetime] = {}
         self._menders: set[asyncio.Task[str | None]] = set()
         self._error: EnergyError | None = None
+        self._fault: Exception | None = None
         self._leaving = self._over = False
         self._readings = self._backfilled = self._late = self._dropped = self._gaps = 0
+        self._refused = 0
+        self._horizon = horizon(ledger.clock.utcnow())
+        self._admit = Gate().admit
         self._last: datetime | None = None
         self._heard: datetime | None = None
 
@@ -67,6 +72,7 @@ class Feed:
             late=self._late,
             dropped=self._dropped,
             gaps=self._gaps,
+            refused=self._refused,
             restarts=self.restarts,
             error=self._error,
         )
@@ -105,11 +111,12 @@ class Feed:
         ledger = self._ledger
         if (self._over or ledger.ended) and self._shut():
             return
-        if time.tzinfo is None:
-            raise ValueError(f"the time of a reading must be aware: {time!r}")
+        self._admit(source, time, id, values, raw)
         if source not in self.speaks_for:
             self.speaks_for.add(source)
         received_at = self._heard = ledger.clock.utcnow()
+        if time > self._horizon and self._from_the_future(source, time, received_at):
+            return
         self._readings += 1
         if backfilled:
             self._backfilled += 1
@@ -120,7 +127,7 @@ class Feed:
             event = put or event
         if event is not None and event.late:
             self._late += 1
-        else:
+        elif self._last is None or time > self._last:
             self._last = time
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
@@ -143,10 +150,23 @@ class Feed:
         """Report a stretch of time that cannot be delivered."""
         if self._shut():
             return
+        admit_stretch(source, start, end)
         self.speaks_for.add(source)
         self._gaps += 1
         gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
         self._ledger.note(self, source, Kind.GAP, gap, time=end)
+
+    def _from_the_future(self, source: SourceId, time: datetime, now: datetime) -> bool:
+        """Leave out a reading that would make everything after it look late; the first of them is a gap."""
+        self._horizon = horizon(now)
+        if time <= self._horizon:
+            return False
+        self._refused += 1
+        if self._refused == 1:
+            _log.warning("%s dates a reading %s, more than a day from now; leaving out such", source, time)
+            last = self._last or now
+            self.gap(source, start=min(last, now), end=now, reason=FROM_THE_FUTURE)
+        return True
 
     async def room(self) -> None:
         """Wait until a reading can be handed over without dropping another. Cancelling it is safe."""
@@ -168,6 +188,7 @@ class Feed:
         work = self._fetch(partial(refill, RefillOutlet(line, source), source, *stretch))
         mender = asyncio.get_running_loop().create_task(work, name=f"energy refill of {source}")
         self._menders.add(mender)
+        line.menders.add(mender)
         mender.add_done_callback(partial(self._mended, line, source))
 
     async def _fetch(self, refill: Callable[[], Awaitable[None]]) -> str | None:
@@ -182,6 +203,7 @@ class Feed:
 
     def _mended(self, line: Line, source: SourceId, mender: asyncio.Task[str | None]) -> None:
         self._menders.discard(mender)
+        line.menders.discard(mender)
         trouble = SLOW if mender.cancelled() else mender.result()
         self._gaps += line.end_refill(source, trouble=trouble)
 
@@ -192,6 +214,9 @@ class Feed:
         now = self._ledger.clock.utcnow()
         for source, since in self._missing.items():
             self.gap(source, start=min(since, now), end=now, reason=NOT_RESUMABLE)
+        if self._fault is not None:
+            self._finish(State.FAILED, self._internal(self._fault))
+            return
         try:
             self._finish(*await self._outcome())
         except asyncio.CancelledError:
@@ -241,7 +266,10 @@ class Feed:
         self._ledger.resume(self, positions)
         resume: Callable[[Mapping[SourceId, Position]], None] | None = getattr(self.source, "resume", None)
         if resume is not None:
-            resume(positions)
+            try:
+                resume(positions)
+            except Exception as fault:  # noqa: BLE001  (its own trouble, told where it would have run)
+                self._fault = fault
         else:
             self._missing = {source: position.time for source, position in positions.items()}
 

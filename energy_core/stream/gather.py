@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import Self
 from attrs import frozen
 
 from energy_core.clock import Clock, Timer
-from energy_core.stream.buffer import Buffer
+from energy_core.errors import StreamBusy
+from energy_core.stream.buffer import BUSY, Buffer
 from energy_core.stream.event import Event
 from energy_core.stream.progress import Progress
 
@@ -21,6 +23,8 @@ class Supply:
     """Where the events come from."""
 
     buffer: Buffer
+    shelf: Shelf
+    turns: Turns
     clock: Clock
     progress: Callable[[], Progress | None]
     """Who is told what the consumer was handed."""
@@ -28,14 +32,80 @@ class Supply:
     """Raises what the end is told with, if nothing more will come."""
 
 
+class Turns:
+    """Notices two tasks that take turns at one iterator: each would lose what the other gets.
+
+    One task may hand the iterator on to another; it may not come back while that one lives.
+    """
+
+    __slots__ = ("_former", "_task")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._former: set[asyncio.Task[object]] = set()
+
+    def check(self) -> None:
+        """Note who asks now.
+
+        Raises:
+            StreamBusy: it has handed the iterator on to a task that still runs.
+        """
+        task = asyncio.current_task()
+        if task is not self._task and task is not None:
+            self._change(task)
+
+    def _change(self, task: asyncio.Task[object]) -> None:
+        before = self._task
+        if before is not None and not before.done():
+            if task in self._former:
+                raise StreamBusy(BUSY)
+            self._former.add(before)
+        self._former = {each for each in self._former if not each.done() and each is not task}
+        self._task = task
+
+
+class Shelf:
+    """Events that were taken out of the buffer to put them in order, and not handed out yet.
+
+    It belongs to the consumer and not to one way of iterating, so that nothing is lost between two of them.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[tuple[datetime, int, Event]] = []
+        self._count = 0
+
+    def put(self, event: Event) -> int:
+        """Add an event; return its number, by which events of one moment are told apart."""
+        self._count += 1
+        heapq.heappush(self._events, (event.time, self._count, event))
+        return self._count
+
+    def take(self) -> Event:
+        """Remove and return the earliest."""
+        return heapq.heappop(self._events)[2]
+
+    @property
+    def earliest(self) -> tuple[datetime, int]:
+        """Time and number of the earliest."""
+        return self._events[0][:2]
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __repr__(self) -> str:
+        return f"<Shelf of {len(self)}>"
+
+
 class _Gatherer:
-    """What `Batches` and `Ordered` share: they take events before they hand them out."""
+    """What `Batches` and `Ordered` share. Nothing that was not handed out is theirs alone."""
 
     def __init__(self, supply: Supply, max_delay: float) -> None:
         if not 0 <= max_delay < float("inf"):
             raise ValueError(f"max_delay must be a number of seconds from 0 on, not {max_delay!r}")
         self._buffer = supply.buffer
+        self._shelf = supply.shelf
         self._clock = supply.clock
+        self._turns = supply.turns
         self._progress = supply.progress
         self._look_for_end = supply.look_for_end
         self._max_delay = max_delay
@@ -44,6 +114,7 @@ class _Gatherer:
         return self
 
     def _confirm(self) -> None:
+        self._turns.check()
         progress = self._progress()
         if progress is not None:
             progress.confirm()
@@ -69,69 +140,73 @@ class _Gatherer:
 
 
 class Batches(_Gatherer):
-    """What `batches` returns. Cancelling a wait keeps what was gathered for the next one."""
+    """What `batches` returns. Events stay in the buffer until their batch is handed over."""
 
     def __init__(self, supply: Supply, max_size: int, max_delay: float) -> None:
         super().__init__(supply, max_delay)
         if max_size < 1:
             raise ValueError(f"a batch holds at least one event, not {max_size}")
         self._max_size = max_size
-        self._batch: list[Event] = []
         self._due: float | None = None
 
     async def __anext__(self) -> list[Event]:
-        """Return the next batch, which is never empty; raises as the stream's own `anext` does."""
-        if not self._batch:
-            self._confirm()
+        """Return the next batch, which is never empty; raises as the stream's own `anext` does.
+
+        Cancelling it loses nothing.
+        """
+        self._confirm()
         while True:
-            batch, take = self._batch, self._buffer.take
-            while len(batch) < self._max_size and (event := take()) is not None:
-                batch.append(event)
-            if not batch:
-                self._look_for_end()
-            elif self._due is None:
+            pending = len(self._shelf) + len(self._buffer)
+            if pending and self._due is None:
                 self._due = self._clock.monotonic() + self._max_delay
             over = self._due is not None and self._clock.monotonic() >= self._due
-            if batch and (over or len(batch) >= self._max_size or self._buffer.ended):
-                self._batch, self._due = [], None
-                for event in batch:
-                    self._hand_out(event)
+            full = pending >= self._max_size or not self._buffer.roomy
+            if (not pending or over or full or self._buffer.ended) and (batch := self._batch()):
+                self._due = None
                 return batch
+            if not pending:
+                self._look_for_end()
             await self._more(self._due)
+
+    def _batch(self) -> list[Event]:
+        batch: list[Event] = []
+        while len(batch) < self._max_size:
+            event = self._shelf.take() if self._shelf else self._buffer.take()
+            if event is None:
+                break
+            batch.append(self._hand_out(event))
+        return batch
 
 
 class Ordered(_Gatherer):
-    """What `ordered` returns. Cancelling a wait keeps what is held back for the next one."""
+    """What `ordered` returns. What is held back stays with the consumer when the iteration ends."""
 
     def __init__(self, supply: Supply, max_delay: float) -> None:
         super().__init__(supply, max_delay)
-        self._count = 0
-        self._waiting: list[tuple[datetime, int, Event]] = []
-        self._arrivals: deque[tuple[float, datetime, int]] = deque()
+        self._arrivals: deque[tuple[float, tuple[datetime, int]]] = deque()
 
     async def __anext__(self) -> Event:
-        """Return the next event; raises as the stream's own `anext` does."""
+        """Return the next event; raises as the stream's own `anext` does. Cancelling it loses nothing."""
         self._confirm()
         while True:
             self._gather()
-            if self._waiting and self._due() <= self._clock.monotonic():
-                return self._hand_out(heapq.heappop(self._waiting)[2])
-            if not self._waiting:
+            if self._shelf and self._due() <= self._clock.monotonic():
+                return self._hand_out(self._shelf.take())
+            if not self._shelf:
                 self._look_for_end()
-            await self._more(self._due() if self._waiting else None)
+            await self._more(self._due() if self._shelf else None)
 
     def _gather(self) -> None:
         now, capacity = self._clock.monotonic(), self._buffer.capacity
-        while len(self._waiting) <= capacity and (event := self._buffer.take()) is not None:
-            self._count += 1
-            heapq.heappush(self._waiting, (event.time, self._count, event))
-            self._arrivals.append((now, event.time, self._count))
+        while len(self._shelf) <= capacity and (event := self._buffer.take()) is not None:
+            self._arrivals.append((now, (event.time, self._shelf.put(event))))
 
     def _due(self) -> float:
         """Return when the first may go: as soon as one that stands in line with or behind it has waited."""
-        if self._buffer.ended or len(self._waiting) > self._buffer.capacity:
+        if self._buffer.ended or len(self._shelf) > self._buffer.capacity:
             return float("-inf")
-        time, count, _ = self._waiting[0]
-        while self._arrivals and (self._arrivals[0][1:] < (time, count)):
+        first = self._shelf.earliest
+        while self._arrivals and self._arrivals[0][1] < first:
             self._arrivals.popleft()  # it has gone
-        return self._arrivals[0][0] + self._max_delay
+        # What an earlier iteration has left here has waited.
+        return self._arrivals[0][0] + self._max_delay if self._arrivals else float("-inf")

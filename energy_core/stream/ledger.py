@@ -59,7 +59,7 @@ class Ledger:
         return keys
 
     def forget(self, source: SourceId) -> None:
-        """Keep of a source that was removed no more than its numbers."""
+        """Keep little of a source that was removed."""
         self._keys.pop(source, None)
         for line in self.lines:
             line.forget(source)
@@ -72,16 +72,27 @@ class Ledger:
 
     def hand_over(self, sources: Iterable[SourceId], owner: Owner) -> Mapping[SourceId, Position]:
         """Let a restarted feed speak for the sources of the one before, and return where that stopped."""
-        positions = {}
+        sources = tuple(sources)
+        for line in self.lines:
+            for source in sources:
+                track = line.tracks.get(source)
+                if track is not None:
+                    track.owner = owner
+                    track.doubt = track.newest
+        return self.delivered(sources)
+
+    def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, Position]:
+        """Return how far these have been put in line, consumed or not.
+
+        Of a line that is behind the others, what it lacks was reported to it as a gap when the source ended.
+        """
+        found: dict[SourceId, Position] = {}
         for source in sources:
             tracks = [track for line in self.lines if (track := line.tracks.get(source)) is not None]
-            for track in tracks:
-                track.owner = owner
-                track.doubt = track.newest
             reached = [position for track in tracks if (position := track.position()) is not None]
             if reached:
-                positions[source] = min(reached, key=_time)
-        return positions
+                found[source] = max(reached, key=_time)
+        return found
 
     def adopt(self, owner: Owner) -> None:
         """Let a feed speak for what an earlier one of its name has spoken for."""

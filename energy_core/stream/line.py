@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Protocol, cast
@@ -18,6 +19,9 @@ SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
 
 _READING: Final = Kind.READING
+
+_REPEATABLE: Final = 32
+"""Ids of the last seconds before a source was removed."""
 
 
 class Owner(Protocol):
@@ -37,7 +41,10 @@ class Owner(Protocol):
 class Track:
     """The numbering of one source."""
 
-    __slots__ = ("doubt", "hashes", "hole", "key", "keys", "latest", "newest", "owner", "seq", "window")
+    __slots__ = (
+        *("doubt", "hashes", "hole", "key", "keys", "latest", "newest"),
+        *("owner", "seq", "stopped", "window"),
+    )
 
     def __init__(self, owner: Owner, keys: Mapping[Kind, str]) -> None:
         self.owner = owner
@@ -47,6 +54,8 @@ class Track:
         self.newest: datetime | None = None
         self.latest: tuple[Event, ...] = ()
         """The last eight readings of the moment `newest`, as far as they were delivered here."""
+        self.stopped: Position | None = None
+        """Where an earlier run stopped, as long as nothing came after it."""
         self.remember(Window())
         self.doubt: datetime | None = None
         """Readings up to this moment may repeat what was delivered, even if they look live."""
@@ -54,8 +63,8 @@ class Track:
 
     def position(self) -> Position | None:
         """Return how far it has come."""
-        if self.newest is None:
-            return None
+        if self.newest is None or not self.latest:
+            return self.stopped
         return Position(
             time=self.newest,
             seq=self.seq,
@@ -80,6 +89,8 @@ class Line:
         self.lost = 0
         """Readings that the consumer was too slow for; under `block` they were fetched again if possible."""
         self.tracks: dict[SourceId, Track] = {}
+        self.menders: set[asyncio.Task[str | None]] = set()
+        """Tasks that fetch again what it had no room for."""
         self.clock = clock
         self._mends = policy == "block"
 
@@ -126,20 +137,20 @@ class Line:
             return None
         seq = track.seq = track.seq + 1
         if like is None or like.seq != seq or like.late is not late:
-            draft = Draft(
-                source=source,
-                kind=_READING,
-                key=track.key,
-                time=time,
-                received_at=received_at,
-                seq=seq,
-                id=id,
-                values=values,
-                raw=raw,
-                backfilled=backfilled,
-                late=late,
-                revision=revision,
-            )
+            draft = Draft.__new__(Draft)  # its own __init__ would take three times as long
+            draft.source = source
+            draft.kind = _READING
+            draft.key = track.key
+            draft.time = time
+            draft.received_at = received_at
+            draft.seq = seq
+            draft.id = id
+            draft.values = values
+            draft.raw = raw
+            draft.detail = None
+            draft.backfilled = backfilled
+            draft.late = late
+            draft.revision = revision
             draft.__class__ = Event
             like = cast("Event", draft)
         lost = buffer.put(like)
@@ -201,6 +212,7 @@ class Line:
         if track.newest is None:
             track.seq = max(track.seq, position.seq)
             track.newest = position.time
+            track.stopped = position
             track.remember(Window(position.ids))
         track.doubt = track.newest
 
@@ -240,11 +252,17 @@ class Line:
                 self.reading(track, source, *reading)
         return int(trouble is not None)
 
+    def close(self) -> None:
+        """Take nothing more, and have nothing fetched any more."""
+        self.buffer.close()
+        for mender in self.menders:
+            mender.cancel()
+
     def forget(self, source: SourceId) -> None:
-        """Keep of a source that was removed no more than its numbers."""
+        """Keep little of a source that was removed: its numbers, and what it may repeat if it comes back."""
         track = self.tracks.get(source)
         if track is not None:
-            track.remember(Window())
+            track.remember(track.window.recent(_REPEATABLE))
 
     def farewell(self, source: SourceId) -> int:
         """Say what is to be said about a source that ends; return how many gaps that makes."""

@@ -93,13 +93,12 @@ class MergedStream(Reader):
         autocommit: bool,
         on_corrupt: OnCorrupt,
     ) -> None:
+        super().__init__(line, ledger.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._retired = False
         self._sources = sources
         self._ledger = ledger
-        self._clock = ledger.clock
-        self._line = line
         ledger.lines = (line,)
         self._crew = Crew(ledger)
         self._checkpoint = checkpoint
@@ -169,6 +168,7 @@ class MergedStream(Reader):
 
         Raises:
             StreamError: the stream was merged without `checkpoint=`; `Checkpoint()` is a beginning.
+            ValueError: the event was not handed out by this iterator: a subscription has no checkpoint.
         """
         if self._progress is None:
             raise StreamError("to commit, merge with checkpoint=: a store, or Checkpoint() to begin with")
@@ -239,12 +239,15 @@ class MergedStream(Reader):
         """
         if not self._closed:
             self._closed = True
-            if self._progress is not None and self._line.buffer.ended and not len(self._line.buffer):
-                self._progress.confirm()  # the consumer has seen the end
             self._ledger.close()
         saver, self._saver = self._saver, None
         deadline = self._clock.monotonic() + grace_s if self._loop is not None else 0.0
-        await stop(self._crew, grace_s)
+        try:
+            await stop(self._crew, grace_s)
+        except asyncio.CancelledError:
+            if saver is not None:
+                saver.abandon()
+            raise
         if saver is not None:
             await saver.close(max(0.5, deadline - self._clock.monotonic()))
 
@@ -268,7 +271,10 @@ class MergedStream(Reader):
 
     def _known(self, feed: SourceId) -> Mapping[SourceId, Position]:
         """Return where the consumer stopped in the sources of a feed that begins."""
-        return {} if self._progress is None else self._progress.positions(feed)
+        if self._progress is None:
+            return {}
+        consumed = self._progress.positions(feed)
+        return dict(consumed) | self._ledger.delivered(consumed)
 
     def _check_open(self) -> None:
         if self._closed:

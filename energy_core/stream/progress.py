@@ -36,7 +36,7 @@ class _Reached:
         )
 
     def add(self, event: Event) -> None:
-        self.seq = event.seq
+        self.seq = max(self.seq, event.seq)
         if event.kind is not Kind.READING:
             return
         if self.time is None or event.time > self.time:
@@ -88,9 +88,21 @@ class Progress:
             self._commit(None)
 
     def commit(self, event: Event) -> None:
-        """Commit this event and all that was handed out before it; one that is committed already is fine."""
+        """Commit this event and all that was handed out before it; one that is committed already is fine.
+
+        Raises:
+            ValueError: it was never handed out.
+        """
         if id(event) in self._handed:
             self._commit(event)
+        elif event.seq > max(
+            self._place(event.source).seq,
+            *(each.seq for each in self._folded if each.source == event.source),
+            0,
+        ):
+            raise ValueError(
+                f"event {event.seq} of {event.source} was not handed out by the stream's own iterator"
+            )
 
     def checkpoint(self) -> Checkpoint:
         """Return where the consumer is."""

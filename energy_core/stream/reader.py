@@ -8,7 +8,7 @@ from typing import Self
 
 from energy_core.clock import Clock
 from energy_core.stream.event import Event
-from energy_core.stream.gather import Batches, Ordered, Supply
+from energy_core.stream.gather import Batches, Ordered, Shelf, Supply, Turns
 from energy_core.stream.line import Line
 from energy_core.stream.progress import Progress
 
@@ -16,9 +16,12 @@ from energy_core.stream.progress import Progress
 class Reader(ABC):
     """One consumer, and only one. Cancelling a waiting `anext` loses nothing."""
 
-    _line: Line
-    _clock: Clock
-    _progress: Progress | None = None
+    def __init__(self, line: Line, clock: Clock) -> None:
+        self._line = line
+        self._clock = clock
+        self._progress: Progress | None = None
+        self._shelf = Shelf()
+        self._turns = Turns()
 
     def __aiter__(self) -> Self:
         return self
@@ -28,15 +31,16 @@ class Reader(ABC):
 
         Raises:
             StopAsyncIteration: every source has ended and every event is delivered, or the stream is closed.
-            StreamBusy: another consumer is waiting.
+            StreamBusy: another task waits, or has taken over; each needs a subscription of its own.
             StreamClosed: the stream was not opened with `async with`.
             SlowConsumer: under the policy `raise`, too much was pending for too long.
         """
+        self._turns.check()
         progress, buffer = self._progress, self._line.buffer
         if progress is not None:
             progress.confirm()
         while True:
-            event = buffer.take()
+            event = self._shelf.take() if self._shelf else buffer.take()
             if event is not None:
                 if progress is not None:
                     progress.hand_out(event)
@@ -67,6 +71,8 @@ class Reader(ABC):
     def _supply(self) -> Supply:
         return Supply(
             buffer=self._line.buffer,
+            shelf=self._shelf,
+            turns=self._turns,
             clock=self._clock,
             progress=lambda: self._progress,
             look_for_end=self._look_for_end,

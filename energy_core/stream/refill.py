@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
+from energy_core.stream.admission import Gate, admit_stretch
 from energy_core.stream.detail import Gap, Kind, SourceId, State
 from energy_core.stream.line import Line
 from energy_core.stream.overflow import Reading
@@ -17,6 +18,7 @@ class RefillOutlet:
     def __init__(self, line: Line, source: SourceId) -> None:
         self._line = line
         self._source = source
+        self._admit = Gate().admit
 
     def reading(
         self,
@@ -30,8 +32,7 @@ class RefillOutlet:
         revision: int = 0,
     ) -> None:
         """Take one reading, as backfilled whatever it says, unless the consumer has it."""
-        if time.tzinfo is None:
-            raise ValueError(f"the time of a reading must be aware: {time!r}")
+        self._admit(source, time, id, values, raw)
         if source == self._source and not self._line.buffer.ended:
             received_at = self._line.clock.utcnow()
             self._line.refill(source, Reading(time, id, values, raw, True, revision, received_at))
@@ -49,6 +50,7 @@ class RefillOutlet:
         quantities: Collection[Quantity] = (),
     ) -> None:
         """Tell the consumer of a stretch that cannot be fetched either."""
+        admit_stretch(source, start, end)
         if source == self._source and not self._line.buffer.ended:
             track, now = self._line.tracks[source], self._line.clock.utcnow()
             gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))

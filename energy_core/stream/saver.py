@@ -85,9 +85,8 @@ class Saver:
     async def _save(self) -> None:
         if not self._progress.changed:
             return
-        text = self._progress.checkpoint().to_json()
         try:
-            await self._store.save(text)
+            await self._store.save(self._progress.checkpoint().to_json())
         except asyncio.CancelledError:
             self._progress.changed = True
             raise

@@ -58,6 +58,8 @@ class SourceStatus:
     """Readings that consumers were too slow for; under `block` they were fetched again where possible."""
     gaps: int = 0
     """Stretches of time it reported as not deliverable."""
+    refused: int = 0
+    """Readings left out because their time lies more than a day ahead; the first of them is a gap."""
     restarts: int = 0
     """How often it was restarted."""
     error: EnergyError | None = None

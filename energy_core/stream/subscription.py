@@ -18,8 +18,7 @@ class Subscription(Reader):
     """
 
     def __init__(self, line: Line, ledger: Ledger, check_open: Callable[[], None]) -> None:
-        self._line = line
-        self._clock = ledger.clock
+        super().__init__(line, ledger.clock)
         self._ledger = ledger
         self._of_stream = check_open
 
@@ -47,7 +46,7 @@ class Subscription(Reader):
     async def aclose(self) -> None:
         """End it: a waiting `anext` gets StopAsyncIteration. May be called from any task, more than once."""
         self._ledger.lines = tuple(line for line in self._ledger.lines if line is not self._line)
-        self._line.buffer.close()
+        self._line.close()
 
     def _check_open(self) -> None:
         if not self._line.buffer.closed:

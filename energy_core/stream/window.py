@@ -39,6 +39,12 @@ class Window:
         """Tell whether it was added lately."""
         return (hash((id, revision)) if revision else hash(id)) in self.hashes
 
+    def recent(self, count: int) -> Window:
+        """Return a window of the last `count` alone."""
+        window, place = Window(), self._next
+        window.hashes = (self.hashes[place:] + self.hashes[:place])[-count:]
+        return window
+
     def __len__(self) -> int:
         return len(self.hashes)
 

@@ -390,6 +390,63 @@ async def test_a_checkpoint_that_cannot_be_used_is_an_error_or_a_start_from_now(
 
 
 @virtual
+@pytest.mark.parametrize("ending", ["by itself", "drained", "too slow"])
+async def test_what_a_consumer_failed_on_comes_again_however_the_stream_ended(ending):
+    """The last event there is was handed out, not consumed: its consumer raised."""
+    shelf = Shelf()
+    policy = "raise" if ending == "too slow" else "block"
+    recorder = Recorder(moments=10**6 if ending == "too slow" else 3)
+
+    async def consume():
+        async with merge(recorder, checkpoint=shelf, policy=policy, buffer=4, clock=VirtualClock()) as events:
+            async for event in events:
+                if event.kind is Kind.READING and event.id == "a-3":
+                    await (events.drain() if ending == "drained" else asyncio.sleep(60))
+                    raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await consume()
+    assert at(shelf.text).time == EPOCH + timedelta(seconds=2)
+
+
+@virtual
+async def test_only_what_the_stream_itself_handed_out_can_be_committed():
+    """A subscription has no checkpoint, and a copy is not the event: both are told so."""
+    async with merge(Recorder(moments=9), checkpoint=Checkpoint(), clock=VirtualClock()) as events:
+        display = events.subscribe()
+        await asyncio.sleep(5.5)
+        theirs = [await anext(display) for _ in range(4)][-1]
+        with pytest.raises(ValueError, match="own iterator"):
+            events.commit(theirs)
+        mine = [await anext(events) for _ in range(4)]
+        assert events.commit(mine[2]).positions[A][A].seq == mine[2].seq
+        assert events.commit(mine[0]).positions[A][A].seq == mine[2].seq
+        with pytest.raises(ValueError, match="own iterator"):
+            events.commit(Event.from_json(mine[3].to_json()))
+
+
+@virtual
+async def test_a_cancelled_close_leaves_nothing_running():
+    """Whoever gives up waiting for the end of the sources does not keep the checkpoints going."""
+
+    class Stubborn(Recorder):
+        async def run(self, outlet):
+            try:
+                await super().run(outlet)
+            finally:
+                await asyncio.sleep(3)
+
+    events = await merge(Stubborn("a"), checkpoint=Shelf(), clock=VirtualClock()).__aenter__()
+    await asyncio.sleep(1)
+    closing = asyncio.create_task(events.aclose())
+    await asyncio.sleep(1)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await events.aclose()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@virtual
 async def test_positions_of_sources_that_are_not_merged_now_are_kept():
     """A source that is away for a while finds its place again, also when it is added later."""
     shelf = Shelf(

@@ -1,11 +1,13 @@
 import asyncio
+from contextlib import suppress
 from itertools import chain
 
 import pytest
 
+from energy_core.errors import StreamBusy
 from energy_core.stream.event import Kind
 from energy_core.stream.merge import merge
-from tests.core.scripted import Recorder, Script, moments, seconds
+from tests.core.scripted import Recorder, Script, moments, readings, seconds
 from tests.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -100,13 +102,68 @@ async def test_an_event_that_is_too_late_is_not_held():
     assert seen == [(3, 10), (6, 2), (9, 11), (16, 12)]
 
 
+async def test_what_a_batch_was_gathering_is_there_for_any_other_way():
+    """A batch that was given up, again and again, has taken nothing with it."""
+    async with merged(Recorder(moments=30)) as events:
+        for _ in range(4):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2.5):
+                    await anext(events.batches(100, max_delay=100.0))
+        seen = [event async for event in events]
+    assert moments(seen) == list(range(1, 31))
+
+
+async def test_a_batch_is_due_however_often_its_consumer_looks_away():
+    """The delay counts from its first event, not from the last time somebody waited."""
+    async with merged(Recorder(moments=30)) as events:
+        batches = events.batches(100, max_delay=4.0)
+        for _ in range(3):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.5):
+                    await anext(batches)
+        assert asyncio.get_running_loop().time() == pytest.approx(4.5)
+        assert moments(await anext(batches)) == [1, 2, 3, 4, 5]
+
+
+async def test_what_was_held_back_for_order_is_there_for_any_other_way():
+    """Breaking out of `ordered` loses nothing: plain iteration begins with what had been held back."""
+    async with merged(Recorder("a", moments=20), Recorder("b", moments=20)) as events:
+        async for event in events.ordered(max_delay=5.0):
+            if event.kind is Kind.READING and event.id == "a-3":
+                break
+        seen = [event async for event in events]
+        got = {event.id for event in readings(seen)} | {"a-1", "a-2", "a-3", "b-1", "b-2", "b-3"}
+    assert got == {f"{site}-{n}" for site in "ab" for n in range(1, 21)}
+    assert len(readings(seen)) in {34, 35}
+
+
+async def test_two_tasks_that_take_turns_at_one_iterator_are_told():
+    """Each would miss what the other gets; handing the iterator on for good is fine."""
+    async with merged(Recorder(moments=100)) as events:
+        await anext(events)
+
+        async def consume(count):
+            for _ in range(count):
+                await anext(events)
+                await asyncio.sleep(1)
+
+        await asyncio.create_task(consume(3))  # handed on, and back
+        await anext(events)
+        first, second = asyncio.create_task(consume(50)), asyncio.create_task(consume(50))
+        await asyncio.wait([first, second], return_when=asyncio.FIRST_EXCEPTION)
+        assert [type(task.exception()) for task in (first, second) if task.done()] == [StreamBusy]
+        for task in (first, second):
+            task.cancel()
+        await asyncio.wait([first, second])
+
+
 async def test_ordered_holds_no_more_than_the_buffer():
     """In a flood the oldest does not wait for its time."""
     async with merged(Recorder(every_s=0.001, moments=1000), buffer=50) as events:
         ordered = events.ordered(max_delay=3600.0)
         seen = [await anext(ordered) for _ in range(900)]
         assert moments(seen) == list(range(1, 901))
-        assert len(ordered._waiting) <= 51
+        assert len(ordered._shelf) <= 51
 
 
 async def test_ordering_can_be_cancelled():

@@ -4,8 +4,15 @@ from itertools import pairwise
 
 import pytest
 
-from energy_core.errors import AuthFailed, InternalError, PermissionDenied, StreamBusy, StreamClosed
-from energy_core.stream.event import Kind, Quantity, SourceId, State
+from energy_core.errors import (
+    AuthFailed,
+    InternalError,
+    PermissionDenied,
+    StreamBusy,
+    StreamClosed,
+)
+from energy_core.stream.checkpoint import Checkpoint
+from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.state import TRANSITIONS
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings, states
@@ -106,6 +113,70 @@ async def test_a_restart_by_id_presumes_a_hole():
         seen = [event async for event in events if event.source == A]
     assert moments(seen) == list(range(1, 10))
     assert states(seen, "a")[-3:] == [State.CONNECTING, State.LIVE, State.CLOSED]
+
+
+async def test_the_only_source_is_restarted_under_a_waiting_consumer():
+    """The stream does not end in between: the consumer goes on with what the successor brings."""
+    async with merge(Recorder("a", moments=12), clock=VirtualClock()) as events:
+
+        async def consume():
+            return [event async for event in events]
+
+        consumer = asyncio.create_task(consume())
+        await asyncio.sleep(3.5)
+        await events.restart(A)
+        seen = await consumer
+    assert moments(seen) == list(range(1, 13))
+
+
+async def test_a_restart_of_a_stream_that_is_closed_meanwhile_starts_nothing():
+    """Closing goes before restarting, and leaves nothing running."""
+    async with merge(Recorder("a"), clock=VirtualClock()) as events:
+        await asyncio.sleep(1.5)
+        restarting = asyncio.create_task(events.restart(A))
+        await asyncio.sleep(0)
+        await events.aclose()
+        with pytest.raises(StreamClosed):
+            await restarting
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_source_that_comes_back_repeats_nothing_that_waits_in_line():
+    """Removed and added again, it goes on behind what was delivered, however little of it was consumed."""
+    start = Checkpoint({A: {A: Position(time=EPOCH, seq=0)}})
+    async with merge(Recorder("a"), Recorder("b"), checkpoint=start, clock=VirtualClock()) as events:
+        await asyncio.sleep(10.5)
+        await take(events, 5)
+        await events.remove(A)
+        events.add(Recorder("a", moments=14))
+        await asyncio.sleep(10)
+        await events.drain()
+        rest = [event async for event in events]
+    mine = [event.id for event in readings(rest) if event.source == A]
+    assert len(mine) == len(set(mine))
+    assert mine[-4:] == [f"a-{n}" for n in range(11, 15)]
+
+
+async def test_a_slow_subscriber_costs_no_other_a_repeat():
+    """After a restart everybody goes on where the source stopped; who was behind has a gap."""
+    async with merge(Recorder("a", every_s=0.01), Recorder("b"), clock=VirtualClock()) as events:
+        slow, fast = events.subscribe(buffer=16), events.subscribe(buffer=10_000)
+        await asyncio.sleep(30)
+        await events.restart(A)
+        await asyncio.sleep(1)
+        await events.drain()
+        seen = [event.id async for event in fast if event.kind is Kind.READING and event.source == A]
+        held_up = [event async for event in slow if event.source == A]
+    assert len(seen) == len(set(seen)) > 3000
+    assert of_kind(held_up, Kind.GAP)
+
+
+async def test_what_failed_fast_and_was_restarted_is_forgotten():
+    """A stream that goes on after an error does not end with that error later."""
+    async with merge(refused(), Recorder("b"), fail_fast=True, clock=VirtualClock()) as events:
+        await asyncio.sleep(2)
+        await events.restart(Recorder("a", moments=3))
+        assert 3 in moments([event async for event in events])
 
 
 async def test_a_restarted_source_learns_what_was_told_of_the_last_moment():

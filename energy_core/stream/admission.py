@@ -1,0 +1,82 @@
+"""What a source may hand over: the right types, finite numbers, aware times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Final
+
+from energy_core.stream.detail import SourceId
+from energy_core.stream.quantity import Quantity
+
+FROM_THE_FUTURE: Final = "from_the_future"
+"""The reason of a gap before the first reading whose time lies beyond the horizon."""
+
+_AHEAD: Final = timedelta(days=1)
+_NEVER_SET: Final = datetime(2025, 1, 1, tzinfo=UTC)
+_NO_HORIZON: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def horizon(now: datetime) -> datetime:
+    """Return the latest time that a reading may have; a clock of ours that was never set knows of none."""
+    return now + _AHEAD if now > _NEVER_SET else _NO_HORIZON
+
+
+class Gate:
+    """Refuses a reading that would do harm further on, where nobody could tell whose it was."""
+
+    __slots__ = ("_sizes",)
+
+    def __init__(self) -> None:
+        self._sizes: set[int] = set()
+
+    def admit(
+        self,
+        source: SourceId,
+        time: datetime,
+        id: str,  # noqa: A002  (the event's own word)
+        values: Mapping[Quantity, float],
+        raw: Mapping[str, object],
+    ) -> None:
+        """Let a reading in.
+
+        Every number is looked at. Quantities are, when a reading has as many as none before: a source
+        mistakes a quantity in its code and not now and then.
+
+        Raises:
+            TypeError: a source, id, mapping or quantity is none.
+            ValueError: a number is not finite, or the time has no zone.
+        """
+        if source.__class__ is not SourceId or id.__class__ is not str or not _is_mapping(raw):
+            raise TypeError(
+                f"a reading needs a SourceId, a text id and a mapping: {source!r}, {id!r}, {raw!r}"
+            )
+        if time.tzinfo is not UTC and time.utcoffset() is None:
+            raise ValueError(f"the time of a reading must be aware: {time!r}")
+        if not _is_mapping(values):
+            raise TypeError(f"values must map Quantity to numbers: {values!r}")
+        if len(values) not in self._sizes:
+            if not all(each.__class__ is Quantity for each in values):
+                raise TypeError(f"values must map Quantity to numbers: {values!r}")
+            self._sizes.add(len(values))
+        # The sum is finite if all of them are; only where it is not, or overflows, each has to be looked at.
+        if not isfinite(sum(values.values())) and not all(map(isfinite, values.values())):
+            raise ValueError(f"a value that is missing is left out, never NaN or infinite: {values!r}")
+
+
+def _is_mapping(value: object) -> bool:
+    return value.__class__ is dict or isinstance(value, Mapping)
+
+
+def admit_stretch(source: SourceId, start: datetime, end: datetime) -> None:
+    """Refuse a gap that could not be told.
+
+    Raises:
+        TypeError: the source is none.
+        ValueError: a time has no zone, or the end comes before the start.
+    """
+    if source.__class__ is not SourceId:
+        raise TypeError(f"a gap needs a SourceId: {source!r}")
+    if start.utcoffset() is None or end.utcoffset() is None or end < start:
+        raise ValueError(f"a gap lies between two aware times: {start!r}, {end!r}")

@@ -1,0 +1,155 @@
+"""What is not what it should be ends the source that handed it over, by name, and harms nobody else."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import pytest
+
+from energy_core.errors import InternalError
+from energy_core.stream.admission import horizon
+from energy_core.stream.event import Event, Kind, Quantity, SourceId, State
+from energy_core.stream.merge import merge
+from tests.core.scripted import Recorder, Script, moments, of_kind
+from tests.core.test_checkpoint import Shelf
+from tests.virtual_time import EPOCH, VirtualClock
+
+virtual = pytest.mark.virtual_time
+
+A, B = SourceId("test", "me", "a"), SourceId("test", "me", "b")
+GOOD = {"time": EPOCH, "id": "a-1", "values": {Quantity.PV_POWER: 1.0}, "raw": {}}
+
+
+class Nowhere(tzinfo):
+    """A zone that does not know its offset."""
+
+    def utcoffset(self, _):
+        return None
+
+
+def handing_over(**wrong):
+    source = wrong.pop("source", A)
+
+    async def play(pen):
+        pen.outlet.reading(source, **{**GOOD, **wrong})
+        await asyncio.sleep(3600)
+
+    return Script("a", play)
+
+
+@virtual
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"source": "roof"},
+        {"source": None},
+        {"id": 7},
+        {"time": "noon"},
+        {"time": EPOCH.replace(tzinfo=None)},
+        {"time": EPOCH.replace(tzinfo=Nowhere())},
+        {"values": None},
+        {"values": [1.0]},
+        {"values": {Quantity.PV_POWER: "1"}},
+        {"values": {Quantity.PV_POWER: None}},
+        {"values": {"pv_power": 1.0}},
+        {"values": {Quantity.PV_POWER: float("nan")}},
+        {"values": {Quantity.PV_POWER: float("inf"), Quantity.GRID_POWER: float("-inf")}},
+        {"raw": None},
+        {"raw": "text"},
+    ],
+    ids=repr,
+)
+async def test_a_wrong_reading_ends_its_source_and_no_other(wrong, caplog):
+    """The source that said it is named and failed; the other goes on, and its checkpoint is saved."""
+    caplog.set_level(logging.CRITICAL)
+    shelf = Shelf()
+    async with merge(
+        handing_over(**wrong), Recorder("b", moments=20), checkpoint=shelf, clock=VirtualClock()
+    ) as events:
+        seen = [event async for event in events]
+        assert events.status[A].state is State.FAILED
+        assert isinstance(events.status[A].error, InternalError)
+    assert moments(seen) == list(range(1, 21))
+    assert shelf.saves
+    assert all(Event.from_json(event.to_json()) == event for event in seen)
+
+
+@virtual
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start": EPOCH.replace(tzinfo=None), "end": EPOCH},
+        {"start": EPOCH, "end": EPOCH - timedelta(seconds=1)},
+    ],
+)
+async def test_a_gap_that_cannot_be_told_ends_its_source(wrong, caplog):
+    """A gap needs two aware times in their order."""
+    caplog.set_level(logging.CRITICAL)
+
+    async def play(pen):
+        pen.outlet.gap(A, **wrong, reason="broken")
+
+    async with merge(Script("a", play), clock=VirtualClock()) as events:
+        assert of_kind([event async for event in events], Kind.GAP) == []
+        assert events.status[A].state is State.FAILED
+
+
+@virtual
+async def test_large_numbers_are_numbers():
+    """Finite values whose sum is not finite are let in."""
+    huge = {Quantity.PV_POWER: 1.7e308, Quantity.GRID_POWER: 1.7e308}
+    async with merge(handing_over(values=huge), clock=VirtualClock()) as events:
+        await anext(events)
+        assert (await anext(events)).values == huge
+
+
+@virtual
+async def test_a_source_that_cannot_resume_what_it_is_given_fails_alone(caplog):
+    """A fault in its `resume` is its own: the stream opens, and the others run."""
+    caplog.set_level(logging.CRITICAL)
+    shelf = Shelf()
+    async with merge(
+        Recorder("a", moments=3), Recorder("b", moments=3), checkpoint=shelf, clock=VirtualClock()
+    ) as events:
+        assert len(moments([event async for event in events])) == 6
+
+    def broken(positions):
+        raise ZeroDivisionError
+
+    source = Recorder("a")
+    source.resume = broken
+    async with merge(source, Recorder("b", moments=9), checkpoint=shelf, clock=VirtualClock()) as events:
+        assert moments([event async for event in events]) == list(range(4, 10))
+        assert events.status[A].state is State.FAILED
+
+
+@virtual
+async def test_a_reading_from_the_future_is_left_out_and_told_as_a_gap(caplog):
+    """It would make all that follows look late, and be where a resume begins; the first is reported."""
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        await asyncio.sleep(1)
+        pen.read()
+        pen.read(2, at=4_000_000_000)
+        pen.read(1, at=3600)
+        pen.read(1, at=3601)
+
+    async with merge(Script("a", play), clock=VirtualClock()) as events:
+        seen = [event async for event in events]
+        assert events.status[A].refused == 2
+        assert events.status[A].late == 0
+    assert moments(seen) == [1, 3600, 3601]
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (gap.start, gap.end, gap.reason) == (
+        EPOCH + timedelta(seconds=1),
+        EPOCH + timedelta(seconds=1),
+        "from_the_future",
+    )
+    assert len([record for record in caplog.records if "more than a day" in record.message]) == 1
+
+
+def test_a_clock_that_was_never_set_knows_of_no_future():
+    """A machine that believes it is 1970 refuses nothing."""
+    assert horizon(datetime(1970, 1, 1, tzinfo=UTC)) > datetime(2096, 1, 1, tzinfo=UTC)
+    assert horizon(datetime(2026, 6, 1, tzinfo=UTC)) == datetime(2026, 6, 2, tzinfo=UTC)
