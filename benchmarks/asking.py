@@ -33,6 +33,7 @@ def asking(url: str, case: str, rounds: int, times: int) -> Table:
         unit="request",
         rounds=rounds,
         options={"url": url, "case": case, "times": times},
+        profile=FAST,
     )
 
 

@@ -56,7 +56,7 @@ def _our_stats() -> Decoder:
     def values(made: Any) -> list[object]:
         return [[round(time.timestamp() * 1000), value] for time, value in made["Pc"]]
 
-    return understand(STATS, partial(tables.stats, kind="kwh")), values
+    return understand(STATS, tables.stats_of("kwh")), values
 
 
 def _our_diagnostics() -> Decoder:

@@ -69,6 +69,7 @@ def tables(rounds: int = 7) -> Iterator[Table]:
                 unit="answer",
                 rounds=rounds,
                 options={"case": case.kind, "path": str(path)},
+                profile=FAST,
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from benchmarks.growth import ALONE
 from benchmarks.restart import Outcome
 from benchmarks.rounds import ROOT, Row, Table, scaled
 from benchmarks.targets import Target, shown
@@ -12,6 +13,9 @@ from benchmarks.targets import Target, shown
 FILE: Final = ROOT / "docs" / "performance.md"
 BEGIN: Final = "<!-- measured: written by `python -m benchmarks`, not by hand -->"
 END: Final = "<!-- end of what was measured -->"
+
+LEAST: Final = 0.02
+"""Of the time; smaller shares are not told."""
 
 _CHAPTERS: Final = (
     ("Decoding", "decoding-", "performance-decoding.svg"),
@@ -50,6 +54,7 @@ def _measured(
         measured = shown(each.measured, each.unit)
         verdict = "pass" if each.met else "**miss**"
         lines.append(f"| {each.number} | {each.what} | {measured} | {wanted} | {verdict} |")
+    lines += _where(tables, judged)
     for title, ids, plot in _CHAPTERS:
         lines += ["", f"### {title}", "", f"![{title}]({plot})", ""]
         for table in tables:
@@ -58,6 +63,38 @@ def _measured(
         if title == "Limits":
             lines += _restarts(restarts)
     return [*lines, ""]
+
+
+def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
+    """Say for each target that is missed where the time of our side goes."""
+    missed: dict[str, list[str]] = {}
+    for each in judged:
+        if not each.met:
+            missed.setdefault(each.table, []).append(each.what)
+    found = [(table, missed[table.id]) for table in tables if table.id in missed and table.profile]
+    if not found:
+        return []
+    lines = ["", "### Where the time goes", ""]
+    lines += [
+        "What is missed, and which files' code runs meanwhile on our side (with `[speed]`), by sampling;"
+    ]
+    lines += ["a C function counts for whoever calls it.", ""]
+    for table, what in found:
+        lines += [f"**{table.title}** ({'; '.join(what)}):", *_alone(table), ""]
+        lines += ["| file | share |", "|---|---|"]
+        lines += [f"| {file} | {share:.0%} |" for file, share in table.profile.items() if share >= LEAST]
+        lines += [""]
+    return lines
+
+
+def _alone(table: Table) -> list[str]:
+    """Say what growth does to the parser alone, where that was measured too."""
+    alone = [row for row in table.rows if row.side.endswith(ALONE)]
+    if not alone:
+        return []
+    costs = [row.cost_s for row in alone]
+    worst = max(costs[1] / costs[0], costs[2] / costs[1])
+    return [f"the parser alone, which has nothing else to do, takes {worst:.2f} times as long for a unit."]
 
 
 def _table(table: Table) -> list[str]:

@@ -21,7 +21,7 @@ _BODIES: Final[tuple[tuple[str, str, int, Callable[[int], bytes]], ...]] = (
 )
 
 
-def tables(rounds: int = 5) -> Iterator[Table]:
+def tables(rounds: int = 3) -> Iterator[Table]:
     """Measure everything."""
     with TemporaryDirectory() as folder:
         for kind, what, least, body in _BODIES:
@@ -74,6 +74,7 @@ def _table(kind: str, what: str, module: str, sides: Sequence[Who], rounds: int)
         rounds=rounds,
         options={},
         alike=False,
+        profile=sides[2].name,
     )
 
 

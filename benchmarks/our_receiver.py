@@ -25,7 +25,8 @@ thousands of sockets may all have a message in one turn of the event loop: there
 
 HANDSHAKES: Final = 200
 
-known: Final = FieldMap().events
+FIELDS: Final = FieldMap()
+known: Final = FIELDS.events
 
 
 class _Link:
@@ -76,7 +77,7 @@ async def _receive(task: Task) -> None:
                     continue
                 if kept is not None:
                     kept.append(_plain(event))
-                if not number:
+                if number == task.unmeasured:
                     meter.begin()
                 number += 1
                 if number == task.count:
@@ -86,7 +87,7 @@ async def _receive(task: Task) -> None:
 
 def _source(client: VoltStorageClient, number: int, link: _Link) -> ProductSource:
     id = SourceId("voltstorage", "bench", str(number), 0)  # noqa: A001
-    return ProductSource(id, link, client._past(number), fields=FieldMap())
+    return ProductSource(id, link, client._past(number), fields=FIELDS)
 
 
 def _plain(event: Event) -> list[object]:

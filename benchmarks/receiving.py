@@ -16,6 +16,9 @@ QUEUES: Final = "a task and a queue per stream, orjson"
 OBVIOUS: Final = "websockets, async for and json to dicts"
 AIOHTTP: Final = "aiohttp's client and orjson"
 
+ON_UVLOOP: Final = {"uvloop": True}
+"""Both sides, as far as uvloop goes: an event loop is the application's choice, not a library's."""
+
 BURST: Final = 20_000
 
 
@@ -33,11 +36,14 @@ def burst(port: int, rounds: int, count: int = BURST) -> Table:
             Who(QUEUES, "queues"),
             Who(FAST, "merged"),
             Who(PLAIN, "merged", speed=False),
+            Who(f"{BARE}, on uvloop", "bare", options=ON_UVLOOP),
+            Who(f"{FAST}, on uvloop", "merged", options=ON_UVLOOP),
         ),
         base=BARE,
         unit="event",
         rounds=rounds,
         options={"port": port, "sockets": 1, "each": count, "interval_ms": 0},
+        profile=FAST,
     )
 
 
@@ -50,6 +56,8 @@ def paced(port: int, rounds: int, sockets: int, seconds: int) -> Table:
             Who(BARE, "bare"),
             Who(OBVIOUS, "obvious"),
             Who(AIOHTTP, "aiohttp_client"),
+            Who(f"{QUEUES}, on uvloop", "queues", options=ON_UVLOOP),
+            Who(f"{FAST}, on uvloop", "merged", options=ON_UVLOOP),
         ]
     return compare(
         f"receiving-paced-{sockets}",
@@ -60,6 +68,7 @@ def paced(port: int, rounds: int, sockets: int, seconds: int) -> Table:
         unit="event",
         rounds=rounds,
         options={"port": port, "sockets": sockets, "each": seconds, "interval_ms": 1000},
+        profile=FAST if sockets > 1000 else "",
     )
 
 
@@ -67,7 +76,7 @@ def tables(rounds: int = 7) -> Iterator[Table]:
     """Measure everything."""
     with event_server.running() as port:
         yield burst(port, rounds)
-        yield paced(port, 5, 1000, 4)
+        yield paced(port, 3, 1000, 4)
         yield paced(port, 3, 5000, 4)
 
 

@@ -19,7 +19,7 @@ from benchmarks.targets import targets
 FILE: Final[Path] = ROOT / "benchmarks" / "results.json"
 _LIBRARIES: Final = (
     *("aiohttp", "aiolimiter", "attrs", "msgspec", "orjson", "pydantic", "pyrate-limiter", "victron-vrm"),
-    "websockets",
+    *("uvloop", "websockets"),
 )
 
 
@@ -48,7 +48,11 @@ def write(found: Results) -> None:
         "targets": [{**each._asdict(), "met": each.met} for each in judged],
         "guard": dict(found.guarded),
         "tables": [
-            {**table._asdict(), "rows": [{**row._asdict(), "facts": dict(row.facts)} for row in table.rows]}
+            {
+                **table._asdict(),
+                "rows": [{**row._asdict(), "facts": dict(row.facts)} for row in table.rows],
+                "profile": dict(table.profile),
+            }
             for table in found.tables
         ],
         "restart": [each._asdict() for each in found.restarts],

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
 from types import MappingProxyType, TracebackType
@@ -61,6 +62,8 @@ class Table(NamedTuple):
     unit: str
     base: str
     rows: tuple[Row, ...]
+    profile: Mapping[str, float] = MappingProxyType({})
+    """Where the time of one side goes: the shares of files."""
 
     def row(self, side: str) -> Row:
         """Return how a side did."""
@@ -113,7 +116,7 @@ class Worker:
         try:
             print(what, file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            raise Refused(f"{self.name} failed before {what}; see above") from None
+            raise Refused(f"{self.name} failed at {what}; see above") from None
         answer = self._process.stdout.readline()
         if not answer:
             raise Refused(f"{self.name} failed at {what}; see above")
@@ -130,7 +133,8 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
-                pipe.close()
+                with suppress(BrokenPipeError):  # what was not read any more is lost with the process
+                    pipe.close()
 
 
 def compare(
@@ -144,8 +148,11 @@ def compare(
     rounds: int,
     options: Mapping[str, object],
     alike: bool = True,
+    profile: str = "",
 ) -> Table:
     """Check that all sides deliver the same (unless they are not alike), then measure them in turn.
+
+    At last the side named by `profile` is asked where its time goes.
 
     Raises:
         Refused: they do not.
@@ -160,12 +167,17 @@ def compare(
                 said = worker.ask("round")
                 costs[worker.name].append(_number(said["cost_s"]) / worker.units)
                 for name, value in dict(said["facts"]).items():  # type: ignore[call-overload]
-                    facts[worker.name].setdefault(name, []).append(_number(value))
+                    one = worker.units if name.endswith("_kb") else 1
+                    facts[worker.name].setdefault(name, []).append(_number(value) / one)
+        shares: dict[str, float] = {}
+        for worker in workers:
+            if worker.name == profile:
+                shares = worker.ask("profile")["shares"]  # type: ignore[assignment]
     finally:
         for worker in workers:
             worker.__exit__(None, None, None)
     rows = tuple(_row(who.name, costs, base, facts[who.name]) for who in sides)
-    return Table(id, title, unit, base, rows)
+    return Table(id, title, unit, base, rows, shares)
 
 
 def _agree(workers: Sequence[Worker], *, alike: bool) -> None:

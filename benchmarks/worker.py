@@ -12,10 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from time import process_time
 from typing import Final, NamedTuple, Protocol
 
+from benchmarks.sampling import Sampler
+
 LEAST_S: Final = 0.1
 """A round of work that is quick is repeated until it takes so long."""
 
 _NOTHING: Final[Mapping[str, float]] = {}
+
+
+PROFILED_S: Final = 2.0
+"""So much CPU is looked at to see where it goes."""
 
 
 class Cost(NamedTuple):
@@ -33,8 +39,8 @@ class Side(Protocol):
     def check(self) -> Sequence[object]:
         """Do the work once and return the values it delivered, as plain JSON."""
 
-    def round(self) -> Cost:
-        """Do the work and say what it cost."""
+    def round(self, sampler: Sampler | None = None) -> Cost:
+        """Do the work and say what it cost; a sampler looks at nothing but that."""
 
 
 class Work:
@@ -66,8 +72,12 @@ class Work:
         self._memory = {"kept_kb": kept, "peak_kb": peak}
         return self._values(made)
 
-    def round(self) -> Cost:
+    def round(self, sampler: Sampler | None = None) -> Cost:
         """Do the work so many times and say what one unit cost."""
+        if sampler is not None:
+            sampler.start()
+            self._run()
+            sampler.stop()
         return Cost(self._run() / self._times / self._units, self._memory)
 
     def _run(self) -> float:
@@ -77,6 +87,14 @@ class Work:
         for _ in range(self._times):
             do()
         return max(process_time() - started, 1e-9)
+
+
+def _profile(side: Side) -> Mapping[str, float]:
+    """Do rounds and say where their time went."""
+    sampler, started = Sampler(), process_time()
+    while process_time() < started + PROFILED_S:
+        side.round(sampler)
+    return sampler.shares()
 
 
 def main(module: str, told: str) -> None:
@@ -92,6 +110,8 @@ def main(module: str, told: str) -> None:
             text = json.dumps(values)
             digest = hashlib.sha256(text.encode()).hexdigest()
             answer = {"count": len(values), "digest": digest, "sample": text[:300]}
+        elif line.strip() == "profile":
+            answer = {"shares": dict(_profile(side))}
         else:
             gc.collect()
             cost = side.round()

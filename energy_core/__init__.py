@@ -1,70 +1,107 @@
 """The floor under both vendors: one rate-limited session pool, and event streams in one vocabulary."""
 
 import logging
+from typing import TYPE_CHECKING
 
-from energy_core.choice import From, Preference
-from energy_core.errors import (
-    AnswerError,
-    AuthError,
-    AuthFailed,
-    BadRequest,
-    BodyTooLarge,
-    CheckpointError,
-    ClientClosed,
-    ConnectError,
-    ConnectionLost,
-    DeadlineExceeded,
-    DecodeError,
-    EnergyError,
-    InternalError,
-    InvalidCredentials,
-    NoData,
-    NotFound,
-    OutcomeUnknown,
-    PermissionDenied,
-    RateLimited,
-    RequestError,
-    ServerFault,
-    SlowConsumer,
-    StreamBusy,
-    StreamClosed,
-    StreamError,
-    TLSVerificationError,
-    TransportError,
-    TwoFactorRequired,
-    UnexpectedRedirect,
-    WrongLoop,
-)
-from energy_core.home import HomeState, Present
-from energy_core.http.lane import Limit
-from energy_core.http.pool import SessionPool
-from energy_core.http.transport import Timeouts
-from energy_core.meter import EnergyMeter, Hole
-from energy_core.secret import Secret
-from energy_core.service import run_service
-from energy_core.shares import self_consumption, self_sufficiency, weighted_mean
-from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, FileCheckpoint
-from energy_core.stream.event import (
-    Dropped,
-    Event,
-    Gap,
-    Kind,
-    Outlet,
-    Position,
-    Quantity,
-    Refillable,
-    Repeatable,
-    Resumable,
-    Source,
-    SourceId,
-    State,
-    Status,
-)
-from energy_core.stream.merge import MergedStream, merge
-from energy_core.stream.poll import Looking, Observation, Poller
-from energy_core.stream.state import SourceStatus
-from energy_core.stream.subscription import Subscription
-from energy_core.totals import EnergyTotals
+from energy_core.lazy import lazily
+
+if TYPE_CHECKING:
+    from energy_core.choice import From, Preference
+    from energy_core.errors import (
+        AnswerError,
+        AuthError,
+        AuthFailed,
+        BadRequest,
+        BodyTooLarge,
+        CheckpointError,
+        ClientClosed,
+        ConnectError,
+        ConnectionLost,
+        DeadlineExceeded,
+        DecodeError,
+        EnergyError,
+        InternalError,
+        InvalidCredentials,
+        NoData,
+        NotFound,
+        OutcomeUnknown,
+        PermissionDenied,
+        RateLimited,
+        RequestError,
+        ServerFault,
+        SlowConsumer,
+        StreamBusy,
+        StreamClosed,
+        StreamError,
+        TLSVerificationError,
+        TransportError,
+        TwoFactorRequired,
+        UnexpectedRedirect,
+        WrongLoop,
+    )
+    from energy_core.home import HomeState, Present
+    from energy_core.http.lane import Limit
+    from energy_core.http.pool import SessionPool
+    from energy_core.http.transport import Timeouts
+    from energy_core.meter import EnergyMeter, Hole
+    from energy_core.secret import Secret
+    from energy_core.service import run_service
+    from energy_core.shares import self_consumption, self_sufficiency, weighted_mean
+    from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, FileCheckpoint
+    from energy_core.stream.event import (
+        Dropped,
+        Event,
+        Gap,
+        Kind,
+        Outlet,
+        Position,
+        Quantity,
+        Refillable,
+        Repeatable,
+        Resumable,
+        Source,
+        SourceId,
+        State,
+        Status,
+    )
+    from energy_core.stream.merge import MergedStream, merge
+    from energy_core.stream.poll import Looking, Observation, Poller
+    from energy_core.stream.state import SourceStatus
+    from energy_core.stream.subscription import Subscription
+    from energy_core.totals import EnergyTotals
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "choice": "From Preference",
+            "errors": (
+                "AnswerError AuthError AuthFailed BadRequest BodyTooLarge CheckpointError "
+                "ClientClosed ConnectError ConnectionLost DeadlineExceeded DecodeError EnergyError "
+                "InternalError InvalidCredentials NoData NotFound OutcomeUnknown PermissionDenied "
+                "RateLimited RequestError ServerFault SlowConsumer StreamBusy StreamClosed "
+                "StreamError TLSVerificationError TransportError TwoFactorRequired "
+                "UnexpectedRedirect WrongLoop"
+            ),
+            "home": "HomeState Present",
+            "http.lane": "Limit",
+            "http.pool": "SessionPool",
+            "http.transport": "Timeouts",
+            "meter": "EnergyMeter Hole",
+            "secret": "Secret",
+            "service": "run_service",
+            "shares": "self_consumption self_sufficiency weighted_mean",
+            "stream.checkpoint": "Checkpoint CheckpointStore FileCheckpoint",
+            "stream.event": (
+                "Dropped Event Gap Kind Outlet Position Quantity Refillable Repeatable Resumable "
+                "Source SourceId State Status"
+            ),
+            "stream.merge": "MergedStream merge",
+            "stream.poll": "Looking Observation Poller",
+            "stream.state": "SourceStatus",
+            "stream.subscription": "Subscription",
+            "totals": "EnergyTotals",
+        },
+    )
 
 __all__ = [
     "AnswerError",
@@ -137,5 +174,10 @@ __all__ = [
     "self_sufficiency",
     "weighted_mean",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

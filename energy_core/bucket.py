@@ -38,10 +38,15 @@ class TokenBucket:
 
     def try_take(self, now: float) -> bool:
         """Take one whole token if it is there."""
-        if self.level(now) < WHOLE:
-            return False
-        self._level -= 1.0
-        return True
+        level = self._level  # `level()` once more, spelled out: every request passes here
+        if now > self._seen:
+            level += (now - self._seen) * self.per_second
+            if level > self.burst:  # noqa: PLR1730  (min() doubles the cost)
+                level = self.burst
+        self._seen = now
+        taken = level >= WHOLE
+        self._level = level - 1.0 if taken else level
+        return taken
 
     def take(self, now: float, tokens: float = 1.0) -> None:
         """Take tokens, on credit when there are not enough."""

@@ -120,7 +120,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Pay in for one call (not for its retries)."""
-        self._level = min(self.MOST, self._level + self.SHARE)
+        if self._level < self.MOST:
+            self._level += self.SHARE
 
     def withdraw(self) -> bool:
         """Take one retry out; False when the budget does not allow it."""

@@ -15,6 +15,8 @@ from energy_live.exits import INTERRUPTED
 
 F = TypeVar("F", bound=Callable[..., object])
 
+ACCELERATORS: Final = ("msgspec", "orjson", "uvloop")
+"""Used where they are installed: the extra `speed`."""
 FORMATS: Final = ("table", "jsonl")
 
 
@@ -78,11 +80,14 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+    from importlib.util import find_spec  # noqa: PLC0415
 
     try:
-        click.echo(f"energy-live {version('energy-live')}")
+        said = f"energy-live {version('energy-live')}"
     except PackageNotFoundError:
-        click.echo("energy-live, run from its source tree")
+        said = "energy-live, run from its source tree"
+    found = [name for name in ACCELERATORS if find_spec(name)]
+    click.echo(f"{said}, faster with {', '.join(found)}" if found else f"{said}, without accelerators")
     context.exit()
 
 

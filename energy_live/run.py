@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from energy_core.errors import EnergyError
@@ -18,7 +18,8 @@ def run(work: Coroutine[object, object, None]) -> int:
     # What goes wrong with a source is shown as its status; only faults of our own are worth more lines.
     logging.basicConfig(level=logging.ERROR, format="energy-live: %(message)s")
     try:
-        asyncio.run(_until_terminated(work))
+        with asyncio.Runner(loop_factory=faster_loop()) as runner:
+            runner.run(_until_terminated(work))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -30,6 +31,19 @@ def run(work: Coroutine[object, object, None]) -> int:
     except OSError as trouble:
         return complain(trouble.strerror or trouble)
     return 0
+
+
+def faster_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop where that is installed, and None for asyncio's own.
+
+    Commands only: in a program that imports us, the event loop is the program's.
+    """
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415  (an extra)
+    except ImportError:
+        return None
+    make: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+    return make
 
 
 async def _until_terminated(work: Coroutine[object, object, None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakSet
 
 from energy_core.http.api import ApiClient
@@ -23,9 +23,13 @@ from voltstorage_async.export import Export
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.link import ProductLink, events_address
 from voltstorage_async.products import Products
-from voltstorage_async.source import ProductSource
-from voltstorage_async.stream import BUFFER, ProductStream
 
+if TYPE_CHECKING:
+    from voltstorage_async.source import ProductSource
+    from voltstorage_async.stream import ProductStream
+
+BUFFER: Final = 1024
+"""Events that may wait for their consumer."""
 DEFAULT_LIMIT: Final = Limit(10, 1.0, 4)
 """Ten requests at once after a rest, then one a second, four waiting for their answer.
 
@@ -109,6 +113,8 @@ class VoltStorageClient:
             timing: When the socket is opened again, and when it counts as dead or stale.
             healing: How what was missed is fetched.
         """
+        from voltstorage_async.stream import ProductStream  # noqa: PLC0415  (most programs open no socket)
+
         given.whole("buffer", buffer, least=1)
         given.span(since, None)
         stream = ProductStream(
@@ -134,6 +140,8 @@ class VoltStorageClient:
         healing: Healing = Healing(),  # noqa: B008  (frozen)
     ) -> ProductSource:
         """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
+        from voltstorage_async.source import ProductSource  # noqa: PLC0415  (as above)
+
         given.span(since, None)
         return ProductSource(
             SourceId(VENDOR, self._label, str(product_id), 0),

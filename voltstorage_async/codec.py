@@ -15,6 +15,7 @@ from energy_core.http.drift import note
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import seconds
 from energy_core.http.request import JSON, Operation, Response
+from energy_core.http.slots import slots
 from energy_core.secret import Secret
 from voltstorage_async.events import LatestData, ProductEvent, UnknownProductEvent
 from voltstorage_async.models import (
@@ -188,15 +189,37 @@ def product_event(product_id: int, frame: bytes) -> ProductEvent:
     if not isinstance(message, dict):
         raise DecodeError("the message is not an object", kind="shape", size=len(frame))
     data, time = message.get("data"), _second(message.get("time"))
-    if message.get("type") == "latest-data" and isinstance(data, dict) and time is not None:
-        return LatestData(product_id=product_id, time=time, data=data, raw=message)
+    if time is not None and isinstance(data, dict) and message.get("type") == "latest-data":
+        return _latest_data(product_id, time, data, message)
     return UnknownProductEvent(product_id=product_id, raw=message)
+
+
+_put_product, _put_time, _put_data, _put_raw, _put_backfilled = slots(
+    LatestData, "product_id", "time", "data", "raw", "backfilled"
+)
+_create: Final[Callable[[type[LatestData]], LatestData]] = object.__new__
+
+
+def _latest_data(
+    product_id: int, time: datetime, data: dict[str, JSON], message: dict[str, JSON]
+) -> LatestData:
+    """Do what the constructor does, in half of its time: there is one of these for every frame."""
+    made = _create(LatestData)
+    _put_product(made, product_id)
+    _put_time(made, time)
+    _put_data(made, data)
+    _put_raw(made, message)
+    _put_backfilled(made, False)
+    return made
+
+
+_from_timestamp: Final = datetime.fromtimestamp
 
 
 def _second(value: object) -> datetime | None:
     if type(value) is int:  # as documented, and a third of the time
         try:
-            return datetime.fromtimestamp(value, UTC)
+            return _from_timestamp(value, UTC)
         except (OverflowError, OSError, ValueError):
             pass
     return seconds(value)

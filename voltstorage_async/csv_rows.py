@@ -69,7 +69,8 @@ class CsvRows:
 
     def __init__(self, *, separator: str = ",", offset: tzinfo = UTC) -> None:
         self.malformed = 0
-        """Rows left out because their time or their number of cells cannot be read."""
+        """Rows left out because their time or their number of cells cannot be read, and a last row that lost
+        its last cell (see `finish`)."""
         self.repaired = False
         """Whether rows were separated otherwise than their header, as exports of 2021 are."""
         self._asked = separator
@@ -108,18 +109,34 @@ class CsvRows:
     def finish(self) -> list[ExportRow]:
         """Return what the last line holds where no line end follows it.
 
+        Such a line may have been cut in its last cell, and 11 may once have been 1193. So the row comes
+        without that cell, and counts as malformed, unless the cell is empty. A header alone is an empty
+        export, with a line end or without.
+
         Raises:
             DecodeError: the export ended before its header, or in the middle of a line.
         """
-        before, open_quote = self.malformed, self._rest.count(b'"') % 2
-        rows = self._read(bytes(self._rest)) if self._rest else []
+        last = bytes(self._rest)
         self._rest.clear()
+        before, open_quote = self.malformed, last.count(b'"') % 2
+        rows = self._read(last) if last else []
         if self._layout is None:
             raise DecodeError("the export is empty", kind="empty")
         if self.malformed > before or open_quote:
             self.malformed = before
             raise DecodeError("the export ends in the middle of a line", kind="csv")
-        return rows
+        return rows if last.endswith(b"\r") else self._certain(rows)
+
+    def _certain(self, rows: list[ExportRow]) -> list[ExportRow]:
+        """Return a last row without the cell that may be the beginning of another."""
+        layout = self._layout
+        cells = rows[-1].record if rows else None
+        if layout is None or not isinstance(cells, list) or not cells[-1]:
+            return rows
+        self.malformed += 1
+        if layout.time_at == len(cells) - 1:  # then it is the time that may be another
+            return []
+        return [rows[-1]._replace(record=[*cells[:-1], ""])]
 
     def _keep(self, tail: bytes) -> None:
         self._rest += tail

@@ -119,6 +119,20 @@ def _translate(
     meanings: Mapping[str, Meaning], data: Mapping[str, object]
 ) -> tuple[dict[Quantity, float], int]:
     values: dict[Quantity, float] = {}
+    for key, (quantity, factor, _) in meanings.items():
+        if key in data and quantity not in values:
+            value = data[key]
+            if type(value) is not float and type(value) is not int:
+                return _translate_carefully(meanings, data)
+            values[quantity] = value * factor + 0.0
+    # Looked at together, which costs a third: a sum is finite only if all its parts are.
+    return (values, 0) if isfinite(sum(values.values())) else _translate_carefully(meanings, data)
+
+
+def _translate_carefully(
+    meanings: Mapping[str, Meaning], data: Mapping[str, object]
+) -> tuple[dict[Quantity, float], int]:
+    values: dict[Quantity, float] = {}
     unusable = 0
     for key, (quantity, factor, _) in meanings.items():
         value = data.get(key)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import DecodeError
+from energy_core.stream.admission import horizon
 from energy_core.stream.delivered import Missing, Take
 from energy_core.stream.event import Position, Quantity, State
 from energy_core.stream.hole import Mender
@@ -33,8 +34,8 @@ class Sink(Protocol):
     async def room(self) -> None:
         """Wait until there is."""
 
-    def tell(self, moment: Moment, ordinal: int) -> None:
-        """Take what was measured; the ordinal tells moments of one second apart."""
+    def tell(self, moment: Moment, second: int, ordinal: int) -> None:
+        """Take what was measured in a second; the ordinal tells moments of one second apart."""
 
     def remark(self, event: UnknownProductEvent) -> None:
         """Take a message that is no data."""
@@ -83,7 +84,7 @@ class Line:
         self.unknown = 0
         """Those of them that nobody documented."""
         self.malformed = 0
-        """Messages that could not be read."""
+        """Messages that could not be read, or that are dated more than a day ahead."""
         self.unusable = 0
         """Values left out because they are not numbers."""
         self.backfilled = 0
@@ -114,11 +115,13 @@ class Line:
             clock=self._clock,
             ssl_context=ssl_context,
         )
+        self._horizon = horizon(self._clock.utcnow())
         self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
         self._deaf = False  # the server has news and does not tell them over this link
         self._tasks: asyncio.TaskGroup | None = None
         self._mending = False
-        self._stirred = asyncio.Event()
+        self._stirred: asyncio.Event | None = None
+        """There only while somebody waits for it: a program may have thousands of lines."""
 
     @property
     def discarded(self) -> int:
@@ -129,9 +132,10 @@ class Line:
         """Go on where a consumer stopped, perhaps in the middle of a second; before `run`."""
         if stopped.quantities:
             second = int(stopped.time.timestamp())
-            of_it = f"/{second}/"
-            count = sum(of_it in each for each in stopped.ids)
-            self._mender.resume(second, stopped.quantities, max(1, count))
+            of_it = [each.rpartition("/")[2] for each in stopped.ids if f"/{second}/" in each]
+            # Of many, only the last are named; ordinals count from 0.
+            count = 1 + max((int(each) for each in of_it if each.isdecimal()), default=0)
+            self._mender.resume(second, stopped.quantities, count)
 
     async def run(self) -> None:
         """Read until cancelled.
@@ -164,23 +168,34 @@ class Line:
         return True
 
     def _on_data(self, event: LatestData) -> None:
+        if event.time > self._horizon and self._from_the_future(event):
+            return
+        mender = self._mender
         values, unusable = self._fields.reading(event.data)
         self.unusable += unusable
         if self._deaf:
             self._deaf = False
-            self._mender.hole()
-        mender, moment = self._mender, Moment(event, values)
+            mender.hole()
+        moment = Moment(event, values)
         take = mender.live(moment.second, values, moment, room=self._sink.roomy)
-        self._filling.heard_at = self._clock.monotonic()
+        self._filling.heard_at = self._socket.heard_at
         if take is not None:
             self._tell(take)
         elif mender.open or mender.ready:
             self._stir()
 
+    def _from_the_future(self, event: LatestData) -> bool:
+        """Leave out an event that would be where every later fill begins."""
+        self._horizon = horizon(self._clock.utcnow())
+        if event.time <= self._horizon:
+            return False
+        self.malformed += 1
+        return True
+
     def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
         opened = state is State.LIVE and self._state[0] is State.CONNECTING
         self._state = (state, reason, retry_in)
-        self._stirred.set()
+        self._stir_up()
         if opened:
             self._deaf = False
             self._mender.hole()
@@ -198,8 +213,12 @@ class Line:
 
     # --- filling holes -------------------------------------------------------------------------------------
 
+    def _stir_up(self) -> None:
+        if self._stirred is not None:
+            self._stirred.set()
+
     def _stir(self) -> None:
-        self._stirred.set()
+        self._stir_up()
         if not self._mending and self._tasks is not None:
             self._mending = True
             name = f"voltstorage-{self._product_id} mending"
@@ -239,13 +258,14 @@ class Line:
             await self._fill(latest)
         if not self._silent():
             return
-        self._stirred.clear()
+        stirred = self._stirred = asyncio.Event()
         wake_at = self._clock.monotonic() + self._healing.silence_s
-        timer = self._clock.call_at(wake_at, self._stirred.set)
+        timer = self._clock.call_at(wake_at, stirred.set)
         try:
-            await self._stirred.wait()
+            await stirred.wait()
         finally:
             timer.cancel()
+            self._stirred = None
 
     def _silent(self) -> bool:
         return self._state[0] is State.STALE and not self._mender.open
@@ -258,11 +278,11 @@ class Line:
     # --- telling -------------------------------------------------------------------------------------------
 
     def _tell(self, take: Take[Moment]) -> None:
-        moment = take.item
-        if len(take.keys) < len(moment.values):
-            moment = moment.only(take.keys, self._fields)
-        self.backfilled += take.backfilled
-        self._sink.tell(moment, take.ordinal)
+        moment, second, ordinal, keys, backfilled = take
+        if len(keys) < len(moment.values):
+            moment = moment.only(keys, self._fields)
+        self.backfilled += backfilled
+        self._sink.tell(moment, second, ordinal)
 
     def _miss(self, missing: Missing) -> None:
         self.gaps += 1

@@ -46,8 +46,10 @@ class ExportRows:
     Use it in an ``async with``, so that leaving early lets go of the connection; or, when it is read to its
     end, in a plain ``async for``. The first request is sent when the first row is asked for, the next one
     when the page before has been read. Where the connection breaks or the export ends in the middle of a
-    line, the rows that had arrived come first, then the error. A wait that was cancelled ends the export: ask
-    for a new one from the last row's time on. One consumer; another gets StreamBusy.
+    line, the rows that had arrived come first, then the error. A last line of CSV without a line end may have
+    been cut in its last cell: that cell is left out and counted in `malformed`, for it may be wrong. A wait
+    that was cancelled ends the export: ask for a new one from the last row's time on. One consumer; another
+    gets StreamBusy.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class ExportRows:
 
     @property
     def malformed(self) -> int:
-        """Rows left out because they cannot be read."""
+        """Rows left out because they cannot be read, and last rows of a CSV that lost their last cell."""
         return self._malformed + self._parser.malformed
 
     @property

@@ -139,7 +139,7 @@ class ProductSource:
                         break
                     if moment.values:
                         await outlet.room()
-                        mouth.tell(moment, ordinals[second])
+                        mouth.tell(moment, second, ordinals[second])
                         ordinals[second] += 1
                 lacking |= self._seen - moments.exported
             begin += page_s
@@ -159,24 +159,27 @@ class _Mouth:
     def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
         self._id = id
         self._outlet = outlet
+        self._reading = outlet.reading
+        self._site = id.site
         self._seen = seen
 
     async def room(self) -> None:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
-    def tell(self, moment: Moment, ordinal: int) -> None:
+    def tell(self, moment: Moment, second: int, ordinal: int) -> None:
         """Hand over one reading."""
         event, values = moment
-        if not event.backfilled:
+        backfilled = event.backfilled
+        if not backfilled:
             self._seen.update(values)
-        self._outlet.reading(
+        self._reading(
             self._id,
             time=event.time,
-            id=f"{self._id.site}/{moment.second}/{ordinal}",
+            id=f"{self._site}/{second}/{ordinal}",
             values=values,
             raw=event.raw,
-            backfilled=event.backfilled,
+            backfilled=backfilled,
         )
 
     def remark(self, event: UnknownProductEvent) -> None:

@@ -211,7 +211,7 @@ class _Inbox:
             self._relief.clear()
             await self._relief.wait()
 
-    def tell(self, moment: Moment, ordinal: int) -> None:  # noqa: ARG002  (a typed event has no name)
+    def tell(self, moment: Moment, second: int, ordinal: int) -> None:  # noqa: ARG002  (an event has no name)
         """Take what was measured."""
         self._put(moment.event)
 

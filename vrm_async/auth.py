@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from attrs import evolve
 
@@ -21,9 +21,11 @@ from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.request import JSON, Operation, Priority
 from energy_core.secret import Secret
-from vrm_async import codec
 from vrm_async.identity import Means
-from vrm_async.models import LoginResult
+
+if TYPE_CHECKING:
+    from vrm_async.codec import LoginAnswer
+    from vrm_async.models import LoginResult
 
 LOGIN: Final = Operation(
     vendor="vrm",
@@ -134,9 +136,9 @@ class Auth:
         code, self._sms_token = self._sms_token, None
         return code
 
-    async def _ask(
-        self, code: Secret | None, *, remember_me: bool = False
-    ) -> tuple[codec.LoginAnswer, Grant]:
+    async def _ask(self, code: Secret | None, *, remember_me: bool = False) -> tuple[LoginAnswer, Grant]:
+        from vrm_async import codec  # noqa: PLC0415  (most clients hold a token and never log in)
+
         operation, body = self._question(code, remember_me=remember_me)
         try:
             answer = await self._api.call(operation, codec.login, json=body)

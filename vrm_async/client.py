@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from energy_core.http.api import ApiClient
 from energy_core.http.drift import Drift
@@ -12,33 +12,21 @@ from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
-from energy_core.stream.poll import Poller
-from vrm_async import arguments, auth, raw, source
-from vrm_async.access import Access
-from vrm_async.alarms import AlarmsEndpoint
-from vrm_async.catalogue import CatalogueEndpoint
-from vrm_async.custom_widgets import CustomWidgets
-from vrm_async.downloads import Downloads
-from vrm_async.dynamic_ess import DynamicEss
+from vrm_async import arguments, auth, raw
 from vrm_async.envelope import check
-from vrm_async.fleet import Fleet
-from vrm_async.forecasts import Forecasts
+from vrm_async.groups import Groups
 from vrm_async.identity import means as checked_means
-from vrm_async.installations import Installations
-from vrm_async.periods import Calendar
-from vrm_async.places import Places
-from vrm_async.stats import StatsEndpoint
-from vrm_async.tags import Tags
-from vrm_async.tokens import Tokens
-from vrm_async.users import Users
-from vrm_async.widgets import Widgets
+
+if TYPE_CHECKING:
+    from energy_core.stream.poll import Looking, Poller
+    from vrm_async.periods import Calendar
 
 BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
 LIMIT: Final = Limit(200, 3.0, 6)
 """VRM allows 200 requests in a window that one leaves every 0.33 s."""
 
 
-class VRMClient:
+class VRMClient(Groups):
     """Victron's VRM for one account: an access token, a login (deprecated by VRM), or its public demo.
 
     Without a pool it opens its own at the first await and owns it; with one it shares lane and login with
@@ -85,23 +73,8 @@ class VRMClient:
         self._label = means.label
         self.auth = auth.Auth(means)
         account = self._pool.account(base.origin, means.lane, limit, self.auth.credential)
-        self._api = ApiClient(self._pool, account, base, vendor="vrm", check=check, strict=strict)
+        super().__init__(ApiClient(self._pool, account, base, vendor="vrm", check=check, strict=strict))
         self.auth.bind(self._api, account)
-        self.users = Users(self._api)
-        self.tokens = Tokens(self._api, self.users)
-        self.installations = Installations(self._api)
-        self._places = Places(self.users)
-        self.catalogue = CatalogueEndpoint(self._api)
-        self.downloads = Downloads(self._api)
-        self.stats = StatsEndpoint(self._api, self._places.facts)
-        self.widgets = Widgets(self._api)
-        self.alarms = AlarmsEndpoint(self._api)
-        self.tags = Tags(self._api)
-        self.access = Access(self._api)
-        self.dynamic_ess = DynamicEss(self._api)
-        self.forecasts = Forecasts(self._api)
-        self.custom_widgets = CustomWidgets(self._api)
-        self.fleet = Fleet(self._api)
         if means.logs_in:
             warnings.warn(auth.DEPRECATED, DeprecationWarning, stacklevel=2)
 
@@ -110,14 +83,19 @@ class VRMClient:
         """What VRM sent that its documents do not say."""
         return self._api.drift
 
-    def live(self, *site_ids: int, interval_s: float = 60.0) -> Poller:
+    def live(self, *site_ids: int, interval_s: float = 60.0, looking: Looking | None = None) -> Poller:
         """Return a source of readings for `merge`: of these sites, or of every site of the account.
 
         Args:
             site_ids: The sites; one request an interval serves them all.
             interval_s: Seconds from one request to the next; devices log every minute at the most.
+            looking: When and how far each device is looked back at, which takes a request a device.
         """
-        return source.live(self._api, self.users, site_ids, account=self._label, interval_s=interval_s)
+        from vrm_async import source  # noqa: PLC0415
+
+        return source.live(
+            self._api, self.users, site_ids, account=self._label, interval_s=interval_s, looking=looking
+        )
 
     async def request(
         self,

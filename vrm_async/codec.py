@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Final
 
 from attrs import frozen
 
 from energy_core.errors import DecodeError
+from energy_core.http.bounded import Documented
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import collecting, collector, note
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import flag, integer, is_nothing, seconds, text
 from energy_core.http.request import JSON
 from energy_core.secret import Secret
+from vrm_async import straight
 from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number, enum_names
@@ -63,7 +66,9 @@ _attributes = records(_attribute, "Attribute")
 
 def _extended(value: object) -> Attributes:
     """Put decoding off until somebody looks, unless strictness wants to complain now."""
-    if not isinstance(value, list | Mapping):
+    if isinstance(value, bytes) and not value.startswith((b"[", b"{")):
+        value = strict_json(value)
+    if not isinstance(value, bytes | list | Mapping):
         if not is_nothing(value):
             note("Site", "extended", "not a list")
         return Attributes()
@@ -74,7 +79,7 @@ def _extended(value: object) -> Attributes:
 
     def load() -> tuple[Attribute, ...]:
         with collecting(drift) if drift is not None else nullcontext():
-            return _attributes(value)
+            return _attributes(strict_json(value) if isinstance(value, bytes) else value)
 
     return Attributes(load)
 
@@ -110,7 +115,7 @@ def diagnostics_page(payload: JSON) -> Page:
     """Read one page of ``installations/{idSite}/diagnostics``."""
     found = part(payload, "records")
     total = integer(payload.get("num_records")) if isinstance(payload, dict) else None
-    return Page(records=_diagnostics(found), raw=list(by_key(found).values()), total=total)
+    return Page(records=_diagnostics(found), raw=list(_listed(found)), total=total)
 
 
 # --- users and sites ------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def geofence(value: object) -> Mapping[str, object] | None:
 
 
 def _listed(value: object) -> tuple[object, ...]:
-    return tuple(by_key(value).values())
+    return tuple(value if isinstance(value, list) else by_key(value).values())
 
 
 _user = model(User, wire={"access_level": "accessLevel", "access_token_id": "idAccessToken"})
@@ -203,9 +208,26 @@ def user(payload: JSON) -> User:
     return _user(part(payload, "user"))
 
 
-def sites(payload: JSON) -> tuple[Site, ...]:
-    """Read ``users/{idUser}/installations``."""
+def _read_sites(payload: JSON) -> tuple[Site, ...]:
     return _sites(part(payload, "records"))
+
+
+def _straight_sites(body: bytes) -> tuple[Site, ...] | None:
+    found = straight.sites(body, late="extended")
+    if found is None:
+        return None
+    made = _sites(found)
+    for site in made:
+        site.put_off_raw(partial(_parsed, site.raw))
+    return made
+
+
+def _parsed(record: Mapping[str, object]) -> dict[str, object]:
+    return {key: strict_json(value) if isinstance(value, bytes) else value for key, value in record.items()}
+
+
+sites: Final[Callable[[JSON], tuple[Site, ...]]] = Documented(_read_sites, _straight_sites)
+"""Read ``users/{idUser}/installations``."""
 
 
 def system_overview(payload: JSON) -> SystemOverview:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from energy_core.http.drift import note
@@ -52,6 +52,14 @@ def _number_of(code: str, value: object) -> float | None:
 
 def enum_names(value: object) -> dict[int, str]:
     """Read ``[{"nameEnum": ..., "valueEnum": ...}]``; two numbers may share a name."""
+    try:
+        found: dict[int, str] = {item["valueEnum"]: item["nameEnum"] for item in value}  # type: ignore[attr-defined]
+    except (TypeError, KeyError):
+        pass  # not as documented: read what can be read
+    else:
+        # Of equal length, so that no number stands for another one that only equals it.
+        if len(found) == len(value) and _are(int, found) and _are(str, found.values()):  # type: ignore[arg-type]
+            return found
     names = {}
     for item in by_key(value).values():
         numeral = integer(item.get("valueEnum")) if isinstance(item, Mapping) else None
@@ -61,3 +69,7 @@ def enum_names(value: object) -> dict[int, str]:
         else:
             names[numeral] = name
     return names
+
+
+def _are(kind: type, values: Iterable[object]) -> bool:
+    return set(map(type, values)) <= {kind}

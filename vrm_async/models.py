@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from energy_core.secret import Secret
 from vrm_async.attributes import Attributes, Raw
+from vrm_async.late import LateRaw
 
 
 @frozen(kw_only=True)
@@ -53,7 +54,7 @@ class Tag:
 
 
 @frozen(kw_only=True)
-class Site:
+class Site(LateRaw):
     """One installation. The lower half is filled when asked with ``extended=True``."""
 
     id: int

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from energy_core.http.drift import note
 from energy_core.http.readers import number
 
-_MILLISECONDS_FROM: Final = 10**11
+MILLISECONDS_FROM: Final = 10**11
 """Above it a timestamp counts milliseconds (1973), below it seconds (5138): VRM sends both."""
-_LAST_MS: Final = 253_402_300_799_999
+LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999, beyond which there are no datetimes."""
 
 _CLEAN: Final = frozenset({int, float, type(None)})
@@ -43,22 +44,27 @@ def _whole(rows: list[object]) -> Columns | None:
     if set(map(type, rows)) != {list}:
         return None
     cells: list[list[Any]] = rows  # type: ignore[assignment]
-    if len(set(map(len, cells))) != 1 or not 2 <= len(cells[0]) <= 4:
+    widths = set(map(len, cells))
+    width = widths.pop()
+    if widths or not 2 <= width <= 4:
         return None
-    turned = list(zip(*cells, strict=True))
-    if not all(set(map(type, column)) <= _CLEAN for column in turned):
+    # Not by zip(*rows): its iterator for every row wakes the garbage collector again and again.
+    flat = tuple(chain.from_iterable(cells))
+    turned = [flat[at::width] for at in range(width)]
+    if not set(map(type, flat)) <= _CLEAN:
         return None
     times_ms = _times(turned[0])
     return None if times_ms is None else Columns(times_ms, *turned[1:])
 
 
 def _times(column: Sequence[int | float | None]) -> Sequence[int] | None:
-    if None in column:
+    kinds = set(map(type, column))
+    if not kinds <= {int, float}:
         return None
     first, last = min(column), max(column)  # type: ignore[type-var]
-    if first >= _MILLISECONDS_FROM and last <= _LAST_MS:  # type: ignore[operator]
-        return column if set(map(type, column)) == {int} else tuple(map(int, column))  # type: ignore[arg-type,return-value]
-    if first >= 0 and last < _MILLISECONDS_FROM:  # type: ignore[operator]
+    if first >= MILLISECONDS_FROM and last <= LAST_MS:  # type: ignore[operator]
+        return column if kinds == {int} else tuple(map(int, column))  # type: ignore[arg-type,return-value]
+    if first >= 0 and last < MILLISECONDS_FROM:  # type: ignore[operator]
         return tuple(round(time * 1000) for time in column)  # type: ignore[operator]
     return None
 
@@ -66,9 +72,9 @@ def _times(column: Sequence[int | float | None]) -> Sequence[int] | None:
 def time_ms(value: object) -> int | None:
     """Read one timestamp in s or ms, also from text."""
     time = number(value)
-    if time is None or not 0 <= time <= _LAST_MS:
+    if time is None or not 0 <= time <= LAST_MS:
         return None
-    return round(time) if time >= _MILLISECONDS_FROM else round(time * 1000)
+    return round(time) if time >= MILLISECONDS_FROM else round(time * 1000)
 
 
 def _one_by_one(rows: list[object]) -> Columns:

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from attrs import evolve, field, frozen
 
 from vrm_async.arrow import Column, Stream, stream
+from vrm_async.late import LateRaw
 
 Point: TypeAlias = tuple[datetime, float | None]
 """An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
@@ -92,7 +93,7 @@ class Series:
 
 
 @frozen(kw_only=True, repr=False)
-class SeriesByCode:
+class SeriesByCode(LateRaw):
     """Several series; iterating yields each `Series`, indexing with a code gives that one."""
 
     series: tuple[Series, ...] = ()

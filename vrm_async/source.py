@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from energy_core.clock import Clock
 from energy_core.errors import NotFound
 from energy_core.http.api import ApiClient
 from energy_core.http.drift import note
 from energy_core.http.readers import integer
 from energy_core.http.request import JSON
 from energy_core.stream.event import SourceId
-from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.poll import Looking, Observation, Poller
 from vrm_async import arguments
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number
 from vrm_async.points import time_ms
 from vrm_async.quantities import SUMS, measured
+from vrm_async.recall import Recall
 from vrm_async.series import moment
 from vrm_async.users import INSTALLATIONS, Users, installations_query
 
@@ -25,25 +27,42 @@ FRESH_S: Final = 15 * 60
 
 
 def live(
-    api: ApiClient, users: Users, site_ids: tuple[int, ...], *, account: str, interval_s: float
+    api: ApiClient,
+    users: Users,
+    site_ids: tuple[int, ...],
+    *,
+    account: str,
+    interval_s: float,
+    looking: Looking | None = None,
+    clock: Clock | None = None,
 ) -> Poller:
     """Return the source of these sites, or of all sites of the account when there are none.
 
     Every interval it asks once for the list of sites with its newest values, which needs no full access. A
-    reading is one moment of one device instance of one site; the others' moments are not mixed in.
+    reading is one moment of one device instance of one site; the others' moments are not mixed in. The past
+    of a device comes from a graph of what its readings consist of.
     """
     wanted = {arguments.whole("site_id", site_id) for site_id in site_ids}
     only = next(iter(wanted)) if len(wanted) == 1 else None
     query = installations_query(extended=True, site_id=only)
 
+    recall = Recall(api)
+
     def read(payload: JSON) -> list[Observation]:
         return list(observations(payload, wanted, account))
 
     async def ask() -> list[Observation]:
-        return await api.call(INSTALLATIONS, read, query=query, idUser=await users.id())
+        return recall.learn(await api.call(INSTALLATIONS, read, query=query, idUser=await users.id()))
 
     site = ",".join(map(str, sorted(wanted))) or "*"
-    return Poller(SourceId("vrm", account, site), ask, interval_s=interval_s)
+    return Poller(
+        SourceId("vrm", account, site),
+        ask,
+        interval_s=interval_s,
+        look_back=recall,
+        looking=looking or Looking(),
+        clock=clock,
+    )
 
 
 def observations(payload: JSON, wanted: set[int], account: str) -> Iterator[Observation]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
 from typing import Final
 
 from energy_core.clock import Clock, SystemClock
@@ -99,7 +98,7 @@ class StatsEndpoint:
         query = arguments.span(start, end) + _kind(type, attribute_codes)
         query.append(("interval", _interval(interval, start, end)))
         query += [("show_instance", "1")] if show_instance else []
-        into = partial(tables.stats, kind=dict(query)["type"])
+        into = tables.stats_of(dict(query)["type"])
         return await self._api.call(STATS, into, query=query, idSite=site_id)
 
     def history(
@@ -142,7 +141,7 @@ class StatsEndpoint:
         arguments.one_of("interval", interval, CAPS)
         query = [*_kind(type, attribute_codes), ("interval", interval)]
         query += [("show_instance", "1")] if show_instance else []
-        into = partial(tables.stats, kind=dict(query)["type"])
+        into = tables.stats_of(dict(query)["type"])
         known = None if timezone is None else Calendar(timezone)
 
         async def ask(begin: datetime, stop: datetime) -> Stats:

@@ -8,15 +8,17 @@ from typing import Final
 
 from attrs import evolve
 
+from energy_core.http.bounded import Documented
+from energy_core.http.decode import strict_json
 from energy_core.http.drift import note
 from energy_core.http.lenient import model
 from energy_core.http.readers import flag, integer, is_nothing, number, text
 from energy_core.http.request import JSON
-from vrm_async import units
+from vrm_async import straight, units
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number, enum_names, numbers, unit_of
 from vrm_async.panels import StateHistory, States, Summary, SummaryValue
-from vrm_async.points import columns, time_ms
+from vrm_async.points import Columns, columns, time_ms
 from vrm_async.series import Graph, OverallStats, Period, Series, Stats
 
 # --- stats ----------------------------------------------------------------------------------------------
@@ -33,6 +35,21 @@ def stats(payload: JSON, *, kind: str | None = None) -> Stats:
         series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, kind, owner))
         return Stats(series=series, totals_by_instance=totals, raw=by_key(payload))
     return Stats(series=tuple(_series(found, kind)), totals=numbers(sums), raw=by_key(payload))
+
+
+def stats_of(kind: str) -> Callable[[JSON], Stats]:
+    """Return the reader of stats of a type."""
+    return Documented(partial(stats, kind=kind), partial(_straight_stats, kind))
+
+
+def _straight_stats(kind: str, body: bytes) -> Stats | None:
+    found = straight.stats(body)
+    if found is None:
+        return None
+    series = tuple(_one(code, columns, kind, None) for code, columns in found.series.items())
+    made = Stats(series=series, totals=numbers(found.totals))
+    made.put_off_raw(lambda: by_key(strict_json(body)))
+    return made
 
 
 def _is_split(value: object, part_name: str) -> bool:
@@ -58,18 +75,21 @@ def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
 
 def _series(value: object, kind: str | None, instance: int | None = None) -> Iterator[Series]:
     for code, points in by_key(value).items():
-        times_ms, mean, minimum, maximum = columns(points)
-        unit = units.of_stats(code, kind)
-        yield Series(
-            code=code,
-            times_ms=times_ms,
-            mean=mean,
-            minimum=minimum,
-            maximum=maximum,
-            unit=unit.name,
-            unit_source=unit.source,
-            instance=instance,
-        )
+        yield _one(code, columns(points), kind, instance)
+
+
+def _one(code: str, found: Columns, kind: str | None, instance: int | None) -> Series:
+    unit = units.of_stats(code, kind)
+    return Series(
+        code=code,
+        times_ms=found.times_ms,
+        mean=found.mean,
+        minimum=found.minimum,
+        maximum=found.maximum,
+        unit=unit.name,
+        unit_source=unit.source,
+        instance=instance,
+    )
 
 
 def overall(payload: JSON) -> OverallStats:

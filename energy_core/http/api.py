@@ -21,6 +21,7 @@ from energy_core.errors import (
     RequestError,
     ServerFault,
 )
+from energy_core.http.bounded import straight
 from energy_core.http.decode import strict_json
 from energy_core.http.download import Download
 from energy_core.http.drift import Drift, collecting
@@ -101,14 +102,16 @@ class ApiClient:
         del json  # reporters print the local variables of a traceback, and this may be a login
         response = await self._pool.send(request, self.account, self.base)
         try:
-            return await self._understood(response, operation, into)
+            if len(response.body) <= MIB:
+                return self._understand(response, operation, into)
+            return await asyncio.to_thread(self._understand, response, operation, into)
         except DecodeError as error:
             if not self._worth_asking_again(error, response, operation):
                 raise
         # An HTML page with status 200 is a proxy's doing and often gone a moment later.
         again = await self._pool.send(request, self.account, self.base)
         again = evolve(again, attempts=response.attempts + again.attempts)
-        return await self._understood(again, operation, into)
+        return await asyncio.to_thread(self._understand, again, operation, into)
 
     async def fetch(
         self,
@@ -152,17 +155,13 @@ class ApiClient:
         self._refuse(response, request.operation)
         raise AssertionError("every status other than 2xx is a refusal")  # pragma: no cover
 
-    async def _understood(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
-        if len(response.body) > MIB:
-            return await asyncio.to_thread(self._understand, response, operation, into)
-        return self._understand(response, operation, into)
-
     def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
         if not 200 <= response.status <= 299:
             self._refuse(response, operation)
         try:
             with collecting(self.drift):
-                return into(self._checked(response, operation))
+                made = None if self._strict else straight(into, response.body)
+                return into(self._checked(response, operation)) if made is None else made
         except RequestError as error:
             failure = error
         raise _explained(failure, response, operation)

@@ -24,9 +24,11 @@ class Body:
     over the wire, so that a bomb is recognised long before it reaches the limit.
     """
 
+    __slots__ = ("_announced", "_encoding", "_inflate", "_members", "_window", "_wire", "limit", "size")
+
     def __init__(self, headers: Mapping[str, str], *, limit: int | None) -> None:
-        self._encoding = headers.get("content-encoding", "").strip().lower()
         self._announced = _length(headers.get("content-length", ""))
+        self._encoding = headers.get("content-encoding", "").strip().lower()
         self.limit = limit
         self._window = _ENCODINGS.get(self._encoding)
         self._inflate = None if self._window is None else zlib.decompressobj(self._window)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import (
@@ -17,13 +17,18 @@ from energy_core.errors import (
     TransportError,
     UnexpectedRedirect,
 )
-from energy_core.http.credential import Credential, Issued
+from energy_core.http.credential import Credential, Grant, Issued
+from energy_core.http.errand import Signature
 from energy_core.http.flight import Flight
 from energy_core.http.lane import Lane
 from energy_core.http.request import BaseUrl, Request, Response
 from energy_core.http.retrying import Effort, Head, read_head
-from energy_core.http.transport import Passage, Reply, Signature, Transport
+from energy_core.http.transport import Passage, Reply, Transport
 from energy_core.retry import RetryBudget
+from energy_core.secret import Secret
+
+_UNSIGNED: Final = Grant(token=Secret(""))
+"""What an operation sends that needs no credential."""
 
 _log: Final = logging.getLogger("energy_core.http")
 
@@ -41,26 +46,48 @@ class Account:
     budget: RetryBudget
 
 
-@frozen
 class _Answer(Generic[T]):
-    """What one try brought, when it brought an answer."""
+    """What one try brought, when it brought an answer other than 2xx."""
 
-    head: Head
-    result: T | None = field(repr=False)
+    __slots__ = ("head", "result")
+
+    def __init__(self, head: Head, result: T | None) -> None:
+        self.head = head
+        self.result = result
 
 
 class Call:
-    """A request on its way: it is sent, reacts to being throttled or refused, and says what its end means."""
+    """A request on its way: it is sent, reacts to being throttled or refused, and says what its end means.
+
+    It is the `Errand` of its passages: whose turn, signature and deadline they ask for.
+    """
+
+    __slots__ = (
+        "_account",
+        "_clock",
+        "_flight",
+        "_issued",
+        "_now",
+        "_renewed",
+        "_request",
+        "_sent_at",
+        "_transport",
+        "_trusted",
+        "_url",
+        "effort",
+    )
 
     def __init__(
         self,
         request: Request,
         account: Account,
         base: BaseUrl,
+        flight: Flight,
         *,
         effort: Effort,
         transport: Transport,
         clock: Clock,
+        now: Callable[[], float],
     ) -> None:
         self._trusted = base.origin == account.origin
         if request.operation.authenticated and not self._trusted:
@@ -68,76 +95,102 @@ class Call:
         self.effort = effort
         self._request = request
         self._account = account
+        self._flight = flight
         self._transport = transport
         self._clock = clock
+        self._now = now
         self._url = base.join(request.path, request.query)
         self._issued: Issued | None = None
         self._renewed = False
         self._sent_at = 0.0
 
-    async def run(self, flight: Flight, deliver: Deliver[T]) -> T:
+    async def run(self, deliver: Deliver[T]) -> T:
         """Try until the outcome is final, then return it or raise it."""
         while True:
-            outcome = await self._try(flight, deliver)
+            outcome = await self._try(deliver)
+            if not isinstance(outcome, _Answer | EnergyError):
+                return outcome
             pause = await self._pause_after(outcome)
             if pause is None:
-                return self._settled(outcome)
+                result: T = self._settled(outcome)
+                return result
             self.effort.spent_s += pause
             await self._clock.sleep(pause)
 
-    async def _try(self, flight: Flight, deliver: Deliver[T]) -> _Answer[T] | EnergyError:
+    def response(self, reply: Reply, body: bytes) -> Response:
+        """Return an answer as a plain value."""
+        return Response(
+            status=reply.status, headers=reply.headers, body=body, attempts=self.effort.sends or 1
+        )
+
+    async def _try(self, deliver: Deliver[T]) -> T | _Answer[T] | EnergyError:
+        """Return the result if all is well, and otherwise what came instead."""
         self.effort.tries += 1
+        passage = Passage(self._request, self._url, self, trusted=self._trusted)
         try:
-            reply = await self._transport.exchange(
-                self._passage(flight), limit=self._request.operation.body_limit
-            )
+            reply = await self._transport.exchange(passage, limit=self._request.operation.body_limit)
             if isinstance(reply, EnergyError):
                 return reply
-            return await self._answer(reply, deliver)
+            self._log_answer(reply.status)
+            try:
+                if 200 <= reply.status <= 299:
+                    return await deliver(self, reply)
+                return await self._unusual(reply, deliver)
+            except BaseException as error:
+                reply.close()
+                if isinstance(error, RequestError):
+                    error.status = reply.status
+                raise
         except EnergyError as error:
             return error.with_traceback(None)
         finally:
-            self.effort.spent_s += flight.land()
+            self.effort.spent_s += self._flight.land(self._now())
 
-    async def _answer(self, reply: Reply, deliver: Deliver[T]) -> _Answer[T]:
+    async def _unusual(self, reply: Reply, deliver: Deliver[T]) -> _Answer[T]:
         head = read_head(reply.status, reply.headers, now=self._clock.utcnow())
-        self._log_answer(head)
         if head.throttling:
             self._account.lane.throttled(self._sent_at, head.retry_after)
-        try:
-            if not head.readable:
-                reply.close()
-                return _Answer(head, None)
-            response = Response(
-                status=head.status, headers=reply.headers, body=b"", attempts=max(1, self.effort.sends)
-            )
-            return _Answer(head, await deliver(self, reply, response))
-        except BaseException as error:
+        if not head.readable:
             reply.close()
-            if isinstance(error, RequestError):
-                error.status = head.status
-            raise
+            return _Answer(head, None)
+        return _Answer(head, await deliver(self, reply))
 
-    def _passage(self, flight: Flight) -> Passage:
-        def off() -> None:
-            self._sent_at = self._clock.monotonic()
-            self.effort.sends += 1
-            flight.take_off(self.effort.left_s)
+    # What the transport asks while it sends.
 
-        return Passage(
-            self._request,
-            self._url,
-            trusted=self._trusted,
-            turn=lambda: self._account.lane.turn(self._request.priority),
-            sign=self._sign,
-            on_turn=off,
-        )
-
-    async def _sign(self) -> Signature | None:
+    def signature(self) -> Signature | None:
+        """What the request is signed with, if it is there now."""
         if not self._request.operation.authenticated:
+            return _UNSIGNED
+        issued = self._account.credential.valid()
+        if issued is None:
             return None
+        self._issued = issued
+        return issued.grant
+
+    async def sign(self) -> Signature:
+        """Wait for a login."""
         self._issued = await self._account.credential.get()
         return self._issued.grant
+
+    def try_turn(self) -> bool:
+        """Take a turn, if there is one now."""
+        return self._account.lane.try_enter(self._request.priority)
+
+    async def turn(self) -> None:
+        """Wait for a turn."""
+        await self._account.lane.enter(self._request.priority)
+
+    def off(self) -> None:
+        """Start the deadline."""
+        self._sent_at = now = self._now()
+        self.effort.sends += 1
+        self._flight.take_off(now, self.effort.left_s)
+
+    def end_turn(self) -> None:
+        """Give the turn back."""
+        self._account.lane.leave(self._request.priority)
+
+    # What an outcome leads to.
 
     async def _pause_after(self, outcome: _Answer[T] | EnergyError) -> float | None:
         head = outcome.head if isinstance(outcome, _Answer) else outcome
@@ -171,9 +224,10 @@ class Call:
         error.status = status
         return self.effort.final(error)
 
-    def _log_answer(self, head: Head) -> None:
-        asked = self._request.operation
-        _log.debug("%s %s: %s %s -> %d", asked.vendor, asked.name, asked.method, asked.path, head.status)
+    def _log_answer(self, status: int) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            asked = self._request.operation
+            _log.debug("%s %s: %s %s -> %d", asked.vendor, asked.name, asked.method, asked.path, status)
 
 
 def _unreadable(status: int) -> RequestError:
@@ -182,5 +236,5 @@ def _unreadable(status: int) -> RequestError:
     return TransportError("the server changed to another protocol")
 
 
-Deliver = Callable[[Call, Reply, Response], Awaitable[T]]
-"""Turns a reply whose body is still unread, and the response it belongs to, into the call's result."""
+Deliver = Callable[[Call, Reply], Awaitable[T]]
+"""Turns a reply whose body is still unread into the call's result."""

@@ -100,8 +100,27 @@ class Credential:
             AuthError: The login was refused, now or a short while ago; or there is no login and no grant.
             ClientClosed: The credential is closed, or was while waiting.
         """
-        issued = self._valid()
+        issued = self.valid()
         return await self._new() if issued is None else issued
+
+    def valid(self) -> Issued | None:
+        """Return what `get` would return at once, or None where it would wait for a login.
+
+        Raises:
+            ClientClosed: The credential is closed.
+        """
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if self._login is None or self._issued is None:
+            return self._issued
+        now = self._clock.monotonic()
+        if self._since is None:
+            self._begin_life(self._issued.grant, now)
+        if now >= self._ends_at:
+            return None
+        if now >= self._renew_at and now >= self._refused_until:
+            _ = self._begin_login()  # nobody waits for this one
+        return self._issued
 
     async def renew(self, generation: int) -> Issued:
         """Return a later grant than the refused `generation`; logs in only if nobody has. Cancelling is safe.
@@ -158,20 +177,6 @@ class Credential:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
-
-    def _valid(self) -> Issued | None:
-        """What can be handed out now; begins a renewal in the background when it is time."""
-        self._check_open()
-        if self._issued is None or self._login is None:
-            return self._issued
-        now = self._clock.monotonic()
-        if self._since is None:
-            self._begin_life(self._issued.grant, now)
-        if now >= self._ends_at:
-            return None
-        if now >= self._renew_at and now >= self._refused_until:
-            _ = self._begin_login()  # nobody waits for this one
-        return self._issued
 
     def _is_logging_in(self) -> bool:
         return self._task is not None and not self._task.done()

@@ -1,8 +1,8 @@
 """Bytes to strict JSON: one value or one `DecodeError`, always the same.
 
-The standard library's parser, made strict by hooks, has the last word. `orjson`, when it is there, only
-answers the bodies on which both agree: what it refuses is parsed again, and numbers it would round never
-reach it.
+The standard library's parser, made strict by hooks, has the last word. What the extra `speed` brings only
+answers the bodies on which all agree: what msgspec or orjson refuse is parsed again, and numbers that orjson
+would round never reach it.
 
 Decided once, where RFC 8259 leaves it open: nesting deeper than 64 is refused; so are integers outside 64
 bits, numbers that become infinite, NaN and Infinity, lone surrogates, and a byte order mark; of duplicate
@@ -15,10 +15,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Final, NoReturn
 
 from energy_core.errors import DecodeError
+from energy_core.http import bounded
+from energy_core.http.bounded import REFUSALS
 from energy_core.http.request import JSON
 
 try:
@@ -38,14 +42,17 @@ _INT_CHARS: Final = len(str(_INT_MIN))
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
+_HIDES_A_QUOTE: Final = re.compile(rb'\\[\\"]')
+_SMALL: Final = 4096
+"""Counting the brackets of a larger body takes longer than looking how they nest."""
 _NOT_NESTING: Final = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 _ONE_BRACKET: Final = bytes.maketrans(b"{}", b"[]")
 
 # What the digits of a body look like when every digit is 0 and every byte a number may follow is a comma.
 _SHAPE: Final = bytes.maketrans(b"123456789E[: \t\r\n-", b"000000000e,,,,,,,")
-_LONG: Final = b"0" * 19
-"""The shortest run of digits that may leave 64 bits; those of a fraction follow a point and cannot."""
-_LARGE_EXPONENT: Final = re.compile(rb"e\+?000")
+_LONG: Final = b"," + b"0" * 19
+"""The shortest number that may leave 64 bits; the digits of a fraction follow a point and cannot."""
+_LARGE_EXPONENT: Final = re.compile(rb"0e\+?000")
 """Without a long run of digits it takes an exponent of three to become infinite."""
 
 
@@ -71,6 +78,11 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
     Raises:
         DecodeError: `kind` is empty, html, encoding, json, number, depth or duplicate_key.
     """
+    if bounded.bounded_parser is not None and not strict:
+        try:
+            return bounded.bounded_parser(body)
+        except REFUSALS:
+            pass  # refused: what follows decides, and says why
     try:
         return _parse(body, strict=strict)
     except _Refused as refused:
@@ -86,19 +98,55 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
 
 
 def _parse(body: bytes, *, strict: bool) -> JSON:
-    _check_start(body)
-    _check_depth(body)
-    shape = body.translate(_SHAPE)
-    long_number = b"," + _LONG in shape or shape.startswith(_LONG)
+    shape = b"," + body.translate(_SHAPE)
+    long_number = _LONG in shape
     if fast_parser is not None and not strict and not long_number:
         try:
-            return fast_parser(body)
+            value = fast_parser(body)
         except ValueError:
-            pass  # refused: the parser below decides, and says why
+            pass  # refused: what follows decides, and says why
+        else:
+            if len(body) > 2 * MAX_DEPTH:  # every bracket is closed, so that fewer bytes cannot nest deeper
+                _check_depth(body)
+            return value
+    _check_start(body)
+    _check_depth(body)
     if strict:
         return _parse_slowly(body, _UNIQUE)
     careful = long_number or _LARGE_EXPONENT.search(shape)
     return _parse_slowly(body, _CAREFUL if careful else _PLAIN)
+
+
+def decoding() -> str:
+    """Say what reads JSON here: what of the extra `speed` is installed, or else the standard library."""
+    fast = [name for name, parser in (("msgspec", bounded.bounded_parser), ("orjson", fast_parser)) if parser]
+    return ", ".join(f"{name} {version(name)}" for name in fast) or "the standard library"
+
+
+@contextmanager
+def unaccelerated() -> Iterator[None]:
+    """Use the standard library alone, in the whole process, whatever is installed; for tests."""
+    global fast_parser  # noqa: PLW0603  (one switch for the process)
+    found = fast_parser, bounded.bounded_parser
+    fast_parser = bounded.bounded_parser = None
+    try:
+        yield
+    finally:
+        fast_parser, bounded.bounded_parser = found
+
+
+def is_sound(part: bytes, *, depth: int) -> bool:
+    """Whether a part of a body that msgspec skipped over, `depth` levels deep, would be accepted too.
+
+    Skipping, msgspec looks at everything but the encoding, the size of numbers and the nesting.
+    """
+    try:
+        part.isascii() or part.decode()
+        _check_depth(part, above=depth)
+    except (UnicodeDecodeError, _Refused):
+        return False
+    shape = b"," + part.translate(_SHAPE)
+    return _LONG not in shape and not _LARGE_EXPONENT.search(shape)
 
 
 def _check_start(body: bytes) -> None:
@@ -113,29 +161,30 @@ def _check_start(body: bytes) -> None:
         raise _Refused("encoding", "the body starts with a byte order mark; JSON is plain UTF-8")
 
 
-def _check_depth(body: bytes) -> None:
+def _check_depth(body: bytes, *, above: int = 0) -> None:
     """Refuse nesting deeper than MAX_DEPTH in linear time, whatever parser or caller's stack could bear it.
 
     Only brackets outside strings are kept; removing every innermost pair at once then lowers the depth by
     exactly one a round. What cannot be paired is malformed and left to the parser, unless it alone is too
     deep.
     """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+    limit = MAX_DEPTH - above
+    if len(body) < _SMALL and body.count(b"[") + body.count(b"{") <= limit:
         return
     brackets = _structure(body)
     rounds = 0
-    while b"[]" in brackets and rounds < MAX_DEPTH:
-        brackets = brackets.replace(b"[]", b"")
+    while rounds < limit and len(outer := brackets.replace(b"[]", b"")) < len(brackets):
+        brackets = outer
         rounds += 1
     # Left over are closers, then openers; a parser stops at the first closer, so only openers in front count.
-    too_deep = brackets.startswith(b"[") and len(brackets) + rounds > MAX_DEPTH
+    too_deep = brackets.startswith(b"[") and len(brackets) + rounds > limit
     if too_deep or b"[]" in brackets:
         raise _Refused("depth", f"the body nests deeper than {MAX_DEPTH} levels")
 
 
 def _structure(body: bytes) -> bytes:
     """Return the brackets outside of strings, all of one kind."""
-    if b"\\" in body:
+    if b"\\" in body and _HIDES_A_QUOTE.search(body):
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Two quotes side by side can go anywhere: the number of quotes before a bracket stays odd or even.
     marks = body.translate(_ONE_BRACKET, _NOT_NESTING).replace(b'""', b"")

@@ -7,8 +7,7 @@ cannot be read is left out, and each of these is noted here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from threading import Lock
 from types import MappingProxyType
@@ -88,14 +87,20 @@ class Drift:
 _collecting: ContextVar[Drift | None] = ContextVar("energy_core_drift", default=None)
 
 
-@contextmanager
-def collecting(drift: Drift) -> Iterator[Drift]:
+class collecting:  # noqa: N801  (read as a word: `with collecting(drift):`)
     """Send the notes of this context to `drift`; the innermost one collects."""
-    token = _collecting.set(drift)
-    try:
-        yield drift
-    finally:
-        _collecting.reset(token)
+
+    __slots__ = ("_drift", "_token")
+
+    def __init__(self, drift: Drift) -> None:
+        self._drift = drift
+
+    def __enter__(self) -> Drift:
+        self._token = _collecting.set(self._drift)
+        return self._drift
+
+    def __exit__(self, *error: object) -> None:
+        _collecting.reset(self._token)
 
 
 def collector() -> Drift | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from contextlib import suppress
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
-from energy_core.clock import Clock
+from energy_core.clock import Clock, Timer
 from energy_core.errors import ClientClosed, DeadlineExceeded, EnergyError
 
 UNWIND_S: Final = 0.25
@@ -16,58 +16,62 @@ UNWIND_S: Final = 0.25
 
 
 class Flight:
-    """One asyncio timeout for a whole call; its deadline runs only while a request is on the wire.
+    """One call as something that can be ended: by its deadline, which runs while a request is on the wire.
 
-    Used as a context manager, it turns its own end into `TimeoutError`; `ending()` says what that meant. A
-    cancellation from outside passes through untouched.
+    Its end cancels the task that makes the call, as `asyncio.timeout` does, without a timer for each request:
+    the departures have one for all. A cancellation from outside passes through untouched.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._scope = asyncio.timeout(None)
+    __slots__ = ("_before", "_cancelled", "_departures", "_since", "_task", "aborted", "on_wire")
+
+    def __init__(self, departures: Departures) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (a coroutine that awaits a socket runs in one)
+        self._task = task
+        self._before = task.cancelling()
+        self._departures = departures
         self._since = 0.0
         self.on_wire = False
         self.aborted = False
+        self._cancelled = False
 
-    async def __aenter__(self) -> Self:
-        await self._scope.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._scope.__aexit__(kind, error, trace)
-
-    def take_off(self, seconds: float) -> None:
+    def take_off(self, now: float, seconds: float) -> None:
         """Start the deadline: the turn has come, the request goes on the wire."""
         if not self.on_wire:
-            self.on_wire, self._since = True, self._clock.monotonic()
-            self._expire_in(seconds)
+            self.on_wire, self._since = True, now
+            self._departures.watch(self, now + seconds)
 
-    def land(self) -> float:
+    def land(self, now: float) -> float:
         """Stop the deadline and return the seconds on the wire."""
         if not self.on_wire:
             return 0.0
         self.on_wire = False
-        self._expire_in(None)
-        return self._clock.monotonic() - self._since
+        self._departures.unwatch(self)
+        return now - self._since
 
     def abort(self) -> None:
         """End the call now; it will say `ClientClosed`."""
-        self._expire_in(0.0)
         self.aborted = True
+        self.expire()
+
+    def expire(self) -> None:
+        """End the call now; it will say `DeadlineExceeded`."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    def over(self) -> bool:
+        """Take back the cancellation by which the flight ended itself; tell whether it was the only one."""
+        if not self._cancelled:
+            return False
+        self._cancelled = False
+        return self._task.uncancel() <= self._before
 
     def ending(self) -> EnergyError:
         """Return what the end of the flight means to its caller."""
         if self.aborted:
             return ClientClosed("the client was closed while the request was under way")
         return DeadlineExceeded("the answer was not whole before the deadline")
-
-    def _expire_in(self, seconds: float | None) -> None:
-        # Past its end a timeout cannot be moved any more, and an abort is not taken back.
-        if not (self.aborted or self._scope.expired()):
-            now = asyncio.get_running_loop().time()
-            self._scope.reschedule(None if seconds is None else now + seconds)
 
 
 class UnderWay(Protocol):
@@ -82,12 +86,15 @@ class UnderWay(Protocol):
 
 
 class Departures:
-    """Every call and every open download of one pool."""
+    """Every call and every open download of one pool, and one timer for all their deadlines."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._under_way: set[UnderWay] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._due: dict[Flight, float] = {}
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._emptied: asyncio.Event | None = None  # for whoever waits for the end
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -95,25 +102,53 @@ class Departures:
     def add(self, one: UnderWay) -> None:
         """List what has begun."""
         self._under_way.add(one)
-        self._empty.clear()
 
     def discard(self, one: UnderWay) -> None:
         """Strike out what has ended."""
         self._under_way.discard(one)
-        if not self._under_way:
-            self._empty.set()
+        if self._emptied is not None and not self._under_way:
+            self._emptied.set()
+
+    def watch(self, flight: Flight, due: float) -> None:
+        """Let the flight expire once the clock shows `due`, unless `unwatch` comes first."""
+        self._due[flight] = due
+        # A timer that fires too early only sets the next: most deadlines are far away and never reached.
+        if due < self._timer_at:
+            self._set_timer(due)
+
+    def unwatch(self, flight: Flight) -> None:
+        """Forget the deadline of a flight."""
+        self._due.pop(flight, None)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when == math.inf else self._clock.call_at(when, self._ring)
+        self._timer_at = when
+
+    def _ring(self) -> None:
+        # Event loops may ring a tick of their clock too early; we count it as the time we had set.
+        now = max(self._clock.monotonic(), self._timer_at)
+        for flight in [flight for flight, due in self._due.items() if due <= now]:
+            del self._due[flight]
+            flight.expire()
+        self._timer = None
+        self._set_timer(min(self._due.values(), default=math.inf))
 
     async def end(self, grace_s: float) -> None:
         """Let those on the wire finish for so long; end the others at once and the rest then."""
+        self._emptied = asyncio.Event()
         self._abort(one for one in self._under_way if not one.on_wire)
-        if not await self._emptied(grace_s):
+        if not await self._empty_within(grace_s):
             self._abort(self._under_way)
-            await self._emptied(UNWIND_S)
+            await self._empty_within(UNWIND_S)
+        self._set_timer(math.inf)
 
-    async def _emptied(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
+    async def _empty_within(self, seconds: float) -> bool:
+        if self._under_way and self._emptied is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._emptied.wait()
         return not self._under_way
 
     def _abort(self, doomed: Iterable[UnderWay]) -> None:

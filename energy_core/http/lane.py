@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_core.clock import Clock, SystemClock, Timer
+from energy_core.clock import Clock, SystemClock, Timer, ticking
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.allowance import Allowance, Limit
 from energy_core.http.queue import TurnQueue
@@ -104,6 +104,7 @@ class Lane:
         self.limit: Final = limit
         self.name: Final = name
         self._clock = clock
+        self._now: Callable[[], float] = self._first_now
         self._max_queue_wait_s = max_queue_wait_s
         self._max_hold_s = max_hold_s
         self._allowance = Allowance(limit, random=random)
@@ -129,21 +130,30 @@ class Lane:
         """
         return self._turns[priority]
 
+    def try_enter(self, priority: Priority) -> bool:
+        """Take a turn if there is one now and nobody waits for it; the caller then owes a `leave`."""
+        if self._queue.size or self._in_flight >= self._places or not self._allowance.try_take(self._now()):
+            return False
+        if priority is not _AUTH:
+            self._in_flight += 1
+        self._granted += 1
+        return True
+
     async def enter(self, priority: Priority) -> None:
         """Wait for a turn like `turn`; the caller owes a `leave`."""
-        now = self._clock.monotonic()
-        if not self._queue.size and self._has_place() and self._allowance.try_take(now):
-            self._occupy(priority)
+        if self.try_enter(priority):
             return
+        now = self._now()
         if (refusal := self._refusal(now)) is not None:
             raise refusal
         await self._wait(_Waiter(priority, now + self._max_queue_wait_s))
 
     def leave(self, priority: Priority) -> None:
         """Free the place in flight of a turn."""
-        self._in_flight -= priority is not _AUTH
+        if priority is not _AUTH:
+            self._in_flight -= 1
         if self._queue.size:
-            self._serve(self._clock.monotonic())
+            self._serve(self._now())
 
     async def clear(self) -> None:
         """Wait for the end of a hold, taking neither token nor place. Cancelling is safe.
@@ -153,7 +163,7 @@ class Lane:
             ClientClosed: The lane is closed, or was while waiting.
         """
         while True:
-            now = self._clock.monotonic()
+            now = self._now()
             if (refusal := self._refusal(now)) is not None:
                 raise refusal
             if not (held_s := self._allowance.held_s(now)):
@@ -164,7 +174,7 @@ class Lane:
 
     def hold(self, seconds: float) -> None:
         """Send nothing for so long and up to a tenth longer, queued requests too; the latest end counts."""
-        now = self._clock.monotonic()
+        now = self._now()
         self._recall()
         self._allowance.hold(now, seconds)
         self._serve(now)
@@ -176,7 +186,7 @@ class Lane:
             sent_at: The clock's time when the request's turn had come.
             retry_after: Seconds the answer asks for; None when it does not say.
         """
-        now = self._clock.monotonic()
+        now = self._now()
         self._recall()
         self._allowance.too_many(now, sent_at=sent_at, retry_after=retry_after, in_flight=self._in_flight)
         self._serve(now)
@@ -186,7 +196,7 @@ class Lane:
         self._ended.set()
         self._places = 0
         self._recall()
-        self._serve(self._clock.monotonic())
+        self._serve(self._now())
 
     def stats(self) -> LaneStats:
         """Return how the lane is doing. Like everything about time, only where an event loop runs."""
@@ -220,7 +230,7 @@ class Lane:
 
     async def _wait(self, waiter: _Waiter) -> None:
         self._queue.add(waiter)
-        self._serve(self._clock.monotonic())
+        self._serve(self._now())
         try:
             while not self._may_start(waiter):
                 await waiter.called
@@ -229,6 +239,10 @@ class Lane:
             raise
 
     # Decisions, all of them synchronous.
+
+    def _first_now(self) -> float:
+        self._now = ticking(self._clock)  # a lane stays on the event loop of its first turn
+        return self._now()
 
     def _may_start(self, waiter: _Waiter) -> bool:
         if waiter.error is not None:
@@ -242,7 +256,7 @@ class Lane:
         if waiter in self._called:
             self._take_back(waiter)
         self._queue.discard(waiter)
-        self._serve(self._clock.monotonic())
+        self._serve(self._now())
 
     def _refusal(self, now: float) -> EnergyError | None:
         """Why it makes no sense to wait for a turn at all, if so."""
@@ -317,4 +331,4 @@ class Lane:
     def _wake(self) -> None:
         self._timer = None
         # Event loops may ring a tick of their clock too early; we count it as the time we had set.
-        self._serve(max(self._clock.monotonic(), self._timer_at))
+        self._serve(max(self._now(), self._timer_at))

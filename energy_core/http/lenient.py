@@ -18,14 +18,16 @@ init hooks) is therefore refused when the hook is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType, MemberDescriptorType, NoneType
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, NoneType
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
+from energy_core.http.batch import LEAST, MISSING, Column, read_all
 from energy_core.http.drift import collector, note
 from energy_core.http.readers import (
+    Reader,
     day,
     flag,
     integer,
@@ -37,9 +39,9 @@ from energy_core.http.readers import (
     seconds,
     text,
 )
+from energy_core.http.slots import Put, slot, stored_fields
 from energy_core.http.typed import (
     MalformedRecord,
-    Reader,
     converter,
     items_of,
     name_of,
@@ -66,19 +68,53 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_Put: TypeAlias = Callable[[object, object], None]
-_Step: TypeAlias = tuple[_Put, str, frozenset[object], Reader]
-"""How one field gets its value: the slot, the vendor's key, the exact types that go in as they are, and the
-reader of everything else, `_MISSING` included. A plain tuple, because a named one is slower to unpack."""
+_Step: TypeAlias = tuple[Put, str, frozenset[object], Reader]
+"""What is needed of a `Column` for one record: a plain tuple, because a named one is slower to unpack."""
 
-_MISSING: Final = object()
+_create: Final[Callable[[Any], Any]] = object.__new__
 _NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_READERS: Final[Mapping[str, Reader]] = MappingProxyType({})
 
 
+class Model(Generic[T]):
+    """The hook of a model: called with a record it returns a `T`. Made by `model`."""
+
+    def __init__(self, cls: type[T], columns: Sequence[Column], raw: Put | None) -> None:
+        self.cls = cls
+        self.keys = frozenset(column.key for column in columns)
+        """The keys its fields are read from."""
+        self._columns = sorted(columns, key=lambda column: not column.required)
+        self._plan: tuple[_Step, ...] = tuple((c.put, c.key, c.ready, c.read) for c in columns)
+        self._raw = raw
+
+    def __call__(self, record: object) -> T:
+        """Read a record.
+
+        Raises:
+            MalformedRecord: it is no mapping or lacks a required field.
+            DecodeError: a strict `Drift` has something to note.
+        """
+        cls, put_raw = self.cls, self._raw
+        if type(record) is not dict and not isinstance(record, Mapping):
+            raise MalformedRecord(f"{cls.__name__} must come as an object, not as {type(record).__name__}")
+        made: T = _create(cls)
+        get = record.get
+        for put, key, ready, reader in self._plan:
+            value = get(key, MISSING)
+            put(made, value if type(value) in ready else reader(value))
+        if put_raw is not None:
+            put_raw(made, record)
+        _note_unknown(cls.__name__, record, self.keys)
+        return made
+
+    def all(self, records: list[object]) -> list[T] | None:
+        """Read many records at once, or return None where that must be done one by one."""
+        return read_all(self.cls, records, self._columns, self._raw) if len(records) >= LEAST else None
+
+
 def model(
     cls: type[T], *, wire: Mapping[str, str] = _NO_NAMES, read: Mapping[str, Reader] = _NO_READERS
-) -> Callable[[object], T]:
+) -> Model[T]:
     """Make the hook that turns a record into a `cls`; other models may then have fields of that type.
 
     The hook raises `MalformedRecord` for what is no mapping or lacks a required field, and the `DecodeError`
@@ -92,27 +128,15 @@ def model(
     Raises:
         TypeError: the class, the type of a field or a name in the tables does not fit.
     """
-    fields = _fields(cls)
+    fields = stored_fields(cls)
     if stray := (wire.keys() | read.keys()) - (fields.keys() - {"raw"}):
         raise TypeError(f"{cls.__name__} has no field to read called {', '.join(sorted(stray))}")
-    put_raw = _slot(cls, "raw") if fields.pop("raw", None) else None
-    plan = tuple(_step(cls, field, wire.get(name, name), read.get(name)) for name, field in fields.items())
-    known = frozenset(key for _, key, _, _ in plan)
-    create: Callable[[type[T]], T] = object.__new__
-
-    def hook(record: object) -> T:
-        if type(record) is not dict and not isinstance(record, Mapping):
-            raise MalformedRecord(f"{cls.__name__} must come as an object, not as {type(record).__name__}")
-        made = create(cls)
-        get = record.get
-        for put, key, ready, reader in plan:
-            value = get(key, _MISSING)
-            put(made, value if type(value) in ready else reader(value))
-        if put_raw is not None:
-            put_raw(made, record)
-        _note_unknown(cls.__name__, record, known)
-        return made
-
+    put_raw = slot(cls, "raw") if fields.pop("raw", None) else None
+    hook = Model(
+        cls,
+        [_column(cls, field, wire.get(name, name), read.get(name)) for name, field in fields.items()],
+        put_raw,
+    )
     converter.register_structure_hook(cls, lambda record, _: None if is_nothing(record) else hook(record))
     return hook
 
@@ -127,6 +151,9 @@ def records(hook: Callable[[object], T], name: str) -> Callable[[object], tuple[
         items = items_of(value)
         if items is None:
             raise MalformedRecord(f"{name} must come as a list, not as {type(value).__name__}")
+        at_once = hook.all(items) if isinstance(hook, Model) else None
+        if at_once is not None:
+            return tuple(at_once)
         made: list[T] = []
         malformed = 0
         for item in items:
@@ -141,33 +168,16 @@ def records(hook: Callable[[object], T], name: str) -> Callable[[object], tuple[
     return structure
 
 
-def _fields(cls: type) -> dict[str, attrs.Attribute[object]]:
-    """Return the fields of a class whose constructor does nothing but store them."""
-    if not attrs.has(cls):
-        raise TypeError(f"{cls.__name__} is not an attrs class")
-    if hasattr(cls, "__attrs_post_init__") or hasattr(cls, "__attrs_pre_init__"):
-        raise TypeError(f"{cls.__name__} has an init hook, which filling its slots would skip")
-    fields: dict[str, attrs.Attribute[object]] = attrs.fields_dict(attrs.resolve_types(cls))
-    for field in fields.values():
-        if field.converter is not None or field.validator is not None:
-            raise TypeError(
-                f"{cls.__name__}.{field.name} has a converter or validator; reading belongs into the codec"
-            )
-    return fields
-
-
-def _slot(cls: type, name: str) -> _Put:
-    slot = getattr(cls, name, None)
-    if not isinstance(slot, MemberDescriptorType):
-        raise TypeError(f"{cls.__name__}.{name} is not a slot")
-    return slot.__set__
-
-
-def _step(cls: type, field: attrs.Attribute[object], key: str, custom: Reader | None) -> _Step:
+def _column(cls: type, field: attrs.Attribute[object], key: str, custom: Reader | None) -> Column:
     kind, optional = without_none(field.type)
     ready = frozenset[object]() if custom else ready_types(kind) | ({NoneType} if optional else set())
-    read = _with_fallback(cls.__name__, field, key, custom or reader_of(kind))
-    return _slot(cls, field.name), key, ready, read
+    own = custom or reader_of(kind)
+    default = _default(field)
+    empty = None if optional else _empty(own)
+    required = not optional and default is None and empty is None
+    plain = optional and default is not None and default() is None and _empty(own) is None
+    read = _with_fallback(cls.__name__, field, key, own)
+    return Column(slot(cls, field.name), key, ready, read, own if plain else None, default, required)
 
 
 def _with_fallback(owner: str, field: attrs.Attribute[object], key: str, read: Reader) -> Reader:
@@ -179,7 +189,7 @@ def _with_fallback(owner: str, field: attrs.Attribute[object], key: str, read: R
     required = not optional and default is None and empty is None
 
     def reader(value: object) -> object:
-        if value is _MISSING:
+        if value is MISSING:
             if default is not None:
                 return default()
             if not required:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
 
 from attrs import frozen
 
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock, SystemClock, ticking
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
 from energy_core.http.call import Account, Call, Deliver
 from energy_core.http.credential import Credential
@@ -89,8 +89,9 @@ class SessionPool:
         self._max_queue_wait_s = max_queue_wait_s
         self._accounts: dict[tuple[str, str], Account] = {}
         self._handshakes = self._lane(HANDSHAKES, "handshakes")
-        self._departures = Departures()
+        self._departures = Departures(clock)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._now: Callable[[], float] = clock.monotonic
         self._closed: asyncio.Event | None = None
         self._sent = 0
 
@@ -134,7 +135,7 @@ class SessionPool:
             raise ValueError(f"account {name!r} at {origin} already has {known.lane.limit}, not {limit}")
         return known
 
-    async def send(self, request: Request, account: Account, base_url: BaseUrl) -> Response:
+    def send(self, request: Request, account: Account, base_url: BaseUrl) -> Coroutine[None, None, Response]:
         """Send until there is an answer, and return it whatever its status is.
 
         Cancelling is safe: turn, connection and place in the queue are given back; whether a request that was
@@ -148,7 +149,7 @@ class SessionPool:
             DecodeError: the body is too large or not what its encoding says.
             ClientClosed, WrongLoop: the pool is not usable here.
         """
-        return await self._perform(request, account, base_url, _whole)
+        return self._perform(request, account, base_url, _whole)
 
     def open(
         self, request: Request, account: Account, base_url: BaseUrl
@@ -220,18 +221,30 @@ class SessionPool:
     async def _perform(self, request: Request, account: Account, base_url: BaseUrl, deliver: Deliver[T]) -> T:
         self._check_open()
         effort = self._effort(request, account)
-        call = Call(request, account, base_url, effort=effort, transport=self._transport, clock=self._clock)
-        flight = Flight(self._clock)
+        flight = Flight(self._departures)
+        call = Call(
+            request,
+            account,
+            base_url,
+            flight,
+            effort=effort,
+            transport=self._transport,
+            clock=self._clock,
+            now=self._now,
+        )
         self._departures.add(flight)
         try:
-            async with flight:
-                return await call.run(flight, deliver)
-        except TimeoutError:
-            ending = flight.ending()
+            return await call.run(deliver)
+        except asyncio.CancelledError:
+            if not flight.over():
+                raise
+        except TimeoutError:  # nothing of ours raises it; a login that was handed in may
+            pass
         finally:
+            flight.over()
             self._departures.discard(flight)
             self._sent += effort.sends
-        raise effort.final(ending)
+        raise effort.final(flight.ending())
 
     def _effort(self, request: Request, account: Account) -> Effort:
         account.budget.deposit()
@@ -243,14 +256,14 @@ class SessionPool:
             random=self._random,
         )
 
-    async def _streamed(self, call: Call, reply: Reply, response: Response) -> Download:
-        fine = 200 <= response.status <= 299
-        first = await reply.first_piece() if fine else await _body(reply)
+    async def _streamed(self, call: Call, reply: Reply) -> Download:
+        fine = 200 <= reply.status <= 299
+        first = await reply.first_piece() if fine else (await _whole(call, reply)).body
         download = Download(
             reply,
             first,
             whole=not fine,
-            response=response,
+            response=call.response(reply, b""),
             clock=self._clock,
             timeouts=self._timeouts,
             explained=call.effort.final,
@@ -264,7 +277,8 @@ class SessionPool:
         loop = asyncio.get_running_loop()
         if self._closed is not None:
             raise ClientClosed("the pool is closed")
-        self._loop = self._loop or loop
+        if self._loop is None:
+            self._loop, self._now = loop, ticking(self._clock)
         if self._loop is not loop:
             raise WrongLoop("the pool belongs to the event loop it was first used on")
 
@@ -298,16 +312,12 @@ class _Opening:
             self._download.close()
 
 
-async def _whole(_call: Call, reply: Reply, response: Response) -> Response:
-    body = await _body(reply)
-    return Response(status=response.status, headers=response.headers, body=body, attempts=response.attempts)
-
-
-async def _body(reply: Reply) -> bytes:
+async def _whole(call: Call, reply: Reply) -> Response:
     try:
-        return await reply.read()
+        body = reply.read_now() if reply.arrived else await reply.read()
     except EnergyError:
         reply.close()
         if reply.status < 400:
             raise
-        return b""  # the status is the answer; a broken error page must not hide it
+        body = b""  # the status is the answer; a broken error page must not hide it
+    return call.response(reply, body)

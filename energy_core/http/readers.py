@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
+
+Reader: TypeAlias = Callable[[object], object]
+"""Any JSON value to what a field holds; None is nothing, or not readable if the value was something."""
 
 _INT64: Final = 2**63
 _INT64_CHARS: Final = 20

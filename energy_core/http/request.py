@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
@@ -69,9 +70,12 @@ class Operation:
             ValueError: a part is empty, negative, or could change the path.
             TypeError: a part is neither an int nor a str.
         """
+        path = self.path
+        if "{" in path:
+            path = _PLACE.sub(lambda place: _path_part(place[1], parts[place[1]]), path)
         return Request(
             operation=self,
-            path=_PLACE.sub(lambda place: _path_part(place[1], parts[place[1]]), self.path),
+            path=path,
             query=tuple(query),
             json=json,
             priority=self.priority if priority is None else priority,
@@ -203,6 +207,7 @@ def _origin(parts: SplitResult) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def _check_path(path: str) -> None:
     *inner, last = path.split("/")
     segments = [*inner, last] if last or not inner else inner

@@ -10,9 +10,9 @@ import asyncio
 import errno
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
-from typing import Final, Protocol
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
+from typing import Final
 
 import aiohttp
 from aiohttp import ClientSession
@@ -30,12 +30,15 @@ from energy_core.errors import (
     TransportError,
 )
 from energy_core.http.body import Body
+from energy_core.http.errand import Errand, Signature
+from energy_core.http.headers import Headers
 from energy_core.http.request import Request, origin_of
 from energy_core.secret import Secret
 
-__all__ = ["ClientSession", "Passage", "Reply", "Signature", "Timeouts", "Transport"]
+__all__ = ["ClientSession", "Passage", "Reply", "Timeouts", "Transport"]
 
 _NOT_SENDABLE: Final = re.compile(r"[^\x20-\x7e]")
+_NOTHING: Final[Iterator[bytes]] = iter(())
 _HEADERS: Final = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"}
 
 
@@ -52,22 +55,6 @@ class Timeouts:
     slow_after_s: float = 60.0
 
 
-class Signature(Protocol):
-    """What a credential puts on a request."""
-
-    @property
-    def headers(self) -> Mapping[str, Secret]:
-        """Header names and values."""
-
-    @property
-    def query(self) -> Mapping[str, Secret]:
-        """Query names and values."""
-
-
-Turn = Callable[[], AbstractAsyncContextManager[None]]
-Sign = Callable[[], Awaitable[Signature | None]]
-
-
 class Passage:
     """One try of one request, as the innermost client middleware: it takes the turn once per wire send.
 
@@ -75,30 +62,25 @@ class Passage:
     sees it; re-sends by a middleware of an injected session pass here and are counted.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        url: str,
-        *,
-        trusted: bool,
-        turn: Turn,
-        sign: Sign,
-        on_turn: Callable[[], None],
-    ) -> None:
+    __slots__ = ("_errand", "_sent_to", "_signature", "_trusted", "request", "sends", "url")
+
+    def __init__(self, request: Request, url: str, errand: Errand, *, trusted: bool) -> None:
         self.request = request
         self.url = url
         self._trusted = trusted
-        self._turn = turn
-        self._sign = sign
+        self._errand = errand
         self._signature: Signature | None = None
         self._sent_to: URL | None = None
-        self._on_turn = on_turn
         self.sends = 0
+
+    def __deepcopy__(self, _: object) -> Passage:
+        """Return itself: it leads to an event loop, and aioresponses copies all that it was asked with."""
+        return self
 
     def __repr__(self) -> str:
         return f"<Passage of {self.request.operation.name}, sent {self.sends} times>"
 
-    async def prepare(self, checked: Signature | None) -> Signature | None:
+    async def prepare(self, checked: Signature | None) -> Signature:
         """Fetch the signature before queueing: a login must not wait for the requests that wait for it.
 
         Args:
@@ -107,8 +89,8 @@ class Passage:
         Raises:
             ValueError: the credential holds what cannot be sent.
         """
-        signature = self._signature = await self._sign()
-        if signature is not None and signature is not checked:
+        signature = self._signature = self._errand.signature() or await self._errand.sign()
+        if signature is not checked:
             _check_sendable({**signature.headers, **signature.query})
         return signature
 
@@ -131,14 +113,22 @@ class Passage:
     ) -> aiohttp.ClientResponse:
         """Wait for the turn, bring the signature up to date, send; called by aiohttp."""
         self._check(sending)
-        async with self._turn():
-            await self._sign_again(sending)
+        errand = self._errand
+        if not errand.try_turn():
+            await errand.turn()
+        try:
+            # Minutes may have passed in the queue; a token renewed meanwhile saves a refused request.
+            signature = errand.signature() or await errand.sign()
+            if signature is not self._signature:
+                self._sign_again(sending, signature)
             self.sends += 1
-            self._on_turn()
+            errand.off()
             try:
                 return await handler(sending)
             except (aiohttp.ClientError, OSError) as error:
                 failure = translated(error)
+        finally:
+            errand.end_turn()
         raise failure
 
     def _check(self, sending: aiohttp.ClientRequest) -> None:
@@ -147,24 +137,24 @@ class Passage:
         if self.sends and not self.request.operation.repeatable:
             raise OutcomeUnknown("a middleware of the session wanted to repeat what must not be repeated")
 
-    async def _sign_again(self, sending: aiohttp.ClientRequest) -> None:
-        # Minutes may have passed in the queue; a token that was renewed meanwhile saves a refused request.
-        signature = await self._sign()
-        if signature is not self._signature:
-            self._signature = signature
-            sending.headers.update(self.signed_headers())
-            sending.url = self.signed_url()
+    def _sign_again(self, sending: aiohttp.ClientRequest, signature: Signature) -> None:
+        self._signature = signature
+        sending.headers.update(self.signed_headers())
+        sending.url = self.signed_url()
 
 
 class Reply:
     """An answer whose head has arrived. Its body is read once, through one bounded reader."""
 
+    __slots__ = ("_body", "_inflating", "_limit", "_raw", "headers", "status")
+
     def __init__(self, raw: aiohttp.ClientResponse, *, limit: int | None) -> None:
         self._raw = raw
         self.status = raw.status
-        self.headers = _joined(raw)
-        self._body = Body(self.headers, limit=limit)
-        self._inflating: Iterator[bytes] = iter(())
+        self.headers: Mapping[str, str] = Headers(raw.headers)
+        self._limit = limit
+        self._body: Body | None = None
+        self._inflating: Iterator[bytes] = _NOTHING
 
     async def read(self) -> bytes:
         """Read the whole body and give the connection back.
@@ -172,30 +162,54 @@ class Reply:
         Raises:
             TransportError, DecodeError: the body is broken, too large, or not what its encoding says.
         """
-        pieces: list[bytes] = []
+        body, pieces = self._opened(), list[bytes]()
         while data := await self._arriving():
-            pieces += self._body.feed(data)
-        self._body.finish()
+            pieces += body.feed(data)
+        body.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the whole body came with the head, as small ones do."""
+        content = self._raw.content
+        return content.is_eof() and content.exception() is None
+
+    def read_now(self) -> bytes:
+        """Read a body that has arrived; raises like `read`."""
+        data = self._raw.content.read_nowait()
+        if (
+            "Content-Encoding" not in self._raw.headers
+            and self._limit is not None
+            and len(data) <= self._limit
+        ):
+            return data  # nothing that `Body` would do anything about
+        body = self._opened()
+        whole = b"".join(body.feed(data)) if data else b""
+        body.finish()
+        return whole
 
     async def piece(self) -> bytes:
         """Return the next piece of the decompressed body, empty at its end; the same errors as `read`."""
         while not (piece := next(self._inflating, b"")):
             data = await self._arriving()
             if not data:
-                self._body.finish()
+                self._opened().finish()
                 return b""
-            self._inflating = self._body.feed(data)
+            self._inflating = self._opened().feed(data)
         return piece
 
     async def first_piece(self) -> bytes:
         """Begin to read a body that is handed out and not kept: its size has no limit, its expansion has."""
-        self._body.limit = None
+        self._limit = None
         return await self.piece()
 
     def close(self) -> None:
         """Let go of the connection: back to the pool when the body was read to its end, closed otherwise."""
         self._raw.close()
+
+    def _opened(self) -> Body:
+        self._body = self._body or Body(self.headers, limit=self._limit)
+        return self._body
 
     async def _arriving(self) -> bytes:
         try:
@@ -226,7 +240,7 @@ class Transport:
         """Send once and wait for the head of the answer; a failure of the wire is returned, not raised."""
         self._checked = await passage.prepare(self._checked)
         try:
-            return Reply(await self._head(passage), limit=limit)
+            return Reply(await self._sending(passage), limit=limit)
         except asyncio.CancelledError as error:
             # aiohttp's frames hold the headers; a reporter would print them with the traceback.
             error.__context__ = None
@@ -243,9 +257,9 @@ class Transport:
                 async with asyncio.timeout(seconds):
                     await self._session.close()
 
-    async def _head(self, passage: Passage) -> aiohttp.ClientResponse:
+    def _sending(self, passage: Passage) -> Awaitable[aiohttp.ClientResponse]:
         session = self._session = self._session or self._own_session()
-        return await session.request(
+        return session.request(
             passage.request.operation.method,
             passage.signed_url(),
             headers=passage.signed_headers(),
@@ -313,11 +327,3 @@ def _check_sendable(secrets: Mapping[str, Secret]) -> None:
 
 def _revealed(secrets: Mapping[str, Secret]) -> dict[str, str]:
     return {name: secret.reveal() for name, secret in secrets.items()}
-
-
-def _joined(raw: aiohttp.ClientResponse) -> Mapping[str, str]:
-    joined: dict[str, str] = {}
-    for name, value in raw.headers.items():
-        key = name.lower()
-        joined[key] = f"{joined[key]}, {value}" if key in joined else value
-    return joined

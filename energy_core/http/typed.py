@@ -11,10 +11,7 @@ from cattrs import Converter
 
 from energy_core.errors import DecodeError
 from energy_core.http.drift import note
-from energy_core.http.readers import day, flag, integer, is_nothing, moment, number, text
-
-Reader: TypeAlias = Callable[[object], object]
-"""Any JSON value to what a field holds; None is nothing, or not readable if the value was something."""
+from energy_core.http.readers import Reader, day, flag, integer, is_nothing, moment, number, text
 
 _Hook: TypeAlias = Callable[[object, object], object]
 

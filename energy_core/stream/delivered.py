@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+_MOST_SETS: Final = 32
 
 NOT_EXPORTED: Final = "not_exported"
 """The record of the past does not know these quantities."""
@@ -41,22 +42,29 @@ class Missing(NamedTuple):
 class Keys:
     """Sets of quantities as numbers, a bit each: small, quick to compare, and many of them are kept."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_sets")
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
+        self._sets: dict[tuple[str, ...], int] = {}
 
     def bits(self, names: Collection[str]) -> int:
         """Return the number of a set."""
-        bits, known = 0, self._known
-        for name in names:
-            bit = known.get(name)
-            bits |= bit if bit is not None else known.setdefault(name, 1 << len(known))
-        return bits
+        known = tuple(names)
+        bits = self._sets.get(known)
+        return self._learn(known) if bits is None else bits
 
     def names(self, bits: int) -> frozenset[str]:
         """Return the set of a number."""
         return frozenset(name for name, bit in self._known.items() if bit & bits)
+
+    def _learn(self, names: tuple[str, ...]) -> int:
+        bits = 0
+        for name in names:
+            bits |= self._known.setdefault(name, 1 << len(self._known))
+        if len(self._sets) < _MOST_SETS:  # most events of a stream hold the same quantities
+            self._sets[names] = bits
+        return bits
 
     def __repr__(self) -> str:
         return f"<Keys {', '.join(self._known)}>"
@@ -81,14 +89,14 @@ class Delivered:
         self._window_s = window_s
         self._most = most
         self._seconds: dict[int, tuple[int, int, int]] = {}
-        self._order: deque[int] = deque()
+        self._order: list[int] = []  # short, and an empty deque takes up 760 bytes
         self._events = 0
         self._newest = 0
 
     def live(self, second: int, bits: int) -> tuple[int, int]:
         """Note a live event; return what of it no backfill has delivered, and its ordinal."""
         count, live, filled = self._seconds.get(second, _NOTHING)
-        fresh = bits & ~filled
+        fresh = bits & ~filled if filled else bits
         if fresh or not bits:
             self._note(second, count + 1, live | fresh, filled)
         return fresh, count
@@ -105,15 +113,15 @@ class Delivered:
         return bits & ~(live | filled)
 
     def _note(self, second: int, count: int, live: int, filled: int) -> None:
-        if second not in self._seconds:
+        if count == 1:
             self._order.append(second)
             self._newest = max(self._newest, second)
         self._seconds[second] = (count, live, filled)
         self._events += 1
         order = self._order
         # What is told now is never forgotten at once, however far back it lies.
-        while len(order) > 1 and (self._events > self._most or order[0] < self._newest - self._window_s):
-            self._events -= self._seconds.pop(order.popleft())[0]
+        while (self._events > self._most or order[0] < self._newest - self._window_s) and len(order) > 1:
+            self._events -= self._seconds.pop(order.pop(0))[0]
 
     def __len__(self) -> int:
         return self._events

@@ -25,6 +25,11 @@ class Observation:
     """In the units and signs of `Quantity`."""
     raw: Mapping[str, object] = field(repr=False)
     """The vendor's own mapping."""
+    bucket_s: float = 0.0
+    """Seconds that the values stand for, where a vendor keeps its past in buckets; 0: they are of `time`.
+    A moment in the bucket that was told before lends it its time and its id."""
+    bucket_at_s: float = 0.0
+    """Seconds from the beginning of the bucket to `time`."""
     backfilled: bool = False
     """Whether it was fetched later."""
     revision: int = 0

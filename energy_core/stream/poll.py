@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random as _random
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from datetime import datetime
+from typing import Final
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, NoData, NotFound, PermissionDenied, RequestError, StreamError
 from energy_core.retry import full_jitter
+from energy_core.stream.device import Device, Tellable
 from energy_core.stream.event import Outlet, Position, SourceId, State
-from energy_core.stream.lookback import EPOCH, Looking, Past, Rhythm
+from energy_core.stream.lookback import Looking
+from energy_core.stream.looker import LookBack, Looker
 from energy_core.stream.observation import Observation
+from energy_core.stream.past import Missing
 
 __all__ = ["LookBack", "Looking", "Observation", "Poller"]
 
@@ -24,17 +26,9 @@ LONGEST_WAIT_S: Final = 3600.0
 
 _BACKOFF_BASE_S: Final = 2.0
 _BACKOFF_CAP_S: Final = 60.0
-_REMEMBERED: Final = 32
-_REMEMBERED_LOOKING_BACK: Final = 2048
 
 NOT_RESUMABLE: Final = "not_resumable"
 """The reason of a gap between a consumer's stop and the start of a source that cannot look back."""
-BEYOND_CAP: Final = "beyond_cap"
-"""The reason of a gap that lies further back than is looked for."""
-
-
-LookBack: TypeAlias = Callable[[datetime, datetime], Awaitable[Iterable[Observation]]]
-"""Brings what the vendor says of a stretch of the past, at background priority."""
 
 
 class Poller:
@@ -43,15 +37,17 @@ class Poller:
     Trouble on the way (no connection, a refusal that may pass, an unreadable answer) is announced once and
     waited out; a refusal that will not pass (AuthError, PermissionDenied, NotFound) ends the source.
 
-    With `look_back` it also asks for the past: each hour, when a device has skipped a log slot, and when a
-    consumer goes on where it stopped. Moments that are new come backfilled before newer ones, moments that
+    With `look_back` it also asks for the past of its devices, one after the other and beside polling: each
+    hour, when a device has skipped a log slot, and when a consumer goes on where it stopped. Moments that are
+    new come backfilled, where something was known to be missing before newer ones of the device; moments that
     have changed come as a revision, and a stretch that cannot be had is a gap.
 
     Args:
         id: Names the source in its status events.
         ask: Brings what the vendor has now, in any order; NoData means nothing new.
         interval_s: Seconds from one question to the next.
-        look_back: Brings what the vendor says of a stretch of the past, in any order.
+        look_back: Brings what the vendor says of one device (the first argument) from a start to an end, in
+            any order.
         looking: When and how far it looks back.
         clock: Where time comes from.
         random: Gives numbers in [0, 1) for the jitter.
@@ -79,15 +75,10 @@ class Poller:
         self._random = random
         self._failures = 0
         self._asked = 0
-        self._remembered = _REMEMBERED if look_back is None else _REMEMBERED_LOOKING_BACK
-        self._emitted: dict[SourceId, OrderedDict[str, None]] = {}
-        self._stopped: dict[SourceId, datetime] = {}
-        self._rhythms: dict[SourceId, Rhythm] = {}
-        self._past: Past | None = None
-        self._next_look = self._rests_until = 0.0
-        self._trouble = ""
-        """Why the last look failed; empty: it did not."""
-        self._looked = EPOCH
+        self._stopped: dict[SourceId, Position] = {}
+        self._looker = Looker(look_back, looking, self._clock)
+        self._awake = asyncio.Event()
+        """Set when there may be something to look for."""
 
     @property
     def id(self) -> SourceId:
@@ -96,9 +87,7 @@ class Poller:
 
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
-        for source, position in positions.items():
-            self._emitted[source] = OrderedDict.fromkeys(position.ids)
-            self._stopped[source] = position.time
+        self._stopped = dict(positions)
 
     async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
         """Fetch again what a slow consumer had no room for.
@@ -107,13 +96,12 @@ class Poller:
             StreamError: this poller cannot look back.
             EnergyError: the vendor does not tell.
         """
-        if self._look_back is None:
+        if not self._looker.looks:
             raise StreamError("slow_consumer")
-        for since, until in self._looking.ranges(end, start):
-            for each in sorted(await self._look_back(since, until), key=_moment):
-                if each.source == source and start <= each.time <= end:
-                    await outlet.room()
-                    _put(outlet, each)
+        for each in await self._looker.recall(source, start, end):
+            if isinstance(each, Missing) or start <= each.time <= end:
+                await outlet.room()
+                _put(outlet, source, each)
 
     def again(self) -> Poller:
         """Return a fresh poller that asks the same."""
@@ -129,9 +117,17 @@ class Poller:
 
     async def run(self, outlet: Outlet) -> None:
         """Ask until cancelled, or until the vendor says no for good."""
-        self._looked = self._clock.utcnow()
-        self._past = Past(self._looked, self._stopped)
-        self._next_look = self._clock.monotonic() + self._looking.every_s
+        if not self._looker.looks:
+            await self._poll(outlet)
+            return
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._look(outlet), name=f"energy look back of {self._id}")
+                await self._poll(outlet)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+
+    async def _poll(self, outlet: Outlet) -> None:
         while True:
             started = self._clock.monotonic()
             self._asked += 1
@@ -148,100 +144,71 @@ class Poller:
                 await self._clock.sleep(delay)
                 continue
             self._failures = 0
-            outlet.status(State.LIVE)
-            await self._emit(observations, outlet)
+            observations.sort(key=_moment)
+            devices = self._take(observations)
+            self._announce(outlet)
+            self._awake.set()
+            for each in observations:
+                await self._tell(devices[each.source], outlet, until=each.time)
             await self._clock.sleep(max(0.0, started + self._interval_s - self._clock.monotonic()))
 
-    async def _emit(self, observations: list[Observation], outlet: Outlet) -> None:
-        observations.sort(key=_moment)
-        unseen = self._unseen(observations)
-        holes = self._holes(unseen)
-        if self._look_back is None:
-            for source, (start, end) in holes.items():
-                if source in self._stopped and (end - start).total_seconds() > 1.5 * self._interval_s:
-                    outlet.gap(source, start=start, end=end, reason=NOT_RESUMABLE)
-        elif holes or self._clock.monotonic() >= self._next_look:
-            if holes:
-                outlet.status(State.BACKFILLING, reason="looking back")
-            found = await self._look(holes, outlet)
-            outlet.status(State.LIVE)
-            unseen = sorted([*self._unseen(found), *unseen], key=_moment)
-        self._stopped.clear()
-        for observation in unseen:
-            await outlet.room()
-            _put(outlet, observation)
+    async def _look(self, outlet: Outlet) -> None:
+        """Look back at one device after the other, as long as polling is well."""
+        while True:
+            device = None if self._failures else self._looker.next()
+            if device is None:
+                await self._idle()
+                continue
+            await self._looker.look(device)
+            self._announce(outlet)
+            await self._tell(device, outlet)
 
-    def _holes(self, unseen: list[Observation]) -> dict[SourceId, tuple[datetime, datetime]]:
-        """Return where something may be missing before these: since a stop, or since a skipped slot."""
-        holes: dict[SourceId, tuple[datetime, datetime]] = {}
-        for each in unseen:
-            since = self._rhythms.setdefault(each.source, Rhythm()).skipped(each.time)
-            since = self._stopped.get(each.source, since)
-            if since is not None and since < each.time and each.source not in holes:
-                holes[each.source] = since, each.time
-        return holes
-
-    async def _look(
-        self, holes: Mapping[SourceId, tuple[datetime, datetime]], outlet: Outlet
-    ) -> list[Observation]:
-        """Look back; return what is new, and report as gaps the holes that cannot be looked into."""
-        if self._look_back is None or self._past is None:
-            return []
-        now, started, looking = self._clock.utcnow(), self._clock.monotonic(), self._looking
-        if started < self._rests_until:
-            self._report(holes, outlet, self._trouble)
-            return []
-        reach = looking.reach(now)
-        found: list[Observation] = []
+    async def _idle(self) -> None:
+        """Wait until a look is due, or until polling has brought something."""
+        self._awake.clear()
+        when = None if self._failures else self._looker.when()
+        timer = None if when is None else self._clock.call_at(when, self._awake.set)
         try:
-            async with asyncio.timeout(looking.patience_s):
-                for start, end in looking.ranges(now, self._since(holes)):
-                    with suppress(NoData):
-                        found += await self._look_back(start, end)
-        except (AuthError, PermissionDenied, NotFound):
-            raise
-        except (RequestError, TimeoutError) as error:
-            self._trouble = str(error) or f"looking back took more than {looking.patience_s:g} s"
-            self._next_look = self._rests_until = self._clock.monotonic() + looking.rest_s
-            self._report(holes, outlet, self._trouble)
+            await self._awake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _take(self, observations: list[Observation]) -> dict[SourceId, Device]:
+        """Hand every device what was polled of it; return these devices."""
+        now = self._clock.monotonic()
+        touched: dict[SourceId, Device] = {}
+        for each in observations:
+            device = self._looker.device(each.source, self._stopped.pop(each.source, None))
+            touched[each.source] = device
+            device.take(each, now)
+        for source, count in Counter(each.source for each in observations).items():
+            touched[source].answered(count)
+        if not self._looker.looks:
+            self._give_up(touched.values())
+        return touched
+
+    def _give_up(self, devices: Iterable[Device]) -> None:
+        """Say of a stop that nobody can look back to what may be missing; one interval is nothing."""
+        for device in devices:
+            if any((end - start).total_seconds() > 1.5 * self._interval_s for start, end in device.holes):
+                device.give_up(NOT_RESUMABLE)
+            device.go_on()
+
+    def _announce(self, outlet: Outlet) -> None:
+        if self._failures:
+            return
+        if self._looker.holes:
+            outlet.status(State.BACKFILLING, reason="looking back")
         else:
-            stretches = {source: start for source, (start, _) in holes.items()}
-            if self._trouble:
-                stretches |= dict.fromkeys(self._rhythms, self._looked)
-            beyond = {source: (start, reach) for source, start in stretches.items() if start < reach}
-            self._report(beyond, outlet, BEYOND_CAP)
-            self._next_look, self._looked, self._trouble = started + looking.every_s, now, ""
-        return self._past.sift(found, self._emitted, now - timedelta(seconds=looking.settled_s))
+            outlet.status(State.LIVE)
 
-    def _since(self, holes: Mapping[SourceId, tuple[datetime, datetime]]) -> datetime | None:
-        """Return how far back a look has to reach; None: as far as every look."""
-        starts = [start for start, _ in holes.values()]
-        if self._trouble:  # what the looks that failed should have covered
-            starts.append(self._looked - timedelta(seconds=self._looking.span_s - self._looking.every_s))
-        return min(starts, default=None)
-
-    def _report(
-        self, holes: Mapping[SourceId, tuple[datetime, datetime]], outlet: Outlet, reason: str
-    ) -> None:
-        for source, (start, end) in holes.items():
-            outlet.gap(source, start=start, end=end, reason=reason)
-
-    def _unseen(self, observations: list[Observation]) -> list[Observation]:
-        """Leave out what was emitted before, and remember a little more than this answer holds."""
-        answer: dict[SourceId, OrderedDict[str, None]] = {}
-        unseen = []
-        for observation in observations:
-            emitted = self._emitted.setdefault(observation.source, OrderedDict())
-            answer.setdefault(observation.source, OrderedDict())[observation.id] = None
-            if observation.revision or observation.id not in emitted:
-                unseen.append(observation)
-            emitted[observation.id] = None
-            emitted.move_to_end(observation.id)
-        for source, ids in answer.items():
-            emitted = self._emitted[source]
-            while len(emitted) > max(self._remembered, len(ids)):
-                emitted.popitem(last=False)
-        return unseen
+    async def _tell(self, device: Device, outlet: Outlet, until: datetime | None = None) -> None:
+        """Tell what is ready; whoever else does so at the same time, each thing is told once and in order."""
+        while device.is_ready(until):
+            await outlet.room()
+            if device.is_ready(until):
+                _put(outlet, device.source, device.ready.popleft())
 
     def _delay(self, trouble: RequestError) -> float:
         if trouble.retry_after is not None:
@@ -258,15 +225,18 @@ class Poller:
         return f"<Poller {self._id} every {self._interval_s:g} s: asked {self._asked} times, {doing}>"
 
 
-def _put(outlet: Outlet, observation: Observation) -> None:
+def _put(outlet: Outlet, source: SourceId, each: Tellable) -> None:
+    if isinstance(each, Missing):
+        outlet.gap(source, start=each.start, end=each.end, reason=each.reason)
+        return
     outlet.reading(
-        observation.source,
-        time=observation.time,
-        id=observation.id,
-        values=observation.values,
-        raw=observation.raw,
-        backfilled=observation.backfilled,
-        revision=observation.revision,
+        source,
+        time=each.time,
+        id=each.id,
+        values=each.values,
+        raw=each.raw,
+        backfilled=each.backfilled,
+        revision=each.revision,
     )
 
 

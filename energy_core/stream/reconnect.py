@@ -24,7 +24,6 @@ Whatever the server does, no more than 40 handshakes begin in any 10 minutes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -113,13 +112,14 @@ class Recovery:
         self._failures = 0
         self._strange = 0
         self._renewed = False
-        self._handshakes: deque[float] = deque(maxlen=timing.most_handshakes)
+        self._handshakes: list[float] = []
         self._opened_at: float | None = None
         self._event_at: float | None = None
 
     def begin(self, now: float) -> None:
         """A handshake begins."""
         self._handshakes.append(now)
+        del self._handshakes[: -self._timing.most_handshakes]
         self._opened_at = self._event_at = None
 
     def opened(self, now: float) -> None:

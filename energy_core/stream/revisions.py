@@ -54,6 +54,12 @@ class Revisions:
             return revision + 1
         return None if emitted or before is not None else 0
 
+    def keep(self, source: SourceId, most: int) -> None:
+        """Forget a source's moments that were looked at longest ago, as far as there are more than `most`."""
+        seen = self._seen.get(source, OrderedDict())
+        while len(seen) > most:
+            seen.popitem(last=False)
+
     def __len__(self) -> int:
         return sum(map(len, self._seen.values()))
 

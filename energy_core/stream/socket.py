@@ -16,7 +16,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.protocol import State as WireState
 
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock, SystemClock, ticking
 from energy_core.errors import AuthError, NotFound, PermissionDenied, RequestError
 from energy_core.retry import parse_retry_after
 from energy_core.stream.event import State
@@ -87,7 +87,10 @@ class ReconnectingSocket:
         self._ssl_context = ssl_context
         self._generation = 0
         self._refused: int | None = None
+        self._pulse = Pulse(self._timing, 0.0)
         self._eventful = False
+        self.heard_at = 0.0
+        """When the message arrived that is handed over now, or was last."""
         self.handshakes = 0
         self.frames = 0
         self.events = 0
@@ -172,18 +175,21 @@ class ReconnectingSocket:
             create_connection=cast("type[ClientConnection]", partial(_Connection, self._clock)),
             ssl=tls,
         )
+        connection.request = None  # it holds the credential, and a third of what a connection takes up
+        if connection.response is not None:
+            connection.response.headers.clear()
         return cast("_Connection", connection)
 
     async def _read(self, connection: _Connection) -> Ending:
         clock = self._clock
         now = clock.monotonic()
-        pulse = Pulse(self._timing, now)
+        pulse = self._pulse = Pulse(self._timing, now)
         self._recovery.opened(now)
         self._eventful = False
         self._on_state(State.LIVE, "", None)
         try:
             while True:
-                await self._read_until(pulse.next_at(connection.heard_at), connection, pulse)
+                await self._read_until(pulse.next_at(connection.heard_at), connection)
                 while (beat := pulse.check(clock.monotonic(), connection.heard_at)) is not Beat.REST:
                     if beat is Beat.DEAD:
                         connection.transport.abort()
@@ -198,25 +204,28 @@ class ReconnectingSocket:
             frame = closed.rcvd or closed.sent
             return Closed(frame.code if frame else _NO_CLOSE_FRAME)
 
-    async def _read_until(self, when: float, connection: _Connection, pulse: Pulse) -> None:
-        """Hand over frames until `when`; all that is there at one wake-up without another wait."""
-        clock, on_frame, recv = self._clock, self._on_frame, connection.recv
+    async def _read_until(self, when: float, connection: _Connection) -> None:
+        """Hand over messages until `when`; all that is there at one wake-up without another wait."""
+        recv, heard = connection.recv, self._heard
         try:
-            async with asyncio.timeout(max(0.0, when - clock.monotonic())) as limit:
+            async with asyncio.timeout(max(0.0, when - self._clock.monotonic())) as limit:
                 while True:
-                    frame = await recv(decode=False)
-                    self.frames += 1
-                    if on_frame(frame):
-                        self.events += 1
-                        now = clock.monotonic()
-                        if not self._eventful:
-                            self._eventful = True
-                            self._recovery.event(now)
-                        if pulse.event(now):
-                            self._on_state(State.LIVE, "", None)
+                    heard(await recv(decode=False), connection.heard_at)
         except TimeoutError:
             if not limit.expired():
                 raise
+
+    def _heard(self, frame: bytes, now: float) -> None:
+        """Hand over one message."""
+        self.frames += 1
+        self.heard_at = now
+        if self._on_frame(frame):
+            self.events += 1
+            if not self._eventful:
+                self._eventful = True
+                self._recovery.event(now)
+            if self._pulse.event(now):
+                self._on_state(State.LIVE, "", None)
 
     def _why_not_open(self, error: OSError | WebSocketException) -> Ending:
         """Say in our own words why: the library's texts may hold the URL."""
@@ -249,21 +258,23 @@ class _Connect(connect):
 class _Connection(ClientConnection):
     """Notes when the last byte came, and does not wait for a server that says goodbye and stays."""
 
+    __slots__ = ("_leaving", "_now", "heard_at")
+
     def __init__(self, clock: Clock, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._clock = clock
-        self.heard_at = clock.monotonic()
+        self._now = ticking(clock)
+        self.heard_at = self._now()
         self._leaving: TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self._clock.monotonic()
+        self.heard_at = self._now()
         super().data_received(data)
         if self.protocol.state is WireState.CLOSING and self._leaving is None:
             # The library would wait for the server to close the connection for as long as data keeps coming.
             self._leaving = self.loop.call_later(self.close_timeout or 0.0, self.transport.abort)
 
     def connection_made(self, transport: BaseTransport) -> None:
-        self.heard_at = self._clock.monotonic()
+        self.heard_at = self._now()
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

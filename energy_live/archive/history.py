@@ -15,7 +15,7 @@ from energy_live.archive.lines import stamp
 from energy_live.archive.patience import Patience, reason
 from energy_live.archive.plan import DAY, Day, Month, Scope
 from energy_live.archive.progress import Meter
-from energy_live.archive.stage import Stage, Staged
+from energy_live.archive.stage import Draft, Stage, Staged
 from voltstorage_async import ExportRows, VoltStorageClient
 from voltstorage_async.pages import PAGE
 
@@ -26,10 +26,11 @@ _QUIET: Final = 3
 """After so many days without a row it is worth asking when the next one comes."""
 _FAILING: Final = 3
 """After so many failures in a row the rest of a month is left for the next run."""
+_UNCLEAN: Final = "not all of its rows could be read"
 
 
 class Missing(NamedTuple):
-    """A day that could not be read."""
+    """A day that could not be read, or not cleanly."""
 
     date: date
     why: str
@@ -56,7 +57,7 @@ class Gathered:
 
     @property
     def malformed(self) -> int:
-        """Rows the service sent that cannot be read."""
+        """Rows the service sent that cannot be read, or not wholly."""
         return sum(day.malformed for day in self.days)
 
 
@@ -84,6 +85,9 @@ class History:
     async def month(self, month: Month, *, again: date | None) -> Gathered:
         """Read what is not there of a month, and the day `again` in any case.
 
+        A day with rows that could not be read is kept, and yet missing until a second reading was the same:
+        an answer that was cut is whole the next time, what the service has in store stays as it is.
+
         Raises:
             Forbidden: The service does not give out this product's history.
             Stopped: The service gives out nothing more.
@@ -94,22 +98,23 @@ class History:
         self._notes.clear()
         for day in month.days(self.scope.until):
             old = self.stage.read(day)
-            if old is not None and day.whole and old.end == stamp(day.end) and day.date != again:
+            clean = True
+            if old is not None and self._enough(old, day) and day.date != again:
                 new: Staged | None = old
             elif failures >= _FAILING:
                 new = None
             else:
                 try:
-                    new = await self._day(day, month, old)
+                    new, clean = await self._day(day, month, old)
                 except (PermissionDenied, NotFound) as refused:
                     raise Forbidden(reason(refused)) from None
                 except RequestError as error:
                     new, why = None, reason(error)
                     self._quiet = 0  # there is no telling
             failures = 0 if new is not None else failures + 1
-            if new is None:
-                missing.append(Missing(day.date, why))
-                new = old  # better than nothing
+            if new is None or not clean:
+                missing.append(Missing(day.date, _UNCLEAN if new else why))
+                new = new or old  # better than nothing
             if new is not None:
                 days.append(new)
                 changed |= new is not old
@@ -117,32 +122,43 @@ class History:
             self.meter.step()
         return Gathered(days=days, missing=missing, changed=changed, notes=tuple(self._notes))
 
-    async def _day(self, day: Day, month: Month, old: Staged | None) -> Staged:
-        """Read one day, unless it is known to be silent; what is there is only replaced by more."""
+    def _enough(self, old: Staged, day: Day) -> bool:
+        """Tell whether a day that is there need not be read again."""
+        return day.whole and old.end == stamp(day.end) and not old.malformed
+
+    async def _day(self, day: Day, month: Month, old: Staged | None) -> tuple[Staged, bool]:
+        """Read one day, unless it is known to be silent; what is there is only replaced by more.
+
+        Returns the day, and whether it was read cleanly, or twice alike.
+        """
         if self._quiet >= _QUIET and (self._silent_until is None or day.start >= self._silent_until):
             self._silent_until = await self._next_row(day.start, min(month.end, self.scope.until))
         if self._silent_until is not None and day.end <= self._silent_until:
-            rows = self._blank(day)
+            new = self._blank(day)
         else:
-            rows = await self.patience.ask(lambda: self._draft(day))
-        if old is not None and (rows < old.rows or self.stage.same(day)):
+            new = await self.patience.ask(lambda: self._draft(day))
+        clean = not new.malformed
+        if old is None:
+            return self.stage.keep(day), clean
+        same = self.stage.same(day)
+        if same or (new.rows, -new.malformed) < (old.rows, -old.malformed):
             self.stage.reject(day)
-            if rows < old.rows:
-                self._notes.append(f"{day.date}: the service has {rows} rows now, {old.rows} were kept")
-            return old
-        return self.stage.keep(day)
+            if new.rows < old.rows:
+                self._notes.append(f"{day.date}: the service has {new.rows} rows now, {old.rows} were kept")
+            return old, clean or same
+        return self.stage.keep(day), clean
 
-    def _blank(self, day: Day) -> int:
+    def _blank(self, day: Day) -> Draft:
         with self.stage.drafting(day) as draft:
-            return draft.rows
+            return draft
 
-    async def _draft(self, day: Day) -> int:
+    async def _draft(self, day: Day) -> Draft:
         with self.stage.drafting(day) as draft:
             async with self._rows(day.start, day.end) as rows:
                 async for block in rows.blocks():
                     self.meter.rows(draft.add(block))
                 draft.malformed = rows.malformed
-            return draft.rows
+            return draft
 
     async def _next_row(self, start: datetime, end: datetime) -> datetime:
         """Return when something is recorded next, or `end`. Where the service will not say: `start`."""

@@ -49,7 +49,7 @@ class PieceEntry:
     final: bool = False
     """Whether it lies behind the last day that was read, and nothing of it is missing."""
     malformed: int = 0
-    """Rows the service sent that cannot be read."""
+    """Rows the service sent that cannot be read, or not wholly; of a table: records without a time."""
 
 
 @define(kw_only=True)

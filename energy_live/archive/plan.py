@@ -103,6 +103,11 @@ class Scope:
         return Month(begin.year, begin.month)
 
     @property
+    def begun(self) -> bool:
+        """Whether the product's past begins before the end; otherwise there is nothing to fetch."""
+        return self.first.start < self.until
+
+    @property
     def last_day(self) -> date:
         """The day that is still going on, or has just ended: the next run reads it again."""
         return (self.until - _TICK).date()
@@ -121,6 +126,8 @@ class Scope:
     def tables(self) -> Iterator[Table]:
         """Return the statistics, the coarsest first: should the service end tonight, they say the most."""
         begin = self._local(self.first)
+        if begin >= self.until:
+            return
         for timespan in _COARSE:
             yield Table(f"statistics-{timespan}", timespan, ((begin, self.until),), self.until)
         yield Table("statistics-day", "day", tuple(self._years()), self.until)

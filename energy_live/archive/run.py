@@ -171,6 +171,11 @@ class Run:
 
     async def _product(self, scope: Scope) -> None:
         entry = self.store.manifest.products.setdefault(scope.product.id, ProductEntry())
+        if not scope.begun:  # what an earlier run with a later end has found stays
+            entry.last_day = entry.last_day or scope.until.date()
+            self.store.save()
+            self._note(scope, f"begins after {scope.until:%Y-%m-%d}, there is nothing to save")
+            return
         missing = [*await self._tables(scope, entry), *await self._history(scope, entry)]
         entry.missing, entry.last_day = missing, scope.last_day
         self.store.save()
@@ -199,13 +204,14 @@ class Run:
         known = self.store.manifest.files.get(name)
         if known is not None and len(found.rows) < known.rows:
             self._note(scope, f"{table.name}: the service has less now, {known.rows} rows were kept")
+            entry.tables[table.name].malformed = found.undated
             return
         final = scope.final(table.end)
         if not found.rows:
-            entry.tables[table.name] = PieceEntry(final=final)
+            entry.tables[table.name] = PieceEntry(final=final, malformed=found.undated)
             self.store.save()
             return
-        entry.tables[table.name] = PieceEntry(file=name, final=final)
+        entry.tables[table.name] = PieceEntry(file=name, final=final, malformed=found.undated)
         self.store.write(
             name,
             len(found.rows),
@@ -278,4 +284,8 @@ class Run:
         elif product.online is False:
             self.outcome.notes.append(f"product {number}: is offline, its last value is of {last}")
         if malformed := sum(piece.malformed for piece in entry.months.values()):
-            self.outcome.notes.append(f"product {number}: {malformed} rows could not be read")
+            self.outcome.notes.append(f"product {number}: {malformed} rows could not be read, or not wholly")
+        for name, piece in sorted(entry.tables.items()):
+            if piece.malformed:
+                what = f"{name}: {piece.malformed} records have no time and were left out"
+                self.outcome.notes.append(f"product {number}: {what}")

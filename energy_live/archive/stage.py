@@ -35,7 +35,7 @@ class Staged:
     """Columns in which something is not a number."""
     rows: int = 0
     malformed: int = 0
-    """Rows the service sent that cannot be read."""
+    """Rows the service sent that cannot be read, or not wholly."""
     first: str | None = None
     last: str | None = None
     end: str = ""

@@ -25,6 +25,8 @@ class Records:
     rows: list[dict[str, str]]
     first: str | None
     last: str | None
+    undated: int
+    """Records that are not in it, because they do not say when their period began."""
 
 
 async def records(client: VoltStorageClient, product_id: int, table: Table, patience: Patience) -> Records:
@@ -35,19 +37,22 @@ async def records(client: VoltStorageClient, product_id: int, table: Table, pati
         Stopped: Nothing is to be had any more.
     """
     found: dict[str, dict[str, str]] = {}
+    undated = 0
     for start, end in table.requests:
 
         async def ask(start: datetime = start, end: datetime = end) -> Sequence[Statistics]:
             return await client.products.statistics(product_id, start, end, table.timespan)
 
         for one in await patience.ask(ask):
-            if one.start is not None and (table.timespan != "hour" or table.begin <= one.start < table.end):
+            if one.start is None:
+                undated += 1
+            elif table.timespan != "hour" or table.begin <= one.start < table.end:
                 # A period that began in the request before is whole in this one.
                 found[stamp(one.start)] = {TIME: stamp(one.start)} | dict(_cells(one.raw))
-    return _table([found[time] for time in sorted(found)])
+    return _table([found[time] for time in sorted(found)], undated)
 
 
-def _table(rows: list[dict[str, str]]) -> Records:
+def _table(rows: list[dict[str, str]], undated: int) -> Records:
     given = list(dict.fromkeys(name for row in rows for name in row if name != TIME))
     names = {TIME: TIME} | dict(zip(given, distinct(given), strict=True))
     return Records(
@@ -55,6 +60,7 @@ def _table(rows: list[dict[str, str]]) -> Records:
         rows=[{names[name]: value for name, value in row.items()} for row in rows],
         first=rows[0][TIME] if rows else None,
         last=rows[-1][TIME] if rows else None,
+        undated=undated,
     )
 
 

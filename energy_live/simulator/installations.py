@@ -104,7 +104,7 @@ class Installations:
         instance = whole(request, "instance")
         start, end = moments(request, now)
         if name == "Graph":
-            found = self._graph(site, request, instance or 0, start, min(end, now))
+            found = self._graph(site, request, instance or 0, start, end)
         elif name in widgets.STATES:
             found = widgets.states(site, name, instance=instance, start=start, end=min(end, now))
         elif name in widgets.SUMMARIES:
@@ -123,7 +123,13 @@ class Installations:
         for code in _codes(request, "custom", needed=not numbers):
             wanted += [site.by_code[code]] if code in site.by_code else []
         return widgets.graph(
-            site, wanted, instance=instance, start=start, end=end, extremes_too=switched(request, "useMinMax")
+            site,
+            wanted,
+            instance=instance,
+            start=start,
+            end=end,
+            now=self._timeline.now(),
+            extremes_too=switched(request, "useMinMax"),
         )
 
 

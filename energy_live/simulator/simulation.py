@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from energy_live.simulator.limit import RollingWindow
 from energy_live.simulator.neighbourhood import PRODUCT_IDS, SITE_IDS, Neighbourhood, neighbourhood
 from energy_live.simulator.plant import Household
 from energy_live.simulator.server import Journal, Logged, Service
+from energy_live.simulator.sites import Backlog
 from energy_live.simulator.timeline import Timeline
 from energy_live.simulator.voltstorage import VoltServer
 from energy_live.simulator.vrm import VrmServer
@@ -265,6 +267,13 @@ class Simulator:
         homes = {site.id: site.household for site in self._live.cast.sites}
         homes |= {product.id: product.household for product in self._live.cast.products}
         return homes[id]
+
+    def hold_back(self, site_id: int, start: float, end: float, arrives: float = math.inf) -> None:
+        """Let VRM have a site's logs from `start` on and before `end` only at `arrives`, all unix seconds.
+
+        The list of sites and the graphs go by that: they show what VRM has at the time.
+        """
+        self._live.vrm.installations.sites[site_id].backlogs.append(Backlog(start, end, arrives))
 
     def vrm_window(self) -> RollingWindow:
         """Return the main user's window in VRM's limiter."""

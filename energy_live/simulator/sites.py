@@ -20,6 +20,17 @@ REPLACED_AT: Final = 1_622_700_000
 """In June 2021 a charger was replaced; its last record stays beside the current ones."""
 
 
+@frozen
+class Backlog:
+    """A stretch of logs that the gateway delivers late, as it does after a time without a network."""
+
+    start: float
+    end: float
+    """The logs from `start` on and before `end`, unix seconds."""
+    arrives: float = math.inf
+    """When VRM has them; never if it is left out."""
+
+
 @frozen(kw_only=True)
 class Site:
     """One installation: a household with Victron's devices in it."""
@@ -40,6 +51,8 @@ class Site:
     """Unix seconds since when the gateway has never lost its network."""
     access_level: int = 1
     demo: bool = False
+    backlogs: list[Backlog] = field(factory=list, eq=False, repr=False)
+    """What is not there yet, or never; may grow while the simulator runs."""
     attributes: tuple[Attribute, ...] = field(init=False, repr=False)
     by_code: Mapping[str, Attribute] = field(init=False, repr=False)
 
@@ -56,9 +69,26 @@ class Site:
         return MappingProxyType({one.code: one for one in self.attributes})
 
     def logged_at(self, moment: float) -> float:
+        """Return the time of the newest log that VRM has at `moment`."""
+        log = self._slot(moment)
+        while (missing := self._missing(log, moment)) is not None:
+            log = self._slot(math.nextafter(missing.start, -math.inf))
+        return log
+
+    def logged_in(self, start: float, end: float, now: float) -> float | None:
+        """Return the time of the last log from `start` on and before `end` that VRM has at `now`, if any."""
+        log = self._slot(math.nextafter(end, -math.inf))
+        while log >= start and (log > now or self._missing(log, now) is not None):
+            log -= LOGGED_EVERY_S
+        return log if log >= start else None
+
+    def _slot(self, moment: float) -> float:
         """Return when the gateway last logged, at or before `moment`."""
         steps = math.floor((moment - self.log_offset_s) / LOGGED_EVERY_S)
         return steps * LOGGED_EVERY_S + self.log_offset_s
+
+    def _missing(self, log: float, now: float) -> Backlog | None:
+        return next((one for one in self.backlogs if one.start <= log < one.end and now < one.arrives), None)
 
     def instance_of(self, attribute: Attribute) -> int:
         """Return the first instance of the attribute's device."""
@@ -93,14 +123,14 @@ class Site:
             shown = float(text) if "." in text else int(text)
         return str(shown) if text != attribute.value else shown
 
-    def number(self, code: str, moment: Moment) -> float | None:
+    def number(self, code: str, moment: Moment, instance: int | None = None) -> float | None:
         """Return what a code measures, as a number, or None where this site measures nothing of the kind."""
         if code in PSEUDO:
             return self.computed(code, moment)
         attribute = self.by_code.get(code)
         if attribute is None or attribute.type == "string":
             return None
-        shown = self.show(attribute, moment)
+        shown = self.show(attribute, moment, instance)
         return None if shown is None else float(shown)
 
     def computed(self, code: str, moment: Moment) -> float | None:

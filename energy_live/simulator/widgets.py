@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from energy_live.simulator.attributes import Attribute, spelt
+from energy_live.simulator.plant import Moment
 from energy_live.simulator.records import Json, texts
 from energy_live.simulator.sites import LOGGED_EVERY_S, Site
 from energy_live.simulator.stats import extremes
@@ -43,34 +44,51 @@ def graph(
     instance: int,
     start: float,
     end: float,
+    now: float,
     extremes_too: bool,
 ) -> Json:
-    """Return series keyed by the attribute's number as a string, in unix seconds, beginning at `start`."""
+    """Return series keyed by the attribute's number as a string, in unix seconds, beginning at `start`.
+
+    A point stands for the step that begins with it: it shows what was logged in there, not at its time.
+    """
     step = max(LOGGED_EVERY_S, -(-(end - start) / _POINTS // LOGGED_EVERY_S) * LOGGED_EVERY_S)
+    logged = [
+        (begin, site.household.at(log))
+        for begin in _steps(start, min(end, now), step)
+        if not site.away(begin, begin + step)
+        and (log := site.logged_in(begin, begin + step, now)) is not None
+    ]
     data: Json = {}
     meta: Json = {}
     for attribute in attributes:
         if site.has(attribute, instance):
-            data[str(attribute.id)] = _curve(site, attribute, start, end, step, extremes_too=extremes_too)
+            curve = (
+                (
+                    int(begin),
+                    *_values(site, attribute, (begin, begin + step), at, instance, wide=extremes_too),
+                )
+                for begin, at in logged
+            )
+            data[str(attribute.id)] = [point for point in curve if len(point) > 1]
             meta[str(attribute.id)] = _meta(attribute)
     # PHP spells an empty map as a list.
     return {"data": data or [], "meta": meta or [], "instance": instance}
 
 
-def _curve(
-    site: Site, attribute: Attribute, start: float, end: float, step: float, *, extremes_too: bool
-) -> list[list[float]]:
-    points: list[list[float]] = []
-    begin = start
-    while begin < end:
-        if not site.away(begin, begin + step):
-            if extremes_too:
-                points.append([int(begin), *(extremes(site, attribute.code, begin, begin + step) or ())])
-            else:
-                value = site.number(attribute.code, site.household.at(site.logged_at(begin)))
-                points.append([int(begin), *(() if value is None else (value,))])
-        begin += step
-    return [point for point in points if len(point) > 1]
+def _steps(start: float, end: float, step: float) -> Iterator[float]:
+    while start < end:
+        yield start
+        start += step
+
+
+def _values(
+    site: Site, attribute: Attribute, edges: tuple[float, float], at: Moment, instance: int, *, wide: bool
+) -> Sequence[float]:
+    """Return a point's mean, or its mean, least and most."""
+    if wide:
+        return extremes(site, attribute.code, *edges) or ()
+    value = site.number(attribute.code, at, instance)
+    return () if value is None else (value,)
 
 
 def _meta(attribute: Attribute) -> Json:

@@ -139,7 +139,8 @@ def polled(truth, chance, *, faulty, **_):
             raise chance.choice([ConnectError("chaos"), ServerFault("chaos", status=502)])
         return [truth.observation(truth.last())] if truth.last() else []
 
-    async def look_back(start, end):
+    async def look_back(source, start, end):
+        assert source == truth.id
         await asyncio.sleep(chance.uniform(0, 2))
         if faulty and chance.random() < 0.3:
             raise ServerFault("chaos", status=503)

@@ -15,24 +15,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
-from energy_core.http import decode
+from energy_core.http import bounded, decode
 from energy_core.http.decode import MAX_DEPTH, strict_json
 
 ORJSON = decode.fast_parser
+MSGSPEC = bounded.bounded_parser
 BACKSLASH = "\\"
 
 PARSERS = [
     pytest.param(
-        ORJSON, id="orjson", marks=pytest.mark.skipif(ORJSON is None, reason="orjson is not installed")
+        (MSGSPEC, ORJSON),
+        id="msgspec",
+        marks=pytest.mark.skipif(MSGSPEC is None, reason="msgspec is not installed"),
     ),
-    pytest.param(None, id="stdlib"),
+    pytest.param(
+        (None, ORJSON),
+        id="orjson",
+        marks=pytest.mark.skipif(ORJSON is None, reason="orjson is not installed"),
+    ),
+    pytest.param((None, None), id="stdlib"),
 ]
 
 
 @pytest.fixture(params=PARSERS, autouse=True)
 def parser(request, monkeypatch):
-    """Every test here runs once with the accelerator and once without."""
-    monkeypatch.setattr(decode, "fast_parser", request.param)
+    """Every test here runs with each accelerator and without any."""
+    monkeypatch.setattr(bounded, "bounded_parser", request.param[0])
+    monkeypatch.setattr(decode, "fast_parser", request.param[1])
     return request.param
 
 
@@ -393,6 +402,16 @@ def test_the_parser_is_optional(monkeypatch):
     assert alone.strict_json(b'[1, 2.5, "x"]') == [1, 2.5, "x"]
 
 
+def test_what_reads_json_is_told(parser):
+    """One line names the accelerators in use with their versions, or the standard library."""
+    named = [part.split()[0] for part in decode.decoding().split(", ")]
+    fast = [name for name, found in zip(("msgspec", "orjson"), parser, strict=True) if found]
+    assert named == (fast or ["the"])
+    with decode.unaccelerated():
+        assert decode.decoding() == "the standard library"
+    assert [part.split()[0] for part in decode.decoding().split(", ")] == named
+
+
 # --- properties -----------------------------------------------------------------------------------
 
 thorough = settings(max_examples=300, deadline=None, database=None)
@@ -447,8 +466,8 @@ def test_every_value_survives(value):
 @thorough
 @given(body=st.binary() | damaged() | st.lists(shards, max_size=12).map(b"".join), strict=st.booleans())
 def test_any_bytes_give_a_value_or_a_decode_error(body, strict):
-    """Nothing else than `DecodeError` comes out, and both parsers agree on every body."""
-    with mock.patch.object(decode, "fast_parser", None):
+    """Nothing else than `DecodeError` comes out, and all parsers agree on every body."""
+    with mock.patch.object(decode, "fast_parser", None), mock.patch.object(bounded, "bounded_parser", None):
         slow = outcome(body, strict=strict)
     assert outcome(body, strict=strict) == slow
 

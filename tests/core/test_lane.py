@@ -104,6 +104,27 @@ async def test_a_free_turn_needs_neither_task_nor_future_nor_timer(clock, monkey
     monkeypatch.undo()
 
 
+async def test_a_turn_is_taken_without_waiting_only_if_it_is_there_now():
+    """`try_enter` gives no turn out of turn: not without a token or a place, in a hold, or past others."""
+    lane = lane_of(burst=2, per_second=1.0, in_flight=1)
+    assert lane.try_enter(INTERACTIVE)
+    assert not lane.try_enter(INTERACTIVE)  # no place
+    waiting = asyncio.create_task(use(lane, seconds=1.0))
+    await asyncio.sleep(0)
+    assert not lane.try_enter(AUTH)  # somebody waits
+    lane.leave(INTERACTIVE)
+    await waiting
+    lane.hold(5.0)
+    assert not lane.try_enter(INTERACTIVE)
+    await asyncio.sleep(6.0)
+    assert lane.try_enter(AUTH)
+    assert lane.try_enter(INTERACTIVE)
+    assert not lane.try_enter(AUTH)  # no token
+    lane.leave(AUTH)
+    lane.leave(INTERACTIVE)
+    at_rest(lane)
+
+
 async def test_turns_come_at_the_rate_once_the_stock_is_used():
     """The burst is given at once, then one turn each 1 / per_second seconds."""
     lane, log = lane_of(burst=3, per_second=2.0), []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.errors import NoData, PermissionDenied, ServerFault
+from energy_core.errors import AuthFailed, NoData, PermissionDenied, ServerFault
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
 from energy_core.stream.lookback import Looking, Rhythm
@@ -59,7 +59,8 @@ class Vendor:
             newest -= MINUTE
         return [self.moment(newest)] if newest > 0 else []
 
-    async def look_back(self, start, end):
+    async def look_back(self, source, start, end):
+        assert source == SITE
         self.looked.append((seconds(start), seconds(end)))
         await asyncio.sleep(self.look_s)
         if self.trouble is not None:
@@ -180,12 +181,37 @@ async def test_what_failed_looks_should_have_covered_is_covered_by_the_next():
 
 
 @virtual
-async def test_a_refusal_for_good_ends_the_source_here_too():
-    """A look that is forbidden ends the source as a poll would."""
+async def test_a_refusal_of_the_account_ends_the_source_here_too():
+    """A look for which the account is refused ends the source as a poll would."""
+    vendor = Vendor()
+    vendor.trouble = AuthFailed("no", status=401)
+    seen = await watch(poller(vendor), 3 * HOUR)
+    assert seen[-1].detail.state is State.AUTH_FAILED
+
+
+@virtual
+async def test_a_fault_in_looking_back_is_reported_as_what_it_is():
+    """Whatever else a look raises ends the source as a fault in its code, with the cause."""
+    vendor = Vendor()
+    vendor.trouble = ZeroDivisionError("oops")
+    source = poller(vendor)
+    async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
+        await asyncio.sleep(3 * HOUR)
+        status = events.status[LIST]
+    assert status.state is State.FAILED
+    assert isinstance(status.error.__cause__, ZeroDivisionError)
+
+
+@virtual
+async def test_a_past_that_may_not_be_seen_is_a_gap_and_no_end():
+    """A look that is forbidden costs its own device's holes; what is polled goes on."""
     vendor = Vendor()
     vendor.trouble = PermissionDenied("no", status=403)
+    vendor.never = {1200, 1260}
     seen = await watch(poller(vendor), 3 * HOUR)
-    assert seen[-1].detail.state is State.FAILED
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end)) == (1140, 1320)
+    assert moments(seen) == [each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.never]
 
 
 @virtual
@@ -210,6 +236,44 @@ async def test_a_resumed_poller_brings_what_was_missed(away):
     assert moments(seen) == list(range(HOUR + MINUTE, HOUR + away + 1800, MINUTE))
     assert not any(event.late for event in seen)
     assert {end - start for start, end in vendor.looked} == {6 * HOUR}
+
+
+@virtual
+async def test_a_look_that_fails_in_the_middle_is_filled_in_part():
+    """What was found before the trouble is told, the rest of the hole is a gap, then comes what is newer."""
+    vendor = Vendor()
+    await asyncio.sleep(21 * HOUR)
+    look_back = vendor.look_back
+
+    async def sometimes(source, start, end):
+        if len(vendor.looked) == 2:
+            vendor.trouble = ServerFault("down", status=503)
+        return await look_back(source, start, end)
+
+    vendor.look_back = sometimes
+    start = Checkpoint({LIST: {SITE: Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)}})
+    seen = await watch(poller(vendor), 21 * HOUR + 300, checkpoint=start)
+    [gap] = of_kind(seen, Kind.GAP)
+    failed = vendor.looked[2][0]
+    told = moments(seen)
+    assert (seconds(gap.start), seconds(gap.end)) == (failed, 21 * HOUR)
+    assert told == [*range(HOUR + MINUTE, failed + 1, MINUTE), *range(21 * HOUR, 21 * HOUR + 300, MINUTE)]
+    places = [event.kind for event in seen if event.kind is not Kind.STATUS]
+    assert places.index(Kind.GAP) == len(range(HOUR + MINUTE, failed + 1, MINUTE))
+
+
+@virtual
+async def test_a_look_that_fails_at_once_leaves_nothing_untold():
+    """What lies too far back and what could not be had are two gaps without a seam."""
+    vendor = Vendor()
+    vendor.trouble = ServerFault("down", status=503)
+    await asyncio.sleep(49 * HOUR)
+    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)
+    seen = await watch(poller(vendor), 49 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
+    beyond, failed = of_kind(seen, Kind.GAP)
+    assert (seconds(beyond.start), beyond.reason) == (HOUR, "beyond_cap")
+    assert beyond.end == failed.start
+    assert (seconds(failed.end), "down" in failed.reason) == (49 * HOUR, True)
 
 
 @virtual
@@ -282,6 +346,18 @@ def test_a_rhythm_is_known_after_three_moments():
         if rhythm.skipped(EPOCH + timedelta(seconds=second)) is not None
     ]
     assert skips == [300, 900]
+
+
+def test_a_rhythm_can_be_presumed_from_the_past():
+    """What looking back has shown counts until a device has shown its own rhythm."""
+    rhythm = Rhythm()
+    rhythm.presume(EPOCH + timedelta(seconds=each) for each in (300, 60, 0, 120))
+    skips = [
+        second
+        for second in (0, 180, 480, 780, 1400)
+        if rhythm.skipped(EPOCH + timedelta(seconds=second)) is not None
+    ]
+    assert skips == [180, 480, 1400]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60))

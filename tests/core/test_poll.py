@@ -122,11 +122,11 @@ async def test_what_it_remembers_is_bounded_and_never_less_than_an_answer():
         async for _ in events:
             emitted += 1
             if emitted == 1000:
-                assert len(poller._emitted[SITE]) <= 32
+                assert len(poller._looker.devices[SITE].past) <= 32
             if emitted == 1500:
                 break
         await asyncio.sleep(10)
-        assert len(poller._emitted[SITE]) == 500
+        assert len(poller._looker.devices[SITE].past) == 500
         assert poller._asked > 1003
         assert events.status[SITE].readings == 1500
 

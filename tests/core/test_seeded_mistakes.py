@@ -129,8 +129,8 @@ MISTAKES = {
     ),
     "use the wall clock in the bucket": Mistake(
         "energy_core/http/lane.py",
-        "        now = self._clock.monotonic()\n        if not self._queue.size",
-        "        now = self._clock.utcnow().timestamp()\n        if not self._queue.size",
+        "self._allowance.try_take(self._now())",
+        "self._allowance.try_take(self._clock.utcnow().timestamp())",
         "tests/core/test_lane.py::test_turns_come_at_the_rate_once_the_stock_is_used",
     ),
     "log in once for every refusal": Mistake(
@@ -144,6 +144,43 @@ MISTAKES = {
         "            self._take_back(waiter)\n        self._queue.discard(waiter)\n",
         "            pass\n        self._queue.discard(waiter)\n",
         "tests/core/test_lane.py::test_whoever_gives_up_leaves_no_debt",
+    ),
+    "try a bad certificate again": Mistake(
+        "energy_core/http/retrying.py",
+        '            return outcome.kind != "tls"\n',
+        "            return True\n",
+        "tests/faults/test_tls.py::test_bad_certificate_is_never_tried_again",
+    ),
+    "say what the library said": Mistake(
+        "energy_core/http/transport.py",
+        'return TransportError("the answer is not valid HTTP")',
+        "return TransportError(str(error))",
+        "tests/faults/test_secrets.py::test_fault_tells_no_secret",
+    ),
+    "keep everything for a consumer without room": Mistake(
+        "energy_core/stream/hole.py",
+        "        if room:\n            return self._live(",
+        "        if True:\n            return self._live(",
+        "tests/voltstorage/test_volt_stream.py::test_the_reader_never_waits_for_the_consumer",
+    ),
+    "forget what was told of a second": Mistake(
+        "energy_core/stream/delivered.py",
+        "        return bits & ~(live | filled)\n",
+        "        return bits\n",
+        "tests/voltstorage/test_volt_healing.py::test_what_was_missed_comes_from_the_export_in_its_place",
+    ),
+    "take an event as consumed because the stream has ended": Mistake(
+        "energy_core/stream/merge.py",
+        "            self._closed = True\n            self._ledger.close()\n",
+        "            self._closed = True\n            if self._progress is not None:\n"
+        "                self._progress.confirm()\n            self._ledger.close()\n",
+        "tests/core/test_checkpoint.py::test_what_a_consumer_failed_on_comes_again_however_the_stream_ended",
+    ),
+    "end the stream while its only source restarts": Mistake(
+        "energy_core/stream/crew.py",
+        "self._ledger.began(new)  # already now",
+        "pass  # already now",
+        "tests/core/test_supervision.py::test_the_only_source_is_restarted_under_a_waiting_consumer",
     ),
     "follow redirects": Mistake(
         "energy_core/http/transport.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from energy_live.archive.patience import Patience
 from energy_live.archive.run import Outcome, Wish, archive
 from energy_live.config import Accounts
 from energy_live.simulator import Simulator
+from energy_live.simulator.server import Logged
 from tests.live.command_line import PYTHON, ROOT, environment
 from voltstorage_async import VoltStorageClient
 
@@ -77,6 +79,16 @@ def files(root: Path) -> dict[str, bytes]:
 
 def times(root: Path) -> dict[str, int]:
     return {name: (root / name).stat().st_mtime_ns for name in files(root)}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def exports(sim: Simulator, since: int = 0) -> list[Logged]:
+    """The exports that were asked for since so many requests."""
+    return [one for one in list(sim.requests)[since:] if one.path == "data/export.csv"]
 
 
 def _main(root: str, kind: str, die_at: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from energy_live.archive.folder import Folder
 from energy_live.archive.manifest import FileEntry, Manifest
 from energy_live.config import Unusable
 from energy_live.simulator.faults import answer, truncated
-from tests.live.archive_rig import NOW, files, household, save, times
+from tests.live.archive_rig import NOW, exports, files, household, save, table, times
 
 MONTHS = ("2024-10", "2024-11")
 TIMESPANS = ("lifetime", "year", "month", "day", "hour-2024")
@@ -53,15 +52,6 @@ def whole_archive(tmp_path_factory):
 def saved(whole_archive, tmp_path):
     """An archive that is whole, for this test alone."""
     return Path(shutil.copytree(whole_archive, tmp_path / "archive"))
-
-
-def table(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def exports(sim, since=0):
-    return [one for one in list(sim.requests)[since:] if one.path == "data/export.csv"]
 
 
 async def test_everything_the_account_can_read_is_there(home, saved):

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 
@@ -114,3 +115,23 @@ def test_the_module_is_the_command():
     """`python -m energy_live` and the console script are one function."""
     code = "from energy_live import __main__, cli; assert __main__.main is cli.main"
     assert run("-c", code, command=PYTHON).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ((), "faster with "),
+        (("msgspec", "orjson", "uvloop"), "without accelerators"),
+    ],
+)
+def test_version_tells_which_accelerators_are_there(missing, said):
+    """One line says what the extra `speed` has brought."""
+    if not missing and not any(importlib.util.find_spec(name) for name in ("msgspec", "orjson", "uvloop")):
+        pytest.skip("none is installed")
+    without = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))"
+    code = f"{without}; from energy_live.cli import main; sys.exit(main(['--version']))"
+    done = run("-c", code, command=PYTHON)
+    assert done.returncode == 0
+    assert done.stdout.startswith("energy-live")
+    assert said in done.stdout
+    assert done.stdout.count("\n") == 1

@@ -73,6 +73,16 @@ async def test_a_break_in_the_connection_comes_after_what_had_arrived(service, s
         await anext(rows)
 
 
+async def test_a_last_cell_that_may_have_been_cut_is_left_out(service, served):
+    """The row comes without it, and is counted once where everything unreadable is."""
+    service.export = answers(HEAD + ROW * 2 + ROW[:-3])  # 0.6
+    async with served.export.rows(77, START, END) as rows:
+        got = [row.values async for row in rows]
+    assert got == [{"a": -49.8754, "b": 0.61}] * 2 + [{"a": -49.8754}]
+    assert (rows.received, rows.malformed) == (3, 1)
+    assert served.drift.counts["ExportRow", "record", "malformed"] == 1
+
+
 async def test_a_cancelled_wait_ends_the_export_and_says_so(service, served):
     """After a cancelled wait the rest is lost, and asking on is an error instead of an early end."""
     service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())

@@ -126,8 +126,8 @@ async def test_how_the_past_is_asked_for(service, served, quick, prompt):
 async def test_the_past_gives_way_to_everything_else(service, served, quick, prompt):
     """What a fill asks for waits in the background class."""
     lane, seen = served._account.lane, []
-    granted = lane.turn
-    lane.turn = lambda priority: seen.append(priority) or granted(priority)
+    granted = lane.try_enter
+    lane.try_enter = lambda priority: seen.append(priority) or granted(priority)
     cut_after(service, 100, frame(T + 104, pvPower=3))
     async with served.events(77, timing=quick, healing=prompt) as stream:
         await told(stream, 2)
@@ -461,7 +461,10 @@ async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
     source = served.live(77, timing=quick, healing=prompt)
     stopped = Position(
-        time=at(100), seq=7, ids=("77/1700000100/0",), quantities=frozenset({Quantity.GRID_POWER})
+        time=at(100),
+        seq=7,
+        ids=("77/1700000100/11", "77/1700000100/12"),
+        quantities=frozenset({Quantity.GRID_POWER}),
     )
     seen = []
     async with merge(source, checkpoint=Checkpoint({source.id: {source.id: stopped}})) as events:
@@ -473,10 +476,23 @@ async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it
                     if second == 104:
                         break
     assert seen == [
-        (100, "1", {Quantity.PV_POWER, Quantity.BATTERY_SOC}),
+        (100, "13", {Quantity.PV_POWER, Quantity.BATTERY_SOC}),
         (103, "0", {Quantity.GRID_POWER}),
         (104, "0", {Quantity.GRID_POWER}),
     ]
+
+
+async def test_a_frame_from_the_future_does_not_move_the_place_from_which_holes_are_filled(
+    service, served, quick, prompt
+):
+    """It is counted as malformed; the next hole is filled from the last real event on."""
+    service.export = exports(row(99.5, -1), row(102.5, -2))
+    first = [frame(T + 100, gridPower=2), frame(4_000_000_000, gridPower=3)]
+    service.plays = [plays(service, *first, stay=False), plays(service, frame(T + 104, gridPower=4))]
+    async with served.events(77, timing=quick, healing=prompt) as stream:
+        events = [each[:2] for each in await told(stream, 3)]
+        assert stream.malformed == 1
+    assert events == [("live", 100), ("back", 102), ("live", 104)]
 
 
 async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):

@@ -106,8 +106,10 @@ async def test_an_open_range_is_one_request_unless_pages_are_asked_for(service, 
 async def test_long_ranges_wait_behind_everything_else(service, served, recorded, monkeypatch):
     """Several pages are background, one is interactive, and the caller has the last word."""
     seen = []
-    turn = Lane.turn
-    monkeypatch.setattr(Lane, "turn", lambda lane, priority: seen.append(priority) or turn(lane, priority))
+    enter = Lane.try_enter
+    monkeypatch.setattr(
+        Lane, "try_enter", lambda lane, priority: seen.append(priority) or enter(lane, priority)
+    )
     for hours, wish, expected in (
         (2, None, Priority.INTERACTIVE),
         (30, None, Priority.BACKGROUND),

@@ -44,7 +44,7 @@ def test_empty_cells_are_absent_and_zero_is_zero():
         f"sep=;\r\nTime;a b;c\r\n{T},1,2\r\n",
         f"Time;a b;c\n{T},1,2\n",
         f"sep=,\nTime;a b;c\n{T};1;2\n",
-        f"\ufeffsep=,\nTime,a b,c\n{T},1,2",
+        f"\ufeffsep=,\nTime,a b,c\n{T},1,2\n",
         f"\n\nTime,a b,c\n\n{T},1,2\n\n",
         f'sep=,\n"Time","a b","c"\n"{T}","1","2"\n',
         f"Time|a b|c\n{T}|1|2\n",
@@ -109,9 +109,54 @@ def test_an_export_that_ends_in_the_middle_of_a_line(line):
 
 
 def test_a_last_line_without_line_end_is_a_line():
-    """Where all its cells are there, it counts; one that is blank does not matter."""
-    assert values(f"Time,a,b\n{T},1,2\n{T},3,4") == [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
+    """Where all its cells are there, it is a row; one that is blank does not matter."""
+    parser = CsvRows()
+    first, last = read(parser, f"Time,a,b\n{T},1,2\n{T},3,")
+    assert [first.values, last.values] == [{"a": 1.0, "b": 2.0}, {"a": 3.0}]
     assert values(f"Time,a,b\n{T},1,2\n  ") == [{"a": 1.0, "b": 2.0}]
+    assert parser.malformed == 0
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("cell", ["1193.07", "-5", '"1193"', "ok", "1e-05"])
+@pytest.mark.parametrize("rows_in_bulk", [True, False])
+def test_a_last_cell_that_may_have_been_cut_is_no_value(end, cell, rows_in_bulk):
+    """Wherever a cut falls in the last cell, what is left of it is not told; the row is, and counts once."""
+    body = end.join(["Time,a,b", f"{T},1,2", f"{T},3,{cell}"])
+    for left in range(len(cell)):
+        if cell[0] == '"' and left:
+            continue  # that is the middle of a line, and an error
+        parser = CsvRows()
+        with mock.patch.object(CsvRows, "_plain", CsvRows._plain if rows_in_bulk else lambda *_: None):
+            *_, row = read(parser, body[: len(body) - left], step=7)
+        assert (row.time, row.values, row.text) == (AT, {"a": 3.0}, {})
+        assert parser.malformed == 1
+
+
+def test_half_a_line_end_is_enough():
+    """A line that was cut between the two characters of its end is whole."""
+    parser = CsvRows()
+    assert [row.values for row in read(parser, f"Time,a\r\n{T},1\r\n{T},1193\r")] == [
+        {"a": 1.0},
+        {"a": 1193.0},
+    ]
+    assert parser.malformed == 0
+
+
+@pytest.mark.parametrize("last", [T, T[:19]])
+def test_a_time_that_may_have_been_cut_is_no_time(last):
+    """Where the time is the last cell, a row without line end is left out and counted."""
+    parser = CsvRows()
+    assert [row.values for row in read(parser, f"a,Time\n1,{T}\n2,{last}")] == [{"a": 1.0}]
+    assert parser.malformed == 1
+
+
+def test_a_header_alone_is_an_empty_export():
+    """With a line end or without one, and nothing is counted."""
+    for body in ("Time,a", "Time,a\r", "sep=,\nTime,a", "Time,a\n"):
+        parser = CsvRows()
+        assert read(parser, body) == []
+        assert (parser.columns, parser.malformed) == (("a",), 0)
 
 
 def test_times_without_a_zone_are_in_the_zone_that_was_asked_for():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import vrm_async
 from energy_core.errors import DecodeError, EnergyError
 from energy_core.http.drift import Drift, collecting
+from energy_core.http.lenient import Model
 from vrm_async import (
     Alarm,
     PriceSchedule,
@@ -480,13 +481,10 @@ def hooks():
         waiting = list(vars(importlib.import_module(f"vrm_async.{module.name}")).values())
         while waiting:
             value = waiting.pop()
-            if not inspect.isfunction(value) or not value.__closure__:
-                continue
-            inside = inspect.getclosurevars(value).nonlocals
-            if {"cls", "known", "plan"} <= inside.keys():
-                found[inside["cls"].__name__, module.name] = (value, inside["known"])
-            else:
-                waiting += inside.values()
+            if isinstance(value, Model):
+                found[value.cls.__name__, module.name] = (value, value.keys)
+            elif inspect.isfunction(value) and value.__closure__:
+                waiting += inspect.getclosurevars(value).nonlocals.values()
     return found
 
 

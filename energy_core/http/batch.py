@@ -1,0 +1,139 @@
+"""Many records at once, column by column, so that the loops are the interpreter's own.
+
+The results, and what is noted in `Drift`, are those of reading one record after the other. Where that would
+take more than a look at the types (a record that is no object or lacks what it needs, a strict `Drift`,
+which complains about the first of them), there is no result, and nothing noted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import repeat
+from types import NoneType
+from typing import Any, Final, NamedTuple, TypeVar
+
+from energy_core.http.drift import collector
+from energy_core.http.readers import Reader, flag, moment, number, seconds
+from energy_core.http.slots import Put
+
+T = TypeVar("T")
+LEAST: Final = 8
+"""Fewer records are read one by one as quickly."""
+
+MISSING: Final = object()
+"""Stands for the value of a key that is not there."""
+
+
+class Column(NamedTuple):
+    """How one field of every record is read."""
+
+    put: Put
+    key: str
+    ready: frozenset[object]
+    """The exact types of values that go in as they are."""
+    read: Reader
+    """The reader of everything else, `MISSING` included."""
+    plain: Reader | None
+    """The reader by itself, where null and a missing key both mean None."""
+    default: Callable[[], object] | None
+    """What a missing key means, where there is a default."""
+    required: bool
+
+
+def read_all(
+    cls: type[T], records: list[object], columns: Sequence[Column], raw: Put | None
+) -> list[T] | None:
+    """Make a `cls` of each record; None if they have to be read one by one.
+
+    Args:
+        cls: a slotted class.
+        records: what came.
+        columns: its fields, the required ones first, so that there are no notes yet when one is missing.
+        raw: fills the slot of the record itself.
+    """
+    drift = collector()
+    if set(map(type, records)) != {dict} or (drift is not None and drift.strict):
+        return None
+    create: Callable[[type[T]], T] = object.__new__
+    made = list(map(create, repeat(cls, len(records))))
+    for column in columns:
+        values = _read(column, records)
+        if values is None:
+            return None
+        _drain(map(column.put, made, values))
+    if raw is not None:
+        _drain(map(raw, made, records))
+    if drift is not None:
+        every: list[dict[str, object]] = records  # type: ignore[assignment]
+        for key in set().union(*every).difference(column.key for column in columns):
+            drift.note_unknown(cls.__name__, key)
+    return made
+
+
+def _read(column: Column, records: list[object]) -> list[object] | None:
+    get: Callable[..., object] = dict.get
+    absent = None if column.plain else MISSING
+    values = list(map(get, records, repeat(column.key), repeat(absent)))
+    kinds = set(map(type, values))
+    ready = column.ready | {NoneType} if column.plain else column.ready
+    if kinds <= ready:
+        return values
+    whole = _WHOLE.get(column.plain)
+    if whole is not None:
+        kinds.discard(NoneType)
+        result = whole(values, kinds)
+        if result is not None:
+            return result
+    if column.required:
+        return None
+    read, default = column.read, column.default
+    if default is None:
+        return [value if type(value) in ready else read(value) for value in values]
+    return [
+        value if type(value) in ready else default() if value is MISSING else read(value) for value in values
+    ]
+
+
+def _drain(iterator: Iterator[object]) -> None:
+    deque(iterator, maxlen=0)
+
+
+# --- readers of columns: of numbers or None, as documented; anything else is left to the readers of values -
+
+
+def _moments(values: list[Any], kinds: set[type]) -> list[object] | None:
+    if kinds != {int}:
+        return None
+    made = datetime.fromtimestamp
+    try:
+        if None not in values:
+            return list(map(made, values, repeat(UTC)))
+        return [value if value is None else made(value, UTC) for value in values]
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _numbers(values: list[Any], kinds: set[type]) -> list[object] | None:
+    if not kinds <= {int, float}:
+        return None
+    try:
+        return [value if value is None else float(value) for value in values]
+    except OverflowError:
+        return None
+
+
+def _flags(values: list[Any], kinds: set[type]) -> list[object] | None:
+    if not kinds <= {int, bool} or not set(values) <= _FLAGS.keys():
+        return None
+    return list(map(_FLAGS.get, values))
+
+
+_FLAGS: Final = {0: False, 1: True, None: None}  # a boolean is its number
+_WHOLE: Final[dict[Reader | None, Callable[[list[Any], set[type]], list[object] | None]]] = {
+    seconds: _moments,
+    moment: _moments,
+    number: _numbers,
+    flag: _flags,
+}

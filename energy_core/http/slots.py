@@ -1,0 +1,46 @@
+"""Objects made without their constructor, where that does nothing but store: it costs twice as much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MemberDescriptorType
+from typing import TypeAlias
+
+import attrs
+
+Put: TypeAlias = Callable[[object, object], None]
+"""Fills a slot of an object."""
+
+
+def slots(cls: type, *names: str) -> tuple[Put, ...]:
+    """Return what fills the slots of a `cls` made without its constructor, for a hook written by hand.
+
+    Raises:
+        TypeError: the constructor does more than to store these, or there are other fields too.
+    """
+    if different := stored_fields(cls).keys() ^ set(names):
+        raise TypeError(f"{cls.__name__} has other fields than that: {', '.join(sorted(different))}")
+    return tuple(slot(cls, name) for name in names)
+
+
+def slot(cls: type, name: str) -> Put:
+    """Return what fills one slot, or raise TypeError if there is no such slot."""
+    slot = getattr(cls, name, None)
+    if not isinstance(slot, MemberDescriptorType):
+        raise TypeError(f"{cls.__name__}.{name} is not a slot")
+    return slot.__set__
+
+
+def stored_fields(cls: type) -> dict[str, attrs.Attribute[object]]:
+    """Return the fields of a class whose constructor does nothing but store them."""
+    if not attrs.has(cls):
+        raise TypeError(f"{cls.__name__} is not an attrs class")
+    if hasattr(cls, "__attrs_post_init__") or hasattr(cls, "__attrs_pre_init__"):
+        raise TypeError(f"{cls.__name__} has an init hook, which filling its slots would skip")
+    fields: dict[str, attrs.Attribute[object]] = attrs.fields_dict(attrs.resolve_types(cls))
+    for field in fields.values():
+        if field.converter is not None or field.validator is not None:
+            raise TypeError(
+                f"{cls.__name__}.{field.name} has a converter or validator; reading belongs into the codec"
+            )
+    return fields

@@ -1,0 +1,189 @@
+"""One device behind a poller: what of it is told, what is held, what is looked for. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, TypeAlias
+
+from energy_core.stream.detail import SourceId
+from energy_core.stream.event import Position
+from energy_core.stream.lookback import EPOCH, Looking, Rhythm
+from energy_core.stream.observation import Observation
+from energy_core.stream.past import Missing, Past
+
+BEYOND_CAP: Final = "beyond_cap"
+"""The reason of a gap that lies further back than is looked for."""
+HELD_TOO_LONG: Final = "too much came before anyone looked back"
+"""The reason of a gap for a hole that had to be given up."""
+
+
+class Hole(NamedTuple):
+    """Something may be missing between these two moments, which are both known."""
+
+    start: datetime
+    end: datetime
+
+
+Tellable: TypeAlias = Observation | Missing
+
+
+class Device:
+    """Decides what is told of a device, and when, so that old comes before new.
+
+    A moment that is new is `ready` at once, unless something may be missing before it: then there is a hole,
+    and the moment is held, with all that follow, until a look has ended (`begin`, then `done`).
+
+    Args:
+        source: The device.
+        looking: How it is looked back.
+        stopped: Where its consumer stopped.
+        due: Monotonic time of the first look that no hole asks for; None: there are no looks.
+    """
+
+    def __init__(
+        self, source: SourceId, looking: Looking, stopped: Position | None = None, *, due: float | None = None
+    ) -> None:
+        self.source = source
+        self.due = due
+        self.holes: list[Hole] = []
+        self.ready: deque[Tellable] = deque()
+        """What is to be told next, in this order."""
+        self._looking = looking
+        self._stopped = stopped.time if stopped else None
+        self._past = Past(source, self._stopped)
+        self._rhythm = Rhythm()
+        self._held: list[Observation] = []
+        self._covered: list[Hole] = []
+        self._began = EPOCH
+        self._reach = EPOCH
+        self._looked: datetime | None = self._stopped
+        self._trouble = ""
+        """Why the last look failed; empty: it did not."""
+        self._rests_until = 0.0
+        if stopped is not None:
+            for name in stopped.ids:
+                self._past.note(name, stopped.time)
+
+    @property
+    def past(self) -> Past:
+        """What is known of it."""
+        return self._past
+
+    def take(self, each: Observation, now: float) -> None:
+        """Take a moment that was polled; one that is known changes nothing."""
+        known = self._past.has(each.id) and not each.revision
+        self._past.note(each.id, each.time)
+        if known:
+            return
+        self._looked = self._looked or each.time
+        since = self._missed(each.time)
+        if since is not None:
+            self.holes.append(Hole(since, each.time))
+        if not self.holes:
+            self.ready.append(each)
+            return
+        self._held.append(each)
+        if now < self._rests_until:
+            self.give_up(self._trouble)
+        elif len(self._held) > self._looking.hold:
+            self.give_up(HELD_TOO_LONG)
+
+    def is_ready(self, until: datetime | None = None) -> bool:
+        """Tell whether something is to be told: anything, or something of no later than this."""
+        return bool(self.ready) and (until is None or _place(self.ready[0])[0] <= until)
+
+    def answered(self, count: int) -> None:
+        """Note that the vendor has told all it tells in one answer, so many moments."""
+        since = None
+        if self.due is not None and self._looked is not None:
+            since = self._looked - timedelta(seconds=self._looking.span_s)
+        self._past.forget(count, since)
+
+    def begin(self) -> list[tuple[datetime, datetime]]:
+        """Begin a look; return the ranges to ask for, oldest first."""
+        newest = self._past.newest
+        looking = self._looking
+        starts = [hole.start for hole in self.holes]
+        if self._trouble and self._looked is not None:  # what the looks that failed should have covered
+            starts.append(self._looked - timedelta(seconds=looking.span_s - looking.every_s))
+        self._covered, self._began = list(self.holes), newest
+        ranges = looking.ranges(newest, min(starts, default=None))
+        self._reach = ranges[0][0]
+        return ranges
+
+    def done(self, found: Iterable[Observation]) -> None:
+        """End a look that has told everything."""
+        missing = self._beyond(self._reach)
+        if self._trouble and self._looked is not None and self._reach > self._looked:
+            missing.append(Missing(self._looked, self._reach, BEYOND_CAP))
+        self._looked, self._trouble = self._began, ""
+        self._release(self._sifted(found), missing)
+
+    def failed(self, found: Iterable[Observation], *, since: datetime, trouble: str, now: float) -> None:
+        """End a look that has told nothing from `since` on: holes there are gaps."""
+        missing = self._beyond(self._reach)
+        missing += [
+            Missing(max(hole.start, since), hole.end, trouble)
+            for hole in self.holes
+            if hole in self._covered and hole.end > since
+        ]
+        self._trouble, self._rests_until = trouble, now + self._looking.rest_s
+        self._release(self._sifted(found), missing)
+
+    def give_up(self, reason: str) -> None:
+        """Say that what may be missing is, and go on; what a look finds later comes late."""
+        self._covered = list(self.holes)
+        self._release([], [Missing(*hole, reason) for hole in self.holes])
+
+    def go_on(self) -> None:
+        """Take it that nothing is missing, neither here nor since the stop."""
+        self._covered, self._stopped = list(self.holes), None
+        self._release([], [])
+
+    def _missed(self, time: datetime) -> datetime | None:
+        """Return since when something may be missing before a moment."""
+        skipped = self._rhythm.skipped(time, unless_known=bool(self.holes))
+        stopped = self._stopped
+        if stopped is not None:
+            if time <= stopped:
+                return None
+            self._stopped = None
+            return stopped
+        return skipped if self.due is not None else None
+
+    def _beyond(self, reach: datetime) -> list[Missing]:
+        """Return what of the holes lies further back than this look reaches."""
+        return [
+            Missing(hole.start, min(reach, hole.end), BEYOND_CAP)
+            for hole in self.holes
+            if hole in self._covered and hole.start < reach
+        ]
+
+    def _sifted(self, found: Iterable[Observation]) -> list[Observation]:
+        mine = [each for each in found if each.source == self.source]
+        self._rhythm.presume(each.time for each in mine)
+        return self._past.sift(mine, self._began - timedelta(seconds=self._looking.settled_s))
+
+    def _release(self, found: list[Observation], missing: list[Missing]) -> None:
+        """Close the holes that were covered and let go what lies before the next."""
+        self.holes = [hole for hole in self.holes if hole not in self._covered]
+        self._covered = []
+        until = self.holes[0].start if self.holes else None
+        readings = sorted([*found, *self._held], key=_moment)
+        told = [each for each in readings if until is None or each.time <= until]
+        self._held = readings[len(told) :]
+        self.ready.extend(sorted([*missing, *told], key=_place))
+
+    def __repr__(self) -> str:
+        return f"<Device {self.source}: {len(self.holes)} holes, {len(self._held)} held>"
+
+
+def _moment(observation: Observation) -> datetime:
+    return observation.time
+
+
+def _place(each: Tellable) -> tuple[datetime, bool]:
+    """A gap comes before the moment it ends with."""
+    return (each.end, False) if isinstance(each, Missing) else (each.time, True)

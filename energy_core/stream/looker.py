@@ -1,0 +1,117 @@
+"""Looking back at many devices, one after the other: whose turn it is, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from energy_core.clock import Clock
+from energy_core.errors import AuthError, NoData, RequestError
+from energy_core.stream.detail import SourceId
+from energy_core.stream.device import Device, Tellable
+from energy_core.stream.event import Position
+from energy_core.stream.lookback import Looking
+from energy_core.stream.observation import Observation
+from energy_core.stream.past import Past
+
+LookBack: TypeAlias = Callable[[SourceId, datetime, datetime], Awaitable[Iterable[Observation]]]
+"""Brings what the vendor says of a stretch of a device's past, at background priority."""
+
+_SPREAD: Final = (5**0.5 - 1) / 2
+"""Multiples of it modulo 1 lie evenly between 0 and 1, however many there are."""
+
+
+class Looker:
+    """Knows the devices of a poller, and looks back at them in turn.
+
+    Args:
+        look_back: Asks the vendor; None: it cannot be asked.
+        looking: When and how far.
+        clock: Where time comes from.
+    """
+
+    def __init__(self, look_back: LookBack | None, looking: Looking, clock: Clock) -> None:
+        self.devices: dict[SourceId, Device] = {}
+        self._look_back = look_back
+        self._looking = looking
+        self._clock = clock
+
+    @property
+    def looks(self) -> bool:
+        """Whether the vendor can be asked."""
+        return self._look_back is not None
+
+    @property
+    def holes(self) -> bool:
+        """Whether any device has a hole."""
+        return any(device.holes for device in self.devices.values())
+
+    def device(self, source: SourceId, stopped: Position | None = None) -> Device:
+        """Return a device, met now if need be. The first looks are spread over the time between two."""
+        device = self.devices.get(source)
+        if device is None:
+            wait_s = self._looking.every_s * (1 - len(self.devices) * _SPREAD % 1)
+            due = self._clock.monotonic() + wait_s if self.looks else None
+            device = self.devices[source] = Device(source, self._looking, stopped, due=due)
+        return device
+
+    def next(self) -> Device | None:
+        """Return the device to look at now: that with the oldest hole, else the one that is due."""
+        broken = [device for device in self.devices.values() if device.holes]
+        if broken:
+            return min(broken, key=lambda device: device.holes[0].start)
+        when, device = min(self._due(), default=(0.0, None), key=lambda each: each[0])
+        return device if when <= self._clock.monotonic() else None
+
+    def when(self) -> float | None:
+        """Return the monotonic time at which the next look is due."""
+        return min((when for when, _ in self._due()), default=None)
+
+    async def look(self, device: Device) -> None:
+        """Look at a device. A refusal costs it alone, except one that is about the whole account.
+
+        Raises:
+            AuthError: the account is refused.
+        """
+        now = self._clock.monotonic()
+        if device.due is not None and device.due <= now:
+            device.due = max(device.due + self._looking.every_s, now)
+        found: list[Observation] = []
+        ranges = device.begin()
+        start = ranges[0][0]
+        try:
+            async with asyncio.timeout(self._looking.patience_s):
+                for start, end in ranges:
+                    found += await self._ask(device.source, start, end)
+        except AuthError:
+            raise
+        except (RequestError, TimeoutError) as error:
+            trouble = str(error) or f"looking back took more than {self._looking.patience_s:g} s"
+            device.failed(found, since=start, trouble=trouble, now=self._clock.monotonic())
+        else:
+            device.done(found)
+
+    async def recall(self, source: SourceId, start: datetime, end: datetime) -> list[Tellable]:
+        """Return what the vendor says of a stretch, oldest first and by the names it was told with."""
+        found: list[Observation] = []
+        for since, until in self._looking.ranges(end, start):
+            found += await self._ask(source, since, until)
+        device = self.devices.get(source)
+        past = device.past if device else Past(source)
+        return list(past.recall(each for each in found if each.source == source))
+
+    async def _ask(self, source: SourceId, start: datetime, end: datetime) -> Iterable[Observation]:
+        if self._look_back is not None:
+            with suppress(NoData):
+                return await self._look_back(source, start, end)
+        return ()
+
+    def _due(self) -> Iterator[tuple[float, Device]]:
+        return ((device.due, device) for device in self.devices.values() if device.due is not None)
+
+    def __repr__(self) -> str:
+        broken = sum(bool(device.holes) for device in self.devices.values())
+        return f"<Looker at {len(self.devices)} devices, {broken} with holes>"

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+from attrs import field, frozen
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from energy_core.errors import DecodeError
+from energy_core.http import batch
+from energy_core.http.drift import Drift, collecting
+from energy_core.http.lenient import model, records, seconds, text
+from energy_core.http.slots import slots
+
+
+@frozen(kw_only=True)
+class Thing:
+    id: int
+    name: str | None = None
+    on: bool | None = None
+    level: float | None = None
+    born: datetime | None = None
+    seen: datetime | None = None
+    size: float = 7.0
+    tags: tuple[str, ...] = ()
+    more: Mapping[str, object] = field(factory=dict)
+    any: object = None
+    owner: str | None
+    raw: Mapping[str, object] = field(factory=dict)
+
+
+hook = model(Thing, wire={"name": "theName"}, read={"seen": seconds, "owner": text})
+things = records(hook, "Thing")
+
+KEYS = ["id", "theName", "on", "level", "born", "seen", "size", "tags", "more", "any", "owner", "stranger"]
+odd = st.sampled_from(
+    [
+        *(
+            None,
+            False,
+            True,
+            0,
+            1,
+            2,
+            -1,
+            0.0,
+            1.5,
+            "",
+            "1",
+            "x",
+            "true",
+            [],
+            {},
+            ["a"],
+            [1, None],
+            {"0": "a"},
+        ),
+        *(10**11, 10**12, 2**63 - 1, 10**400, -(2**63), float("inf"), float("nan"), "2026-01-01T00:00:00"),
+    ]
+)
+usual = st.fixed_dictionaries(
+    {"id": st.integers(0, 9), "owner": st.just("me")},
+    optional={
+        "theName": st.text(max_size=2) | st.none(),
+        "on": st.sampled_from([0, 1, True, None]),
+        "level": st.floats(allow_nan=False) | st.integers(-9, 9) | st.none(),
+        "born": st.integers(-(2**33), 2**33) | st.none(),
+        "seen": st.integers(0, 2**33),
+        "size": st.integers(0, 9),
+    },
+)
+strange = st.dictionaries(st.sampled_from(KEYS), odd)
+lists = st.lists(usual, min_size=batch.LEAST) | st.lists(
+    usual | st.builds(lambda one, other: {**one, **other}, usual, strange) | strange | odd,
+    min_size=batch.LEAST,
+)
+
+
+def outcome(items, *, strict):
+    drift = Drift(strict=strict)
+    try:
+        with collecting(drift):
+            made = things(items)
+    except DecodeError as error:
+        return str(error), dict(drift.counts)
+    assert all(isinstance(thing, Thing) for thing in made)
+    return [repr(thing) for thing in made], [thing.raw for thing in made], dict(drift.counts)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(items=lists, strict=st.sampled_from([False, False, False, True]))
+@example(items=[{"id": True, "owner": "me"}] * 9, strict=False)
+@example(items=[{"id": 1, "owner": "me", "on": 2}] * 9, strict=False)
+@example(items=[{"id": 1, "owner": "me", "level": 10**400}] * 9, strict=False)
+def test_columns_give_what_records_give(items, strict):
+    """Reading column by column makes the objects, and counts the deviations, of reading one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("energy_core.http.lenient.LEAST", len(items) + 1)
+        slow = outcome(items, strict=strict)
+    assert repr(outcome(items, strict=strict)) == repr(slow)
+
+
+def test_clean_records_are_read_at_once():
+    """Numbers for moments and flags, a missing key and an unknown one do not end the shortcut."""
+    items = [{"id": at, "owner": None, "on": at % 2, "seen": at, "new": 1} for at in range(20)]
+    drift = Drift()
+    with collecting(drift):
+        made = hook.all(items)
+    assert made is not None
+    assert made[3] == hook(items[3])
+    assert made[3].seen == datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC)
+    assert drift.counts == {("Thing", "new", "unknown"): 1}
+
+
+@pytest.mark.parametrize("broken", [None, [], {"owner": "me"}, {"id": None, "owner": "me"}])
+def test_a_malformed_record_leaves_no_note_behind(broken):
+    """What has to be read one by one is given up before anything is counted."""
+    drift = Drift()
+    with collecting(drift):
+        assert hook.all([{"id": 1, "owner": [], "size": "x"}] * 9 + [broken]) is None
+    assert drift.total == 0
+
+
+@pytest.mark.parametrize("names", [("id",), ("id", "raw", "stranger")])
+def test_slots_are_all_or_nothing(names):
+    """Who fills slots by hand has to name every field, and nothing else."""
+    with pytest.raises(TypeError, match="other fields"):
+        slots(Thing, *names)

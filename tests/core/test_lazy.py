@@ -1,0 +1,94 @@
+"""What an import loads, and that names which are imported late are the same names."""
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from voltstorage_async import ProductStream, VoltStorageClient
+
+ROOT = Path(__file__).parents[2]
+LAZY = ("energy_core", "vrm_async", "voltstorage_async")
+LOADED = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+
+
+def loaded_by(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; {LOADED}"], cwd=ROOT, capture_output=True, check=True, timeout=60
+    )
+    return set(json.loads(done.stdout))
+
+
+def told_to_the_type_checker(package):
+    """The names that a package imports for the type checker, with the modules they come from."""
+    tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    branch = next(node for node in tree.body if isinstance(node, ast.If))
+    return {name.name: found.module for found in branch.body for name in found.names}
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_late_name_is_the_one_the_type_checker_sees(package):
+    """Every public name is there, from the module that the type checker is told."""
+    module = importlib.import_module(package)
+    told = told_to_the_type_checker(package)
+    assert sorted(told) == sorted(module.__all__) == sorted(dir(module))
+    for name, home in told.items():
+        assert getattr(module, name) is getattr(importlib.import_module(home), name)
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_name_that_is_not_there_is_an_attribute_error(package):
+    """Whoever asks for what does not exist is told so, as by any module."""
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        _ = importlib.import_module(package).nothing
+    with pytest.raises(ImportError):
+        exec(f"from {package} import nothing")
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_package_alone_loads_next_to_nothing(package):
+    """What a package offers is imported when it is used."""
+    assert not {"aiohttp", "attr", "cattrs", "websockets"} & loaded_by(f"import {package}")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from vrm_async import VRMClient; VRMClient(token='x')",
+        "from voltstorage_async import VoltStorageClient; VoltStorageClient(token='x')",
+    ],
+)
+def test_a_client_that_opens_no_socket_loads_no_websockets(code):
+    """A client for requests loads what requests need."""
+    loaded = loaded_by(code)
+    assert "aiohttp" in loaded  # not in the middle of the first request
+    assert not {"websockets", "energy_core.stream.socket", "energy_core.stream.merge"} & loaded
+
+
+def test_a_vrm_client_loads_what_is_asked_of_it():
+    """The models and codecs of a group of endpoints come with its first use."""
+    client = "from vrm_async import VRMClient; client = VRMClient(token='x')"
+    assert not {"cattrs", "vrm_async.codec", "vrm_async.models"} & loaded_by(client)
+    loaded = loaded_by(f"{client}; client.alarms; client.alarms")
+    assert "vrm_async.codec_alarms" in loaded
+    assert "vrm_async.widgets" not in loaded
+
+
+def test_a_group_of_endpoints_is_made_once():
+    """What a client offers is the same object whenever it is asked for."""
+    from vrm_async import VRMClient  # noqa: PLC0415
+
+    client = VRMClient(token="x")
+    assert client.users is client.users
+    assert client.tokens is client.tokens
+
+
+def test_a_stream_waits_for_as_many_events_as_its_client_says():
+    """The default of the client, which does not load the stream, is the stream's."""
+    of_client = inspect.signature(VoltStorageClient.events).parameters["buffer"].default
+    assert of_client == inspect.signature(ProductStream).parameters["buffer"].default

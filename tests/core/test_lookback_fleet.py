@@ -1,0 +1,308 @@
+"""Many devices behind one poller: a look at one costs no other anything, and no more than the lane gives."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from energy_core.errors import ServerFault
+from energy_core.http.lane import Lane, Limit
+from energy_core.http.request import Priority
+from energy_core.stream.checkpoint import Checkpoint
+from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
+from energy_core.stream.merge import merge
+from energy_core.stream.poll import Looking, Observation, Poller
+from tests.core.scripted import moments, of_kind, readings, seconds
+from tests.virtual_time import EPOCH, VirtualClock
+
+pytestmark = pytest.mark.virtual_time
+
+FLEET = SourceId("vrm", "me", "*")
+MINUTE, HOUR = 60, 3600
+LIMIT = 200, 3.0
+
+
+def device(n):
+    return SourceId("vrm", "me", str(n))
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+class Fleet:
+    """Sites that log each minute, each at its own second, asked through one lane; the past is in buckets."""
+
+    def __init__(self, count):
+        self.lane = Lane(Limit(*LIMIT, 6), clock=VirtualClock(), random=lambda: 0.5)
+        self.count = count
+        self.sent = []
+        self.asked = []
+        self.looked = []
+        self.silent = {}  # device -> the minutes it logged and could not deliver in time
+        self.changed = {}  # (device, minute) -> the value the vendor has now
+        self.slow_s = 0.0
+        self.refuses = set()
+
+    def phase(self, n):
+        return (7 * n) % 60
+
+    def observation(self, n, minute, *, bucket=False):
+        second = MINUTE * minute + (0 if bucket else self.phase(n))
+        return Observation(
+            source=device(n),
+            time=EPOCH + timedelta(seconds=second),
+            id=f"{n}/{second}",
+            values={Quantity.PV_POWER: self.changed.get((n, minute), float(minute))},
+            raw={},
+            bucket_s=60.0 if bucket else 0.0,
+        )
+
+    def last(self, n):
+        return int((now() - self.phase(n)) // MINUTE)
+
+    async def ask(self):
+        self.asked.append(now())
+        async with self.lane.turn(Priority.INTERACTIVE):
+            self.sent.append(now())
+            await asyncio.sleep(0.5)
+        newest = []
+        for n in range(self.count):
+            minute = self.last(n)
+            while minute in self.silent.get(n, ()):
+                minute -= 1
+            newest += [self.observation(n, minute)] if minute > 0 else []
+        return newest
+
+    async def look_back(self, source, start, end):
+        n = int(source.site)
+        async with self.lane.turn(Priority.BACKGROUND):
+            self.sent.append(now())
+            self.looked.append((now(), n))
+            await asyncio.sleep(self.slow_s or 0.3)
+        if n in self.refuses:
+            raise ServerFault("no graph", status=503)
+        first, last = max(1, seconds(start) // MINUTE), min(seconds(end) // MINUTE - 1, self.last(n))
+        return [self.observation(n, minute, bucket=True) for minute in range(first, last + 1)]
+
+
+def poller(fleet, **options):
+    looking = options.pop("looking", Looking())
+    return Poller(
+        FLEET, fleet.ask, interval_s=30.0, look_back=fleet.look_back, looking=looking, clock=VirtualClock()
+    )
+
+
+async def watch(fleet, until, *, looking=None, **options):
+    """Return what came, and when each event did."""
+    seen, arrived = [], {}
+    source = poller(fleet, looking=looking or Looking())
+    async with merge(source, buffer=100_000, clock=VirtualClock(), **options) as events:
+
+        async def end():
+            await asyncio.sleep(until - now())
+            await events.drain()
+
+        ending = asyncio.create_task(end())
+        async for event in events:
+            seen.append(event)
+            arrived[id(event)] = now()
+        await ending
+    return seen, arrived
+
+
+def keeps_to(limit, sent):
+    """Whether requests came no faster than a lane gives turns: its burst, and then its rate."""
+    burst, rate = limit
+    more = 2 * burst
+    return all(
+        after - before >= (more - burst) / rate - 1e-6
+        for before, after in zip(sent, sent[more:], strict=False)
+    )
+
+
+def by_device(seen):
+    found = {}
+    for event in seen:
+        found.setdefault(event.source, []).append(event)
+    return found
+
+
+async def test_a_fleet_of_three_hundred_is_polled_on_time_and_keeps_to_the_lane():
+    """The looks are spread over the hour, each device is looked at once in it, and no poll ever waits."""
+    fleet = Fleet(300)
+    await asyncio.sleep(2 * HOUR)
+    began = now()
+    seen, _ = await watch(fleet, began + 2 * HOUR)
+    assert max(abs(after - before - 30) for before, after in pairwise(fleet.asked)) < 0.01
+    assert {Counter(n for at, n in fleet.looked if at <= began + HOUR + 5)[n] for n in range(300)} == {1}
+    minutes = Counter(int((at - began) // MINUTE) for at, _ in fleet.looked)
+    assert max(minutes.values()) <= 8
+    assert keeps_to(LIMIT, fleet.sent)
+    assert of_kind(seen, Kind.GAP) == []
+    assert not any(event.backfilled or event.revision for event in readings(seen))
+    for told in by_device(readings(seen)).values():
+        assert [seconds(event.time) // MINUTE for event in told] == list(
+            range(seconds(told[0].time) // MINUTE, seconds(told[0].time) // MINUTE + len(told))
+        )
+
+
+async def test_a_hole_in_one_device_delays_no_other():
+    """While one device waits for its look, all others come as ever; then it comes, old before new."""
+    fleet = Fleet(20)
+    fleet.slow_s = 45.0
+    await asyncio.sleep(HOUR)
+    fleet.silent[3] = set(range(70, 76))
+    seen, arrived = await watch(fleet, HOUR + 30 * MINUTE)
+    for source, told in by_device(readings(seen)).items():
+        waits = [arrived[id(event)] - seconds(event.time) for event in told[1:]]
+        if source == device(3):
+            assert 6 * MINUTE < max(waits) < 10 * MINUTE
+        else:
+            assert max(waits) <= 31
+        minutes = [seconds(event.time) // MINUTE for event in told]
+        assert minutes == list(range(minutes[0], minutes[-1] + 1))
+        assert not any(event.late for event in told)
+    assert {int(event.source.site) for event in readings(seen) if event.backfilled} == {3}
+
+
+async def test_a_fleet_that_comes_back_is_filled_one_device_after_the_other():
+    """After a time away each of 300 devices gets what it missed, polled on time meanwhile, in the lane."""
+    fleet = Fleet(300)
+    await asyncio.sleep(3 * HOUR)
+    stop = {
+        device(n): Position(time=fleet.observation(n, 110).time, seq=9, ids=(fleet.observation(n, 110).id,))
+        for n in range(300)
+    }
+    seen, _ = await watch(fleet, 3 * HOUR + 20 * MINUTE, checkpoint=Checkpoint({FLEET: stop}))
+    assert max(abs(after - before - 30) for before, after in pairwise(fleet.asked)) < 0.01
+    for told in by_device(readings(seen)).values():
+        minutes = [seconds(event.time) // MINUTE for event in told]
+        assert minutes == list(range(111, minutes[-1] + 1))
+        assert minutes[-1] >= 198
+    assert len(by_device(readings(seen))) == 300
+    assert len(fleet.looked) <= 300 + 100  # those of the hour that fall into these twenty minutes
+    assert keeps_to(LIMIT, fleet.sent)
+    assert of_kind(seen, Kind.GAP) == []
+    states = [event.detail.state for event in seen if event.kind is Kind.STATUS]
+    assert states == [State.CONNECTING, State.BACKFILLING, State.LIVE, State.CLOSED]
+
+
+async def test_a_device_whose_past_cannot_be_had_costs_no_other():
+    """Its hole is a gap, with the held moments after it; the others' holes are filled."""
+    fleet = Fleet(4)
+    fleet.refuses = {1}
+    await asyncio.sleep(HOUR)
+    fleet.silent = {1: {70, 71, 72}, 2: {70, 71, 72}}
+    seen, _ = await watch(fleet, 2 * HOUR)
+    told = {int(source.site): moments(events) for source, events in by_device(readings(seen)).items()}
+    assert {70, 71, 72} <= {each // MINUTE for each in told[2]}
+    assert told[2] == sorted(told[2])
+    assert told[1] == sorted(told[1])
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start) // MINUTE, seconds(gap.end) // MINUTE) == (69, 73)
+    assert "no graph" in gap.reason
+    place = next(n for n, event in enumerate(seen) if event.kind is Kind.GAP)
+    assert all(event.time >= gap.end for event in readings(seen[place:]) if event.source == device(1))
+
+
+async def test_what_is_held_is_bounded():
+    """A device that has to wait too long for its look is told again, with a gap for its hole."""
+    fleet = Fleet(3)
+    fleet.slow_s = 5000.0
+    await asyncio.sleep(HOUR)
+    fleet.silent[1] = {70, 71}
+    looking = Looking(hold=5, patience_s=4900)
+    seen, _ = await watch(fleet, HOUR + 40 * MINUTE, looking=looking)
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start) // MINUTE, seconds(gap.end) // MINUTE) == (69, 72)
+    told = [each // MINUTE for each in moments(by_device(readings(seen))[device(1)])]
+    assert told == [each for each in range(told[0], told[-1] + 1) if each not in fleet.silent[1]]
+    assert told[-1] >= 98
+
+
+async def test_a_changed_bucket_revises_the_moment_that_was_told():
+    """A revision has the id and time of the moment told live, and comes once a change."""
+    fleet = Fleet(2)
+    await asyncio.sleep(HOUR)
+    asyncio.get_running_loop().call_at(3.2 * HOUR, fleet.changed.update, {(1, 90): -5.0})
+    asyncio.get_running_loop().call_at(5.2 * HOUR, fleet.changed.update, {(1, 90): -6.0})
+    seen, _ = await watch(fleet, 7.5 * HOUR)
+    told = [event for event in readings(seen) if event.id == fleet.observation(1, 90).id]
+    assert [(event.revision, event.values[Quantity.PV_POWER]) for event in told] == [
+        (0, 90.0),
+        (1, -5.0),
+        (2, -6.0),
+    ]
+    assert len({event.time for event in told}) == 1
+    assert [event for event in readings(seen) if event.revision and event.id != told[0].id] == []
+
+
+class Taken:
+    """An outlet that keeps what it gets."""
+
+    def __init__(self):
+        self.readings = []
+
+    async def room(self):
+        await asyncio.sleep(0)
+
+    def reading(self, source, **facts):
+        self.readings.append((source, facts["id"], facts["time"]))
+
+
+async def test_what_a_slow_consumer_lost_comes_again_under_its_name():
+    """What is fetched again has the ids and times it was told with."""
+    fleet, taken = Fleet(3), Taken()
+    await asyncio.sleep(HOUR)
+    source = poller(fleet)
+    async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
+        await asyncio.sleep(HOUR)
+        await events.drain()
+        told = [event async for event in events]
+    mine = [event for event in readings(told) if event.source == device(2)]
+    await source.refill(taken, device(2), mine[10].time, mine[30].time)
+    assert taken.readings == [(event.source, event.id, event.time) for event in mine[10:31]]
+
+
+async def test_polling_in_trouble_puts_off_the_looks():
+    """While the vendor cannot be polled nobody looks back, and the source is called disconnected."""
+    fleet = Fleet(5)
+    trouble = False
+    ask = fleet.ask
+
+    async def troubled():
+        if trouble:
+            raise ServerFault("down", status=503)
+        return await ask()
+
+    fleet.ask = troubled
+    await asyncio.sleep(HOUR)
+    async with merge(poller(fleet), clock=VirtualClock()) as events:
+        await asyncio.sleep(10 * MINUTE)
+        trouble, looked = True, len(fleet.looked)
+        await asyncio.sleep(2 * HOUR)
+        assert len(fleet.looked) == looked
+        assert events.status[FLEET].state is State.DISCONNECTED
+        trouble = False
+        await asyncio.sleep(10 * MINUTE)
+        assert events.status[FLEET].state is State.LIVE
+        await events.drain()
+        seen = [event async for event in events]
+    for told in by_device(readings(seen)).values():
+        minutes = [seconds(event.time) // MINUTE for event in told]
+        assert minutes == list(range(minutes[0], minutes[-1] + 1))
+    assert of_kind(seen, Kind.GAP) == []
+
+
+async def test_nothing_is_left_behind_in_any_state():
+    """Closed while polling, looking, idling or waiting for room, it leaves no task."""
+    for wait_s in (0.1, 0.6, 1.0, 29.0, 30.6, 200.0):
+        fleet = Fleet(10)
+        await asyncio.sleep(HOUR)
+        stop = {device(n): Position(time=EPOCH + timedelta(seconds=now() - 1800), seq=1) for n in range(10)}
+        async with merge(poller(fleet), buffer=4, clock=VirtualClock(), checkpoint=Checkpoint({FLEET: stop})):
+            await asyncio.sleep(wait_s)
+        assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,153 @@
+"""What a look at a device's past has brought: which moment, whether it is news, whether it has changed."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energy_core.stream.event import Quantity, SourceId
+from energy_core.stream.observation import Observation
+from energy_core.stream.past import COARSE, Missing, Past
+from tests.core.scripted import seconds
+from tests.virtual_time import EPOCH
+
+SITE = SourceId("vrm", "home", "151734", 258)
+NOW = EPOCH + timedelta(days=1)
+
+
+def at(second):
+    return EPOCH + timedelta(seconds=second)
+
+
+def bucket(second, value=1.0, *, length=60.0):
+    return Observation(
+        source=SITE,
+        time=at(second),
+        id=f"s/258/{second}",
+        values={Quantity.PV_POWER: value},
+        raw={},
+        bucket_s=length,
+    )
+
+
+def past(*told, floor=None):
+    known = Past(SITE, None if floor is None else at(floor))
+    for second in told:
+        known.note(f"s/258/{second}", at(second))
+    return known
+
+
+def facts(found):
+    return [(each.id, seconds(each.time), each.revision) for each in found]
+
+
+def test_a_bucket_with_a_known_moment_is_that_moment():
+    """It is no news, and its later changes are the moment's revisions, under the moment's id and time."""
+    known = past(13, 73, 133)
+    assert known.sift([bucket(60, 5.0)], NOW) == []
+    assert known.sift([bucket(60, 5.0)], NOW) == []
+    assert facts(known.sift([bucket(60, 6.0)], NOW)) == [("s/258/73", 73, 1)]
+    assert facts(known.sift([bucket(60, 7.0)], NOW)) == [("s/258/73", 73, 2)]
+
+
+def test_a_bucket_without_a_known_moment_is_news_once():
+    """It comes under the name of its beginning; what changes later is its revision."""
+    known = past(13, 193)
+    assert facts(known.sift([bucket(120), bucket(60)], NOW)) == [("s/258/60", 60, 0), ("s/258/120", 120, 0)]
+    assert known.sift([bucket(60), bucket(120)], NOW) == []
+    assert facts(known.sift([bucket(60, 2.0), bucket(120)], NOW)) == [("s/258/60", 60, 1)]
+
+
+def test_the_edges_of_a_bucket():
+    """It begins with its first second and ends before its last."""
+    known = past(0, 60, 300)
+    assert facts(known.sift([bucket(60), bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+    known = past(0, 119, 300)
+    assert facts(known.sift([bucket(60), bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+    known = past(0, 180, 300)
+    assert facts(known.sift([bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+
+
+def test_a_bucket_that_is_not_over_waits():
+    """Its moment may be told live yet: it is news only when a newer moment is known."""
+    known = past(13, 73)
+    assert known.sift([bucket(120)], NOW) == []
+    known.note("s/258/179", at(179))
+    assert known.sift([bucket(120)], NOW) == []
+    known = past(13, 73, 193)
+    assert facts(known.sift([bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+
+
+def test_a_bucket_before_the_floor_is_known():
+    """What a consumer had before it stopped, or before it began, is neither news nor a revision."""
+    known = past(613, floor=313)
+    assert facts(known.sift([bucket(each) for each in range(0, 660, 60)], NOW)) == [
+        (f"s/258/{each}", each, 0) for each in range(360, 600, 60)
+    ]
+    assert known.sift([bucket(each, 9.0) for each in range(0, 360, 60)], NOW) == []
+
+
+def test_a_bucket_of_several_moments_tells_nothing_of_each():
+    """Neither news nor a revision; whoever wants to have them again is told that they cannot be had."""
+    known = past(13, 73, 133, 193, 400)
+    assert known.sift([bucket(0, length=300.0)], NOW) == []
+    assert known.sift([bucket(0, 5.0, length=300.0)], NOW) == []
+    assert list(known.recall([bucket(0, length=300.0)])) == [Missing(at(13), at(193), COARSE)]
+
+
+def test_what_is_told_again_has_the_name_it_had():
+    """A moment that is recalled is called as it was told; what is not over is left to the live readings."""
+    known = past(13, 73, 193)
+    found = known.recall([bucket(180), bucket(120), bucket(60), bucket(240)])
+    assert facts(found) == [("s/258/73", 73, 0), ("s/258/120", 120, 0), ("s/258/193", 193, 0)]
+
+
+def test_what_has_not_settled_may_change():
+    """A value that changes before it has settled is no revision."""
+    known = past(13, 73, 133)
+    assert known.sift([bucket(60, 1.0)], at(0)) == []
+    assert known.sift([bucket(60, 2.0)], at(100)) == []
+    assert facts(known.sift([bucket(60, 3.0)], at(100))) == [("s/258/73", 73, 1)]
+
+
+def test_what_is_remembered_is_bounded_and_never_news_again():
+    """Old moments are forgotten by age and by number, and lie below the floor from then on."""
+    known = past(*range(13, 60 * 5000, 60))
+    known.forget(1, at(60 * 4900))
+    assert len(known) == 100
+    assert known.sift([bucket(each) for each in range(0, 60 * 4990, 60)], NOW) == []
+    known = past(*range(13, 60 * 5000, 60))
+    known.forget(1, at(0))
+    assert len(known) == 2048
+    known.forget(1, None)
+    assert len(known) == 32
+
+
+@given(
+    st.sets(st.integers(0, 39)),
+    st.lists(st.sets(st.integers(0, 39)), max_size=5),
+    st.integers(0, 59),
+    st.sampled_from([60, 300]),
+)
+def test_nothing_is_told_twice_and_nothing_that_is_over_is_lost(live, looks, phase, length):
+    """Whatever came live and however often it is looked at: each minute in its order is told at most once."""
+    known = past(*(60 * each + phase for each in sorted(live)), floor=-1)
+    told = sorted(live)
+    for look in looks:
+        logged = sorted({each * 60 // length * length for each in live | look})
+        fresh = known.sift([bucket(each, length=float(length)) for each in logged], NOW)
+        assert all(each.revision == 0 for each in fresh)
+        told += [seconds(each.time) // 60 for each in fresh]
+    assert len(told) == len(set(told))
+    if length == 60 and live:
+        assert set(told) == live | {
+            each for look in looks for each in look if each * 60 + 60 <= max(live) * 60 + phase
+        }
+
+
+@pytest.mark.parametrize("length", [0.0, 60.0])
+def test_nothing_is_known_of_a_device_that_was_never_polled(length):
+    """A moment is news, a bucket is not over."""
+    found = Past(SITE).sift([bucket(60, length=length)], NOW)
+    assert facts(found) == ([] if length else [("s/258/60", 60, 0)])

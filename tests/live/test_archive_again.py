@@ -1,0 +1,206 @@
+"""`energy-live archive`, run again: what grew, what was cut, what begins later, and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from energy_live.archive.check import check
+from energy_live.archive.folder import Folder
+from energy_live.archive.manifest import Manifest
+from energy_live.archive.store import Store
+from energy_live.simulator.faults import answer
+from tests.live.archive_rig import NOW, account, exports, files, household, save, table
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    """Nobody pulls the plug here; kills have their own tests."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+async def home():
+    async with household() as sim:
+        yield sim
+
+
+@pytest.fixture
+async def saved(home, tmp_path):
+    """An archive that is whole."""
+    assert (await save(home, tmp_path / "whole")).missing == []
+    return tmp_path / "whole"
+
+
+def listed(saved, number, **changes):
+    """The products of the account, one of them with another record."""
+    products = json.loads((saved / "products.json").read_text())
+    return answer(200, json.dumps([one | (changes if one["id"] == number else {}) for one in products]))
+
+
+async def exported(home, number, day):
+    """The body of the service's export of a day, as its simulator writes it."""
+    async with account(home) as client, client.export.rows(number, day, day + timedelta(days=1)) as rows:
+        lines = [row.record async for row in rows]
+        return ["Time", *rows.columns], lines
+
+
+def cut_in_its_last_cell(columns, lines, *, to):
+    """The same export, without its last line end and all but the first characters of its last cell."""
+    lines = [*lines[:-1], [*lines[-1][:-1], "1193.25"[:to]]]
+    return "\r\n".join(",".join(line) for line in [columns, *lines])
+
+
+async def test_a_product_that_begins_later_has_nothing_to_save(home, saved, tmp_path):
+    """It is told, asked nothing and lacks nothing; the others are whole."""
+    asked = len(home.requests)
+    future = {"installationDate": "2024-12-24", "manufacturingDate": None}
+    home.faults.add(listed(saved, 301, **future), path="products", times=None)
+    outcome = await save(home, tmp_path / "a")
+    assert outcome.missing == []
+    assert outcome.notes[0] == "product 301: begins after 2024-11-04, there is nothing to save"
+    got = files(tmp_path / "a")
+    assert not [name for name in got if "product-301/" in name]
+    assert all(got[name] == content for name, content in files(saved).items() if "product-302/" in name)
+    assert {dict(one.query).get("productId") for one in list(home.requests)[asked:]} == {None, "302", "303"}
+
+
+@pytest.mark.parametrize("until", [datetime(2015, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)])
+async def test_an_end_before_everything_saves_nothing_and_loses_nothing(home, saved, tmp_path, until):
+    """A run that ends before every beginning is complete, and leaves an archive as it is."""
+    outcome = await save(home, tmp_path / "a", until=until)
+    assert (outcome.missing, len(outcome.notes)) == ([], 3)
+    assert list(files(tmp_path / "a")) == ["manifest.json", "products.json"]
+    assert check(tmp_path / "a").missing == []
+    home.faults.add(answer(400), path="data/export.csv", times=1, after=3)
+    (hole,) = (await save(home, tmp_path / "b")).missing
+    before = files(tmp_path / "b")
+    assert (await save(home, tmp_path / "b", until=until)).missing == [hole]
+    assert files(tmp_path / "b") == before
+
+
+async def test_the_last_day_is_read_again(home, saved, tmp_path):
+    """What the service adds to the last day that was read, or changes in it, is there after the next run."""
+    midnight = datetime(2024, 11, 3, tzinfo=UTC)
+    columns, lines = await exported(home, 301, midnight - timedelta(days=1))
+    lines = [line for line in lines if datetime.fromisoformat(line[0]) < midnight]
+    late = [*lines[:-1], [lines[-1][0], *["7.5" for _ in columns[1:]]]]
+    few = "".join(",".join(line) + "\r\n" for line in [columns, *lines[:-1]])
+    much = "".join(",".join(line) + "\r\n" for line in [columns, *late])
+    changed = much.replace("7.5", "8.5")
+    root, name = tmp_path / "a", "product-301/history-2024-11.csv"
+    await save(home, root, products=(301,), until=midnight - timedelta(days=1))
+    for body, end in ((few, None), (much, "7.5"), (changed, "8.5")):
+        before = 1 if end is None else 0  # the first of these runs reads the day before again
+        home.faults.add(
+            answer(200, body, content_type="text/csv"), path="data/export.csv", times=1, after=before
+        )
+        outcome = await save(home, root, products=(301,), until=midnight)
+        assert outcome.missing == []
+        rows = table(root / name)
+        there = [row for row in rows if row["Time"].startswith("2024-11-02")]
+        assert len(there) == len(lines) - (end is None)
+        assert end is None or set(list(there[-1].values())[1:]) == {end}
+    asked = len(home.requests)
+    await save(home, root, products=(301,), until=midnight)
+    assert [dict(one.query)["from"] for one in exports(home, asked)] == [
+        str(int((midnight - timedelta(days=1)).timestamp()))
+    ]
+
+
+async def test_a_day_that_was_cut_in_its_last_cell_is_told_and_read_again(home, saved, tmp_path):
+    """The cell is left out, the day is listed as not read cleanly, and the next run has it whole."""
+    root, whole = tmp_path / "a", files(saved)
+    columns, lines = await exported(home, 301, datetime(2024, 10, 28, tzinfo=UTC))
+    body = cut_in_its_last_cell(columns, lines[:-1], to=2)
+    home.faults.add(answer(200, body, content_type="text/csv"), path="data/export.csv", times=1, after=3)
+    outcome = await save(home, root)
+    assert outcome.missing == ["product 301: history of 2024-10-28: not all of its rows could be read"]
+    assert "product 301: 1 rows could not be read, or not wholly" in outcome.notes
+    rows = table(root / "product-301/history-2024-10.csv")
+    (cut,) = (row for row in rows if row["Time"] == lines[-2][0])
+    assert cut[columns[-1]] == ""
+    assert check(root).missing == outcome.missing
+    outcome = await save(home, root)
+    assert outcome.missing == []
+    assert not any("could not be read" in note for note in outcome.notes)
+    assert files(root) == whole
+
+
+async def test_what_cannot_be_read_twice_is_what_the_service_has(home, tmp_path):
+    """A row that stays broken is noted, and no longer missing; its day is not asked for a third time."""
+    columns, lines = await exported(home, 301, datetime(2024, 10, 28, tzinfo=UTC))
+    broken = "\r\n".join(",".join(line) for line in [columns, *lines[:-1], ["not a row"], []])
+    for after in (3, 0):
+        home.faults.add(
+            answer(200, broken, content_type="text/csv"), path="data/export.csv", times=1, after=after
+        )
+        first = await save(home, tmp_path, products=(301,))
+        assert len(first.missing) == (after == 3)
+        assert any("1 rows could not be read" in note for note in first.notes)
+    asked = len(home.requests)
+    assert (await save(home, tmp_path, products=(301,))).changed == 0
+    assert len(exports(home, asked)) == 1
+
+
+async def test_a_clean_day_is_not_replaced_by_one_that_was_cut(home, saved):
+    """The last day, read again and cut, is told; what was there stays."""
+    columns, lines = await exported(home, 301, datetime(2024, 11, 4, tzinfo=UTC))
+    lines = [line for line in lines if datetime.fromisoformat(line[0]) < NOW]
+    cut = cut_in_its_last_cell(columns, lines, to=2)
+    name = "product-301/history-2024-11.csv"
+    for body, missing in ((cut.removesuffix("11") + "1193.25\r\n", []), (cut, ["2024-11-04"])):
+        home.faults.add(answer(200, body, content_type="text/csv"), path="data/export.csv", times=1)
+        outcome = await save(home, saved, products=(301,))
+        assert outcome.missing == [
+            f"product 301: history of {day}: not all of its rows could be read" for day in missing
+        ]
+        assert table(saved / name)[-1][columns[-1]] == "1193.25"
+    assert (await save(home, saved)).missing == []
+
+
+async def test_statistics_without_a_time_are_counted(home, tmp_path):
+    """Records that do not say when they began cannot be placed: they are left out, and every run says so."""
+    records = [{"pv-total": 1.0}, {"timespan_start": 1730000000, "pv-total": 2.0}, {"timespan_start": None}]
+    home.faults.add(answer(200, json.dumps(records)), path="data/statistics", times=1)
+    said = "product 301: statistics-lifetime: 2 records have no time and were left out"
+    outcome = await save(home, tmp_path / "a", products=(301,))
+    assert said in outcome.notes
+    assert [row["pv-total"] for row in table(tmp_path / "a/product-301/statistics-lifetime.csv")] == ["2.0"]
+    home.faults.add(answer(200, json.dumps(records[:1])), path="data/statistics", times=1)
+    outcome = await save(home, tmp_path / "a", products=(301,))
+    assert said.replace("2 records have", "1 records have") in outcome.notes
+    assert not any("no time" in note for note in (await save(home, tmp_path / "a", products=(301,))).notes)
+
+
+class Killed(BaseException):
+    """Nobody cleans up after this."""
+
+
+@pytest.mark.parametrize("dies_at", ["manifest.json", "product-1/x.csv"])
+def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch, dies_at):
+    """Killed before either step, an archive is as it was, or becomes what was written without a question."""
+    name = "product-1/x.csv"
+    store = Store(Folder(tmp_path), Manifest(format="csv", service="", parameters={}))
+    store.write(name, 1, (None, None), lambda file: file.write(b"old"))
+
+    def promote(self, what, *, lasting=True):
+        if what == dies_at:
+            raise Killed
+        whole(self, what, lasting=lasting)
+
+    whole = Folder.promote
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "promote", promote)
+        with pytest.raises(Killed):
+            store.write(name, 1, (None, None), lambda file: file.write(b"new"))
+    assert (tmp_path / name).read_bytes() == b"old"
+    noted = dies_at == name
+    assert [f"{name}: a run was stopped" in damage for damage in check(tmp_path).damage] == [True] * noted
+    Store(Folder(tmp_path), Manifest.at(tmp_path)).recover()
+    assert (tmp_path / name).read_bytes() == (b"new" if noted else b"old")
+    assert check(tmp_path).damage == []
+    assert not list(tmp_path.rglob("*.part"))

@@ -1,0 +1,102 @@
+import pytest
+
+from benchmarks import guard, results
+from benchmarks import targets as judging
+from benchmarks.rounds import Refused, Row, Table, Who, compare
+from benchmarks.targets import Target
+
+SIDES = "tests.paths.bench_sides"
+
+
+def compared(*sides, **more):
+    return compare(
+        "table", "A table", SIDES, sides, base="honest", unit="event", rounds=3, options={"count": 5}, **more
+    )
+
+
+def test_alike_sides_are_measured():
+    """Sides that deliver the same get a row each, with the ratio of their costs."""
+    table = compared(Who("honest", "honest"), Who("half", "honest", options={"cost_s": 0.5}))
+    assert [row.side for row in table.rows] == ["honest", "half"]
+    assert table.row("half").ratio == table.against("half", "honest") == 2.0
+    assert table.row("half").facts == {"rss_kb": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        ("loses_one", "other delivered 4, honest 5"),
+        ("rounds_a_value", "other decoded other values than honest"),
+        ("delivers_nothing", "a side delivered nothing"),
+        ("breaks", "other failed at check"),
+    ],
+)
+def test_other_results_are_refused(make, said, capfd):
+    """A side that delivers another number of events, other values, or nothing, is never timed."""
+    with pytest.raises(Refused, match=said):
+        compared(Who("honest", "honest"), Who("other", make))
+    capfd.readouterr()
+
+
+def test_what_grows_may_differ():
+    """Sides of different sizes are not alike, but none of them may deliver nothing."""
+    sides = Who("honest", "honest"), Who("other", "delivers_nothing")
+    assert compared(sides[0], Who("more", "honest", options={"count": 9}), alike=False).rows
+    with pytest.raises(Refused, match="nothing"):
+        compared(*sides, alike=False)
+
+
+def test_without_speed_there_is_no_accelerator():
+    """A side without the extra runs where orjson, msgspec and uvloop cannot be imported."""
+    free = Who("honest", "is_blocked", options={"expected": False})
+    assert compared(free, Who("without", "is_blocked", speed=False, options={"expected": True})).rows
+
+
+def test_a_ratio_that_holds_passes_the_guard(capsys):
+    """A quarter less than what is committed is the most the guard lets pass."""
+    committed = {"burst": 0.8, "acquiring": 2.0}
+    assert guard.verdict(committed, {"burst": 0.61, "acquiring": 1.51}) == 0
+    assert guard.fallen(committed, {"burst": 0.59, "acquiring": 1.51}) == ["burst"]
+    assert guard.verdict(committed, {"burst": 0.59, "acquiring": 1.51}) == 1
+
+
+def test_what_is_not_measured_fails_the_guard(capsys):
+    """A figure that is committed and not measured any more, or the reverse, fails the guard."""
+    assert guard.verdict({"burst": 0.8}, {}) == 1
+    assert guard.verdict({}, {"burst": 0.8}) == 1
+    assert "burst" in capsys.readouterr().out
+
+
+def test_one_slow_moment_does_not_fail_the_guard(capsys):
+    """What seems to have fallen is measured once more, and counts as what it reached."""
+    measured = iter([0.1, 0.8])
+    assert guard.weighed({"burst": 0.8}, [("burst", lambda: next(measured))]) == {"burst": 0.8}
+    assert guard.weighed({"burst": 0.8}, [("burst", lambda: 0.1)]) == {"burst": 0.1}
+    assert "FALLEN burst" in capsys.readouterr().out
+
+
+def test_targets_are_judged_both_ways():
+    """Less is better for costs, more for ratios; what is exactly reached is met."""
+    ratio = Target("receiving-burst", 1, "burst", "x", 0.9, 0.9, 1.1, at_most=False)
+    memory = Target("receiving-paced-5000", 2, "memory", "kB", 16.1, 16, None, at_most=True)
+    assert ratio.met
+    assert not ratio._replace(measured=0.89).met
+    assert not memory.met
+    assert "pass" in str(ratio)
+    assert "MISS" in str(memory)
+
+
+def test_growth_is_judged_by_the_worst_step():
+    """A unit may cost a tenth more at ten times the size, at every step."""
+    rows = [Row(str(size), cost, cost, cost, 1, 1, 1, {}) for size, cost in ((1, 1.0), (10, 0.9), (100, 1.2))]
+    table = Table("growth-sites", "Growth: sites", "unit", "1", tuple(rows))
+    (found,) = judging._growth([table])
+    assert found.measured == pytest.approx(1.2 / 0.9)
+    assert not found.met
+
+
+def test_the_committed_results_can_be_judged():
+    """`results.json` holds every table the targets need, and the guard's ratios."""
+    kept = results.read()
+    assert len({target.number for target in judging.targets(kept.tables, kept.restarts)}) == 7
+    assert kept.guarded

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from attrs import fields
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.errors import DecodeError
+from energy_core.http.decode import unaccelerated
+from voltstorage_async.codec import product_event
+from voltstorage_async.events import LatestData
+
+FRAME = {"type": "latest-data", "time": 1_780_000_000, "data": {"pvPower": 1, "dcVoltage": 48.5, "on": True}}
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+frames = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["latest-data", "other", None, 1]),
+        "time": st.integers() | st.floats() | st.sampled_from(["1780000000", "soon", None, 10**20, True]),
+        "data": st.dictionaries(st.text(max_size=3), values, max_size=3) | values,
+        "more": values,
+    },
+)
+
+
+def outcome(frame):
+    try:
+        event = product_event(7, frame)
+    except DecodeError as error:
+        return str(error), error.kind
+    return [(field.name, repr(getattr(event, field.name))) for field in fields(type(event))]
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(frame=frames.map(lambda one: json.dumps(one).encode()) | st.binary(max_size=8))
+def test_a_frame_is_the_same_on_both_paths(frame):
+    """Whatever a frame holds, the event or the error does not depend on what is installed."""
+    fast = outcome(frame)
+    with unaccelerated():
+        assert outcome(frame) == fast
+
+
+@pytest.mark.parametrize("at", ["product_id", "time", "data", "raw", "backfilled"])
+def test_an_event_is_complete(at):
+    """An event made without its constructor has what the constructor would have stored."""
+    event = product_event(7, json.dumps(FRAME).encode())
+    twin = LatestData(product_id=7, time=event.time, data=FRAME["data"], raw=FRAME)
+    assert getattr(event, at) == getattr(twin, at)
+    assert event == twin
+    assert repr(event) == repr(twin)

@@ -1,0 +1,49 @@
+"""One body understood by the accelerated path and by the other, told so that every difference shows."""
+
+from __future__ import annotations
+
+import attrs
+
+from energy_core.errors import EnergyError
+from energy_core.http.decode import unaccelerated
+from energy_core.http.drift import Drift
+from energy_core.http.request import Operation, Response
+from vrm_async.attributes import Attributes
+from vrm_async.client import VRMClient
+
+OPERATION = Operation(vendor="vrm", name="any", method="GET", path="any", repeatable=True)
+API = VRMClient(token="0" * 64)._api
+
+
+def told(value):
+    """A value with the types of all its parts; what is lazy is looked at."""
+    if isinstance(value, Attributes):
+        return ["Attributes", [told(item) for item in value]]
+    if attrs.has(type(value)):
+        fields = {field.name: told(getattr(value, field.name)) for field in attrs.fields(type(value))}
+        return [type(value).__name__, fields]
+    if isinstance(value, dict):
+        return ["dict", [[told(key), told(item)] for key, item in value.items()]]
+    if isinstance(value, list | tuple):
+        return [type(value).__name__, [told(item) for item in value]]
+    return [type(value).__name__, repr(value)]
+
+
+def outcome(into, body, *, strict=False):
+    """What becomes of a body: a value or an error, and what was counted."""
+    API.drift = Drift(strict=strict)
+    API._strict = strict
+    response = Response(status=200, headers={"content-type": "application/json"}, body=body)
+    try:
+        result = told(API._understand(response, OPERATION, into))
+    except EnergyError as error:
+        result = [type(error).__name__, str(error), getattr(error, "kind", None)]
+    return result, dict(API.drift.counts)
+
+
+def both(into, body, *, strict=False):
+    """The outcome with whatever is installed, and that of the standard library alone."""
+    fast = outcome(into, body, strict=strict)
+    with unaccelerated():
+        slow = outcome(into, body, strict=strict)
+    return fast, slow

@@ -1,0 +1,192 @@
+"""What VRM delivers late, on real sockets: client, lane, wire, and a server written from VRM's documents."""
+
+import asyncio
+from itertools import groupby
+
+import pytest
+
+from energy_core.clock import SystemClock
+from energy_core.http.lane import Limit
+from energy_core.stream.checkpoint import FileCheckpoint
+from energy_core.stream.event import Kind, Quantity, State
+from energy_core.stream.lookback import Looking
+from energy_core.stream.merge import merge
+from energy_live.simulator import Simulator, faults
+from tests.core.scripted import of_kind, readings
+from vrm_async import VRMClient
+from vrm_async.source import live
+
+SPEED = 800.0
+MINUTE_S = 60 / SPEED
+OFFSETS = {"151001": 13.0, "151002": 41.0}
+"""Seconds after the full minute at which the sites log."""
+LOOKING = Looking(every_s=900, settled_s=120, rest_s=60)
+
+
+class HouseholdClock(SystemClock):
+    """Waits as long as it takes at home, where time runs faster."""
+
+    def monotonic(self):
+        return super().monotonic() * SPEED
+
+    async def sleep(self, seconds):
+        await super().sleep(seconds / SPEED)
+
+    def call_at(self, when, callback):
+        return super().call_at(when / SPEED, callback)
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(speed=SPEED, window=100_000) as running:
+        yield running
+
+
+@pytest.fixture
+async def vrm(simulator):
+    limit = Limit(10_000, 1000.0, 6)
+    async with VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url, limit=limit) as client:
+        yield client
+
+
+def source(vrm, *site_ids):
+    options = {"account": "me", "interval_s": 40.0, "looking": LOOKING, "clock": HouseholdClock()}
+    return live(vrm._api, vrm.users, site_ids, **options)
+
+
+async def watch(vrm, plan, *site_ids, **options):
+    """Watch until every site was told live of a minute: the one that `plan` names once all have begun."""
+    seen, begun, reached, goal = [], set(), set(), None
+    async with asyncio.timeout(60), merge(source(vrm, *site_ids), buffer=10_000, **options) as events:
+        async for event in events:
+            seen.append(event)
+            if event.kind is not Kind.READING or event.backfilled:
+                continue
+            begun.add(event.source.site)
+            if goal is None and len(begun) == len(site_ids):
+                goal = plan(int(event.time.timestamp() // 60))
+            if goal is not None and event.time.timestamp() // 60 >= goal:
+                reached.add(event.source.site)
+            if len(reached) == len(site_ids):
+                break
+        await events.drain()
+        return seen + [event async for event in events]
+
+
+def slots(events):
+    """Return the minutes that were told, by device, in the order they came."""
+    mine = sorted(readings(events), key=lambda event: event.source)
+    return {
+        device: [int(event.time.timestamp() // 60) for event in told]
+        for device, told in groupby(mine, key=lambda event: event.source)
+    }
+
+
+async def test_a_consumer_goes_on_where_it_stopped(vrm, simulator, tmp_path):
+    """After a time away every logged minute of every device comes, in order, once, from ids to ids."""
+    store = FileCheckpoint(tmp_path / "position.json")
+    lives = []
+    for away in (3, 20, 7):
+        lives.append(await watch(vrm, lambda now: now + 5, *simulator.site_ids, checkpoint=store))
+        await asyncio.sleep(away * MINUTE_S)
+    seen = [event for life in lives for event in life]
+    told, begun = slots(seen), slots(lives[0])
+    assert {device.site for device in told} == set(map(str, simulator.site_ids))
+    for device, minutes in told.items():
+        mine = minutes[len(begun[device]) - 1 :]  # before that it had no rhythm to fall out of
+        assert mine == list(range(mine[0], mine[-1] + 1)), device
+        assert mine[-1] - mine[0] > 30
+    assert of_kind(seen, Kind.GAP) == []
+    assert not any(event.late for event in readings(seen))
+    assert any(event.backfilled for event in readings(seen))
+    names = [event.id for event in readings(seen)]
+    assert len(names) == len(set(names))
+
+
+async def test_skipped_slots_come_before_what_is_newer(vrm, simulator):
+    """When a site comes back from a time without a network, what it kept is told first, old before new."""
+    site, other = simulator.site_ids
+    kept = set()
+
+    def plan(now):
+        first, last = now + 10, now + 18
+        simulator.hold_back(site, first * 60, last * 60, last * 60)
+        kept.update(range(first, last - 1))  # the last of them may be seen live
+        return last + 6
+
+    seen = await watch(vrm, plan, site, other)
+    for minutes in slots(seen).values():
+        assert minutes[3:] == list(range(minutes[3], minutes[-1] + 1))
+    filled = [event for event in readings(seen) if event.source.site == str(site) and event.backfilled]
+    assert kept <= {int(event.time.timestamp() // 60) for event in filled}
+    assert not any(event.late or event.revision for event in readings(seen))
+    assert of_kind(seen, Kind.GAP) == []
+    states = [event.detail.state for event in seen if event.kind is Kind.STATUS]
+    assert State.LIVE in states[states.index(State.BACKFILLING) :]
+
+
+async def test_what_arrives_late_comes_within_the_next_look(vrm, simulator):
+    """Slots that VRM did not have when they were skipped come late, backfilled, once, under a stable id."""
+    site = simulator.site_ids[0]
+    missed = []
+
+    def plan(now):
+        first, last, arrives = now + 6, now + 9, now + 16
+        simulator.hold_back(site, first * 60, last * 60, arrives * 60)
+        missed.extend(range(first, last))
+        return arrives + LOOKING.every_s / 60 + 10
+
+    seen = await watch(vrm, plan, site)
+    late = [event for event in readings(seen) if int(event.time.timestamp() // 60) in missed]
+    logged = [each * 60 + OFFSETS[str(site)] for each in missed]
+    assert [event.time.timestamp() for event in late] == logged
+    assert [event.id for event in late] == [f"{site}/0/{each:.0f}" for each in logged]
+    assert all(event.backfilled and event.late for event in late)
+    assert all(len(minutes) == len(set(minutes)) for minutes in slots(seen).values())
+    assert [event for event in readings(seen) if event.revision] == []
+
+
+async def test_the_past_has_the_quantities_of_the_present(vrm, simulator):
+    """A backfilled moment says the same quantities as live ones, powers added up from their parts."""
+    sites = simulator.site_ids
+
+    def plan(now):
+        for site in sites:
+            simulator.hold_back(site, (now + 6) * 60, (now + 10) * 60, (now + 10) * 60)
+        return now + 14
+
+    seen = readings(await watch(vrm, plan, *sites))
+    for device in {event.source for event in seen}:
+        mine = [event for event in seen if event.source == device]
+        said = {frozenset(event.values) for event in mine if not event.backfilled}
+        filled = [event for event in mine if event.backfilled]
+        assert {frozenset(event.values) for event in filled} == said
+        household = simulator.household(int(device.site))
+        for event in filled:
+            log = household.at(event.time.timestamp())
+            assert event.values[Quantity.GRID_POWER] == pytest.approx(log.grid_w, abs=0.3)
+            assert event.values[Quantity.PV_POWER] == pytest.approx(log.pv_w, abs=0.3)
+            assert event.values[Quantity.BATTERY_VOLTAGE] == log.voltage_v
+
+
+async def test_a_graph_that_fails_leaves_a_gap_and_the_present(vrm, simulator):
+    """The hole is told as a gap with the reason; what was held comes after it, and polling goes on."""
+    simulator.faults.add(faults.outage(503), path="installations/*/widgets/Graph", times=None)
+    site = simulator.site_ids[0]
+    kept = set()
+
+    def plan(now):
+        simulator.hold_back(site, (now + 8) * 60, (now + 12) * 60, (now + 12) * 60)
+        kept.update(range(now + 8, now + 11))
+        return now + 30
+
+    seen = await watch(vrm, plan, site)
+    gaps = [event.detail for event in seen if event.kind is Kind.GAP]
+    [told] = slots(seen).values()
+    missing = set(range(told[0], told[-1] + 1)) - set(told)
+    assert kept <= missing
+    for each in missing:
+        at = each * 60 + OFFSETS[str(site)]
+        assert any(gap.start.timestamp() < at < gap.end.timestamp() for gap in gaps)
+    assert all("503" in gap.reason for gap in gaps)
+    assert told == sorted(told)

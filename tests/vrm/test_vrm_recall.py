@@ -1,0 +1,161 @@
+"""Graphs become the moments that the live readings are about."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from energy_core.http.request import Priority
+from energy_core.stream.event import Quantity, SourceId
+from vrm_async import tables
+from vrm_async.client import BASE_URL
+from vrm_async.recall import Measures, Recall, buckets
+from vrm_async.source import observations
+
+NOW = 1_776_516_000
+START = datetime(2026, 4, 18, 12, tzinfo=UTC)
+AT = int(START.timestamp())
+SITE = SourceId("vrm", "token-1", "7", 0)
+
+
+def item(code, raw_value, *, instance=0, **more):
+    return {"code": code, "rawValue": raw_value, "timestamp": NOW, "instance": instance, **more}
+
+
+def total(code, raw_value, *parts, consists=()):
+    named = [{"code": part, "instance": 0} for part in parts]
+    return {
+        "code": code,
+        "rawValue": raw_value,
+        "timestamp": NOW,
+        "idDataAttribute": None,
+        "consistsOfAttributeCodes": list(consists or parts),
+        "dataAttributes": named,
+    }
+
+
+def live(*items):
+    payload = {"success": True, "records": [{"idSite": 7, "last_timestamp": NOW, "extended": list(items)}]}
+    return list(observations(payload, set(), "token-1"))
+
+
+def measures(*items, instance=0):
+    learnt = Measures()
+    for each in live(*items):
+        if each.source.instance == instance:
+            learnt.learn(each)
+    return learnt
+
+
+def graph(**points):
+    """Return a graph as VRM words it, points in minutes after the start."""
+    data = {str(n): [[AT + 60 * at, value] for at, value in found] for n, found in enumerate(points.values())}
+    meta = {str(n): {"code": code} for n, code in enumerate(points)}
+    return tables.graph({"success": True, "records": {"data": data, "meta": meta, "instance": 0}})
+
+
+def told(learnt, **points):
+    return {
+        round((each.time - START).total_seconds() / 60): dict(each.values)
+        for each in buckets(graph(**points), learnt, SITE, START)
+    }
+
+
+def test_it_asks_for_what_the_live_readings_consist_of():
+    """Single codes, and the parts that VRM has really added up, not all that it might add."""
+    learnt = measures(
+        item("bs", 50),
+        item("bv", 48),
+        item("S", 3),
+        total("solar_yield", 800, "P", "Pdc", consists=["P", "P2", "Pi", "Pdc", "Pj"]),
+        total("consumption", 300, "a1", "dc"),
+        total("from_to_grid", None, consists=["g1", "g2", "g3"]),
+    )
+    assert learnt.codes == ["P", "Pdc", "a1", "bs", "bv", "dc"]
+
+
+def test_a_sum_is_the_same_sum_in_the_past():
+    """The parts of one bucket are added, in the unit and sign of the live reading."""
+    learnt = measures(item("bs", 50), total("from_to_grid", -30, "g1", "g2", "g3"))
+    assert told(learnt, bs=[(0, 51.0)], g1=[(0, 100.0)], g2=[(0, -120.0)], g3=[(0, 5.0)]) == {
+        0: {Quantity.BATTERY_SOC: 51.0, Quantity.GRID_POWER: -15.0}
+    }
+
+
+def test_a_bucket_with_a_part_missing_has_no_sum():
+    """Half of a sum is not told, whichever half it is; what else there is, is."""
+    learnt = measures(item("bs", 50), total("solar_yield", 800, "P", "Pdc"))
+    assert told(learnt, bs=[(0, 50.0), (1, 49.0)], P=[(0, 1.0), (1, 2.0)], Pdc=[(1, 3.0)]) == {
+        0: {Quantity.BATTERY_SOC: 50.0},
+        1: {Quantity.BATTERY_SOC: 49.0, Quantity.PV_POWER: 5.0},
+    }
+
+
+def test_a_part_that_is_never_measured_counts_for_nothing():
+    """VRM also names parts that are null; they keep no sum from being one, except the first phase."""
+    learnt = measures(total("consumption", 300, "a1", "dc"), total("from_to_grid", 5, "g1", "g2"))
+    assert told(learnt, a1=[(0, 300.0)], g2=[(0, 5.0)]) == {0: {Quantity.CONSUMPTION_POWER: 300.0}}
+
+
+def test_parts_of_another_instance_make_no_sum():
+    """A graph is of one instance, so such a sum cannot be had."""
+    away = total("solar_yield", 800, "Pdc")
+    away["dataAttributes"] = [{"code": "Pdc", "instance": 279}]
+    assert measures(item("bs", 1), away).codes == ["bs"]
+
+
+def test_a_battery_sensor_stays_one():
+    """A temperature sensor at a battery counts, one in a fridge does not: the live reading has said which."""
+    battery = [item("tsT", 20, instance=4), item("tst", 0, instance=4)]
+    assert told(measures(*battery, instance=4), tsT=[(0, 21.0)]) == {0: {Quantity.BATTERY_TEMPERATURE: 21.0}}
+    fridge = [item("tsT", 4, instance=4), item("tst", 1, instance=4)]
+    assert measures(*fridge, instance=4).codes == []
+
+
+def test_a_code_the_graph_does_not_know_is_not_there():
+    """What the graph does not have is left out, and so is a bucket that says nothing."""
+    learnt = measures(item("bs", 50), item("bv", 48))
+    assert told(learnt, bs=[(0, 50.0), (2, None)]) == {0: {Quantity.BATTERY_SOC: 50.0}}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step_s"), [([0, 1, 2], 60), ([3, 4, 9], 60), ([5], 60), ([0, 5, 10, 25], 300), ([7, 22], 60)]
+)
+def test_buckets_are_as_long_as_the_step(minutes, step_s):
+    """The step is what all points have in common, counted from the requested start."""
+    found = list(buckets(graph(bs=[(at, 1.0) for at in minutes]), measures(item("bs", 1)), SITE, START))
+    assert {each.bucket_s for each in found} == {step_s}
+    assert [each.id for each in found] == [f"7/0/{AT + 60 * at}" for at in minutes]
+    assert found[0].raw == {"bs": {"rawValue": 1.0, "timestamp": AT + 60 * minutes[0]}}
+
+
+def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
+    """A graph tells buckets, not moments; the moment in one is where the device's last log lay in its own."""
+    learnt = Measures()
+    for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
+        learnt.learn(each)
+    found = list(buckets(graph(bs=[(0, 1.0), (1, 2.0)]), learnt, SITE, START))
+    assert [each.id for each in found] == [f"7/0/{AT + 13}", f"7/0/{AT + 73}"]
+    assert [each.time for each in found] == [START + timedelta(seconds=13), START + timedelta(seconds=73)]
+    assert {(each.bucket_s, each.bucket_at_s) for each in found} == {(60, 13)}
+
+
+async def test_it_asks_once_a_range_in_the_background(vrm, mocked, monkeypatch):
+    """One request for all codes of a device instance; a device nobody has heard of costs none."""
+    priorities = []
+    send = vrm._pool.send
+
+    async def spied(request, *args):
+        priorities.append(request.priority)
+        return await send(request, *args)
+
+    monkeypatch.setattr(vrm._pool, "send", spied)
+    answer = {"success": True, "records": {"data": {"1": [[AT, 50.5]]}, "meta": {"1": {"code": "bs"}}}}
+    query = f"attributeCodes[]=bs&attributeCodes[]=bv&instance=0&start={AT}&end={AT + 3600}"
+    mocked.get(f"{BASE_URL}installations/7/widgets/Graph?{query}", body=json.dumps(answer))
+    recall = Recall(vrm._api)
+    recall.learn(live(item("bs", 50), item("bv", 48)))
+    [bucket] = await recall(SITE, START, START + timedelta(hours=1))
+    assert bucket.values == {Quantity.BATTERY_SOC: 50.5}
+    assert await recall(SITE._replace(instance=9), START, START + timedelta(hours=1)) == []
+    assert priorities == [Priority.BACKGROUND]

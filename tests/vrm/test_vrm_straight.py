@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import samples
+from energy_core.http import bounded
+from energy_core.http.bounded import straight
+from tests.vrm.paths_rig import both
+from vrm_async import codec, tables
+
+STATS = tables.stats_of("kwh")
+READERS = {
+    "stats": (STATS, samples.stats(30)),
+    "sites": (codec.sites, samples.installations(9)),
+    "diagnostics": (codec.diagnostics_page, samples.diagnostics(40)),
+}
+TIME = 1_780_000_000_000
+accelerated = pytest.mark.skipif(bounded.bounded_parser is None, reason="msgspec is not installed")
+often = settings(max_examples=40, deadline=None, database=None)
+
+oddities = st.sampled_from(
+    [
+        *(None, False, True, 0, 1, -1, 1.5, "", "12", "12.5", "x", [], {}, [1], {"0": 1}, [[]], [None]),
+        *(2**53 + 1, 2**63 - 1, -(2**63), 1e300, "\ud83d\ude39", "é", [[TIME, 1]], [{"nameEnum": "a"}]),
+    ]
+).map(copy.deepcopy)
+shards = st.sampled_from(
+    [b"1e999", b"9" * 19, b"-" + b"9" * 25, b'"\\ud800"', b'"\xff"', b"NaN", b"", b"]", b"[" * 70 + b"]" * 70]
+)
+cells = st.integers(-5, 5) | st.floats(-1e6, 1e6) | st.none() | oddities
+times = st.integers(TIME, TIME + 10) | st.integers(TIME // 1000, TIME // 1000 + 10) | oddities
+regular = st.integers(2, 4).flatmap(
+    lambda width: st.lists(
+        st.tuples(
+            st.integers(TIME, TIME + 10**9), *[st.floats(-1e6, 1e6) | st.integers() | st.none()] * (width - 1)
+        )
+    )
+)
+ragged = st.lists(
+    st.lists(cells, max_size=3).flatmap(lambda row: times.map(lambda time: [time, *row])), max_size=4
+)
+codes = st.sampled_from(["Pc", "bs", "total_solar_yield", "kwh", "é"])
+stats_answers = st.fixed_dictionaries(
+    {
+        "success": st.sampled_from([True, True, True, False, 1, None]),
+        "records": st.dictionaries(codes, regular | ragged | oddities),
+    },
+    optional={"totals": st.dictionaries(codes, cells), "more": oddities},
+)
+
+
+def damaged(draw, answer):
+    """The answer after changes to a few of its values, keys and bytes."""
+    for _ in range(draw(st.integers(0, 3))):
+        place = answer
+        while draw(st.booleans()) or place is answer:
+            inner = [
+                item
+                for item in (place.values() if isinstance(place, dict) else place)
+                if isinstance(item, dict | list) and item
+            ]
+            if not inner:
+                break
+            place = draw(st.sampled_from(inner))
+        if isinstance(place, dict):
+            keys = st.sampled_from([*place, "neverHeardOf"])
+            place[draw(keys)] = draw(oddities)
+            if place and draw(st.booleans()):
+                del place[draw(st.sampled_from(list(place)))]
+        else:
+            place[draw(st.integers(0, len(place) - 1))] = draw(oddities)
+    body = json.dumps(answer, ensure_ascii=draw(st.booleans()), indent=draw(st.none() | st.just(1))).encode(
+        "utf-8", "surrogatepass"
+    )
+    if draw(st.integers(0, 3)) == 0:
+        at = draw(st.integers(0, len(body)))
+        body = body[:at] + draw(shards) + body[at + draw(st.integers(0, 3)) :]
+    return body
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_documented_answer_is_the_same_on_both_paths(name):
+    """Every class, value, type and raw record, and nothing is counted on one path only."""
+    fast, slow = both(*READERS[name])
+    assert fast == slow
+    assert fast[0][0] in {"Stats", "tuple", "Page"}
+
+
+@accelerated
+@pytest.mark.parametrize("name", ["stats", "sites"])
+def test_a_documented_answer_goes_straight(name):
+    """The large answers of the simulator need not be parsed first."""
+    into, body = READERS[name]
+    assert straight(into, body) is not None
+
+
+@often
+@given(answer=stats_answers)
+def test_stats_of_any_shape_are_the_same_on_both_paths(answer):
+    """Whatever the points and totals are, values, counts and errors agree."""
+    fast, slow = both(STATS, json.dumps(answer).encode("utf-8", "surrogatepass"))
+    assert fast == slow
+
+
+@pytest.mark.parametrize("name", READERS)
+@often
+@given(data=st.data(), strict=st.booleans())
+def test_a_damaged_answer_is_the_same_on_both_paths(name, data, strict):
+    """Odd values, unknown and missing keys, broken bytes: values, counts and errors agree."""
+    into, body = READERS[name]
+    fast, slow = both(into, damaged(data.draw, json.loads(body)), strict=strict)
+    assert fast == slow
+
+
+@accelerated
+@pytest.mark.parametrize("part", [b"1e999", b"9" * 25, b'"\xff"', b"[" * 62 + b"]" * 62])
+def test_what_stays_unread_is_refused_at_once(part):
+    """An attribute nobody asked for is refused like any other value, although it is parsed later."""
+    body = json.dumps({"success": True, "records": [{"idSite": 1, "extended": [{"code": "x", "y": 0}]}]})
+    body = body.encode().replace(b'"y": 0', b'"y": ' + part)
+    fast, slow = both(codec.sites, body)
+    assert fast == slow
+    assert fast[0][0] == "DecodeError"
+
+
+@accelerated
+@pytest.mark.parametrize("name", ["stats", "sites"])
+def test_a_late_raw_is_like_any_other(name):
+    """It is a dict that compares, copies and pickles; looked at twice it is the same object."""
+    into, body = READERS[name]
+    made = straight(into, body)
+    one = made if name == "stats" else made[0]
+    answer = json.loads(body)
+    twin = pickle.loads(pickle.dumps(one))
+    assert type(one.raw) is dict
+    assert one.raw == (answer if name == "stats" else answer["records"][0])
+    assert one.raw is one.raw
+    assert twin == one
+    assert copy.copy(one) == one
+    with pytest.raises(AttributeError, match="no attribute 'rwa'"):
+        one.rwa  # noqa: B018
