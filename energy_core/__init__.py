@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         WrongLoop,
     )
     from energy_core.home import HomeState, Present
+    from energy_core.http.decode import decoding
     from energy_core.http.lane import Limit
     from energy_core.http.pool import SessionPool
     from energy_core.http.transport import Timeouts
@@ -83,6 +84,7 @@ else:
                 "UnexpectedRedirect WrongLoop"
             ),
             "home": "HomeState Present",
+            "http.decode": "decoding",
             "http.lane": "Limit",
             "http.pool": "SessionPool",
             "http.transport": "Timeouts",
@@ -168,6 +170,7 @@ __all__ = [
     "TwoFactorRequired",
     "UnexpectedRedirect",
     "WrongLoop",
+    "decoding",
     "merge",
     "run_service",
     "self_consumption",
