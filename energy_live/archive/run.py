@@ -177,7 +177,12 @@ class Run:
             self._note(scope, f"begins after {scope.until:%Y-%m-%d}, there is nothing to save")
             return
         missing = [*await self._tables(scope, entry), *await self._history(scope, entry)]
-        entry.missing, entry.last_day = missing, scope.last_day
+        if entry.last_day is not None and scope.last_day < entry.last_day:
+            # A run with a later end has seen what this one was not to look at.
+            missing = list(dict.fromkeys([*missing, *entry.missing]))
+        else:
+            entry.last_day = scope.last_day
+        entry.missing = missing
         self.store.save()
         self._remark(scope.product, entry)
 

@@ -54,6 +54,17 @@ def cut_in_its_last_cell(columns, lines, *, to):
     return "\r\n".join(",".join(line) for line in [columns, *lines])
 
 
+async def test_an_earlier_end_forgets_no_hole_behind_it(home, tmp_path):
+    """What a run with a later end could not read stays missing after one that was not to look at it."""
+    rule = home.faults.add(answer(500, "no"), path="data/export*", times=None, after=9)
+    first = await save(home, tmp_path)
+    assert first.missing
+    home.faults.rules.remove(rule)
+    again = await save(home, tmp_path, until=NOW - timedelta(days=6))
+    assert [each for each in first.missing if each not in again.missing] == []
+    assert (await save(home, tmp_path)).missing == []
+
+
 async def test_a_product_that_begins_later_has_nothing_to_save(home, saved, tmp_path):
     """It is told, asked nothing and lacks nothing; the others are whole."""
     asked = len(home.requests)
