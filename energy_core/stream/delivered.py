@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Collection
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -70,58 +72,90 @@ class Keys:
         return f"<Keys {', '.join(self._known)}>"
 
 
-_NOTHING: Final = (0, 0, 0)
+_BITS: Final = 24
+"""More than there are quantities."""
+_SET: Final = (1 << _BITS) - 1
+_ONE: Final = 1 << 2 * _BITS
 
 
 class Delivered:
     """What was delivered of late: for each second how many events, and which quantities came live or later.
 
-    Quantities are the bits of `Keys`: a stream remembers ten minutes, and a program may have many streams.
+    Quantities are the bits of `Keys`. A stream remembers ten minutes and a program may have thousands of
+    streams, so a second takes sixteen bytes: itself, and a number that is the count of its events, the
+    quantities that came later and those that came live, one behind the other.
 
     Args:
         window_s: Seconds of which something is remembered.
         most: Events of which something is remembered.
     """
 
-    __slots__ = ("_events", "_most", "_newest", "_order", "_seconds", "_window_s")
+    __slots__ = ("_events", "_most", "_seconds", "_told", "_window_s")
 
     def __init__(self, *, window_s: float, most: int) -> None:
         self._window_s = window_s
         self._most = most
-        self._seconds: dict[int, tuple[int, int, int]] = {}
-        self._order: list[int] = []  # short, and an empty deque takes up 760 bytes
+        self._seconds = array("q")
+        self._told = array("Q")
         self._events = 0
-        self._newest = 0
 
     def live(self, second: int, bits: int) -> tuple[int, int]:
         """Note a live event; return what of it no backfill has delivered, and its ordinal."""
-        count, live, filled = self._seconds.get(second, _NOTHING)
-        fresh = bits & ~filled if filled else bits
+        seconds = self._seconds
+        if not seconds or second > seconds[-1]:
+            seconds.append(second)
+            self._told.append(_ONE | bits)
+            self._events += 1
+            if self._events > self._most or seconds[0] < second - self._window_s:
+                self._forget(len(seconds) - 1)
+            return bits, 0
+        at = self._place(second)
+        told = self._told[at]
+        fresh = bits & ~(told >> _BITS & _SET)
         if fresh or not bits:
-            self._note(second, count + 1, live | fresh, filled)
-        return fresh, count
+            self._note(at, fresh)
+        return fresh, told >> 2 * _BITS
 
     def filled(self, second: int, bits: int) -> int:
         """Note an event of a backfill; return its ordinal."""
-        count, live, filled = self._seconds.get(second, _NOTHING)
-        self._note(second, count + 1, live, filled | bits)
+        at = self._place(second)
+        count = self._told[at] >> 2 * _BITS
+        self._note(at, bits << _BITS)
         return count
 
     def fresh(self, second: int, bits: int) -> int:
         """Return what was not delivered yet, live or otherwise."""
-        _, live, filled = self._seconds.get(second, _NOTHING)
-        return bits & ~(live | filled)
+        at = bisect_left(self._seconds, second)
+        if at == len(self._seconds) or self._seconds[at] != second:
+            return bits
+        told = self._told[at]
+        return bits & ~(told | told >> _BITS) & _SET
 
-    def _note(self, second: int, count: int, live: int, filled: int) -> None:
-        if count == 1:
-            self._order.append(second)
-            self._newest = max(self._newest, second)
-        self._seconds[second] = (count, live, filled)
+    def _place(self, second: int) -> int:
+        """Return where a second stands among the others."""
+        seconds = self._seconds
+        at = bisect_left(seconds, second)
+        if at == len(seconds) or seconds[at] != second:
+            seconds.insert(at, second)
+            self._told.insert(at, 0)
+        return at
+
+    def _note(self, at: int, bits: int) -> None:
+        seconds = self._seconds
+        self._told[at] = (self._told[at] | bits) + _ONE
         self._events += 1
-        order = self._order
-        # What is told now is never forgotten at once, however far back it lies.
-        while (self._events > self._most or order[0] < self._newest - self._window_s) and len(order) > 1:
-            self._events -= self._seconds.pop(order.pop(0))[0]
+        if self._events > self._most or seconds[0] < seconds[-1] - self._window_s:
+            self._forget(at)
+
+    def _forget(self, told: int) -> None:
+        """Forget the earliest; what is told now is never forgotten at once, however far back it lies."""
+        seconds, gone = self._seconds, 0
+        since = seconds[-1] - self._window_s
+        while gone < told and (self._events > self._most or seconds[gone] < since):
+            self._events -= self._told[gone] >> 2 * _BITS
+            gone += 1
+        del seconds[:gone]
+        del self._told[:gone]
 
     def __len__(self) -> int:
         return self._events

@@ -165,7 +165,7 @@ MISTAKES = {
     ),
     "forget what was told of a second": Mistake(
         "energy_core/stream/delivered.py",
-        "        return bits & ~(live | filled)\n",
+        "        return bits & ~(told | told >> _BITS) & _SET\n",
         "        return bits\n",
         "tests/voltstorage/test_volt_healing.py::test_what_was_missed_comes_from_the_export_in_its_place",
     ),
