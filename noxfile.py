@@ -81,5 +81,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def guard(session: nox.Session) -> None:
     """A minute of benchmarks: fails when we fall behind the bare libraries by a quarter or more."""
-    session.install("-e", ".[speed]", *group("bench"))
+    session.install("-e", ".[speed]", *group("guard"))
     session.run("python", "-m", "benchmarks.guard", *session.posargs)
