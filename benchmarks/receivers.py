@@ -151,12 +151,19 @@ async def _by_websockets(read: Callable[[Any, Countdown], Any], task: Task) -> N
     async with AsyncExitStack() as stack:
         opening = [connect(url, compression=None, ping_interval=None) for url in task.urls()]
         sockets = [await stack.enter_async_context(each) for each in opening]
-        await _read_all(task, count, [read(socket, count) for socket in sockets])
+        await read_all(task, count, [read(socket, count) for socket in sockets])
 
 
 def merged(**shape: int) -> Receiver:
     """Ours; imported only here, as it is more than the others need."""
     from benchmarks.our_receiver import merged as make
+
+    return make(**shape)
+
+
+def least(**shape: int) -> Receiver:
+    """A typed event and nothing around it; imported only here, as it is more than the others need."""
+    from benchmarks.least import least as make
 
     return make(**shape)
 
@@ -178,7 +185,7 @@ def aiohttp_client(loads: str = "orjson", **shape: int) -> Receiver:
                 async for message in socket:
                     count.handle(parse(message.data))
 
-            await _read_all(task, count, [read(socket) for socket in sockets])
+            await read_all(task, count, [read(socket) for socket in sockets])
 
     return Receiver(receive, **shape)
 
@@ -209,7 +216,7 @@ def queues(loads: str = "orjson", **shape: int) -> Receiver:
 
             jobs = [read(socket, line) for socket, line in zip(sockets, lines, strict=True)]
             jobs += [take(line) for line in lines]
-            await _read_all(task, count, jobs)
+            await read_all(task, count, jobs)
 
     return Receiver(receive, **shape)
 
@@ -235,7 +242,8 @@ class Countdown:
             self.over.set()
 
 
-async def _read_all(task: Task, count: Countdown, jobs: Sequence[Any]) -> None:
+async def read_all(task: Task, count: Countdown, jobs: Sequence[Any]) -> None:
+    """Let them read until all is counted."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     await task.begin()
     await count.over.wait()

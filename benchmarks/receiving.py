@@ -14,6 +14,7 @@ BARE: Final = "websockets, recv and orjson"
 BARE_JSON: Final = "websockets, recv and json"
 QUEUES: Final = "a task and a queue per stream, orjson"
 OBVIOUS: Final = "websockets, async for and json to dicts"
+LEAST: Final = "the least of a typed event, msgspec"
 AIOHTTP: Final = "aiohttp's client and orjson"
 
 ON_UVLOOP: Final = {"uvloop": True}
@@ -34,6 +35,7 @@ def burst(port: int, rounds: int, count: int = BURST) -> Table:
             Who(OBVIOUS, "obvious"),
             Who(AIOHTTP, "aiohttp_client"),
             Who(QUEUES, "queues"),
+            Who(LEAST, "least"),
             Who(FAST, "merged"),
             Who(PLAIN, "merged", speed=False),
             Who(f"{BARE}, on uvloop", "bare", options=ON_UVLOOP),
@@ -49,11 +51,10 @@ def burst(port: int, rounds: int, count: int = BURST) -> Table:
 
 def paced(port: int, rounds: int, sockets: int, seconds: int) -> Table:
     """Measure many sockets that get one event a second each."""
-    sides = [Who(QUEUES, "queues"), Who(FAST, "merged")]
+    sides = [Who(QUEUES, "queues"), Who(FAST, "merged"), Who(BARE, "bare"), Who(LEAST, "least")]
     if sockets <= 1000:
         sides += [
             Who(PLAIN, "merged", speed=False),
-            Who(BARE, "bare"),
             Who(OBVIOUS, "obvious"),
             Who(AIOHTTP, "aiohttp_client"),
             Who(f"{QUEUES}, on uvloop", "queues", options=ON_UVLOOP),
