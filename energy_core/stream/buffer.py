@@ -63,7 +63,7 @@ class Buffer(ABC):
     def put(self, event: Event) -> Event | None:
         """Add a reading and return the one that is lost for it, if any; it may be the same. Never blocks."""
 
-    def squeeze(self, event: Event) -> bool:  # noqa: ARG002  (most policies have no use for it)
+    def complete(self, event: Event) -> bool:  # noqa: ARG002  (most policies have no use for it)
         """Add a reading that `put` refused, because the moment it belongs to was taken; False: no."""
         return False
 

@@ -273,7 +273,7 @@ class Line:
 
     def _lost(self, track: Track, event: Event, *, refused: bool) -> None:
         """Count what the buffer gave up; under `block` it is the newest, and makes a hole."""
-        if refused and event.time == track.newest and self.buffer.squeeze(event):
+        if refused and event.time == track.newest and self.buffer.complete(event):
             track.window.add(event.id, event.revision)
             track.latest = (*track.latest[-7:], event)
             return

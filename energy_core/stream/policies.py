@@ -38,7 +38,7 @@ class Block(Buffer):
             self.wake()
         return None
 
-    def squeeze(self, event: Event) -> bool:
+    def complete(self, event: Event) -> bool:
         """Add another reading of a moment that was taken; False where there is really no room any more."""
         if len(self._readings) >= 2 * self.capacity:
             return False
