@@ -73,6 +73,9 @@ class Listener:
         self._news.set()
         return not frame.startswith(b"bad")
 
+    def on_messages(self, messages: list[bytes]) -> int:
+        return sum(map(self.on_frame, messages))
+
     def on_state(self, state: State, reason: str, retry_in: float | None) -> None:
         self.told.append((state, reason, retry_in))
         self._news.set()
@@ -114,7 +117,7 @@ async def running(link: FakeLink, timing: SocketTiming = FAST, **options: object
     listener = Listener()
     socket = ReconnectingSocket(
         link,
-        on_frame=listener.on_frame,
+        on_messages=listener.on_messages,
         on_state=listener.on_state,
         timing=timing,
         **options,  # type: ignore[arg-type]
@@ -168,12 +171,17 @@ async def raw_server(
         await server.wait_closed()
 
 
+def accepted(key: str) -> bytes:
+    """Return the answer of a server that accepts a handshake."""
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept_key(key).encode() + b"\r\n\r\n"
+    )
+
+
 async def shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer a handshake as a server does."""
     request = (await reader.readuntil(b"\r\n\r\n")).decode()
     lines = dict(line.split(": ", 1) for line in request.split("\r\n")[1:] if ": " in line)
-    writer.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept_key(lines["Sec-WebSocket-Key"]).encode() + b"\r\n\r\n"
-    )
+    writer.write(accepted(lines["Sec-WebSocket-Key"]))
     await writer.drain()

@@ -109,7 +109,7 @@ class Line:
         self._filling = Filling(self._mender, past, healing, self._clock, self._hand_over)
         self._socket = ReconnectingSocket(
             link,
-            on_frame=self._on_frame,
+            on_messages=self._on_messages,
             on_state=self._on_state,
             timing=timing,
             clock=self._clock,
@@ -153,9 +153,12 @@ class Line:
 
     # --- what the socket says ------------------------------------------------------------------------------
 
-    def _on_frame(self, frame: bytes) -> bool:
+    def _on_messages(self, messages: list[bytes]) -> int:
+        return sum(map(self._on_message, messages))
+
+    def _on_message(self, message: bytes) -> bool:
         try:
-            event = product_event(self._product_id, frame)
+            event = product_event(self._product_id, message)
         except DecodeError:
             self.malformed += 1
             return False

@@ -31,14 +31,17 @@ class Pulse:
         self._stale = False
         self._pinged_at: float | None = None
 
-    def event(self, now: float) -> bool:
-        """Note a valid event and tell whether it ends a stale spell."""
+    def events(self, count: int, now: float) -> bool:
+        """Note valid events that came together, and tell whether they end a stale spell."""
         if self._first:
-            self._first = False
-        else:
+            self._first, self._eventful_at = False, now
+            count -= 1
+        if count:
             passed = now - self._eventful_at
             usual = self.interval
-            self.interval = passed if usual is None else usual + _SMOOTHING * (passed - usual)
+            usual = passed if usual is None else usual + _SMOOTHING * (passed - usual)
+            # Between the others there was no time.
+            self.interval = usual if count == 1 else usual * (1 - _SMOOTHING) ** (count - 1)
         self._eventful_at = now
         was_stale, self._stale = self._stale, False
         return was_stale

@@ -285,7 +285,7 @@ def live(pulse, *, heard, until, events=()):
         wake = max(now, pulse.next_at(heard_at))
         if ahead and ahead[0] <= wake:
             now = ahead[0]
-            if pulse.event(now):
+            if pulse.events(1, now):
                 beats.append(("live", now))
             continue
         if wake > until:

@@ -461,11 +461,11 @@ async def test_a_fault_in_taking_a_frame_is_not_hidden():
         await stay(connection)
         closed.set()
 
-    def burst(frame):
+    def burst(messages):
         raise TimeoutError("a fault of ours")
 
     async with serving(talk) as (link, _):
-        socket = ReconnectingSocket(link, on_frame=burst, on_state=Listener().on_state, timing=FAST)
+        socket = ReconnectingSocket(link, on_messages=burst, on_state=Listener().on_state, timing=FAST)
         with pytest.raises(TimeoutError, match="fault of ours"):
             await socket.run()
         await asyncio.wait_for(closed.wait(), 1)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from collections import Counter
-from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aioresponses import CallbackResult
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
-from websockets.http11 import Response
 
 from energy_core import SessionPool, State
-from energy_core.stream.socket import ReconnectingSocket
+from energy_core.stream import socket
 from energy_core.stream.timing import SocketTiming
+from energy_core.stream.wire import Refusal
 from tests.voltstorage.volt_service import BASE, frame, jwt
 from voltstorage_async import LatestData, ProductGap, VoltStorageClient
 
@@ -43,18 +41,16 @@ class Server:
         self.tokens.add(token)
         return token
 
-    async def open(self, socket: ReconnectingSocket, address: object) -> Connection:
+    async def open(self, connection: Connection, url: str) -> None:
         now = asyncio.get_running_loop().time()
         self.attempts.append(now)
         await asyncio.sleep(0.05)
         if self.down:
             raise ConnectionRefusedError
-        if parse_qs(urlsplit(address.url).query)["token"][0] not in self.tokens:
-            raise InvalidStatus(Response(401, "Unauthorized", Headers(), b""))
+        if parse_qs(urlsplit(url).query)["token"][0] not in self.tokens:
+            raise Refusal(401)
         self.opened.append(now)
-        connection = Connection(self)
         self.connections.add(connection)
-        return connection
 
     def crash(self) -> None:
         self.down = True
@@ -65,25 +61,33 @@ class Server:
 
 
 class Connection:
-    """One open link; its first message is an event."""
+    """Takes the place of a wire; its first message is an event."""
 
-    transport = SimpleNamespace(abort=lambda: None)
+    fault = None
+    close_code = 1006
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, on_open, on_messages) -> None:
+        self._server = server
+        self._on_open, self._on_messages = on_open, on_messages
         self.gone = asyncio.get_running_loop().create_future()
-        self._greeting = [frame(1_700_000_000 + len(server.opened), gridPower=1).encode()]
 
     @property
     def heard_at(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def recv(self, *, decode: bool) -> bytes:
-        if self._greeting:
-            return self._greeting.pop()
-        await asyncio.shield(self.gone)
-        raise ConnectionClosedError(None, None)
+    async def open(self, address, tls) -> None:
+        await self._server.open(self, address.url)
+        self._on_open(self.heard_at)
+        greeting = frame(1_700_000_000 + len(self._server.opened), gridPower=1).encode()
+        self._on_messages([greeting], self.heard_at)
 
-    async def close(self, code: int) -> None: ...
+    async def over(self, within_s: float) -> bool:
+        await asyncio.wait([self.gone], timeout=within_s)
+        return self.gone.done()
+
+    def ping(self) -> None: ...
+
+    async def leave(self, code: int) -> None: ...
 
 
 def busiest(moments: list[float], within_s: float = 0.1) -> int:
@@ -101,15 +105,15 @@ async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mock
     """At most 20 handshakes in any 100 ms, all back within 180 s, one login, and every hole accounted for."""
     server = Server()
 
-    async def opened(socket: ReconnectingSocket, address: object) -> Connection:
-        return await server.open(socket, address)
+    def wire(address, *, on_open, on_messages, **_) -> Connection:
+        return Connection(server, on_open, on_messages)
 
-    monkeypatch.setattr(ReconnectingSocket, "_open", opened)
+    monkeypatch.setattr(socket, "Wire", wire)
     mocked.post(BASE + "login/password", callback=answer_login(server), repeat=True)
     mocked.get(re.compile(r".*/data/latest.*"), payload={"time": None, "data": {}}, repeat=True)
     mocked.get(re.compile(r".*/data/export.*"), body=EMPTY_EXPORT, content_type="text/csv", repeat=True)
     told: Counter[type] = Counter()
-    async with SessionPool() as pool:
+    async with SessionPool(ssl_context=ssl.create_default_context()) as pool:
         client = VoltStorageClient(pool, email="anybody@example.com", password="right")
         streams = [client.events(number, timing=EVENTLESS) for number in range(STREAMS)]
         readers = [asyncio.create_task(count(stream, told)) for stream in streams]

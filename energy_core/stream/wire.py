@@ -1,0 +1,262 @@
+"""One WebSocket connection: websockets' protocol, which does no I/O, on a transport of asyncio.
+
+With `frames` the only user of websockets. A message is handed over within the very callback of the event loop
+that read its last byte: no task, queue or future stands between the socket and whoever takes it, so nobody
+has to be woken, and nobody can hold up the reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from asyncio import BaseTransport, BufferedProtocol, Future, TimerHandle, Transport
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import USER_AGENT
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from energy_core.clock import Clock, ticking
+from energy_core.stream.frames import Cutter
+from energy_core.stream.link import Address
+from energy_core.stream.timing import SocketTiming
+from energy_core.stream.wirelog import wire_log
+
+_PIECE: Final = 16 * 1024
+"""The most that is read at once: other sockets, timers and consumers have their turn after each piece."""
+
+_NO_CLOSE_FRAME: Final = 1006
+
+
+class NotAWebSocket(Exception):
+    """What answers there does not speak as a WebSocket does."""
+
+
+class Refusal(NotAWebSocket):
+    """A server that answered the handshake with a status of its own."""
+
+    def __init__(self, status: int, *, retry_after: Sequence[str] = (), dates: Sequence[str] = ()) -> None:
+        super().__init__(status)
+        self.status = status
+        self.retry_after = retry_after
+        """Every `Retry-After` it sent."""
+        self.dates = dates
+        """Every `Date`, likewise."""
+
+
+class Wire(BufferedProtocol):
+    """One connection, from its handshake to its end.
+
+    Args:
+        address: Where to.
+        on_open: Told once and before any message when the handshake is done, by the clock's monotonic time.
+        on_messages: Takes the messages of one read, and when it was. What it raises ends the connection and
+            is `fault`.
+        clock: Where time comes from.
+        timing: How long goodbyes may take, and how large a message may be.
+    """
+
+    __slots__ = (
+        *("_answered", "_cutter", "_leaving", "_now", "_on_open", "_over", "_protocol", "_take"),
+        *("_timing", "_transport", "fault", "heard_at"),
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        on_open: Callable[[float], None],
+        on_messages: Callable[[list[bytes], float], None],
+        clock: Clock,
+        timing: SocketTiming,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.fault: Exception | None = None
+        """What a taker raised."""
+        self._now = ticking(clock)
+        self.heard_at = self._now()
+        """When the last byte came."""
+        self._timing = timing
+        self._on_open = on_open
+        self._take: Callable[[list[bytes], float], None] | None = on_messages
+        log, largest = wire_log(), timing.largest_frame
+        self._protocol = ClientProtocol(parse_uri(address.url), max_size=largest, logger=log)
+        self._cutter = Cutter(self._protocol, largest=largest, log=log)
+        self._answered: Future[None] = loop.create_future()
+        self._over: Future[None] = loop.create_future()
+        self._transport: Transport | None = None
+        self._leaving: TimerHandle | None = None
+
+    # --- what is done with it ------------------------------------------------------------------------------
+
+    async def open(self, address: Address, tls: ssl.SSLContext | None) -> None:
+        """Connect and shake hands. Cancelling it leaves nothing behind.
+
+        Raises:
+            Refusal: the server answered with a status of its own.
+            NotAWebSocket: what answers is no WebSocket server.
+            TimeoutError: it took too long.
+            OSError: there is no way to the server, or TLS could not be agreed on.
+        """
+        where = self._protocol.uri
+        try:
+            async with asyncio.timeout(self._timing.open_timeout_s):
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(lambda: self, where.host, where.port, ssl=tls)
+                request = self._protocol.connect()
+                request.headers["User-Agent"] = USER_AGENT
+                request.headers.update(address.headers)
+                self._protocol.send_request(request)
+                self._flush()
+                await self._answered
+            self._check_handshake()
+        except BaseException:
+            self.abort()
+            raise
+
+    async def over(self, within_s: float) -> bool:
+        """Wait so long for the connection to end; tell whether it has. Cancelling it is safe."""
+        if not self._over.done():
+            await asyncio.wait([self._over], timeout=within_s)
+        return self._over.done()
+
+    @property
+    def close_code(self) -> int:
+        """The code the connection was closed with; 1006 when it just ended."""
+        close = self._protocol.close_rcvd or self._protocol.close_sent
+        return _NO_CLOSE_FRAME if close is None else int(close.code)
+
+    def ping(self) -> None:
+        """Ask for a sign of life; any byte will do as an answer."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._flush()
+
+    async def leave(self, code: int) -> None:
+        """Say goodbye, take nothing more, and let go whatever the other side does; at once if cancelled."""
+        self._take = None
+        try:
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(code)
+                self._flush()
+            await self.over(self._timing.close_timeout_s)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Let go at once."""
+        self._take = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- what the event loop says --------------------------------------------------------------------------
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("Transport", transport)
+        self.heard_at = self._now()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (what there is has to do)
+        """Lend the desk."""
+        return _desk.surface
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Cut messages out of what came, hand them over, and answer what wants an answer."""
+        self.heard_at = now = self._now()
+        cutter = self._cutter
+        messages = cutter.cut(_desk.surface[:nbytes].tobytes())
+        try:
+            if cutter.fed:
+                cutter.fed = False
+                self._react()
+            if messages and self._take is not None:
+                self._take(messages, now)
+        except Exception as fault:  # noqa: BLE001  (whatever it is, it is raised where the connection is read)
+            self.fault = fault
+            self.abort()
+
+    def eof_received(self) -> None:
+        """The other side says no more; the transport closes itself."""
+        self._protocol.receive_eof()
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (the reason is never told)
+        """It is over."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._protocol.receive_eof()
+        self._answer()
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Nobody reads our pongs: read nothing that would make more of them."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Somebody does again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    # --- between the two -----------------------------------------------------------------------------------
+
+    def _react(self) -> None:
+        """The protocol has seen something: it may want to answer, or to be done with."""
+        self._flush()
+        self._answer()
+        if self._protocol.close_expected() and self._leaving is None:
+            # The server may stay for as long as it likes after its goodbye, or ours.
+            loop = asyncio.get_running_loop()
+            self._leaving = loop.call_later(self._timing.close_timeout_s, self.abort)
+
+    def _answer(self) -> None:
+        """Tell, once, that the handshake is done, one way or the other."""
+        answered, protocol = self._answered, self._protocol
+        if answered.done():
+            return
+        if protocol.handshake_exc is not None:
+            answered.set_result(None)
+        elif protocol.state is not State.CONNECTING:
+            answered.set_result(None)
+            self._on_open(self.heard_at)
+
+    def _check_handshake(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        error = self._protocol.handshake_exc
+        if isinstance(error, InvalidStatus):
+            status, headers = error.response.status_code, error.response.headers
+            # From nothing: what the library raises holds every header.
+            raise Refusal(
+                status, retry_after=headers.get_all("Retry-After"), dates=headers.get_all("Date")
+            ) from None
+        if error is not None:
+            raise NotAWebSocket from None
+
+    def _flush(self) -> None:
+        transport = self._transport
+        for data in self._protocol.data_to_send():
+            if transport is None or transport.is_closing():
+                return
+            if data:
+                transport.write(data)
+            elif transport.can_write_eof():
+                transport.write_eof()
+
+    def __repr__(self) -> str:
+        return f"<Wire {self._protocol.state.name.lower()}>"
+
+
+class _Desk(threading.local):
+    """Where bytes lie until they are copied, within one callback: one for the event loop of each thread."""
+
+    def __init__(self) -> None:
+        self.surface = memoryview(bytearray(_PIECE))
+
+
+_desk: Final = _Desk()

@@ -1,0 +1,120 @@
+"""The cutter decides nothing that websockets would decide otherwise."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from energy_core.stream.frames import Cutter
+from tests.socket_rig import accepted
+
+LARGEST = 300
+QUIET = logging.getLogger("tests.quiet")
+OPEN = parse_uri("ws://localhost/")
+
+
+def protocol(state=State.OPEN, largest=LARGEST):
+    return ClientProtocol(OPEN, state=state, max_size=largest)
+
+
+def cutter(of, log=QUIET):
+    return Cutter(of, largest=LARGEST, log=log)
+
+
+def understood(of, data):
+    """What websockets alone makes of it: the reference."""
+    of.receive_data(data)
+    messages, partial = [], bytearray()
+    for frame in of.events_received():
+        if frame.opcode in {Opcode.TEXT, Opcode.BINARY}:
+            partial = bytearray(frame.data)
+        elif frame.opcode is Opcode.CONT:
+            partial += frame.data
+        else:
+            continue
+        if frame.fin:
+            messages.append(bytes(partial))
+    return messages
+
+
+def outcome(of):
+    """How a protocol stands, and what it would send."""
+    sent = b"".join(of.data_to_send())
+    return of.state, of.close_rcvd, of.close_sent, type(of.parser_exc), len(sent)
+
+
+def sent(opcode, data, *, fin=True, mask=False):
+    return Frame(opcode, data, fin).serialize(mask=mask)
+
+
+payloads = st.one_of(st.binary(max_size=12), st.integers(100, LARGEST + 3).map(bytes))
+plain = st.builds(sent, st.sampled_from([Opcode.TEXT, Opcode.BINARY]), payloads)
+control = st.builds(sent, st.sampled_from([Opcode.PING, Opcode.PONG]), st.binary(max_size=5))
+pieces = st.builds(
+    sent, st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.CONT]), payloads, fin=st.booleans()
+)
+wrong = st.one_of(
+    st.binary(min_size=1, max_size=14),
+    st.just(b"\x88\x02\x03\xe8"),
+    st.just(b"\x82\x7f" + bytes(6) + b"\x00\x05hello"),
+    st.just(b"\x82\x7e\x00\x05hello"),
+    st.builds(sent, st.just(Opcode.TEXT), payloads, mask=st.just(True)),
+)
+conversations = st.lists(
+    st.one_of(plain, plain, plain, control, pieces, wrong) | st.lists(plain, max_size=5).map(b"".join),
+    max_size=12,
+).map(b"".join)
+
+
+@settings(max_examples=500)
+@given(conversations, st.lists(st.integers(1, 40), max_size=40), st.booleans())
+def test_whatever_comes_means_what_it_means_to_websockets(said, sizes, watched):
+    """In whatever pieces bytes come, messages, state, close codes and answers are those of websockets."""
+    log = logging.getLogger("tests.watched")
+    log.setLevel(logging.DEBUG if watched else logging.INFO)
+    reference, ours = protocol(), protocol()
+    cutting = cutter(ours, log)
+    expected, found, at = [], [], 0
+    for size in [*sizes, len(said) + 1]:
+        piece = said[at : at + size]
+        at += size
+        if piece:
+            expected += understood(reference, piece)
+            found += cutting.cut(piece)
+    assert found == expected
+    for one in (reference, ours):
+        one.receive_eof()
+    assert outcome(ours) == outcome(reference)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
+def test_messages_right_behind_the_handshake_are_cut(at_once):
+    """The answer to the handshake and the first messages may come in one read, or one byte at a time."""
+    ours = protocol(State.CONNECTING)
+    said = accepted(ours.key) + sent(Opcode.TEXT, b"one") + sent(Opcode.TEXT, b"two") + b"\x81"
+    cutting = cutter(ours)
+    found = cutting.cut(said) if at_once else [each for byte in said for each in cutting.cut(bytes([byte]))]
+    assert found == [b"one", b"two"]
+    assert ours.state is State.OPEN
+    assert cutting.cut(b"\x05three") == [b"three"]
+
+
+def test_plain_messages_do_not_trouble_the_protocol():
+    """Whole messages in one piece pass by; a ping among them is answered."""
+    ours = protocol()
+    cutting = cutter(ours)
+    assert cutting.cut(sent(Opcode.TEXT, b"one") * 3) == [b"one"] * 3
+    assert not cutting.fed
+    assert cutting.cut(sent(Opcode.TEXT, b"one") + sent(Opcode.PING, b"?") + sent(Opcode.TEXT, b"two")) == [
+        b"one",
+        b"two",
+    ]
+    assert cutting.fed
+    assert len(ours.data_to_send()) == 1
