@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 
 class Timer(Protocol):
@@ -52,3 +53,11 @@ class SystemClock:
 def ticking(clock: Clock) -> Callable[[], float]:
     """Return what reads `clock` fastest on the running event loop, for those who ask often and stay on it."""
     return asyncio.get_running_loop().time if type(clock) is SystemClock else clock.monotonic
+
+
+def stamping(clock: Clock) -> Callable[[], datetime]:
+    """Return what reads the wall clock fastest, likewise."""
+    return _utcnow if type(clock) is SystemClock else clock.utcnow
+
+
+_utcnow: Final = partial(datetime.now, UTC)  # noqa: TID251  (this is the door)

@@ -8,7 +8,7 @@ from math import isfinite
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from attrs import Attribute, evolve, field, frozen
+from attrs import Attribute, field, frozen
 
 from energy_core.http.request import Priority
 from energy_core.stream.event import Quantity
@@ -67,19 +67,27 @@ class Healing:
 class Moment(NamedTuple):
     """What was measured at one second, live or fetched later."""
 
-    event: LatestData
+    second: int
+    """Unix seconds."""
+    time: datetime
+    data: Mapping[str, object]
+    """As `LatestData` has it."""
+    raw: Mapping[str, object]
+    """Likewise."""
     values: Mapping[Quantity, float]
-    """The same in the quantities of `FieldMap`."""
-
-    @property
-    def second(self) -> int:
-        """Unix seconds."""
-        return int(self.event.time.timestamp())
+    """The data in the quantities of `FieldMap`."""
+    backfilled: bool = True
 
     def only(self, quantities: Collection[str], fields: FieldMap) -> Moment:
         """Leave out the other quantities."""
         values = {each: value for each, value in self.values.items() if each in quantities}
-        return Moment(evolve(self.event, data=fields.only(self.event.data, quantities)), values)
+        return self._replace(data=fields.only(self.data, quantities), values=values)
+
+    def event(self, product_id: int) -> LatestData:
+        """Return it as an event of a product."""
+        return LatestData(
+            product_id=product_id, time=self.time, data=self.data, raw=self.raw, backfilled=self.backfilled
+        )
 
 
 class Past:
@@ -110,20 +118,18 @@ class Past:
             page=_ONE_REQUEST,
             priority=Priority.BACKGROUND,
         )
-        return Moments(self._product_id, rows, self._fields)
+        return Moments(rows, self._fields)
 
     def _as_moment(self, latest: Latest, time: datetime) -> Moment:
-        values, _ = self._fields.reading(latest.data)
-        raw = {"time": int(time.timestamp()), "data": latest.data}
-        event = LatestData(product_id=self._product_id, time=time, data=latest.data, raw=raw, backfilled=True)
-        return Moment(event, values)
+        values = self._fields.of_events.read(latest.data).values
+        second = int(time.timestamp())
+        return Moment(second, time, latest.data, {"time": second, "data": latest.data}, values)
 
 
 class Moments:
     """The rows of one export as moments, to the second, in the vendor's order."""
 
-    def __init__(self, product_id: int, rows: ExportRows, fields: FieldMap) -> None:
-        self._product_id = product_id
+    def __init__(self, rows: ExportRows, fields: FieldMap) -> None:
         self._rows = rows
         self._fields = fields
 
@@ -159,13 +165,12 @@ class Moments:
 
     def _read(self, row: ExportRow) -> Moment:
         numbers, texts = row.values, row.text
-        values, _ = self._fields.row(numbers)
-        event = LatestData(
-            product_id=self._product_id,
-            # Whole, as a live event's: the same measurement has the same time, however it came here.
-            time=row.time.astimezone(UTC).replace(microsecond=0),
-            data=self._fields.as_event(numbers) | texts,
-            raw={"Time": row.time.isoformat(), **numbers, **texts},
-            backfilled=True,
+        # Whole, as a live event's: the same measurement has the same time, however it came here.
+        time = row.time.astimezone(UTC).replace(microsecond=0)
+        return Moment(
+            int(time.timestamp()),
+            time,
+            self._fields.as_event(numbers) | texts,
+            {"Time": row.time.isoformat(), **numbers, **texts},
+            self._fields.of_rows.read(numbers).values,
         )
-        return Moment(event, values)

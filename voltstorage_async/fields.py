@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from math import isfinite
+from operator import itemgetter, mul
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from attrs import evolve, field, frozen
 
@@ -67,14 +69,27 @@ class FieldMap:
     inferred. A key that is not here is not lost: it stays in the event's `raw`. Where two keys mean one
     quantity, the one that stands first here wins.
 
-    >>> FieldMap().extended(events={"batteryTemp": (Quantity.BATTERY_TEMPERATURE,
-    1.0)}).events["batteryTemp"].factor 1.0
+    >>> own = FieldMap().extended(events={"batteryTemp": (Quantity.BATTERY_TEMPERATURE, 1.0)})
+    >>> own.events["batteryTemp"].factor
+    1.0
     """
 
     events: Mapping[str, Meaning] = field(default=_EVENT_KEYS, converter=_meanings)
     """Keys of a product event's `data`."""
     columns: Mapping[str, Meaning] = field(default=_COLUMNS, converter=_meanings)
     """Columns of an export."""
+    of_events: Translator = field(init=False, eq=False, repr=False)
+    """Translates events by the thousand."""
+    of_rows: Translator = field(init=False, eq=False, repr=False)
+    """Likewise the rows of an export."""
+
+    @of_events.default
+    def _for_events(self) -> Translator:
+        return Translator(self.events)
+
+    @of_rows.default
+    def _for_rows(self) -> Translator:
+        return Translator(self.columns)
 
     def extended(
         self,
@@ -108,49 +123,101 @@ class FieldMap:
 
     def reading(self, data: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
         """Translate an event's data; also tell how many known keys held something that is not a number."""
-        return _translate(self.events, data)
+        read = self.of_events.read(data)
+        return read.values, read.unusable
 
     def row(self, values: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
         """Translate an export row's values, likewise."""
-        return _translate(self.columns, values)
+        read = self.of_rows.read(values)
+        return read.values, read.unusable
 
 
-def _translate(
-    meanings: Mapping[str, Meaning], data: Mapping[str, object]
-) -> tuple[dict[Quantity, float], int]:
-    values: dict[Quantity, float] = {}
-    for key, (quantity, factor, _) in meanings.items():
-        if key in data and quantity not in values:
-            value = data[key]
-            if type(value) is not float and type(value) is not int:
-                return _translate_carefully(meanings, data)
-            values[quantity] = value * factor + 0.0
-    # Looked at together, which costs a third: a sum is finite only if all its parts are.
-    return (values, 0) if isfinite(sum(values.values())) else _translate_carefully(meanings, data)
+class Reading(NamedTuple):
+    """What data means."""
+
+    values: dict[Quantity, float]
+    quantities: tuple[Quantity, ...]
+    """Of `values`, in their order; one and the same object for data of the same shape."""
+    unusable: int = 0
+    """How many known keys held something that is not a number."""
 
 
-def _translate_carefully(
-    meanings: Mapping[str, Meaning], data: Mapping[str, object]
-) -> tuple[dict[Quantity, float], int]:
+class _Shape(NamedTuple):
+    """What there is to know about data with certain keys."""
+
+    pick: Callable[[Mapping[str, object]], tuple[object, ...]]
+    quantities: tuple[Quantity, ...]
+    factors: tuple[float, ...]
+
+
+class Translator:
+    """Translates data; what it has found out about data of a shape, it knows the next time."""
+
+    __slots__ = ("_meanings", "_shapes")
+
+    def __init__(self, meanings: Mapping[str, Meaning]) -> None:
+        self._meanings = meanings
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+
+    def read(self, data: Mapping[str, object]) -> Reading:
+        """Translate."""
+        keys = tuple(data)
+        pick, quantities, factors = self._shapes.get(keys) or self._learn(keys)
+        found = pick(data)
+        if _NUMBERS.issuperset(map(type, found)):
+            numbers = cast("tuple[float, ...]", found)
+            # A zero stays a plain one: -1 * 0.0 would be written -0.0.
+            scaled = map(mul, numbers, factors) if 0 not in numbers else map(_scaled, numbers, factors)
+            values = dict(zip(quantities, scaled))  # noqa: B905  (of one length; saying so takes a third longer)
+            # Looked at together, which costs a third: a sum is finite only if all its parts are.
+            if isfinite(sum(values.values())):
+                return _reading((values, quantities, 0))
+        return _read_carefully(self._meanings, data)
+
+    def _learn(self, keys: tuple[str, ...]) -> _Shape:
+        chosen: dict[Quantity, str] = {}
+        for key, meaning in self._meanings.items():
+            if key in keys:
+                chosen.setdefault(meaning.quantity, key)
+        picked = tuple(chosen.values())
+        pick = itemgetter(*picked) if len(picked) > 1 else lambda data: tuple(data[key] for key in picked)
+        shape = _Shape(pick, tuple(chosen), tuple(self._meanings[key].factor for key in picked))
+        if len(self._shapes) < _MOST_SHAPES:  # most events of a product have the same keys
+            self._shapes[keys] = shape
+        return shape
+
+
+_MOST_SHAPES: Final = 64
+_NUMBERS: Final = frozenset((int, float))
+_reading: Final[Callable[[tuple[dict[Quantity, float], tuple[Quantity, ...], int]], Reading]] = partial(
+    tuple.__new__, Reading
+)
+
+
+def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Reading:
     values: dict[Quantity, float] = {}
     unusable = 0
     for key, (quantity, factor, _) in meanings.items():
         value = data.get(key)
         if value is None or quantity in values:
             continue
-        number = _scaled(value, factor)
+        number = _usable(value, factor)
         if number is None:
             unusable += 1
         else:
             values[quantity] = number
-    return values, unusable
+    return Reading(values, tuple(values), unusable)
 
 
-def _scaled(value: object, factor: float) -> float | None:
+def _usable(value: object, factor: float) -> float | None:
     if type(value) is not float and type(value) is not int:  # exactly: to isinstance a boolean is an int
         return None
     try:
-        scaled = value * factor + 0.0  # a zero stays a plain one: -1 * 0.0 would be written -0.0
+        scaled = _scaled(value, factor)
     except OverflowError:
         return None
     return scaled if isfinite(scaled) else None
+
+
+def _scaled(value: float, factor: float) -> float:
+    return value * factor + 0.0

@@ -31,6 +31,8 @@ class Filling:
         hand_over: Tells what the mender has ready; may wait for a slow consumer.
     """
 
+    __slots__ = ("_clock", "_exported", "_hand_over", "_healing", "_mender", "_past", "heard_at")
+
     def __init__(
         self,
         mender: Mender[Moment],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol
 
 from energy_core.clock import Clock, SystemClock
@@ -16,12 +17,15 @@ from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
 from voltstorage_async.backfill import Healing, Moment, Past
-from voltstorage_async.codec import product_event
-from voltstorage_async.events import LatestData, UnknownProductEvent
+from voltstorage_async.codec import Said, event_message
+from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.filling import Filling
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
+
+_moment: Final = partial(tuple.__new__, Moment)
+"""There is one for every event, and the constructor takes twice as long."""
 
 
 class Sink(Protocol):
@@ -34,7 +38,7 @@ class Sink(Protocol):
     async def room(self) -> None:
         """Wait until there is."""
 
-    def tell(self, moment: Moment, second: int, ordinal: int) -> None:
+    def tell(self, moment: Moment, ordinal: int) -> None:
         """Take what was measured in a second; the ordinal tells moments of one second apart."""
 
     def remark(self, event: UnknownProductEvent) -> None:
@@ -64,6 +68,12 @@ class Line:
         clock: Where time comes from.
         ssl_context: As for `ReconnectingSocket`.
     """
+
+    __slots__ = (
+        *("_clock", "_deaf", "_fields", "_filling", "_healing", "_horizon", "_mender", "_mending"),
+        *("_past", "_product_id", "_read", "_sink", "_socket", "_state", "_stirred", "_tasks"),
+        *("backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
+    )
 
     def __init__(
         self,
@@ -95,6 +105,7 @@ class Line:
         self._past = past
         self._sink = sink
         self._fields = fields
+        self._read = fields.of_events.read
         self._healing = healing
         self._clock = clock or SystemClock()
         self._mender: Mender[Moment] = Mender(
@@ -115,7 +126,7 @@ class Line:
             clock=self._clock,
             ssl_context=ssl_context,
         )
-        self._horizon = horizon(self._clock.utcnow())
+        self._horizon = horizon(self._clock.utcnow()).timestamp()
         self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
         self._deaf = False  # the server has news and does not tell them over this link
         self._tasks: asyncio.TaskGroup | None = None
@@ -154,43 +165,49 @@ class Line:
     # --- what the socket says ------------------------------------------------------------------------------
 
     def _on_messages(self, messages: list[bytes]) -> int:
-        return sum(map(self._on_message, messages))
+        events = 0
+        for message in messages:
+            try:
+                said = event_message(message)
+            except DecodeError:
+                self.malformed += 1
+                continue
+            events += 1
+            if said.time is None:
+                self.unknown += 1
+                self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=said.raw))
+            else:
+                self._on_data(said, said.time)
+        self.received += events
+        return events
 
-    def _on_message(self, message: bytes) -> bool:
-        try:
-            event = product_event(self._product_id, message)
-        except DecodeError:
-            self.malformed += 1
-            return False
-        self.received += 1
-        if isinstance(event, LatestData):
-            self._on_data(event)
-        elif isinstance(event, UnknownProductEvent):
-            self.unknown += 1
-            self._sink.remark(event)
-        return True
-
-    def _on_data(self, event: LatestData) -> None:
-        if event.time > self._horizon and self._from_the_future(event):
+    def _on_data(self, said: Said, time: datetime) -> None:
+        raw, _, second, data = said
+        if second > self._horizon and self._from_the_future(time):
             return
         mender = self._mender
-        values, unusable = self._fields.reading(event.data)
-        self.unusable += unusable
+        values, quantities, unusable = self._read(data)
+        if unusable:
+            self.unusable += unusable
         if self._deaf:
             self._deaf = False
             mender.hole()
-        moment = Moment(event, values)
-        take = mender.live(moment.second, values, moment, room=self._sink.roomy)
+        moment = _moment((second, time, data, raw, values, False))
         self._filling.heard_at = self._socket.heard_at
+        if self._sink.roomy and mender.passes(second, quantities):
+            self._sink.tell(moment, 0)
+            return
+        take = mender.live(second, quantities, moment, room=self._sink.roomy)
         if take is not None:
             self._tell(take)
         elif mender.open or mender.ready:
             self._stir()
 
-    def _from_the_future(self, event: LatestData) -> bool:
+    def _from_the_future(self, time: datetime) -> bool:
         """Leave out an event that would be where every later fill begins."""
-        self._horizon = horizon(self._clock.utcnow())
-        if event.time <= self._horizon:
+        latest = horizon(self._clock.utcnow())
+        self._horizon = latest.timestamp()
+        if time <= latest:
             return False
         self.malformed += 1
         return True
@@ -281,11 +298,11 @@ class Line:
     # --- telling -------------------------------------------------------------------------------------------
 
     def _tell(self, take: Take[Moment]) -> None:
-        moment, second, ordinal, keys, backfilled = take
+        moment, _, ordinal, keys, backfilled = take
         if len(keys) < len(moment.values):
             moment = moment.only(keys, self._fields)
         self.backfilled += backfilled
-        self._sink.tell(moment, second, ordinal)
+        self._sink.tell(moment, ordinal)
 
     def _miss(self, missing: Missing) -> None:
         self.gaps += 1

@@ -27,6 +27,11 @@ class ProductSource:
     marked `backfilled`, or is a gap.
     """
 
+    __slots__ = (
+        *("_fields", "_healing", "_id", "_line", "_link", "_past", "_seen", "_since", "_ssl_context"),
+        *("_stopped", "_timing"),
+    )
+
     def __init__(
         self,
         id: SourceId,  # noqa: A002  (the source's own word)
@@ -139,7 +144,7 @@ class ProductSource:
                         break
                     if moment.values:
                         await outlet.room()
-                        mouth.tell(moment, second, ordinals[second])
+                        mouth.tell(moment, ordinals[second])
                         ordinals[second] += 1
                 lacking |= self._seen - moments.exported
             begin += page_s
@@ -154,6 +159,7 @@ class ProductSource:
 class _Mouth:
     """The line's `Sink`: says it all to an outlet, which has its own ways with slow consumers."""
 
+    __slots__ = ("_id", "_outlet", "_reading", "_seen", "_site")
     roomy = True
 
     def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
@@ -167,18 +173,17 @@ class _Mouth:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
-    def tell(self, moment: Moment, second: int, ordinal: int) -> None:
+    def tell(self, moment: Moment, ordinal: int) -> None:
         """Hand over one reading."""
-        event, values = moment
-        backfilled = event.backfilled
-        if not backfilled:
+        second, time, _, raw, values, backfilled = moment
+        if not backfilled and not self._seen.issuperset(values):
             self._seen.update(values)
         self._reading(
             self._id,
-            time=event.time,
+            time=time,
             id=f"{self._site}/{second}/{ordinal}",
             values=values,
-            raw=event.raw,
+            raw=raw,
             backfilled=backfilled,
         )
 

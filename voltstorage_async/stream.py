@@ -211,9 +211,9 @@ class _Inbox:
             self._relief.clear()
             await self._relief.wait()
 
-    def tell(self, moment: Moment, second: int, ordinal: int) -> None:  # noqa: ARG002  (an event has no name)
+    def tell(self, moment: Moment, ordinal: int) -> None:  # noqa: ARG002  (an event has no name)
         """Take what was measured."""
-        self._put(moment.event)
+        self._put(moment.event(self._product_id))
 
     def remark(self, event: UnknownProductEvent) -> None:
         """Take a message that is no data; there is no way to get it again."""

@@ -29,7 +29,7 @@ class Gate:
     __slots__ = ("_sizes",)
 
     def __init__(self) -> None:
-        self._sizes: set[int] = set()
+        self._sizes = 0  # a bit for each number of quantities that was seen
 
     def admit(
         self,
@@ -56,10 +56,10 @@ class Gate:
             raise ValueError(f"the time of a reading must be aware: {time!r}")
         if not _is_mapping(values):
             raise TypeError(f"values must map Quantity to numbers: {values!r}")
-        if len(values) not in self._sizes:
+        if not self._sizes >> len(values) & 1:
             if not all(each.__class__ is Quantity for each in values):
                 raise TypeError(f"values must map Quantity to numbers: {values!r}")
-            self._sizes.add(len(values))
+            self._sizes |= 1 << len(values)
         # The sum is finite if all of them are; only where it is not, or overflows, each has to be looked at.
         if not isfinite(sum(values.values())) and not all(map(isfinite, values.values())):
             raise ValueError(f"a value that is missing is left out, never NaN or infinite: {values!r}")

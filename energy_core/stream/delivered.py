@@ -44,17 +44,25 @@ class Missing(NamedTuple):
 class Keys:
     """Sets of quantities as numbers, a bit each: small, quick to compare, and many of them are kept."""
 
-    __slots__ = ("_known", "_sets")
+    __slots__ = ("_known", "_last", "_last_bits", "_sets")
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
         self._sets: dict[tuple[str, ...], int] = {}
+        self._last: Collection[str] = ()
+        self._last_bits = 0
 
     def bits(self, names: Collection[str]) -> int:
-        """Return the number of a set."""
+        """Return the number of a set; soonest where it is the very tuple that it was the last time."""
+        if names is self._last:
+            return self._last_bits
         known = tuple(names)
         bits = self._sets.get(known)
-        return self._learn(known) if bits is None else bits
+        if bits is None:
+            bits = self._learn(known)
+        if known is names:
+            self._last, self._last_bits = known, bits
+        return bits
 
     def names(self, bits: int) -> frozenset[str]:
         """Return the set of a number."""
@@ -77,6 +85,8 @@ _BITS: Final = 24
 _SET: Final = (1 << _BITS) - 1
 _ONE: Final = 1 << 2 * _BITS
 
+_SLACK: Final = 16
+
 
 class Delivered:
     """What was delivered of late: for each second how many events, and which quantities came live or later.
@@ -90,11 +100,14 @@ class Delivered:
         most: Events of which something is remembered.
     """
 
-    __slots__ = ("_events", "_most", "_seconds", "_told", "_window_s")
+    __slots__ = ("_enough", "_events", "_long", "_most", "_seconds", "_told", "_window_s")
 
     def __init__(self, *, window_s: float, most: int) -> None:
         self._window_s = window_s
         self._most = most
+        # Of live events a little more is remembered, so that forgetting is not a matter of each of them.
+        self._enough = most + most // _SLACK
+        self._long = window_s + window_s / _SLACK
         self._seconds = array("q")
         self._told = array("Q")
         self._events = 0
@@ -106,7 +119,7 @@ class Delivered:
             seconds.append(second)
             self._told.append(_ONE | bits)
             self._events += 1
-            if self._events > self._most or seconds[0] < second - self._window_s:
+            if self._events > self._enough or seconds[0] < second - self._long:
                 self._forget(len(seconds) - 1)
             return bits, 0
         at = self._place(second)

@@ -9,12 +9,13 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
 
+from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.stream.admission import FROM_THE_FUTURE, Gate, admit_stretch, horizon
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
 from energy_core.stream.event import Event, Outlet, Position, Source
 from energy_core.stream.ledger import Ledger
-from energy_core.stream.line import SLOW, Line
+from energy_core.stream.line import SLOW, Line, Track
 from energy_core.stream.quantity import Quantity
 from energy_core.stream.refill import RefillOutlet
 from energy_core.stream.state import SourceStatus, Standing
@@ -34,6 +35,23 @@ class Feed:
     while its sources still run.
     """
 
+    __slots__ = (
+        *(
+            "__weakref__",
+            "_admit",
+            "_backfilled",
+            "_dropped",
+            "_error",
+            "_fault",
+            "_gaps",
+            "_heard",
+            "_horizon",
+        ),
+        *("_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing", "_now", "_over"),
+        *("_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
+        *("id", "restarts", "source", "speaks_for", "task"),
+    )
+
     def __init__(self, source: Source, ledger: Ledger, *, restarts: int = 0) -> None:
         self.id = source.id
         self.source = source
@@ -42,7 +60,7 @@ class Feed:
         self.restarts = restarts
         self._ledger = ledger
         self._standing = Standing(ledger.clock.utcnow())
-        self._missing: dict[SourceId, datetime] = {}
+        self._missing: Mapping[SourceId, datetime] = {}
         self._menders: set[asyncio.Task[str | None]] = set()
         self._error: EnergyError | None = None
         self._fault: Exception | None = None
@@ -51,6 +69,10 @@ class Feed:
         self._refused = 0
         self._horizon = horizon(ledger.clock.utcnow())
         self._admit = Gate().admit
+        self._now = stamping(ledger.clock)
+        self._spoken_for: SourceId | None = None
+        self._lines: tuple[Line, ...] = ()
+        self._tracks: tuple[tuple[Line, Track], ...] = ()
         self._last: datetime | None = None
         self._heard: datetime | None = None
 
@@ -112,23 +134,32 @@ class Feed:
         if (self._over or ledger.ended) and self._shut():
             return
         self._admit(source, time, id, values, raw)
-        if source not in self.speaks_for:
-            self.speaks_for.add(source)
-        received_at = self._heard = ledger.clock.utcnow()
+        if source is not self._spoken_for or ledger.lines is not self._lines:
+            self._look_up(source)
+        received_at = self._heard = self._now()
         if time > self._horizon and self._from_the_future(source, time, received_at):
             return
         self._readings += 1
         if backfilled:
             self._backfilled += 1
         event: Event | None = None
-        for line in ledger.lines:
-            track = line.tracks.get(source) or line.track(source, self, ledger.keys(source))
+        for line, track in self._tracks:
             put = line.reading(track, source, time, id, values, raw, backfilled, revision, received_at, event)
             event = put or event
         if event is not None and event.late:
             self._late += 1
         elif self._last is None or time > self._last:
             self._last = time
+
+    def _look_up(self, source: SourceId) -> None:
+        """Find the numbering of a source in every line; what speaks for one alone does so once."""
+        ledger = self._ledger
+        self.speaks_for.add(source)
+        self._spoken_for, self._lines = source, ledger.lines
+        self._tracks = tuple(
+            (line, line.tracks.get(source) or line.track(source, self, ledger.key(source)))
+            for line in ledger.lines
+        )
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
         """Announce a change of state; saying the same state again only refreshes the snapshot."""

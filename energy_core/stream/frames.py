@@ -14,6 +14,7 @@ from typing import Final
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
 from websockets.protocol import State
 
 _TEXT, _BINARY, _CONTINUATION = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
@@ -33,7 +34,7 @@ class Cutter:
         log: Where the protocol shows frames at DEBUG. Then it is spared none.
     """
 
-    __slots__ = ("_largest", "_owed", "_partial", "_protocol", "_rest", "_spares", "fed")
+    __slots__ = ("_head", "_largest", "_owed", "_partial", "_protocol", "_spares", "_told", "fed")
 
     def __init__(self, protocol: ClientProtocol, *, largest: int, log: logging.Logger) -> None:
         self.fed = False
@@ -41,44 +42,59 @@ class Cutter:
         self._protocol = protocol
         self._largest = largest
         self._spares = not log.isEnabledFor(logging.DEBUG)
-        self._rest = b""  # the beginning of a frame's head
+        self._head = b""  # the beginning of a frame's head ...
+        self._told = 0  # ... and how much of it the protocol has had
         self._owed = 0  # bytes of the present frame that the protocol has not had yet
         self._partial: bytearray | None = None  # a message in pieces, so far
 
     def cut(self, data: bytes) -> list[bytes]:
         """Take what was read; return the messages that are whole now, in order."""
-        if self._rest:
-            data, self._rest = self._rest + data, b""
+        if self._head:
+            data, self._head = self._head + data, b""
         messages: list[bytes] = []
         at, end = 0, len(data)
         while at < end:
             if not self._owed and self._protocol.state is State.OPEN:
-                if self._spares and self._partial is None:
+                if self._spares and self._partial is None and not self._told:
                     at = _cut_plain(data, at, self._largest, messages)
                     if at == end:
                         break
-                self._owed = _size(data, at)
-                if not self._owed:
-                    self._rest = data[at:]
+                size = _size(data, at)
+                if not size:
+                    self._begin(data[at:], messages)
                     break
+                at, self._owed, self._told = at + self._told, size - self._told, 0
             at = self._feed(data, at, messages)
         return messages
 
+    def _begin(self, head: bytes, messages: list[bytes]) -> None:
+        """Keep what there is of a frame's head; two bytes may be enough for the protocol to refuse it."""
+        self._head = head
+        if len(head) > 1:
+            self._tell(head[self._told :], messages)
+            self._told = len(head)
+
     def _feed(self, data: bytes, at: int, messages: list[bytes]) -> int:
         """Give the protocol what it has to see of what begins here; return where that ends."""
-        protocol, stop = self._protocol, len(data)
-        if protocol.state is State.CONNECTING:
+        stop = len(data)
+        if self._protocol.state is State.CONNECTING:
             # Line by line: what follows the last line of the handshake is frames already.
             stop = data.find(b"\n", at) + 1 or stop
         elif self._owed:
             stop = min(stop, at + self._owed)
             self._owed -= stop - at
-        protocol.receive_data(data[at:stop])
+        self._tell(data[at:stop], messages)
+        return stop
+
+    def _tell(self, data: bytes, messages: list[bytes]) -> None:
+        protocol = self._protocol
+        protocol.receive_data(data)
         self.fed = True
         for event in protocol.events_received():
             if isinstance(event, Frame):
                 self._gather(event, messages)
-        return stop
+            elif isinstance(event, Response) and protocol.handshake_exc is None:
+                event.headers.clear()  # the protocol keeps the answer for as long as it lives
 
     def _gather(self, frame: Frame, messages: list[bytes]) -> None:
         if frame.opcode is _CONTINUATION and self._partial is not None:

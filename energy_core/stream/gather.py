@@ -38,10 +38,11 @@ class Turns:
     One task may hand the iterator on to another; it may not come back while that one lives.
     """
 
-    __slots__ = ("_former", "_task")
+    __slots__ = ("_former", "task")
 
     def __init__(self) -> None:
-        self._task: asyncio.Task[object] | None = None
+        self.task: asyncio.Task[object] | None = None
+        """Who asked last."""
         self._former: set[asyncio.Task[object]] = set()
 
     def check(self) -> None:
@@ -51,17 +52,17 @@ class Turns:
             StreamBusy: it has handed the iterator on to a task that still runs.
         """
         task = asyncio.current_task()
-        if task is not self._task and task is not None:
+        if task is not self.task and task is not None:
             self._change(task)
 
     def _change(self, task: asyncio.Task[object]) -> None:
-        before = self._task
+        before = self.task
         if before is not None and not before.done():
             if task in self._former:
                 raise StreamBusy(BUSY)
             self._former.add(before)
         self._former = {each for each in self._former if not each.done() and each is not task}
-        self._task = task
+        self.task = task
 
 
 class Shelf:
@@ -71,26 +72,27 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        self._events: list[tuple[datetime, int, Event]] = []
+        self.events: list[tuple[datetime, int, Event]] = []
+        """A heap of times, numbers and events."""
         self._count = 0
 
     def put(self, event: Event) -> int:
         """Add an event; return its number, by which events of one moment are told apart."""
         self._count += 1
-        heapq.heappush(self._events, (event.time, self._count, event))
+        heapq.heappush(self.events, (event.time, self._count, event))
         return self._count
 
     def take(self) -> Event:
         """Remove and return the earliest."""
-        return heapq.heappop(self._events)[2]
+        return heapq.heappop(self.events)[2]
 
     @property
     def earliest(self) -> tuple[datetime, int]:
         """Time and number of the earliest."""
-        return self._events[0][:2]
+        return self.events[0][:2]
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.events)
 
     def __repr__(self) -> str:
         return f"<Shelf of {len(self)}>"

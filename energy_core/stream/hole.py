@@ -10,7 +10,6 @@ Times are whole unix seconds, the grain in which a moment of the past and its li
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 from typing import Generic, NamedTuple, TypeVar
 
@@ -46,6 +45,12 @@ class Mender(Generic[T]):
         expected: Quantities a live event may hold, for a hole before the first of them.
     """
 
+    __slots__ = (
+        *("_base", "_broken", "_closed_at", "_covered", "_delivered", "_expected", "_held", "_hold", "_keys"),
+        *("_lag_s", "_latest", "_open", "_outbox", "_overlap_s", "_present", "_reach", "_spoken"),
+        *("discarded", "filling", "holes", "newest", "repeated"),
+    )
+
     def __init__(
         self,
         *,
@@ -72,7 +77,7 @@ class Mender(Generic[T]):
         self._keys = Keys()
         self._expected = self._keys.bits(expected)
         self._spoken = 0  # every quantity that came live so far
-        self._held: deque[_Held[T]] = deque()
+        self._held: list[_Held[T]] = []
         self._outbox: Outbox[T] = Outbox(self._keys, accounted=since)
         self.holes = 0
         """How many holes there were so far; they are known by their numbers."""
@@ -93,6 +98,23 @@ class Mender(Generic[T]):
         self.newest = second
 
     # --- live events ---------------------------------------------------------------------------------------
+
+    def passes(self, second: int, keys: Collection[str]) -> bool:
+        """Take a live event about which there is nothing to decide, as nearly all of them are.
+
+        It is newer than all before it, and nothing is missing, held or waiting: it is to be handed over as it
+        is, the first of its second. Otherwise nothing is done, and `live` decides.
+        """
+        newest = self.newest
+        if newest is None or second <= newest or self._open or self._broken or self._held:
+            return False
+        if self.filling or self._outbox:
+            return False
+        bits = self._keys.bits(keys)
+        self._spoken |= bits
+        self._delivered.live(second, bits)
+        self.newest = second
+        return True
 
     def live(self, second: int, keys: Collection[str], item: T, *, room: bool = True) -> Take[T] | None:
         """Take a live event: return it to be handed over now, or hold it while a hole is open.
@@ -160,7 +182,7 @@ class Mender(Generic[T]):
     @property
     def until(self) -> int | None:
         """The present moment of those who tell, as far as they have told it."""
-        known = [held.second for held in (self._latest, *tuple(self._held)[-1:]) if held is not None]
+        known = [held.second for held in (self._latest, *self._held[-1:]) if held is not None]
         return max(known, default=None)
 
     @property
@@ -239,7 +261,7 @@ class Mender(Generic[T]):
         """Return what is to be handed over next, if anything is."""
         while self.ready:
             if self._outbox.ready:
-                return self._outbox.ready.popleft()
+                return self._outbox.ready.pop(0)
             self._release()
         return None
 
@@ -289,7 +311,7 @@ class Mender(Generic[T]):
 
     def _release(self) -> None:
         """Let go of the first held event."""
-        second, keys, bits, item, hole = self._held.popleft()
+        second, keys, bits, item, hole = self._held.pop(0)
         if hole:
             self._broken -= 1
             self._closed_at = second

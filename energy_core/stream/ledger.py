@@ -31,7 +31,7 @@ class Ledger:
         self.ended = False
         self.running: set[Member] = set()
         self._fail_fast = fail_fast
-        self._keys: dict[SourceId, Mapping[Kind, str]] = {}
+        self._keys: dict[SourceId, str] = {}
 
     def note(
         self, owner: Owner, source: SourceId, kind: Kind, detail: Detail, *, time: datetime | None = None
@@ -40,7 +40,7 @@ class Ledger:
         now = self.clock.utcnow()
         for line in self.lines:
             if not line.buffer.ended:
-                track = line.track(source, owner, self.keys(source))
+                track = line.track(source, owner, self.key(source))
                 line.note(track, source, kind, detail, time or now, now)
 
     async def room(self) -> None:
@@ -51,12 +51,12 @@ class Ledger:
                 return
             await first_relief(buffers)
 
-    def keys(self, source: SourceId) -> Mapping[Kind, str]:
-        """Return the keys of a source's events, made once."""
-        keys = self._keys.get(source)
-        if keys is None:
-            keys = self._keys[source] = {kind: f"{source}/{kind}" for kind in Kind}
-        return keys
+    def key(self, source: SourceId) -> str:
+        """Return the key of a source's readings, made once."""
+        key = self._keys.get(source)
+        if key is None:
+            key = self._keys[source] = f"{source}/{Kind.READING}"
+        return key
 
     def forget(self, source: SourceId) -> None:
         """Keep little of a source that was removed."""
@@ -68,7 +68,7 @@ class Ledger:
         """Let every line go on where a consumer stopped."""
         for source, position in positions.items():
             for line in self.lines:
-                line.resume(line.track(source, owner, self.keys(source)), position)
+                line.resume(line.track(source, owner, self.key(source)), position)
 
     def hand_over(self, sources: Iterable[SourceId], owner: Owner) -> Mapping[SourceId, Position]:
         """Let a restarted feed speak for the sources of the one before, and return where that stopped."""

@@ -42,14 +42,14 @@ class Track:
     """The numbering of one source."""
 
     __slots__ = (
-        *("doubt", "hashes", "hole", "key", "keys", "latest", "newest"),
+        *("doubt", "hashes", "hole", "key", "latest", "newest"),
         *("owner", "seq", "stopped", "window"),
     )
 
-    def __init__(self, owner: Owner, keys: Mapping[Kind, str]) -> None:
+    def __init__(self, owner: Owner, key: str) -> None:
         self.owner = owner
-        self.keys = keys
-        self.key = keys[_READING]
+        self.key = key
+        """Of its readings."""
         self.seq = 0
         self.newest: datetime | None = None
         self.latest: tuple[Event, ...] = ()
@@ -94,11 +94,11 @@ class Line:
         self.clock = clock
         self._mends = policy == "block"
 
-    def track(self, source: SourceId, owner: Owner, keys: Mapping[Kind, str]) -> Track:
+    def track(self, source: SourceId, owner: Owner, key: str) -> Track:
         """Return the numbering of `source`, begun now if need be."""
         track = self.tracks.get(source)
         if track is None:
-            track = self.tracks[source] = Track(owner, keys)
+            track = self.tracks[source] = Track(owner, key)
         return track
 
     def owner_of(self, source: SourceId) -> SourceId:
@@ -198,7 +198,7 @@ class Line:
             Event(
                 source=source,
                 kind=kind,
-                key=track.keys[kind],
+                key=f"{source}/{kind}",
                 time=time,
                 received_at=at,
                 seq=track.seq,

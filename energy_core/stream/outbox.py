@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
 from energy_core.stream.delivered import Keys, Missing, Take
@@ -26,8 +25,11 @@ class Outbox(Generic[T]):
         accounted: The unix second up to which nothing is owed; None: nobody has said.
     """
 
+    __slots__ = ("_keys", "_pending", "accounted", "ready")
+
     def __init__(self, keys: Keys, *, accounted: int | None) -> None:
-        self.ready: deque[Take[T] | Missing] = deque()
+        self.ready: list[Take[T] | Missing] = []
+        """Seldom more than one; and where there are thousands of these, a deque each would be too much."""
         self.accounted = accounted
         """Up to here, what was not handed over was said to be missing."""
         self._keys = keys
@@ -55,6 +57,9 @@ class Outbox(Generic[T]):
         for start, reason, bits in pending:
             if bits and position > start:
                 self.miss(start, position, reason, bits)
+
+    def __bool__(self) -> bool:
+        return bool(self.ready or self._pending)
 
     def __repr__(self) -> str:
         return f"<Outbox of {len(self.ready)}, {len(self._pending)} gaps without an end>"

@@ -22,6 +22,8 @@ class Beat(enum.Enum):
 class Pulse:
     """The life of one connection: any byte is life of the link, only a valid event is life of the source."""
 
+    __slots__ = ("_eventful_at", "_first", "_pinged_at", "_stale", "_timing", "interval")
+
     def __init__(self, timing: SocketTiming, now: float) -> None:
         self.interval: float | None = None
         """The usual seconds between two events, smoothed; None before the second."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from asyncio import current_task
 from typing import Self
 
 from energy_core.clock import Clock
@@ -35,12 +36,13 @@ class Reader(ABC):
             StreamClosed: the stream was not opened with `async with`.
             SlowConsumer: under the policy `raise`, too much was pending for too long.
         """
-        self._turns.check()
+        if current_task() is not self._turns.task:
+            self._turns.check()
         progress, buffer = self._progress, self._line.buffer
         if progress is not None:
             progress.confirm()
         while True:
-            event = self._shelf.take() if self._shelf else buffer.take()
+            event = self._shelf.take() if self._shelf.events else buffer.take()
             if event is not None:
                 if progress is not None:
                     progress.hand_out(event)

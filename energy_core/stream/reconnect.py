@@ -106,6 +106,11 @@ Decision = Again | Renew | Stop
 class Recovery:
     """Decides what follows each ending of one link. The caller brings `now`, seconds that never run back."""
 
+    __slots__ = (
+        *("_event_at", "_failures", "_handshakes", "_opened_at"),
+        *("_random", "_renewed", "_strange", "_timing"),
+    )
+
     def __init__(self, timing: SocketTiming, *, random: Callable[[], float]) -> None:
         self._timing = timing
         self._random = random

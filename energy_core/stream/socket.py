@@ -61,6 +61,11 @@ class ReconnectingSocket:
         ssl_context: Verifies the server; by default the system's authorities, TLS 1.2 or later.
     """
 
+    __slots__ = (
+        *("_clock", "_eventful", "_generation", "_link", "_on_messages", "_on_state", "_pulse", "_recovery"),
+        *("_refused", "_ssl_context", "_timing", "events", "frames", "handshakes", "heard_at"),
+    )
+
     def __init__(
         self,
         link: Link,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -73,7 +73,8 @@ conversations = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=1000)
+@example(b"\x00\xfe", [], False)  # refused before all of its head is there
 @given(conversations, st.lists(st.integers(1, 40), max_size=40), st.booleans())
 def test_whatever_comes_means_what_it_means_to_websockets(said, sizes, watched):
     """In whatever pieces bytes come, messages, state, close codes and answers are those of websockets."""
