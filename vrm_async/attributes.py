@@ -8,6 +8,8 @@ from typing import TypeAlias, overload
 
 from attrs import field, frozen
 
+from vrm_async.late import LateRaw
+
 Raw: TypeAlias = Mapping[str, object]
 RawValue: TypeAlias = str | int | float
 
@@ -29,7 +31,7 @@ class InstanceValue:
 
 
 @frozen(kw_only=True)
-class Attribute:
+class Attribute(LateRaw):
     """One item of a site's `extended` list: a data attribute, or a sum that VRM makes of several."""
 
     code: str
@@ -137,7 +139,7 @@ def _loaded(attributes: tuple[Attribute, ...]) -> Attributes:
 
 
 @frozen(kw_only=True)
-class Diagnostic:
+class Diagnostic(LateRaw):
     """The newest log of one attribute of one device, from ``installations/{idSite}/diagnostics``."""
 
     attribute_id: int

@@ -24,7 +24,7 @@ from energy_core.secret import Secret
 from vrm_async.identity import Means
 
 if TYPE_CHECKING:
-    from vrm_async.codec import LoginAnswer
+    from vrm_async.codec_access import LoginAnswer
     from vrm_async.models import LoginResult
 
 LOGIN: Final = Operation(
@@ -137,11 +137,11 @@ class Auth:
         return code
 
     async def _ask(self, code: Secret | None, *, remember_me: bool = False) -> tuple[LoginAnswer, Grant]:
-        from vrm_async import codec  # noqa: PLC0415  (most clients hold a token and never log in)
+        from vrm_async import codec_access  # noqa: PLC0415  (most clients hold a token and never log in)
 
         operation, body = self._question(code, remember_me=remember_me)
         try:
-            answer = await self._api.call(operation, codec.login, json=body)
+            answer = await self._api.call(operation, codec_access.login, json=body)
         except _REFUSALS as error:
             self._refused(error, code)
         except AnswerError as error:

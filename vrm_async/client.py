@@ -12,13 +12,14 @@ from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
-from vrm_async import arguments, auth, raw
+from vrm_async import auth
 from vrm_async.envelope import check
 from vrm_async.groups import Groups
 from vrm_async.identity import means as checked_means
 
 if TYPE_CHECKING:
     from energy_core.stream.poll import Looking, Poller
+    from vrm_async import raw
     from vrm_async.periods import Calendar
 
 BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
@@ -122,6 +123,8 @@ class VRMClient(Groups):
         Returns:
             The answer's JSON, envelope and all; a refusal is an error as everywhere.
         """
+        from vrm_async import raw  # noqa: PLC0415
+
         operation = raw.operation(method, path, repeatable=repeatable, body_limit=body_limit)
         pairs = raw.pairs(query)
         return await self._api.call(operation, raw.as_it_is, query=pairs, json=json, priority=priority)
@@ -131,6 +134,8 @@ class VRMClient(Groups):
 
         The list of installations is asked once for all sites.
         """
+        from vrm_async import arguments  # noqa: PLC0415
+
         return (await self._places.facts(arguments.whole("site_id", site_id))).calendar
 
     async def aclose(self) -> None:

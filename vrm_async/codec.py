@@ -14,18 +14,16 @@ from energy_core.http.bounded import Documented
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import collecting, collector, note
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import flag, integer, is_nothing, seconds, text
+from energy_core.http.readers import flag, integer, is_nothing, seconds
 from energy_core.http.request import JSON
-from energy_core.secret import Secret
+from energy_core.http.slots import created, fill, slot, stored_fields
 from vrm_async import straight
 from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number, enum_names
+from vrm_async.late import LateRaw, put_load
 from vrm_async.models import (
-    AccessToken,
     Device,
-    LoginResult,
-    NewAccessToken,
     Site,
     SystemOverview,
     Tag,
@@ -79,9 +77,21 @@ def _extended(value: object) -> Attributes:
 
     def load() -> tuple[Attribute, ...]:
         with collecting(drift) if drift is not None else nullcontext():
-            return _attributes(strict_json(value) if isinstance(value, bytes) else value)
+            if not isinstance(value, bytes):
+                return _attributes(value)
+            made = _straight_attributes(value)
+            return _attributes(strict_json(value)) if made is None else made
 
     return Attributes(load)
+
+
+def _straight_attributes(text: bytes) -> tuple[Attribute, ...] | None:
+    found = _attribute.straight(text)
+    if found is None:
+        return None
+    made, texts = found
+    fill(put_load, made, texts)
+    return tuple(made)
 
 
 diagnostic = model(
@@ -101,21 +111,46 @@ _diagnostics = records(diagnostic, "Diagnostic")
 
 
 @frozen(kw_only=True)
-class Page:
+class Page(LateRaw):
     """One page of diagnostics."""
 
     records: tuple[Diagnostic, ...]
+    size: int
+    """How many records came, malformed ones included: the page's true length."""
     raw: list[object]
-    """What came, malformed records included: the page's true length."""
+    """What came, malformed records included."""
     total: int | None
     """num_records: of this page or of all, VRM does not say which."""
 
+    def is_again(self, other: Page) -> bool:
+        """Whether it holds what another page held; pages that differ do so in their first records."""
+        return self.size == other.size and self.records == other.records and self.raw == other.raw
 
-def diagnostics_page(payload: JSON) -> Page:
-    """Read one page of ``installations/{idSite}/diagnostics``."""
+
+def _read_page(payload: JSON) -> Page:
     found = part(payload, "records")
+    raw = list(_listed(found))
     total = integer(payload.get("num_records")) if isinstance(payload, dict) else None
-    return Page(records=_diagnostics(found), raw=list(_listed(found)), total=total)
+    return Page(records=_diagnostics(found), size=len(raw), raw=raw, total=total)
+
+
+def _straight_page(body: bytes) -> Page | None:
+    found = straight.diagnostics(body)
+    if found is None:
+        return None
+    made = tuple(created(Diagnostic, len(found.texts)))
+    for name, put in _put_diagnostic.items():
+        fill(put, made, found.columns[name])
+    fill(put_load, made, found.texts)
+    page = Page(records=made, size=len(made), raw=[], total=found.total)
+    page.put_off_raw(lambda: [record.raw for record in made])
+    return page
+
+
+_FIELDS: Final = tuple(name for name in stored_fields(Diagnostic) if name != "raw")
+_put_diagnostic: Final = {name: slot(Diagnostic, name) for name in _FIELDS}
+diagnostics_page: Final[Callable[[JSON], Page]] = Documented(_read_page, _straight_page)
+"""Read one page of ``installations/{idSite}/diagnostics``."""
 
 
 # --- users and sites ------------------------------------------------------------------------------------
@@ -213,7 +248,7 @@ def _read_sites(payload: JSON) -> tuple[Site, ...]:
 
 
 def _straight_sites(body: bytes) -> tuple[Site, ...] | None:
-    found = straight.sites(body, late="extended")
+    found = straight.sites(body)
     if found is None:
         return None
     made = _sites(found)
@@ -234,60 +269,3 @@ def system_overview(payload: JSON) -> SystemOverview:
     """Read ``installations/{idSite}/system-overview``."""
     found = part(payload, "records")
     return SystemOverview() if is_nothing(found) else _overview(found)
-
-
-# --- tokens and login -----------------------------------------------------------------------------------
-
-_access_token = model(
-    AccessToken,
-    wire={"id": "idAccessToken", "created": "createdOn"},
-    read=dict.fromkeys(("created", "expires", "last_seen", "last_successful_auth"), seconds),
-)
-_access_tokens = records(_access_token, "AccessToken")
-
-
-@frozen(kw_only=True)
-class LoginAnswer:
-    """A login's answer: without a token, VRM wants a one-time code."""
-
-    token: Secret | None
-    sent: bool
-    result: LoginResult
-
-
-_login_result = model(LoginResult, wire={"user_id": "idUser"})
-
-
-def access_tokens(payload: JSON) -> tuple[AccessToken, ...]:
-    """Read the list of access tokens."""
-    return _access_tokens(part(payload, "tokens"))
-
-
-def new_access_token(payload: JSON) -> NewAccessToken:
-    """Read the only answer that holds a token's value."""
-    token, token_id = text(part(payload, "token")), integer(part(payload, "idAccessToken"))
-    if not token or token_id is None:
-        raise DecodeError("the answer has no token or no id", kind="envelope")
-    return NewAccessToken(id=token_id, token=Secret(token))
-
-
-def removed(payload: JSON) -> int:
-    """Read how many tokens were revoked."""
-    data = part(payload, "data")
-    count = integer(data.get("removed")) if isinstance(data, Mapping) else None
-    if count is None:
-        raise DecodeError("the answer does not say how many tokens were removed", kind="envelope")
-    return count
-
-
-def login(payload: JSON) -> LoginAnswer:
-    """Read a login's answer; only its token is strict, for it becomes a header."""
-    token = part(payload, "token")
-    if not is_nothing(token) and not (isinstance(token, str) and token.isascii() and token.isprintable()):
-        raise DecodeError("the login's token is not text that fits into a header", kind="envelope")
-    facts = {key: item for key, item in by_key(payload).items() if key in {"idUser", "verification_mode"}}
-    return LoginAnswer(
-        token=Secret(token) if isinstance(token, str) and token else None,
-        sent=isinstance(payload, dict) and flag(payload.get("verification_sent")) is True,
-        result=_login_result(facts),
-    )

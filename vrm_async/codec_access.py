@@ -1,15 +1,19 @@
-"""How VRM spells people, groups, invitations and what a search finds."""
+"""How VRM spells people, groups, invitations and what a search finds, access tokens and the login."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import frozen
+
 from energy_core.errors import DecodeError
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import integer
+from energy_core.http.readers import flag, integer, is_nothing, seconds, text
 from energy_core.http.request import JSON
+from energy_core.secret import Secret
 from vrm_async.envelope import content, part
 from vrm_async.folding import by_key
+from vrm_async.models import AccessToken, LoginResult, NewAccessToken
 from vrm_async.models_access import Group, Invite, Invites, SearchHit, SearchResult, SiteUser, SiteUsers
 
 _LEVEL = {"access_level": "accessLevel"}
@@ -66,3 +70,60 @@ def site_id(payload: JSON) -> int:
     if number is None:
         raise DecodeError("the answer does not say the id of the site", kind="envelope")
     return number
+
+
+# --- tokens and login -----------------------------------------------------------------------------------
+
+_access_token = model(
+    AccessToken,
+    wire={"id": "idAccessToken", "created": "createdOn"},
+    read=dict.fromkeys(("created", "expires", "last_seen", "last_successful_auth"), seconds),
+)
+_access_tokens = records(_access_token, "AccessToken")
+
+
+@frozen(kw_only=True)
+class LoginAnswer:
+    """A login's answer: without a token, VRM wants a one-time code."""
+
+    token: Secret | None
+    sent: bool
+    result: LoginResult
+
+
+_login_result = model(LoginResult, wire={"user_id": "idUser"})
+
+
+def access_tokens(payload: JSON) -> tuple[AccessToken, ...]:
+    """Read the list of access tokens."""
+    return _access_tokens(part(payload, "tokens"))
+
+
+def new_access_token(payload: JSON) -> NewAccessToken:
+    """Read the only answer that holds a token's value."""
+    token, token_id = text(part(payload, "token")), integer(part(payload, "idAccessToken"))
+    if not token or token_id is None:
+        raise DecodeError("the answer has no token or no id", kind="envelope")
+    return NewAccessToken(id=token_id, token=Secret(token))
+
+
+def removed(payload: JSON) -> int:
+    """Read how many tokens were revoked."""
+    data = part(payload, "data")
+    count = integer(data.get("removed")) if isinstance(data, Mapping) else None
+    if count is None:
+        raise DecodeError("the answer does not say how many tokens were removed", kind="envelope")
+    return count
+
+
+def login(payload: JSON) -> LoginAnswer:
+    """Read a login's answer; only its token is strict, for it becomes a header."""
+    token = part(payload, "token")
+    if not is_nothing(token) and not (isinstance(token, str) and token.isascii() and token.isprintable()):
+        raise DecodeError("the login's token is not text that fits into a header", kind="envelope")
+    facts = {key: item for key, item in by_key(payload).items() if key in {"idUser", "verification_mode"}}
+    return LoginAnswer(
+        token=Secret(token) if isinstance(token, str) and token else None,
+        sent=isinstance(payload, dict) and flag(payload.get("verification_sent")) is True,
+        result=_login_result(facts),
+    )

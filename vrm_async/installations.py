@@ -140,7 +140,7 @@ class Diagnostics:
         self._count = count
         self._next_page = 1
         self._seen = 0
-        self._last: list[object] = []
+        self._last: codec.Page | None = None
         self._ready: deque[Diagnostic] = deque()
         self._done = False
         self._turn = asyncio.Lock()  # two tasks on one iterator share its records instead of doubling them
@@ -165,17 +165,17 @@ class Diagnostics:
         except NoData:
             if self._next_page == 1:
                 raise
-            return codec.Page(records=(), raw=[], total=None)
+            return codec.Page(records=(), size=0, raw=[], total=None)
 
     def _take(self, page: codec.Page) -> None:
         """Queue a page, and see whether it was the last, also where a server ignores `page`."""
-        if page.raw and page.raw == self._last:
+        if page.size and self._last is not None and page.is_again(self._last):
             self._done = True
             return
         self._ready.extend(page.records)
-        self._seen += len(page.raw)
-        self._last = page.raw
+        self._seen += page.size
+        self._last = page
         self._next_page += 1
         # A full page that counts only itself says nothing about the rest.
-        counted = page.total is not None and page.total != len(page.raw) and self._seen >= page.total
-        self._done = len(page.raw) < self._count or counted
+        counted = page.total is not None and page.total != page.size and self._seen >= page.total
+        self._done = page.size < self._count or counted

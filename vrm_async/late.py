@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-Load = Callable[[], Mapping[str, object]]
+from energy_core.http.decode import strict_json
+from energy_core.http.slots import slot
+
+Load: TypeAlias = Callable[[], object] | bytes
+"""What makes it, or its text: JSON that is known to be sound."""
 
 
 class LateRaw:
@@ -23,6 +27,10 @@ class LateRaw:
         def __getattr__(self, name: str) -> object:
             if name != "raw":
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raw = self._load()
+            raw = strict_json(self._load) if isinstance(self._load, bytes) else self._load()
             object.__setattr__(self, "raw", raw)
             return raw
+
+
+put_load = slot(LateRaw, "_load")
+"""What `put_off_raw` comes to for a model that was made without its `raw`."""

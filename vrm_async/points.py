@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from energy_core.http.drift import note
@@ -41,31 +40,49 @@ def columns(value: object) -> Columns:
 
 def _whole(rows: list[object]) -> Columns | None:
     """Turn rows into columns at once, when every row is of the same, clean kind."""
-    if set(map(type, rows)) != {list}:
+    turn = _TURN.get(len(rows[0])) if rows and isinstance(rows[0], list) else None
+    if turn is None:
         return None
-    cells: list[list[Any]] = rows  # type: ignore[assignment]
-    widths = set(map(len, cells))
-    width = widths.pop()
-    if widths or not 2 <= width <= 4:
+    try:
+        times, *values = turn(rows)
+    except (TypeError, ValueError):  # a row that is no list, or is of another length
         return None
-    # Not by zip(*rows): its iterator for every row wakes the garbage collector again and again.
-    flat = tuple(chain.from_iterable(cells))
-    turned = [flat[at::width] for at in range(width)]
-    if not set(map(type, flat)) <= _CLEAN:
+    # Text and objects can be unpacked like a list, but what comes out of them is text and never clean.
+    if not all(set(map(type, column)) <= _CLEAN for column in values):
         return None
-    times_ms = _times(turned[0])
-    return None if times_ms is None else Columns(times_ms, *turned[1:])
+    times_ms = _times(times)
+    return None if times_ms is None else Columns(times_ms, *values)
 
 
-def _times(column: Sequence[int | float | None]) -> Sequence[int] | None:
+# A loop for each column, unpacking the rows: it checks their length in passing, and takes half the time of
+# zip(*rows), whose iterator for every row wakes the garbage collector again and again, or of one flat list.
+_TURN: Final[Mapping[int, Callable[[list[Any]], Sequence[tuple[Any, ...]]]]] = {
+    2: lambda rows: (tuple([time for time, _ in rows]), tuple([mean for _, mean in rows])),
+    3: lambda rows: (
+        tuple([time for time, _, _ in rows]),
+        tuple([mean for _, mean, _ in rows]),
+        tuple([least for _, _, least in rows]),
+    ),
+    4: lambda rows: (
+        tuple([time for time, _, _, _ in rows]),
+        tuple([mean for _, mean, _, _ in rows]),
+        tuple([least for _, _, least, _ in rows]),
+        tuple([most for _, _, _, most in rows]),
+    ),
+}
+
+
+def _times(column: Sequence[Any]) -> Sequence[int] | None:
     kinds = set(map(type, column))
     if not kinds <= {int, float}:
         return None
-    first, last = min(column), max(column)  # type: ignore[type-var]
-    if first >= MILLISECONDS_FROM and last <= LAST_MS:  # type: ignore[operator]
-        return column if kinds == {int} else tuple(map(int, column))  # type: ignore[arg-type,return-value]
-    if first >= 0 and last < MILLISECONDS_FROM:  # type: ignore[operator]
-        return tuple(round(time * 1000) for time in column)  # type: ignore[operator]
+    # They come in order, and then sorting takes a third of looking for both ends.
+    ordered = sorted(column)
+    first, last = ordered[0], ordered[-1]
+    if first >= MILLISECONDS_FROM and last <= LAST_MS:
+        return column if kinds == {int} else tuple(map(int, column))
+    if first >= 0 and last < MILLISECONDS_FROM:
+        return tuple([round(time * 1000) for time in column])
     return None
 
 

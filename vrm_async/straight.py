@@ -6,12 +6,14 @@ errors for anything else, which is then read the tolerant way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from energy_core.http.bounded import bounded_parser
 from energy_core.http.decode import is_sound
-from energy_core.http.request import JSON
 from vrm_async.points import LAST_MS, MILLISECONDS_FROM, Columns
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ else:
         msgspec = None
 
 
+_ENVELOPE: Final = frozenset({"success", "records"})
+_LATE: Final = "extended"
+_NAMED_LATE: Final = re.compile(rb'"extended"[ \t\r\n]*:[ \t\r\n]*')
+
+
 class StatsParts(NamedTuple):
     """What an answer of stats holds that is not split by instance."""
 
@@ -30,8 +37,19 @@ class StatsParts(NamedTuple):
     totals: Mapping[str, object]
 
 
+class PageParts(NamedTuple):
+    """What a page of diagnostics holds."""
+
+    columns: Mapping[str, Sequence[object]]
+    """By the field of `Diagnostic`: its value in each record."""
+    texts: Sequence[bytes]
+    """The records as they came."""
+    total: int | None
+
+
 if msgspec is not None:
-    Number: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | None
+    Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    Number: TypeAlias = Int64 | float | None
     Time: TypeAlias = Annotated[int, msgspec.Meta(ge=MILLISECONDS_FROM, le=LAST_MS)]
 
     class _Pair(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -54,10 +72,46 @@ if msgspec is not None:
         records: dict[str, msgspec.Raw]
         totals: dict[str, Number | bool] = msgspec.field(default_factory=dict)
 
-    class _Sites(msgspec.Struct, forbid_unknown_fields=True):
-        success: bool
-        records: list[dict[str, msgspec.Raw]]
+    class _Site(msgspec.Struct):
+        extended: msgspec.Raw = msgspec.Raw()
 
+    class _Sites(msgspec.Struct):
+        records: list[_Site]
+
+    class _Name(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        name: str = msgspec.field(name="nameEnum")
+        number: Int64 = msgspec.field(name="valueEnum")
+
+    class _Diagnostic(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        # The fields of `Diagnostic`, under the names that its codec gives them too.
+        attribute_id: Int64 = msgspec.field(name="idDataAttribute")
+        site_id: Int64 | None = msgspec.field(name="idSite", default=None)
+        id: Int64 | None = None
+        time: Annotated[int, msgspec.Meta(ge=0, le=LAST_MS // 1000)] | None = msgspec.field(
+            name="timestamp", default=None
+        )
+        device: str | None = msgspec.field(name="Device", default=None)
+        instance: Int64 | None = None
+        code: str | None = None
+        description: str | None = None
+        format: str | None = msgspec.field(name="formatWithUnit", default=None)
+        raw_value: Int64 | float | str | None = msgspec.field(name="rawValue", default=None)
+        formatted: str | None = msgspec.field(name="formattedValue", default=None)
+        enum: list[_Name] | None = msgspec.field(name="dataAttributeEnumValues", default=None)
+        bitmask: Literal[0, 1] | bool | None = None
+        dbus_service: str | None = msgspec.field(name="dbusServiceType", default=None)
+        dbus_path: str | None = msgspec.field(name="dbusPath", default=None)
+
+    class _Page(msgspec.Struct, forbid_unknown_fields=True):
+        success: bool
+        records: list[_Diagnostic]
+        num_records: Int64 | None = None
+
+    class _Texts(msgspec.Struct):
+        records: list[msgspec.Raw]
+
+    _page = msgspec.json.Decoder(_Page).decode
+    _texts = msgspec.json.Decoder(_Texts).decode
     _narrow = msgspec.json.Decoder(_Narrow).decode
     _stats = msgspec.json.Decoder(_Stats).decode
     _sites = msgspec.json.Decoder(_Sites).decode
@@ -108,15 +162,55 @@ def _wide(text: msgspec.Raw) -> Columns:
     )
 
 
-def sites(body: bytes, *, late: str) -> list[object] | None:
-    """Read the records of sites; the value of the key `late` is left as `bytes` of sound JSON."""
-    found = _sites(body)
-    if not found.success or bounded_parser is None:
+def sites(body: bytes) -> list[object] | None:
+    """Read the records of sites; what is `extended` is left as `bytes` of sound JSON."""
+    late = [bytes(site.extended) for site in _sites(body).records]
+    rest = _cut(body, late)
+    if rest is None or bounded_parser is None or not all(is_sound(part, depth=3) for part in late):
         return None
-    parse: Callable[[msgspec.Raw], JSON] = bounded_parser
-    records: list[object] = []
-    for record in found.records:
-        if late in record and not is_sound(bytes(record[late]), depth=3):
+    answer = bounded_parser(rest)
+    if not isinstance(answer, dict) or answer.keys() != _ENVELOPE or answer["success"] is not True:
+        return None
+    records: list[dict[str, object]] = answer["records"]  # type: ignore[assignment]  # or `_sites` had refused
+    for record, part in zip(records, late, strict=True):
+        if part:
+            # Were another value of that name cut out somewhere, one of these would still be there.
+            if record[_LATE] is not None:
+                return None
+            record[_LATE] = part
+    return [*records]
+
+
+def _cut(body: bytes, late: list[bytes]) -> bytes | None:
+    """Put null where the late parts of a body are, so that the rest can be parsed at once."""
+    pieces, at = [], 0
+    for part in filter(None, late):
+        name = _NAMED_LATE.search(body, at)
+        if name is None or not body.startswith(part, name.end()):
             return None
-        records.append({key: bytes(text) if key == late else parse(text) for key, text in record.items()})
-    return records
+        pieces.append(body[at : name.end()])
+        at = name.end() + len(part)
+    pieces.append(body[at:])
+    return b"null".join(pieces)
+
+
+def diagnostics(body: bytes) -> PageParts | None:
+    """Read one page of diagnostics, column by column; the records themselves are left as text."""
+    page = _page(body)
+    if not page.success or not page.records:
+        return None
+    # Not by zip(*rows): whatever exists for every row at once wakes the garbage collector again and again.
+    cells = tuple(chain.from_iterable(map(msgspec.structs.astuple, page.records)))
+    names = _Diagnostic.__struct_fields__
+    columns: dict[str, Sequence[Any]] = {name: cells[at :: len(names)] for at, name in enumerate(names)}
+    columns["time"] = _moments(columns["time"])
+    columns["bitmask"] = [bit if bit is None else bool(bit) for bit in columns["bitmask"]]
+    columns["enum"] = [{one.number: one.name for one in enum} if enum else {} for enum in columns["enum"]]
+    return PageParts(columns, list(map(bytes, _texts(body).records)), page.num_records)
+
+
+def _moments(column: Sequence[int | None]) -> list[datetime | None]:
+    moment = datetime.fromtimestamp
+    if None in column:
+        return [time if time is None else moment(time, UTC) for time in column]
+    return list(map(moment, column, repeat(UTC)))  # type: ignore[arg-type]  # none is None

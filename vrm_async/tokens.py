@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from energy_core.errors import AnswerError
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
-from vrm_async import arguments, codec
+from vrm_async import arguments, codec_access
 from vrm_async.models import AccessToken, NewAccessToken
 from vrm_async.operations import USER, reads, writes
 from vrm_async.users import Users
@@ -57,14 +57,14 @@ class Tokens:
         body: dict[str, JSON] = {"name": name}
         if expires is not None:
             body["expiry"] = arguments.moment_s("expires", expires)
-        return await self._ask(CREATE, CREATE_OLD, codec.new_access_token, json=body)
+        return await self._ask(CREATE, CREATE_OLD, codec_access.new_access_token, json=body)
 
     async def list(self) -> tuple[AccessToken, ...]:
         """Return the account's tokens, without their values.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens
         """
-        return await self._ask(LIST, LIST_OLD, codec.access_tokens)
+        return await self._ask(LIST, LIST_OLD, codec_access.access_tokens)
 
     async def revoke(self, token_id: int | None = None, *, all: bool = False) -> int:  # noqa: A002
         """Revoke one token, or with ``all=True`` every token of the account; return how many are gone.
@@ -76,7 +76,7 @@ class Tokens:
         if (token_id is None) != (all is True):
             raise ValueError("pass a token_id, or all=True to revoke every token of the account")
         which = "*" if token_id is None else arguments.whole("token_id", token_id)
-        return await self._ask(REVOKE, REVOKE_OLD, codec.removed, which=which)
+        return await self._ask(REVOKE, REVOKE_OLD, codec_access.removed, which=which)
 
     async def _ask(
         self,

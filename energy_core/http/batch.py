@@ -7,8 +7,7 @@ which complains about the first of them), there is no result, and nothing noted.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
 from types import NoneType
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from energy_core.http.drift import collector
 from energy_core.http.readers import Reader, flag, moment, number, seconds
-from energy_core.http.slots import Put
+from energy_core.http.slots import Put, created, fill
 
 T = TypeVar("T")
 LEAST: Final = 8
@@ -54,17 +53,19 @@ def read_all(
         raw: fills the slot of the record itself.
     """
     drift = collector()
-    if set(map(type, records)) != {dict} or (drift is not None and drift.strict):
+    if set(map(type, records)) != {dict}:
         return None
-    create: Callable[[type[T]], T] = object.__new__
-    made = list(map(create, repeat(cls, len(records))))
-    for column in columns:
-        values = _read(column, records)
-        if values is None:
-            return None
-        _drain(map(column.put, made, values))
+    get: Callable[..., object] = dict.get
+    made = fill_all(
+        cls,
+        len(records),
+        columns,
+        (list(map(get, records, repeat(column.key), repeat(absent(column)))) for column in columns),
+    )
+    if made is None:
+        return None
     if raw is not None:
-        _drain(map(raw, made, records))
+        fill(raw, made, records)
     if drift is not None:
         every: list[dict[str, object]] = records  # type: ignore[assignment]
         for key in set().union(*every).difference(column.key for column in columns):
@@ -72,10 +73,28 @@ def read_all(
     return made
 
 
-def _read(column: Column, records: list[object]) -> list[object] | None:
-    get: Callable[..., object] = dict.get
-    absent = None if column.plain else MISSING
-    values = list(map(get, records, repeat(column.key), repeat(absent)))
+def fill_all(
+    cls: type[T], count: int, columns: Sequence[Column], values: Iterable[Sequence[object]]
+) -> list[T] | None:
+    """Make so many of a `cls` of the values of its columns, or None if records have to be read one by one."""
+    drift = collector()
+    if drift is not None and drift.strict:
+        return None
+    made = created(cls, count)
+    for column, found in zip(columns, values, strict=True):
+        read = _read(column, found)
+        if read is None:
+            return None
+        fill(column.put, made, read)
+    return made
+
+
+def absent(column: Column) -> object:
+    """Return what stands for a key that is not there."""
+    return None if column.plain else MISSING
+
+
+def _read(column: Column, values: Sequence[object]) -> Sequence[object] | None:
     kinds = set(map(type, values))
     ready = column.ready | {NoneType} if column.plain else column.ready
     if kinds <= ready:
@@ -96,14 +115,10 @@ def _read(column: Column, records: list[object]) -> list[object] | None:
     ]
 
 
-def _drain(iterator: Iterator[object]) -> None:
-    deque(iterator, maxlen=0)
-
-
 # --- readers of columns: of numbers or None, as documented; anything else is left to the readers of values -
 
 
-def _moments(values: list[Any], kinds: set[type]) -> list[object] | None:
+def _moments(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
     if kinds != {int}:
         return None
     made = datetime.fromtimestamp
@@ -115,7 +130,7 @@ def _moments(values: list[Any], kinds: set[type]) -> list[object] | None:
         return None
 
 
-def _numbers(values: list[Any], kinds: set[type]) -> list[object] | None:
+def _numbers(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
     if not kinds <= {int, float}:
         return None
     try:
@@ -124,14 +139,14 @@ def _numbers(values: list[Any], kinds: set[type]) -> list[object] | None:
         return None
 
 
-def _flags(values: list[Any], kinds: set[type]) -> list[object] | None:
+def _flags(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
     if not kinds <= {int, bool} or not set(values) <= _FLAGS.keys():
         return None
     return list(map(_FLAGS.get, values))
 
 
 _FLAGS: Final = {0: False, 1: True, None: None}  # a boolean is its number
-_WHOLE: Final[dict[Reader | None, Callable[[list[Any], set[type]], list[object] | None]]] = {
+_WHOLE: Final[dict[Reader | None, Callable[[Sequence[Any], set[type]], list[object] | None]]] = {
     seconds: _moments,
     moment: _moments,
     number: _numbers,

@@ -17,7 +17,6 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Final, NoReturn
 
 from energy_core.errors import DecodeError
@@ -50,10 +49,14 @@ _ONE_BRACKET: Final = bytes.maketrans(b"{}", b"[]")
 
 # What the digits of a body look like when every digit is 0 and every byte a number may follow is a comma.
 _SHAPE: Final = bytes.maketrans(b"123456789E[: \t\r\n-", b"000000000e,,,,,,,")
+_NO_NUMBER: Final = bytes(sorted(set(range(256)) - set(b"0123456789.eE,[: \t\r\n-")))
+"""What is left out at a first glance: quotes too, so that text may look like a number; no number hides."""
 _LONG: Final = b"," + b"0" * 19
 """The shortest number that may leave 64 bits; the digits of a fraction follow a point and cannot."""
-_LARGE_EXPONENT: Final = re.compile(rb"0e\+?000")
+_LARGE_EXPONENT: Final = re.compile(rb",0++(?:\.0++)?e\+?000")
 """Without a long run of digits it takes an exponent of three to become infinite."""
+_LARGE_AT_A_GLANCE: Final = re.compile(rb"e000")
+"""Without the digit before it, which is the most frequent byte there: it begins with a rare one."""
 
 
 class _Refused(Exception):
@@ -98,8 +101,8 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
 
 
 def _parse(body: bytes, *, strict: bool) -> JSON:
-    shape = b"," + body.translate(_SHAPE)
-    long_number = _LONG in shape
+    glance = _glance(body)
+    long_number = _has_long_number(body, glance)
     if fast_parser is not None and not strict and not long_number:
         try:
             value = fast_parser(body)
@@ -109,16 +112,17 @@ def _parse(body: bytes, *, strict: bool) -> JSON:
             if len(body) > 2 * MAX_DEPTH:  # every bracket is closed, so that fewer bytes cannot nest deeper
                 _check_depth(body)
             return value
-    _check_start(body)
     _check_depth(body)
     if strict:
         return _parse_slowly(body, _UNIQUE)
-    careful = long_number or _LARGE_EXPONENT.search(shape)
+    careful = long_number or _has_large_exponent(body, glance)
     return _parse_slowly(body, _CAREFUL if careful else _PLAIN)
 
 
 def decoding() -> str:
     """Say what reads JSON here: what of the extra `speed` is installed, or else the standard library."""
+    from importlib.metadata import version  # noqa: PLC0415  (seldom asked for, and slow to load)
+
     fast = [name for name, parser in (("msgspec", bounded.bounded_parser), ("orjson", fast_parser)) if parser]
     return ", ".join(f"{name} {version(name)}" for name in fast) or "the standard library"
 
@@ -145,8 +149,23 @@ def is_sound(part: bytes, *, depth: int) -> bool:
         _check_depth(part, above=depth)
     except (UnicodeDecodeError, _Refused):
         return False
-    shape = b"," + part.translate(_SHAPE)
-    return _LONG not in shape and not _LARGE_EXPONENT.search(shape)
+    glance = _glance(part)
+    return not _has_long_number(part, glance) and not _has_large_exponent(part, glance)
+
+
+def _glance(body: bytes) -> bytes:
+    """Return the numbers of a body, and what looks like one once the rest is gone; most text goes with it."""
+    return b"," + body.translate(_SHAPE, _NO_NUMBER)
+
+
+def _has_long_number(body: bytes, glance: bytes) -> bool:
+    return _LONG in glance and _LONG in b"," + body.translate(_SHAPE)
+
+
+def _has_large_exponent(body: bytes, glance: bytes) -> bool:
+    if not _LARGE_AT_A_GLANCE.search(glance):
+        return False
+    return _LARGE_EXPONENT.search(b"," + body.translate(_SHAPE)) is not None
 
 
 def _check_start(body: bytes) -> None:
@@ -194,14 +213,27 @@ def _structure(body: bytes) -> bytes:
 def _parse_slowly(body: bytes, decoder: json.JSONDecoder) -> JSON:
     """Parse with the standard library and explain a refusal."""
     try:
-        value: JSON = decoder.decode(body.decode("utf-8"))
+        value = _decoded(body.decode("utf-8"), decoder)
     except UnicodeDecodeError as error:
+        _check_start(body)
         raise _Refused("encoding", f"the body is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
+        _check_start(body)
         where = f"line {error.lineno}, column {error.colno}"
         raise _Refused("json", f"the body is truncated or malformed JSON at {where}") from None
     if b"\\" in body and _SURROGATE.search(body):
         _check_surrogates(value)
+    return value
+
+
+def _decoded(text: str, decoder: json.JSONDecoder) -> JSON:
+    value: JSON
+    try:
+        value, end = decoder.raw_decode(text)
+    except json.JSONDecodeError:
+        end = -1
+    if end != len(text):
+        value = decoder.decode(text)  # which allows for white space around it, or says what is wrong
     return value
 
 

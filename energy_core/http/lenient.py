@@ -24,7 +24,9 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from energy_core.http.batch import LEAST, MISSING, Column, read_all
+from energy_core.http import bounded
+from energy_core.http.batch import LEAST, MISSING, Column, absent, fill_all, read_all
+from energy_core.http.bounded import REFUSALS, Rows, rows_of
 from energy_core.http.drift import collector, note
 from energy_core.http.readers import (
     Reader,
@@ -86,6 +88,7 @@ class Model(Generic[T]):
         self._columns = sorted(columns, key=lambda column: not column.required)
         self._plan: tuple[_Step, ...] = tuple((c.put, c.key, c.ready, c.read) for c in columns)
         self._raw = raw
+        self._rows: Callable[[bytes], Rows] | None = None
 
     def __call__(self, record: object) -> T:
         """Read a record.
@@ -110,6 +113,22 @@ class Model(Generic[T]):
     def all(self, records: list[object]) -> list[T] | None:
         """Read many records at once, or return None where that must be done one by one."""
         return read_all(self.cls, records, self._columns, self._raw) if len(records) >= LEAST else None
+
+    def straight(self, text: bytes) -> tuple[list[T], Sequence[bytes]] | None:
+        """Read the text of a list without its records being made, or return None where they have to be.
+
+        Returns: what was read, with nothing in the slot `raw` yet, and the text of each record.
+        """
+        if bounded.bounded_parser is None:
+            return None
+        if self._rows is None:  # as late as this, because making it takes longer than most answers
+            self._rows = rows_of({column.key: absent(column) for column in self._columns})
+        try:
+            rows = self._rows(text)
+        except REFUSALS:
+            return None
+        made = fill_all(self.cls, len(rows.texts), self._columns, rows.columns)
+        return None if made is None else (made, rows.texts)
 
 
 def model(

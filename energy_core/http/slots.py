@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import repeat
 from types import MemberDescriptorType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import attrs
+
+T = TypeVar("T")
 
 Put: TypeAlias = Callable[[object, object], None]
 """Fills a slot of an object."""
@@ -21,6 +25,17 @@ def slots(cls: type, *names: str) -> tuple[Put, ...]:
     if different := stored_fields(cls).keys() ^ set(names):
         raise TypeError(f"{cls.__name__} has other fields than that: {', '.join(sorted(different))}")
     return tuple(slot(cls, name) for name in names)
+
+
+def created(cls: type[T], count: int) -> list[T]:
+    """Make so many of a slotted class, with nothing in their slots."""
+    create: Callable[[type[T]], T] = object.__new__
+    return list(map(create, repeat(cls, count)))
+
+
+def fill(put: Put, made: Iterable[object], values: Iterable[object]) -> None:
+    """Fill one slot of each, in a loop that is the interpreter's own."""
+    deque(map(put, made, values), maxlen=0)
 
 
 def slot(cls: type, name: str) -> Put:

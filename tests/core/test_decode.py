@@ -528,3 +528,56 @@ def test_the_depth_scan_sees_through_escapes(strings, depth):
         value = [*strings, value]
     with mock.patch.object(decode, "MAX_DEPTH", 3):
         assert (outcome(json.dumps(value).encode())[0] == "value") == (depth <= 3)
+
+
+@pytest.mark.parametrize("number", ["9" * 18, "1e99", "-1.5E-300", "0." + "1" * 40, "0.00e5"])
+@pytest.mark.parametrize("around", ["[{}]", '{{"a":{}}}', '{{"a" :\t{} }}', "[1,{},2]", "[-{}]"])
+def test_an_unread_part_with_usual_numbers_is_sound(number, around):
+    """No number is refused that every parser reads alike."""
+    assert decode.is_sound(around.format(number.removeprefix("-")).encode(), depth=1)
+
+
+@pytest.mark.parametrize("number", ["9" * 19, "1e999", "1E+999", "1.5e400", "0.1e00999", "1" * 400])
+@pytest.mark.parametrize("around", ["[{}]", '{{"a":{}}}', '{{"a" :\t{} }}', "[1,{},2]", "[-{}]", '["x",{}]'])
+def test_an_unread_part_with_a_large_number_is_not_sound(number, around):
+    """Wherever the number stands, and however it is spelled."""
+    assert not decode.is_sound(around.format(number).encode(), depth=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["89310410106543789301", "c0619ab1e2f000a1b2", "0e000", "1e999", "5 fees, 100"]
+)
+def test_text_of_digits_is_no_number(text):
+    """The number of a SIM card or an address in hexadecimal does not make a part unsound."""
+    assert decode.is_sound(json.dumps([{"a": text}, text]).encode(), depth=1)
+
+
+@thorough
+@given(
+    value=st.recursive(
+        st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('0123456789eE+-., "\\abc'),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.text("0e1,", max_size=5), inner, max_size=4)
+        ),
+    )
+)
+def test_what_is_sound_is_accepted(value):
+    """A part that is called sound is one that the strict parser takes, now or later."""
+    body = json.dumps(value).encode()
+    if decode.is_sound(body, depth=1):
+        decode.strict_json(body)
+
+
+NUMBER = r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,5})?"
+
+
+@thorough
+@given(
+    numbers=st.lists(st.from_regex(NUMBER, fullmatch=True, alphabet="0123456789.eE+-"), min_size=1),
+    between=st.sampled_from([",", ", ", ',"a",', ",[],", '],["e0",']),
+)
+def test_no_number_hides_from_being_sound(numbers, between):
+    """Among sound numbers none leaves 64 bits and none becomes infinite, however they are spelled."""
+    body = f"[[{between.join(numbers)}]]".encode()
+    if decode.is_sound(body, depth=1):
+        decode.strict_json(body)

@@ -110,12 +110,12 @@ PAYLOADS = {
         },
     ),
     "access_tokens": (
-        codec.access_tokens,
+        codec_access.access_tokens,
         {"success": True, "tokens": [{"idAccessToken": "50", "createdOn": "1508415114", "expires": None}]},
     ),
-    "new_access_token": (codec.new_access_token, {"success": True, "token": "ab", "idAccessToken": 1}),
-    "removed": (codec.removed, {"success": True, "data": {"removed": 3}}),
-    "login": (codec.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
+    "new_access_token": (codec_access.new_access_token, {"success": True, "token": "ab", "idAccessToken": 1}),
+    "removed": (codec_access.removed, {"success": True, "data": {"removed": 3}}),
+    "login": (codec_access.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
     "stats": (
         tables.stats,
         {"success": True, "records": {"Pc": [[1772366400000, 1.5]]}, "totals": {"Pc": 1.5, "kwh": False}},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError, EnergyError
 from energy_core.http.drift import Drift, collecting
-from vrm_async import codec, tables
+from vrm_async import codec, codec_access, tables
 from vrm_async.folding import unit_of
 
 NOW = 1776515873
@@ -249,7 +249,7 @@ def test_what_is_no_answer_is_an_error(answer):
         codec.system_overview,
         tables.stats,
         tables.graph,
-        codec.access_tokens,
+        codec_access.access_tokens,
     ):
         with pytest.raises(DecodeError):
             read(answer)
@@ -315,10 +315,10 @@ READERS = [
     codec.sites,
     codec.system_overview,
     codec.diagnostics_page,
-    codec.access_tokens,
-    codec.new_access_token,
-    codec.removed,
-    codec.login,
+    codec_access.access_tokens,
+    codec_access.new_access_token,
+    codec_access.removed,
+    codec_access.login,
     tables.stats,
     tables.overall,
     tables.graph,

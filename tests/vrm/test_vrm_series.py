@@ -57,6 +57,26 @@ def test_two_three_or_four_columns(row, mean, minimum, maximum):
     assert drift.total == 0
 
 
+@pytest.mark.parametrize(
+    "odd", ["ab", {"a": 1, "b": 2}, [T0], [T0, 1.0, 2.0], [T0, True], [True, 1], None, 5, [[], {}]]
+)
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_one_odd_row_does_not_pass_for_a_point(odd, width):
+    """Whatever has the length of the others, or can be unpacked like them, is read for what it is."""
+    rows = [[T0 + at, *[float(at)] * (width - 1)] for at in range(3)]
+    alone, noted = read([odd])
+    among, counted = read([rows[0], odd, *rows[1:]])
+    assert list(among.times_ms) == [T0 * 1000, *alone.times_ms, (T0 + 1) * 1000, (T0 + 2) * 1000]
+    assert list(among.mean) == [0.0, *alone.mean, 1.0, 2.0]
+    assert counted.counts == noted.counts
+
+
+def test_points_keep_the_order_they_came_in():
+    """Nothing is sorted."""
+    found, _ = read([[(T0 + at) * 1000, at] for at in (5, 1, 3)])
+    assert found == Columns(((T0 + 5) * 1000, (T0 + 1) * 1000, (T0 + 3) * 1000), (5, 1, 3))
+
+
 def test_rows_of_several_widths_share_columns():
     """The widest row makes the columns, narrower ones have gaps in them."""
     found, _ = read([[T0, 1.0], [T0 + 60, 2.0, 1.5, 2.5]])

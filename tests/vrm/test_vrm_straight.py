@@ -93,7 +93,7 @@ def test_a_documented_answer_is_the_same_on_both_paths(name):
 
 
 @accelerated
-@pytest.mark.parametrize("name", ["stats", "sites"])
+@pytest.mark.parametrize("name", READERS)
 def test_a_documented_answer_goes_straight(name):
     """The large answers of the simulator need not be parsed first."""
     into, body = READERS[name]
@@ -129,19 +129,128 @@ def test_what_stays_unread_is_refused_at_once(part):
     assert fast[0][0] == "DecodeError"
 
 
+LATE = {
+    "stats": (lambda made: made, lambda answer: answer),
+    "sites": (lambda made: made[0], lambda answer: answer["records"][0]),
+    "extended": (lambda made: made[0].extended[3], lambda answer: answer["records"][0]["extended"][3]),
+    "diagnostics": (lambda made: made.records[0], lambda answer: answer["records"][0]),
+}
+
+
 @accelerated
-@pytest.mark.parametrize("name", ["stats", "sites"])
+@pytest.mark.parametrize("name", LATE)
 def test_a_late_raw_is_like_any_other(name):
     """It is a dict that compares, copies and pickles; looked at twice it is the same object."""
-    into, body = READERS[name]
-    made = straight(into, body)
-    one = made if name == "stats" else made[0]
-    answer = json.loads(body)
+    find, find_raw = LATE[name]
+    into, body = READERS["sites" if name == "extended" else name]
+    one = find(straight(into, body))
+    wanted = find_raw(json.loads(body))
     twin = pickle.loads(pickle.dumps(one))
     assert type(one.raw) is dict
-    assert one.raw == (answer if name == "stats" else answer["records"][0])
+    assert one.raw == wanted
+    assert list(one.raw) == list(wanted)
     assert one.raw is one.raw
     assert twin == one
     assert copy.copy(one) == one
     with pytest.raises(AttributeError, match="no attribute 'rwa'"):
         one.rwa  # noqa: B018
+
+
+ATTRIBUTES = '[{"code":"a","rawValue":1}]'
+NESTED = f'"view":{{"extended":{ATTRIBUTES}}}'
+
+
+@accelerated
+@pytest.mark.parametrize(
+    ("site", "goes"),
+    [
+        (f'"idSite":1,"extended":{ATTRIBUTES}', True),
+        (f'"idSite":1,"extended" :\n {ATTRIBUTES} ', True),
+        ('"idSite":1', True),
+        ('"idSite":1,"extended":null', True),
+        ('"idSite":1,"extended":[]', True),
+        ('"idSite":1,"extended":12', True),
+        (f'"extended":{ATTRIBUTES},{NESTED},"idSite":1', True),
+        (f'{NESTED},"idSite":1,"extended":{ATTRIBUTES}', False),
+        (f'{NESTED},"idSite":1', True),
+        (f'"view\\"extended":{ATTRIBUTES},"idSite":1,"extended":{ATTRIBUTES}', False),
+        (f'"name":"\\"extended","idSite":1,"extended":{ATTRIBUTES}', True),
+        (f'"idSite":1,"extended":1,"extended":{ATTRIBUTES}', False),
+        (f'"idSite":1,"extended":{ATTRIBUTES},"extended":{ATTRIBUTES}', False),
+        (f'"idSite":1,"\\u0065xtended":{ATTRIBUTES}', False),
+        ('"view":{"extended":12},"idSite":1,"extended":1', False),
+        ('"view":{"extended":true},"idSite":1,"extended":null', False),
+        (f'"idSite":1,"extended":{ATTRIBUTES},"more":{"[" * 9}1{"]" * 9}', False),
+    ],
+)
+def test_only_the_late_part_of_a_site_is_cut_out(site, goes):
+    """Wherever else the name and the text of the late part are, no other value becomes it, or null."""
+    for more in ("", f',{{"idSite":2,"extended":{ATTRIBUTES}}}', f",{{{site.replace('1', '3', 1)}}}"):
+        body = f'{{"success":true,"records":[{{{site}}}{more}]}}'.encode()
+        fast, slow = both(codec.sites, body)
+        assert fast == slow
+        assert fast[0][0] == "tuple"
+        if not more:
+            assert (straight(codec.sites, body) is not None) is goes
+
+
+@accelerated
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({"success": False, "records": []}, {"success": 1, "records": []}, {"records": []}),
+        *({"success": True}, {"success": True, "records": {}}, {"success": True, "records": [1]}),
+        {"success": True, "records": [], "more": 1},
+    ],
+)
+@pytest.mark.parametrize("into", [codec.sites, codec.diagnostics_page])
+def test_another_envelope_does_not_go_straight(into, answer):
+    """What the answer says of itself is left to the way that understands refusals."""
+    body = json.dumps(answer).encode()
+    assert straight(into, body) is None
+    fast, slow = both(into, body)
+    assert fast == slow
+
+
+@accelerated
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *(
+            {"timestamp": None},
+            {"timestamp": -1},
+            {"timestamp": 10**12},
+            {"timestamp": 1.5},
+            {"timestamp": "1"},
+        ),
+        *({"bitmask": True}, {"bitmask": 2}, {"bitmask": None}, {"bitmask": 1.0}, {"rawValue": True}),
+        *({"instance": 1.0}, {"instance": "1"}, {"num": 1}, {"idDataAttribute": None}, {"code": 5}),
+        {"dataAttributeEnumValues": [{"nameEnum": "a", "valueEnum": 1}, {"nameEnum": "b", "valueEnum": 1}]},
+        {"dataAttributeEnumValues": [{"nameEnum": "a", "valueEnum": "1"}]},
+        {"dataAttributeEnumValues": {"0": {"nameEnum": "a", "valueEnum": 1}}},
+        {"dataAttributeEnumValues": None},
+    ],
+)
+def test_a_diagnostic_spelled_otherwise_is_the_same_on_both_paths(changed):
+    """Values, counts and the page's true length agree."""
+    answer = json.loads(READERS["diagnostics"][1])
+    answer["records"][1].update(changed)
+    fast, slow = both(codec.diagnostics_page, json.dumps(answer).encode())
+    assert fast == slow
+    del answer["records"][1]["timestamp"]
+    fast, slow = both(codec.diagnostics_page, json.dumps(answer).encode())
+    assert fast == slow
+
+
+def test_a_page_is_told_from_the_same_page_again():
+    """Also where one of them went straight and the other did not."""
+    into, body = READERS["diagnostics"]
+    answer = json.loads(body)
+    page = straight(into, body) or into(answer)
+    assert page.is_again(into(answer))
+    answer["records"][-1]["formattedValue"] += "!"
+    assert not page.is_again(into(answer))
+    assert not page.is_again(into({**answer, "records": answer["records"][:-1]}))
+    damaged = [into({**answer, "records": [*answer["records"], item]}) for item in (5, 6)]
+    assert damaged[0].records == damaged[1].records
+    assert not damaged[0].is_again(damaged[1])

@@ -8,7 +8,7 @@ from energy_core.http.decode import strict_json
 from energy_core.http.drift import Drift, collecting
 from energy_core.http.request import Response
 from tests.vrm import vendor_samples as printed
-from vrm_async import codec, tables
+from vrm_async import codec, codec_access, tables
 from vrm_async.attributes import Attribute
 from vrm_async.envelope import check
 from vrm_async.folding import unit_of
@@ -209,7 +209,7 @@ def test_the_printed_overall_stats_decode(span):
 
 def test_the_printed_new_token_decodes_and_hides():
     """A new token's value can be read on purpose and never by accident."""
-    created = codec.new_access_token(strict_json(printed.TOKEN_CREATED))
+    created = codec_access.new_access_token(strict_json(printed.TOKEN_CREATED))
     assert created.id == 123
     assert created.token.reveal() == "abcd1234efab1234"
     assert "abcd1234" not in repr(created)
@@ -217,7 +217,7 @@ def test_the_printed_new_token_decodes_and_hides():
 
 def test_the_printed_token_list_decodes():
     """Ids and moments that came as text are numbers and datetimes."""
-    tokens = codec.access_tokens(strict_json(printed.TOKEN_LIST))
+    tokens = codec_access.access_tokens(strict_json(printed.TOKEN_LIST))
     assert [token.id for token in tokens] == [50, 51, 52]
     assert [token.name for token in tokens] == ["Token #1", "Token #2", "Token #3"]
     assert [token.created for token in tokens] == [utc(1508415114), utc(1508415116), utc(1508415119)]
@@ -227,7 +227,7 @@ def test_the_printed_token_list_decodes():
 
 def test_the_printed_revocation_decodes():
     """The count of removed tokens arrives."""
-    assert codec.removed(strict_json(printed.TOKEN_REVOKED)) == 3
+    assert codec_access.removed(strict_json(printed.TOKEN_REVOKED)) == 3
 
 
 def test_every_sample_is_json():
