@@ -25,10 +25,10 @@ _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
 _TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 
 _DELTA_SECONDS = re.compile(r"[0-9]+")
-_HTTP_DATES = (
-    re.compile(f"(?:{_DAY}), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),  # IMF-fixdate
-    re.compile(f"(?:{_LONG_DAY}), (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),  # RFC 850
-    re.compile(f"(?:{_DAY}) {_MONTH} (?P<day>[0-9]{{2}}| [0-9]) {_TIME} (?P<year>[0-9]{{4}})"),  # asctime
+_HTTP_DATES: Final = (  # compiled when the first one comes: most programs never see any
+    f"(?:{_DAY}), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT",  # IMF-fixdate
+    f"(?:{_LONG_DAY}), (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT",  # RFC 850
+    f"(?:{_DAY}) {_MONTH} (?P<day>[0-9]{{2}}| [0-9]) {_TIME} (?P<year>[0-9]{{4}})",  # asctime
 )
 
 
@@ -74,7 +74,7 @@ def parse_retry_after(value: str | None, *, date: str | None, now: datetime) -> 
 def parse_http_date(text: str, *, now: datetime) -> datetime | None:
     """Read an HTTP-date in any of its three forms, or return None. `now` dates years of two digits."""
     text = text.strip(" \t")
-    found = next((match for form in _HTTP_DATES if (match := form.fullmatch(text))), None)
+    found = next((match for form in _HTTP_DATES if (match := re.fullmatch(form, text))), None)
     if found is None:
         return None
     year = int(found["year"])

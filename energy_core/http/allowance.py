@@ -69,10 +69,13 @@ class Allowance:
         "_trouble_at",
         "_troubles",
         "throttled",
+        "try_take",
     )
 
     def __init__(self, limit: Limit, *, random: Callable[[], float]) -> None:
         self._bucket = TokenBucket(limit.burst, limit.per_second)
+        self.try_take: Callable[[float], bool] = self._bucket.try_take
+        """Use one token, if a request may be sent now; without a hold only the bucket has a say."""
         self._rate = AdaptiveRate(limit.per_second)
         self._slowed = False  # the bucket does not fill at the full rate
         self._random = random
@@ -83,13 +86,14 @@ class Allowance:
         self.throttled = 0
         """Answers so far that said too many."""
 
-    def try_take(self, now: float) -> bool:
-        """Use one token, if a request may be sent at `now`."""
+    def _try_take_with_care(self, now: float) -> bool:
         if now < self._held_until:
             return False
         if self._slowed:
             self._bucket.set_rate(now, self._rate.at(now))
             self._slowed = self._rate.lowered
+        if not self._slowed:
+            self.try_take = self._bucket.try_take
         return self._bucket.try_take(now)
 
     def free_at(self, now: float) -> float:
@@ -105,6 +109,7 @@ class Allowance:
         seconds = min(max(0.0, seconds), LONGEST_HOLD_S)
         self._asked_until = max(self._asked_until, now + seconds)
         self._held_until = max(self._held_until, now + seconds * (1.0 + JITTER * self._random()))
+        self.try_take = self._try_take_with_care
 
     def asked_s(self, now: float) -> float:
         """Seconds the vendor still asks us to wait; 0 when there is no hold."""

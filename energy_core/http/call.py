@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from attrs import frozen
 
@@ -19,10 +19,10 @@ from energy_core.errors import (
 )
 from energy_core.http.credential import Credential, Grant, Issued
 from energy_core.http.errand import Signature
-from energy_core.http.flight import Flight
+from energy_core.http.flight import Departures, Flight
 from energy_core.http.lane import Lane
 from energy_core.http.request import BaseUrl, Request, Response
-from energy_core.http.retrying import Effort, Head, read_head
+from energy_core.http.retrying import Effort, Head, Patience, read_head
 from energy_core.http.transport import Passage, Reply, Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
@@ -46,6 +46,17 @@ class Account:
     budget: RetryBudget
 
 
+class Gear(NamedTuple):
+    """What all calls of a pool use."""
+
+    transport: Transport
+    departures: Departures
+    patience: Patience
+    clock: Clock
+    now: Callable[[], float]
+    """The clock, read the fast way."""
+
+
 class _Answer(Generic[T]):
     """What one try brought, when it brought an answer other than 2xx."""
 
@@ -56,6 +67,9 @@ class _Answer(Generic[T]):
         self.result = result
 
 
+_NOT_A_RESULT: Final = (_Answer, EnergyError)
+
+
 class Call:
     """A request on its way: it is sent, reacts to being throttled or refused, and says what its end means.
 
@@ -64,58 +78,43 @@ class Call:
 
     __slots__ = (
         "_account",
-        "_clock",
-        "_flight",
+        "_gear",
         "_issued",
-        "_now",
         "_renewed",
         "_request",
         "_sent_at",
-        "_transport",
         "_trusted",
         "_url",
         "effort",
+        "flight",
     )
 
-    def __init__(
-        self,
-        request: Request,
-        account: Account,
-        base: BaseUrl,
-        flight: Flight,
-        *,
-        effort: Effort,
-        transport: Transport,
-        clock: Clock,
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, request: Request, account: Account, base: BaseUrl, gear: Gear) -> None:
         self._trusted = base.origin == account.origin
         if request.operation.authenticated and not self._trusted:
             raise ValueError("the base URL leads to another origin than the one the credential belongs to")
-        self.effort = effort
+        self._url = base.join(request.path, request.query)
         self._request = request
         self._account = account
-        self._flight = flight
-        self._transport = transport
-        self._clock = clock
-        self._now = now
-        self._url = base.join(request.path, request.query)
+        self._gear = gear
+        self.effort = Effort(request.operation, account.budget, gear.patience)
+        self.flight = Flight(gear.departures)
         self._issued: Issued | None = None
         self._renewed = False
         self._sent_at = 0.0
 
     async def run(self, deliver: Deliver[T]) -> T:
         """Try until the outcome is final, then return it or raise it."""
-        while True:
-            outcome = await self._try(deliver)
-            if not isinstance(outcome, _Answer | EnergyError):
-                return outcome
+        outcome = await self._try(deliver)
+        while isinstance(outcome, _NOT_A_RESULT):
             pause = await self._pause_after(outcome)
             if pause is None:
                 result: T = self._settled(outcome)
                 return result
             self.effort.spent_s += pause
-            await self._clock.sleep(pause)
+            await self._gear.clock.sleep(pause)
+            outcome = await self._try(deliver)
+        return outcome
 
     def response(self, reply: Reply, body: bytes) -> Response:
         """Return an answer as a plain value."""
@@ -128,10 +127,11 @@ class Call:
         self.effort.tries += 1
         passage = Passage(self._request, self._url, self, trusted=self._trusted)
         try:
-            reply = await self._transport.exchange(passage, limit=self._request.operation.body_limit)
+            reply = await self._gear.transport.exchange(passage, limit=self._request.operation.body_limit)
             if isinstance(reply, EnergyError):
                 return reply
-            self._log_answer(reply.status)
+            if _log.isEnabledFor(logging.DEBUG):
+                self._log_answer(reply.status)
             try:
                 if 200 <= reply.status <= 299:
                     return await deliver(self, reply)
@@ -144,10 +144,10 @@ class Call:
         except EnergyError as error:
             return error.with_traceback(None)
         finally:
-            self.effort.spent_s += self._flight.land(self._now())
+            self.effort.spent_s += self.flight.land(self._gear.now())
 
     async def _unusual(self, reply: Reply, deliver: Deliver[T]) -> _Answer[T]:
-        head = read_head(reply.status, reply.headers, now=self._clock.utcnow())
+        head = read_head(reply.status, reply.headers, now=self._gear.clock.utcnow())
         if head.throttling:
             self._account.lane.throttled(self._sent_at, head.retry_after)
         if not head.readable:
@@ -182,9 +182,9 @@ class Call:
 
     def off(self) -> None:
         """Start the deadline."""
-        self._sent_at = now = self._now()
+        self._sent_at = now = self._gear.now()
         self.effort.sends += 1
-        self._flight.take_off(now, self.effort.left_s)
+        self.flight.take_off(now, self.effort.left_s)
 
     def end_turn(self) -> None:
         """Give the turn back."""
@@ -225,9 +225,8 @@ class Call:
         return self.effort.final(error)
 
     def _log_answer(self, status: int) -> None:
-        if _log.isEnabledFor(logging.DEBUG):
-            asked = self._request.operation
-            _log.debug("%s %s: %s %s -> %d", asked.vendor, asked.name, asked.method, asked.path, status)
+        asked = self._request.operation
+        _log.debug("%s %s: %s %s -> %d", asked.vendor, asked.name, asked.method, asked.path, status)
 
 
 def _unreadable(status: int) -> RequestError:

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from operator import attrgetter
 from typing import Final
 
 from attrs import frozen
@@ -58,6 +59,9 @@ class _Waiter:
     def wake(self) -> None:
         if not self.called.done():  # a cancelled one is on its way out already
             self.called.set_result(None)
+
+
+_deadline: Final = attrgetter("deadline")
 
 
 class _Turn:
@@ -146,13 +150,23 @@ class Lane:
         now = self._now()
         if (refusal := self._refusal(now)) is not None:
             raise refusal
-        await self._wait(_Waiter(priority, now + self._max_queue_wait_s))
+        waiter = _Waiter(priority, now + self._max_queue_wait_s)
+        if self._queue.add(waiter):  # behind another of its class it can change nothing
+            self._serve(now)
+        try:  # here, not in a coroutine of its own: thousands may wait, and the collector looks at each
+            while not self._may_start(waiter):
+                await waiter.called
+        except BaseException:
+            self._give_up(waiter)
+            raise
 
     def leave(self, priority: Priority) -> None:
         """Free the place in flight of a turn."""
-        if priority is not _AUTH:
-            self._in_flight -= 1
-        if self._queue.size:
+        if priority is _AUTH:
+            return
+        was_full = self._in_flight >= self._places
+        self._in_flight -= 1
+        if was_full and self._queue.size:  # with a place left, those who wait had waited for the timer
             self._serve(self._now())
 
     async def clear(self) -> None:
@@ -226,18 +240,6 @@ class Lane:
             f"{stats.in_flight} of {self.limit.in_flight} in flight, {waiting} waiting{hold}{wake}>"
         )
 
-    # The one place where a caller stands still.
-
-    async def _wait(self, waiter: _Waiter) -> None:
-        self._queue.add(waiter)
-        self._serve(self._now())
-        try:
-            while not self._may_start(waiter):
-                await waiter.called
-        except BaseException:
-            self._give_up(waiter)
-            raise
-
     # Decisions, all of them synchronous.
 
     def _first_now(self) -> float:
@@ -267,9 +269,6 @@ class Lane:
             return RateLimited("the vendor asks for a longer pause than we wait", retry_after=wait)
         return None
 
-    def _has_place(self) -> bool:
-        return self._in_flight < self._places
-
     def _occupy(self, priority: Priority) -> None:
         self._in_flight += priority is not _AUTH
         self._granted += 1
@@ -298,25 +297,28 @@ class Lane:
             self._occupy(next_one.priority)
             self._called[next_one] = None
             next_one.wake()
-        self._send_away_overdue(now)
-        self._set_timer(self._next_wake(now))
+        self._set_timer(self._next_wake(now) if self._queue.size else math.inf)
 
     def _next(self) -> _Waiter | None:
-        return self._queue.next(place=self._has_place())
+        return self._queue.next(place=self._in_flight < self._places)
 
     def _send_away(self, waiter: _Waiter, error: EnergyError | None) -> None:
         self._queue.discard(waiter)
         waiter.error = error
         waiter.wake()
 
-    def _send_away_overdue(self, now: float) -> None:
-        while overdue := [waiter for waiter in self._queue.heads() if waiter.deadline <= now]:
-            for waiter in overdue:
-                said = f"no turn came within {self._max_queue_wait_s:g} s of waiting in our own queue"
-                self._send_away(waiter, RateLimited(said, local=True))
+    def _send_away_overdue(self, now: float) -> float:
+        """Send away who has waited too long, and return when the next one will have."""
+        while heads := self._queue.heads():
+            first = min(heads, key=_deadline)
+            if first.deadline > now:
+                return first.deadline
+            said = f"no turn came within {self._max_queue_wait_s:g} s of waiting in our own queue"
+            self._send_away(first, RateLimited(said, local=True))
+        return math.inf
 
     def _next_wake(self, now: float) -> float:
-        wake = min((waiter.deadline for waiter in self._queue.heads()), default=math.inf)
+        wake = self._send_away_overdue(now)
         return wake if self._next() is None else min(wake, self._allowance.free_at(now))
 
     def _set_timer(self, when: float) -> None:

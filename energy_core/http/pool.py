@@ -14,13 +14,13 @@ from attrs import frozen
 
 from energy_core.clock import Clock, SystemClock, ticking
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
-from energy_core.http.call import Account, Call, Deliver
+from energy_core.http.call import Account, Call, Deliver, Gear
 from energy_core.http.credential import Credential
 from energy_core.http.download import Download
-from energy_core.http.flight import Departures, Flight
+from energy_core.http.flight import Departures
 from energy_core.http.lane import Lane, LaneStats, Limit
 from energy_core.http.request import BaseUrl, Priority, Request, Response
-from energy_core.http.retrying import Effort
+from energy_core.http.retrying import Patience
 from energy_core.http.transport import ClientSession, Reply, Timeouts, Transport
 from energy_core.retry import RetryBudget
 
@@ -80,18 +80,23 @@ class SessionPool:
             raise ValueError(f"attempts must be at least 1: {attempts}")
         self.ssl_context = ssl_context
         """For sockets beside the session, such as WebSockets; None is the default context."""
-        self._transport = Transport(session, ssl_context=ssl_context, timeouts=timeouts)
         self._clock = clock
         self._random = random
         self._timeouts = timeouts
-        self._attempts = attempts
         self._max_retry_after_s = max_retry_after_s
         self._max_queue_wait_s = max_queue_wait_s
         self._accounts: dict[tuple[str, str], Account] = {}
         self._handshakes = self._lane(HANDSHAKES, "handshakes")
         self._departures = Departures(clock)
+        self._transport = Transport(session, ssl_context=ssl_context, timeouts=timeouts, clock=clock)
+        self._gear = Gear(
+            transport=self._transport,
+            departures=self._departures,
+            patience=Patience(attempts, max_retry_after_s, random),
+            clock=clock,
+            now=clock.monotonic,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._now: Callable[[], float] = clock.monotonic
         self._closed: asyncio.Event | None = None
         self._sent = 0
 
@@ -220,18 +225,9 @@ class SessionPool:
 
     async def _perform(self, request: Request, account: Account, base_url: BaseUrl, deliver: Deliver[T]) -> T:
         self._check_open()
-        effort = self._effort(request, account)
-        flight = Flight(self._departures)
-        call = Call(
-            request,
-            account,
-            base_url,
-            flight,
-            effort=effort,
-            transport=self._transport,
-            clock=self._clock,
-            now=self._now,
-        )
+        account.budget.deposit()
+        call = Call(request, account, base_url, self._gear)
+        flight, effort = call.flight, call.effort
         self._departures.add(flight)
         try:
             return await call.run(deliver)
@@ -245,16 +241,6 @@ class SessionPool:
             self._departures.discard(flight)
             self._sent += effort.sends
         raise effort.final(flight.ending())
-
-    def _effort(self, request: Request, account: Account) -> Effort:
-        account.budget.deposit()
-        return Effort(
-            operation=request.operation,
-            budget=account.budget,
-            tries_allowed=self._attempts,
-            max_retry_after_s=self._max_retry_after_s,
-            random=self._random,
-        )
 
     async def _streamed(self, call: Call, reply: Reply) -> Download:
         fine = 200 <= reply.status <= 299
@@ -278,7 +264,7 @@ class SessionPool:
         if self._closed is not None:
             raise ClientClosed("the pool is closed")
         if self._loop is None:
-            self._loop, self._now = loop, ticking(self._clock)
+            self._loop, self._gear = loop, self._gear._replace(now=ticking(self._clock))
         if self._loop is not loop:
             raise WrongLoop("the pool belongs to the event loop it was first used on")
 
@@ -314,7 +300,9 @@ class _Opening:
 
 async def _whole(call: Call, reply: Reply) -> Response:
     try:
-        body = reply.read_now() if reply.arrived else await reply.read()
+        body = reply.read_now()
+        if body is None:
+            body = await reply.read()
     except EnergyError:
         reply.close()
         if reply.status < 400:

@@ -38,10 +38,12 @@ class TurnQueue(Generic[W]):
         self.size = 0
         """How many wait in all."""
 
-    def add(self, waiter: W) -> None:
-        """Let the waiter stand last in its class."""
-        self._lines[waiter.priority][waiter] = None
+    def add(self, waiter: W) -> bool:
+        """Let the waiter stand last in its class; tell whether it is the first there too."""
+        line = self._lines[waiter.priority]
+        line[waiter] = None
         self.size += 1
+        return len(line) == 1
 
     def discard(self, waiter: W) -> None:
         """Let the waiter go, wherever it stands; nothing happens when it does not wait."""

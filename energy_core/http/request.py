@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 MIB: Final = 1024 * 1024
 
@@ -30,6 +30,12 @@ class Priority(enum.IntEnum):
     AUTH = 0
     INTERACTIVE = 1
     BACKGROUND = 2
+
+
+def _asked_plainly(operation: Operation) -> Request | None:
+    if "{" in operation.path:
+        return None
+    return Request(operation=operation, path=operation.path, priority=operation.priority)
 
 
 @frozen(kw_only=True)
@@ -52,6 +58,11 @@ class Operation:
     total_s: float = 60.0
     """Seconds from the granted turn to the last byte."""
 
+    _plain: Request | None = field(
+        init=False, repr=False, eq=False, default=Factory(_asked_plainly, takes_self=True)
+    )
+    """What it asks when it is asked without arguments, where it can be: made once for all times."""
+
     def at(self, path: str) -> Operation:
         """Return the same operation under another path template."""
         return evolve(self, path=path)
@@ -70,6 +81,8 @@ class Operation:
             ValueError: a part is empty, negative, or could change the path.
             TypeError: a part is neither an int nor a str.
         """
+        if self._plain is not None and not (query or parts) and json is None and priority is None:
+            return self._plain
         path = self.path
         if "{" in path:
             path = _PLACE.sub(lambda place: _path_part(place[1], parts[place[1]]), path)
@@ -83,7 +96,7 @@ class Operation:
 
 
 def _path_part(name: str, value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"{name} must be an int or a str, not {type(value).__name__}")
     if isinstance(value, int):
         if value < 0:

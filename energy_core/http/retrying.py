@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, TypeVar
-
-from attrs import define, frozen
+from typing import Final, NamedTuple, TypeVar
 
 from energy_core.errors import (
     ConnectError,
@@ -29,8 +27,7 @@ _PERMANENT: Final = frozenset({501, 505, 506, 508, 510, 511})
 E = TypeVar("E", bound=EnergyError)
 
 
-@frozen
-class Head:
+class Head(NamedTuple):
     """Status and headers of an answer, as far as a decision needs them."""
 
     status: int
@@ -57,20 +54,31 @@ def read_head(status: int, headers: Mapping[str, str], *, now: datetime) -> Head
     return Head(status, parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now))
 
 
-@define
+class Patience(NamedTuple):
+    """What every call of a pool may do."""
+
+    tries: int
+    """The first included."""
+    max_retry_after_s: float
+    """A longer wait is an error at once."""
+    random: Callable[[], float]
+    """Gives numbers in [0, 1)."""
+
+
 class Effort:
     """How often one call was tried, how much of its time is gone, and what it may still do."""
 
-    operation: Operation
-    budget: RetryBudget
-    tries_allowed: int
-    max_retry_after_s: float
-    random: Callable[[], float]
-    tries: int = 0
-    sends: int = 0
-    """Counted on the wire."""
-    spent_s: float = 0.0
-    """Time under way and between tries; waiting for a turn or in a hold does not count."""
+    __slots__ = ("budget", "operation", "patience", "sends", "spent_s", "tries")
+
+    def __init__(self, operation: Operation, budget: RetryBudget, patience: Patience) -> None:
+        self.operation = operation
+        self.budget = budget
+        self.patience = patience
+        self.tries = 0
+        self.sends = 0
+        """Counted on the wire."""
+        self.spent_s = 0.0
+        """Time under way and between tries; waiting for a turn or in a hold does not count."""
 
     @property
     def left_s(self) -> float:
@@ -80,19 +88,20 @@ class Effort:
     def pause_after(self, outcome: Head | EnergyError) -> float | None:
         """Return how long to wait before the next try, or None when the outcome is final."""
         if not (
-            self.operation.repeatable and self.tries < self.tries_allowed and self._worth_repeating(outcome)
+            self.operation.repeatable and self.tries < self.patience.tries and self._worth_repeating(outcome)
         ):
             return None
         throttled = isinstance(outcome, Head) and outcome.throttling
         # The lane's hold is the pause after being throttled; a second one on top would only lose the turn.
-        pause = 0.0 if throttled else full_jitter(self.tries - 1, base=BASE_S, cap=CAP_S, random=self.random)
+        random = self.patience.random
+        pause = 0.0 if throttled else full_jitter(self.tries - 1, base=BASE_S, cap=CAP_S, random=random)
         if pause >= self.left_s or not (_is_429(outcome) or self.budget.withdraw()):
             return None
         return pause
 
     def _worth_repeating(self, outcome: Head | EnergyError) -> bool:
         if isinstance(outcome, Head):
-            return outcome.passing and (outcome.retry_after or 0.0) <= self.max_retry_after_s
+            return outcome.passing and (outcome.retry_after or 0.0) <= self.patience.max_retry_after_s
         if isinstance(outcome, ConnectError):
             return outcome.kind != "tls"
         return isinstance(outcome, ConnectionLost | DeadlineExceeded)
