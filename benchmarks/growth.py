@@ -13,6 +13,8 @@ from benchmarks.rounds import Table, Who, compare
 SIZES: Final = (1, 10, 100)
 ALONE: Final = " (orjson alone)"
 """What the machine's caches and the collector make of growth by themselves."""
+UNCOLLECTED: Final = " (collector off)"
+"""What is left without the passes of the collector, each of which also looks at all that was there before."""
 
 _BODIES: Final[tuple[tuple[str, str, int, Callable[[int], bytes]], ...]] = (
     ("stats", "points of statistics", 100, samples.stats),
@@ -33,21 +35,27 @@ def tables(rounds: int = 3) -> Iterator[Table]:
                 options = {"case": kind, "path": str(path)}
                 ours.append(Who(f"{count:,}", "ours", options=options, units=count))
                 parser.append(Who(f"{count:,}{ALONE}", "plain_orjson", options=options, units=count))
-            yield _table(kind, what, "benchmarks.decoders", ours + parser, rounds)
+            yield _table(kind, what, "benchmarks.decoders", [*ours, *_uncollected(ours), *parser], rounds)
         sides = []
         for size in SIZES:
             path = Path(folder, f"export-{size}")
             path.write_bytes(samples.export(1000 * size))
             sides.append(
-                Who(f"{1000 * size:,}", "ours_read", options={"path": str(path), "rows": 1000 * size})
+                Who(f"{1000 * size:,}", "ours_streamed", options={"path": str(path), "rows": 1000 * size})
             )
-        yield _table("export", "rows of an export", "benchmarks.exporters", sides, rounds)
+        both = [*sides, *_uncollected(sides)]
+        yield _table("export", "rows of an export", "benchmarks.exporters", both, rounds)
     sides = [Who(f"{100 * size:,}", "crowd_lane", options={"size": 100 * size}) for size in SIZES]
-    yield _table("waiters", "tasks waiting in one lane", "benchmarks.limiters", sides, rounds)
+    both = [*sides, *_uncollected(sides)]
+    yield _table("waiters", "tasks waiting in one lane", "benchmarks.limiters", both, rounds)
     with event_server.running() as port:
         yield _table(
             "sockets", "sockets, 1,000 events a second in all", "benchmarks.receivers", _sockets(port), rounds
         )
+
+
+def _uncollected(sides: Sequence[Who]) -> list[Who]:
+    return [who._replace(name=f"{who.name}{UNCOLLECTED}", collector=False) for who in sides]
 
 
 def _sockets(port: int) -> list[Who]:

@@ -39,6 +39,8 @@ class Who(NamedTuple):
     """What only this side is told."""
     units: int = 1
     """Units of work in one of its own."""
+    collector: bool = True
+    """Whether Python's garbage collector looks for cycles meanwhile, as it does in any program."""
 
 
 class Row(NamedTuple):
@@ -94,6 +96,7 @@ class Worker:
             "make": who.make,
             "options": {**options, **who.options},
             "without": () if who.speed else SPEED,
+            "collector": who.collector,
         }
         told = json.dumps(wish)
         self._process = subprocess.Popen(

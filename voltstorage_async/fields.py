@@ -167,7 +167,7 @@ class Translator:
         if _NUMBERS.issuperset(map(type, found)):
             numbers = cast("tuple[float, ...]", found)
             # A zero stays a plain one: -1 * 0.0 would be written -0.0.
-            scaled = map(mul, numbers, factors) if 0 not in numbers else map(_scaled, numbers, factors)
+            scaled = map(_scaled, numbers, factors) if 0 in numbers else map(mul, numbers, factors)
             values = dict(zip(quantities, scaled))  # noqa: B905  (of one length; saying so takes a third longer)
             # Looked at together, which costs a third: a sum is finite only if all its parts are.
             if isfinite(sum(values.values())):

@@ -226,6 +226,8 @@ class Mender(Generic[T]):
         if end is not None and end - self._reach > self._lag_s:
             self._outbox.miss(self._reach, end, NOT_RECORDED)
         self._miss_unknown(self._base, end, exported)
+        if end is not None and end < self._reach:  # the present state was told in between
+            self._miss_unknown(end, self._reach, exported)
         if self._open <= self._covered:
             self._open = 0
         self._finish(self._covered)

@@ -395,6 +395,22 @@ def test_quantities_without_a_record_are_reported():
     ]
 
 
+def test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told():
+    """A link may fall silent at once: rows behind the present state are told, and lack these quantities too."""
+    mender: Mender[str] = Mender()
+    mender.live(100, "abx", "live")
+    mender.hole()
+    mender.begin(mender.holes)
+    mender.latest(110, "abx", "latest")
+    assert filled(mender, (105, "a"), (115, "a")) == [
+        ("row", 105, True),
+        ("latest", 110, True),
+        ("row", 115, True),
+        Missing(100, 110, NOT_EXPORTED, frozenset("x")),
+        Missing(110, 115, NOT_EXPORTED, frozenset("x")),
+    ]
+
+
 def test_a_record_that_is_behind_is_reported():
     """Where the record ends long before the hole does, the rest of the hole is a gap."""
     mender = broken(lag_s=60)
