@@ -19,9 +19,8 @@ from voltstorage_async import VoltStorageClient
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.source import ProductSource
 
-BUFFER: Final = 4096
-"""A burst on loopback arrives in pieces of 256 KiB, more messages at once than the default of 1,024. Likewise
-thousands of sockets may all have a message in one turn of the event loop: there it is two a socket."""
+BUFFER: Final = 1024
+"""The default. Thousands of sockets may all have a message in one turn of the loop: there it is two each."""
 
 HANDSHAKES: Final = 200
 

@@ -74,6 +74,7 @@ conversations = st.lists(
 
 
 @settings(max_examples=1000)
+@example(sent(Opcode.TEXT, b"begun", fin=False) + sent(Opcode.TEXT, b"in its middle"), [], False)
 @example(b"\x00\xfe", [], False)  # refused before all of its head is there
 @given(conversations, st.lists(st.integers(1, 40), max_size=40), st.booleans())
 def test_whatever_comes_means_what_it_means_to_websockets(said, sizes, watched):

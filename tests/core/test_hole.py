@@ -396,7 +396,7 @@ def test_quantities_without_a_record_are_reported():
 
 
 def test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told():
-    """A link may fall silent at once: rows behind the present state are told, and lack these quantities too."""
+    """A link may fall silent at once: rows behind the present state are told, and lack these too."""
     mender: Mender[str] = Mender()
     mender.live(100, "abx", "live")
     mender.hole()

@@ -27,6 +27,19 @@ class Mistake:
 
 
 MISTAKES = {
+    "cut a message out of the middle of another": Mistake(
+        "energy_core/stream/frames.py",
+        "if self._spares and self._partial is None and not self._told:",
+        "if self._spares and not self._told:",
+        "tests/core/test_frames.py::test_whatever_comes_means_what_it_means_to_websockets",
+    ),
+    "forget what an export lacks behind the present state": Mistake(
+        "energy_core/stream/hole.py",
+        "if end is not None and end < self._reach:",
+        "if end is not None and end < 0:",
+        "tests/core/test_hole.py::"
+        "test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told",
+    ),
     "reset the backoff on connect": Mistake(
         "energy_core/stream/reconnect.py",
         "        self._opened_at = now\n",

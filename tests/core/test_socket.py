@@ -431,6 +431,33 @@ async def test_a_server_that_says_goodbye_and_stays_is_left():
         assert rig.listener.reasons[0] == "the server closed with 1012"
 
 
+async def test_a_server_that_takes_no_pongs_is_not_read_until_it_does():
+    """Pongs nobody reads do not pile up: the socket stops reading, and goes on once they are taken."""
+    ping, stuck, taken = b"\x89\x7d" + bytes(125), asyncio.Event(), asyncio.Event()
+
+    async def talk(reader, writer):
+        await shake_hands(reader, writer)
+        try:
+            async with asyncio.timeout(0.5):
+                while True:
+                    writer.write(ping * 100)
+                    await writer.drain()
+        except TimeoutError:
+            stuck.set()
+        await taken.wait()
+        discarding = asyncio.create_task(reader.read(-1))
+        writer.write(b"\x81\x02hi")
+        await writer.drain()
+        await discarding
+
+    patient = evolve(FAST, ping_interval_s=30.0)
+    async with raw_server(talk) as link, running(link, patient) as rig:
+        await asyncio.wait_for(stuck.wait(), 20)
+        taken.set()
+        await rig.until(lambda: rig.frames == [b"hi"], within_s=20)
+        assert rig.socket.handshakes == 1
+
+
 async def test_silence_of_the_source_is_stale_and_the_next_event_live():
     """A link that answers pings without events is stale; anything but a valid event leaves it so."""
     go_on = asyncio.Event()
