@@ -64,6 +64,8 @@ class Cutter:
                     self._begin(data[at:], messages)
                     break
                 at, self._owed, self._told = at + self._told, size - self._told, 0
+            elif self._told:  # the end came in the middle of a head
+                at, self._told = at + self._told, 0
             at = self._feed(data, at, messages)
         return messages
 

@@ -43,6 +43,7 @@ def complaint(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port, user = parts.hostname, parts.port, parts.username
+        (host or "").encode("idna")
     except ValueError:
         return "the event address is not a URL"
     if parts.scheme not in {"ws", "wss"} or not host or port == 0:

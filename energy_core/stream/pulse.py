@@ -50,7 +50,7 @@ class Pulse:
 
     def check(self, now: float, heard_at: float) -> Beat:
         """Decide what is due; call again until it answers REST."""
-        if self._pinged_at is not None and heard_at > self._pinged_at:
+        if self._pinged_at is not None and heard_at >= self._pinged_at:  # of coarse clocks both are one tick
             self._pinged_at = None
         if self._pinged_at is not None and now >= self._pinged_at + self._timing.ping_timeout_s:
             return Beat.DEAD
@@ -64,7 +64,7 @@ class Pulse:
 
     def next_at(self, heard_at: float) -> float:
         """Return when `check` may have something to say, if nothing happens until then."""
-        if self._pinged_at is not None and heard_at <= self._pinged_at:
+        if self._pinged_at is not None and heard_at < self._pinged_at:
             link_at = self._pinged_at + self._timing.ping_timeout_s
         else:
             link_at = heard_at + self._timing.ping_interval_s

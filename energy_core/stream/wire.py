@@ -12,11 +12,12 @@ import ssl
 import threading
 from asyncio import BaseTransport, BufferedProtocol, Future, TimerHandle, Transport
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, cast
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus
-from websockets.http11 import USER_AGENT
+from websockets.exceptions import InvalidHeader, InvalidStatus
+from websockets.http11 import USER_AGENT, Request
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
@@ -28,6 +29,8 @@ from energy_core.stream.wirelog import wire_log
 
 _PIECE: Final = 16 * 1024
 """The most that is read at once: other sockets, timers and consumers have their turn after each piece."""
+_ALL_OF_IT: Final = 272 * 1024
+"""Over TLS, asyncio decrypts up to 256 KiB ahead, and drops what is not read of it when the server leaves."""
 
 _NO_CLOSE_FRAME: Final = 1006
 
@@ -61,8 +64,8 @@ class Wire(BufferedProtocol):
     """
 
     __slots__ = (
-        *("_answered", "_cutter", "_leaving", "_now", "_on_open", "_over", "_protocol", "_take"),
-        *("_timing", "_transport", "fault", "heard_at"),
+        *("_answered", "_cutter", "_leaving", "_now", "_on_open", "_over", "_piece", "_protocol"),
+        *("_take", "_timing", "_transport", "fault", "heard_at"),
     )
 
     def __init__(
@@ -89,6 +92,7 @@ class Wire(BufferedProtocol):
         self._answered: Future[None] = loop.create_future()
         self._over: Future[None] = loop.create_future()
         self._transport: Transport | None = None
+        self._piece = _PIECE
         self._leaving: TimerHandle | None = None
 
     # --- what is done with it ------------------------------------------------------------------------------
@@ -101,16 +105,14 @@ class Wire(BufferedProtocol):
             NotAWebSocket: what answers is no WebSocket server.
             TimeoutError: it took too long.
             OSError: there is no way to the server, or TLS could not be agreed on.
+            ValueError: the address holds a header that cannot be sent.
         """
         where = self._protocol.uri
         try:
             async with asyncio.timeout(self._timing.open_timeout_s):
                 loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: self, where.host, where.port, ssl=tls)
-                request = self._protocol.connect()
-                request.headers["User-Agent"] = USER_AGENT
-                request.headers.update(address.headers)
-                self._protocol.send_request(request)
+                self._protocol.send_request(_asking(self._protocol, address))
                 self._flush()
                 await self._answered
             self._check_handshake()
@@ -159,17 +161,19 @@ class Wire(BufferedProtocol):
         """Keep the transport."""
         self._transport = cast("Transport", transport)
         self.heard_at = self._now()
+        if transport.get_extra_info("sslcontext") is not None:
+            self._piece = _ALL_OF_IT
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (what there is has to do)
         """Lend the desk."""
-        return _desk.surface
+        return _desk.surface[: self._piece]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Cut messages out of what came, hand them over, and answer what wants an answer."""
         self.heard_at = now = self._now()
         cutter = self._cutter
-        messages = cutter.cut(_desk.surface[:nbytes].tobytes())
         try:
+            messages = cutter.cut(_desk.surface[:nbytes].tobytes())
             if cutter.fed:
                 cutter.fed = False
                 self._react()
@@ -217,6 +221,8 @@ class Wire(BufferedProtocol):
     def _answer(self) -> None:
         """Tell, once, that the handshake is done, one way or the other."""
         answered, protocol = self._answered, self._protocol
+        if answered.cancelled():  # nobody waits for it any more: what comes now was never announced
+            self._take = None
         if answered.done():
             return
         if protocol.handshake_exc is not None:
@@ -252,11 +258,21 @@ class Wire(BufferedProtocol):
         return f"<Wire {self._protocol.state.name.lower()}>"
 
 
+def _asking(protocol: ClientProtocol, address: Address) -> Request:
+    """Return the request of the handshake; an error holds nothing of it."""
+    request = protocol.connect()
+    request.headers["User-Agent"] = USER_AGENT
+    with suppress(InvalidHeader):
+        request.headers.update(address.headers)
+        return request
+    raise ValueError("the address holds a header that cannot be sent")
+
+
 class _Desk(threading.local):
     """Where bytes lie until they are copied, within one callback: one for the event loop of each thread."""
 
     def __init__(self) -> None:
-        self.surface = memoryview(bytearray(_PIECE))
+        self.surface = memoryview(bytearray(_ALL_OF_IT))
 
 
 _desk: Final = _Desk()

@@ -108,6 +108,16 @@ def test_messages_right_behind_the_handshake_are_cut(at_once):
     assert cutting.cut(b"\x05three") == [b"three"]
 
 
+def test_a_goodbye_in_the_middle_of_a_head_spoils_nothing():
+    """What we say between two bytes of a frame's head does not change what the frame is."""
+    ours = protocol()
+    cutting = cutter(ours)
+    assert cutting.cut(b"\x81\x7e\x00") == []
+    ours.send_close(1001)
+    assert cutting.cut(b"\x7f" + bytes(127) + sent(Opcode.CLOSE, b"\x03\xe9")) == [bytes(127)]
+    assert ours.close_rcvd.code == 1001
+
+
 def test_plain_messages_do_not_trouble_the_protocol():
     """Whole messages in one piece pass by; a ping among them is answered."""
     ours = protocol()

@@ -341,3 +341,10 @@ def test_a_slow_source_gets_three_of_its_intervals():
         ("live", 200.0),
         (Beat.STALE, pytest.approx(1300.0)),
     ]
+
+
+def test_a_pong_within_the_tick_of_its_ping_is_a_sign_of_life():
+    """Clocks may be so coarse that an answer comes at the very time of the question."""
+    pulse = Pulse(TIMING, 0.0)
+    assert pulse.check(20.0, 0.0) is Beat.PING
+    assert pulse.check(40.0, 20.0) is Beat.PING

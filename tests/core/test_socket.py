@@ -556,6 +556,7 @@ async def test_cancelling_works_while_waiting_to_connect():
         "wss://me:pass@example.com/x",
         "wss://example.com/x#y",
         "wss:///x",
+        "wss://a..b/x",
         "wss://example.com:port/x",
         "wss://[::1/x",
         "",
