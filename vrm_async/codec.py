@@ -238,9 +238,29 @@ _devices = records(_device, "Device")
 _overview = model(SystemOverview, read={"devices": _devices, "unconfigured_devices": flag})
 
 
-def user(payload: JSON) -> User:
-    """Read ``users/me``."""
+def _read_user(payload: JSON) -> User:
     return _user(part(payload, "user"))
+
+
+def _straight_user(body: bytes) -> User | None:
+    values = straight.user(body)
+    if values is None:
+        return None
+    made: User = _create(User)
+    for put, value in zip(_put_user, values, strict=True):
+        put(made, value)
+    put_load(made, partial(_raw_user, body))
+    return made
+
+
+def _raw_user(body: bytes) -> object:
+    return part(strict_json(body), "user")
+
+
+_create: Final[Callable[[type[User]], User]] = object.__new__
+_put_user: Final = tuple(slot(User, name) for name in stored_fields(User) if name != "raw")
+user: Final[Callable[[JSON], User]] = Documented(_read_user, _straight_user, silent=True)
+"""Read ``users/me``."""
 
 
 def _read_sites(payload: JSON) -> tuple[Site, ...]:

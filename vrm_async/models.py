@@ -18,7 +18,7 @@ from vrm_async.late import LateRaw
 
 
 @frozen(kw_only=True)
-class User:
+class User(LateRaw):
     """The account behind the credential, from ``users/me``."""
 
     id: int

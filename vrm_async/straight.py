@@ -1,4 +1,4 @@
-"""The shapes of VRM's largest answers, for msgspec; without it nothing here is used.
+"""The shapes of VRM's largest and most frequent answers, for msgspec; without it nothing here is used.
 
 Each function returns what an answer holds when it is exactly as documented, and None or one of msgspec's
 errors for anything else, which is then read the tolerant way.
@@ -72,6 +72,19 @@ if msgspec is not None:
         records: dict[str, msgspec.Raw]
         totals: dict[str, Number | bool] = msgspec.field(default_factory=dict)
 
+    class _User(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        # The fields of `User`, in its order.
+        id: Int64
+        name: str | None = None
+        email: str | None = None
+        country: str | None = None
+        access_level: Int64 | None = msgspec.field(name="accessLevel", default=None)
+        access_token_id: Int64 | None = msgspec.field(name="idAccessToken", default=None)
+
+    class _Me(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        success: bool
+        user: _User
+
     class _Site(msgspec.Struct):
         extended: msgspec.Raw = msgspec.Raw()
 
@@ -112,12 +125,19 @@ if msgspec is not None:
 
     _page = msgspec.json.Decoder(_Page).decode
     _texts = msgspec.json.Decoder(_Texts).decode
+    _me = msgspec.json.Decoder(_Me).decode
     _narrow = msgspec.json.Decoder(_Narrow).decode
     _stats = msgspec.json.Decoder(_Stats).decode
     _sites = msgspec.json.Decoder(_Sites).decode
     _pairs = msgspec.json.Decoder(list[_Pair] | bool | None).decode
     _threes = msgspec.json.Decoder(list[_Three]).decode
     _fours = msgspec.json.Decoder(list[_Four]).decode
+
+
+def user(body: bytes) -> tuple[object, ...] | None:
+    """Read the fields of the account, in the order of `User`."""
+    found = _me(body)
+    return msgspec.structs.astuple(found.user) if found.success else None
 
 
 def stats(body: bytes) -> StatsParts | None:

@@ -21,7 +21,7 @@ from energy_core.errors import (
     RequestError,
     ServerFault,
 )
-from energy_core.http.bounded import straight
+from energy_core.http.bounded import Documented, straight
 from energy_core.http.decode import strict_json
 from energy_core.http.download import Download
 from energy_core.http.drift import Drift, collecting
@@ -158,6 +158,11 @@ class ApiClient:
     def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
         if not 200 <= response.status <= 299:
             self._refuse(response, operation)
+        if isinstance(into, Documented) and into.silent and not self._strict:
+            # Most small answers end here; the others are not harmed by being tried once more below.
+            small: T | None = straight(into, response.body)
+            if small is not None:
+                return small
         try:
             with collecting(self.drift):
                 made = None if self._strict else straight(into, response.body)

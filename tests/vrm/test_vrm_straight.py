@@ -19,6 +19,7 @@ READERS = {
     "stats": (STATS, samples.stats(30)),
     "sites": (codec.sites, samples.installations(9)),
     "diagnostics": (codec.diagnostics_page, samples.diagnostics(40)),
+    "user": (codec.user, samples.user()),
 }
 TIME = 1_780_000_000_000
 accelerated = pytest.mark.skipif(bounded.bounded_parser is None, reason="msgspec is not installed")
@@ -89,13 +90,13 @@ def test_a_documented_answer_is_the_same_on_both_paths(name):
     """Every class, value, type and raw record, and nothing is counted on one path only."""
     fast, slow = both(*READERS[name])
     assert fast == slow
-    assert fast[0][0] in {"Stats", "tuple", "Page"}
+    assert fast[0][0] in {"Stats", "tuple", "Page", "User"}
 
 
 @accelerated
 @pytest.mark.parametrize("name", READERS)
 def test_a_documented_answer_goes_straight(name):
-    """The large answers of the simulator need not be parsed first."""
+    """The documented answers of the simulator need not be parsed first."""
     into, body = READERS[name]
     assert straight(into, body) is not None
 
@@ -134,6 +135,7 @@ LATE = {
     "sites": (lambda made: made[0], lambda answer: answer["records"][0]),
     "extended": (lambda made: made[0].extended[3], lambda answer: answer["records"][0]["extended"][3]),
     "diagnostics": (lambda made: made.records[0], lambda answer: answer["records"][0]),
+    "user": (lambda made: made, lambda answer: answer["user"]),
 }
 
 
