@@ -18,12 +18,12 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.http.credential import Credential, Grant, Issued
-from energy_core.http.errand import Signature
+from energy_core.http.errand import Signature, Turns
 from energy_core.http.flight import Departures, Flight
 from energy_core.http.lane import Lane
 from energy_core.http.request import BaseUrl, Request, Response
 from energy_core.http.retrying import Effort, Head, Patience, read_head
-from energy_core.http.transport import Passage, Reply, Transport
+from energy_core.http.transport import Reply, Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
 
@@ -57,7 +57,7 @@ class Gear(NamedTuple):
     """The clock, read the fast way."""
 
 
-class _Answer(Generic[T]):
+class Answer(Generic[T]):
     """What one try brought, when it brought an answer other than 2xx."""
 
     __slots__ = ("head", "result")
@@ -67,7 +67,7 @@ class _Answer(Generic[T]):
         self.result = result
 
 
-_NOT_A_RESULT: Final = (_Answer, EnergyError)
+NOT_A_RESULT: Final = (Answer, EnergyError)
 
 
 class Call:
@@ -87,6 +87,7 @@ class Call:
         "_url",
         "effort",
         "flight",
+        "lane",
     )
 
     def __init__(self, request: Request, account: Account, base: BaseUrl, gear: Gear) -> None:
@@ -96,6 +97,7 @@ class Call:
         self._url = base.join(request.path, request.query)
         self._request = request
         self._account = account
+        self.lane: Turns = account.lane
         self._gear = gear
         self.effort = Effort(request.operation, account.budget, gear.patience)
         self.flight = Flight(gear.departures)
@@ -103,18 +105,18 @@ class Call:
         self._renewed = False
         self._sent_at = 0.0
 
-    async def run(self, deliver: Deliver[T]) -> T:
-        """Try until the outcome is final, then return it or raise it."""
-        outcome = await self._try(deliver)
-        while isinstance(outcome, _NOT_A_RESULT):
+    async def go_on(self, outcome: Answer[T] | EnergyError, deliver: Deliver[T]) -> T:
+        """Try again until the outcome is final, then return it or raise it."""
+        while True:
             pause = await self._pause_after(outcome)
             if pause is None:
-                result: T = self._settled(outcome)
-                return result
+                return self._settled(outcome)
             self.effort.spent_s += pause
             await self._gear.clock.sleep(pause)
-            outcome = await self._try(deliver)
-        return outcome
+            again = await self.attempt(deliver)
+            if not isinstance(again, NOT_A_RESULT):
+                return again
+            outcome = again
 
     def response(self, reply: Reply, body: bytes) -> Response:
         """Return an answer as a plain value."""
@@ -122,19 +124,19 @@ class Call:
             status=reply.status, headers=reply.headers, body=body, attempts=self.effort.sends or 1
         )
 
-    async def _try(self, deliver: Deliver[T]) -> T | _Answer[T] | EnergyError:
-        """Return the result if all is well, and otherwise what came instead."""
+    async def attempt(self, deliver: Deliver[T]) -> T | Answer[T] | EnergyError:
+        """Try once; return the result if all is well, and otherwise what came instead."""
         self.effort.tries += 1
-        passage = Passage(self._request, self._url, self, trusted=self._trusted)
         try:
-            reply = await self._gear.transport.exchange(passage, limit=self._request.operation.body_limit)
+            reply = await self._gear.transport.exchange(self._request, self._url, self, trusted=self._trusted)
             if isinstance(reply, EnergyError):
                 return reply
             if _log.isEnabledFor(logging.DEBUG):
                 self._log_answer(reply.status)
             try:
                 if 200 <= reply.status <= 299:
-                    return await deliver(self, reply)
+                    there = deliver.now(self, reply)
+                    return await deliver.later(self, reply) if there is None else there
                 return await self._unusual(reply, deliver)
             except BaseException as error:
                 reply.close()
@@ -146,14 +148,14 @@ class Call:
         finally:
             self.effort.spent_s += self.flight.land(self._gear.now())
 
-    async def _unusual(self, reply: Reply, deliver: Deliver[T]) -> _Answer[T]:
+    async def _unusual(self, reply: Reply, deliver: Deliver[T]) -> Answer[T]:
         head = read_head(reply.status, reply.headers, now=self._gear.clock.utcnow())
         if head.throttling:
             self._account.lane.throttled(self._sent_at, head.retry_after)
         if not head.readable:
             reply.close()
-            return _Answer(head, None)
-        return _Answer(head, await deliver(self, reply))
+            return Answer(head, None)
+        return Answer(head, await deliver.later(self, reply))
 
     # What the transport asks while it sends.
 
@@ -172,28 +174,16 @@ class Call:
         self._issued = await self._account.credential.get()
         return self._issued.grant
 
-    def try_turn(self) -> bool:
-        """Take a turn, if there is one now."""
-        return self._account.lane.try_enter(self._request.priority)
-
-    async def turn(self) -> None:
-        """Wait for a turn."""
-        await self._account.lane.enter(self._request.priority)
-
     def off(self) -> None:
         """Start the deadline."""
         self._sent_at = now = self._gear.now()
         self.effort.sends += 1
         self.flight.take_off(now, self.effort.left_s)
 
-    def end_turn(self) -> None:
-        """Give the turn back."""
-        self._account.lane.leave(self._request.priority)
-
     # What an outcome leads to.
 
-    async def _pause_after(self, outcome: _Answer[T] | EnergyError) -> float | None:
-        head = outcome.head if isinstance(outcome, _Answer) else outcome
+    async def _pause_after(self, outcome: Answer[T] | EnergyError) -> float | None:
+        head = outcome.head if isinstance(outcome, Answer) else outcome
         if isinstance(head, EnergyError) or head.status != 401 or self._issued is None or self._renewed:
             return self.effort.pause_after(head)
         self._renewed = True
@@ -208,7 +198,7 @@ class Call:
             failure.status = 401
         raise self.effort.final(failure)
 
-    def _settled(self, outcome: _Answer[T] | EnergyError) -> T:
+    def _settled(self, outcome: Answer[T] | EnergyError) -> T:
         if isinstance(outcome, EnergyError):
             raise self.effort.final(outcome)
         status = outcome.head.status
@@ -235,5 +225,9 @@ def _unreadable(status: int) -> RequestError:
     return TransportError("the server changed to another protocol")
 
 
-Deliver = Callable[[Call, Reply], Awaitable[T]]
-"""Turns a reply whose body is still unread into the call's result."""
+class Deliver(NamedTuple, Generic[T]):
+    """Turns a reply whose body is still unread into the call's result."""
+
+    now: Callable[[Call, Reply], T | None]
+    """Without waiting, where all of it is there; not asked when the status is other than 2xx."""
+    later: Callable[[Call, Reply], Awaitable[T]]

@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 
 from multidict import CIMultiDict
 
+from energy_core.http.request import Priority
 from energy_core.secret import Secret
 
 _NOT_SENDABLE: Final = re.compile(r"[^\x20-\x7e]")
@@ -29,8 +30,25 @@ class Signature(Protocol):
         """Query names and values."""
 
 
+class Turns(Protocol):
+    """Where the turns to send come from."""
+
+    def try_enter(self, priority: Priority) -> bool:
+        """Take a turn, if there is one now."""
+
+    async def enter(self, priority: Priority) -> None:
+        """Wait for a turn."""
+
+    def leave(self, priority: Priority) -> None:
+        """Hear that a turn is over: the head of an answer is there, or none will come."""
+
+
 class Errand(Protocol):
     """Whose request passes: what the transport asks for while it sends. What is there needs no waiting."""
+
+    @property
+    def lane(self) -> Turns:
+        """Where its turns come from."""
 
     def signature(self) -> Signature | None:
         """What the request is signed with, if it is there now."""
@@ -38,17 +56,8 @@ class Errand(Protocol):
     async def sign(self) -> Signature:
         """Wait for the signature."""
 
-    def try_turn(self) -> bool:
-        """Take the turn to send, if it is there now."""
-
-    async def turn(self) -> None:
-        """Wait for the turn."""
-
     def off(self) -> None:
         """Hear that the request is sent now; the turn has come."""
-
-    def end_turn(self) -> None:
-        """Hear that the turn is over: the head of an answer is there, or none will come."""
 
 
 class Signed:

@@ -22,7 +22,7 @@ class Flight:
     the departures have one for all. A cancellation from outside passes through untouched.
     """
 
-    __slots__ = ("_before", "_cancelled", "_departures", "_since", "_task", "aborted", "on_wire")
+    __slots__ = ("_before", "_cancelled", "_departures", "_due", "_since", "_task", "aborted", "on_wire")
 
     def __init__(self, departures: Departures) -> None:
         task = asyncio.current_task()
@@ -30,6 +30,7 @@ class Flight:
         self._task = task
         self._before = task.cancelling()
         self._departures = departures
+        self._due = departures.due
         self._since = 0.0
         self.on_wire = False
         self.aborted = False
@@ -46,7 +47,7 @@ class Flight:
         if not self.on_wire:
             return 0.0
         self.on_wire = False
-        self._departures.unwatch(self)
+        self._due.pop(self, None)
         return now - self._since
 
     def abort(self) -> None:
@@ -91,7 +92,8 @@ class Departures:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._under_way: set[UnderWay] = set()
-        self._due: dict[Flight, float] = {}
+        self.due: dict[Flight, float] = {}
+        """When each flight on the wire expires; who lands takes itself out."""
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._emptied: asyncio.Event | None = None  # for whoever waits for the end
@@ -110,15 +112,11 @@ class Departures:
             self._emptied.set()
 
     def watch(self, flight: Flight, due: float) -> None:
-        """Let the flight expire once the clock shows `due`, unless `unwatch` comes first."""
-        self._due[flight] = due
+        """Let the flight expire once the clock shows `due`, unless it has landed by then."""
+        self.due[flight] = due
         # A timer that fires too early only sets the next: most deadlines are far away and never reached.
         if due < self._timer_at:
             self._set_timer(due)
-
-    def unwatch(self, flight: Flight) -> None:
-        """Forget the deadline of a flight."""
-        self._due.pop(flight, None)
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -129,11 +127,11 @@ class Departures:
     def _ring(self) -> None:
         # Event loops may ring a tick of their clock too early; we count it as the time we had set.
         now = max(self._clock.monotonic(), self._timer_at)
-        for flight in [flight for flight, due in self._due.items() if due <= now]:
-            del self._due[flight]
+        for flight in [flight for flight, due in self.due.items() if due <= now]:
+            del self.due[flight]
             flight.expire()
         self._timer = None
-        self._set_timer(min(self._due.values(), default=math.inf))
+        self._set_timer(min(self.due.values(), default=math.inf))
 
     async def end(self, grace_s: float) -> None:
         """Let those on the wire finish for so long; end the others at once and the rest then."""

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from energy_core.clock import Clock, SystemClock, ticking
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
-from energy_core.http.call import Account, Call, Deliver, Gear
+from energy_core.http.call import NOT_A_RESULT, Account, Call, Deliver, Gear
 from energy_core.http.credential import Credential
 from energy_core.http.download import Download
 from energy_core.http.flight import Departures
@@ -154,7 +154,7 @@ class SessionPool:
             DecodeError: the body is too large or not what its encoding says.
             ClientClosed, WrongLoop: the pool is not usable here.
         """
-        return self._perform(request, account, base_url, _whole)
+        return self._perform(request, account, base_url, _WHOLE)
 
     def open(
         self, request: Request, account: Account, base_url: BaseUrl
@@ -221,16 +221,20 @@ class SessionPool:
 
     async def begin(self, request: Request, account: Account, base_url: BaseUrl) -> Download:
         """Do what entering `open` does; the caller owes the download a `close()`."""
-        return await self._perform(request, account, base_url, self._streamed)
+        return await self._perform(request, account, base_url, Deliver(_not_now, self._streamed))
 
     async def _perform(self, request: Request, account: Account, base_url: BaseUrl, deliver: Deliver[T]) -> T:
-        self._check_open()
+        if self._loop is not asyncio.get_running_loop() or self._closed is not None:
+            self._check_open()
         account.budget.deposit()
         call = Call(request, account, base_url, self._gear)
         flight, effort = call.flight, call.effort
         self._departures.add(flight)
         try:
-            return await call.run(deliver)
+            # Most calls end with their first try, here: every coroutine between is paid for twice, on the way
+            # to the socket and back.
+            outcome = await call.attempt(deliver)
+            return await call.go_on(outcome, deliver) if isinstance(outcome, NOT_A_RESULT) else outcome
         except asyncio.CancelledError:
             if not flight.over():
                 raise
@@ -298,14 +302,24 @@ class _Opening:
             self._download.close()
 
 
+def _not_now(_call: Call, _reply: Reply) -> None:
+    """Deliver nothing at once."""
+
+
+def _whole_now(call: Call, reply: Reply) -> Response | None:
+    body = reply.read_now()
+    return None if body is None else call.response(reply, body)
+
+
 async def _whole(call: Call, reply: Reply) -> Response:
     try:
-        body = reply.read_now()
-        if body is None:
-            body = await reply.read()
+        body = await reply.read()
     except EnergyError:
         reply.close()
         if reply.status < 400:
             raise
         body = b""  # the status is the answer; a broken error page must not hide it
     return call.response(reply, body)
+
+
+_WHOLE: Final = Deliver(_whole_now, _whole)

@@ -150,8 +150,8 @@ class BaseUrl:
         Raises:
             ValueError: the path is absolute, climbs, or is not written in URL characters.
         """
-        _check_path(path)
-        return f"{self.origin}{self.path}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = _joined(self.origin, self.path, path)
+        return f"{url}?{urlencode(query)}" if query else url
 
     def __str__(self) -> str:
         return self.origin + self.path
@@ -221,6 +221,11 @@ def _origin(parts: SplitResult) -> str:
 
 
 @lru_cache(maxsize=1024)
+def _joined(origin: str, base: str, path: str) -> str:
+    _check_path(path)
+    return f"{origin}{base}{path}"
+
+
 def _check_path(path: str) -> None:
     *inner, last = path.split("/")
     segments = [*inner, last] if last or not inner else inner

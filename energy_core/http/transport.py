@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientSession
@@ -44,13 +45,16 @@ class Passage:
     sees it; re-sends by a middleware of an injected session pass here and are counted.
     """
 
-    __slots__ = ("_sent_to", "_signed", "_trusted", "errand", "request", "sends", "url")
+    __slots__ = ("_sent_to", "_signed", "_silence", "_trusted", "errand", "request", "sends", "url")
 
-    def __init__(self, request: Request, url: str, errand: Errand, *, trusted: bool) -> None:
+    def __init__(
+        self, request: Request, url: str, errand: Errand, *, trusted: bool, silence: Silence[Raw] | None
+    ) -> None:
         self.request = request
         self.url = url
         self.errand = errand
         self._trusted = trusted
+        self._silence = silence  # None where aiohttp watches
         self._signed = UNSIGNED
         self._sent_to: URL | None = None
         self.sends = 0
@@ -76,10 +80,10 @@ class Passage:
         """Wait for the turn, bring the signature up to date, send; called by aiohttp."""
         if self.sends or sending.url is not self._sent_to:
             self._check(sending)
-        errand = self.errand
-        waited = not errand.try_turn()
+        errand, lane, priority = self.errand, self.errand.lane, self.request.priority
+        waited = not lane.try_enter(priority)
         if waited:
-            await errand.turn()
+            await lane.enter(priority)
         try:
             if waited or self.sends:
                 await self._sign_again(sending)
@@ -88,10 +92,18 @@ class Passage:
             try:
                 return await handler(sending)
             except (aiohttp.ClientError, OSError) as error:
-                failure = translated(error)
+                failure = translated(TimeoutError() if self._fell_silent(sending) else error)
+            finally:
+                if self._silence is not None and sending.response is not None:
+                    self._silence.end(sending.response)
         finally:
-            errand.end_turn()
+            lane.leave(priority)
         raise failure
+
+    def _fell_silent(self, sending: aiohttp.ClientRequest) -> bool:
+        if self._silence is None or sending.response is None:
+            return False
+        return self._silence.is_over(sending.response)
 
     async def _sign_again(self, sending: aiohttp.ClientRequest) -> None:
         # Minutes may have passed in the queue; a token renewed meanwhile saves a refused request.
@@ -110,22 +122,15 @@ class Passage:
 def _watched_by(silence: Silence[Raw]) -> type[aiohttp.ClientResponse]:
     """Return the class of answers whose head has to come before the silence is too long.
 
-    aiohttp's own `sock_read` starts and stops two timers for each request, a tenth of what it costs.
+    aiohttp's own `sock_read` starts and stops two timers for each request, a tenth of what it costs. It is
+    the passage that stops watching: a coroutine around `start` would cost as much as a timer.
     """
 
     class Watched(aiohttp.ClientResponse):
-        async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-            if connection.protocol is not None and connection.protocol.read_timeout is not None:
-                return await super().start(connection)  # aiohttp watches this one
-            silence.begin(self)
-            try:
-                return await super().start(connection)
-            except (aiohttp.ClientError, OSError):
-                if silence.is_over(self):
-                    raise aiohttp.SocketTimeoutError from None
-                raise
-            finally:
-                silence.end(self)
+        def start(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+            if connection.protocol is None or connection.protocol.read_timeout is None:
+                silence.begin(self)  # else aiohttp watches this one
+            return super().start(connection)
 
     return Watched
 
@@ -155,17 +160,20 @@ class Transport:
             total=None, sock_connect=connect_s, sock_read=timeouts.read_gap_s
         )
 
-    async def exchange(self, passage: Passage, *, limit: int | None) -> Reply | EnergyError:
+    async def exchange(
+        self, request: Request, url: str, errand: Errand, *, trusted: bool
+    ) -> Reply | EnergyError:
         """Send once and wait for the head of the answer; a failure of the wire is returned, not raised."""
         # Before queueing: a login must not wait for the requests that wait for it.
-        signature = passage.errand.signature() or await passage.errand.sign()
+        signature = errand.signature() or await errand.sign()
         if signature is not self._signed.by:
             self._signed = Signed(signature)
         # An injected session makes answers of its own, and a body on its way out is not the server's silence.
-        watched = not self._injected and passage.request.json is None
+        silence = None if self._injected or request.json is not None else self._silence
+        passage = Passage(request, url, errand, trusted=trusted, silence=silence)
         try:
-            raw = await self._sending(passage, watched=watched)
-            return Reply(raw, limit, translated, self._silence if watched else None)
+            raw = await self._sending(passage, watched=silence is not None)
+            return Reply(raw, request.operation.body_limit, translated, silence)
         except asyncio.CancelledError as error:
             # aiohttp's frames hold the headers; a reporter would print them with the traceback.
             error.__context__ = None
