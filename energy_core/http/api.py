@@ -98,7 +98,7 @@ class ApiClient:
             ClientClosed, WrongLoop: the pool is not usable here.
             ValueError, TypeError: a part of the path or of the query cannot be sent.
         """
-        request = operation.request(query=query, json=json, priority=priority, **parts)
+        request = operation.asked(query, json, priority, parts)
         del json  # reporters print the local variables of a traceback, and this may be a login
         response = await self._pool.send(request, self.account, self.base)
         try:
@@ -123,7 +123,7 @@ class ApiClient:
         **parts: int | str,
     ) -> Response:
         """Send, and return the answer as it came; a refusal raises like `call`. Cancelling is safe."""
-        request = operation.request(query=query, json=json, priority=priority, **parts)
+        request = operation.asked(query, json, priority, parts)
         del json  # reporters print the local variables of a traceback, and this may be a login
         response = await self._pool.send(request, self.account, self.base)
         self._refuse(response, operation)
@@ -142,7 +142,7 @@ class ApiClient:
 
         Entering raises like `call`. Whoever leaves the block early gives up the rest of the body.
         """
-        request = operation.request(query=query, json=json, priority=priority, **parts)
+        request = operation.asked(query, json, priority, parts)
         del json  # reporters print the local variables of a traceback, and this may be a login
         return _Opening(self, request)
 

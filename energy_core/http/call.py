@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -23,6 +24,7 @@ from energy_core.http.flight import Departures, Flight
 from energy_core.http.lane import Lane
 from energy_core.http.request import BaseUrl, Request, Response
 from energy_core.http.retrying import Effort, Head, Patience, read_head
+from energy_core.http.slots import slots
 from energy_core.http.transport import Reply, Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
@@ -53,6 +55,8 @@ class Gear(NamedTuple):
     departures: Departures
     patience: Patience
     clock: Clock
+    loop: asyncio.AbstractEventLoop | None
+    """None until the first call."""
     now: Callable[[], float]
     """The clock, read the fast way."""
 
@@ -67,6 +71,8 @@ class Answer(Generic[T]):
         self.result = result
 
 
+_create: Final[Callable[[type[Response]], Response]] = object.__new__
+_put_status, _put_headers, _put_body, _put_attempts = slots(Response, "status", "headers", "body", "attempts")
 NOT_A_RESULT: Final = (Answer, EnergyError)
 
 
@@ -100,7 +106,7 @@ class Call:
         self.lane: Turns = account.lane
         self._gear = gear
         self.effort = Effort(request.operation, account.budget, gear.patience)
-        self.flight = Flight(gear.departures)
+        self.flight = Flight(gear.departures, gear.loop)
         self._issued: Issued | None = None
         self._renewed = False
         self._sent_at = 0.0
@@ -120,9 +126,12 @@ class Call:
 
     def response(self, reply: Reply, body: bytes) -> Response:
         """Return an answer as a plain value."""
-        return Response(
-            status=reply.status, headers=reply.headers, body=body, attempts=self.effort.sends or 1
-        )
+        made = _create(Response)
+        _put_status(made, reply.status)
+        _put_headers(made, reply.headers)
+        _put_body(made, body)
+        _put_attempts(made, self.effort.sends or 1)
+        return made
 
     async def attempt(self, deliver: Deliver[T]) -> T | Answer[T] | EnergyError:
         """Try once; return the result if all is well, and otherwise what came instead."""

@@ -24,8 +24,8 @@ class Flight:
 
     __slots__ = ("_before", "_cancelled", "_departures", "_due", "_since", "_task", "aborted", "on_wire")
 
-    def __init__(self, departures: Departures) -> None:
-        task = asyncio.current_task()
+    def __init__(self, departures: Departures, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101  (a coroutine that awaits a socket runs in one)
         self._task = task
         self._before = task.cancelling()

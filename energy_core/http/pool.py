@@ -94,6 +94,7 @@ class SessionPool:
             departures=self._departures,
             patience=Patience(attempts, max_retry_after_s, random),
             clock=clock,
+            loop=None,
             now=clock.monotonic,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -268,7 +269,7 @@ class SessionPool:
         if self._closed is not None:
             raise ClientClosed("the pool is closed")
         if self._loop is None:
-            self._loop, self._gear = loop, self._gear._replace(now=ticking(self._clock))
+            self._loop, self._gear = loop, self._gear._replace(loop=loop, now=ticking(self._clock))
         if self._loop is not loop:
             raise WrongLoop("the pool belongs to the event loop it was first used on")
 

@@ -81,6 +81,12 @@ class Operation:
             ValueError: a part is empty, negative, or could change the path.
             TypeError: a part is neither an int nor a str.
         """
+        return self.asked(query, json, priority, parts)
+
+    def asked(
+        self, query: Query, json: JSON, priority: Priority | None, parts: Mapping[str, int | str]
+    ) -> Request:
+        """Do what `request` does, for whoever was handed its arguments."""
         if self._plain is not None and not (query or parts) and json is None and priority is None:
             return self._plain
         path = self.path
