@@ -73,7 +73,7 @@ conversations = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @example(sent(Opcode.TEXT, b"begun", fin=False) + sent(Opcode.TEXT, b"in its middle"), [], False)
 @example(b"\x00\xfe", [], False)  # refused before all of its head is there
 @given(conversations, st.lists(st.integers(1, 40), max_size=40), st.booleans())
