@@ -112,12 +112,12 @@ def _restart(restarts: Sequence[Outcome], file: Path) -> None:
 
 
 def _growth(tables: Sequence[Table], file: Path) -> None:
-    """Draw what a unit costs at 1x, 10x and 100x, beside the parser alone where there is one."""
+    """Draw what a unit costs at 1x, 10x and 100x, as it is."""
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 3.2))
     for table in tables:
-        _line(axis, table, table.title.removeprefix("Growth: "), alone=False)
+        _line(axis, table, table.title.removeprefix("Growth: "))
     axis.axhspan(0, 1.1, color=OTHERS, alpha=0.15, linewidth=0)
     axis.set_xscale("log")
     axis.set_xticks(growth.SIZES, [f"{size}x" for size in growth.SIZES])
@@ -128,8 +128,8 @@ def _growth(tables: Sequence[Table], file: Path) -> None:
     _save(figure, file)
 
 
-def _line(axis: Axes, table: Table, label: str, *, alone: bool) -> None:
-    rows = [row for row in table.rows if row.side.endswith(growth.ALONE) is alone]
+def _line(axis: Axes, table: Table, label: str) -> None:
+    rows = table.rows[: len(growth.SIZES)]  # the others show what is not ours
     axis.plot(growth.SIZES, [row.cost_s / rows[0].cost_s for row in rows], marker="o", label=label)
 
 

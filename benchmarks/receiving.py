@@ -15,6 +15,7 @@ BARE_JSON: Final = "websockets, recv and json"
 QUEUES: Final = "a task and a queue per stream, orjson"
 OBVIOUS: Final = "websockets, async for and json to dicts"
 LEAST: Final = "the least of a typed event, msgspec"
+FLAT: Final = "all that an event goes through, in one function"
 AIOHTTP: Final = "aiohttp's client and orjson"
 
 ON_UVLOOP: Final = {"uvloop": True}
@@ -36,6 +37,8 @@ def burst(port: int, rounds: int, count: int = BURST) -> Table:
             Who(AIOHTTP, "aiohttp_client"),
             Who(QUEUES, "queues"),
             Who(LEAST, "least"),
+            Who(FLAT, "flat"),
+            Who(f"{FLAT}, without [speed]", "flat", speed=False),
             Who(FAST, "merged"),
             Who(PLAIN, "merged", speed=False),
             Who(f"{BARE}, on uvloop", "bare", options=ON_UVLOOP),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
-from energy_core.http.bounded import bounded_parser
+from energy_core.http import bounded
 from energy_core.http.decode import is_sound
 from vrm_async.points import LAST_MS, MILLISECONDS_FROM, Columns
 
@@ -186,9 +186,9 @@ def sites(body: bytes) -> list[object] | None:
     """Read the records of sites; what is `extended` is left as `bytes` of sound JSON."""
     late = [bytes(site.extended) for site in _sites(body).records]
     rest = _cut(body, late)
-    if rest is None or bounded_parser is None or not all(is_sound(part, depth=3) for part in late):
+    if rest is None or bounded.bounded_parser is None or not all(is_sound(part, depth=3) for part in late):
         return None
-    answer = bounded_parser(rest)
+    answer = bounded.bounded_parser(rest)
     if not isinstance(answer, dict) or answer.keys() != _ENVELOPE or answer["success"] is not True:
         return None
     records: list[dict[str, object]] = answer["records"]  # type: ignore[assignment]  # or `_sites` had refused

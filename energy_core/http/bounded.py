@@ -10,6 +10,7 @@ too much, such as nesting of a kind that no vendor sends, and never too little.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import Annotated, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -34,13 +35,16 @@ else:
         member = dict[str, _value(levels - 1)]  # type: ignore[misc, valid-type]  # made while running
         return _Scalar | list[_Scalar | list[_Scalar] | member] | member  # type: ignore[valid-type]
 
+    @cache
+    def _parser() -> Callable[[bytes], JSON]:
+        """Make the parser when there is something to parse: it takes as long as loading a few modules."""
+        return msgspec.json.Decoder(_value(6)).decode
+
     def _parse_first(body: bytes) -> JSON:
-        """Make the parser, which takes as long as loading a few modules, when there is something to parse."""
-        global bounded_parser  # noqa: PLW0603  (made once for the process)
-        parser: Callable[[bytes], JSON] = msgspec.json.Decoder(_value(6)).decode
+        global bounded_parser  # noqa: PLW0603  (its place is taken by the parser)
         if bounded_parser is _parse_first:
-            bounded_parser = parser
-        return parser(body)
+            bounded_parser = _parser()
+        return _parser()(body)
 
     bounded_parser = _parse_first
 

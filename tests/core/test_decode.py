@@ -581,3 +581,12 @@ def test_no_number_hides_from_being_sound(numbers, between):
     body = f"[[{between.join(numbers)}]]".encode()
     if decode.is_sound(body, depth=1):
         decode.strict_json(body)
+
+
+def test_the_parser_is_made_once_whoever_holds_it():
+    """Also for those who took hold of it before there was anything to parse."""
+    if bounded.bounded_parser is None:
+        pytest.skip("msgspec is not installed")
+    early = bounded._parse_first
+    assert [early(b"[1]"), early(b"[2]"), bounded.bounded_parser(b"[3]")] == [[1], [2], [3]]
+    assert bounded._parser.cache_info().misses == 1
