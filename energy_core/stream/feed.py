@@ -36,19 +36,9 @@ class Feed:
     """
 
     __slots__ = (
-        *(
-            "__weakref__",
-            "_admit",
-            "_backfilled",
-            "_dropped",
-            "_error",
-            "_fault",
-            "_gaps",
-            "_heard",
-            "_horizon",
-        ),
-        *("_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing", "_now", "_over"),
-        *("_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
+        *("__weakref__", "_admit", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_heard"),
+        *("_horizon", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
+        *("_now", "_over", "_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
         *("id", "restarts", "source", "speaks_for", "task"),
     )
 
