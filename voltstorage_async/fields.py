@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from math import isfinite
-from operator import itemgetter, mul
 from types import MappingProxyType
-from typing import Final, NamedTuple, cast
+from typing import Final
 
 from attrs import evolve, field, frozen
 
 from energy_core.stream.event import Quantity
+from voltstorage_async.translator import Meaning, Translator
 
-
-class Meaning(NamedTuple):
-    """The quantity a key holds and what to multiply by to reach its unit and sign."""
-
-    quantity: Quantity
-    factor: float = 1.0
-    guess: bool = False
-    """Whether the key is in no public document."""
+__all__ = ["FieldMap", "Meaning"]
 
 
 def _meanings(given: Mapping[str, tuple[Quantity, float] | Meaning]) -> Mapping[str, Meaning]:
@@ -130,94 +122,3 @@ class FieldMap:
         """Translate an export row's values, likewise."""
         read = self.of_rows.read(values)
         return read.values, read.unusable
-
-
-class Reading(NamedTuple):
-    """What data means."""
-
-    values: dict[Quantity, float]
-    quantities: tuple[Quantity, ...]
-    """Of `values`, in their order; one and the same object for data of the same shape."""
-    unusable: int = 0
-    """How many known keys held something that is not a number."""
-
-
-class _Shape(NamedTuple):
-    """What there is to know about data with certain keys."""
-
-    pick: Callable[[Mapping[str, object]], tuple[object, ...]]
-    quantities: tuple[Quantity, ...]
-    factors: tuple[float, ...]
-
-
-class Translator:
-    """Translates data; what it has found out about data of a shape, it knows the next time."""
-
-    __slots__ = ("_meanings", "_shapes")
-
-    def __init__(self, meanings: Mapping[str, Meaning]) -> None:
-        self._meanings = meanings
-        self._shapes: dict[tuple[str, ...], _Shape] = {}
-
-    def read(self, data: Mapping[str, object]) -> Reading:
-        """Translate."""
-        keys = tuple(data)
-        pick, quantities, factors = self._shapes.get(keys) or self._learn(keys)
-        found = pick(data)
-        if _NUMBERS.issuperset(map(type, found)):
-            numbers = cast("tuple[float, ...]", found)
-            # A zero stays a plain one: -1 * 0.0 would be written -0.0.
-            scaled = map(_scaled, numbers, factors) if 0 in numbers else map(mul, numbers, factors)
-            values = dict(zip(quantities, scaled))  # noqa: B905  (of one length; saying so takes a third longer)
-            # Looked at together, which costs a third: a sum is finite only if all its parts are.
-            if isfinite(sum(values.values())):
-                return _reading((values, quantities, 0))
-        return _read_carefully(self._meanings, data)
-
-    def _learn(self, keys: tuple[str, ...]) -> _Shape:
-        chosen: dict[Quantity, str] = {}
-        for key, meaning in self._meanings.items():
-            if key in keys:
-                chosen.setdefault(meaning.quantity, key)
-        picked = tuple(chosen.values())
-        pick = itemgetter(*picked) if len(picked) > 1 else lambda data: tuple(data[key] for key in picked)
-        shape = _Shape(pick, tuple(chosen), tuple(self._meanings[key].factor for key in picked))
-        if len(self._shapes) < _MOST_SHAPES:  # most events of a product have the same keys
-            self._shapes[keys] = shape
-        return shape
-
-
-_MOST_SHAPES: Final = 64
-_NUMBERS: Final = frozenset((int, float))
-_reading: Final[Callable[[tuple[dict[Quantity, float], tuple[Quantity, ...], int]], Reading]] = partial(
-    tuple.__new__, Reading
-)
-
-
-def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Reading:
-    values: dict[Quantity, float] = {}
-    unusable = 0
-    for key, (quantity, factor, _) in meanings.items():
-        value = data.get(key)
-        if value is None or quantity in values:
-            continue
-        number = _usable(value, factor)
-        if number is None:
-            unusable += 1
-        else:
-            values[quantity] = number
-    return Reading(values, tuple(values), unusable)
-
-
-def _usable(value: object, factor: float) -> float | None:
-    if type(value) is not float and type(value) is not int:  # exactly: to isinstance a boolean is an int
-        return None
-    try:
-        scaled = _scaled(value, factor)
-    except OverflowError:
-        return None
-    return scaled if isfinite(scaled) else None
-
-
-def _scaled(value: float, factor: float) -> float:
-    return value * factor + 0.0
