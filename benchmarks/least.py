@@ -58,7 +58,7 @@ class _Events:
             event.kind = reading
             event.time = datetime.fromtimestamp(second, UTC)
             event.id = f"0/{second}/0"
-            event.values = read(data).values
+            event.values = read(data)[0]
             event.raw = {"type": said.type, "time": second, "data": data}
             event.__class__ = Event  # type: ignore[assignment]
             self._pending.append(event)  # type: ignore[arg-type]

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         Outlet,
         Position,
         Quantity,
+        Reading,
         Refillable,
         Repeatable,
         Resumable,
@@ -94,8 +95,8 @@ else:
             "shares": "self_consumption self_sufficiency weighted_mean",
             "stream.checkpoint": "Checkpoint CheckpointStore FileCheckpoint",
             "stream.event": (
-                "Dropped Event Gap Kind Outlet Position Quantity Refillable Repeatable Resumable "
-                "Source SourceId State Status"
+                "Dropped Event Gap Kind Outlet Position Quantity Reading Refillable Repeatable "
+                "Resumable Source SourceId State Status"
             ),
             "stream.merge": "MergedStream merge",
             "stream.poll": "Looking Observation Poller",
@@ -147,6 +148,7 @@ __all__ = [
     "Present",
     "Quantity",
     "RateLimited",
+    "Reading",
     "Refillable",
     "Repeatable",
     "RequestError",

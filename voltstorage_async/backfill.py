@@ -121,7 +121,7 @@ class Past:
         return Moments(rows, self._fields)
 
     def _as_moment(self, latest: Latest, time: datetime) -> Moment:
-        values = self._fields.of_events.read(latest.data).values
+        values, _, _ = self._fields.of_events.read(latest.data)
         second = int(time.timestamp())
         return Moment(second, time, latest.data, {"time": second, "data": latest.data}, values)
 
@@ -172,5 +172,5 @@ class Moments:
             time,
             self._fields.as_event(numbers) | texts,
             {"Time": row.time.isoformat(), **numbers, **texts},
-            self._fields.of_rows.read(numbers).values,
+            self._fields.of_rows.read(numbers)[0],
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -180,16 +179,12 @@ def _array(body: JSON, name: str) -> list[JSON]:
 # --- events -----------------------------------------------------------------------------------------------
 
 
-class Said(NamedTuple):
-    """What one WebSocket message says."""
+Said: TypeAlias = tuple[dict[str, JSON], datetime | None, int, Mapping[str, JSON]]
+"""What one WebSocket message says: all of it, and of data the time, the same as unix seconds, and the data.
 
-    raw: dict[str, JSON]
-    """All of it."""
-    time: datetime | None = None
-    """None: it is no data, or of a type nobody documented."""
-    second: int = 0
-    """The same as unix seconds."""
-    data: Mapping[str, JSON] = MappingProxyType({})
+Without a time it is no data, or of a type nobody documented.
+"""
+_NO_DATA: Final[Mapping[str, JSON]] = MappingProxyType({})
 
 
 def event_message(frame: bytes) -> Said:
@@ -203,21 +198,17 @@ def event_message(frame: bytes) -> Said:
         raise DecodeError("the message is not an object", kind="shape", size=len(frame))
     data, second = raw.get("data"), raw.get("time")
     if type(data) is not dict or raw.get("type") != "latest-data":
-        return Said(raw)
+        return raw, None, 0, _NO_DATA
     if type(second) is int:  # as documented, and a third of the time
         try:
-            return _said((raw, _from_timestamp(second, UTC), second, data))
+            return raw, _from_timestamp(second, UTC), second, data
         except (OverflowError, OSError, ValueError):
             pass
     time = seconds(second)
-    return Said(raw) if time is None else Said(raw, time, int(time.timestamp()), data)
+    return (raw, None, 0, _NO_DATA) if time is None else (raw, time, int(time.timestamp()), data)
 
 
 _from_timestamp: Final = datetime.fromtimestamp
-_said: Final[Callable[[tuple[dict[str, JSON], datetime, int, dict[str, JSON]]], Said]] = partial(
-    tuple.__new__, Said
-)
-"""There is one for every frame, and the constructor takes twice as long."""
 
 
 def product_event(product_id: int, frame: bytes) -> ProductEvent:

@@ -115,10 +115,10 @@ class FieldMap:
 
     def reading(self, data: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
         """Translate an event's data; also tell how many known keys held something that is not a number."""
-        read = self.of_events.read(data)
-        return read.values, read.unusable
+        values, _, unusable = self.of_events.read(data)
+        return values, unusable
 
     def row(self, values: Mapping[str, object]) -> tuple[dict[Quantity, float], int]:
         """Translate an export row's values, likewise."""
-        read = self.of_rows.read(values)
-        return read.values, read.unusable
+        found, _, unusable = self.of_rows.read(values)
+        return found, unusable

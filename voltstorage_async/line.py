@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
@@ -17,7 +18,7 @@ from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
 from voltstorage_async.backfill import Healing, Moment, Past
-from voltstorage_async.codec import Said, event_message
+from voltstorage_async.codec import event_message
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.filling import Filling
@@ -31,12 +32,14 @@ _moment: Final = partial(tuple.__new__, Moment)
 class Sink(Protocol):
     """Who is told."""
 
-    @property
-    def roomy(self) -> bool:
-        """Whether there is room for a live event."""
-
     async def room(self) -> None:
         """Wait until there is."""
+
+    def holds(self, count: int) -> bool:
+        """Tell whether there is room for so many live events."""
+
+    def tell_run(self, moments: Sequence[Moment], quantities: Sequence[Quantity]) -> None:
+        """Take live moments, all of these quantities and each the first of its second."""
 
     def tell(self, moment: Moment, ordinal: int) -> None:
         """Take what was measured in a second; the ordinal tells moments of one second apart."""
@@ -165,43 +168,57 @@ class Line:
     # --- what the socket says ------------------------------------------------------------------------------
 
     def _on_messages(self, messages: list[bytes]) -> int:
-        events = 0
+        """Read what came, and hand it over in runs of data that follow each other and are alike."""
+        events, read = 0, self._read
+        run: list[Moment] = []
+        seconds: list[int] = []
+        alike: Sequence[Quantity] = ()
+        last = 0
         for message in messages:
             try:
-                said = event_message(message)
+                raw, time, second, data = event_message(message)
             except DecodeError:
                 self.malformed += 1
                 continue
             events += 1
-            if said.time is None:
+            if time is None:
+                if run:
+                    self._on_run(run, seconds, alike)
+                    run, seconds = [], []
                 self.unknown += 1
-                self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=said.raw))
-            else:
-                self._on_data(said, said.time)
+                self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=raw))
+                continue
+            if second > self._horizon and self._from_the_future(time):
+                continue
+            values, quantities, unusable = read(data)
+            if unusable:
+                self.unusable += unusable
+            if run and (quantities is not alike or second <= last):
+                self._on_run(run, seconds, alike)
+                run, seconds = [], []
+            alike, last = quantities, second
+            seconds.append(second)
+            run.append(_moment((second, time, data, raw, values, False)))
+        if run:
+            self._on_run(run, seconds, alike)
         self.received += events
         return events
 
-    def _on_data(self, said: Said, time: datetime) -> None:
-        raw, _, second, data = said
-        if second > self._horizon and self._from_the_future(time):
-            return
-        mender = self._mender
-        values, quantities, unusable = self._read(data)
-        if unusable:
-            self.unusable += unusable
+    def _on_run(self, run: Sequence[Moment], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
+        mender, sink = self._mender, self._sink
         if self._deaf:
             self._deaf = False
             mender.hole()
-        moment = _moment((second, time, data, raw, values, False))
         self._filling.heard_at = self._socket.heard_at
-        if self._sink.roomy and mender.passes(second, quantities):
-            self._sink.tell(moment, 0)
+        if sink.holds(len(run)) and mender.passes(seconds, quantities):
+            sink.tell_run(run, quantities)
             return
-        take = mender.live(second, quantities, moment, room=self._sink.roomy)
-        if take is not None:
-            self._tell(take)
-        elif mender.open or mender.ready:
-            self._stir()
+        for moment in run:
+            take = mender.live(moment.second, quantities, moment, room=sink.holds(1))
+            if take is not None:
+                self._tell(take)
+            elif mender.open or mender.ready:
+                self._stir()
 
     def _from_the_future(self, time: datetime) -> bool:
         """Leave out an event that would be where every later fill begins."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ssl
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Self
+from functools import partial
+from typing import Final, Self
 
 from energy_core.errors import StreamBusy
 from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
-from energy_core.stream.event import Outlet, Position, Quantity, SourceId, State
+from energy_core.stream.event import Outlet, Position, Quantity, Reading, SourceId, State
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
+
+_reading: Final = partial(tuple.__new__, Reading)
+"""There is one for every event, and the constructor takes twice as long."""
 
 
 class ProductSource:
@@ -159,33 +163,40 @@ class ProductSource:
 class _Mouth:
     """The line's `Sink`: says it all to an outlet, which has its own ways with slow consumers."""
 
-    __slots__ = ("_id", "_outlet", "_reading", "_seen", "_site")
-    roomy = True
+    __slots__ = ("_id", "_outlet", "_quantities", "_seen", "_site")
 
     def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
         self._id = id
         self._outlet = outlet
-        self._reading = outlet.reading
         self._site = id.site
         self._seen = seen
+        self._quantities: Sequence[Quantity] = ()  # of the last live readings
+
+    def holds(self, count: int) -> bool:  # noqa: ARG002  (however many)
+        """There is always room."""
+        return True
 
     async def room(self) -> None:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
+    def tell_run(self, moments: Sequence[Moment], quantities: Sequence[Quantity]) -> None:
+        """Hand over live readings that came together."""
+        site, readings = self._site, []
+        if quantities is not self._quantities:
+            self._quantities = quantities
+            self._seen.update(quantities)
+        for second, time, _, raw, values, _ in moments:
+            readings.append(_reading((time, f"{site}/{second}/0", values, raw, False, 0)))
+        self._outlet.readings(self._id, readings)
+
     def tell(self, moment: Moment, ordinal: int) -> None:
         """Hand over one reading."""
         second, time, _, raw, values, backfilled = moment
-        if not backfilled and not self._seen.issuperset(values):
+        if not backfilled:
             self._seen.update(values)
-        self._reading(
-            self._id,
-            time=time,
-            id=f"{self._site}/{second}/{ordinal}",
-            values=values,
-            raw=raw,
-            backfilled=backfilled,
-        )
+        name = f"{self._site}/{second}/{ordinal}"
+        self._outlet.reading(self._id, time=time, id=name, values=values, raw=raw, backfilled=backfilled)
 
     def remark(self, event: UnknownProductEvent) -> None:
         """Let it be: it is no reading."""

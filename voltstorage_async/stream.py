@@ -7,6 +7,7 @@ import copy
 import logging
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -200,16 +201,21 @@ class _Inbox:
     def __len__(self) -> int:
         return len(self._events)
 
-    @property
-    def roomy(self) -> bool:
-        """Whether another event can wait here."""
-        return len(self._events) < self._capacity
+    def holds(self, count: int) -> bool:
+        """Tell whether so many more events can wait here."""
+        return len(self._events) + count <= self._capacity
 
     async def room(self) -> None:
         """Wait, when all is full, until half is free."""
-        while not self.roomy:
+        while not self.holds(1):
             self._relief.clear()
             await self._relief.wait()
+
+    def tell_run(self, moments: Sequence[Moment], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
+        """Take what was measured lately."""
+        self._events.extend([moment.event(self._product_id) for moment in moments])
+        if self._taker is not None:
+            self._wake()
 
     def tell(self, moment: Moment, ordinal: int) -> None:  # noqa: ARG002  (an event has no name)
         """Take what was measured."""
@@ -217,7 +223,7 @@ class _Inbox:
 
     def remark(self, event: UnknownProductEvent) -> None:
         """Take a message that is no data; there is no way to get it again."""
-        if self.roomy:
+        if self.holds(1):
             self._put(event)
         else:
             self.dropped += 1

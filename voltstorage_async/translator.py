@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -19,17 +18,11 @@ class Meaning(NamedTuple):
     """Whether the key is in no public document."""
 
 
-class Reading(NamedTuple):
-    """What data means."""
+Meant: TypeAlias = tuple[dict[Quantity, float], tuple[Quantity, ...], int]
+"""What data means: values; their quantities, one and the same object for data of the same shape; and how many
+known keys held something that is not a number."""
 
-    values: dict[Quantity, float]
-    quantities: tuple[Quantity, ...]
-    """Of `values`, in their order; one and the same object for data of the same shape."""
-    unusable: int = 0
-    """How many known keys held something that is not a number."""
-
-
-Reader: TypeAlias = Callable[[Mapping[str, object]], Reading | None]
+Reader: TypeAlias = Callable[[Mapping[str, object]], Meant | None]
 """Reads data of one shape; None where something in it is not a number."""
 
 _MOST_SHAPES: Final = 64
@@ -44,7 +37,7 @@ class Translator:
         self._meanings = meanings
         self._readers: dict[tuple[str, ...], Reader] = {}
 
-    def read(self, data: Mapping[str, object]) -> Reading:
+    def read(self, data: Mapping[str, object]) -> Meant:
         """Translate."""
         keys = tuple(data)
         read = self._readers.get(keys) or self._learn(keys)
@@ -81,10 +74,10 @@ def read(data):
         except OverflowError:
             return None
         if isfinite(sum(values.values())):  # only if all its parts are
-            return reading((values, quantities, 0))
+            return values, quantities, 0
     return None
 """
-    names: dict[str, Any] = {"isfinite": isfinite, "reading": _reading, "quantities": quantities}
+    names: dict[str, Any] = {"isfinite": isfinite, "quantities": quantities}
     names |= {f"k{at}": key for at, key in enumerate(keys)}
     names |= {f"q{at}": quantity for at, quantity in enumerate(quantities)}
     exec(text, names)  # noqa: S102  (as attrs writes its constructors)
@@ -92,13 +85,7 @@ def read(data):
     return reader
 
 
-_reading: Final[Callable[[tuple[dict[Quantity, float], tuple[Quantity, ...], int]], Reading]] = partial(
-    tuple.__new__, Reading
-)
-"""There is one for every event, and the constructor takes twice as long."""
-
-
-def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Reading:
+def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Meant:
     values: dict[Quantity, float] = {}
     unusable = 0
     for key, (quantity, factor, _) in meanings.items():
@@ -110,7 +97,7 @@ def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object])
             unusable += 1
         else:
             values[quantity] = number
-    return Reading(values, tuple(values), unusable)
+    return values, tuple(values), unusable
 
 
 def _usable(value: object, factor: float) -> float | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Final
 
 from energy_core.stream.detail import SourceId
+from energy_core.stream.event import Reading
 from energy_core.stream.quantity import Quantity
 
 FROM_THE_FUTURE: Final = "from_the_future"
@@ -16,6 +17,7 @@ FROM_THE_FUTURE: Final = "from_the_future"
 _AHEAD: Final = timedelta(days=1)
 _NEVER_SET: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _NO_HORIZON: Final = datetime.max.replace(tzinfo=UTC)
+_BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def horizon(now: datetime) -> datetime:
@@ -31,15 +33,8 @@ class Gate:
     def __init__(self) -> None:
         self._sizes = 0  # a bit for each number of quantities that was seen
 
-    def admit(
-        self,
-        source: SourceId,
-        time: datetime,
-        id: str,  # noqa: A002  (the event's own word)
-        values: Mapping[Quantity, float],
-        raw: Mapping[str, object],
-    ) -> None:
-        """Let a reading in.
+    def admit(self, source: SourceId, readings: Sequence[Reading]) -> tuple[bool, datetime]:
+        """Let readings in; tell whether they are live, each newer than the one before, and the latest time.
 
         Every number is looked at. Quantities are, when a reading has as many as none before: a source
         mistakes a quantity in its code and not now and then.
@@ -48,25 +43,32 @@ class Gate:
             TypeError: a source, id, mapping or quantity is none.
             ValueError: a number is not finite, or the time has no zone.
         """
-        if source.__class__ is not SourceId or id.__class__ is not str or not _is_mapping(raw):
-            raise TypeError(
-                f"a reading needs a SourceId, a text id and a mapping: {source!r}, {id!r}, {raw!r}"
-            )
-        if time.tzinfo is not UTC and time.utcoffset() is None:
-            raise ValueError(f"the time of a reading must be aware: {time!r}")
-        if not _is_mapping(values):
-            raise TypeError(f"values must map Quantity to numbers: {values!r}")
-        if not self._sizes >> len(values) & 1:
-            if not all(each.__class__ is Quantity for each in values):
-                raise TypeError(f"values must map Quantity to numbers: {values!r}")
-            self._sizes |= 1 << len(values)
-        # The sum is finite if all of them are; only where it is not, or overflows, each has to be looked at.
-        if not isfinite(sum(values.values())) and not all(map(isfinite, values.values())):
-            raise ValueError(f"a value that is missing is left out, never NaN or infinite: {values!r}")
+        if source.__class__ is not SourceId:
+            raise TypeError(f"a reading needs a SourceId: {source!r}")
+        live, newest = True, _BEFORE_ALL
+        for time, id, values, raw, backfilled, revision in readings:  # noqa: A001  (the event's own word)
+            if id.__class__ is not str or (raw.__class__ is not dict and not isinstance(raw, Mapping)):
+                raise TypeError(f"a reading of {source} needs a text id and a mapping: {id!r}, {raw!r}")
+            if time.tzinfo is not UTC and time.utcoffset() is None:
+                raise ValueError(f"the time of a reading of {source} must be aware: {time!r}")
+            if values.__class__ is not dict and not isinstance(values, Mapping):
+                raise TypeError(f"values of {source} must map Quantity to numbers: {values!r}")
+            if not self._sizes >> len(values) & 1:
+                self._look_at_quantities(source, values)
+            # The sum is finite if all are; only where it is not, or overflows, each has to be looked at.
+            if not isfinite(sum(values.values())) and not all(map(isfinite, values.values())):
+                raise ValueError(
+                    f"a value of {source} that is missing is left out, never NaN or infinite: {values!r}"
+                )
+            if backfilled or revision or time <= newest:
+                live = False
+            newest = max(newest, time)
+        return live, newest
 
-
-def _is_mapping(value: object) -> bool:
-    return value.__class__ is dict or isinstance(value, Mapping)
+    def _look_at_quantities(self, source: SourceId, values: Mapping[Quantity, float]) -> None:
+        if not all(each.__class__ is Quantity for each in values):
+            raise TypeError(f"values of {source} must map Quantity to numbers: {values!r}")
+        self._sizes |= 1 << len(values)
 
 
 def admit_stretch(source: SourceId, start: datetime, end: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from energy_core.errors import EnergyError, StreamBusy
@@ -63,6 +63,16 @@ class Buffer(ABC):
     def put(self, event: Event) -> Event | None:
         """Add a reading and return the one that is lost for it, if any; it may be the same. Never blocks."""
 
+    def holds(self, count: int) -> bool:
+        """Tell whether so many more readings come nowhere near the policy."""
+        return len(self._readings) + count < self.capacity and not self.ended
+
+    def put_all(self, events: Sequence[Event]) -> None:
+        """Add readings that it `holds`."""
+        self._readings.extend(events)
+        if self._taker is not None:
+            self.wake()
+
     def complete(self, event: Event) -> bool:  # noqa: ARG002  (most policies have no use for it)
         """Add a reading that `put` refused, because the moment it belongs to was taken; False: no."""
         return False
@@ -87,22 +97,19 @@ class Buffer(ABC):
             self._relax()
         return event
 
-    async def filled(self) -> None:
-        """Wait until `take` may have something or the buffer has ended. Cancelling it loses nothing.
+    def filled(self) -> asyncio.Future[None]:
+        """Return what is done when `take` may have something or the buffer has ended.
+
+        Cancelling it loses nothing, and makes place for another consumer.
 
         Raises:
             StreamBusy: another consumer waits already.
         """
-        if self._taker is not None:
+        if self._taker is not None and not self._taker.done():
             raise StreamBusy(BUSY)
         self.touched = True
         taker = self._taker = asyncio.get_running_loop().create_future()
-        try:
-            await taker
-        finally:
-            # `wake` has let go of it already, and a next consumer may be waiting by now.
-            if self._taker is taker:
-                self._taker = None
+        return taker
 
     def wake(self) -> None:
         """Let a waiting consumer look again."""

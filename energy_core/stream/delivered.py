@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -116,11 +116,7 @@ class Delivered:
         """Note a live event; return what of it no backfill has delivered, and its ordinal."""
         seconds = self._seconds
         if not seconds or second > seconds[-1]:
-            seconds.append(second)
-            self._told.append(_ONE | bits)
-            self._events += 1
-            if self._events > self._enough or seconds[0] < second - self._long:
-                self._forget(len(seconds) - 1)
+            self.run((second,), bits)
             return bits, 0
         at = self._place(second)
         told = self._told[at]
@@ -128,6 +124,16 @@ class Delivered:
         if fresh or not bits:
             self._note(at, fresh)
         return fresh, told >> 2 * _BITS
+
+    def run(self, seconds: Sequence[int], bits: int) -> None:
+        """Note live events of the same quantities, each newer than all before it."""
+        known, told = self._seconds, self._told
+        for second in seconds:  # mostly one, for which this is the quickest way
+            known.append(second)
+            told.append(_ONE | bits)
+        self._events += len(seconds)
+        if self._events > self._enough or known[0] < known[-1] - self._long:
+            self._forget(len(known) - 1)
 
     def filled(self, second: int, bits: int) -> int:
         """Note an event of a backfill; return its ordinal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
@@ -13,7 +13,7 @@ from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.stream.admission import FROM_THE_FUTURE, Gate, admit_stretch, horizon
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
-from energy_core.stream.event import Event, Outlet, Position, Source
+from energy_core.stream.event import Event, Outlet, Position, Reading, Source
 from energy_core.stream.ledger import Ledger
 from energy_core.stream.line import SLOW, Line, Track
 from energy_core.stream.quantity import Quantity
@@ -120,26 +120,33 @@ class Feed:
         revision: int = 0,
     ) -> None:
         """Hand over one reading. Never blocks."""
+        self.readings(source, (Reading(time, id, values, raw, backfilled, revision),))
+
+    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
+        """Hand over several readings that came together. Never blocks."""
         ledger = self._ledger
-        if (self._over or ledger.ended) and self._shut():
+        if not readings or ((self._over or ledger.ended) and self._shut()):
             return
-        self._admit(source, time, id, values, raw)
+        live, newest = self._admit(source, readings)
         if source is not self._spoken_for or ledger.lines is not self._lines:
             self._look_up(source)
         received_at = self._heard = self._now()
-        if time > self._horizon and self._from_the_future(source, time, received_at):
-            return
-        self._readings += 1
-        if backfilled:
-            self._backfilled += 1
-        event: Event | None = None
+        if newest > self._horizon:
+            if len(readings) > 1:  # what is left out is told in its place
+                for each in readings:
+                    self.readings(source, (each,))
+                return
+            if self._from_the_future(source, newest):
+                return
+        events: Sequence[Event | None] = ()
         for line, track in self._tracks:
-            put = line.reading(track, source, time, id, values, raw, backfilled, revision, received_at, event)
-            event = put or event
-        if event is not None and event.late:
-            self._late += 1
-        elif self._last is None or time > self._last:
-            self._last = time
+            events = line.readings(track, source, readings, received_at, live, events)
+        self._readings += len(readings)
+        if self._last is None or newest > self._last:
+            self._last = newest
+        if not live or (events and (events[0] is None or events[0].late)):
+            self._backfilled += sum(reading.backfilled for reading in readings)
+            self._late += sum(event is not None and event.late for event in events)
 
     def _look_up(self, source: SourceId) -> None:
         """Find the numbering of a source in every line; what speaks for one alone does so once."""
@@ -177,8 +184,9 @@ class Feed:
         gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
         self._ledger.note(self, source, Kind.GAP, gap, time=end)
 
-    def _from_the_future(self, source: SourceId, time: datetime, now: datetime) -> bool:
+    def _from_the_future(self, source: SourceId, time: datetime) -> bool:
         """Leave out a reading that would make everything after it look late; the first of them is a gap."""
+        now = self._ledger.clock.utcnow()
         self._horizon = horizon(now)
         if time <= self._horizon:
             return False

@@ -34,7 +34,7 @@ class Cutter:
         log: Where the protocol shows frames at DEBUG. Then it is spared none.
     """
 
-    __slots__ = ("_head", "_largest", "_owed", "_partial", "_protocol", "_spares", "_told", "fed")
+    __slots__ = ("_head", "_largest", "_open", "_owed", "_partial", "_protocol", "_spares", "_told", "fed")
 
     def __init__(self, protocol: ClientProtocol, *, largest: int, log: logging.Logger) -> None:
         self.fed = False
@@ -42,6 +42,7 @@ class Cutter:
         self._protocol = protocol
         self._largest = largest
         self._spares = not log.isEnabledFor(logging.DEBUG)
+        self._open = protocol.state is State.OPEN  # as it was when the protocol last saw something
         self._head = b""  # the beginning of a frame's head ...
         self._told = 0  # ... and how much of it the protocol has had
         self._owed = 0  # bytes of the present frame that the protocol has not had yet
@@ -54,7 +55,7 @@ class Cutter:
         messages: list[bytes] = []
         at, end = 0, len(data)
         while at < end:
-            if not self._owed and self._protocol.state is State.OPEN:
+            if self._open and not self._owed:
                 if self._spares and self._partial is None and not self._told:
                     at = _cut_plain(data, at, self._largest, messages)
                     if at == end:
@@ -91,7 +92,7 @@ class Cutter:
     def _tell(self, data: bytes, messages: list[bytes]) -> None:
         protocol = self._protocol
         protocol.receive_data(data)
-        self.fed = True
+        self.fed, self._open = True, protocol.state is State.OPEN
         for event in protocol.events_received():
             if isinstance(event, Frame):
                 self._gather(event, messages)

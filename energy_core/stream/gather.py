@@ -38,11 +38,13 @@ class Turns:
     One task may hand the iterator on to another; it may not come back while that one lives.
     """
 
-    __slots__ = ("_former", "task")
+    __slots__ = ("_former", "loop", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[object] | None = None
-        """Who asked last."""
+        """Who asked last ..."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """... and on which loop, whose present task is known sooner than that of whichever loop runs."""
         self._former: set[asyncio.Task[object]] = set()
 
     def check(self) -> None:
@@ -62,7 +64,7 @@ class Turns:
                 raise StreamBusy(BUSY)
             self._former.add(before)
         self._former = {each for each in self._former if not each.done() and each is not task}
-        self.task = task
+        self.task, self.loop = task, task.get_loop()
 
 
 class Shelf:
@@ -129,14 +131,16 @@ class _Gatherer:
 
     async def _more(self, due: float | None) -> None:
         """Wait until there may be something to take, or `due` has come."""
+        if due is not None and self._clock.monotonic() >= due:
+            return
+        waiting = self._buffer.filled()
         timer: Timer | None = None
-        if due is not None:
-            if self._clock.monotonic() >= due:
-                return
-            timer = self._clock.call_at(due, self._buffer.wake)
         try:
-            await self._buffer.filled()
+            if due is not None:
+                timer = self._clock.call_at(due, self._buffer.wake)
+            await waiting
         finally:
+            waiting.cancel()
             if timer is not None:
                 timer.cancel()
 

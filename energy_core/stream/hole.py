@@ -10,7 +10,7 @@ Times are whole unix seconds, the grain in which a moment of the past and its li
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from energy_core.stream.delivered import NOT_EXPORTED, NOT_RECORDED, Delivered, Keys, Missing, Take
@@ -99,21 +99,26 @@ class Mender(Generic[T]):
 
     # --- live events ---------------------------------------------------------------------------------------
 
-    def passes(self, second: int, keys: Collection[str]) -> bool:
-        """Take a live event about which there is nothing to decide, as nearly all of them are.
+    def passes(self, seconds: Sequence[int], keys: Collection[str]) -> bool:
+        """Take live events about which there is nothing to decide, as nearly all of them are.
 
-        It is newer than all before it, and nothing is missing, held or waiting: it is to be handed over as it
-        is, the first of its second. Otherwise nothing is done, and `live` decides.
+        Each is newer than all before it, and nothing is missing, held or waiting: they are to be handed over
+        as they are, each the first of its second. Otherwise nothing is done, and `live` decides.
+
+        Args:
+            seconds: Their times, each later than the one before.
+            keys: The quantities that every one of them holds.
         """
         newest = self.newest
-        if newest is None or second <= newest or self._open or self._broken or self._held:
+        if newest is None or seconds[0] <= newest or self._open or self._broken or self._held:
             return False
-        if self.filling or self._outbox:
+        outbox = self._outbox
+        if self.filling or outbox.ready or outbox.pending:
             return False
         bits = self._keys.bits(keys)
         self._spoken |= bits
-        self._delivered.live(second, bits)
-        self.newest = second
+        self._delivered.run(seconds, bits)
+        self.newest = seconds[-1]
         return True
 
     def live(self, second: int, keys: Collection[str], item: T, *, room: bool = True) -> Take[T] | None:

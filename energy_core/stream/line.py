@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Protocol, cast
+from operator import attrgetter
+from typing import Final, Protocol
 
 from energy_core.clock import Clock
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
-from energy_core.stream.event import Draft, Event, Position
-from energy_core.stream.overflow import Overflow, Reading
+from energy_core.stream.event import Draft, Event, Position, Reading
+from energy_core.stream.overflow import Overflow
 from energy_core.stream.policies import Policy, buffer_for
-from energy_core.stream.quantity import Quantity
-from energy_core.stream.window import REMEMBERED, Window
+from energy_core.stream.window import Window
 
 SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
@@ -42,7 +42,7 @@ class Track:
     """The numbering of one source."""
 
     __slots__ = (
-        *("doubt", "hashes", "hole", "key", "latest", "newest"),
+        *("doubt", "hole", "key", "latest", "newest"),
         *("owner", "seq", "stopped", "window"),
     )
 
@@ -56,7 +56,8 @@ class Track:
         """The last eight readings of the moment `newest`, as far as they were delivered here."""
         self.stopped: Position | None = None
         """Where an earlier run stopped, as long as nothing came after it."""
-        self.remember(Window())
+        self.window = Window()
+        """What was delivered."""
         self.doubt: datetime | None = None
         """Readings up to this moment may repeat what was delivered, even if they look live."""
         self.hole: Overflow | None = None
@@ -71,11 +72,6 @@ class Track:
             ids=tuple(event.id for event in self.latest),
             quantities=frozenset(each for event in self.latest for each in event.values),
         )
-
-    def remember(self, window: Window) -> None:
-        """Begin to remember what is delivered."""
-        self.window = window
-        self.hashes = window.hashes
 
 
 class Line:
@@ -105,16 +101,65 @@ class Line:
         """Return the name of the feed that speaks for a source."""
         return self.tracks[source].owner.id
 
-    def reading(  # noqa: PLR0917  (called for every reading: keywords cost time)
+    def readings(  # noqa: PLR0917  (called for whatever comes: keywords cost time)
         self,
         track: Track,
         source: SourceId,
-        time: datetime,
-        id: str,  # noqa: A002  (the event's own word)
-        values: Mapping[Quantity, float],
-        raw: Mapping[str, object],
-        backfilled: bool,
-        revision: int,
+        readings: Sequence[Reading],
+        received_at: datetime,
+        live: bool,
+        like: Sequence[Event | None],
+    ) -> Sequence[Event | None]:
+        """Number readings and buffer them.
+
+        Args:
+            track: The numbering of their source.
+            source: Where they come from.
+            readings: At least one.
+            received_at: When they came.
+            live: None was fetched later, and each is newer than the one before.
+            like: The events that another line has made of them.
+
+        Returns:
+            The event of each, of `like` where possible; None where `reading` returns None.
+        """
+        if (
+            live
+            and (track.newest is None or readings[0].time > track.newest)
+            and track.hole is None
+            and track.doubt is None
+            and self.buffer.holds(len(readings))
+        ):
+            return self._all(track, source, readings, received_at, like)
+        others = like or [None] * len(readings)
+        return [
+            self.reading(track, source, each, received_at, other)
+            for each, other in zip(readings, others, strict=True)
+        ]
+
+    def _all(
+        self,
+        track: Track,
+        source: SourceId,
+        readings: Sequence[Reading],
+        received_at: datetime,
+        like: Sequence[Event | None],
+    ) -> Sequence[Event | None]:
+        """Put readings in line about which there is nothing to decide, each newer than all before."""
+        first, last = track.seq + 1, track.seq + len(readings)
+        events = _shared(like, first, last) if like else None
+        if events is None:
+            events = _events(track.key, source, readings, first, received_at, False)
+        track.window.add_all(map(_id, readings))
+        track.seq, track.newest, track.latest = last, readings[-1].time, (events[-1],)
+        self.buffer.put_all(events)
+        return events
+
+    def reading(
+        self,
+        track: Track,
+        source: SourceId,
+        reading: Reading,
         received_at: datetime,
         like: Event | None = None,
     ) -> Event | None:
@@ -124,42 +169,22 @@ class Line:
         """
         buffer = self.buffer
         if track.hole is not None and not track.hole.admits:
-            self._behind(track, source, Reading(time, id, values, raw, backfilled, revision, received_at))
+            self._behind(track, source, reading, received_at)
             return None
-        newest = track.newest
+        time, newest = reading.time, track.newest
         newer = newest is None or time > newest
         late = not newer and time != newest
-        if (backfilled or late or track.doubt is not None) and self._repeats(
-            track, time, id, revision, certain=backfilled or late
-        ):
+        certain = reading.backfilled or late
+        if (certain or track.doubt is not None) and self._repeats(track, reading, certain=certain):
             return None
         if buffer.ended:
             return None
         seq = track.seq = track.seq + 1
         if like is None or like.seq != seq or like.late is not late:
-            draft = Draft.__new__(Draft)  # its own __init__ would take three times as long
-            draft.source = source
-            draft.kind = _READING
-            draft.key = track.key
-            draft.time = time
-            draft.received_at = received_at
-            draft.seq = seq
-            draft.id = id
-            draft.values = values
-            draft.raw = raw
-            draft.detail = None
-            draft.backfilled = backfilled
-            draft.late = late
-            draft.revision = revision
-            draft.__class__ = Event
-            like = cast("Event", draft)
+            (like,) = _events(track.key, source, (reading,), seq, received_at, late)
         lost = buffer.put(like)
         if lost is not like:
-            hashes = track.hashes
-            if revision or len(hashes) >= REMEMBERED:
-                track.window.add(id, revision)
-            else:
-                hashes.append(hash(id))
+            track.window.add(like.id, like.revision)
             if newer:
                 track.newest, track.latest = time, (like,)
             elif not late:
@@ -168,23 +193,23 @@ class Line:
             self._lost(track if lost is like else self.tracks[lost.source], lost, refused=lost is like)
         return like
 
-    def _repeats(self, track: Track, time: datetime, name: str, revision: int, *, certain: bool) -> bool:
+    def _repeats(self, track: Track, reading: Reading, *, certain: bool) -> bool:
         """Tell whether a reading that may repeat another does."""
-        if not certain and track.doubt is not None and time > track.doubt:
+        if not certain and track.doubt is not None and reading.time > track.doubt:
             track.doubt = None
             return False
-        if track.window.has(name, revision):
+        if track.window.has(reading.id, reading.revision):
             self.repeats += 1
             return True
         return False
 
-    def refill(self, source: SourceId, reading: Reading) -> None:
+    def refill(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
         """Put a reading that fills the hole; what finds no room makes a new one."""
         track = self.tracks[source]
         if track.hole is not None and not track.hole.cut:
             track.hole.admits = True
             try:
-                self.reading(track, source, *reading)
+                self.reading(track, source, reading, received_at)
             finally:
                 if track.hole is not None:
                     track.hole.admits = False
@@ -213,7 +238,7 @@ class Line:
             track.seq = max(track.seq, position.seq)
             track.newest = position.time
             track.stopped = position
-            track.remember(Window(position.ids))
+            track.window = Window(position.ids)
         track.doubt = track.newest
 
     def begin_refill(self, source: SourceId) -> tuple[datetime, datetime] | None:
@@ -248,8 +273,8 @@ class Line:
             self.buffer.settle()
         else:
             track.doubt = track.newest
-            for reading in hole.held:
-                self.reading(track, source, *reading)
+            for reading, received_at in hole.held:
+                self.reading(track, source, reading, received_at)
         return int(trouble is not None)
 
     def close(self) -> None:
@@ -262,7 +287,7 @@ class Line:
         """Keep little of a source that was removed: its numbers, and what it may repeat if it comes back."""
         track = self.tracks.get(source)
         if track is not None:
-            track.remember(track.window.recent(_REPEATABLE))
+            track.window = track.window.recent(_REPEATABLE)
 
     def farewell(self, source: SourceId) -> int:
         """Say what is to be said about a source that ends; return how many gaps that makes."""
@@ -292,23 +317,23 @@ class Line:
             track.hole.cut = True
             self._reopen(track, track.hole, event.source, start)
 
-    def _behind(self, track: Track, source: SourceId, reading: Reading) -> None:
+    def _behind(self, track: Track, source: SourceId, reading: Reading, received_at: datetime) -> None:
         """Hold a live reading behind the hole, or let it fall into the hole."""
         hole = track.hole
         if hole is None:
             return
         if hole.filling and hole.reopened is None:
             if len(hole.held) < self.buffer.capacity:
-                hole.held.append(reading)
+                hole.held.append((reading, received_at))
                 return
-            self._reopen(track, hole, source, hole.held[0].time)
+            self._reopen(track, hole, source, hole.held[0][0].time)
         hole.end = max(hole.end, reading.time)
         self._count(track, source, 1)
 
     def _reopen(self, track: Track, hole: Overflow, source: SourceId, since: datetime) -> None:
         hole.reopened = since if hole.reopened is None else min(since, hole.reopened)
         if hole.held:
-            hole.end = max(hole.end, *(reading.time for reading in hole.held))
+            hole.end = max(hole.end, *(reading.time for reading, _ in hole.held))
             self._count(track, source, len(hole.held))
             hole.held.clear()
 
@@ -328,3 +353,35 @@ class Line:
 
     def __repr__(self) -> str:
         return f"<Line {self.buffer!r}, {self.lost} lost, {self.repeats} repeats>"
+
+
+_id: Final = attrgetter("id")
+
+
+def _shared(like: Sequence[Event | None], first: int, last: int) -> list[Event] | None:
+    """Return the events of another line if all are there, in time, and have these numbers."""
+    events = [event for event in like if event is not None and not event.late]
+    if len(events) < len(like) or (events[0].seq, events[-1].seq) != (first, last):
+        return None
+    return events
+
+
+def _events(  # noqa: PLR0917  (called for every reading: keywords cost time)
+    key: str, source: SourceId, readings: Sequence[Reading], seq: int, received_at: datetime, late: bool
+) -> list[Event]:
+    """Number readings, from `seq` on."""
+    events: list[Event] = []
+    for reading in readings:
+        draft = Draft.__new__(Draft)  # its own __init__ would take three times as long
+        draft.source = source
+        draft.kind = _READING
+        draft.key = key
+        draft.time, draft.id, draft.values, draft.raw, draft.backfilled, draft.revision = reading
+        draft.received_at = received_at
+        draft.seq = seq
+        draft.detail = None
+        draft.late = late
+        draft.__class__ = Event
+        events.append(draft)  # type: ignore[arg-type]  # it is one now
+        seq += 1
+    return events

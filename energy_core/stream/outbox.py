@@ -9,7 +9,7 @@ from energy_core.stream.delivered import Keys, Missing, Take
 T = TypeVar("T")
 
 
-class _Pending(NamedTuple):
+class Pending(NamedTuple):
     """A stretch that is missing up to the next live event, whenever that comes."""
 
     start: int
@@ -25,7 +25,7 @@ class Outbox(Generic[T]):
         accounted: The unix second up to which nothing is owed; None: nobody has said.
     """
 
-    __slots__ = ("_keys", "_pending", "accounted", "ready")
+    __slots__ = ("_keys", "accounted", "pending", "ready")
 
     def __init__(self, keys: Keys, *, accounted: int | None) -> None:
         self.ready: list[Take[T] | Missing] = []
@@ -33,12 +33,13 @@ class Outbox(Generic[T]):
         self.accounted = accounted
         """Up to here, what was not handed over was said to be missing."""
         self._keys = keys
-        self._pending: list[_Pending] = []
+        self.pending: list[Pending] = []
+        """What has no end yet."""
 
     def miss(self, start: int, end: int | None, reason: str, bits: int = 0) -> None:
         """Say that a stretch is missing, or these quantities of it, as soon as its end is known."""
         if end is None:
-            self._pending.append(_Pending(start, reason, bits))
+            self.pending.append(Pending(start, reason, bits))
             return
         self.ready.append(Missing(start, max(start, end), reason, self._keys.names(bits)))
         if not bits:
@@ -46,20 +47,17 @@ class Outbox(Generic[T]):
 
     def settle(self, end: int) -> None:
         """Say that a live event has come: what was missing before it ends there."""
-        if self._pending:
-            pending, self._pending = self._pending, []
+        if self.pending:
+            pending, self.pending = self.pending, []
             for start, reason, bits in pending:
                 self.miss(start, end, reason, bits)
 
     def reconsider(self, position: int) -> None:
         """Take back what was not said yet, to ask once more; quantities that nobody records stay missing."""
-        pending, self._pending = self._pending, []
+        pending, self.pending = self.pending, []
         for start, reason, bits in pending:
             if bits and position > start:
                 self.miss(start, position, reason, bits)
 
-    def __bool__(self) -> bool:
-        return bool(self.ready or self._pending)
-
     def __repr__(self) -> str:
-        return f"<Outbox of {len(self.ready)}, {len(self._pending)} gaps without an end>"
+        return f"<Outbox of {len(self.ready)}, {len(self.pending)} gaps without an end>"

@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
 
-from energy_core.stream.quantity import Quantity
-
-
-class Reading(NamedTuple):
-    """What a source handed over, not numbered yet."""
-
-    time: datetime
-    id: str
-    values: Mapping[Quantity, float]
-    raw: Mapping[str, object]
-    backfilled: bool
-    revision: int
-    received_at: datetime
+from energy_core.stream.event import Reading
 
 
 class Overflow:
@@ -43,4 +29,5 @@ class Overflow:
         """Whether the consumer had no room for all of the refill."""
         self.reopened: datetime | None = None
         """From where on more was lost while the hole was being filled."""
-        self.held: deque[Reading] = deque()
+        self.held: deque[tuple[Reading, datetime]] = deque()
+        """Each with when it came."""

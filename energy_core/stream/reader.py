@@ -36,8 +36,9 @@ class Reader(ABC):
             StreamClosed: the stream was not opened with `async with`.
             SlowConsumer: under the policy `raise`, too much was pending for too long.
         """
-        if current_task() is not self._turns.task:
-            self._turns.check()
+        turns = self._turns
+        if turns.task is None or current_task(turns.loop) is not turns.task:
+            turns.check()
         progress, buffer = self._progress, self._line.buffer
         if progress is not None:
             progress.confirm()
@@ -48,7 +49,11 @@ class Reader(ABC):
                     progress.hand_out(event)
                 return event
             self._look_for_end()
-            await buffer.filled()
+            waiting = buffer.filled()
+            try:
+                await waiting
+            finally:
+                waiting.cancel()
 
     def batches(self, max_size: int = 500, max_delay: float = 1.0) -> Batches:
         """Iterate over lists of events, for consumers that write many at once.

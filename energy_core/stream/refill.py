@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from energy_core.stream.admission import Gate, admit_stretch
 from energy_core.stream.detail import Gap, Kind, SourceId, State
+from energy_core.stream.event import Reading
 from energy_core.stream.line import Line
-from energy_core.stream.overflow import Reading
 from energy_core.stream.quantity import Quantity
 
 
@@ -32,10 +32,15 @@ class RefillOutlet:
         revision: int = 0,
     ) -> None:
         """Take one reading, as backfilled whatever it says, unless the consumer has it."""
-        self._admit(source, time, id, values, raw)
+        self.readings(source, (Reading(time, id, values, raw, True, revision),))
+
+    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
+        """Take several, likewise."""
+        self._admit(source, readings)
         if source == self._source and not self._line.buffer.ended:
             received_at = self._line.clock.utcnow()
-            self._line.refill(source, Reading(time, id, values, raw, True, revision, received_at))
+            for reading in readings:
+                self._line.refill(source, reading._replace(backfilled=True), received_at)
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
         """Let it be: a refill beside the live link does not change how the source is doing."""

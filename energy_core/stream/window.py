@@ -16,11 +16,10 @@ class Window:
     Remembers hashes of 64 bits, which `hash` keys anew in every process; a window is never saved.
     """
 
-    __slots__ = ("_next", "hashes")
+    __slots__ = ("_hashes", "_next")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        self.hashes = array("q")
-        """Below the thousand, whoever is in a hurry may append `hash(id)` of revision 0."""
+        self._hashes = array("q")
         self._next = 0
         for each in ids:
             self.add(each)
@@ -28,25 +27,36 @@ class Window:
     def add(self, id: str, revision: int = 0) -> None:  # noqa: A002  (the event's own word)
         """Remember one; beyond the thousand, forget the one that was added first."""
         key = hash((id, revision)) if revision else hash(id)
-        hashes = self.hashes
+        hashes = self._hashes
         if len(hashes) < REMEMBERED:
             hashes.append(key)
         else:
             hashes[self._next] = key
             self._next = (self._next + 1) % REMEMBERED
 
+    def add_all(self, ids: Iterable[str]) -> None:
+        """Remember several of revision 0."""
+        hashes, place = self._hashes, self._next
+        for each in ids:
+            if len(hashes) < REMEMBERED:
+                hashes.append(hash(each))
+            else:
+                hashes[place] = hash(each)
+                place = (place + 1) % REMEMBERED
+        self._next = place
+
     def has(self, id: str, revision: int = 0) -> bool:  # noqa: A002
         """Tell whether it was added lately."""
-        return (hash((id, revision)) if revision else hash(id)) in self.hashes
+        return (hash((id, revision)) if revision else hash(id)) in self._hashes
 
     def recent(self, count: int) -> Window:
         """Return a window of the last `count` alone."""
         window, place = Window(), self._next
-        window.hashes = (self.hashes[place:] + self.hashes[:place])[-count:]
+        window._hashes = (self._hashes[place:] + self._hashes[:place])[-count:]
         return window
 
     def __len__(self) -> int:
-        return len(self.hashes)
+        return len(self._hashes)
 
     def __repr__(self) -> str:
         return f"<Window of {len(self)} ids>"

@@ -27,7 +27,7 @@ from energy_core.stream.link import Address
 from energy_core.stream.timing import SocketTiming
 from energy_core.stream.wirelog import wire_log
 
-_PIECE: Final = 16 * 1024
+_PIECE: Final = 20 * 1024
 """The most that is read at once in plain text; on asyncio's own loop all others have their turn after it."""
 _ALL_OF_IT: Final = 272 * 1024
 """Over TLS, asyncio decrypts up to 256 KiB ahead, and drops what is not read of it when the server leaves."""
@@ -64,7 +64,7 @@ class Wire(BufferedProtocol):
     """
 
     __slots__ = (
-        *("_answered", "_cutter", "_leaving", "_now", "_on_open", "_over", "_piece", "_protocol"),
+        *("_answered", "_cutter", "_leaving", "_now", "_on_open", "_over", "_protocol", "_surface"),
         *("_take", "_timing", "_transport", "fault", "heard_at"),
     )
 
@@ -92,7 +92,7 @@ class Wire(BufferedProtocol):
         self._answered: Future[None] = loop.create_future()
         self._over: Future[None] = loop.create_future()
         self._transport: Transport | None = None
-        self._piece = _PIECE
+        self._surface = _desk.piece
         self._leaving: TimerHandle | None = None
 
     # --- what is done with it ------------------------------------------------------------------------------
@@ -162,18 +162,18 @@ class Wire(BufferedProtocol):
         self._transport = cast("Transport", transport)
         self.heard_at = self._now()
         if transport.get_extra_info("sslcontext") is not None:
-            self._piece = _ALL_OF_IT
+            self._surface = _desk.whole
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (what there is has to do)
         """Lend the desk."""
-        return _desk.surface[: self._piece]
+        return self._surface
 
     def buffer_updated(self, nbytes: int) -> None:
         """Cut messages out of what came, hand them over, and answer what wants an answer."""
         self.heard_at = now = self._now()
         cutter = self._cutter
         try:
-            messages = cutter.cut(_desk.surface[:nbytes].tobytes())
+            messages = cutter.cut(bytes(self._surface[:nbytes]))
             if cutter.fed:
                 cutter.fed = False
                 self._react()
@@ -272,7 +272,8 @@ class _Desk(threading.local):
     """Where bytes lie until they are copied, within one callback: one for the event loop of each thread."""
 
     def __init__(self) -> None:
-        self.surface = memoryview(bytearray(_ALL_OF_IT))
+        self.whole = memoryview(bytearray(_ALL_OF_IT))
+        self.piece = self.whole[:_PIECE]
 
 
 _desk: Final = _Desk()

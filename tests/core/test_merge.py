@@ -395,6 +395,15 @@ async def test_a_cancelled_anext_loses_nothing():
     assert seen == list(range(1, 51))
 
 
+async def test_a_wait_that_was_given_up_leaves_its_place():
+    """An anext that is closed while it waits, as a discarded coroutine is, does not keep others out."""
+    async with merge(steady("a", 1, 0.1), include_status=False) as events:
+        waiting = anext(events)
+        waiting.send(None)
+        waiting.close()
+        assert (await anext(events)).seq == 1
+
+
 async def test_a_cancel_at_the_moment_of_an_event_loses_nothing():
     """Waking and cancelling in the same step of the loop leaves the event for the next anext."""
 

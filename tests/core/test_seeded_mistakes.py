@@ -85,13 +85,13 @@ MISTAKES = {
     ),
     "dedupe by value": Mistake(
         "energy_core/stream/line.py",
-        "hashes.append(hash(id))",
-        "hashes.append(hash(repr(values)))",
+        "track.window.add_all(map(_id, readings))",
+        "track.window.add_all([repr(each.values) for each in readings])",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
     "dedupe what comes live": Mistake(
         "energy_core/stream/line.py",
-        "if (backfilled or late or track.doubt is not None) and",
+        "if (certain or track.doubt is not None) and",
         "if True and",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),

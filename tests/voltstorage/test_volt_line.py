@@ -1,0 +1,108 @@
+"""Messages of one read mean what they mean one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy_core.stream.event import State
+from energy_core.stream.timing import SocketTiming
+from tests.virtual_time import VirtualClock, VirtualTimeLoop
+from voltstorage_async.backfill import Healing
+from voltstorage_async.fields import FieldMap
+from voltstorage_async.line import Line
+
+START = 1_780_000_000
+FIELDS = FieldMap()
+
+datas = st.sampled_from(
+    [
+        {"pvPower": 1.5, "dcVoltage": 26.0},
+        {"pvPower": 2, "dcVoltage": 26.5},
+        {"dcVoltage": 27.0},
+        {"pvPower": "none", "dcVoltage": 27.5},
+        {"pump": 3},
+        {},
+    ]
+)
+messages = st.one_of(
+    st.builds(
+        lambda second, data: json.dumps(
+            {"type": "latest-data", "time": START + second, "data": data}
+        ).encode(),
+        st.one_of(st.integers(0, 20), st.just(10**8)),
+        datas,
+    ),
+    st.sampled_from([b'{"type": "firmware"}', b"[]", b"{"]),
+)
+
+
+class Notes:
+    """A sink that takes notes, and has room for so many events."""
+
+    def __init__(self, room):
+        self.left, self.said = room, []
+
+    def holds(self, count):
+        return count <= self.left
+
+    async def room(self): ...
+
+    def tell_run(self, moments, quantities):
+        for moment in moments:
+            assert tuple(moment.values) == tuple(quantities)
+            self.tell(moment, 0)
+
+    def tell(self, moment, ordinal):
+        self.left -= 1
+        self.said.append((moment, ordinal))
+
+    def remark(self, event):
+        self.said.append(event.raw)
+
+    def miss(self, *missing):
+        self.said.append(missing)
+
+    def be(self, *state):
+        self.said.append(state)
+
+
+async def said(reads, *, room, hole_after):
+    """Return what the line tells of these reads, with a hole somewhere that nobody fills."""
+    sink = Notes(room)
+    line = Line(
+        *(7, None, None, sink),
+        fields=FIELDS,
+        since=None,
+        timing=SocketTiming(),
+        healing=Healing(hold=5, window_ids=10),
+        clock=VirtualClock(),
+    )
+    line._on_state(State.LIVE, "", None)
+    events = []
+    for number, read in enumerate(reads):
+        if number == hole_after:
+            line._on_state(State.CONNECTING, "", None)
+            line._on_state(State.LIVE, "", None)
+        events.append(line._on_messages(read))
+    counts = line.received, line.unknown, line.malformed, line.unusable, line.discarded
+    return sink.said, counts, repr(line._mender), sum(events)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    reads=st.lists(st.lists(messages, min_size=1, max_size=12), max_size=4),
+    room=st.sampled_from([0, 2, 1000, 1000]),
+    hole_after=st.integers(0, 6),
+)
+def test_one_read_means_the_same_as_many(reads, room, hole_after):
+    """Whatever comes, however it is cut into reads, whole or with a hole."""
+    singles = [[each] for read in reads for each in read]
+    at = sum(map(len, reads[:hole_after])) if hole_after < len(reads) else len(singles)
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        together = runner.run(said(reads, room=room, hole_after=hole_after))
+        one_by_one = runner.run(said(singles, room=room, hole_after=at))
+    assert together == one_by_one
