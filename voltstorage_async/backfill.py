@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from attrs import Attribute, field, frozen
 
@@ -62,6 +62,10 @@ class Healing:
     """How often a page is asked for that breaks off in the middle; each time from where it broke off."""
     silence_s: float = field(default=60.0, validator=_some)
     """While the server says nothing, the latest data is asked for this often: is there really nothing new?"""
+
+
+Live: TypeAlias = tuple[int, datetime, Mapping[str, object], Mapping[str, object], Mapping[Quantity, float]]
+"""What came live: second, time, data, raw and values of a `Moment`."""
 
 
 class Moment(NamedTuple):

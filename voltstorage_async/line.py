@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final, Protocol
 
 from energy_core.clock import Clock, SystemClock
@@ -17,16 +16,13 @@ from energy_core.stream.event import Position, Quantity, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.backfill import Healing, Live, Moment, Past
 from voltstorage_async.codec import event_message
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.filling import Filling
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
-
-_moment: Final = partial(tuple.__new__, Moment)
-"""There is one for every event, and the constructor takes twice as long."""
 
 
 class Sink(Protocol):
@@ -38,7 +34,7 @@ class Sink(Protocol):
     def holds(self, count: int) -> bool:
         """Tell whether there is room for so many live events."""
 
-    def tell_run(self, moments: Sequence[Moment], quantities: Sequence[Quantity]) -> None:
+    def tell_run(self, moments: Sequence[Live], quantities: Sequence[Quantity]) -> None:
         """Take live moments, all of these quantities and each the first of its second."""
 
     def tell(self, moment: Moment, ordinal: int) -> None:
@@ -170,7 +166,7 @@ class Line:
     def _on_messages(self, messages: list[bytes]) -> int:
         """Read what came, and hand it over in runs of data that follow each other and are alike."""
         events, read = 0, self._read
-        run: list[Moment] = []
+        run: list[Live] = []
         seconds: list[int] = []
         alike: Sequence[Quantity] = ()
         last = 0
@@ -198,13 +194,13 @@ class Line:
                 run, seconds = [], []
             alike, last = quantities, second
             seconds.append(second)
-            run.append(_moment((second, time, data, raw, values, False)))
+            run.append((second, time, data, raw, values))
         if run:
             self._on_run(run, seconds, alike)
         self.received += events
         return events
 
-    def _on_run(self, run: Sequence[Moment], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
+    def _on_run(self, run: Sequence[Live], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
         mender, sink = self._mender, self._sink
         if self._deaf:
             self._deaf = False
@@ -213,7 +209,8 @@ class Line:
         if sink.holds(len(run)) and mender.passes(seconds, quantities):
             sink.tell_run(run, quantities)
             return
-        for moment in run:
+        for each in run:
+            moment = Moment(*each, backfilled=False)
             take = mender.live(moment.second, quantities, moment, room=sink.holds(1))
             if take is not None:
                 self._tell(take)

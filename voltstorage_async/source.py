@@ -6,21 +6,17 @@ import ssl
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Final, Self
+from typing import Self
 
 from energy_core.errors import StreamBusy
 from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
-from energy_core.stream.event import Outlet, Position, Quantity, Reading, SourceId, State
+from energy_core.stream.event import Outlet, Position, Quantity, SourceId, State
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.backfill import Healing, Live, Moment, Past
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
-
-_reading: Final = partial(tuple.__new__, Reading)
-"""There is one for every event, and the constructor takes twice as long."""
 
 
 class ProductSource:
@@ -180,14 +176,14 @@ class _Mouth:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
-    def tell_run(self, moments: Sequence[Moment], quantities: Sequence[Quantity]) -> None:
+    def tell_run(self, moments: Sequence[Live], quantities: Sequence[Quantity]) -> None:
         """Hand over live readings that came together."""
         site, readings = self._site, []
         if quantities is not self._quantities:
             self._quantities = quantities
             self._seen.update(quantities)
-        for second, time, _, raw, values, _ in moments:
-            readings.append(_reading((time, f"{site}/{second}/0", values, raw, False, 0)))
+        for second, time, _, raw, values in moments:
+            readings.append((time, f"{site}/{second}/0", values, raw, False, 0))
         self._outlet.readings(self._id, readings)
 
     def tell(self, moment: Moment, ordinal: int) -> None:

@@ -16,8 +16,8 @@ from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy
 from energy_core.stream.event import Quantity, State, Status
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.backfill import Healing, Moment, Past
-from voltstorage_async.events import ProductEvent, ProductGap, UnknownProductEvent
+from voltstorage_async.backfill import Healing, Live, Moment, Past
+from voltstorage_async.events import LatestData, ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
 
@@ -211,9 +211,11 @@ class _Inbox:
             self._relief.clear()
             await self._relief.wait()
 
-    def tell_run(self, moments: Sequence[Moment], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
+    def tell_run(self, moments: Sequence[Live], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
         """Take what was measured lately."""
-        self._events.extend([moment.event(self._product_id) for moment in moments])
+        product = self._product_id
+        for _, time, data, raw, _ in moments:
+            self._events.append(LatestData(product_id=product, time=time, data=data, raw=raw))
         if self._taker is not None:
             self._wake()
 

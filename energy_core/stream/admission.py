@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Final
 
 from energy_core.stream.detail import SourceId
-from energy_core.stream.event import Reading
+from energy_core.stream.event import Said
 from energy_core.stream.quantity import Quantity
 
 FROM_THE_FUTURE: Final = "from_the_future"
@@ -33,7 +33,7 @@ class Gate:
     def __init__(self) -> None:
         self._sizes = 0  # a bit for each number of quantities that was seen
 
-    def admit(self, source: SourceId, readings: Sequence[Reading]) -> tuple[bool, datetime]:
+    def admit(self, source: SourceId, readings: Sequence[Said]) -> tuple[bool, datetime]:
         """Let readings in; tell whether they are live, each newer than the one before, and the latest time.
 
         Every number is looked at. Quantities are, when a reading has as many as none before: a source

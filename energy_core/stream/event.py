@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -141,6 +141,10 @@ class Position:
     """What the readings of the very moment `time` held: there may be more of it to tell."""
 
 
+Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Mapping[str, object], bool, int]
+"""A `Reading`, or a plain tuple like one, which costs a third to make."""
+
+
 class Reading(NamedTuple):
     """What a source says of one moment, not numbered yet; `Event` describes the fields."""
 
@@ -172,7 +176,7 @@ class Outlet(Protocol):
         revision was delivered lately. Live readings are never compared with each other.
         """
 
-    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
+    def readings(self, source: SourceId, readings: Sequence[Said]) -> None:
         """Hand over what came together, in its order: as `reading` for each, at half the cost.
 
         All are looked at before the first is taken.

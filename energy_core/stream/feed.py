@@ -13,7 +13,7 @@ from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.stream.admission import FROM_THE_FUTURE, Gate, admit_stretch, horizon
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
-from energy_core.stream.event import Event, Outlet, Position, Reading, Source
+from energy_core.stream.event import Event, Outlet, Position, Reading, Said, Source
 from energy_core.stream.ledger import Ledger
 from energy_core.stream.line import SLOW, Line, Track
 from energy_core.stream.quantity import Quantity
@@ -122,7 +122,7 @@ class Feed:
         """Hand over one reading. Never blocks."""
         self.readings(source, (Reading(time, id, values, raw, backfilled, revision),))
 
-    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
+    def readings(self, source: SourceId, readings: Sequence[Said]) -> None:
         """Hand over several readings that came together. Never blocks."""
         ledger = self._ledger
         if not readings or ((self._over or ledger.ended) and self._shut()):
@@ -145,7 +145,7 @@ class Feed:
         if self._last is None or newest > self._last:
             self._last = newest
         if not live or (events and (events[0] is None or events[0].late)):
-            self._backfilled += sum(reading.backfilled for reading in readings)
+            self._backfilled += sum(Reading(*each).backfilled for each in readings)
             self._late += sum(event is not None and event.late for event in events)
 
     def _look_up(self, source: SourceId) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final, Protocol
 
 from energy_core.clock import Clock
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
-from energy_core.stream.event import Draft, Event, Position, Reading
+from energy_core.stream.event import Draft, Event, Position, Reading, Said
 from energy_core.stream.overflow import Overflow
 from energy_core.stream.policies import Policy, buffer_for
 from energy_core.stream.window import Window
@@ -105,7 +105,7 @@ class Line:
         self,
         track: Track,
         source: SourceId,
-        readings: Sequence[Reading],
+        readings: Sequence[Said],
         received_at: datetime,
         live: bool,
         like: Sequence[Event | None],
@@ -123,9 +123,10 @@ class Line:
         Returns:
             The event of each, of `like` where possible; None where `reading` returns None.
         """
+        first, newest = readings[0][0], track.newest
         if (
             live
-            and (track.newest is None or readings[0].time > track.newest)
+            and (newest is None or first > newest)
             and track.hole is None
             and track.doubt is None
             and self.buffer.holds(len(readings))
@@ -133,7 +134,7 @@ class Line:
             return self._all(track, source, readings, received_at, like)
         others = like or [None] * len(readings)
         return [
-            self.reading(track, source, each, received_at, other)
+            self.reading(track, source, Reading(*each), received_at, other)
             for each, other in zip(readings, others, strict=True)
         ]
 
@@ -141,7 +142,7 @@ class Line:
         self,
         track: Track,
         source: SourceId,
-        readings: Sequence[Reading],
+        readings: Sequence[Said],
         received_at: datetime,
         like: Sequence[Event | None],
     ) -> Sequence[Event | None]:
@@ -151,7 +152,8 @@ class Line:
         if events is None:
             events = _events(track.key, source, readings, first, received_at, False)
         track.window.add_all(map(_id, readings))
-        track.seq, track.newest, track.latest = last, readings[-1].time, (events[-1],)
+        newest = events[-1]
+        track.seq, track.newest, track.latest = last, newest.time, (newest,)
         self.buffer.put_all(events)
         return events
 
@@ -355,7 +357,7 @@ class Line:
         return f"<Line {self.buffer!r}, {self.lost} lost, {self.repeats} repeats>"
 
 
-_id: Final = attrgetter("id")
+_id: Final = itemgetter(1)
 
 
 def _shared(like: Sequence[Event | None], first: int, last: int) -> list[Event] | None:
@@ -367,7 +369,7 @@ def _shared(like: Sequence[Event | None], first: int, last: int) -> list[Event] 
 
 
 def _events(  # noqa: PLR0917  (called for every reading: keywords cost time)
-    key: str, source: SourceId, readings: Sequence[Reading], seq: int, received_at: datetime, late: bool
+    key: str, source: SourceId, readings: Sequence[Said], seq: int, received_at: datetime, late: bool
 ) -> list[Event]:
     """Number readings, from `seq` on."""
     events: list[Event] = []

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from energy_core.stream.admission import Gate, admit_stretch
 from energy_core.stream.detail import Gap, Kind, SourceId, State
-from energy_core.stream.event import Reading
+from energy_core.stream.event import Reading, Said
 from energy_core.stream.line import Line
 from energy_core.stream.quantity import Quantity
 
@@ -34,13 +34,14 @@ class RefillOutlet:
         """Take one reading, as backfilled whatever it says, unless the consumer has it."""
         self.readings(source, (Reading(time, id, values, raw, True, revision),))
 
-    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
+    def readings(self, source: SourceId, readings: Sequence[Said]) -> None:
         """Take several, likewise."""
         self._admit(source, readings)
         if source == self._source and not self._line.buffer.ended:
             received_at = self._line.clock.utcnow()
-            for reading in readings:
-                self._line.refill(source, reading._replace(backfilled=True), received_at)
+            for each in readings:
+                reading = Reading(*each)._replace(backfilled=True)
+                self._line.refill(source, reading, received_at)
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
         """Let it be: a refill beside the live link does not change how the source is doing."""

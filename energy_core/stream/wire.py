@@ -27,7 +27,7 @@ from energy_core.stream.link import Address
 from energy_core.stream.timing import SocketTiming
 from energy_core.stream.wirelog import wire_log
 
-_PIECE: Final = 20 * 1024
+_PIECE: Final = 24 * 1024
 """The most that is read at once in plain text; on asyncio's own loop all others have their turn after it."""
 _ALL_OF_IT: Final = 272 * 1024
 """Over TLS, asyncio decrypts up to 256 KiB ahead, and drops what is not read of it when the server leaves."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from energy_core.stream.event import State
 from energy_core.stream.timing import SocketTiming
 from tests.virtual_time import VirtualClock, VirtualTimeLoop
-from voltstorage_async.backfill import Healing
+from voltstorage_async.backfill import Healing, Moment
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
 
@@ -52,7 +52,8 @@ class Notes:
     async def room(self): ...
 
     def tell_run(self, moments, quantities):
-        for moment in moments:
+        for each in moments:
+            moment = Moment(*each, backfilled=False)
             assert tuple(moment.values) == tuple(quantities)
             self.tell(moment, 0)
 
