@@ -31,7 +31,7 @@ class Filling:
         hand_over: Tells what the mender has ready; may wait for a slow consumer.
     """
 
-    __slots__ = ("_clock", "_exported", "_hand_over", "_healing", "_mender", "_past", "heard_at")
+    __slots__ = ("_clock", "_exported", "_hand_over", "_healing", "_mender", "_past")
 
     def __init__(
         self,
@@ -41,8 +41,6 @@ class Filling:
         clock: Clock,
         hand_over: Callable[[], Awaitable[None]],
     ) -> None:
-        self.heard_at: float | None = None
-        """The clock's seconds at the last live event."""
         self._mender = mender
         self._past = past
         self._healing = healing
@@ -57,10 +55,11 @@ class Filling:
         except RequestError:
             return None  # the export answers for itself
 
-    async def fill(self, latest: Moment | None = None) -> None:
+    async def fill(self, heard_at: Callable[[], float | None], latest: Moment | None = None) -> None:
         """Fill the hole as far as it can be filled, and account for the rest.
 
         Args:
+            heard_at: Returns the clock's seconds at the last live event.
             latest: The latest data, where they were asked for already.
         """
         mender, holes = self._mender, self._mender.holes
@@ -69,7 +68,7 @@ class Filling:
         start = mender.begin(holes)
         if latest is not None:
             mender.latest(latest.second, latest.values, latest)
-        now = self._now_there(start)
+        now = self._now_there(start, heard_at())
         furthest = now - self._healing.furthest_back_s
         if start < furthest:
             start = furthest
@@ -83,13 +82,13 @@ class Filling:
             mender.done(self._exported)
         await self._hand_over()
 
-    def _now_there(self, start: float) -> float:
+    def _now_there(self, start: float, heard_at: float | None) -> float:
         """Return the service's present moment, by its own clock as far as possible."""
         until = self._mender.until
         if until is not None:
             return float(until)
-        if self.heard_at is not None:
-            return start + self._clock.monotonic() - self.heard_at
+        if heard_at is not None:
+            return start + self._clock.monotonic() - heard_at
         return max(start, self._clock.utcnow().timestamp())
 
     async def _read_up_to(self, now: float, start: float) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import DecodeError
 from energy_core.stream.admission import horizon
-from energy_core.stream.delivered import Missing, Take
+from energy_core.stream.delivered import Keys, Missing, Take
 from energy_core.stream.event import Position, Quantity, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
@@ -23,6 +23,7 @@ from voltstorage_async.fields import FieldMap
 from voltstorage_async.filling import Filling
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
+_QUANTITIES: Final = Keys(Quantity)
 
 
 class Sink(Protocol):
@@ -69,8 +70,18 @@ class Line:
     """
 
     __slots__ = (
-        *("_clock", "_deaf", "_fields", "_filling", "_healing", "_horizon", "_mender", "_mending"),
-        *("_past", "_product_id", "_read", "_sink", "_socket", "_state", "_stirred", "_tasks"),
+        *(
+            "_clock",
+            "_deaf",
+            "_fields",
+            "_filling",
+            "_healing",
+            "_heard_at",
+            "_horizon",
+            "_mender",
+            "_mending",
+        ),
+        *("_past", "_product_id", "_sink", "_socket", "_state", "_stirred", "_tasks"),
         *("backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
     )
 
@@ -104,7 +115,6 @@ class Line:
         self._past = past
         self._sink = sink
         self._fields = fields
-        self._read = fields.of_events.read
         self._healing = healing
         self._clock = clock or SystemClock()
         self._mender: Mender[Moment] = Mender(
@@ -115,6 +125,7 @@ class Line:
             window_s=healing.window_s,
             window_ids=healing.window_ids,
             expected=[meaning.quantity for meaning in fields.events.values()],
+            keys=_QUANTITIES,
         )
         self._filling = Filling(self._mender, past, healing, self._clock, self._hand_over)
         self._socket = ReconnectingSocket(
@@ -127,6 +138,7 @@ class Line:
         )
         self._horizon = horizon(self._clock.utcnow()).timestamp()
         self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
+        self._heard_at: float | None = None  # the last live event, by the clock's seconds
         self._deaf = False  # the server has news and does not tell them over this link
         self._tasks: asyncio.TaskGroup | None = None
         self._mending = False
@@ -165,7 +177,7 @@ class Line:
 
     def _on_messages(self, messages: list[bytes]) -> int:
         """Read what came, and hand it over in runs of data that follow each other and are alike."""
-        events, read = 0, self._read
+        events, translator = 0, self._fields.of_events
         run: list[Live] = []
         seconds: list[int] = []
         alike: Sequence[Quantity] = ()
@@ -186,7 +198,7 @@ class Line:
                 continue
             if second > self._horizon and self._from_the_future(time):
                 continue
-            values, quantities, unusable = read(data)
+            values, quantities, unusable = translator.read(data)
             if unusable:
                 self.unusable += unusable
             if run and (quantities is not alike or second <= last):
@@ -205,7 +217,7 @@ class Line:
         if self._deaf:
             self._deaf = False
             mender.hole()
-        self._filling.heard_at = self._socket.heard_at
+        self._heard_at = self._socket.heard_at
         if sink.holds(len(run)) and mender.passes(seconds, quantities):
             sink.tell_run(run, quantities)
             return
@@ -306,7 +318,7 @@ class Line:
 
     async def _fill(self, latest: Moment | None = None) -> None:
         self._announce()
-        await self._filling.fill(latest)
+        await self._filling.fill(lambda: self._heard_at, latest)
         self._announce()
 
     # --- telling -------------------------------------------------------------------------------------------

@@ -97,10 +97,11 @@ class Buffer(ABC):
             self._relax()
         return event
 
-    def filled(self) -> asyncio.Future[None]:
+    def filled(self, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[None]:
         """Return what is done when `take` may have something or the buffer has ended.
 
-        Cancelling it loses nothing, and makes place for another consumer.
+        Cancelling it loses nothing, and makes place for another consumer. Asking which event loop runs is a
+        system call, so whoever knows may say so.
 
         Raises:
             StreamBusy: another consumer waits already.
@@ -108,7 +109,7 @@ class Buffer(ABC):
         if self._taker is not None and not self._taker.done():
             raise StreamBusy(BUSY)
         self.touched = True
-        taker = self._taker = asyncio.get_running_loop().create_future()
+        taker = self._taker = (loop or asyncio.get_running_loop()).create_future()
         return taker
 
     def wake(self) -> None:

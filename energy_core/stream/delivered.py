@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -42,27 +42,25 @@ class Missing(NamedTuple):
 
 
 class Keys:
-    """Sets of quantities as numbers, a bit each: small, quick to compare, and many of them are kept."""
+    """Sets of quantities as numbers, a bit each: small, quick to compare, and many of them are kept.
 
-    __slots__ = ("_known", "_last", "_last_bits", "_sets")
+    Args:
+        known: What is known from the beginning; where that is all there is, any number of streams may share
+            it, on any thread.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_known", "_sets")
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
         self._known: dict[str, int] = {}
         self._sets: dict[tuple[str, ...], int] = {}
-        self._last: Collection[str] = ()
-        self._last_bits = 0
+        self._learn(tuple(known))
 
     def bits(self, names: Collection[str]) -> int:
-        """Return the number of a set; soonest where it is the very tuple that it was the last time."""
-        if names is self._last:
-            return self._last_bits
+        """Return the number of a set."""
         known = tuple(names)
         bits = self._sets.get(known)
-        if bits is None:
-            bits = self._learn(known)
-        if known is names:
-            self._last, self._last_bits = known, bits
-        return bits
+        return self._learn(known) if bits is None else bits
 
     def names(self, bits: int) -> frozenset[str]:
         """Return the set of a number."""
@@ -132,7 +130,8 @@ class Delivered:
             known.append(second)
             told.append(_ONE | bits)
         self._events += len(seconds)
-        if self._events > self._enough or known[0] < known[-1] - self._long:
+        # The earliest is far from the latest in memory, and a matter of minutes.
+        if self._events > self._enough or (not len(known) & 7 and known[0] < known[-1] - self._long):
             self._forget(len(known) - 1)
 
     def filled(self, second: int, bits: int) -> int:

@@ -36,7 +36,7 @@ class Feed:
     """
 
     __slots__ = (
-        *("__weakref__", "_admit", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_heard"),
+        *("__weakref__", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_gate", "_heard"),
         *("_horizon", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
         *("_now", "_over", "_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
         *("id", "restarts", "source", "speaks_for", "task"),
@@ -58,7 +58,7 @@ class Feed:
         self._readings = self._backfilled = self._late = self._dropped = self._gaps = 0
         self._refused = 0
         self._horizon = horizon(ledger.clock.utcnow())
-        self._admit = Gate().admit
+        self._gate = Gate()
         self._now = stamping(ledger.clock)
         self._spoken_for: SourceId | None = None
         self._lines: tuple[Line, ...] = ()
@@ -127,7 +127,7 @@ class Feed:
         ledger = self._ledger
         if not readings or ((self._over or ledger.ended) and self._shut()):
             return
-        live, newest = self._admit(source, readings)
+        live, newest = self._gate.admit(source, readings)
         if source is not self._spoken_for or ledger.lines is not self._lines:
             self._look_up(source)
         received_at = self._heard = self._now()

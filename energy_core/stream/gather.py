@@ -133,7 +133,7 @@ class _Gatherer:
         """Wait until there may be something to take, or `due` has come."""
         if due is not None and self._clock.monotonic() >= due:
             return
-        waiting = self._buffer.filled()
+        waiting = self._buffer.filled(self._turns.loop)
         timer: Timer | None = None
         try:
             if due is not None:

@@ -43,12 +43,13 @@ class Mender(Generic[T]):
         window_s: Seconds in which a repeated moment is known as such.
         window_ids: The most events of that window.
         expected: Quantities a live event may hold, for a hole before the first of them.
+        keys: Knows the quantities; a program with thousands of streams need not have as many of these.
     """
 
     __slots__ = (
-        *("_base", "_broken", "_closed_at", "_covered", "_delivered", "_expected", "_held", "_hold", "_keys"),
-        *("_lag_s", "_latest", "_open", "_outbox", "_overlap_s", "_present", "_reach", "_spoken"),
-        *("discarded", "filling", "holes", "newest", "repeated"),
+        *("_alike", "_base", "_bits", "_broken", "_closed_at", "_covered", "_delivered", "_expected"),
+        *("_held", "_hold", "_keys", "_lag_s", "_latest", "_open", "_outbox", "_overlap_s", "_present"),
+        *("_reach", "_spoken", "discarded", "filling", "holes", "newest", "repeated"),
     )
 
     def __init__(
@@ -61,6 +62,7 @@ class Mender(Generic[T]):
         window_s: float = 600.0,
         window_ids: int = 1000,
         expected: Collection[str] = (),
+        keys: Keys | None = None,
     ) -> None:
         self.newest: int | None = None
         """The newest second handed over."""
@@ -74,7 +76,9 @@ class Mender(Generic[T]):
         self._overlap_s = overlap_s
         self._lag_s = lag_s
         self._delivered = Delivered(window_s=window_s, most=window_ids)
-        self._keys = Keys()
+        self._keys = keys or Keys()
+        self._alike: Collection[str] = ()  # the quantities of the last event that passed ...
+        self._bits = 0  # ... and their number
         self._expected = self._keys.bits(expected)
         self._spoken = 0  # every quantity that came live so far
         self._held: list[_Held[T]] = []
@@ -115,9 +119,10 @@ class Mender(Generic[T]):
         outbox = self._outbox
         if self.filling or outbox.ready or outbox.pending:
             return False
-        bits = self._keys.bits(keys)
-        self._spoken |= bits
-        self._delivered.run(seconds, bits)
+        if keys is not self._alike:
+            self._alike, self._bits = keys, self._keys.bits(keys)
+            self._spoken |= self._bits
+        self._delivered.run(seconds, self._bits)
         self.newest = seconds[-1]
         return True
 

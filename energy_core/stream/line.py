@@ -13,6 +13,7 @@ from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
 from energy_core.stream.event import Draft, Event, Position, Reading, Said
 from energy_core.stream.overflow import Overflow
 from energy_core.stream.policies import Policy, buffer_for
+from energy_core.stream.quantity import Quantity
 from energy_core.stream.window import Window
 
 SLOW: Final = "slow_consumer"
@@ -42,8 +43,8 @@ class Track:
     """The numbering of one source."""
 
     __slots__ = (
-        *("doubt", "hole", "key", "latest", "newest"),
-        *("owner", "seq", "stopped", "window"),
+        *("doubt", "hole", "ids", "key", "newest"),
+        *("owner", "quantities", "seq", "stopped", "window"),
     )
 
     def __init__(self, owner: Owner, key: str) -> None:
@@ -52,8 +53,10 @@ class Track:
         """Of its readings."""
         self.seq = 0
         self.newest: datetime | None = None
-        self.latest: tuple[Event, ...] = ()
-        """The last eight readings of the moment `newest`, as far as they were delivered here."""
+        self.ids: tuple[str, ...] = ()
+        """Of the last eight readings of the moment `newest`, as far as they were delivered here ..."""
+        self.quantities: tuple[Quantity, ...] = ()
+        """... and what they held. The readings themselves would be the most that a source takes up."""
         self.stopped: Position | None = None
         """Where an earlier run stopped, as long as nothing came after it."""
         self.window = Window()
@@ -64,14 +67,22 @@ class Track:
 
     def position(self) -> Position | None:
         """Return how far it has come."""
-        if self.newest is None or not self.latest:
+        if self.newest is None or not self.ids:
             return self.stopped
         return Position(
             time=self.newest,
             seq=self.seq,
-            ids=tuple(event.id for event in self.latest),
-            quantities=frozenset(each for event in self.latest for each in event.values),
+            ids=self.ids,
+            quantities=frozenset(self.quantities),
         )
+
+    def reach(self, event: Event, *, newer: bool) -> None:
+        """Note a reading of the newest moment there is, or of a newer one."""
+        if newer:
+            self.newest, self.ids, self.quantities = event.time, (event.id,), tuple(event.values)
+        else:
+            self.ids = (*self.ids[-7:], event.id)
+            self.quantities = tuple({*self.quantities, *event.values})
 
 
 class Line:
@@ -152,8 +163,8 @@ class Line:
         if events is None:
             events = _events(track.key, source, readings, first, received_at, False)
         track.window.add_all(map(_id, readings))
-        newest = events[-1]
-        track.seq, track.newest, track.latest = last, newest.time, (newest,)
+        track.seq = last
+        track.reach(events[-1], newer=True)
         self.buffer.put_all(events)
         return events
 
@@ -187,10 +198,8 @@ class Line:
         lost = buffer.put(like)
         if lost is not like:
             track.window.add(like.id, like.revision)
-            if newer:
-                track.newest, track.latest = time, (like,)
-            elif not late:
-                track.latest = (*track.latest[-7:], like)
+            if not late:
+                track.reach(like, newer=newer)
         if lost is not None:
             self._lost(track if lost is like else self.tracks[lost.source], lost, refused=lost is like)
         return like
@@ -302,7 +311,7 @@ class Line:
         """Count what the buffer gave up; under `block` it is the newest, and makes a hole."""
         if refused and event.time == track.newest and self.buffer.complete(event):
             track.window.add(event.id, event.revision)
-            track.latest = (*track.latest[-7:], event)
+            track.reach(event, newer=False)
             return
         self.lost += 1
         if not (refused and self._mends):

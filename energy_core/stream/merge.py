@@ -255,10 +255,10 @@ class MergedStream(Reader):
         self._take_up()
         return super()._supply()
 
-    def _look_for_end(self) -> None:
+    def _begin(self) -> None:
+        super()._begin()
         if self._retired:
             self._take_up()
-        super()._look_for_end()
 
     def _take_up(self) -> None:
         """Iterate the stream itself again, from now on, if that was given up for subscriptions."""

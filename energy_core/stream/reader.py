@@ -38,7 +38,7 @@ class Reader(ABC):
         """
         turns = self._turns
         if turns.task is None or current_task(turns.loop) is not turns.task:
-            turns.check()
+            self._begin()
         progress, buffer = self._progress, self._line.buffer
         if progress is not None:
             progress.confirm()
@@ -48,8 +48,9 @@ class Reader(ABC):
                 if progress is not None:
                     progress.hand_out(event)
                 return event
-            self._look_for_end()
-            waiting = buffer.filled()
+            if buffer.ended:
+                self._look_for_end()
+            waiting = buffer.filled(turns.loop)
             try:
                 await waiting
             finally:
@@ -84,6 +85,11 @@ class Reader(ABC):
             progress=lambda: self._progress,
             look_for_end=self._look_for_end,
         )
+
+    def _begin(self) -> None:
+        """Let another task than before ask."""
+        self._check_open()
+        self._turns.check()
 
     @abstractmethod
     def _check_open(self) -> None:
