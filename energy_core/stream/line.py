@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from energy_core.clock import Clock
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
-from energy_core.stream.event import Draft, Event, Position, Reading, Said
+from energy_core.stream.event import Event, Position, Reading, Said
+from energy_core.stream.numbering import numbered, shared
 from energy_core.stream.overflow import Overflow
 from energy_core.stream.policies import Policy, buffer_for
 from energy_core.stream.quantity import Quantity
@@ -19,7 +20,7 @@ from energy_core.stream.window import Window
 SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
 
-_READING: Final = Kind.READING
+_id: Final = itemgetter(1)
 
 _REPEATABLE: Final = 32
 """Ids of the last seconds before a source was removed."""
@@ -159,9 +160,9 @@ class Line:
     ) -> Sequence[Event | None]:
         """Put readings in line about which there is nothing to decide, each newer than all before."""
         first, last = track.seq + 1, track.seq + len(readings)
-        events = _shared(like, first, last) if like else None
+        events = shared(like, first, last) if like else None
         if events is None:
-            events = _events(track.key, source, readings, first, received_at, False)
+            events = numbered(track.key, source, readings, first, received_at, False)
         track.window.add_all(map(_id, readings))
         track.seq = last
         track.reach(events[-1], newer=True)
@@ -194,7 +195,7 @@ class Line:
             return None
         seq = track.seq = track.seq + 1
         if like is None or like.seq != seq or like.late is not late:
-            (like,) = _events(track.key, source, (reading,), seq, received_at, late)
+            (like,) = numbered(track.key, source, (reading,), seq, received_at, late)
         lost = buffer.put(like)
         if lost is not like:
             track.window.add(like.id, like.revision)
@@ -364,35 +365,3 @@ class Line:
 
     def __repr__(self) -> str:
         return f"<Line {self.buffer!r}, {self.lost} lost, {self.repeats} repeats>"
-
-
-_id: Final = itemgetter(1)
-
-
-def _shared(like: Sequence[Event | None], first: int, last: int) -> list[Event] | None:
-    """Return the events of another line if all are there, in time, and have these numbers."""
-    events = [event for event in like if event is not None and not event.late]
-    if len(events) < len(like) or (events[0].seq, events[-1].seq) != (first, last):
-        return None
-    return events
-
-
-def _events(  # noqa: PLR0917  (called for every reading: keywords cost time)
-    key: str, source: SourceId, readings: Sequence[Said], seq: int, received_at: datetime, late: bool
-) -> list[Event]:
-    """Number readings, from `seq` on."""
-    events: list[Event] = []
-    for reading in readings:
-        draft = Draft.__new__(Draft)  # its own __init__ would take three times as long
-        draft.source = source
-        draft.kind = _READING
-        draft.key = key
-        draft.time, draft.id, draft.values, draft.raw, draft.backfilled, draft.revision = reading
-        draft.received_at = received_at
-        draft.seq = seq
-        draft.detail = None
-        draft.late = late
-        draft.__class__ = Event
-        events.append(draft)  # type: ignore[arg-type]  # it is one now
-        seq += 1
-    return events
