@@ -179,7 +179,7 @@ def _array(body: JSON, name: str) -> list[JSON]:
 # --- events -----------------------------------------------------------------------------------------------
 
 
-Said: TypeAlias = tuple[dict[str, JSON], datetime | None, int, Mapping[str, JSON]]
+Message: TypeAlias = tuple[dict[str, JSON], datetime | None, int, Mapping[str, JSON]]
 """What one WebSocket message says: all of it, and of data the time, the same as unix seconds, and the data.
 
 Without a time it is no data, or of a type nobody documented.
@@ -187,7 +187,7 @@ Without a time it is no data, or of a type nobody documented.
 _NO_DATA: Final[Mapping[str, JSON]] = MappingProxyType({})
 
 
-def event_message(frame: bytes) -> Said:
+def event_message(frame: bytes) -> Message:
     """Read one WebSocket message.
 
     Raises:

@@ -95,6 +95,18 @@ MISTAKES = {
         "if True and",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
+    "take what came together for newer than all before": Mistake(
+        "energy_core/stream/line.py",
+        "            and (newest is None or first > newest)\n",
+        "",
+        "tests/core/test_readings.py::test_together_means_the_same_as_one_by_one",
+    ),
+    "hand over together what does not fit": Mistake(
+        "energy_core/stream/buffer.py",
+        "return len(self._readings) + count < self.capacity and not self.ended",
+        "return not self.ended",
+        "tests/core/test_readings.py::test_together_means_the_same_as_one_by_one",
+    ),
     "number behind the buffer": Mistake(
         "energy_core/stream/line.py",
         "        track.seq += count\n        self.lost += count\n",
