@@ -135,39 +135,29 @@ class Line:
         Returns:
             The event of each, of `like` where possible; None where `reading` returns None.
         """
-        first, newest = readings[0][0], track.newest
+        newest, count = track.newest, len(readings)
         if (
             live
-            and (newest is None or first > newest)
+            and (newest is None or readings[0][0] > newest)
             and track.hole is None
             and track.doubt is None
-            and self.buffer.holds(len(readings))
+            and self.buffer.holds(count)
         ):
-            return self._all(track, source, readings, received_at, like)
-        others = like or [None] * len(readings)
+            seq = track.seq
+            events = shared(like, seq + 1, seq + count) if like else None
+            if events is None:
+                events = numbered(track.key, source, readings, seq + 1, received_at, False)
+            last = events[-1]
+            track.window.add_all(map(_id, readings))
+            track.seq, track.newest = seq + count, last.time
+            track.ids, track.quantities = (last.id,), tuple(last.values)
+            self.buffer.put_all(events)
+            return events
+        others = like or [None] * count
         return [
             self.reading(track, source, Reading(*each), received_at, other)
             for each, other in zip(readings, others, strict=True)
         ]
-
-    def _all(
-        self,
-        track: Track,
-        source: SourceId,
-        readings: Sequence[Said],
-        received_at: datetime,
-        like: Sequence[Event | None],
-    ) -> Sequence[Event | None]:
-        """Put readings in line about which there is nothing to decide, each newer than all before."""
-        first, last = track.seq + 1, track.seq + len(readings)
-        events = shared(like, first, last) if like else None
-        if events is None:
-            events = numbered(track.key, source, readings, first, received_at, False)
-        track.window.add_all(map(_id, readings))
-        track.seq = last
-        track.reach(events[-1], newer=True)
-        self.buffer.put_all(events)
-        return events
 
     def reading(
         self,

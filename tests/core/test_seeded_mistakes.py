@@ -97,7 +97,7 @@ MISTAKES = {
     ),
     "take what came together for newer than all before": Mistake(
         "energy_core/stream/line.py",
-        "            and (newest is None or first > newest)\n",
+        "            and (newest is None or readings[0][0] > newest)\n",
         "",
         "tests/core/test_readings.py::test_together_means_the_same_as_one_by_one",
     ),
