@@ -99,13 +99,13 @@ MISTAKES = {
         "energy_core/stream/line.py",
         "            and (newest is None or readings[0][0] > newest)\n",
         "",
-        "tests/core/test_readings.py::test_together_means_the_same_as_one_by_one",
+        "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
     "hand over together what does not fit": Mistake(
         "energy_core/stream/buffer.py",
         "return len(self._readings) + count < self.capacity and not self.ended",
         "return not self.ended",
-        "tests/core/test_readings.py::test_together_means_the_same_as_one_by_one",
+        "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
     "number behind the buffer": Mistake(
         "energy_core/stream/line.py",
