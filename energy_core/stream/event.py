@@ -142,7 +142,7 @@ class Position:
 
 
 Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Mapping[str, object], bool, int]
-"""A `Reading`, or a plain tuple like one, which costs a third to make."""
+"""A `Reading`, or a plain tuple like one, which costs a quarter to make."""
 
 
 class Reading(NamedTuple):
@@ -177,7 +177,7 @@ class Outlet(Protocol):
         """
 
     def readings(self, source: SourceId, readings: Sequence[Said]) -> None:
-        """Hand over what came together, in its order: as `reading` for each, at half the cost.
+        """Hand over what came together, in its order: as `reading` for each, and cheaper.
 
         All are looked at before the first is taken.
         """

@@ -114,7 +114,7 @@ class Mender(Generic[T]):
             keys: The quantities that every one of them holds.
         """
         newest = self.newest
-        if newest is None or seconds[0] <= newest or self._open or self._broken or self._held:
+        if newest is None or seconds[0] <= newest or self._open or self._held:
             return False
         outbox = self._outbox
         if self.filling or outbox.ready or outbox.pending:

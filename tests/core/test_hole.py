@@ -18,8 +18,9 @@ SPOKEN = frozenset({"a", "b", "x"})
 class World:
     """A service that tells changes, a link that fails, a record of the past, and a consumer."""
 
-    def __init__(self, *, hold: int) -> None:
+    def __init__(self, *, hold: int, runs: bool) -> None:
         self.mender: Mender[str] = Mender(hold=hold, lag_s=1000)
+        self.runs = runs
         self.second = 100
         self.truth: dict[int, frozenset[str]] = {}
         self.sent: list[tuple[int, frozenset[str]]] = []
@@ -57,6 +58,9 @@ class World:
 
     def tell(self, keys: frozenset[str]) -> None:
         self.sent.append((self.second, keys))
+        if self.runs and not self.slow and self.mender.passes((self.second,), keys):
+            self.told.append(Take("live", self.second, 0, keys))
+            return
         take = self.mender.live(self.second, keys, "live", room=not self.slow)
         if take is not None:
             self.told.append(take)
@@ -144,10 +148,13 @@ OPS = st.one_of(
 
 
 @settings(max_examples=int(os.environ.get("ENERGY_LIVE_EXAMPLES", "300")), deadline=None)
-@given(st.lists(OPS, max_size=120), st.sampled_from([1, 3, 1000]))
-def test_what_is_told_and_what_is_missing_is_the_truth(script, hold):
-    """Under cuts, silence, a slow consumer and failing fills, all is told once or reported, in order."""
-    world = World(hold=hold)
+@given(st.lists(OPS, max_size=120), st.sampled_from([1, 3, 1000]), st.booleans())
+def test_what_is_told_and_what_is_missing_is_the_truth(script, hold, runs):
+    """Under cuts, silence, a slow consumer and failing fills, all is told once or reported, in order.
+
+    Whether events about which there is nothing to decide pass as runs or not.
+    """
+    world = World(hold=hold, runs=runs)
     world.connect()
     for op, argument in script:
         match op:
@@ -466,6 +473,49 @@ def test_without_room_there_is_a_hole():
     assert mender.open
     mender.begin(mender.holes)
     assert filled(mender, (101, "a"), exported="a") == [("row", 101, True)]
+
+
+def test_what_passes_counts_as_delivered():
+    """Events that pass together are known as told, and so is what they told of."""
+    mender: Mender[str] = Mender()
+    mender.live(100, "a", "live")
+    assert mender.passes((101, 102), "abx")
+    mender.hole()
+    mender.live(110, "a", "live")
+    mender.begin(mender.holes)
+    assert filled(mender, (101, "ab"), (102, "ab"), (105, "b")) == [
+        ("row", 105, True),
+        Missing(102, 110, NOT_EXPORTED, frozenset("x")),
+        ("live", 110, False),
+    ]
+
+
+def test_nothing_passes_what_has_to_come_first():
+    """While a hole is open, filled, or told of, live events are decided about one by one."""
+    mender: Mender[str] = Mender()
+    assert not mender.passes((100,), "a"), "the first event of all"
+    mender.live(100, "a", "live")
+    assert not mender.passes((100, 101), "a"), "the same second"
+    mender.hole()
+    assert not mender.passes((110,), "a"), "an open hole"
+    mender.live(110, "a", "live")
+    assert not mender.passes((111,), "a"), "an event held behind a hole"
+    mender.begin(mender.holes)
+    mender.row(110, "a", "row")
+    popped(mender)
+    assert not mender.passes((111,), "a"), "a fill under way"
+    mender.done("a")
+    assert mender.passes((111,), "a")
+    mender.hole()
+    mender.begin(mender.holes)
+    mender.row(112, "a", "row")
+    mender.done("a")
+    assert not mender.passes((113,), "a"), "what was fetched and is not told yet"
+    popped(mender)
+    mender.hole()
+    mender.begin(mender.holes)
+    mender.fail("down")
+    assert not mender.passes((120,), "a"), "a gap that ends with this event"
 
 
 def test_the_window_is_bounded():
