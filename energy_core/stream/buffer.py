@@ -63,15 +63,15 @@ class Buffer(ABC):
     def put(self, event: Event) -> Event | None:
         """Add a reading and return the one that is lost for it, if any; it may be the same. Never blocks."""
 
-    def holds(self, count: int) -> bool:
-        """Tell whether so many more readings come nowhere near the policy."""
-        return len(self._readings) + count < self.capacity and not self.ended
-
-    def put_all(self, events: Sequence[Event]) -> None:
-        """Add readings that it `holds`."""
-        self._readings.extend(events)
+    def put_all(self, events: Sequence[Event]) -> bool:
+        """Add readings, if so many come nowhere near the policy; False: no, each has to be `put`."""
+        readings = self._readings
+        if len(readings) + len(events) >= self.capacity or self.ended:
+            return False
+        readings.extend(events)
         if self._taker is not None:
             self.wake()
+        return True
 
     def complete(self, event: Event) -> bool:  # noqa: ARG002  (most policies have no use for it)
         """Add a reading that `put` refused, because the moment it belongs to was taken; False: no."""

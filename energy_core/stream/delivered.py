@@ -78,7 +78,7 @@ class Keys:
         return f"<Keys {', '.join(self._known)}>"
 
 
-_BITS: Final = 24
+_BITS: Final = 20
 """More than there are quantities."""
 _SET: Final = (1 << _BITS) - 1
 _ONE: Final = 1 << 2 * _BITS
@@ -90,15 +90,15 @@ class Delivered:
     """What was delivered of late: for each second how many events, and which quantities came live or later.
 
     Quantities are the bits of `Keys`. A stream remembers ten minutes and a program may have thousands of
-    streams, so a second takes sixteen bytes: itself, and a number that is the count of its events, the
-    quantities that came later and those that came live, one behind the other.
+    streams, so a second takes sixteen bytes of one array: itself, and a number that is the count of its events,
+    the quantities that came later and those that came live, one behind the other.
 
     Args:
         window_s: Seconds of which something is remembered.
         most: Events of which something is remembered.
     """
 
-    __slots__ = ("_enough", "_events", "_long", "_most", "_seconds", "_told", "_window_s")
+    __slots__ = ("_enough", "_events", "_log", "_long", "_most", "_window_s")
 
     def __init__(self, *, window_s: float, most: int) -> None:
         self._window_s = window_s
@@ -106,18 +106,17 @@ class Delivered:
         # Of live events a little more is remembered, so that forgetting is not a matter of each of them.
         self._enough = most + most // _SLACK
         self._long = window_s + window_s / _SLACK
-        self._seconds = array("q")
-        self._told = array("Q")
+        self._log = array("q")  # second, number, second, number ...
         self._events = 0
 
     def live(self, second: int, bits: int) -> tuple[int, int]:
         """Note a live event; return what of it no backfill has delivered, and its ordinal."""
-        seconds = self._seconds
-        if not seconds or second > seconds[-1]:
+        log = self._log
+        if not log or second > log[-2]:
             self.run((second,), bits)
             return bits, 0
         at = self._place(second)
-        told = self._told[at]
+        told = log[at + 1]
         fresh = bits & ~(told >> _BITS & _SET)
         if fresh or not bits:
             self._note(at, fresh)
@@ -125,58 +124,60 @@ class Delivered:
 
     def run(self, seconds: Sequence[int], bits: int) -> None:
         """Note live events of the same quantities, each newer than all before it."""
-        known, told = self._seconds, self._told
+        log, number = self._log, _ONE | bits
         for second in seconds:  # mostly one, for which this is the quickest way
-            known.append(second)
-            told.append(_ONE | bits)
+            log.append(second)
+            log.append(number)
         self._events += len(seconds)
         # The earliest is far from the latest in memory, and a matter of minutes.
-        if self._events > self._enough or (not len(known) & 7 and known[0] < known[-1] - self._long):
-            self._forget(len(known) - 1)
+        if self._events > self._enough or (not len(log) & 15 and log[0] < log[-2] - self._long):
+            self._forget(len(log) - 2)
 
     def filled(self, second: int, bits: int) -> int:
         """Note an event of a backfill; return its ordinal."""
         at = self._place(second)
-        count = self._told[at] >> 2 * _BITS
+        count = self._log[at + 1] >> 2 * _BITS
         self._note(at, bits << _BITS)
         return count
 
     def fresh(self, second: int, bits: int) -> int:
         """Return what was not delivered yet, live or otherwise."""
-        at = bisect_left(self._seconds, second)
-        if at == len(self._seconds) or self._seconds[at] != second:
+        at = self._find(second)
+        if at == len(self._log) or self._log[at] != second:
             return bits
-        told = self._told[at]
+        told = self._log[at + 1]
         return bits & ~(told | told >> _BITS) & _SET
+
+    def _find(self, second: int) -> int:
+        """Return where a second stands, or would."""
+        log = self._log
+        return 2 * bisect_left(range(len(log) // 2), second, key=lambda pair: log[2 * pair])
 
     def _place(self, second: int) -> int:
         """Return where a second stands among the others."""
-        seconds = self._seconds
-        at = bisect_left(seconds, second)
-        if at == len(seconds) or seconds[at] != second:
-            seconds.insert(at, second)
-            self._told.insert(at, 0)
+        log, at = self._log, self._find(second)
+        if at == len(log) or log[at] != second:
+            log[at:at] = array("q", (second, 0))
         return at
 
     def _note(self, at: int, bits: int) -> None:
-        seconds = self._seconds
-        self._told[at] = (self._told[at] | bits) + _ONE
+        log = self._log
+        log[at + 1] = (log[at + 1] | bits) + _ONE
         self._events += 1
-        if self._events > self._most or seconds[0] < seconds[-1] - self._window_s:
+        if self._events > self._most or log[0] < log[-2] - self._window_s:
             self._forget(at)
 
     def _forget(self, told: int) -> None:
         """Forget the earliest; what is told now is never forgotten at once, however far back it lies."""
-        seconds, gone = self._seconds, 0
-        since = seconds[-1] - self._window_s
-        while gone < told and (self._events > self._most or seconds[gone] < since):
-            self._events -= self._told[gone] >> 2 * _BITS
-            gone += 1
-        del seconds[:gone]
-        del self._told[:gone]
+        log, gone = self._log, 0
+        since = log[-2] - self._window_s
+        while gone < told and (self._events > self._most or log[gone] < since):
+            self._events -= log[gone + 1] >> 2 * _BITS
+            gone += 2
+        del log[:gone]
 
     def __len__(self) -> int:
         return self._events
 
     def __repr__(self) -> str:
-        return f"<Delivered {self._events} events in {len(self._seconds)} seconds>"
+        return f"<Delivered {self._events} events in {len(self._log) // 2} seconds>"

@@ -37,7 +37,7 @@ class Feed:
 
     __slots__ = (
         *("__weakref__", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_gate", "_heard"),
-        *("_horizon", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
+        *("_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
         *("_now", "_over", "_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
         *("id", "restarts", "source", "speaks_for", "task"),
     )
@@ -57,12 +57,12 @@ class Feed:
         self._leaving = self._over = False
         self._readings = self._backfilled = self._late = self._dropped = self._gaps = 0
         self._refused = 0
-        self._horizon = horizon(ledger.clock.utcnow())
+        ledger.horizon = horizon(ledger.clock.utcnow())
         self._gate = Gate()
         self._now = stamping(ledger.clock)
         self._spoken_for: SourceId | None = None
         self._lines: tuple[Line, ...] = ()
-        self._tracks: tuple[tuple[Line, Track], ...] = ()
+        self._tracks: tuple[Track, ...] = ()
         self._last: datetime | None = None
         self._heard: datetime | None = None
 
@@ -131,7 +131,7 @@ class Feed:
         if source is not self._spoken_for or ledger.lines is not self._lines:
             self._look_up(source)
         received_at = self._heard = self._now()
-        if newest > self._horizon:
+        if newest > ledger.horizon:
             if len(readings) > 1:  # what is left out is told in its place
                 for each in readings:
                     self.readings(source, (each,))
@@ -139,8 +139,8 @@ class Feed:
             if self._from_the_future(source, newest):
                 return
         events: Sequence[Event | None] = ()
-        for line, track in self._tracks:
-            events = line.readings(track, source, readings, received_at, live, events)
+        for track in self._tracks:
+            events = track.line.readings(track, source, readings, received_at, live, events)
         self._readings += len(readings)
         if self._last is None or newest > self._last:
             self._last = newest
@@ -154,8 +154,7 @@ class Feed:
         self.speaks_for.add(source)
         self._spoken_for, self._lines = source, ledger.lines
         self._tracks = tuple(
-            (line, line.tracks.get(source) or line.track(source, self, ledger.key(source)))
-            for line in ledger.lines
+            line.tracks.get(source) or line.track(source, self, ledger.key(source)) for line in ledger.lines
         )
 
     def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
@@ -187,8 +186,8 @@ class Feed:
     def _from_the_future(self, source: SourceId, time: datetime) -> bool:
         """Leave out a reading that would make everything after it look late; the first of them is a gap."""
         now = self._ledger.clock.utcnow()
-        self._horizon = horizon(now)
-        if time <= self._horizon:
+        self._ledger.horizon = horizon(now)
+        if time <= self._ledger.horizon:
             return False
         self._refused += 1
         if self._refused == 1:

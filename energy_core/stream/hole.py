@@ -47,7 +47,17 @@ class Mender(Generic[T]):
     """
 
     __slots__ = (
-        *("_alike", "_base", "_bits", "_broken", "_closed_at", "_covered", "_delivered", "_expected"),
+        *(
+            "_alike",
+            "_base",
+            "_bits",
+            "_broken",
+            "_calm",
+            "_closed_at",
+            "_covered",
+            "_delivered",
+            "_expected",
+        ),
         *("_held", "_hold", "_keys", "_lag_s", "_latest", "_open", "_outbox", "_overlap_s", "_present"),
         *("_reach", "_spoken", "discarded", "filling", "holes", "newest", "repeated"),
     )
@@ -85,6 +95,7 @@ class Mender(Generic[T]):
         self._outbox: Outbox[T] = Outbox(self._keys, accounted=since)
         self.holes = 0
         """How many holes there were so far; they are known by their numbers."""
+        self._calm = False  # nothing is missing, held, fetched or still to be told, as far as anybody looked
         self._open = 0  # the hole before the next live event
         self._broken = 0  # how many held events have a hole before them
         self._covered = 0  # up to which hole the fill under way can close them
@@ -114,10 +125,7 @@ class Mender(Generic[T]):
             keys: The quantities that every one of them holds.
         """
         newest = self.newest
-        if newest is None or seconds[0] <= newest or self._open or self._held:
-            return False
-        outbox = self._outbox
-        if self.filling or outbox.ready or outbox.pending:
+        if newest is None or seconds[0] <= newest or not (self._calm or self._calms_down()):
             return False
         if keys is not self._alike:
             self._alike, self._bits = keys, self._keys.bits(keys)
@@ -166,7 +174,7 @@ class Mender(Generic[T]):
             known: `holes` so long ago that what fell into them must have been recorded by now. Later ones are
                 left to another fill.
         """
-        self.filling = True
+        self.filling, self._calm = True, False
         self._covered = known
         self._base = self._reach = position = self._position
         self._closed_at = self._latest = self._present = None
@@ -289,7 +297,14 @@ class Mender(Generic[T]):
         self.discarded += 1
         self._break()
 
+    def _calms_down(self) -> bool:
+        """Look whether there is nothing to decide about; there is not, until a hole is presumed or filled."""
+        outbox = self._outbox
+        self._calm = not (self._open or self._held or self.filling or outbox.ready or outbox.pending)
+        return self._calm
+
     def _break(self) -> None:
+        self._calm = False
         self.holes += 1
         self._open = self.holes
 

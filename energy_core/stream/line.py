@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from operator import itemgetter
 from typing import Final, Protocol
 
 from energy_core.clock import Clock
@@ -19,8 +18,6 @@ from energy_core.stream.window import Window
 
 SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
-
-_id: Final = itemgetter(1)
 
 _REPEATABLE: Final = 32
 """Ids of the last seconds before a source was removed."""
@@ -41,14 +38,15 @@ class Owner(Protocol):
 
 
 class Track:
-    """The numbering of one source."""
+    """The numbering of one source in one line."""
 
     __slots__ = (
-        *("doubt", "hole", "ids", "key", "newest"),
+        *("doubt", "hole", "ids", "key", "line", "newest"),
         *("owner", "quantities", "seq", "stopped", "window"),
     )
 
-    def __init__(self, owner: Owner, key: str) -> None:
+    def __init__(self, line: Line, owner: Owner, key: str) -> None:
+        self.line = line
         self.owner = owner
         self.key = key
         """Of its readings."""
@@ -106,7 +104,7 @@ class Line:
         """Return the numbering of `source`, begun now if need be."""
         track = self.tracks.get(source)
         if track is None:
-            track = self.tracks[source] = Track(owner, key)
+            track = self.tracks[source] = Track(self, owner, key)
         return track
 
     def owner_of(self, source: SourceId) -> SourceId:
@@ -141,18 +139,18 @@ class Line:
             and (newest is None or readings[0][0] > newest)
             and track.hole is None
             and track.doubt is None
-            and self.buffer.holds(count)
         ):
             seq = track.seq
             events = shared(like, seq + 1, seq + count) if like else None
             if events is None:
                 events = numbered(track.key, source, readings, seq + 1, received_at, False)
-            last = events[-1]
-            track.window.add_all(map(_id, readings))
-            track.seq, track.newest = seq + count, last.time
-            track.ids, track.quantities = (last.id,), tuple(last.values)
-            self.buffer.put_all(events)
-            return events
+            if self.buffer.put_all(events):
+                last = events[-1]
+                track.window.add_all(readings)
+                track.seq, track.newest = seq + count, last.time
+                track.ids, track.quantities = (last.id,), tuple(last.values)
+                return events
+            like = events
         others = like or [None] * count
         return [
             self.reading(track, source, Reading(*each), received_at, other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias, get_args
 
 from energy_core.clock import Clock, Timer
@@ -89,7 +89,7 @@ class CoalesceLatest(Buffer):
             self.wake()
         return dropped
 
-    def holds(self, count: int) -> bool:  # noqa: ARG002  (whatever the room)
+    def put_all(self, events: Sequence[Event]) -> bool:  # noqa: ARG002  (whatever they are)
         """Every reading has to be looked at."""
         return False
 

@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Iterable
 from typing import Final
 
+from energy_core.stream.event import Said
+
 REMEMBERED: Final = 1000
 """Ids remembered a source: more than ten minutes at a reading a second."""
 
@@ -34,16 +36,15 @@ class Window:
             hashes[self._next] = key
             self._next = (self._next + 1) % REMEMBERED
 
-    def add_all(self, ids: Iterable[str]) -> None:
-        """Remember several of revision 0."""
-        hashes, place = self._hashes, self._next
-        for each in ids:
+    def add_all(self, readings: Iterable[Said]) -> None:
+        """Remember readings of revision 0."""
+        hashes = self._hashes
+        for each in readings:
             if len(hashes) < REMEMBERED:
-                hashes.append(hash(each))
+                hashes.append(hash(each[1]))
             else:
-                hashes[place] = hash(each)
-                place = (place + 1) % REMEMBERED
-        self._next = place
+                hashes[self._next] = hash(each[1])
+                self._next = (self._next + 1) % REMEMBERED
 
     def has(self, id: str, revision: int = 0) -> bool:  # noqa: A002
         """Tell whether it was added lately."""

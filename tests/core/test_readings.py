@@ -85,7 +85,7 @@ def test_together_means_the_same_as_one_by_one(parts, policy, buffer, others):
     One by one, every reading is decided about by itself, so that nothing both ways have in common is trusted.
     """
     facts = {"policy": policy, "buffer": buffer, "others": others}
-    with patch.object(Buffer, "holds", return_value=False):
+    with patch.object(Buffer, "put_all", return_value=False):
         one_by_one = in_virtual_time(told(parts, together=False, **facts))
     assert in_virtual_time(told(parts, together=True, **facts)) == one_by_one
 

@@ -85,8 +85,8 @@ MISTAKES = {
     ),
     "dedupe by value": Mistake(
         "energy_core/stream/line.py",
-        "track.window.add_all(map(_id, readings))",
-        "track.window.add_all([repr(each.values) for each in readings])",
+        "track.window.add_all(readings)",
+        "track.window.add_all([(0, repr(each[2])) for each in readings])",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
     "dedupe what comes live": Mistake(
@@ -103,8 +103,8 @@ MISTAKES = {
     ),
     "hand over together what does not fit": Mistake(
         "energy_core/stream/buffer.py",
-        "return len(self._readings) + count < self.capacity and not self.ended",
-        "return not self.ended",
+        "if len(readings) + len(events) >= self.capacity or self.ended:",
+        "if self.ended:",
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
     "number behind the buffer": Mistake(
