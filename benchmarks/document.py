@@ -76,12 +76,13 @@ def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
         return []
     lines = ["", "### Where the time goes", ""]
     lines += [
-        "What is missed, and which files' code runs meanwhile on our side (with `[speed]`), by sampling;"
+        "What is missed, and which files' code runs meanwhile on our side (with `[speed]`), by sampling;",
+        "a C function counts for whoever calls it. Of a start: the packages whose own imports take the time.",
+        "",
     ]
-    lines += ["a C function counts for whoever calls it.", ""]
     for table, what in found:
         lines += [f"**{table.title}** ({'; '.join(what)}):", *_alone(table), ""]
-        lines += ["| file | share |", "|---|---|"]
+        lines += ["| where | share |", "|---|---|"]
         lines += [f"| {file} | {share:.0%} |" for file, share in table.profile.items() if share >= LEAST]
         lines += [""]
     return lines

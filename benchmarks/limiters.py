@@ -61,13 +61,13 @@ class Crowd:
         order, _ = self._run()
         return [len(order), sorted(order) == list(range(self._waiters))]
 
-    def round(self, sampler: Sampler | None = None) -> Cost:  # noqa: ARG002  (not profiled)
+    def round(self, sampler: Sampler | None = None) -> Cost:
         """Let them all through."""
-        order, cost = self._run()
+        order, cost = self._run(sampler)
         late = sum(place != who for place, who in enumerate(order))
         return Cost(cost / self._waiters, {"out_of_order": late, "virtual_s": self._took})
 
-    def _run(self) -> tuple[list[int], float]:
+    def _run(self, sampler: Sampler | None = None) -> tuple[list[int], float]:
         order: list[int] = []
 
         async def run() -> float:
@@ -78,10 +78,14 @@ class Crowd:
                 await acquire()
                 order.append(number)
 
+            if sampler is not None:
+                sampler.start()
             started, began = process_time(), loop.time()
             await asyncio.gather(*(one(number) for number in range(self._waiters)))
-            self._took = loop.time() - began
-            return process_time() - started
+            took, self._took = process_time() - started, loop.time() - began
+            if sampler is not None:
+                sampler.stop()
+            return took
 
         with asyncio.Runner(loop_factory=TickingLoop) as runner:
             return order, runner.run(run())

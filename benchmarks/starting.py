@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.rounds import ROOT, Refused, Row, Table, spread
+from benchmarks.sampling import MOST, REST
 
 EMPTY: Final = "an empty interpreter"
 PEER: Final = "import victron_vrm"
@@ -54,6 +56,19 @@ def cpu_of(command: Sequence[str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def parts_of(code: str) -> Mapping[str, float]:
+    """Return which packages' own code an interpreter runs while it imports, as shares of all of it."""
+    command = [sys.executable, "-X", "importtime", "-c", code]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    own: Counter[str] = Counter()
+    for line in told.splitlines()[1:]:
+        spent, _, module = line.removeprefix("import time:").split("|")
+        package = module.strip().partition(".")[0]
+        own["the standard library" if package in sys.stdlib_module_names else package] += int(spent)
+    shares = {name: spent / own.total() for name, spent in own.most_common(MOST)}
+    return {**shares, REST: max(0.0, 1.0 - sum(shares.values()))}
+
+
 def tables(rounds: int = 9) -> Iterator[Table]:
     """Measure both."""
     commands = {name: [sys.executable, "-c", code] for name, code in {**_IMPORTS, **_READY}.items()}
@@ -72,9 +87,9 @@ def tables(rounds: int = 9) -> Iterator[Table]:
     imports = {name: above[name] for name in _IMPORTS if name != EMPTY}
     yield _table("starting-imports", "Imports, above an empty interpreter", "import", imports, PEER)
     ready = {name: above[name] for name in _READY}
-    yield _table(
-        "starting-ready", "A client that can ask, above an empty interpreter", "start", ready, PEER_READY
-    )
+    title = "A client that can ask, above an empty interpreter"
+    made = _table("starting-ready", title, "start", ready, PEER_READY)
+    yield made._replace(profile=parts_of(_READY[READY]))
     whole = {EMPTY: empty, HELP: costs[HELP]}
     yield _table("starting-help", "The command line's help, interpreter and all", "start", whole, EMPTY)
 

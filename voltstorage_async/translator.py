@@ -64,17 +64,17 @@ def _reader(keys: Sequence[str], quantities: tuple[Quantity, ...], factors: Sequ
     numbers = (f"(v{at}.__class__ is float or v{at}.__class__ is int)" for at in places)
     scales = ("" if factor == 1.0 else f" * {factor!r}" for factor in factors)
     # A zero stays a plain one: -1 * 0.0 would be written -0.0.
-    values = (f"q{at}: v{at}{scale} + 0.0" for at, scale in zip(places, scales, strict=True))
+    scaled = (f"v{at} = v{at}{scale} + 0.0" for at, scale in zip(places, scales, strict=True))
     text = f"""
 def read(data):
     {"; ".join(f"v{at} = data[k{at}]" for at in places) or "pass"}
     if {" and ".join(numbers) or "True"}:
         try:
-            values = {{{", ".join(values)}}}
+            {"; ".join(scaled) or "pass"}
         except OverflowError:
             return None
-        if isfinite(sum(values.values())):  # only if all its parts are
-            return values, quantities, 0
+        if isfinite({" + ".join(f"v{at}" for at in places) or "0.0"}):  # only if all its parts are
+            return {{{", ".join(f"q{at}: v{at}" for at in places)}}}, quantities, 0
     return None
 """
     names: dict[str, Any] = {"isfinite": isfinite, "quantities": quantities}

@@ -90,8 +90,8 @@ class Delivered:
     """What was delivered of late: for each second how many events, and which quantities came live or later.
 
     Quantities are the bits of `Keys`. A stream remembers ten minutes and a program may have thousands of
-    streams, so a second takes sixteen bytes of one array: itself, and a number that is the count of its events,
-    the quantities that came later and those that came live, one behind the other.
+    streams, so a second takes sixteen bytes of one array: itself, and a number that is the count of its
+    events, the quantities that came later and those that came live, one behind the other.
 
     Args:
         window_s: Seconds of which something is remembered.

@@ -25,8 +25,9 @@ def numbered(  # noqa: PLR0917  (called for every reading: keywords cost time)
 ) -> list[Event]:
     """Number readings, from `seq` on."""
     events: list[Event] = []
+    new, made = Draft.__new__, Event
     for reading in readings:
-        draft = Draft.__new__(Draft)  # its own __init__ would take three times as long
+        draft = new(Draft)  # its own __init__ would take three times as long
         draft.source = source
         draft.kind = _READING
         draft.key = key
@@ -35,7 +36,7 @@ def numbered(  # noqa: PLR0917  (called for every reading: keywords cost time)
         draft.seq = seq
         draft.detail = None
         draft.late = late
-        draft.__class__ = Event
+        draft.__class__ = made
         events.append(draft)  # type: ignore[arg-type]  # it is one now
         seq += 1
     return events
