@@ -19,9 +19,9 @@ from voltstorage_async import VoltStorageClient
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.source import ProductSource
 
-BUFFER: Final = 4096
-"""uvloop reads a burst in up to half a megabyte a turn, more messages than the default of 1,024. Likewise
-thousands of sockets may all have a message in one turn of the event loop: there it is two a socket."""
+BUFFER: Final = 1024
+"""The default. Thousands of sockets may all have a message in one turn of the event loop: there it is two
+for each of them."""
 
 HANDSHAKES: Final = 200
 

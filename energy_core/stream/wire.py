@@ -28,7 +28,7 @@ from energy_core.stream.timing import SocketTiming
 from energy_core.stream.wirelog import wire_log
 
 _PIECE: Final = 24 * 1024
-"""The most that is read at once in plain text; on asyncio's own loop all others have their turn after it."""
+"""The most that is read at once in plain text; then all others have their turn."""
 _ALL_OF_IT: Final = 272 * 1024
 """Over TLS, asyncio decrypts up to 256 KiB ahead, and drops what is not read of it when the server leaves."""
 
@@ -64,8 +64,8 @@ class Wire(BufferedProtocol):
     """
 
     __slots__ = (
-        *("_answered", "_cutter", "_leaving", "_now", "_on_open", "_over", "_protocol", "_surface"),
-        *("_take", "_timing", "_transport", "fault", "heard_at"),
+        *("_answered", "_choked", "_cutter", "_gulps", "_leaving", "_now", "_on_open", "_over", "_protocol"),
+        *("_surface", "_take", "_timing", "_transport", "fault", "heard_at"),
     )
 
     def __init__(
@@ -93,6 +93,9 @@ class Wire(BufferedProtocol):
         self._over: Future[None] = loop.create_future()
         self._transport: Transport | None = None
         self._surface = _desk.piece
+        # Other loops than asyncio's own read on as long as there is something: dozens of pieces in one turn.
+        self._gulps = not isinstance(loop, asyncio.BaseEventLoop)
+        self._choked = False
         self._leaving: TimerHandle | None = None
 
     # --- what is done with it ------------------------------------------------------------------------------
@@ -179,6 +182,8 @@ class Wire(BufferedProtocol):
                 self._react()
             if messages and self._take is not None:
                 self._take(messages, now)
+            if nbytes == _PIECE and self._gulps:
+                self._swallow()
         except Exception as fault:  # noqa: BLE001  (whatever it is, it is raised where the connection is read)
             self.fault = fault
             self.abort()
@@ -199,15 +204,27 @@ class Wire(BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Nobody reads our pongs: read nothing that would make more of them."""
+        self._choked = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Somebody does again."""
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._choked = False
+        self._read_on()
 
     # --- between the two -----------------------------------------------------------------------------------
+
+    def _swallow(self) -> None:
+        """Let consumers take what came before more is read, or their buffers run over at once."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        transport = self._transport
+        if transport is not None and not self._choked and not transport.is_closing():
+            transport.resume_reading()
 
     def _react(self) -> None:
         """The protocol has seen something: it may want to answer, or to be done with."""

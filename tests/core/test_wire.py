@@ -85,6 +85,58 @@ async def test_what_a_server_says_over_tls_before_it_leaves_is_read_to_its_end(p
     assert listener.reasons[0] == "the server closed with 4000"
 
 
+class Flood(threading.Thread):
+    """A server in a thread of its own that says all it has to say at once, faster than anybody reads."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws://127.0.0.1:{self.listener.getsockname()[1]}/events"
+
+    def run(self):
+        with self.listener, self.listener.accept()[0] as link:
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += link.recv(4096)
+            key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
+            link.sendall(accepted(key) + (b"\x81\x64" + b"x" * 100) * (30 * MESSAGES))
+            link.recv(4096)
+
+
+def test_no_event_loop_reads_a_socket_on_and_on():
+    """A loop that would read all there is lets consumers have their turn between two pieces."""
+    uvloop = pytest.importorskip("uvloop")
+    server, heard, at_once, done = Flood(), [0], [], asyncio.Event()
+    server.start()
+
+    def take(messages, _):
+        if not heard[0]:
+            asyncio.get_running_loop().call_soon(turn)
+        heard[0] += len(messages)
+
+    def turn():
+        at_once.append(heard[0])
+        heard[0] = 0
+        if sum(at_once) >= 30 * MESSAGES:
+            done.set()
+
+    async def listen():
+        address = Address(url=server.url)
+        wire = Wire(
+            address, on_open=lambda _: None, on_messages=take, clock=SystemClock(), timing=SocketTiming()
+        )
+        await wire.open(address, None)
+        async with asyncio.timeout(20):
+            await done.wait()
+        await wire.leave(1000)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(listen())
+    server.join(5)
+    assert sum(at_once) == 30 * MESSAGES
+    assert max(at_once) <= 24 * 1024 // 100
+
+
 class Nowhere(asyncio.Transport):
     """Takes what is written."""
 
