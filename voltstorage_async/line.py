@@ -29,9 +29,6 @@ _QUANTITIES: Final = Keys(Quantity)
 class Sink(Protocol):
     """Who is told."""
 
-    bounded: bool
-    """Whether there may be no room for a live event."""
-
     async def room(self) -> None:
         """Wait until there is."""
 
@@ -221,7 +218,7 @@ class Line:
             self._deaf = False
             mender.hole()
         self._heard_at = self._socket.heard_at
-        if (not sink.bounded or sink.holds(len(run))) and mender.passes(seconds, quantities):
+        if sink.holds(len(run)) and mender.passes(seconds, quantities):
             sink.tell_run(run, quantities)
             return
         for each in run:

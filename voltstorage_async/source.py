@@ -161,8 +161,6 @@ class _Mouth:
 
     __slots__ = ("_id", "_outlet", "_quantities", "_seen", "_site")
 
-    bounded = False
-
     def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
         self._id = id
         self._outlet = outlet

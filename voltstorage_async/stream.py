@@ -188,8 +188,6 @@ class ProductStream:
 class _Inbox:
     """The line's `Sink` and the consumer's buffer."""
 
-    bounded = True
-
     def __init__(self, product_id: int, capacity: int) -> None:
         self.status = Status(state=State.CONNECTING)
         self.reconnects = 0

@@ -69,11 +69,8 @@ class Buffer(ABC):
         if len(readings) + len(events) >= self.capacity or self.ended:
             return False
         readings.extend(events)
-        taker, self._taker = self._taker, None
-        if (
-            taker is not None and not taker.done()
-        ):  # as `wake` does, which would be one more call for each read
-            taker.set_result(None)
+        if self._taker is not None:
+            self.wake()
         return True
 
     def complete(self, event: Event) -> bool:  # noqa: ARG002  (most policies have no use for it)

@@ -25,7 +25,7 @@ def numbered(  # noqa: PLR0917  (called for every reading: keywords cost time)
 ) -> list[Event]:
     """Number readings, from `seq` on."""
     events: list[Event] = []
-    new, made = Draft.__new__, Event
+    new = Draft.__new__
     for reading in readings:
         draft = new(Draft)  # its own __init__ would take three times as long
         draft.source = source
@@ -36,7 +36,7 @@ def numbered(  # noqa: PLR0917  (called for every reading: keywords cost time)
         draft.seq = seq
         draft.detail = None
         draft.late = late
-        draft.__class__ = made
+        draft.__class__ = Event
         events.append(draft)  # type: ignore[arg-type]  # it is one now
         seq += 1
     return events

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED, NOT_RECORDED, Delivered, Missing, Take
+from energy_core.stream.delivered import (
+    BEYOND_CAP,
+    NOT_EXPORTED,
+    NOT_RECORDED,
+    Delivered,
+    Keys,
+    Missing,
+    Take,
+)
 from energy_core.stream.hole import Mender
+from energy_core.stream.quantity import Quantity
 
 EXPORTED = frozenset({"a", "b"})
 SPOKEN = frozenset({"a", "b", "x"})
@@ -516,6 +525,14 @@ def test_nothing_passes_what_has_to_come_first():
     mender.begin(mender.holes)
     mender.fail("down")
     assert not mender.passes((120,), "a"), "a gap that ends with this event"
+
+
+def test_no_quantity_is_taken_for_another():
+    """What came live of the last of all quantities does not count as the first of them, come later."""
+    window, keys = Delivered(window_s=600, most=1000), Keys(Quantity)
+    first, *_, last = (keys.bits([each]) for each in Quantity)
+    window.run((100,), last)
+    assert window.live(100, first) == (first, 1)
 
 
 def test_the_window_is_bounded():

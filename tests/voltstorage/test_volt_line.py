@@ -45,8 +45,6 @@ messages = st.one_of(
 class Notes:
     """A sink that takes notes, and has room for so many events."""
 
-    bounded = True
-
     def __init__(self, room):
         self.left, self.said = room, []
 
