@@ -12,29 +12,31 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
-from typing import Any, Final, Self
+from functools import partial
+from typing import Any, Final, Self, cast
 
 from benchmarks.receivers import Countdown, Receiver, Task, read_all
 from energy_core.clock import SystemClock
 from energy_core.http.decode import strict_json
-from energy_core.stream.event import Draft, Event, Kind, SourceId
+from energy_core.stream.event import Draft, Event, Kind, SourceId, put_raw
 from energy_core.stream.link import Address
 from energy_core.stream.timing import SocketTiming
+from energy_core.stream.unread import Unread
 from energy_core.stream.wire import Wire
 from voltstorage_async import FieldMap
+from voltstorage_async.translator import Glance
 
 BUFFER: Final = 100_000
 """Nothing here is fetched again, so nothing may be lost."""
 
 
 def least(**shape: int) -> Receiver:
-    """A message cut and parsed, its quantities, an event in a deque, one waiting consumer; no more."""
+    """A message cut, its quantities read at a glance, an event in a deque, one waiting consumer; no more."""
     return Receiver(partial(_receive, _Events), **shape)
 
 
 def flat(**shape: int) -> Receiver:
-    """The same, strictly parsed, recognised, deduplicated, numbered, whole and bounded, in one function."""
+    """The same, recognised, deduplicated, numbered, whole and bounded, in one function."""
     return Receiver(partial(_receive, _Complete), **shape)
 
 
@@ -42,24 +44,26 @@ class _Events:
     """Makes events of messages and hands them out."""
 
     def __init__(self) -> None:
-        self._read = FieldMap().of_events.read
+        self._straight = FieldMap().straight
+        self._glance: Glance | None = None
         self._source = SourceId("voltstorage", "bench", "0", 0)
         self._pending: deque[Event] = deque()
         self._there = asyncio.Event()
         self._last: object = None
 
     def take(self, messages: list[bytes], _: float) -> None:
-        decode, read, source, reading = _decoder(), self._read, self._source, Kind.READING
+        glance, source, reading = self._looking_at(messages), self._source, Kind.READING
         for message in messages:
-            said = decode(message)
-            second, data = said.time, said.data
+            told = glance(message)
+            assert told is not None
+            second, (values, _quantities, _unusable) = told
             event = Draft.__new__(Draft)
             event.source = source
             event.kind = reading
             event.time = datetime.fromtimestamp(second, UTC)
             event.id = f"0/{second}/0"
-            event.values = read(data)[0]
-            event.raw = {"type": said.type, "time": second, "data": data}
+            event.values = values
+            put_raw(event, Unread(strict_json, message))
             event.__class__ = Event  # type: ignore[assignment]
             self._pending.append(event)  # type: ignore[arg-type]
         self._there.set()
@@ -73,13 +77,13 @@ class _Events:
             await self._there.wait()
         return self._pending.popleft()
 
-
-@cache
-def _decoder() -> Callable[[bytes], Any]:
-    import msgspec
-
-    frame = msgspec.defstruct("Frame", [("type", str), ("time", int), ("data", dict[str, float])])
-    return msgspec.json.Decoder(frame).decode
+    def _looking_at(self, messages: list[bytes]) -> Glance:
+        """Return what reads these; the first of all has to be read in full."""
+        if self._glance is None:
+            raw = cast("dict[str, Any]", strict_json(messages[0]))
+            self._glance = self._straight.like(messages[0], raw, raw["data"])
+            assert self._glance is not None
+        return self._glance
 
 
 class _Complete(_Events):
@@ -93,16 +97,12 @@ class _Complete(_Events):
         self._asked_by: asyncio.Task[object] | None = None
 
     def take(self, messages: list[bytes], _: float) -> None:
-        read, source, reading, hashes = self._read, self._source, Kind.READING, self._hashes
-        received_at = SystemClock().utcnow()
+        glance, source, reading = self._looking_at(messages), self._source, Kind.READING
+        hashes, received_at = self._hashes, SystemClock().utcnow()
         for message in messages:
-            raw = strict_json(message)
-            if type(raw) is not dict:
-                continue
-            data, second = raw.get("data"), raw.get("time")
-            if type(data) is not dict or raw.get("type") != "latest-data" or type(second) is not int:
-                continue
-            values, quantities, _unusable = read(data)
+            told = glance(message)
+            assert told is not None
+            second, (values, quantities, _unusable) = told
             if second > self._horizon or second <= self._newest or len(self._pending) >= BUFFER:
                 continue
             if quantities is not self._last:
@@ -122,7 +122,7 @@ class _Complete(_Events):
             event.seq = self._seq
             event.id = name = f"0/{second}/0"
             event.values = values
-            event.raw = raw
+            put_raw(event, Unread(strict_json, message))
             event.detail = None
             event.backfilled = event.late = False
             event.revision = 0
@@ -160,7 +160,7 @@ async def _receive(make: Callable[[], _Events], task: Task) -> None:
 
     async def take() -> None:
         async for event in events:
-            count.handle(event.raw)
+            count.handle(event.raw if count.keeps else None)
 
     try:
         await read_all(task, count, [take()])

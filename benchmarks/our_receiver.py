@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -53,10 +54,15 @@ class _Link:
 
 def merged(**shape: int) -> Receiver:
     """Typed, deduplicated, watched and merged."""
-    return Receiver(_receive, **shape)
+    return Receiver(partial(_receive, look=False), **shape)
 
 
-async def _receive(task: Task) -> None:
+def merged_raw(**shape: int) -> Receiver:
+    """The same for a consumer who looks at `raw` of every event, which is read only then."""
+    return Receiver(partial(_receive, look=True), **shape)
+
+
+async def _receive(task: Task, *, look: bool) -> None:
     meter, kept, reading = task.meter, task.meter.kept, Kind.READING
     before = _rss()
     async with VoltStorageClient(token="x", base_url=f"http://127.0.0.1:{task.port}/rest/") as client:
@@ -75,6 +81,8 @@ async def _receive(task: Task) -> None:
             async for event in events:
                 if event.kind is not reading:
                     continue
+                if look:
+                    event.raw  # noqa: B018  (looking at it reads it)
                 if kept is not None:
                     kept.append(_plain(event))
                 if number == task.unmeasured:

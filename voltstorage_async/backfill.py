@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, Self
 
 from attrs import Attribute, field, frozen
 
 from energy_core.http.request import Priority
-from energy_core.stream.event import Quantity
+from energy_core.stream.event import Quantity, Said
+from energy_core.stream.unread import look
 from voltstorage_async.events import LatestData
 from voltstorage_async.export import Export
 from voltstorage_async.fields import FieldMap
@@ -64,10 +65,6 @@ class Healing:
     """While the server says nothing, the latest data is asked for this often: is there really nothing new?"""
 
 
-Live: TypeAlias = tuple[int, datetime, Mapping[str, object], Mapping[str, object], Mapping[Quantity, float]]
-"""What came live: second, time, data, raw and values of a `Moment`."""
-
-
 class Moment(NamedTuple):
     """What was measured at one second, live or fetched later."""
 
@@ -81,6 +78,14 @@ class Moment(NamedTuple):
     values: Mapping[Quantity, float]
     """The data in the quantities of `FieldMap`."""
     backfilled: bool = True
+
+    @classmethod
+    def of_live(cls, reading: Said) -> Self:
+        """Return what a live reading says."""
+        time, _, values, unread, _, _ = reading
+        raw = look(unread)
+        data: Mapping[str, object] = raw["data"]  # type: ignore[assignment]  # or it would be no reading
+        return cls(int(time.timestamp()), time, data, raw, values, backfilled=False)
 
     def only(self, quantities: Collection[str], fields: FieldMap) -> Moment:
         """Leave out the other quantities."""

@@ -196,8 +196,11 @@ def event_message(frame: bytes) -> Message:
     raw = strict_json(frame)
     if type(raw) is not dict:
         raise DecodeError("the message is not an object", kind="shape", size=len(frame))
-    data, second = raw.get("data"), raw.get("time")
-    if type(data) is not dict or raw.get("type") != "latest-data":
+    try:
+        kind, second, data = raw["type"], raw["time"], raw["data"]
+    except KeyError:
+        return raw, None, 0, _NO_DATA
+    if type(data) is not dict or kind != "latest-data":
         return raw, None, 0, _NO_DATA
     if type(second) is int:  # as documented, and a third of the time
         try:

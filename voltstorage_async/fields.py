@@ -10,6 +10,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from energy_core.stream.event import Quantity
+from voltstorage_async.straight import Straight
 from voltstorage_async.translator import Meaning, Translator
 
 __all__ = ["FieldMap", "Meaning"]
@@ -75,6 +76,9 @@ class FieldMap:
     of_rows: Translator = field(init=False, eq=False, repr=False)
     """Likewise the rows of an export."""
 
+    straight: Straight = field(init=False, eq=False, repr=False)
+    """Reads their messages at a glance."""
+
     @of_events.default
     def _for_events(self) -> Translator:
         return Translator(self.events)
@@ -82,6 +86,10 @@ class FieldMap:
     @of_rows.default
     def _for_rows(self) -> Translator:
         return Translator(self.columns)
+
+    @straight.default
+    def _for_messages(self) -> Straight:
+        return Straight(self.of_events)
 
     def extended(
         self,

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import DecodeError
+from energy_core.http.decode import strict_json
+from energy_core.http.request import JSON
 from energy_core.stream.admission import horizon
 from energy_core.stream.delivered import Keys, Missing, Take
-from energy_core.stream.event import Position, Quantity, State
+from energy_core.stream.event import Position, Quantity, Said, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.backfill import Healing, Live, Moment, Past
+from energy_core.stream.unread import Raw, Unread, look
+from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.codec import event_message
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.filling import Filling
+from voltstorage_async.translator import Glance, Meant
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
 _QUANTITIES: Final = Keys(Quantity)
+_from_timestamp: Final = datetime.fromtimestamp
 
 
 class Sink(Protocol):
@@ -35,8 +40,8 @@ class Sink(Protocol):
     def holds(self, count: int) -> bool:
         """Tell whether there is room for so many live events."""
 
-    def tell_run(self, moments: Sequence[Live], quantities: Sequence[Quantity]) -> None:
-        """Take live moments, all of these quantities and each the first of its second."""
+    def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:
+        """Take live readings, all of these quantities and each the first of its second."""
 
     def tell(self, moment: Moment, ordinal: int) -> None:
         """Take what was measured in a second; the ordinal tells moments of one second apart."""
@@ -67,6 +72,7 @@ class Line:
         healing: Of the filling.
         clock: Where time comes from.
         ssl_context: As for `ReconnectingSocket`.
+        unread: Whether `tell_run` takes readings whose `raw` was not read yet.
     """
 
     __slots__ = (
@@ -75,13 +81,15 @@ class Line:
             "_deaf",
             "_fields",
             "_filling",
+            "_glance",
             "_healing",
             "_heard_at",
             "_horizon",
+            "_looked",
             "_mender",
             "_mending",
         ),
-        *("_past", "_product_id", "_sink", "_socket", "_state", "_stirred", "_tasks"),
+        *("_past", "_product_id", "_sink", "_socket", "_state", "_stirred", "_straight", "_tasks"),
         *("backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
     )
 
@@ -98,6 +106,7 @@ class Line:
         healing: Healing,
         clock: Clock | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        unread: bool = False,
     ) -> None:
         self.received = 0
         """Messages that were events, of unknown types included."""
@@ -115,6 +124,9 @@ class Line:
         self._past = past
         self._sink = sink
         self._fields = fields
+        self._straight = fields.straight if unread else None
+        self._glance: Glance | None = None  # reads messages that look like those before ...
+        self._looked: Sequence[Quantity] | None = None  # ... of which the last one read in full held these
         self._healing = healing
         self._clock = clock or SystemClock()
         self._mender: Mender[Moment] = Mender(
@@ -177,28 +189,34 @@ class Line:
 
     def _on_messages(self, messages: list[bytes]) -> int:
         """Read what came, and hand it over in runs of data that follow each other and are alike."""
-        events, translator = 0, self._fields.of_events
-        run: list[Live] = []
+        glance, product = self._glance, self._product_id
+        run: list[Said] = []
         seconds: list[int] = []
         alike: Sequence[Quantity] = ()
-        last = 0
+        events, last = 0, 0
+        raw: Raw
+        time: datetime | None
         for message in messages:
-            try:
-                raw, time, second, data = event_message(message)
-            except DecodeError:
-                self.malformed += 1
-                continue
+            if glance is not None and (told := glance(message)) is not None:
+                second, (values, quantities, unusable) = told
+                raw, time = Unread(strict_json, message), _from_timestamp(second, UTC)
+            else:
+                try:
+                    raw, time, second, (values, quantities, unusable) = self._read(message)
+                except DecodeError:
+                    self.malformed += 1
+                    continue
+                glance = self._glance
             events += 1
             if time is None:
                 if run:
                     self._on_run(run, seconds, alike)
                     run, seconds = [], []
                 self.unknown += 1
-                self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=raw))
+                self._sink.remark(UnknownProductEvent(product_id=product, raw=look(raw)))
                 continue
             if second > self._horizon and self._from_the_future(time):
                 continue
-            values, quantities, unusable = translator.read(data)
             if unusable:
                 self.unusable += unusable
             if run and (quantities is not alike or second <= last):
@@ -206,13 +224,23 @@ class Line:
                 run, seconds = [], []
             alike, last = quantities, second
             seconds.append(second)
-            run.append((second, time, data, raw, values))
+            run.append((time, f"{product}/{second}/0", values, raw, False, 0))
         if run:
             self._on_run(run, seconds, alike)
         self.received += events
         return events
 
-    def _on_run(self, run: Sequence[Live], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
+    def _read(self, message: bytes) -> tuple[Mapping[str, JSON], datetime | None, int, Meant]:
+        """Read a message in full; what has no time is no data. After two that are alike, a glance will do."""
+        raw, time, second, data = event_message(message)
+        meant = self._fields.of_events.read(data)
+        if self._straight is not None and time is not None:
+            _, quantities, _ = meant
+            alike, self._looked = self._looked in {None, quantities}, quantities
+            self._glance = self._straight.like(message, raw, data) if alike else None
+        return raw, time, second, meant
+
+    def _on_run(self, run: Sequence[Said], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
         mender, sink = self._mender, self._sink
         if self._deaf:
             self._deaf = False
@@ -222,7 +250,7 @@ class Line:
             sink.tell_run(run, quantities)
             return
         for each in run:
-            moment = Moment(*each, backfilled=False)
+            moment = Moment.of_live(each)
             take = mender.live(moment.second, quantities, moment, room=sink.holds(1))
             if take is not None:
                 self._tell(take)

@@ -10,10 +10,10 @@ from typing import Self
 
 from energy_core.errors import StreamBusy
 from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
-from energy_core.stream.event import Outlet, Position, Quantity, SourceId, State
+from energy_core.stream.event import Outlet, Position, Quantity, Said, SourceId, State
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.backfill import Healing, Live, Moment, Past
+from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
@@ -115,6 +115,7 @@ class ProductSource:
             timing=self._timing,
             healing=self._healing,
             ssl_context=self._ssl_context,
+            unread=True,
         )
         if self._stopped is not None:
             self._line.resume(self._stopped)
@@ -159,12 +160,12 @@ class ProductSource:
 class _Mouth:
     """The line's `Sink`: says it all to an outlet, which has its own ways with slow consumers."""
 
-    __slots__ = ("_id", "_outlet", "_quantities", "_seen", "_site")
+    __slots__ = ("_id", "_outlet", "_product", "_quantities", "_seen")
 
     def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
         self._id = id
         self._outlet = outlet
-        self._site = id.site
+        self._product = int(id.site)
         self._seen = seen
         self._quantities: Sequence[Quantity] = ()  # of the last live readings
 
@@ -176,14 +177,11 @@ class _Mouth:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
-    def tell_run(self, moments: Sequence[Live], quantities: Sequence[Quantity]) -> None:
+    def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:
         """Hand over live readings that came together."""
-        site, readings = self._site, []
         if quantities is not self._quantities:
             self._quantities = quantities
             self._seen.update(quantities)
-        for second, time, _, raw, values in moments:
-            readings.append((time, f"{site}/{second}/0", values, raw, False, 0))
         self._outlet.readings(self._id, readings)
 
     def tell(self, moment: Moment, ordinal: int) -> None:
@@ -191,7 +189,7 @@ class _Mouth:
         second, time, _, raw, values, backfilled = moment
         if not backfilled:
             self._seen.update(values)
-        name = f"{self._site}/{second}/{ordinal}"
+        name = f"{self._product}/{second}/{ordinal}"  # as the line names the first of a second
         self._outlet.reading(self._id, time=time, id=name, values=values, raw=raw, backfilled=backfilled)
 
     def remark(self, event: UnknownProductEvent) -> None:

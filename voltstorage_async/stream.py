@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy, StreamClosed
-from energy_core.stream.event import Quantity, State, Status
+from energy_core.stream.event import Quantity, Said, State, Status
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
-from voltstorage_async.backfill import Healing, Live, Moment, Past
-from voltstorage_async.events import LatestData, ProductEvent, ProductGap, UnknownProductEvent
+from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.events import ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
 
@@ -211,11 +211,10 @@ class _Inbox:
             self._relief.clear()
             await self._relief.wait()
 
-    def tell_run(self, moments: Sequence[Live], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
+    def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
         """Take what was measured lately."""
         product = self._product_id
-        for _, time, data, raw, _ in moments:
-            self._events.append(LatestData(product_id=product, time=time, data=data, raw=raw))
+        self._events.extend(Moment.of_live(reading).event(product) for reading in readings)
         if self._taker is not None:
             self._wake()
 

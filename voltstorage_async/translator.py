@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -25,7 +25,11 @@ known keys held something that is not a number."""
 Reader: TypeAlias = Callable[[Mapping[str, object]], Meant | None]
 """Reads data of one shape; None where something in it is not a number."""
 
+Glance: TypeAlias = Callable[[bytes], tuple[int, Meant] | None]
+"""Reads messages that look alike: the time in unix seconds, and what the data means; None for any other."""
+
 _MOST_SHAPES: Final = 64
+_MOST_KEYS: Final = 64
 
 
 class Translator:
@@ -43,46 +47,66 @@ class Translator:
         read = self._readers.get(keys) or self._learn(keys)
         return read(data) or _read_carefully(self._meanings, data)
 
-    def _learn(self, keys: tuple[str, ...]) -> Reader:
-        if len(self._readers) >= _MOST_SHAPES:  # most events of a product have the same keys
-            return lambda data: None  # noqa: ARG005  (that is slow, and right)
+    def chosen(self, keys: Collection[str]) -> dict[str, Meaning]:
+        """Return which of these keys are read, one for each quantity, in the order of the values."""
         chosen: dict[Quantity, str] = {}
         for key, meaning in self._meanings.items():
             if key in keys:
                 chosen.setdefault(meaning.quantity, key)
-        factors = [self._meanings[key].factor for key in chosen.values()]
-        reader = self._readers[keys] = _reader(tuple(chosen.values()), tuple(chosen), factors)
+        return {key: self._meanings[key] for key in chosen.values()}
+
+    def means(self, key: str) -> bool:
+        """Tell whether a key means anything."""
+        return key in self._meanings
+
+    def _learn(self, keys: tuple[str, ...]) -> Reader:
+        if len(self._readers) >= _MOST_SHAPES or len(keys) > _MOST_KEYS:  # most have the same few keys
+            return lambda data: None  # noqa: ARG005  (that is slow, and right)
+        chosen = self.chosen(keys)
+        names = {key: f"v{at}" for at, key in enumerate(chosen)}
+        numbers = (f"({name}.__class__ is float or {name}.__class__ is int)" for name in names.values())
+        head = f"""{"".join(f"{names.get(key, '_')}, " for key in keys) or "()"} = data.values()
+    if not ({" and ".join(numbers) or "True"}): return None"""
+        reader: Reader = written(head, "{meant}", list(chosen.values()), {})
+        self._readers[keys] = reader
         return reader
 
 
-def _reader(keys: Sequence[str], quantities: tuple[Quantity, ...], factors: Sequence[float]) -> Reader:
-    """Write out what reads these keys, one after the other: a loop over them takes three times as long.
+def written(
+    head: str, told: str, meanings: Sequence[Meaning], names: Mapping[str, Any]
+) -> Callable[[Any], Any]:
+    """Write out what reads `data`, value by value: a loop over them takes three times as long.
 
-    The text is made of numbers alone; keys and quantities are given to it by name.
+    The text is made of numbers and what its callers have written; whatever came from elsewhere has a name.
+
+    Args:
+        head: The first statements, which leave a number in `v0`, `v1` and so on for each meaning.
+        told: What is returned, `{meant}` in it being what the values mean.
+        meanings: Of the values.
+        names: What else may be used in `head`.
     """
-    places = range(len(keys))
-    numbers = (f"(v{at}.__class__ is float or v{at}.__class__ is int)" for at in places)
-    scales = ("" if factor == 1.0 else f" * {factor!r}" for factor in factors)
+    places = range(len(meanings))
+    scales = ("" if meaning.factor == 1.0 else f" * {meaning.factor!r}" for meaning in meanings)
     # A zero stays a plain one: -1 * 0.0 would be written -0.0.
     scaled = (f"v{at} = v{at}{scale} + 0.0" for at, scale in zip(places, scales, strict=True))
+    values = ", ".join(f"q{at}: v{at}" for at in places)
     text = f"""
 def read(data):
-    {"; ".join(f"v{at} = data[k{at}]" for at in places) or "pass"}
-    if {" and ".join(numbers) or "True"}:
-        try:
-            {"; ".join(scaled) or "pass"}
-        except OverflowError:
-            return None
-        if isfinite({" + ".join(f"v{at}" for at in places) or "0.0"}):  # only if all its parts are
-            return {{{", ".join(f"q{at}: v{at}" for at in places)}}}, quantities, 0
+    {head}
+    try:
+        {"; ".join(scaled) or "pass"}
+    except OverflowError:
+        return None
+    if isfinite({" + ".join(f"v{at}" for at in places) or "0.0"}):  # only if all its parts are
+        return {told.format(meant=f"({{{values}}}, quantities, 0)")}
     return None
 """
-    names: dict[str, Any] = {"isfinite": isfinite, "quantities": quantities}
-    names |= {f"k{at}": key for at, key in enumerate(keys)}
-    names |= {f"q{at}": quantity for at, quantity in enumerate(quantities)}
-    exec(text, names)  # noqa: S102  (as attrs writes its constructors)
-    reader: Reader = names["read"]
-    return reader
+    quantities = tuple(meaning.quantity for meaning in meanings)
+    known = {**names, "isfinite": isfinite, "quantities": quantities}
+    known |= {f"q{at}": quantity for at, quantity in enumerate(quantities)}
+    exec(text, known)  # noqa: S102  (as attrs writes its constructors)
+    read: Callable[[Any], Any] = known["read"]
+    return read
 
 
 def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Meant:

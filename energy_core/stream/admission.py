@@ -10,6 +10,7 @@ from typing import Final
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Said
 from energy_core.stream.quantity import Quantity
+from energy_core.stream.unread import Unread
 
 FROM_THE_FUTURE: Final = "from_the_future"
 """The reason of a gap before the first reading whose time lies beyond the horizon."""
@@ -18,6 +19,8 @@ _AHEAD: Final = timedelta(days=1)
 _NEVER_SET: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _NO_HORIZON: Final = datetime.max.replace(tzinfo=UTC)
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
+_MAPPINGS: Final = frozenset({dict, Unread})
+"""Nearly all are one of these, and asking an abstract class takes a while."""
 
 
 def horizon(now: datetime) -> datetime:
@@ -47,7 +50,7 @@ class Gate:
             raise TypeError(f"a reading needs a SourceId: {source!r}")
         live, newest = True, _BEFORE_ALL
         for time, id, values, raw, backfilled, revision in readings:  # noqa: A001  (the event's own word)
-            if id.__class__ is not str or (raw.__class__ is not dict and not isinstance(raw, Mapping)):
+            if id.__class__ is not str or not (raw.__class__ in _MAPPINGS or isinstance(raw, Mapping)):
                 raise TypeError(f"a reading of {source} needs a text id and a mapping: {id!r}, {raw!r}")
             if time.tzinfo is not UTC and time.utcoffset() is None:
                 raise ValueError(f"the time of a reading of {source} must be aware: {time!r}")
@@ -62,7 +65,9 @@ class Gate:
                 )
             if backfilled or revision or time <= newest:
                 live = False
-            newest = max(newest, time)
+                newest = max(newest, time)
+            else:
+                newest = time
         return live, newest
 
     def _look_at_quantities(self, source: SourceId, values: Mapping[Quantity, float]) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self, TypeAlias
+from typing import Final, NamedTuple, Protocol, Self, TypeAlias
 
 from attrs import define, field, frozen
 
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId, State, Status
 from energy_core.stream.jsonform import JSON_VERSION, Members, spoken, written
 from energy_core.stream.quantity import Quantity
+from energy_core.stream.unread import Raw, look_late
 
 __all__ = [
     "JSON_VERSION",
@@ -58,6 +59,10 @@ class Draft:
     backfilled: bool = False
     late: bool = False
     revision: int = 0
+
+
+put_raw: Final = look_late(Draft, "raw")
+"""Fills the `raw` of a draft."""
 
 
 @frozen(kw_only=True)
@@ -141,7 +146,7 @@ class Position:
     """What the readings of the very moment `time` held: there may be more of it to tell."""
 
 
-Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Mapping[str, object], bool, int]
+Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Raw, bool, int]
 """A `Reading`, or a plain tuple like one, which costs a quarter to make."""
 
 
@@ -151,7 +156,7 @@ class Reading(NamedTuple):
     time: datetime
     id: str
     values: Mapping[Quantity, float]
-    raw: Mapping[str, object] = MappingProxyType({})
+    raw: Raw = MappingProxyType({})
     backfilled: bool = False
     revision: int = 0
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from energy_core.stream.detail import Kind, SourceId
-from energy_core.stream.event import Draft, Event, Said
+from energy_core.stream.event import Draft, Event, Said, put_raw
 
 _READING: Final = Kind.READING
 
@@ -25,13 +25,14 @@ def numbered(  # noqa: PLR0917  (called for every reading: keywords cost time)
 ) -> list[Event]:
     """Number readings, from `seq` on."""
     events: list[Event] = []
-    new = Draft.__new__
+    new, put = Draft.__new__, put_raw
     for reading in readings:
         draft = new(Draft)  # its own __init__ would take three times as long
         draft.source = source
         draft.kind = _READING
         draft.key = key
-        draft.time, draft.id, draft.values, draft.raw, draft.backfilled, draft.revision = reading
+        draft.time, draft.id, draft.values, raw, draft.backfilled, draft.revision = reading
+        put(draft, raw)
         draft.received_at = received_at
         draft.seq = seq
         draft.detail = None

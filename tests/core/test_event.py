@@ -1,13 +1,17 @@
+import copy
 import json
 import math
+import pickle
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
+import attrs
 import pytest
 
 from energy_core.stream import quantity as quantity_module
 from energy_core.stream.event import Dropped, Event, Gap, Kind, Quantity, SourceId, State, Status
 from energy_core.stream.state import TRANSITIONS, Standing
+from energy_core.stream.unread import Unread, look, look_late
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SITE = SourceId("vrm", "home", "151734", 258)
@@ -32,6 +36,58 @@ def test_every_quantity_is_in_the_published_table_with_its_unit():
     """The table in the module's docstring names each quantity exactly once, with the unit the code gives."""
     rows = dict(re.findall(r"^([a-z_]+) +(W|%|V|A|degC|kWh)(?:\s|$)", quantity_module.__doc__, re.MULTILINE))
     assert rows == {quantity.value: quantity.unit for quantity in Quantity}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda event: event == an_event(),
+        lambda event: an_event() == event,
+        lambda event: copy.copy(event) == an_event(),
+        lambda event: copy.deepcopy(event) == an_event(),
+        lambda event: pickle.loads(pickle.dumps(event)) == an_event(),
+        lambda event: attrs.evolve(event, seq=7) == an_event(),
+        lambda event: attrs.asdict(event) == attrs.asdict(an_event()),
+        lambda event: event.to_json() == an_event().to_json(),
+        lambda event: type(event.raw) is dict,
+    ],
+)
+def test_an_event_whose_raw_was_not_read_is_like_any_other(use):
+    """Whoever looks, compares, copies or writes it finds the vendor's mapping."""
+    raw = json.dumps(an_event().raw).encode()
+    assert use(an_event(raw=Unread(json.loads, raw)))
+
+
+def test_what_is_unread_is_read_once_and_only_when_looked_at():
+    """Nothing else about the event reads it, and what it makes is kept."""
+    reads = []
+    event = an_event(raw=Unread(lambda text: reads.append(text) or {"said": text}, "x"))
+    assert (event.seq, event.values, repr(event)) == (7, an_event().values, repr(an_event()))
+    assert reads == []
+    assert event.raw is event.raw == {"said": "x"}
+    assert reads == ["x"]
+
+
+def test_an_unread_raw_is_as_frozen_as_the_rest():
+    """Reading it is the only change there ever is."""
+    event = an_event(raw=Unread(dict, ()))
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        event.raw = {}
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del event.raw
+
+
+def test_looking_at_a_mapping_that_was_read_gives_itself():
+    """Only what is unread is made."""
+    raw = {"a": 1}
+    assert look(raw) is raw
+    assert look(Unread(dict, [("a", 1)])) == raw
+
+
+def test_only_a_slot_can_be_read_late():
+    """Anything else would be shared by all objects of the class."""
+    with pytest.raises(TypeError, match=r"Event\.to_json is not a slot"):
+        look_late(Event, "to_json")
 
 
 def test_json_line_says_everything():

@@ -6,6 +6,7 @@ import asyncio
 import json
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +15,11 @@ from energy_core.stream.hole import Mender
 from energy_core.stream.timing import SocketTiming
 from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
 from voltstorage_async.backfill import Healing, Moment
+from voltstorage_async.codec import event_message
 from voltstorage_async.fields import FieldMap
 from voltstorage_async.line import Line
 
+TWO, ONE = {"pvPower": 1.5, "dcVoltage": 26.0}, {"pvPower": 2}
 START = int(EPOCH.timestamp()) - 60
 FIELDS = FieldMap()
 
@@ -53,10 +56,11 @@ class Notes:
 
     async def room(self): ...
 
-    def tell_run(self, moments, quantities):
-        for each in moments:
-            moment = Moment(*each, backfilled=False)
+    def tell_run(self, readings, quantities):
+        for each in readings:
+            moment = Moment.of_live(each)
             assert tuple(moment.values) == tuple(quantities)
+            assert each[1] == f"7/{moment.second}/0"
             self.tell(moment, 0)
 
     def tell(self, moment, ordinal):
@@ -73,7 +77,7 @@ class Notes:
         self.said.append(state)
 
 
-async def said(reads, *, room, hole_after):
+async def said(reads, *, room, hole_after, unread=False):
     """Return what the line tells of these reads, with a hole somewhere that nobody fills."""
     sink = Notes(room)
     line = Line(
@@ -83,6 +87,7 @@ async def said(reads, *, room, hole_after):
         timing=SocketTiming(),
         healing=Healing(hold=5, window_ids=10),
         clock=VirtualClock(),
+        unread=unread,
     )
     line._on_state(State.LIVE, "", None)
     events = []
@@ -102,7 +107,7 @@ async def said(reads, *, room, hole_after):
     hole_after=st.integers(0, 6),
 )
 def test_one_read_means_the_same_as_many(reads, room, hole_after):
-    """Whatever comes, however it is cut into reads, whole or with a hole.
+    """Whatever comes, however it is cut into reads, read in full or straight, whole or with a hole.
 
     One by one, every message is decided about by itself, so that nothing both ways have in common is trusted.
     """
@@ -110,6 +115,38 @@ def test_one_read_means_the_same_as_many(reads, room, hole_after):
     at = sum(map(len, reads[:hole_after])) if hole_after < len(reads) else len(singles)
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         together = runner.run(said(reads, room=room, hole_after=hole_after))
+        straight = runner.run(said(reads, room=room, hole_after=hole_after, unread=True))
         with patch.object(Mender, "passes", return_value=False):
             one_by_one = runner.run(said(singles, room=room, hole_after=at))
     assert together == one_by_one
+    assert straight == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("datas", "in_full"),
+    [
+        ([TWO, TWO, TWO, TWO], [0]),
+        ([TWO, ONE, ONE, ONE], [0, 1, 2]),
+        ([TWO, ONE, TWO, ONE], [0, 1, 2, 3]),
+        ([TWO, {"pvPower": 1e300, "dcVoltage": [1]}, TWO, TWO, TWO], [0, 1, 2, 3]),
+    ],
+)
+def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
+    """After two that look alike a glance will do; a product that says only what changed is not guessed at."""
+    frames = [
+        json.dumps({"type": "latest-data", "time": START + at, "data": data}).encode()
+        for at, data in enumerate(datas)
+    ]
+    read = []
+
+    def counting(message):
+        read.append(frames.index(message))
+        return event_message(message)
+
+    with (
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
+        patch("voltstorage_async.line.event_message", counting),
+    ):
+        found, *_ = runner.run(said([frames[:3], frames[3:]], room=1000, hole_after=9, unread=True))
+    assert read == in_full
+    assert [moment.data for moment, _ in found[1:]] == datas
