@@ -18,17 +18,23 @@ Decoder: TypeAlias = tuple[Callable[[bytes], Any], Callable[[Any], Sequence[obje
 """What decodes a body, and what finds the values in the result."""
 
 
-def _work(decoders: Mapping[str, Callable[[], Decoder]], case: str, path: str) -> Work:
+def _work(decoders: Mapping[str, Callable[[], Decoder]], case: str, path: str, pages: int = 1) -> Work:
     body = Path(path).read_bytes()
     decode, values = decoders[case]()
-    return Work(partial(decode, body), values)
+
+    def do() -> Any:
+        for _ in range(pages - 1):
+            decode(body)
+        return decode(body)
+
+    return Work(do if pages > 1 else partial(decode, body), values)
 
 
 # --- ours -------------------------------------------------------------------------------------------------
 
 
-def ours(case: str, path: str) -> Work:
-    """Frozen models, by the way an answer goes inside the client."""
+def ours(case: str, path: str, pages: int = 1) -> Work:
+    """Frozen models, by the way an answer goes inside the client, which may come in so many pages."""
     return _work(
         {
             "event": _our_event,
@@ -39,6 +45,7 @@ def ours(case: str, path: str) -> Work:
         },
         case,
         path,
+        pages,
     )
 
 
@@ -216,9 +223,9 @@ _PLAIN: Final[Mapping[str, Callable[[Any], Sequence[object]]]] = {
 }
 
 
-def _plain(loads: Callable[[bytes], Any], case: str, path: str) -> Work:
+def _plain(loads: Callable[[bytes], Any], case: str, path: str, pages: int = 1) -> Work:
     case = "sites" if case == "attributes" else case
-    return _work({case: lambda: (loads, _PLAIN[case])}, case, path)
+    return _work({case: lambda: (loads, _PLAIN[case])}, case, path, pages)
 
 
 def plain_json(case: str, path: str) -> Work:
@@ -226,11 +233,11 @@ def plain_json(case: str, path: str) -> Work:
     return _plain(json.loads, case, path)
 
 
-def plain_orjson(case: str, path: str) -> Work:
+def plain_orjson(case: str, path: str, pages: int = 1) -> Work:
     """orjson.loads and nothing else."""
     import orjson
 
-    return _plain(orjson.loads, case, path)
+    return _plain(orjson.loads, case, path, pages)
 
 
 def typed_msgspec(case: str, path: str) -> Work:

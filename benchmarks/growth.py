@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import Final
 
 from benchmarks import event_server, samples
 from benchmarks.rounds import Table, Who, compare
+from vrm_async.installations import LARGEST_PAGE
 
 SIZES: Final = (1, 10, 100)
 ALONE: Final = " (orjson alone)"
@@ -16,23 +18,25 @@ ALONE: Final = " (orjson alone)"
 UNCOLLECTED: Final = " (collector off)"
 """What is left without the passes of the collector, each of which also looks at all that was there before."""
 
-_BODIES: Final[tuple[tuple[str, str, int, Callable[[int], bytes]], ...]] = (
-    ("stats", "points of statistics", 100, samples.stats),
-    ("diagnostics", "records of diagnostics", 30, samples.diagnostics),
-    ("attributes", "extended sites, all read", 5, samples.installations),
+_BODIES: Final[tuple[tuple[str, str, int, int, Callable[[int], bytes]], ...]] = (
+    ("stats", "points of statistics", 100, sys.maxsize, samples.stats),
+    ("diagnostics", "records of diagnostics", 30, LARGEST_PAGE, samples.diagnostics),
+    ("attributes", "extended sites, all read", 5, sys.maxsize, samples.installations),
 )
+"""What there is more and more of, how much at the least, the most that one answer holds, and the answer."""
 
 
 def tables(rounds: int = 3) -> Iterator[Table]:
     """Measure everything."""
     with TemporaryDirectory() as folder:
-        for kind, what, least, body in _BODIES:
+        for kind, what, least, most, body in _BODIES:
             ours, parser = [], []
             for size in SIZES:
                 count = least * size
+                page = min(count, most)
                 path = Path(folder, f"{kind}-{size}")
-                path.write_bytes(body(count))
-                options = {"case": kind, "path": str(path)}
+                path.write_bytes(body(page))
+                options = {"case": kind, "path": str(path), "pages": count // page}
                 ours.append(Who(f"{count:,}", "ours", options=options, units=count))
                 parser.append(Who(f"{count:,}{ALONE}", "plain_orjson", options=options, units=count))
             yield _table(kind, what, "benchmarks.decoders", [*ours, *_uncollected(ours), *parser], rounds)

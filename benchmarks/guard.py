@@ -54,12 +54,16 @@ def measures(folder: Path, events: int, url: str) -> Iterator[tuple[str, Measure
                 ),
             )
     burst = {"port": events, "sockets": 1, "each": 5000, "interval_ms": 0}
-    yield (
-        "burst against bare websockets",
-        lambda: _against(
-            "benchmarks.receivers", Who(receiving.FAST, "merged"), Who("bare", "bare"), 5, burst
-        ),
-    )
+    for name, own in (
+        ("burst against bare websockets", Who(receiving.FAST, "merged")),
+        ("burst, without [speed], against bare websockets", Who(receiving.PLAIN, "merged", speed=False)),
+    ):
+        yield (
+            name,
+            lambda own=own: _against(  # type: ignore[misc]
+                "benchmarks.receivers", own, Who("bare", "bare"), 5, burst
+            ),
+        )
     asked = {"url": url, "case": "me", "times": 200}
     yield (
         "request against aiohttp",
