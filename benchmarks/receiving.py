@@ -15,7 +15,7 @@ BARE_JSON: Final = "websockets, recv and json"
 QUEUES: Final = "a task and a queue per stream, orjson"
 OBVIOUS: Final = "websockets, async for and json to dicts"
 LOOKED_AT: Final = ", its raw message looked at too"
-LEAST: Final = "the least of a typed event, msgspec"
+LEAST: Final = "the least of a typed event"
 FLAT: Final = "all that an event goes through, in one function"
 AIOHTTP: Final = "aiohttp's client and orjson"
 

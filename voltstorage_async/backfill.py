@@ -82,8 +82,8 @@ class Moment(NamedTuple):
     @classmethod
     def of_live(cls, reading: Said) -> Self:
         """Return what a live reading says."""
-        time, _, values, unread, _, _ = reading
-        raw = look(unread)
+        time, _, values, said, _, _ = reading
+        raw = look(said)
         data: Mapping[str, object] = raw["data"]  # type: ignore[assignment]  # or it would be no reading
         return cls(int(time.timestamp()), time, data, raw, values, backfilled=False)
 

@@ -18,7 +18,7 @@ from energy_core.stream.event import Position, Quantity, Said, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
-from energy_core.stream.unread import Raw, Unread, look
+from energy_core.stream.unread import Unread
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.codec import event_message
 from voltstorage_async.events import UnknownProductEvent
@@ -28,6 +28,10 @@ from voltstorage_async.translator import Glance, Meant
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
 _QUANTITIES: Final = Keys(Quantity)
+_CREDIT: Final = 256
+_COST: Final = 8
+"""A message that is read in full for all that takes up what was won with so many others, at the most."""
+
 _from_timestamp: Final = datetime.fromtimestamp
 
 
@@ -41,7 +45,7 @@ class Sink(Protocol):
         """Tell whether there is room for so many live events."""
 
     def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:
-        """Take live readings, all of these quantities and each the first of its second."""
+        """Take live readings, all of these quantities, each the first of its second; `raw` may be unread."""
 
     def tell(self, moment: Moment, ordinal: int) -> None:
         """Take what was measured in a second; the ordinal tells moments of one second apart."""
@@ -72,12 +76,13 @@ class Line:
         healing: Of the filling.
         clock: Where time comes from.
         ssl_context: As for `ReconnectingSocket`.
-        unread: Whether `tell_run` takes readings whose `raw` was not read yet.
+        unread: Whether messages may be read at a glance; then the `raw` of a live reading may be unread.
     """
 
     __slots__ = (
         *(
             "_clock",
+            "_credit",
             "_deaf",
             "_fields",
             "_filling",
@@ -85,11 +90,21 @@ class Line:
             "_healing",
             "_heard_at",
             "_horizon",
-            "_looked",
+            "_last_in_full",
             "_mender",
             "_mending",
         ),
-        *("_past", "_product_id", "_sink", "_socket", "_state", "_stirred", "_straight", "_tasks"),
+        *(
+            "_past",
+            "_product_id",
+            "_sink",
+            "_socket",
+            "_state",
+            "_stirred",
+            "_straight",
+            "_tasks",
+            "_weighed",
+        ),
         *("backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
     )
 
@@ -126,7 +141,9 @@ class Line:
         self._fields = fields
         self._straight = fields.straight if unread else None
         self._glance: Glance | None = None  # reads messages that look like those before ...
-        self._looked: Sequence[Quantity] | None = None  # ... of which the last one read in full held these
+        self._last_in_full: Sequence[Quantity] | None = None  # ... held these when one was last read in full
+        self._credit = _CREDIT  # of glancing, which does not pay where too much is read in full all the same
+        self._weighed = 0  # what had been received when it was weighed
         self._healing = healing
         self._clock = clock or SystemClock()
         self._mender: Mender[Moment] = Mender(
@@ -194,7 +211,7 @@ class Line:
         seconds: list[int] = []
         alike: Sequence[Quantity] = ()
         events, last = 0, 0
-        raw: Raw
+        raw: Mapping[str, object]
         time: datetime | None
         for message in messages:
             if glance is not None and (told := glance(message)) is not None:
@@ -213,7 +230,7 @@ class Line:
                     self._on_run(run, seconds, alike)
                     run, seconds = [], []
                 self.unknown += 1
-                self._sink.remark(UnknownProductEvent(product_id=product, raw=look(raw)))
+                self._sink.remark(UnknownProductEvent(product_id=product, raw=raw))
                 continue
             if second > self._horizon and self._from_the_future(time):
                 continue
@@ -236,9 +253,17 @@ class Line:
         meant = self._fields.of_events.read(data)
         if self._straight is not None and time is not None:
             _, quantities, _ = meant
-            alike, self._looked = self._looked in {None, quantities}, quantities
+            alike, self._last_in_full = self._last_in_full in {None, quantities}, quantities
             self._glance = self._straight.like(message, raw, data) if alike else None
+            self._weigh()
         return raw, time, second, meant
+
+    def _weigh(self) -> None:
+        """Give up glancing, for good, where more than an eighth has to be read in full."""
+        self._credit = min(_CREDIT, self._credit + self.received - self._weighed) - _COST
+        self._weighed = self.received
+        if self._credit < 0:
+            self._straight = self._glance = None
 
     def _on_run(self, run: Sequence[Said], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
         mender, sink = self._mender, self._sink

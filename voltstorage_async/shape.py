@@ -1,6 +1,6 @@
 """Messages by their shape: straight into a type with the keys of one that was read in full.
 
-Only with msgspec, which reads such a message twice as fast as `pattern` does; without it nobody may ask.
+Only with msgspec, which takes less than half the time of `pattern`; without it nobody may ask.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ else:
         msgspec = None
 
 _LAST_SECOND: Final = 99_999_999_999
-"""Before the end of all calendars."""
+"""Before the end of all calendars, and the last that `pattern` takes."""
 
 
 def by_shape(data: Mapping[str, JSON], chosen: Mapping[str, Meaning]) -> Glance | None:
@@ -43,8 +43,8 @@ def by_shape(data: Mapping[str, JSON], chosen: Mapping[str, Meaning]) -> Glance 
     places = [list(data).index(key) for key in chosen]
     head = f"""try: found = decode(data)
     except refusals: return None
-    data = found.data
-    {"; ".join(f"v{at} = data.f{place}" for at, place in enumerate(places)) or "pass"}"""
+    inner = found.data
+    {"; ".join(f"v{at} = inner.f{place}" for at, place in enumerate(places)) or "pass"}"""
     names = {"decode": msgspec.json.Decoder(message).decode, "refusals": REFUSALS}
     glance: Glance = written(head, "found.time, {meant}", list(chosen.values()), names)
     return glance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from energy_core.http import bounded
@@ -12,9 +12,13 @@ from voltstorage_async.shape import by_shape
 from voltstorage_async.translator import Glance, Translator
 
 _MEMBERS: Final = frozenset({"type", "time", "data"})
-_KINDS: Final = frozenset({int, float, str, bool, type(None)})
-_MOST_LOOKS: Final = 64
+_KINDS: Final = {int: "number", float: "number", str: "text", bool: "switch", type(None): "nothing"}
+_COUNTED: Final = frozenset({"text", "switch"})
+"""Where a number belongs, these count as unusable, and somebody has to look."""
 _MOST_KEYS: Final = 64
+_LONGEST: Final = 4096
+_LESSONS: Final = 128
+"""So often something is made that reads at a glance, which takes a thousand times as long as to read so."""
 
 
 class Straight:
@@ -24,11 +28,12 @@ class Straight:
         translator: Knows what their keys mean.
     """
 
-    __slots__ = ("_looks", "_translator")
+    __slots__ = ("_glances", "_lessons", "_translator")
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
-        self._looks: dict[tuple[Sequence[str], ...], Glance | None] = {}
+        self._glances: dict[tuple[object, ...], Glance] = {}
+        self._lessons = 0
 
     def like(self, message: bytes, raw: Mapping[str, JSON], data: Mapping[str, JSON]) -> Glance | None:
         """Return what reads messages that look like this one; None where they have to be read in full.
@@ -38,27 +43,28 @@ class Straight:
             raw: What it says.
             data: The data in it.
         """
-        numbers = tuple([key for key, value in data.items() if type(value) is float or type(value) is int])
-        look = (tuple(raw), tuple(data), numbers)
-        if look not in self._looks and len(self._looks) < _MOST_LOOKS:  # most messages look the same
-            self._looks[look] = self._learn(message, raw, data, numbers)
-        return self._looks.get(look)
-
-    def _learn(
-        self, message: bytes, raw: Mapping[str, JSON], data: Mapping[str, JSON], numbers: Collection[str]
-    ) -> Glance | None:
-        if (
-            raw.keys() != _MEMBERS
-            or len(data) > _MOST_KEYS
-            or any(type(each) not in _KINDS for each in data.values())
+        if raw.keys() != _MEMBERS or len(data) > _MOST_KEYS or len(message) > _LONGEST:
+            return None
+        kinds = {key: _KINDS.get(type(value)) for key, value in data.items()}
+        if any(
+            kind is None or (kind in _COUNTED and self._translator.means(key)) for key, kind in kinds.items()
         ):
             return None
-        if any(isinstance(value, str | bool) and self._translator.means(key) for key, value in data.items()):
-            return None  # these are counted
-        chosen = self._translator.chosen(numbers)
+        look = (tuple(raw), *kinds.items())
+        glance = self._glances.get(look)
+        # The same look may have been spelled otherwise before.
+        if (glance is None or glance(message) is None) and self._lessons < _LESSONS:
+            self._lessons += 1
+            glance = self._learn(message, raw, data)
+            if glance is not None:
+                self._glances[look] = glance
+        return glance
+
+    def _learn(self, message: bytes, raw: Mapping[str, JSON], data: Mapping[str, JSON]) -> Glance | None:
+        chosen = self._translator.chosen([key for key, value in data.items() if value is not None])
         if bounded.bounded_parser is not None:
             return by_shape(data, chosen)
         return by_pattern(message, raw, data, chosen)
 
     def __repr__(self) -> str:
-        return f"<Straight, {len(self._looks)} looks known>"
+        return f"<Straight, {len(self._glances)} looks known, {self._lessons} lessons>"

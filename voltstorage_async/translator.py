@@ -29,7 +29,8 @@ Glance: TypeAlias = Callable[[bytes], tuple[int, Meant] | None]
 """Reads messages that look alike: the time in unix seconds, and what the data means; None for any other."""
 
 _MOST_SHAPES: Final = 64
-_MOST_KEYS: Final = 64
+_LONGEST: Final = 4096
+"""All keys of a shape together."""
 
 
 class Translator:
@@ -60,7 +61,9 @@ class Translator:
         return key in self._meanings
 
     def _learn(self, keys: tuple[str, ...]) -> Reader:
-        if len(self._readers) >= _MOST_SHAPES or len(keys) > _MOST_KEYS:  # most have the same few keys
+        if (
+            len(self._readers) >= _MOST_SHAPES or sum(map(len, keys)) > _LONGEST
+        ):  # most have few, and the same
             return lambda data: None  # noqa: ARG005  (that is slow, and right)
         chosen = self.chosen(keys)
         names = {key: f"v{at}" for at, key in enumerate(chosen)}
@@ -80,7 +83,8 @@ def written(
     The text is made of numbers and what its callers have written; whatever came from elsewhere has a name.
 
     Args:
-        head: The first statements, which leave a number in `v0`, `v1` and so on for each meaning.
+        head: The first statements, indented by four spaces from the second line on, which look at `data` and
+            leave a number in `v0`, `v1` and so on for each meaning.
         told: What is returned, `{meant}` in it being what the values mean.
         meanings: Of the values.
         names: What else may be used in `head`.

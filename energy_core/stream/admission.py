@@ -19,8 +19,6 @@ _AHEAD: Final = timedelta(days=1)
 _NEVER_SET: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _NO_HORIZON: Final = datetime.max.replace(tzinfo=UTC)
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
-_MAPPINGS: Final = frozenset({dict, Unread})
-"""Nearly all are one of these, and asking an abstract class takes a while."""
 
 
 def horizon(now: datetime) -> datetime:
@@ -50,7 +48,8 @@ class Gate:
             raise TypeError(f"a reading needs a SourceId: {source!r}")
         live, newest = True, _BEFORE_ALL
         for time, id, values, raw, backfilled, revision in readings:  # noqa: A001  (the event's own word)
-            if id.__class__ is not str or not (raw.__class__ in _MAPPINGS or isinstance(raw, Mapping)):
+            known = raw.__class__ is dict or raw.__class__ is Unread  # asking an abstract class takes a while
+            if id.__class__ is not str or not (known or isinstance(raw, Mapping)):
                 raise TypeError(f"a reading of {source} needs a text id and a mapping: {id!r}, {raw!r}")
             if time.tzinfo is not UTC and time.utcoffset() is None:
                 raise ValueError(f"the time of a reading of {source} must be aware: {time!r}")

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId, State, Status
 from energy_core.stream.jsonform import JSON_VERSION, Members, spoken, written
 from energy_core.stream.quantity import Quantity
-from energy_core.stream.unread import Raw, look_late
+from energy_core.stream.unread import look_late
 
 __all__ = [
     "JSON_VERSION",
@@ -146,7 +146,7 @@ class Position:
     """What the readings of the very moment `time` held: there may be more of it to tell."""
 
 
-Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Raw, bool, int]
+Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Mapping[str, object], bool, int]
 """A `Reading`, or a plain tuple like one, which costs a quarter to make."""
 
 
@@ -156,7 +156,7 @@ class Reading(NamedTuple):
     time: datetime
     id: str
     values: Mapping[Quantity, float]
-    raw: Raw = MappingProxyType({})
+    raw: Mapping[str, object] = MappingProxyType({})
     backfilled: bool = False
     revision: int = 0
 

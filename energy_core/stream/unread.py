@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from types import MemberDescriptorType
 from typing import TypeAlias, cast
 
-
-class Unread(partial[object]):
-    """What makes the mapping, and of what: `Unread(parse, text)`. It must be known that it can be made."""
-
-    __slots__ = ()
+Parse: TypeAlias = Callable[[bytes], object]
 
 
-Raw: TypeAlias = Mapping[str, object] | Unread
-"""A vendor's own mapping, read or not."""
+class Unread(Mapping[str, object]):
+    """The mapping that a text holds; read once, for all who share it.
+
+    Args:
+        parse: Reads the text.
+        text: It must be known that it can be read, and holds a mapping.
+    """
+
+    __slots__ = ("_parse", "_read", "_text")
+
+    def __init__(self, parse: Parse, text: bytes) -> None:
+        self._parse = parse
+        self._text = text
+        self._read: Mapping[str, object] | None = None
+
+    def look(self) -> Mapping[str, object]:
+        """Return what it holds, as it was parsed."""
+        text, read = self._text, self._read  # in this order: another thread may be through with the text
+        if read is None:
+            read = self._read = cast("Mapping[str, object]", self._parse(text))
+            self._text = b""
+        return read
+
+    def __getitem__(self, key: str) -> object:
+        return self.look()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.look())
+
+    def __len__(self) -> int:
+        return len(self.look())
+
+    def __repr__(self) -> str:
+        return "<Unread, read>" if self._read is not None else f"<Unread, {len(self._text)} bytes>"
 
 
-def look(raw: Raw) -> Mapping[str, object]:
-    """Return the mapping itself."""
-    return cast("Mapping[str, object]", raw()) if isinstance(raw, Unread) else raw
+def look(raw: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the mapping itself, read if it was not."""
+    return raw.look() if isinstance(raw, Unread) else raw
 
 
-def look_late(cls: type, name: str) -> Callable[[object, Raw], None]:
-    """Have a slot of a class read what is unread in it when somebody looks there, once.
+def look_late(cls: type, name: str) -> Callable[[object, Mapping[str, object]], None]:
+    """Have a slot of a class read what is unread in it when somebody looks there.
 
     Returns:
         What fills the slot as quickly as can be.
@@ -47,9 +74,9 @@ class _LateSlot:
             return self
         raw: object = self._slot.__get__(of)
         if isinstance(raw, Unread):
-            raw = raw()
+            raw = raw.look()
             self._slot.__set__(of, raw)
         return raw
 
-    def __set__(self, of: object, raw: Raw) -> None:
+    def __set__(self, of: object, raw: Mapping[str, object]) -> None:
         self._slot.__set__(of, raw)

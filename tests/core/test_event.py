@@ -3,6 +3,7 @@ import json
 import math
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import attrs
@@ -61,16 +62,16 @@ def test_an_event_whose_raw_was_not_read_is_like_any_other(use):
 def test_what_is_unread_is_read_once_and_only_when_looked_at():
     """Nothing else about the event reads it, and what it makes is kept."""
     reads = []
-    event = an_event(raw=Unread(lambda text: reads.append(text) or {"said": text}, "x"))
+    event = an_event(raw=Unread(lambda text: reads.append(text) or {"said": "x"}, b"x"))
     assert (event.seq, event.values, repr(event)) == (7, an_event().values, repr(an_event()))
     assert reads == []
     assert event.raw is event.raw == {"said": "x"}
-    assert reads == ["x"]
+    assert reads == [b"x"]
 
 
 def test_an_unread_raw_is_as_frozen_as_the_rest():
     """Reading it is the only change there ever is."""
-    event = an_event(raw=Unread(dict, ()))
+    event = an_event(raw=Unread(json.loads, b"{}"))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         event.raw = {}
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -81,7 +82,31 @@ def test_looking_at_a_mapping_that_was_read_gives_itself():
     """Only what is unread is made."""
     raw = {"a": 1}
     assert look(raw) is raw
-    assert look(Unread(dict, [("a", 1)])) == raw
+    assert look(Unread(json.loads, b'{"a": 1}')) == raw
+
+
+def test_what_is_unread_is_a_mapping_for_whoever_gets_it():
+    """An outlet of somebody else's finds in `Reading.raw` what it would find had it been read."""
+    unread = Unread(json.loads, b'{"a": 1, "b": [2]}')
+    assert repr(unread) == "<Unread, 18 bytes>"
+    assert (unread["a"], dict(unread), len(unread), "b" in unread) == (1, {"a": 1, "b": [2]}, 2, True)
+    assert unread == {"a": 1, "b": [2]} == Unread(json.loads, b'{"b": [2], "a": 1}')
+    assert repr(unread) == "<Unread, read>"
+
+
+def test_consumers_of_several_lines_share_what_was_read():
+    """Each numbers the reading for itself, and the message is parsed once."""
+    unread = Unread(json.loads, b"{}")
+    assert an_event(raw=unread).raw is an_event(raw=unread, seq=8).raw
+
+
+def test_threads_may_look_at_once():
+    """None of them finds the text gone."""
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(200):
+            unread = Unread(json.loads, b'{"a": 1}')
+            looks = [threads.submit(unread.look) for _ in range(3)]
+            assert [each.result() for each in looks] == [{"a": 1}] * 3
 
 
 def test_only_a_slot_can_be_read_late():

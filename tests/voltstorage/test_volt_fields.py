@@ -73,6 +73,15 @@ def test_a_map_of_the_users_own():
         own.events["x"] = Meaning(Quantity.PV_POWER)
 
 
+def test_data_with_endless_keys_is_translated_and_forgotten():
+    """A server that invents them must not fill the memory with functions that read them."""
+    fields = FieldMap()
+    for number in range(3):
+        data = {"pvPower": 1, f"{number}" * 5000: 1}
+        assert fields.reading(data) == ({Quantity.PV_POWER: 1.0}, 0)
+    assert not fields.of_events._readers
+
+
 @pytest.mark.parametrize(
     "meaning",
     [

@@ -21,7 +21,6 @@ from voltstorage_async.line import Line
 
 TWO, ONE = {"pvPower": 1.5, "dcVoltage": 26.0}, {"pvPower": 2}
 START = int(EPOCH.timestamp()) - 60
-FIELDS = FieldMap()
 
 datas = st.sampled_from(
     [
@@ -77,18 +76,22 @@ class Notes:
         self.said.append(state)
 
 
-async def said(reads, *, room, hole_after, unread=False):
-    """Return what the line tells of these reads, with a hole somewhere that nobody fills."""
-    sink = Notes(room)
-    line = Line(
+def a_line(sink, *, unread):
+    return Line(
         *(7, None, None, sink),
-        fields=FIELDS,
+        fields=FieldMap(),
         since=None,
         timing=SocketTiming(),
         healing=Healing(hold=5, window_ids=10),
         clock=VirtualClock(),
         unread=unread,
     )
+
+
+async def said(reads, *, room, hole_after, unread=False):
+    """Return what the line tells of these reads, with a hole somewhere that nobody fills."""
+    sink = Notes(room)
+    line = a_line(sink, unread=unread)
     line._on_state(State.LIVE, "", None)
     events = []
     for number, read in enumerate(reads):
@@ -150,3 +153,34 @@ def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
         found, *_ = runner.run(said([frames[:3], frames[3:]], room=1000, hole_after=9, unread=True))
     assert read == in_full
     assert [moment.data for moment, _ in found[1:]] == datas
+
+
+@pytest.mark.parametrize(
+    ("odd_ones", "gives_up"),
+    [
+        ([1, 2] * 40, True),
+        ([1] * 500, False),
+        (([1] * 30 + [2, 2]) * 20, False),
+        (([1] * 4 + [2]) * 60, True),
+    ],
+)
+def test_a_line_gives_up_glancing_where_it_does_not_pay(odd_ones, gives_up):
+    """Where more than an eighth has to be read in full all the same, nothing is tried any more."""
+    reads = [
+        [
+            json.dumps(
+                {"type": "latest-data", "time": START + at, "data": {"pump": 1} | {str(each): 1}}
+            ).encode()
+        ]
+        for at, each in enumerate(odd_ones)
+    ]
+
+    async def glances():
+        line = a_line(Notes(1000), unread=True)
+        line._on_state(State.LIVE, "", None)
+        for read in reads:
+            line._on_messages(read)
+        return line._straight is not None
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(glances()) is not gives_up
