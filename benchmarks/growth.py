@@ -26,7 +26,7 @@ _BODIES: Final[tuple[tuple[str, str, int, int, Callable[[int], bytes]], ...]] = 
 """What there is more and more of, how much at the least, the most that one answer holds, and the answer."""
 
 
-def tables(rounds: int = 3) -> Iterator[Table]:
+def tables(rounds: int = 5) -> Iterator[Table]:
     """Measure everything."""
     with TemporaryDirectory() as folder:
         for kind, what, least, most, body in _BODIES:
@@ -54,7 +54,11 @@ def tables(rounds: int = 3) -> Iterator[Table]:
     yield _table("waiters", "tasks waiting in one lane", "benchmarks.limiters", both, rounds)
     with event_server.running() as port:
         yield _table(
-            "sockets", "sockets, 1,000 events a second in all", "benchmarks.receivers", _sockets(port), rounds
+            "sockets",
+            "sockets, 1,000 events a second in all",
+            "benchmarks.receivers",
+            _sockets(port),
+            2 * rounds,
         )
 
 
