@@ -41,6 +41,8 @@ class Who(NamedTuple):
     """Units of work in one of its own."""
     collector: bool = True
     """Whether Python's garbage collector looks for cycles meanwhile, as it does in any program."""
+    swept: bool = False
+    """Whether the processor's caches are swept before the work is done once more."""
 
 
 class Row(NamedTuple):
@@ -97,6 +99,7 @@ class Worker:
             "options": {**options, **who.options},
             "without": () if who.speed else SPEED,
             "collector": who.collector,
+            "swept": who.swept,
         }
         told = json.dumps(wish)
         self._process = subprocess.Popen(

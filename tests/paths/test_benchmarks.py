@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks import guard, results
+from benchmarks import guard, results, worker
 from benchmarks import targets as judging
 from benchmarks.rounds import Refused, Row, Table, Who, compare
 from benchmarks.targets import Target
@@ -94,6 +94,17 @@ def test_growth_is_judged_by_the_worst_step():
     (found,) = judging._growth([table])
     assert found.measured == pytest.approx(1.2 / 0.9)
     assert (found.number, found.met) == (7, False)
+
+
+def test_caches_may_be_swept_before_each_repetition(monkeypatch):
+    """The work is done as often and delivers the same; sweeping is no part of what it costs."""
+    monkeypatch.setattr(worker, "COLD_LEAST_S", 1e-9)
+    done = []
+    work = worker.Work(lambda: done.append(1), lambda _: [len(done)], units=2)
+    work.sweep_first()
+    assert work.check() == [2]
+    assert work.round().cost_s < 0.001
+    assert len(done) == 3
 
 
 def test_a_crowd_that_waits_may_cost_what_a_heap_does():
