@@ -112,9 +112,8 @@ def _the_rest(by_id: Mapping[str, Table], restarts: Sequence[Outcome]) -> Iterat
 def _growth(tables: Sequence[Table]) -> Iterator[Target]:
     for table in tables:
         if table.id.startswith("growth-"):
-            _, middle, large = table.rows[:3]
-            # Of ratios within a round, as everywhere: a few absolute times say what else was running.
-            worst = max(1 / middle.ratio, middle.ratio / large.ratio)
+            small, middle, large = table.rows[:3]
+            worst = max(middle.cost_s / small.cost_s, large.cost_s / middle.cost_s)
             what = f"at ten times as many {table.title.removeprefix('Growth: ')}"
             number, wanted = (5, CROWD) if table.id == "growth-waiters" else (7, GROWTH)
             yield Target(table.id, number, f"a unit's CPU {what}", "x", worst, wanted, None, True)
