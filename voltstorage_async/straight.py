@@ -18,7 +18,7 @@ _COUNTED: Final = frozenset({"text", "switch"})
 _MOST_KEYS: Final = 64
 _LONGEST: Final = 4096
 _LESSONS: Final = 128
-"""So often something is made that reads at a glance, which takes a thousand times as long as to read so."""
+"""So often something is made that reads at a glance, which takes hundreds of times as long as to read so."""
 
 
 class Straight:

@@ -61,10 +61,9 @@ class Translator:
         return key in self._meanings
 
     def _learn(self, keys: tuple[str, ...]) -> Reader:
-        if (
-            len(self._readers) >= _MOST_SHAPES or sum(map(len, keys)) > _LONGEST
-        ):  # most have few, and the same
-            return lambda data: None  # noqa: ARG005  (that is slow, and right)
+        # Most have few keys, and the same ones; for the others this is slow, and right.
+        if len(self._readers) >= _MOST_SHAPES or sum(map(len, keys)) > _LONGEST:
+            return lambda data: None  # noqa: ARG005  (whatever it is)
         chosen = self.chosen(keys)
         names = {key: f"v{at}" for at, key in enumerate(chosen)}
         numbers = (f"({name}.__class__ is float or {name}.__class__ is int)" for name in names.values())
