@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias, overload
+from functools import partial
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias, overload
 
 from attrs import field, frozen
 
-from vrm_async.late import LateRaw
+from vrm_async.late import LateRecord
 
 Raw: TypeAlias = Mapping[str, object]
 RawValue: TypeAlias = str | int | float
@@ -31,8 +32,10 @@ class InstanceValue:
 
 
 @frozen(kw_only=True)
-class Attribute(LateRaw):
+class Attribute(LateRecord):
     """One item of a site's `extended` list: a data attribute, or a sum that VRM makes of several."""
+
+    late: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
 
     code: str
     """The attribute's code, case-sensitive, such as ``bs``; the sums have words, such as ``from_to_grid``."""
@@ -87,60 +90,94 @@ class Attribute(LateRaw):
         return None if number is None else self.enum.get(int(number))
 
 
+class Coded(Protocol):
+    """What has an attribute's code."""
+
+    @property
+    def code(self) -> str:
+        """The attribute's code."""
+
+
+class Listed(NamedTuple):
+    """Attributes that can be made."""
+
+    rows: Sequence[Coded]
+    """What they are made of."""
+    make: Callable[[int], Attribute]
+    """Makes the one at a position."""
+
+
 class Attributes(Sequence[Attribute]):
-    """A site's attributes, decoded when the first one is asked for: most callers never do."""
+    """A site's attributes, decoded when one is asked for: most callers never do.
 
-    __slots__ = ("_decoded", "_load")
+    With the extra `speed` they are made anew each time and not kept, so that of many sites only those take
+    room whose attributes somebody holds. They compare equal, and need not be the same objects.
+    """
 
-    def __init__(self, load: Callable[[], tuple[Attribute, ...]] | None = None) -> None:
-        self._load = load
-        self._decoded: tuple[Attribute, ...] | None = None if load else ()
+    __slots__ = ("_load", "_looked")
 
-    def _all(self) -> tuple[Attribute, ...]:
-        if self._load is not None:
-            self._decoded, self._load = self._load(), None
-        return self._decoded or ()
+    def __init__(self, load: Callable[[], Listed] | None = None) -> None:
+        self._load = load or partial(listed, ())
+        self._looked = load is None
+
+    def _listed(self) -> Listed:
+        self._looked = True
+        return self._load()
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._listed().rows)
 
     def __iter__(self) -> Iterator[Attribute]:
-        return iter(self._all())
+        rows, make = self._listed()
+        return map(make, range(len(rows)))
 
     @overload
     def __getitem__(self, index: int) -> Attribute: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Attribute, ...]: ...
     def __getitem__(self, index: int | slice) -> Attribute | tuple[Attribute, ...]:
-        return self._all()[index]
+        rows, make = self._listed()
+        at = range(len(rows))[index]
+        return make(at) if isinstance(at, int) else tuple(map(make, at))
 
     def get(self, code: str) -> Attribute | None:
         """Return the first attribute with that code, case-sensitive, or None."""
-        return next((attribute for attribute in self._all() if attribute.code == code), None)
+        rows, make = self._listed()
+        return next((make(at) for at, row in enumerate(rows) if row.code == code), None)
 
     def __eq__(self, other: object) -> bool:
-        return self._all() == other._all() if isinstance(other, Attributes) else NotImplemented
+        return tuple(self) == tuple(other) if isinstance(other, Attributes) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(tuple(attribute.code for attribute in self._all()))
+        return hash(self._codes())
 
     def __reduce__(self) -> tuple[object, ...]:
         # What loads them holds the codec's closures; a copy needs only the result.
-        return (_loaded, (self._all(),))
+        return (_loaded, (tuple(self),))
 
     def __repr__(self) -> str:
-        if self._decoded is None:
+        if not self._looked:
             return "<Attributes not decoded yet>"
-        return f"<Attributes {', '.join(attribute.code for attribute in self._decoded) or 'none'}>"
+        return f"<Attributes {', '.join(self._codes()) or 'none'}>"
+
+    def _codes(self) -> tuple[str, ...]:
+        return tuple([row.code for row in self._listed().rows])
+
+
+def listed(attributes: tuple[Attribute, ...]) -> Listed:
+    """Return attributes that are there already."""
+    return Listed(attributes, attributes.__getitem__)
 
 
 def _loaded(attributes: tuple[Attribute, ...]) -> Attributes:
-    return Attributes(lambda: attributes)
+    return Attributes(partial(listed, attributes))
 
 
 @frozen(kw_only=True)
-class Diagnostic(LateRaw):
+class Diagnostic(LateRecord):
     """The newest log of one attribute of one device, from ``installations/{idSite}/diagnostics``."""
+
+    late: ClassVar = frozenset({"raw", "enum"})
 
     attribute_id: int
     """VRM's idDataAttribute."""

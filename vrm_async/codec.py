@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
-from typing import Final
+from functools import cache, partial
+from typing import Final, NamedTuple
 
 from attrs import frozen
 
 from energy_core.errors import DecodeError
-from energy_core.http.bounded import Documented
+from energy_core.http.bounded import REFUSALS, Documented
 from energy_core.http.decode import strict_json
-from energy_core.http.drift import collecting, collector, note
+from energy_core.http.drift import Drift, collecting, collector, note
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import flag, integer, is_nothing, seconds
 from energy_core.http.request import JSON
-from energy_core.http.slots import created, fill, slot, stored_fields
-from vrm_async import straight
-from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue
+from energy_core.http.slots import slot, stored_fields
+from vrm_async import straight, straight_attributes
+from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue, Listed, listed
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number, enum_names
 from vrm_async.late import LateRaw, put_load
@@ -62,36 +62,43 @@ _attribute = model(
 _attributes = records(_attribute, "Attribute")
 
 
+class _Unread(NamedTuple):
+    """The text of what is `extended`, and what reads it when somebody looks."""
+
+    text: bytes
+    read: Callable[[bytes], Listed]
+
+
 def _extended(value: object) -> Attributes:
     """Put decoding off until somebody looks, unless strictness wants to complain now."""
-    if isinstance(value, bytes) and not value.startswith((b"[", b"{")):
-        value = strict_json(value)
-    if not isinstance(value, bytes | list | Mapping):
+    if isinstance(value, _Unread) and not value.text.startswith((b"[", b"{")):
+        value = strict_json(value.text)
+    if not isinstance(value, _Unread | list | Mapping):
         if not is_nothing(value):
             note("Site", "extended", "not a list")
         return Attributes()
     drift = collector()
     if drift is not None and drift.strict:
-        decoded = _attributes(value)
-        return Attributes(lambda: decoded)
-
-    def load() -> tuple[Attribute, ...]:
-        with collecting(drift) if drift is not None else nullcontext():
-            if not isinstance(value, bytes):
-                return _attributes(value)
-            made = _straight_attributes(value)
-            return _attributes(strict_json(value)) if made is None else made
-
-    return Attributes(load)
+        return Attributes(partial(listed, _attributes(value)))
+    # What deviates is decoded, and the deviation counted, once.
+    decoded = cache(partial(_decoded, value, drift))
+    return Attributes(partial(_looked_at, value, decoded) if isinstance(value, _Unread) else decoded)
 
 
-def _straight_attributes(text: bytes) -> tuple[Attribute, ...] | None:
-    found = _attribute.straight(text)
-    if found is None:
-        return None
-    made, texts = found
-    fill(put_load, made, texts)
-    return tuple(made)
+def _looked_at(unread: _Unread, decoded: Callable[[], Listed]) -> Listed:
+    try:
+        return unread.read(unread.text)
+    except REFUSALS:
+        return decoded()
+
+
+def _decoded(value: object, drift: Drift | None) -> Listed:
+    with collecting(drift) if drift is not None else nullcontext():
+        return listed(_attributes(_parsed(value)))
+
+
+def _parsed(value: object) -> object:
+    return strict_json(value.text) if isinstance(value, _Unread) else value
 
 
 diagnostic = model(
@@ -135,20 +142,15 @@ def _read_page(payload: JSON) -> Page:
 
 
 def _straight_page(body: bytes) -> Page | None:
-    found = straight.diagnostics(body)
+    found = straight_attributes.diagnostics(body, diagnostic.read)
     if found is None:
         return None
-    made = tuple(created(Diagnostic, len(found.texts)))
-    for name, put in _put_diagnostic.items():
-        fill(put, made, found.columns[name])
-    fill(put_load, made, found.texts)
+    made = tuple(found.records)
     page = Page(records=made, size=len(made), raw=[], total=found.total)
     page.put_off_raw(lambda: [record.raw for record in made])
     return page
 
 
-_FIELDS: Final = tuple(name for name in stored_fields(Diagnostic) if name != "raw")
-_put_diagnostic: Final = {name: slot(Diagnostic, name) for name in _FIELDS}
 diagnostics_page: Final[Callable[[JSON], Page]] = Documented(_read_page, _straight_page)
 """Read one page of ``installations/{idSite}/diagnostics``."""
 
@@ -268,17 +270,17 @@ def _read_sites(payload: JSON) -> tuple[Site, ...]:
 
 
 def _straight_sites(body: bytes) -> tuple[Site, ...] | None:
-    found = straight.sites(body)
+    found = straight.sites(body, partial(_Unread, read=straight_attributes.AtHand(_attribute.read)))
     if found is None:
         return None
     made = _sites(found)
     for site in made:
-        site.put_off_raw(partial(_parsed, site.raw))
+        site.put_off_raw(partial(_raw_site, site.raw))
     return made
 
 
-def _parsed(record: Mapping[str, object]) -> dict[str, object]:
-    return {key: strict_json(value) if isinstance(value, bytes) else value for key, value in record.items()}
+def _raw_site(record: Mapping[str, object]) -> dict[str, object]:
+    return {key: _parsed(value) for key, value in record.items()}
 
 
 sites: Final[Callable[[JSON], tuple[Site, ...]]] = Documented(_read_sites, _straight_sites)

@@ -7,10 +7,8 @@ errors for anything else, which is then read the tolerant way.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import chain, repeat
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias
 
 from energy_core.http import bounded
 from energy_core.http.decode import is_sound
@@ -35,16 +33,6 @@ class StatsParts(NamedTuple):
 
     series: Mapping[str, Columns]
     totals: Mapping[str, object]
-
-
-class PageParts(NamedTuple):
-    """What a page of diagnostics holds."""
-
-    columns: Mapping[str, Sequence[object]]
-    """By the field of `Diagnostic`: its value in each record."""
-    texts: Sequence[bytes]
-    """The records as they came."""
-    total: int | None
 
 
 if msgspec is not None:
@@ -91,40 +79,6 @@ if msgspec is not None:
     class _Sites(msgspec.Struct):
         records: list[_Site]
 
-    class _Name(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-        name: str = msgspec.field(name="nameEnum")
-        number: Int64 = msgspec.field(name="valueEnum")
-
-    class _Diagnostic(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-        # The fields of `Diagnostic`, under the names that its codec gives them too.
-        attribute_id: Int64 = msgspec.field(name="idDataAttribute")
-        site_id: Int64 | None = msgspec.field(name="idSite", default=None)
-        id: Int64 | None = None
-        time: Annotated[int, msgspec.Meta(ge=0, le=LAST_MS // 1000)] | None = msgspec.field(
-            name="timestamp", default=None
-        )
-        device: str | None = msgspec.field(name="Device", default=None)
-        instance: Int64 | None = None
-        code: str | None = None
-        description: str | None = None
-        format: str | None = msgspec.field(name="formatWithUnit", default=None)
-        raw_value: Int64 | float | str | None = msgspec.field(name="rawValue", default=None)
-        formatted: str | None = msgspec.field(name="formattedValue", default=None)
-        enum: list[_Name] | None = msgspec.field(name="dataAttributeEnumValues", default=None)
-        bitmask: Literal[0, 1] | bool | None = None
-        dbus_service: str | None = msgspec.field(name="dbusServiceType", default=None)
-        dbus_path: str | None = msgspec.field(name="dbusPath", default=None)
-
-    class _Page(msgspec.Struct, forbid_unknown_fields=True):
-        success: bool
-        records: list[_Diagnostic]
-        num_records: Int64 | None = None
-
-    class _Texts(msgspec.Struct):
-        records: list[msgspec.Raw]
-
-    _page = msgspec.json.Decoder(_Page).decode
-    _texts = msgspec.json.Decoder(_Texts).decode
     _me = msgspec.json.Decoder(_Me).decode
     _narrow = msgspec.json.Decoder(_Narrow).decode
     _stats = msgspec.json.Decoder(_Stats).decode
@@ -182,8 +136,8 @@ def _wide(text: msgspec.Raw) -> Columns:
     )
 
 
-def sites(body: bytes) -> list[object] | None:
-    """Read the records of sites; what is `extended` is left as `bytes` of sound JSON."""
+def sites(body: bytes, unread: Callable[[bytes], object]) -> list[object] | None:
+    """Read the records of sites; what is `extended` is left as `unread` of a text that is sound JSON."""
     late = [bytes(site.extended) for site in _sites(body).records]
     rest = _cut(body, late)
     if rest is None or bounded.bounded_parser is None or not all(is_sound(part, depth=3) for part in late):
@@ -197,7 +151,7 @@ def sites(body: bytes) -> list[object] | None:
             # Were another value of that name cut out somewhere, one of these would still be there.
             if record[_LATE] is not None:
                 return None
-            record[_LATE] = part
+            record[_LATE] = unread(part)
     return [*records]
 
 
@@ -212,25 +166,3 @@ def _cut(body: bytes, late: list[bytes]) -> bytes | None:
         at = name.end() + len(part)
     pieces.append(body[at:])
     return b"null".join(pieces)
-
-
-def diagnostics(body: bytes) -> PageParts | None:
-    """Read one page of diagnostics, column by column; the records themselves are left as text."""
-    page = _page(body)
-    if not page.success or not page.records:
-        return None
-    # Not by zip(*rows): whatever exists for every row at once wakes the garbage collector again and again.
-    cells = tuple(chain.from_iterable(map(msgspec.structs.astuple, page.records)))
-    names = _Diagnostic.__struct_fields__
-    columns: dict[str, Sequence[Any]] = {name: cells[at :: len(names)] for at, name in enumerate(names)}
-    columns["time"] = _moments(columns["time"])
-    columns["bitmask"] = [bit if bit is None else bool(bit) for bit in columns["bitmask"]]
-    columns["enum"] = [{one.number: one.name for one in enum} if enum else {} for enum in columns["enum"]]
-    return PageParts(columns, list(map(bytes, _texts(body).records)), page.num_records)
-
-
-def _moments(column: Sequence[int | None]) -> list[datetime | None]:
-    moment = datetime.fromtimestamp
-    if None in column:
-        return [time if time is None else moment(time, UTC) for time in column]
-    return list(map(moment, column, repeat(UTC)))  # type: ignore[arg-type]  # none is None

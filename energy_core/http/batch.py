@@ -7,7 +7,7 @@ which complains about the first of them), there is no result, and nothing noted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
 from types import NoneType
@@ -55,15 +55,15 @@ def read_all(
     drift = collector()
     if set(map(type, records)) != {dict}:
         return None
-    get: Callable[..., object] = dict.get
-    made = fill_all(
-        cls,
-        len(records),
-        columns,
-        (list(map(get, records, repeat(column.key), repeat(absent(column)))) for column in columns),
-    )
-    if made is None:
+    if drift is not None and drift.strict:
         return None
+    get: Callable[..., object] = dict.get
+    made = created(cls, len(records))
+    for column in columns:
+        found = _read(column, list(map(get, records, repeat(column.key), repeat(_absent(column)))))
+        if found is None:
+            return None
+        fill(column.put, made, found)
     if raw is not None:
         fill(raw, made, records)
     if drift is not None:
@@ -73,23 +73,7 @@ def read_all(
     return made
 
 
-def fill_all(
-    cls: type[T], count: int, columns: Sequence[Column], values: Iterable[Sequence[object]]
-) -> list[T] | None:
-    """Make so many of a `cls` of the values of its columns, or None if records have to be read one by one."""
-    drift = collector()
-    if drift is not None and drift.strict:
-        return None
-    made = created(cls, count)
-    for column, found in zip(columns, values, strict=True):
-        read = _read(column, found)
-        if read is None:
-            return None
-        fill(column.put, made, read)
-    return made
-
-
-def absent(column: Column) -> object:
+def _absent(column: Column) -> object:
     """Return what stands for a key that is not there."""
     return None if column.plain else MISSING
 

@@ -9,10 +9,9 @@ too much, such as nesting of a kind that no vendor sends, and never too little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
-from itertools import chain
-from typing import Annotated, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
 
 from energy_core.http.request import JSON
 
@@ -47,41 +46,6 @@ else:
         return _parser()(body)
 
     bounded_parser = _parse_first
-
-
-class Rows(NamedTuple):
-    """A list of objects, column by column."""
-
-    columns: Sequence[Sequence[object]]
-    texts: Sequence[bytes]
-    """The objects as they came."""
-
-
-def rows_of(keys: Mapping[str, object]) -> Callable[[bytes], Rows]:
-    """Return what reads a list of objects that have no keys but these, each with what a missing one means.
-
-    It raises one of `REFUSALS` for anything else. Without msgspec nobody may ask for it.
-    """
-    value = _value(_LEVELS_OF_A_ROW)
-    fields = [
-        (f"field_{at}", value, msgspec.field(name=key, default=absent))
-        for at, (key, absent) in enumerate(keys.items())
-    ]
-    shape = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False)
-    decode = msgspec.json.Decoder(list[shape]).decode  # type: ignore[valid-type]  # made while running
-    parts = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-    def read(body: bytes) -> Rows:
-        # Not by zip(*rows): what exists for every row at once wakes the garbage collector again and again.
-        cells = tuple(chain.from_iterable(map(msgspec.structs.astuple, decode(body))))
-        columns = [cells[at :: len(fields)] for at in range(len(fields))]
-        return Rows(columns, list(map(bytes, parts(body))))
-
-    return read
-
-
-_LEVELS_OF_A_ROW: Final = 3
-"""So many objects may be nested in a value of `rows_of`; there is a type for each level and key."""
 
 
 class Documented(Generic[T]):

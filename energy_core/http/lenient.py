@@ -18,15 +18,13 @@ init hooks) is therefore refused when the hook is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from energy_core.http import bounded
-from energy_core.http.batch import LEAST, MISSING, Column, absent, fill_all, read_all
-from energy_core.http.bounded import REFUSALS, Rows, rows_of
+from energy_core.http.batch import LEAST, MISSING, Column, read_all
 from energy_core.http.drift import collector, note
 from energy_core.http.readers import (
     Reader,
@@ -81,14 +79,15 @@ _NO_READERS: Final[Mapping[str, Reader]] = MappingProxyType({})
 class Model(Generic[T]):
     """The hook of a model: called with a record it returns a `T`. Made by `model`."""
 
-    def __init__(self, cls: type[T], columns: Sequence[Column], raw: Put | None) -> None:
+    def __init__(self, cls: type[T], columns: Mapping[str, Column], raw: Put | None) -> None:
         self.cls = cls
-        self.keys = frozenset(column.key for column in columns)
+        self.keys = frozenset(column.key for column in columns.values())
         """The keys its fields are read from."""
-        self._columns = sorted(columns, key=lambda column: not column.required)
-        self._plan: tuple[_Step, ...] = tuple((c.put, c.key, c.ready, c.read) for c in columns)
+        self.columns = columns
+        """How each of its fields is read."""
+        self._required_first = sorted(columns.values(), key=lambda column: not column.required)
+        self._plan: tuple[_Step, ...] = tuple((c.put, c.key, c.ready, c.read) for c in columns.values())
         self._raw = raw
-        self._rows: Callable[[bytes], Rows] | None = None
 
     def __call__(self, record: object) -> T:
         """Read a record.
@@ -112,23 +111,13 @@ class Model(Generic[T]):
 
     def all(self, records: list[object]) -> list[T] | None:
         """Read many records at once, or return None where that must be done one by one."""
-        return read_all(self.cls, records, self._columns, self._raw) if len(records) >= LEAST else None
+        return read_all(self.cls, records, self._required_first, self._raw) if len(records) >= LEAST else None
 
-    def straight(self, text: bytes) -> tuple[list[T], Sequence[bytes]] | None:
-        """Read the text of a list without its records being made, or return None where they have to be.
-
-        Returns: what was read, with nothing in the slot `raw` yet, and the text of each record.
-        """
-        if bounded.bounded_parser is None:
-            return None
-        if self._rows is None:  # as late as this, because making it takes longer than most answers
-            self._rows = rows_of({column.key: absent(column) for column in self._columns})
-        try:
-            rows = self._rows(text)
-        except REFUSALS:
-            return None
-        made = fill_all(self.cls, len(rows.texts), self._columns, rows.columns)
-        return None if made is None else (made, rows.texts)
+    def read(self, name: str, record: Mapping[str, object]) -> object:
+        """Read one field of a record, by the field's name, as it is read with the others."""
+        column = self.columns[name]
+        value = record.get(column.key, MISSING)
+        return value if type(value) in column.ready else column.read(value)
 
 
 def model(
@@ -153,7 +142,7 @@ def model(
     put_raw = slot(cls, "raw") if fields.pop("raw", None) else None
     hook = Model(
         cls,
-        [_column(cls, field, wire.get(name, name), read.get(name)) for name, field in fields.items()],
+        {name: _column(cls, field, wire.get(name, name), read.get(name)) for name, field in fields.items()},
         put_raw,
     )
     converter.register_structure_hook(cls, lambda record, _: None if is_nothing(record) else hook(record))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from benchmarks import samples
 from energy_core.http import bounded
 from energy_core.http.bounded import straight
+from energy_core.http.drift import Drift, collecting
 from tests.vrm.paths_rig import both
-from vrm_async import codec, tables
+from vrm_async import codec, straight_attributes, tables
 
 STATS = tables.stats_of("kwh")
 READERS = {
@@ -242,6 +244,119 @@ def test_a_diagnostic_spelled_otherwise_is_the_same_on_both_paths(changed):
     del answer["records"][1]["timestamp"]
     fast, slow = both(codec.diagnostics_page, json.dumps(answer).encode())
     assert fast == slow
+
+
+NAMED = {"nameEnum": "a", "valueEnum": 1}
+VALUE = {"rawValue": 1, "formattedValue": "1 W", "textValue": None, "timestamp": TIME // 1000}
+AS_DOCUMENTED = [
+    *({"dataAttributeEnumValues": value} for value in (None, [], [NAMED, {**NAMED, "nameEnum": "b"}])),
+    *({"dataAttributeEnumValues": [{**NAMED, "nameEnum": 12}]}, {"dataAttributes": [{"a": [{"b": 1}]}, {}]}),
+    *({"instances": value} for value in (None, [], {}, [VALUE], {"0": VALUE, "257": {}, "-1": VALUE})),
+    *({"consistsOfAttributeCodes": value} for value in (None, [], ["Pc", "é"])),
+]
+OTHERWISE = [
+    *({"dataAttributeEnumValues": value} for value in ({}, {"0": NAMED}, [None], [{**NAMED, "more": 1}])),
+    *({"dataAttributeEnumValues": [{**NAMED, **odd}]} for odd in ({"nameEnum": None}, {"valueEnum": "1"})),
+    *({"dataAttributeEnumValues": [{"nameEnum": name, "valueEnum": 1}]} for name in (True, 1.5, [], "")),
+    *({"instances": value} for value in (1, "x", {"a": VALUE}, {"1.5": VALUE}, {" 7": VALUE}, {"07": VALUE})),
+    *({"instances": {"1": value}} for value in (None, 5, [], {**VALUE, "more": 1}, {"timestamp": "1"})),
+    *({"instances": [value]} for value in (None, 5, [], {**VALUE, "more": 1}, {"rawValue": False})),
+    *({"instances": {"9" * 19: VALUE}}, {"instances": {"1e2": VALUE}}, {"instances": {"-0": VALUE}}),
+    *({"consistsOfAttributeCodes": value} for value in ("Pc", {"0": "Pc"}, [1], [None], [["Pc"]])),
+    *({"dataAttributes": value} for value in (1, {"0": {}}, [None], [1, {}], [[]])),
+    *({"rawValue": True}, {"timestamp": 1.5}, {"instance": "1"}, {"code": None}, {"code": 5}, {"num": 1}),
+]
+
+
+@pytest.mark.parametrize("changed", [*AS_DOCUMENTED, *OTHERWISE], ids=repr)
+@pytest.mark.parametrize("name", ["sites", "diagnostics"])
+def test_what_holds_several_values_is_the_same_on_both_paths(name, changed):
+    """It is made later on one of them, and yet its values and what was counted agree."""
+    into, body = READERS[name]
+    answer = json.loads(body)
+    record = answer["records"][1]
+    (record["extended"][3] if name == "sites" else record).update(changed)
+    fast, slow = both(into, json.dumps(answer).encode())
+    assert fast == slow
+
+
+@accelerated
+@pytest.mark.parametrize("changed", AS_DOCUMENTED, ids=repr)
+def test_attributes_as_documented_are_made_of_their_text(changed):
+    """Also where the names of an enum are numbers, as VRM has some, and PHP made a list of instances."""
+    attribute = {"code": "a", "idDataAttribute": 1, **VALUE, **changed}
+    made = straight_attributes.AtHand(codec._attribute.read)(json.dumps([attribute]).encode())
+    assert made.make(0).raw == attribute
+
+
+@accelerated
+@pytest.mark.parametrize(
+    ("shape", "hook"),
+    [("_Attribute", codec._attribute), ("_Diagnostic", codec.diagnostic)],
+)
+def test_shapes_have_the_fields_and_keys_of_their_models(shape, hook):
+    """A field added to a model cannot be forgotten in the shape that is read straight."""
+    made = getattr(straight_attributes, shape)
+    fields = zip(made.__struct_fields__, made.__struct_encode_fields__, strict=True)
+    assert dict(fields) == {name: column.key for name, column in hook.columns.items()}
+
+
+@pytest.mark.parametrize("name", ["extended", "diagnostics"])
+@pytest.mark.parametrize("field", ["raw", "instances", "enum", "consists_of", "parts"])
+def test_a_late_field_can_be_looked_at_alone(name, field):
+    """Whichever is asked for first, it is what the record says, and stays the same object."""
+    into, body = READERS["sites" if name == "extended" else name]
+    fast, slow = straight(into, body) or into(json.loads(body)), into(json.loads(body))
+    pairs = (
+        zip(fast[0].extended, slow[0].extended, strict=True)
+        if name == "extended"
+        else zip(fast.records, slow.records, strict=True)
+    )
+    for one, other in pairs:
+        if hasattr(type(other), field):
+            assert getattr(one, field) == getattr(other, field)
+            assert getattr(one, field) is getattr(one, field)
+
+
+@accelerated
+def test_attributes_are_made_for_who_asks_and_not_kept():
+    """Each look makes an equal one; of a site whose attributes nobody holds there is its text alone."""
+    site = straight(*READERS["sites"])[0]
+    assert repr(site.extended) == "<Attributes not decoded yet>"
+    codes = [one.code for one in site.extended]
+    assert repr(site.extended) == f"<Attributes {', '.join(codes)}>"
+    assert len(site.extended) == len(codes)
+    assert site.extended.get(codes[3]) == site.extended[3] == site.extended[3 - len(codes)]
+    assert site.extended.get("?") is None
+    assert site.extended[1:3] == (site.extended[1], site.extended[2])
+    assert site.extended[3] in site.extended
+    dropped = weakref.ref(site.extended[3])
+    assert dropped() is None
+    with pytest.raises(IndexError):
+        site.extended[len(codes)]
+
+
+@accelerated
+def test_who_looks_at_one_site_after_the_other_has_each_read_once():
+    """What was read last stays at hand, until another site is looked at."""
+    at_hand = straight_attributes.AtHand(codec._attribute.read)
+    one, other = b'[{"code":"a"}]', b'[{"code":"b"}]'
+    first = at_hand(one)
+    assert at_hand(one) is first
+    assert at_hand(other).make(0).code == "b"
+    assert at_hand(one) is not first
+    assert at_hand(one).make(0) == first.make(0)
+
+
+@accelerated
+def test_a_deviation_among_attributes_is_counted_once():
+    """However often they are looked at, they are read the tolerant way once."""
+    body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
+    drift = Drift()
+    with collecting(drift):
+        (site,) = straight(codec.sites, body)
+    assert site.extended[0] is site.extended[0]
+    assert drift.counts == {("Attribute", "instance", "str instead of int"): 1}
 
 
 def test_a_page_is_told_from_the_same_page_again():
