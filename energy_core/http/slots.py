@@ -47,7 +47,7 @@ def maker(
     changed: a loop over the slots of a frozen one takes four times as long.
 
     Args:
-        cls: a slotted class, whose base has the slot ``__weakref__``.
+        cls: a slotted class, whose base has the slot ``__weakref__``; Python 3.11 knows no twin of another.
         names: of the slots; the others stay empty.
         via: what is done to the value of an attribute on its way.
 
