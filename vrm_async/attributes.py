@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import ClassVar, NamedTuple, Protocol, TypeAlias, overload
+from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, overload
 
 from attrs import field, frozen
 
@@ -35,7 +35,7 @@ class InstanceValue:
 class Attribute(LateRecord):
     """One item of a site's `extended` list: a data attribute, or a sum that VRM makes of several."""
 
-    late: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
+    late_fields: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
 
     code: str
     """The attribute's code, case-sensitive, such as ``bs``; the sums have words, such as ``from_to_grid``."""
@@ -111,18 +111,26 @@ class Attributes(Sequence[Attribute]):
     """A site's attributes, decoded when one is asked for: most callers never do.
 
     With the extra `speed` they are made anew each time and not kept, so that of many sites only those take
-    room whose attributes somebody holds. They compare equal, and need not be the same objects.
+    room whose attributes somebody holds. They compare equal, and need not be the same objects. What was read
+    of one site stays at hand until another site of its answer is looked at: go site by site.
     """
 
-    __slots__ = ("_load", "_looked")
+    __slots__ = ("_look", "_seen")
 
-    def __init__(self, load: Callable[[], Listed] | None = None) -> None:
-        self._load = load or partial(listed, ())
-        self._looked = load is None
+    def __init__(self, look: Callable[[], Listed] | None = None) -> None:
+        self._look = look or partial(listed, ())
+        self._seen = look is None
+
+    @classmethod
+    def of(cls, attributes: tuple[Attribute, ...]) -> Self:
+        """Return attributes that are there already."""
+        made = cls(partial(listed, attributes))
+        made._seen = True
+        return made
 
     def _listed(self) -> Listed:
-        self._looked = True
-        return self._load()
+        self._seen = True
+        return self._look()
 
     def __len__(self) -> int:
         return len(self._listed().rows)
@@ -137,8 +145,14 @@ class Attributes(Sequence[Attribute]):
     def __getitem__(self, index: slice) -> tuple[Attribute, ...]: ...
     def __getitem__(self, index: int | slice) -> Attribute | tuple[Attribute, ...]:
         rows, make = self._listed()
-        at = range(len(rows))[index]
-        return make(at) if isinstance(at, int) else tuple(map(make, at))
+        if isinstance(index, slice):
+            return tuple(map(make, range(len(rows))[index]))
+        if -len(rows) <= index < len(rows):
+            return make(index)
+        raise IndexError(f"there are {len(rows)} attributes, and none at {index}")
+
+    def __reversed__(self) -> Iterator[Attribute]:
+        return iter(self[::-1])
 
     def get(self, code: str) -> Attribute | None:
         """Return the first attribute with that code, case-sensitive, or None."""
@@ -146,17 +160,19 @@ class Attributes(Sequence[Attribute]):
         return next((make(at) for at, row in enumerate(rows) if row.code == code), None)
 
     def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, Attributes) else NotImplemented
+        if not isinstance(other, Attributes):
+            return NotImplemented
+        return self is other or tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
         return hash(self._codes())
 
     def __reduce__(self) -> tuple[object, ...]:
-        # What loads them holds the codec's closures; a copy needs only the result.
-        return (_loaded, (tuple(self),))
+        # What looks for them holds the codec's closures; a copy needs only the result.
+        return (Attributes.of, (tuple(self),))
 
     def __repr__(self) -> str:
-        if not self._looked:
+        if not self._seen:
             return "<Attributes not decoded yet>"
         return f"<Attributes {', '.join(self._codes()) or 'none'}>"
 
@@ -165,19 +181,15 @@ class Attributes(Sequence[Attribute]):
 
 
 def listed(attributes: tuple[Attribute, ...]) -> Listed:
-    """Return attributes that are there already."""
+    """Return attributes that are there already, as they are looked for."""
     return Listed(attributes, attributes.__getitem__)
-
-
-def _loaded(attributes: tuple[Attribute, ...]) -> Attributes:
-    return Attributes(partial(listed, attributes))
 
 
 @frozen(kw_only=True)
 class Diagnostic(LateRecord):
     """The newest log of one attribute of one device, from ``installations/{idSite}/diagnostics``."""
 
-    late: ClassVar = frozenset({"raw", "enum"})
+    late_fields: ClassVar = frozenset({"raw", "enum"})
 
     attribute_id: int
     """VRM's idDataAttribute."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from functools import cache, partial
-from typing import Final, NamedTuple
+from contextlib import nullcontext, suppress
+from functools import partial
+from threading import RLock
+from typing import Final
 
 from attrs import frozen
 
 from energy_core.errors import DecodeError
+from energy_core.http import bounded
 from energy_core.http.bounded import REFUSALS, Documented
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import Drift, collecting, collector, note
@@ -62,11 +64,42 @@ _attribute = model(
 _attributes = records(_attribute, "Attribute")
 
 
-class _Unread(NamedTuple):
+@frozen
+class _Unread:
     """The text of what is `extended`, and what reads it when somebody looks."""
 
     text: bytes
     read: Callable[[bytes], Listed]
+
+
+class _Look:
+    """Looks at what is `extended`: reads it straight where that can be done, or else decodes it once."""
+
+    __slots__ = ("_decoded", "_drift", "_value")
+
+    def __init__(self, value: object, drift: Drift | None) -> None:
+        self._value = value
+        self._drift = drift
+        self._decoded: Listed | None = None
+
+    def __call__(self) -> Listed:
+        if self._decoded is not None:
+            return self._decoded
+        value = self._value
+        if isinstance(value, _Unread) and bounded.bounded_parser is not None:
+            with suppress(*REFUSALS):
+                return value.read(value.text)
+        with _one_at_a_time:  # or a deviation would be counted by each thread that looks
+            if self._decoded is None:
+                self._decoded = self._decode()
+            return self._decoded
+
+    def _decode(self) -> Listed:
+        with collecting(self._drift) if self._drift is not None else nullcontext():
+            return listed(_attributes(_parsed(self._value)))
+
+
+_one_at_a_time: Final = RLock()
 
 
 def _extended(value: object) -> Attributes:
@@ -79,22 +112,8 @@ def _extended(value: object) -> Attributes:
         return Attributes()
     drift = collector()
     if drift is not None and drift.strict:
-        return Attributes(partial(listed, _attributes(value)))
-    # What deviates is decoded, and the deviation counted, once.
-    decoded = cache(partial(_decoded, value, drift))
-    return Attributes(partial(_looked_at, value, decoded) if isinstance(value, _Unread) else decoded)
-
-
-def _looked_at(unread: _Unread, decoded: Callable[[], Listed]) -> Listed:
-    try:
-        return unread.read(unread.text)
-    except REFUSALS:
-        return decoded()
-
-
-def _decoded(value: object, drift: Drift | None) -> Listed:
-    with collecting(drift) if drift is not None else nullcontext():
-        return listed(_attributes(_parsed(value)))
+        return Attributes.of(_attributes(_parsed(value)))
+    return Attributes(_Look(value, drift))
 
 
 def _parsed(value: object) -> object:
@@ -131,7 +150,8 @@ class Page(LateRaw):
 
     def is_again(self, other: Page) -> bool:
         """Whether it holds what another page held; pages that differ do so in their first records."""
-        return self.size == other.size and self.records == other.records and self.raw == other.raw
+        alike = self.size == other.size and self.records[:1] == other.records[:1]
+        return alike and self.raw == other.raw
 
 
 def _read_page(payload: JSON) -> Page:

@@ -43,16 +43,15 @@ class LateRecord:
 
     __slots__ = ("__weakref__", "_read", "_text")
 
-    late: ClassVar[frozenset[str]] = frozenset({"raw"})
-    """Those fields: `raw`, and whatever holds several values."""
+    late_fields: ClassVar[frozenset[str]] = frozenset({"raw"})
+    """`raw`, and whatever holds several values."""
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> object:
-            if name not in self.late:
+            if name not in self.late_fields:
                 raise _no_attribute(self, name)
-            record = strict_json(self._text)
-            value = record if name == "raw" else self._read(name, record)
+            value = strict_json(self._text) if name == "raw" else self._read(name, self.raw)
             object.__setattr__(self, name, value)
             return value
 

@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from energy_core.http.slots import fill, maker
-from vrm_async.attributes import Attribute, Diagnostic, Listed
+from vrm_async.attributes import Attribute, Diagnostic, Listed, listed
 from vrm_async.late import LateRecord, Read, put_read, put_text
 from vrm_async.points import LAST_MS
 
@@ -34,7 +34,7 @@ class PageParts(NamedTuple):
 
 
 def _early(shape: type[msgspec.Struct], cls: type[LateRecord]) -> list[str]:
-    return [name for name in shape.__struct_fields__ if name not in cls.late]
+    return [name for name in shape.__struct_fields__ if name not in cls.late_fields]
 
 
 @lru_cache(maxsize=256)  # what a device measures at once has one time
@@ -131,16 +131,16 @@ class AtHand:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._last: tuple[bytes, Listed] = b"", Listed((), lambda at: ()[at])
+        self._last: tuple[bytes, Listed] = b"", listed(())
 
     def __call__(self, text: bytes) -> Listed:
         """Return the attributes that a text, known to be sound, tells of."""
         last = self._last
         if last[0] is not text:
-            last = self._last = text, self._listed(text)
+            last = self._last = text, self._read_anew(text)
         return last[1]
 
-    def _listed(self, text: bytes) -> Listed:
+    def _read_anew(self, text: bytes) -> Listed:
         rows, texts, read = _attributes(text), _attribute_texts(text), self._read
 
         def make(at: int) -> Attribute:

@@ -47,13 +47,15 @@ def maker(
     changed: a loop over the slots of a frozen one takes four times as long.
 
     Args:
-        cls: a slotted class, whose base has the slot ``__weakref__``; Python 3.11 knows no twin of another.
+        cls: a slotted attrs class whose constructor does nothing but store, and whose base has the slot
+            ``__weakref__``: Python 3.11 knows no twin of another.
         names: of the slots; the others stay empty.
         via: what is done to the value of an attribute on its way.
 
     Raises:
-        TypeError: there is no twin of the class, or no such slot.
+        TypeError: there is no twin of the class, its constructor does more, or there is no such slot.
     """
+    stored_fields(cls)
     twin = type(cls.__name__, cls.__bases__, {"__slots__": cls.__slots__})  # type: ignore[attr-defined]
     twin().__class__ = cls
     known: dict[str, Any] = {"cls": cls, "twin": twin}

@@ -35,7 +35,9 @@ def outcome(into, body, *, strict=False):
     API._strict = strict
     response = Response(status=200, headers={"content-type": "application/json"}, body=body)
     try:
-        result = told(API._understand(response, OPERATION, into))
+        made = API._understand(response, OPERATION, into)
+        result = told(made)
+        assert told(made) == result, "a second look gives something else"
     except EnergyError as error:
         result = [type(error).__name__, str(error), getattr(error, "kind", None)]
     return result, dict(API.drift.counts)

@@ -4,17 +4,23 @@ import copy
 import json
 import pickle
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from time import sleep
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import samples
+from energy_core.errors import DecodeError
 from energy_core.http import bounded
 from energy_core.http.bounded import straight
+from energy_core.http.decode import unaccelerated
 from energy_core.http.drift import Drift, collecting
-from tests.vrm.paths_rig import both
+from tests.vrm.paths_rig import both, told
 from vrm_async import codec, straight_attributes, tables
+from vrm_async.attributes import Attribute, Diagnostic
 
 STATS = tables.stats_of("kwh")
 READERS = {
@@ -265,6 +271,7 @@ OTHERWISE = [
     *({"consistsOfAttributeCodes": value} for value in ("Pc", {"0": "Pc"}, [1], [None], [["Pc"]])),
     *({"dataAttributes": value} for value in (1, {"0": {}}, [None], [1, {}], [[]])),
     *({"rawValue": True}, {"timestamp": 1.5}, {"instance": "1"}, {"code": None}, {"code": 5}, {"num": 1}),
+    *({"timestamp": 10**12}, {"timestamp": -1}, {"timestamp": 253402300800}, {"idDataAttribute": 2.0}),
 ]
 
 
@@ -285,8 +292,9 @@ def test_what_holds_several_values_is_the_same_on_both_paths(name, changed):
 def test_attributes_as_documented_are_made_of_their_text(changed):
     """Also where the names of an enum are numbers, as VRM has some, and PHP made a list of instances."""
     attribute = {"code": "a", "idDataAttribute": 1, **VALUE, **changed}
-    made = straight_attributes.AtHand(codec._attribute.read)(json.dumps([attribute]).encode())
-    assert made.make(0).raw == attribute
+    made = straight_attributes.AtHand(codec._attribute.read)(json.dumps([attribute]).encode()).make(0)
+    assert told(made) == told(codec._attribute(attribute))
+    assert type(made._text) is bytes, "one attribute holds the text of others too"
 
 
 @accelerated
@@ -301,39 +309,82 @@ def test_shapes_have_the_fields_and_keys_of_their_models(shape, hook):
     assert dict(fields) == {name: column.key for name, column in hook.columns.items()}
 
 
-@pytest.mark.parametrize("name", ["extended", "diagnostics"])
-@pytest.mark.parametrize("field", ["raw", "instances", "enum", "consists_of", "parts"])
-def test_a_late_field_can_be_looked_at_alone(name, field):
+def attributes_of(answer):
+    return [one for site in answer for one in site.extended]
+
+
+@accelerated
+@pytest.mark.parametrize(
+    ("name", "records_of", "field"),
+    [
+        *(("sites", attributes_of, field) for field in Attribute.late_fields),
+        *(("diagnostics", lambda page: page.records, field) for field in Diagnostic.late_fields),
+    ],
+)
+def test_a_late_field_can_be_looked_at_alone(name, records_of, field):
     """Whichever is asked for first, it is what the record says, and stays the same object."""
-    into, body = READERS["sites" if name == "extended" else name]
-    fast, slow = straight(into, body) or into(json.loads(body)), into(json.loads(body))
-    pairs = (
-        zip(fast[0].extended, slow[0].extended, strict=True)
-        if name == "extended"
-        else zip(fast.records, slow.records, strict=True)
-    )
-    for one, other in pairs:
-        if hasattr(type(other), field):
-            assert getattr(one, field) == getattr(other, field)
-            assert getattr(one, field) is getattr(one, field)
+    into, body = READERS[name]
+    fast, slow = records_of(straight(into, body)), records_of(into(json.loads(body)))
+    for one, other in zip(fast, slow, strict=True):
+        assert getattr(one, field) == getattr(other, field)
+        assert getattr(one, field) is getattr(one, field)
+
+
+@accelerated
+def test_a_diagnostic_holds_its_own_text_alone():
+    """Keeping one record does not keep the page it came with."""
+    body = READERS["diagnostics"][1]
+    records = straight(codec.diagnostics_page, body).records
+    assert all(type(one._text) is bytes and json.loads(one._text) == one.raw for one in records)
 
 
 @accelerated
 def test_attributes_are_made_for_who_asks_and_not_kept():
-    """Each look makes an equal one; of a site whose attributes nobody holds there is its text alone."""
+    """Of a site whose attributes nobody holds there is its text alone."""
     site = straight(*READERS["sites"])[0]
     assert repr(site.extended) == "<Attributes not decoded yet>"
-    codes = [one.code for one in site.extended]
-    assert repr(site.extended) == f"<Attributes {', '.join(codes)}>"
-    assert len(site.extended) == len(codes)
-    assert site.extended.get(codes[3]) == site.extended[3] == site.extended[3 - len(codes)]
-    assert site.extended.get("?") is None
-    assert site.extended[1:3] == (site.extended[1], site.extended[2])
-    assert site.extended[3] in site.extended
     dropped = weakref.ref(site.extended[3])
     assert dropped() is None
-    with pytest.raises(IndexError):
-        site.extended[len(codes)]
+
+
+DEVIATING = json.loads(READERS["sites"][1])
+DEVIATING["records"][0]["extended"][-1]["instance"] = "x"
+
+
+@pytest.mark.parametrize("body", [READERS["sites"][1], json.dumps(DEVIATING).encode()], ids=["fast", "odd"])
+def test_attributes_are_a_sequence_whichever_way_they_are_made(body):
+    """Each look gives what the first one gave; equal are those of which every field is."""
+    slow = codec.sites(json.loads(body))[0]
+    fast, other, *_ = straight(codec.sites, body) or codec.sites(json.loads(body))
+    one, plain = fast.extended, list(slow.extended)
+    codes = [each.code for each in plain]
+    assert list(one) == list(one) == plain
+    assert repr(one) == f"<Attributes {', '.join(codes)}>"
+    assert len(one) == len(plain)
+    assert list(reversed(one)) == plain[::-1]
+    assert one[::3] == tuple(plain[::3])
+    assert one[-1] == plain[-1]
+    assert one.index(plain[-1]) == plain.index(plain[-1])
+    assert plain[3] in one
+    assert one.get(codes[3]) == plain[codes.index(codes[3])]
+    assert one.get("?") is None
+    assert one == slow.extended
+    assert hash(one) == hash(slow.extended)
+    assert one != other.extended
+    assert one != tuple(plain)
+    for beyond in (len(plain), -len(plain) - 1):
+        with pytest.raises(IndexError, match=f"{len(plain)} attributes"):
+            one[beyond]
+    twin = pickle.loads(pickle.dumps(one))
+    assert twin == one
+    assert repr(twin) == repr(one)
+
+
+def test_attributes_with_one_code_differ_by_their_values():
+    """A code alone does not make two of them equal."""
+    body = '{{"success":true,"records":[{{"idSite":1,"extended":[{{"code":"a","rawValue":{}}}]}}]}}'
+    one, other = (codec.sites(json.loads(body.format(value)))[0] for value in (1, 2))
+    assert one.extended != other.extended
 
 
 @accelerated
@@ -349,21 +400,53 @@ def test_who_looks_at_one_site_after_the_other_has_each_read_once():
 
 
 @accelerated
-def test_a_deviation_among_attributes_is_counted_once():
-    """However often they are looked at, they are read the tolerant way once."""
+def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
+    """However often and by however many threads they are looked at, they are decoded once."""
     body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
     drift = Drift()
     with collecting(drift):
         (site,) = straight(codec.sites, body)
-    assert site.extended[0] is site.extended[0]
+    together, decode = Barrier(4), codec._attributes
+
+    def look(_):
+        together.wait()
+        return site.extended[0]
+
+    def slowly(value):
+        for _ in range(100):
+            sleep(0)  # whoever else may decode now does
+        return decode(value)
+
+    monkeypatch.setattr(codec, "_attributes", slowly)
+
+    with ThreadPoolExecutor(4) as pool:
+        looks = list(pool.map(look, range(4)))
+    assert all(one is site.extended[0] for one in looks)
     assert drift.counts == {("Attribute", "instance", "str instead of int"): 1}
+
+
+@accelerated
+def test_nothing_goes_straight_while_acceleration_is_off(monkeypatch):
+    """Also where it was on when the answer was read, and the look comes later."""
+    sites = straight(*READERS["sites"])
+    monkeypatch.setattr(straight_attributes, "_attributes", None)
+    with unaccelerated():
+        assert sites[0].extended[3].code == "S"
+
+
+@accelerated
+def test_strictness_that_came_late_complains_of_a_deviation():
+    """Strictness that is on while an answer is read straight decodes what is unread."""
+    body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
+    with collecting(Drift(strict=True)), pytest.raises(DecodeError, match=r"Attribute\.instance"):
+        straight(codec.sites, body)
 
 
 def test_a_page_is_told_from_the_same_page_again():
     """Also where one of them went straight and the other did not."""
     into, body = READERS["diagnostics"]
     answer = json.loads(body)
-    page = straight(into, body) or into(answer)
+    page = straight(into, body) or into(json.loads(body))
     assert page.is_again(into(answer))
     answer["records"][-1]["formattedValue"] += "!"
     assert not page.is_again(into(answer))
