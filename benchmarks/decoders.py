@@ -68,7 +68,7 @@ def _our_stats() -> Decoder:
 
 def _our_diagnostics() -> Decoder:
     from benchmarks.ours import understand
-    from vrm_async import codec
+    from vrm_async import codec_attributes
     from vrm_async.installations import DIAGNOSTICS
 
     def values(made: Any) -> list[object]:
@@ -77,7 +77,7 @@ def _our_diagnostics() -> Decoder:
             for one in made.records
         ]
 
-    return understand(DIAGNOSTICS, codec.diagnostics_page), values
+    return understand(DIAGNOSTICS, codec_attributes.diagnostics_page), values
 
 
 def _our_sites(*, read: bool) -> Decoder:

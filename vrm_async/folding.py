@@ -26,6 +26,11 @@ def by_key(value: object) -> dict[str, object]:
     return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
+def items(value: object) -> tuple[object, ...]:
+    """Return what is in PHP's list-or-object, without its keys."""
+    return tuple(value if isinstance(value, list) else by_key(value).values())
+
+
 def by_number(value: object) -> dict[int, object]:
     """The same for keys that are numbers, such as device instances; other keys are noted and left out."""
     found = {}

@@ -11,7 +11,7 @@ from typing import Final
 from energy_core.errors import NoData
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
-from vrm_async import arguments, codec
+from vrm_async import arguments, codec, codec_attributes
 from vrm_async.attributes import Diagnostic
 from vrm_async.models import SystemOverview
 from vrm_async.operations import SITE, writes
@@ -140,7 +140,7 @@ class Diagnostics:
         self._count = count
         self._next_page = 1
         self._seen = 0
-        self._last: codec.Page | None = None
+        self._last: codec_attributes.Page | None = None
         self._ready: deque[Diagnostic] = deque()
         self._done = False
         self._turn = asyncio.Lock()  # two tasks on one iterator share its records instead of doubling them
@@ -156,18 +156,18 @@ class Diagnostics:
                 self._take(await self._page())
             return self._ready.popleft()
 
-    async def _page(self) -> codec.Page:
+    async def _page(self) -> codec_attributes.Page:
         query = [("count", str(self._count)), ("page", str(self._next_page))]
         try:
             return await self._api.call(
-                DIAGNOSTICS, codec.diagnostics_page, query=query, idSite=self._site_id
+                DIAGNOSTICS, codec_attributes.diagnostics_page, query=query, idSite=self._site_id
             )
         except NoData:
             if self._next_page == 1:
                 raise
-            return codec.Page(records=(), size=0, raw=[], total=None)
+            return codec_attributes.Page(records=(), size=0, raw=[], total=None)
 
-    def _take(self, page: codec.Page) -> None:
+    def _take(self, page: codec_attributes.Page) -> None:
         """Queue a page, and see whether it was the last, also where a server ignores `page`."""
         if page.size and self._last is not None and page.is_again(self._last):
             self._done = True

@@ -23,6 +23,7 @@ from vrm_async import (
     codec,
     codec_access,
     codec_alarms,
+    codec_attributes,
     codec_ess,
     codec_sites,
     codec_widgets,
@@ -102,7 +103,7 @@ PAYLOADS = {
         },
     ),
     "diagnostics": (
-        codec.diagnostics_page,
+        codec_attributes.diagnostics_page,
         {
             "success": True,
             "records": [{"idDataAttribute": 1, "Device": "x", "bitmask": 0, "timestamp": SEEN}],

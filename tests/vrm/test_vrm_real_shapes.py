@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError, EnergyError
 from energy_core.http.drift import Drift, collecting
-from vrm_async import codec, codec_access, tables
+from vrm_async import codec, codec_access, codec_attributes, tables
 from vrm_async.folding import unit_of
 
 NOW = 1776515873
@@ -232,7 +232,7 @@ def test_no_records_are_no_records(nothing):
     answer = {"success": True, "records": nothing}
     assert codec.sites(answer) == ()
     assert codec.system_overview(answer).devices == ()
-    assert codec.diagnostics_page(answer).records == ()
+    assert codec_attributes.diagnostics_page(answer).records == ()
     assert len(tables.stats(answer)) == 0
     assert len(tables.graph(answer)) == 0
     assert len(tables.summary("Status", 0)(answer)) == 0
@@ -314,7 +314,7 @@ READERS = [
     codec.user,
     codec.sites,
     codec.system_overview,
-    codec.diagnostics_page,
+    codec_attributes.diagnostics_page,
     codec_access.access_tokens,
     codec_access.new_access_token,
     codec_access.removed,

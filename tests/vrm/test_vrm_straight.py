@@ -19,14 +19,14 @@ from energy_core.http.bounded import straight
 from energy_core.http.decode import unaccelerated
 from energy_core.http.drift import Drift, collecting
 from tests.vrm.paths_rig import both, told
-from vrm_async import codec, straight_attributes, tables
+from vrm_async import codec, codec_attributes, straight_attributes, tables
 from vrm_async.attributes import Attribute, Diagnostic
 
 STATS = tables.stats_of("kwh")
 READERS = {
     "stats": (STATS, samples.stats(30)),
     "sites": (codec.sites, samples.installations(9)),
-    "diagnostics": (codec.diagnostics_page, samples.diagnostics(40)),
+    "diagnostics": (codec_attributes.diagnostics_page, samples.diagnostics(40)),
     "user": (codec.user, samples.user()),
 }
 TIME = 1_780_000_000_000
@@ -213,7 +213,7 @@ def test_only_the_late_part_of_a_site_is_cut_out(site, goes):
         {"success": True, "records": [], "more": 1},
     ],
 )
-@pytest.mark.parametrize("into", [codec.sites, codec.diagnostics_page])
+@pytest.mark.parametrize("into", [codec.sites, codec_attributes.diagnostics_page])
 def test_another_envelope_does_not_go_straight(into, answer):
     """What the answer says of itself is left to the way that understands refusals."""
     body = json.dumps(answer).encode()
@@ -245,10 +245,10 @@ def test_a_diagnostic_spelled_otherwise_is_the_same_on_both_paths(changed):
     """Values, counts and the page's true length agree."""
     answer = json.loads(READERS["diagnostics"][1])
     answer["records"][1].update(changed)
-    fast, slow = both(codec.diagnostics_page, json.dumps(answer).encode())
+    fast, slow = both(codec_attributes.diagnostics_page, json.dumps(answer).encode())
     assert fast == slow
     del answer["records"][1]["timestamp"]
-    fast, slow = both(codec.diagnostics_page, json.dumps(answer).encode())
+    fast, slow = both(codec_attributes.diagnostics_page, json.dumps(answer).encode())
     assert fast == slow
 
 
@@ -292,15 +292,17 @@ def test_what_holds_several_values_is_the_same_on_both_paths(name, changed):
 def test_attributes_as_documented_are_made_of_their_text(changed):
     """Also where the names of an enum are numbers, as VRM has some, and PHP made a list of instances."""
     attribute = {"code": "a", "idDataAttribute": 1, **VALUE, **changed}
-    made = straight_attributes.AtHand(codec._attribute.read)(json.dumps([attribute]).encode()).make(0)
-    assert told(made) == told(codec._attribute(attribute))
+    made = straight_attributes.AtHand(codec_attributes.attribute.read)(json.dumps([attribute]).encode()).make(
+        0
+    )
+    assert told(made) == told(codec_attributes.attribute(attribute))
     assert type(made._text) is bytes, "one attribute holds the text of others too"
 
 
 @accelerated
 @pytest.mark.parametrize(
     ("shape", "hook"),
-    [("_Attribute", codec._attribute), ("_Diagnostic", codec.diagnostic)],
+    [("_Attribute", codec_attributes.attribute), ("_Diagnostic", codec_attributes.diagnostic)],
 )
 def test_shapes_have_the_fields_and_keys_of_their_models(shape, hook):
     """A field added to a model cannot be forgotten in the shape that is read straight."""
@@ -334,7 +336,7 @@ def test_a_late_field_can_be_looked_at_alone(name, records_of, field):
 def test_a_diagnostic_holds_its_own_text_alone():
     """Keeping one record does not keep the page it came with."""
     body = READERS["diagnostics"][1]
-    records = straight(codec.diagnostics_page, body).records
+    records = straight(codec_attributes.diagnostics_page, body).records
     assert all(type(one._text) is bytes and json.loads(one._text) == one.raw for one in records)
 
 
@@ -390,7 +392,7 @@ def test_attributes_with_one_code_differ_by_their_values():
 @accelerated
 def test_who_looks_at_one_site_after_the_other_has_each_read_once():
     """What was read last stays at hand, until another site is looked at."""
-    at_hand = straight_attributes.AtHand(codec._attribute.read)
+    at_hand = straight_attributes.AtHand(codec_attributes.attribute.read)
     one, other = b'[{"code":"a"}]', b'[{"code":"b"}]'
     first = at_hand(one)
     assert at_hand(one) is first
@@ -406,7 +408,7 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
     drift = Drift()
     with collecting(drift):
         (site,) = straight(codec.sites, body)
-    together, decode = Barrier(4), codec._attributes
+    together, decode = Barrier(4), codec_attributes._attributes
 
     def look(_):
         together.wait()
@@ -417,7 +419,7 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
             sleep(0)  # whoever else may decode now does
         return decode(value)
 
-    monkeypatch.setattr(codec, "_attributes", slowly)
+    monkeypatch.setattr(codec_attributes, "_attributes", slowly)
 
     with ThreadPoolExecutor(4) as pool:
         looks = list(pool.map(look, range(4)))

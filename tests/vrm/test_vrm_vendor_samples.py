@@ -8,7 +8,7 @@ from energy_core.http.decode import strict_json
 from energy_core.http.drift import Drift, collecting
 from energy_core.http.request import Response
 from tests.vrm import vendor_samples as printed
-from vrm_async import codec, codec_access, tables
+from vrm_async import codec, codec_access, codec_attributes, tables
 from vrm_async.attributes import Attribute
 from vrm_async.envelope import check
 from vrm_async.folding import unit_of
@@ -129,7 +129,7 @@ def test_the_printed_system_overview_decodes():
 
 def test_the_printed_diagnostics_decode():
     """A diagnostic arrives with its enum, in which two numbers share a name."""
-    page = codec.diagnostics_page(strict_json(printed.DIAGNOSTICS))
+    page = codec_attributes.diagnostics_page(strict_json(printed.DIAGNOSTICS))
     (record,) = page.records
     assert record.site_id == 1495
     assert record.time == utc(1497056046)
