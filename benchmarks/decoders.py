@@ -42,6 +42,7 @@ def ours(case: str, path: str, pages: int = 1) -> Work:
             "diagnostics": _our_diagnostics,
             "sites": partial(_our_sites, read=False),
             "attributes": partial(_our_sites, read=True),
+            "attributes held": partial(_our_sites, read=True, held=True),
         },
         case,
         path,
@@ -80,7 +81,7 @@ def _our_diagnostics() -> Decoder:
     return understand(DIAGNOSTICS, codec_attributes.diagnostics_page), values
 
 
-def _our_sites(*, read: bool) -> Decoder:
+def _our_sites(*, read: bool, held: bool = False) -> Decoder:
     from benchmarks.ours import understand
     from vrm_async import codec
     from vrm_async.users import INSTALLATIONS
@@ -89,9 +90,12 @@ def _our_sites(*, read: bool) -> Decoder:
 
     def all_read(body: bytes) -> Any:
         found = understood(body)
+        kept = []
         for site in found:
-            for one in site.extended:
+            attributes = list(site.extended) if held else site.extended
+            for one in attributes:
                 one.code, one.id, one.description, one.raw_value, one.time  # noqa: B018
+            kept.append(attributes)
         return found
 
     def values(made: Any) -> list[object]:

@@ -17,6 +17,8 @@ ALONE: Final = " (orjson alone)"
 """What the machine's caches and the collector make of growth by themselves."""
 COLD: Final = " (caches swept)"
 """As a program finds them that asks once a minute. Not what is judged: cold code makes small sizes dear."""
+HELD: Final = " (all held at once)"
+"""By who keeps every attribute of every site: memory that is taken, and the collector's passes over it."""
 UNCOLLECTED: Final = " (collector off)"
 """What is left without the passes of the collector, each of which also looks at all that was there before."""
 
@@ -41,7 +43,8 @@ def tables(rounds: int = 5) -> Iterator[Table]:
                 options = {"case": kind, "path": str(path), "pages": count // page}
                 ours.append(Who(f"{count:,}", "ours", options=options, units=count))
                 parser.append(Who(f"{count:,}{ALONE}", "plain_orjson", options=options, units=count))
-            sides = [*ours, *_uncollected(ours), *_swept(ours), *parser]
+            held = _held(ours) if kind == "attributes" else []
+            sides = [*ours, *held, *_uncollected(ours), *_swept(ours), *parser]
             yield _table(kind, what, "benchmarks.decoders", sides, rounds)
         sides = []
         for size in SIZES:
@@ -67,6 +70,11 @@ def tables(rounds: int = 5) -> Iterator[Table]:
 
 def _uncollected(sides: Sequence[Who]) -> list[Who]:
     return [who._replace(name=f"{who.name}{UNCOLLECTED}", collector=False) for who in sides]
+
+
+def _held(sides: Sequence[Who]) -> list[Who]:
+    case = {"case": "attributes held"}
+    return [who._replace(name=f"{who.name}{HELD}", options={**who.options, **case}) for who in sides]
 
 
 def _swept(sides: Sequence[Who]) -> list[Who]:
