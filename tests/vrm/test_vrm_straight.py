@@ -292,9 +292,8 @@ def test_what_holds_several_values_is_the_same_on_both_paths(name, changed):
 def test_attributes_as_documented_are_made_of_their_text(changed):
     """Also where the names of an enum are numbers, as VRM has some, and PHP made a list of instances."""
     attribute = {"code": "a", "idDataAttribute": 1, **VALUE, **changed}
-    made = straight_attributes.AtHand(codec_attributes.attribute.read)(json.dumps([attribute]).encode()).make(
-        0
-    )
+    at_hand = straight_attributes.AtHand(codec_attributes.attribute.read)
+    made = at_hand(json.dumps([attribute]).encode()).make(0)
     assert told(made) == told(codec_attributes.attribute(attribute))
     assert type(made._text) is bytes, "one attribute holds the text of others too"
 
@@ -437,8 +436,8 @@ def test_nothing_goes_straight_while_acceleration_is_off(monkeypatch):
 
 
 @accelerated
-def test_strictness_that_came_late_complains_of_a_deviation():
-    """Strictness that is on while an answer is read straight decodes what is unread."""
+def test_strictness_looks_at_what_is_unread_at_once():
+    """A strict drift complains of a deviation while the answer is read, though nobody looked."""
     body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
     with collecting(Drift(strict=True)), pytest.raises(DecodeError, match=r"Attribute\.instance"):
         straight(codec.sites, body)
