@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, overload
 from attrs import field, frozen
 
 from vrm_async.late import LateRecord
+from vrm_async.units import WithUnit
 
 Raw: TypeAlias = Mapping[str, object]
 RawValue: TypeAlias = str | int | float
@@ -32,7 +33,7 @@ class InstanceValue:
 
 
 @frozen(kw_only=True)
-class Attribute(LateRecord):
+class Attribute(LateRecord, WithUnit):
     """One item of a site's `extended` list: a data attribute, or a sum that VRM makes of several."""
 
     late_fields: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
@@ -186,7 +187,7 @@ def listed(attributes: tuple[Attribute, ...]) -> Listed:
 
 
 @frozen(kw_only=True)
-class Diagnostic(LateRecord):
+class Diagnostic(LateRecord, WithUnit):
     """The newest log of one attribute of one device, from ``installations/{idSite}/diagnostics``."""
 
     late_fields: ClassVar = frozenset({"raw", "enum"})

@@ -19,8 +19,8 @@ from energy_core.http.api import ApiClient
 from energy_core.http.drift import note
 from energy_core.http.readers import integer, text
 from energy_core.http.request import JSON, Operation
-from vrm_async.folding import by_key, unit_of
-from vrm_async.units import named
+from vrm_async.folding import by_key
+from vrm_async.units import named, unit_of
 
 DATA_ATTRIBUTES: Final = Operation(
     vendor="vrm", name="catalogue.refresh", method="GET", path="data-attributes", repeatable=True

@@ -14,7 +14,7 @@ from energy_core.http.readers import integer, is_nothing, number, seconds
 from energy_core.http.request import JSON
 from vrm_async.attributes import RawValue
 from vrm_async.envelope import content, part
-from vrm_async.folding import by_key, unit_of
+from vrm_async.folding import by_key
 from vrm_async.models import Tag
 from vrm_async.models_sites import (
     AttributeDefinition,
@@ -24,6 +24,7 @@ from vrm_async.models_sites import (
     FleetSite,
     SiteTags,
 )
+from vrm_async.units import named, unit_of
 
 # --- tags -----------------------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ _definition = model(
 
 def _defined(record: object) -> AttributeDefinition:
     made = _definition(record)
-    return evolve(made, unit=unit_of(made.format))
+    return evolve(made, unit=named(unit_of(made.format)))
 
 
 _sites = records(_fleet_site, "FleetSite")

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from energy_core.http.drift import note
 from energy_core.http.readers import integer, is_nothing, number, text
-
-_NAMED_IN_FORMAT: Final = re.compile(r"%[-+ 0#']*\d*(?:\.\d+)?[A-Za-z]")
-
-
-def unit_of(pattern: object) -> str | None:
-    """Return the unit in a sprintf pattern: ``%.2F V`` gives V. VRM's percent sign is not always doubled."""
-    if not isinstance(pattern, str):
-        return None
-    return _NAMED_IN_FORMAT.sub("", pattern).replace("%%", "%").strip() or None
 
 
 def by_key(value: object) -> dict[str, object]:

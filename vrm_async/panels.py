@@ -10,13 +10,14 @@ from attrs import field, frozen
 
 from vrm_async.attributes import Raw, RawValue
 from vrm_async.series import moment
+from vrm_async.units import WithUnit
 
 Change: TypeAlias = tuple[datetime, int | None]
 """An aware moment (UTC) and the number of the state that began then."""
 
 
 @frozen(kw_only=True)
-class SummaryValue:
+class SummaryValue(WithUnit):
     """The newest value of one attribute in a summary."""
 
     code: str | None = None

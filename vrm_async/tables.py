@@ -16,9 +16,9 @@ from energy_core.http.readers import flag, integer, is_nothing, number, text
 from energy_core.http.request import JSON
 from vrm_async import straight, units
 from vrm_async.envelope import part
-from vrm_async.folding import by_key, by_number, enum_names, numbers, unit_of
+from vrm_async.folding import by_key, by_number, enum_names, numbers
 from vrm_async.panels import StateHistory, States, Summary, SummaryValue
-from vrm_async.points import Columns, columns, time_ms
+from vrm_async.points import Column, Columns, columns, time_ms
 from vrm_async.series import Graph, OverallStats, Period, Series, Stats
 
 # --- stats ----------------------------------------------------------------------------------------------
@@ -121,10 +121,12 @@ def graph(payload: JSON) -> Graph:
 
 
 def _drawn(key: str, points: object, about: Mapping[str, object]) -> Series:
-    times_ms, mean, minimum, maximum = columns(points)
-    unit = units.named(unit_of(about.get("formatWithUnit")))
+    code = text(about.get("code")) or key
+    sent = units.unit_of(about.get("formatWithUnit"))
+    unit = units.common(sent, code)
+    times_ms, mean, minimum, maximum = _in_unit(columns(points), sent, unit)
     return Series(
-        code=text(about.get("code")) or key,
+        code=code,
         times_ms=times_ms,
         mean=mean,
         minimum=minimum,
@@ -133,6 +135,21 @@ def _drawn(key: str, points: object, about: Mapping[str, object]) -> Series:
         unit_source=None if unit is None else "format",
         description=text(about.get("description")),
         attribute_id=integer(key),
+    )
+
+
+def _in_unit(found: Columns, sent: str | None, unit: str | None) -> Columns:
+    """Convert the columns of a graph, where its format has another unit than this package's."""
+    if unit is None or units.named(sent) == unit:
+        return found
+
+    def each(column: Column) -> Column:
+        return [None if value is None else units.converted(value, sent, unit) for value in column]
+
+    return found._replace(
+        mean=each(found.mean),
+        minimum=None if found.minimum is None else each(found.minimum),
+        maximum=None if found.maximum is None else each(found.maximum),
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
+
+from energy_core.http.drift import note
+from energy_core.http.readers import number
 
 
 class Unit(NamedTuple):
@@ -35,12 +39,122 @@ BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Units of the codes whose meaning is documented or was observed; of other codes stats say nothing."""
 
-_SPELLINGS: Final = MappingProxyType({"°C": "degC", "℃": "degC", "° C": "degC", "secs": "s", "seconds": "s"})
+
+class _Scale(NamedTuple):
+    """A value in this package's unit of the kind is ``(value - zero) * factor / divisor``."""
+
+    kind: str
+    factor: int = 1
+    divisor: int = 1
+    zero: float = 0.0
+
+
+# Integers in both places, so that 13390 mV is exactly 13.39 V.
+_SCALES: Final[Mapping[str, _Scale]] = MappingProxyType(
+    {
+        "W": _Scale("power"),
+        "kW": _Scale("power", 1000),
+        "MW": _Scale("power", 1_000_000),
+        "mW": _Scale("power", 1, 1000),
+        "kWh": _Scale("energy"),
+        "Wh": _Scale("energy", 1, 1000),
+        "MWh": _Scale("energy", 1000),
+        "GWh": _Scale("energy", 1_000_000),
+        "V": _Scale("voltage"),
+        "mV": _Scale("voltage", 1, 1000),
+        "kV": _Scale("voltage", 1000),
+        "A": _Scale("current"),
+        "mA": _Scale("current", 1, 1000),
+        "kA": _Scale("current", 1000),
+        "degC": _Scale("temperature"),
+        "degF": _Scale("temperature", 5, 9, 32),
+        "K": _Scale("temperature", zero=273.15),
+        "%": _Scale("share"),
+    }
+)
+_COMMON: Final = MappingProxyType(
+    {"power": "W", "energy": "kWh", "voltage": "V", "current": "A", "temperature": "degC", "share": "%"}
+)
+"""This package's unit of each kind."""
+
+_SPELLINGS: Final = MappingProxyType(
+    {
+        **dict.fromkeys(("°C", "℃", "° C", "&deg;C", "ºC", "deg C", "C", "Celsius"), "degC"),
+        **dict.fromkeys(("°F", "℉", "° F", "&deg;F", "ºF", "deg F", "F", "Fahrenheit"), "degF"),
+        **dict.fromkeys(("secs", "seconds"), "s"),
+        **dict.fromkeys(("Watt", "Watts"), "W"),
+        **dict.fromkeys(("Volt", "Volts", "VDC", "VAC", "V DC", "V AC"), "V"),
+        **dict.fromkeys(("Amp", "Amps", "Ampere", "ADC", "AAC", "A DC", "A AC"), "A"),
+    }
+)
+_IN_ANY_CASE: Final = MappingProxyType(
+    {
+        name.casefold(): unit
+        for name, unit in (*((name, name) for name in _SCALES), *_SPELLINGS.items())
+        # Where the other case means another unit, the case decides: mW and MW, mWh and MWh.
+        if name not in {"mW", "MW", "MWh", "C", "F", "K"}
+    }
+)
+_PLACEHOLDER: Final = re.compile(r"%%|%(?:\d+\$)?[-+ 0#']*\d*(?:\.\d+)?[A-Za-z]")
+
+
+def unit_of(pattern: object) -> str | None:
+    """Return the unit in a sprintf pattern: ``%.2F V`` gives V. VRM's percent sign is not always doubled."""
+    if not isinstance(pattern, str):
+        return None
+    return _PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else "", pattern).strip() or None
 
 
 def named(unit: str | None) -> str | None:
     """Return a unit of VRM's format in this package's spelling."""
-    return None if unit is None else _SPELLINGS.get(unit, unit)
+    if unit is None or unit in _SCALES:
+        return unit
+    return _SPELLINGS.get(unit) or _IN_ANY_CASE.get(unit.casefold(), unit)
+
+
+def converted(value: float, unit: str | None, to: str) -> float | None:
+    """Return a value of `unit` in the unit `to`; None where they measure different things.
+
+    Without a unit nothing says that the value is in another one than `to`.
+    """
+    unit = named(unit)
+    if unit is None or unit == to:
+        return value
+    there, here = _SCALES.get(unit), _SCALES.get(to)
+    if there is None or here is None or there.kind != here.kind:
+        return None
+    common = (value - there.zero) * there.factor / there.divisor
+    return common * here.divisor / here.factor + here.zero
+
+
+def value_in(to: str, raw_value: object, pattern: object) -> float | None:
+    """Return a raw value in the unit `to`, whatever unit VRM's format of it has.
+
+    None where it is no number, or its format has a unit of another kind, which is noted as drift.
+
+    Args:
+        to: A unit in this package's spelling, such as W, V, degC.
+        raw_value: VRM's rawValue.
+        pattern: VRM's formatWithUnit.
+    """
+    value = number(raw_value)
+    if value is None:
+        return None
+    unit = unit_of(pattern)
+    found = converted(value, unit, to)
+    if found is None:
+        note("Attribute", "formatWithUnit", f"{unit!r:.40} cannot be read as {to}")
+    return found
+
+
+def common(unit: str | None, code: str) -> str | None:
+    """Return the unit that values of a format are converted to: that of the code, or of their kind."""
+    unit = named(unit)
+    scale = None if unit is None else _SCALES.get(unit)
+    if scale is None:
+        return unit
+    meant = BY_CODE.get(code, "")
+    return meant if meant in _SCALES and _SCALES[meant].kind == scale.kind else _COMMON[scale.kind]
 
 
 def of_stats(code: str, kind: str | None) -> Unit:
@@ -52,3 +166,24 @@ def of_stats(code: str, kind: str | None) -> Unit:
         return UNKNOWN if "irradiance" in code else Unit("Wh", "type")
     known = BY_CODE.get(code)
     return UNKNOWN if known is None else Unit(known, "code")
+
+
+class WithUnit:
+    """What has a raw value, and VRM's format of it."""
+
+    __slots__ = ()
+
+    raw_value: str | int | float | None
+    format: str | None
+
+    @property
+    def unit(self) -> str | None:
+        """The unit in `format`: W, V, A, %, degC and the like."""
+        return named(unit_of(self.format))
+
+    def value_in(self, unit: str) -> float | None:
+        """Return `raw_value` in a unit such as W, whether `format` says W or kW.
+
+        None where it is no number, or `format` has a unit of another kind.
+        """
+        return value_in(unit, self.raw_value, self.format)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from energy_core.errors import DecodeError, EnergyError
 from energy_core.http.drift import Drift, collecting
 from vrm_async import codec, codec_access, codec_attributes, tables
-from vrm_async.folding import unit_of
+from vrm_async.units import unit_of
 
 NOW = 1776515873
 

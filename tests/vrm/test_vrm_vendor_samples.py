@@ -11,8 +11,8 @@ from tests.vrm import vendor_samples as printed
 from vrm_async import codec, codec_access, codec_attributes, tables
 from vrm_async.attributes import Attribute
 from vrm_async.envelope import check
-from vrm_async.folding import unit_of
 from vrm_async.stats import STATS
+from vrm_async.units import unit_of
 
 
 def utc(seconds):

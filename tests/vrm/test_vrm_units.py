@@ -1,0 +1,122 @@
+"""Units in VRM's formats: read in any spelling, converted where they differ from what a code means."""
+
+import pytest
+
+from energy_core.http.drift import Drift, collecting
+from vrm_async import codec_attributes, codec_sites, tables, units
+from vrm_async.attributes import Attribute
+from vrm_async.catalogue import service_rows
+
+T0 = 1776512315
+
+
+@pytest.mark.parametrize(
+    ("raw_value", "pattern", "to", "expected"),
+    [
+        (1500, "%.0F W", "W", 1500.0),
+        ("1.5", "%.2F kW", "W", 1500.0),
+        (1.5, "%.2F KW", "W", 1500.0),
+        (0.0015, "%.4F MW", "W", 1500.0),
+        (13390, "%.0F mV", "V", 13.39),
+        (-2500, "%d mA", "A", -2.5),
+        (77, "%.1F °F", "degC", 25.0),
+        (32, "%.1F F", "degC", 0.0),
+        (25, "%.1F C", "degC", 25.0),
+        (25, "%.1F degF", "degF", 25.0),
+        (25, "%.1F °C", "degF", 77.0),
+        (298.15, "%.2F K", "degC", 25.0),
+        (1234, "%.0F Wh", "kWh", 1.234),
+        (1.234, "%.3F kWh", "Wh", 1234.0),
+        (2, "%.1F MWh", "kWh", 2000.0),
+        (75.5, "%.1F %%", "%", 75.5),
+        (75.5, "%.1F %", "%", 75.5),
+        (12.5, "%1$.2F V", "V", 12.5),
+        (12.5, "%s", "V", 12.5),
+        (12.5, "", "V", 12.5),
+        (12.5, None, "V", 12.5),
+    ],
+)
+def test_a_value_is_converted_from_the_unit_of_its_format(raw_value, pattern, to, expected):
+    """Both kW and W give W; a format without a unit says nothing against the code's own."""
+    drift = Drift()
+    with collecting(drift):
+        assert units.value_in(to, raw_value, pattern) == pytest.approx(expected, abs=1e-12)
+    assert drift.total == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "to"),
+    [("%.1F Ah", "W"), ("%.0F VA", "W"), ("%.0F W", "kWh"), ("%.1F mw", "W"), ("%d x", "V")],
+)
+def test_a_unit_of_another_kind_leaves_the_value_out_and_counts_it(pattern, to):
+    """What is no power is never delivered as one; mw may be mW or MW."""
+    drift = Drift()
+    with collecting(drift):
+        assert units.value_in(to, 5, pattern) is None
+    assert [(model, field) for model, field, _ in drift.counts] == [("Attribute", "formatWithUnit")]
+
+
+def test_what_is_no_number_has_no_value_and_is_no_drift():
+    """Null and text stay missing."""
+    drift = Drift()
+    with collecting(drift):
+        assert [units.value_in("W", raw, "%.0F W") for raw in (None, "", "--", False, [])] == [None] * 5
+    assert drift.total == 0
+
+
+def graph(code, pattern, points):
+    return tables.graph(
+        {
+            "success": True,
+            "records": {
+                "data": {"143": points},
+                "meta": {"143": {"code": code, "description": "x", "formatWithUnit": pattern}},
+            },
+        }
+    )
+
+
+def test_a_graph_is_in_the_unit_of_its_code():
+    """Millivolts become V, kW become W, in all columns; the series says so."""
+    series = graph("bv", "%.0F mV", [[T0, 13390, 13000, None], [T0 + 60, None, None, 14000]])["bv"]
+    assert (series.unit, series.unit_source) == ("V", "format")
+    assert list(series.mean) == [13.39, None]
+    assert list(series.minimum) == [13.0, None]
+    assert list(series.maximum) == [None, 14.0]
+    assert list(graph("a1", "%.2F kW", [[T0, 1.5]])["a1"].mean) == [1500.0]
+    assert list(graph("Pb", "%.0F Wh", [[T0, 1500]])["Pb"].mean) == [1.5]
+    assert list(graph("solar_yield_forecast", "%.2F kWh", [[T0, 1.5]])["solar_yield_forecast"].mean) == [
+        1500.0
+    ]
+
+
+def test_a_graph_keeps_a_unit_that_this_package_does_not_convert():
+    """It is the series' own word: nothing is assumed of it."""
+    series = graph("rtt", "%.0F ms", [[T0, 3]])["rtt"]
+    assert (series.unit, list(series.mean)) == ("ms", [3])
+
+
+def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_for():
+    """`raw_value` is as it came; `value_in` looks at its format."""
+    power = Attribute(code="consumption", raw_value="1.18", format="%.2F kW")
+    assert (power.unit, power.number, power.value_in("W")) == ("kW", 1.18, 1180.0)
+    page = codec_attributes.diagnostics_page(
+        {
+            "success": True,
+            "records": [
+                {"idDataAttribute": 115, "code": "BT", "rawValue": "77", "formatWithUnit": "%.1F °F", "id": 1}
+            ],
+            "num_records": 1,
+        }
+    )
+    assert (page.records[0].unit, page.records[0].value_in("degC")) == ("degF", 25.0)
+    shown = tables.summary("BatterySummary", 279)(
+        {"records": {"data": {"47": {"code": "V", "rawValue": "13390", "formatWithUnit": "%.0F mV"}}}}
+    )
+    assert shown["V"].value_in("V") == 13.39
+
+
+def test_definitions_name_their_unit_as_series_do():
+    """One spelling everywhere: degC, whatever VRM writes."""
+    found = {"115": {"code": "BT", "dataType": "float", "description": "T", "formatWithUnit": "%.1F °C"}}
+    assert codec_sites.definitions(found)[115].unit == service_rows(found)[0].unit == "degC"
