@@ -23,6 +23,9 @@ GOOD = {"time": EPOCH, "id": "a-1", "values": {Quantity.PV_POWER: 1.0}, "raw": {
 class Nowhere(tzinfo):
     """A zone that does not know its offset."""
 
+    def __repr__(self) -> str:
+        return "Nowhere()"
+
     def utcoffset(self, _):
         return None
 

@@ -152,7 +152,7 @@ def bombs(size: int) -> bytes:
     return b"".join([*(squeeze.compress(b"\0" * MIB) for _ in range(size // MIB)), squeeze.flush()])
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(b"[1, 2, 3]" * 50)[:-9], b"\x1f\x8bnonsense", b"[1]"])
+@pytest.mark.parametrize("packed", [gzip.compress(b"[1, 2]" * 50, mtime=0)[:-9], b"\x1f\x8bnonsense", b"[1]"])
 async def test_bad_compression(serve: Serve, connect: Connect, packed: bytes) -> None:
     """A compressed body that is cut short or is none at all is a DecodeError and not a part of the data."""
     server = await serve(

@@ -318,8 +318,8 @@ def attributes_of(answer):
 @pytest.mark.parametrize(
     ("name", "records_of", "field"),
     [
-        *(("sites", attributes_of, field) for field in Attribute.late_fields),
-        *(("diagnostics", lambda page: page.records, field) for field in Diagnostic.late_fields),
+        *(("sites", attributes_of, field) for field in sorted(Attribute.late_fields)),
+        *(("diagnostics", lambda page: page.records, field) for field in sorted(Diagnostic.late_fields)),
     ],
 )
 def test_a_late_field_can_be_looked_at_alone(name, records_of, field):
