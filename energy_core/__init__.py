@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Event,
         Gap,
         Kind,
+        Noting,
         Outlet,
         Position,
         Quantity,
@@ -95,8 +96,8 @@ else:
             "shares": "self_consumption self_sufficiency weighted_mean",
             "stream.checkpoint": "Checkpoint CheckpointStore FileCheckpoint",
             "stream.event": (
-                "Dropped Event Gap Kind Outlet Position Quantity Reading Refillable Repeatable "
-                "Resumable Source SourceId State Status"
+                "Dropped Event Gap Kind Noting Outlet Position Quantity Reading Refillable "
+                "Repeatable Resumable Source SourceId State Status"
             ),
             "stream.merge": "MergedStream merge",
             "stream.poll": "Looking Observation Poller",
@@ -138,6 +139,7 @@ __all__ = [
     "MergedStream",
     "NoData",
     "NotFound",
+    "Noting",
     "Observation",
     "OutcomeUnknown",
     "Outlet",

@@ -64,14 +64,14 @@ _products = records(_product, "Product")
 class Page:
     """One page of the product list."""
 
-    size: int
-    """How many records the vendor sent, unreadable ones included: what tells the last page."""
+    records: list[JSON]
+    """As the vendor sent them, unreadable ones included. Without any, this is the end of the list."""
     products: tuple[Product, ...]
 
 
 def product_page(body: JSON) -> Page:
     """Read the product list: an array without an envelope or a total."""
-    return Page(size=len(_array(body, "product list")), products=_products(body))
+    return Page(records=_array(body, "product list"), products=_products(body))
 
 
 # --- data -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 
 from energy_core.errors import StreamBusy
 from energy_core.http.api import ApiClient
-from energy_core.http.request import Operation, Priority
+from energy_core.http.request import JSON, Operation, Priority
 from voltstorage_async import arguments as given
 from voltstorage_async.codec import VENDOR, Page, latest, product_page, statistics
 from voltstorage_async.endpoints import Endpoints
@@ -48,6 +48,9 @@ class Products:
     ) -> ProductPages:
         """Iterate over the products the account may see, asking for the next page when it is reached.
 
+        The list ends with an empty page, or with one that brings nothing new: a page shorter than `count` may
+        be all that the service gives at once.
+
         Args:
             count: Products a page (`count`), at least 1.
             page: Only this page (`page`), counted from 1.
@@ -76,7 +79,6 @@ class Products:
         operation = _LIST.at(self._endpoints.products)
         return ProductPages(
             lambda number: self._api.call(operation, product_page, query=[*query, ("page", str(number))]),
-            size=size,
             only=only,
         )
 
@@ -126,13 +128,13 @@ class ProductPages:
     Cancelling a wait loses nothing: the page is asked for again. One consumer; another gets StreamBusy.
     """
 
-    def __init__(self, ask: Callable[[int], Awaitable[Page]], *, size: int, only: int | None) -> None:
+    def __init__(self, ask: Callable[[int], Awaitable[Page]], *, only: int | None) -> None:
         self._ask = ask
-        self._size = size
         self._only = only
         self._number = only or 1
         self._ready: deque[Product] = deque()
         self._seen: set[int] = set()
+        self._unread: list[JSON] = []  # the records of the last page, if none of them could be read
         self._ended = False
         self._busy = False
 
@@ -160,7 +162,12 @@ class ProductPages:
         self._seen.update(product.id for product in fresh)
         self._ready.extend(fresh)
         self._number += 1
-        self._ended = self._only is not None or page.size < self._size or not fresh
+        # A short page is no end: the server may give fewer records than asked for. One whose records are all
+        # unreadable is none either, unless it repeats itself.
+        unread = [] if page.products else page.records
+        repeats = not fresh and unread == self._unread
+        self._unread = unread
+        self._ended = self._only is not None or not page.records or repeats
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"at page {self._number}"

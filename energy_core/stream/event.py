@@ -24,6 +24,7 @@ __all__ = [
     "Event",
     "Gap",
     "Kind",
+    "Noting",
     "Outlet",
     "Position",
     "Quantity",
@@ -209,7 +210,7 @@ class Source(Protocol):
     """Anything that can put events into an outlet.
 
     A source may offer more, and the stream looks for it by the method's name: see `Resumable`, `Refillable`
-    and `Repeatable`.
+    `Repeatable` and `Noting`.
     """
 
     @property
@@ -260,3 +261,11 @@ class Repeatable(Source, Protocol):
 
     def again(self) -> Source:
         """Return a fresh source with the same id and the same arguments."""
+
+
+class Noting(Source, Protocol):
+    """A source that counts what it leaves out."""
+
+    @property
+    def notes(self) -> Mapping[str, int | str]:
+        """What it left out, counted, and what it assumes; shown in `SourceStatus.notes`."""

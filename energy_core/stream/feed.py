@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from energy_core.clock import stamping
@@ -86,6 +87,7 @@ class Feed:
             gaps=self._gaps,
             refused=self._refused,
             restarts=self.restarts,
+            notes=MappingProxyType(dict(getattr(self.source, "notes", {}))),
             error=self._error,
         )
 

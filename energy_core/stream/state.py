@@ -62,6 +62,8 @@ class SourceStatus:
     """Readings left out because their time lies more than a day ahead; the first of them is a gap."""
     restarts: int = 0
     """How often it was restarted."""
+    notes: Mapping[str, int | str] = MappingProxyType({})
+    """What the source left out, counted, and what it assumes, such as the scale of a value."""
     error: EnergyError | None = None
     """Why it ended, where it ended by an error."""
 

@@ -307,6 +307,23 @@ async def test_the_snapshot_has_ages_counters_and_the_next_attempt():
     )
     assert (status.readings, status.backfilled, status.late, status.gaps) == (5, 1, 1, 1)
     assert (status.quiet_s, status.last) == (15.0, EPOCH + timedelta(seconds=9))
+    assert status.notes == {}
+
+
+async def test_the_snapshot_shows_what_a_source_notes():
+    """What a source counts and assumes is in its status, as it was when the status was asked for."""
+
+    async def play(pen):
+        source.notes = {"malformed": 1, "battery_soc": "0..1 assumed"}
+        await asyncio.sleep(60)
+
+    source = Script("a", play)
+    async with merge(source, clock=VirtualClock()) as events:
+        await asyncio.sleep(1)
+        status = events.status[A]
+        source.notes["malformed"] = 2
+        assert status.notes == {"malformed": 1, "battery_soc": "0..1 assumed"}
+        assert events.status[A].notes["malformed"] == 2
 
 
 @pytest.mark.parametrize("state", State)

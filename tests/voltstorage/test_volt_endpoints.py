@@ -69,20 +69,29 @@ async def test_every_filter_of_the_product_list(mocked, volt):
 @pytest.mark.parametrize(
     ("pages", "count", "asks"),
     [
-        ([[1, 2], [3]], 2, 2),
+        ([[1, 2], [3], []], 2, 3),
         ([[1, 2], [3, 4], []], 2, 3),
         ([[1, 2], [1, 2]], 2, 2),
-        ([[1, 2], [2, 3], [4]], 2, 3),
+        ([[1, 2], [2, 3], [4], []], 2, 4),
         ([[]], None, 1),
-        ([[1, 2, 3]], None, 1),
+        ([[1, 2, 3], []], None, 2),
+        ([[1, 2], [3, 4], [5], []], 100, 4),  # a server that gives two a page, whatever it is asked for
     ],
 )
-async def test_pages_end_at_a_short_an_empty_or_a_repeated_one(mocked, volt, pages, count, asks):
-    """Every product comes once, and no page is asked for that cannot bring more."""
+async def test_pages_end_at_an_empty_or_a_repeated_one(mocked, volt, pages, count, asks):
+    """Every product comes once; a page shorter than asked for is no end of the list."""
     for page in pages:
         mocked.get(ANY, payload=[{"id": number} for number in page])
     assert await everything(volt.products.list(count=count)) == sorted({n for page in pages for n in page})
     assert [dict(query)["page"] for _, query in asked(mocked)] == [str(n + 1) for n in range(asks)]
+
+
+async def test_a_page_of_unreadable_records_is_no_end(mocked, volt):
+    """One odd record is a whole page where pages are short; the same unreadable page again is the end."""
+    for page in ([{"id": 1}], [{"id": None}], [{"id": 3}], [{"id": []}], [{"id": []}]):
+        mocked.get(ANY, payload=page)
+    assert await everything(volt.products.list(count=1)) == [1, 3]
+    assert len(asked(mocked)) == 5
 
 
 async def test_only_the_page_that_was_asked_for(mocked, volt):
@@ -93,11 +102,12 @@ async def test_only_the_page_that_was_asked_for(mocked, volt):
 
 
 async def test_a_malformed_product_loses_no_other(mocked, volt):
-    """Records that cannot be read are counted, and they count for the size of their page."""
+    """Records that cannot be read are left out and counted."""
     mocked.get(
         ANY, payload=[{"id": 1, "online": "maybe"}, {"id": "x"}, 7, {"id": 2, "group": {"name": "no id"}}]
     )
     mocked.get(ANY, payload=[{"id": 3}])
+    mocked.get(ANY, payload=[])
     products = [product async for product in volt.products.list(count=4)]
     assert [product.id for product in products] == [1, 2, 3]
     assert products[0].online is None

@@ -128,6 +128,7 @@ async def test_login_sample(mocked, volt_login):
 async def test_product_list_sample(mocked, volt):
     """Every field of the printed product arrives typed."""
     mocked.get(re.compile(rf"{BASE}products"), body=PRODUCTS)
+    mocked.get(re.compile(rf"{BASE}products"), body="[]")
     (product,) = [product async for product in volt.products.list()]
     assert product.id == 77
     assert product.owner_name is None
