@@ -24,7 +24,8 @@ _LONG_DAY = "|".join(_LONG_DAYS)
 _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
 _TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 
-_DELTA_SECONDS = re.compile(r"[0-9]+")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+"""RFC 9110 allows whole seconds only; servers send fractions too."""
 _HTTP_DATES: Final = (  # compiled when the first one comes: most programs never see any
     f"(?:{_DAY}), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT",  # IMF-fixdate
     f"(?:{_LONG_DAY}), (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT",  # RFC 850
@@ -49,8 +50,9 @@ def full_jitter(attempt: int, *, base: float, cap: float, random: Callable[[], f
 def parse_retry_after(value: str | None, *, date: str | None, now: datetime) -> float | None:
     """Return the seconds a Retry-After header asks for, or None when it is missing or not valid.
 
-    Only what RFC 9110 allows counts: seconds in ASCII digits, or one of the three forms of an HTTP-date. A
-    header that cannot be read must not hide the answer that carried it, so nothing is raised.
+    Seconds in ASCII digits count, a plain decimal fraction rounded up (``0.493`` is 1), and the three forms
+    of an HTTP-date. A header that cannot be read must not hide the answer that carried it, so nothing is
+    raised.
 
     Args:
         value: The header, None when absent.
@@ -60,9 +62,12 @@ def parse_retry_after(value: str | None, *, date: str | None, now: datetime) -> 
     if value is None:
         return None
     text = value.strip(" \t")
-    if _DELTA_SECONDS.fullmatch(text):
-        digits = text.lstrip("0") or "0"
-        return LONGEST_S if len(digits) > 9 else min(float(digits), LONGEST_S)
+    if _SECONDS.fullmatch(text):
+        whole, _, fraction = text.partition(".")
+        digits = whole.lstrip("0") or "0"
+        if len(digits) > 9:
+            return LONGEST_S
+        return min(float(digits) + (fraction.strip("0") != ""), LONGEST_S)
     moment = parse_http_date(text, now=now)
     if moment is None:
         return None

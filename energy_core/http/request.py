@@ -19,6 +19,9 @@ Query: TypeAlias = Sequence[tuple[str, str]]
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DECODINGS: Final = 8
+"""A segment that is still percent-encoded after this many decodings is refused."""
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+")
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80, "wss": 443, "ws": 80}
@@ -108,11 +111,28 @@ def _path_part(name: str, value: object) -> str:
         if value < 0:
             raise ValueError(f"{name} must not be negative: {value}")
         return str(value)
-    if not value or value in {".", ".."} or _CONTROL.search(value):
+    if not value or _CONTROL.search(value) or _leads_elsewhere(value):
         raise ValueError(
-            f"{name} is not usable in a path: it is empty, '.', '..' or has spaces or control characters"
+            f"{name} is not usable in a path: it is empty, '.', '..' or has slashes, backslashes, spaces or "
+            "control characters, as they are or percent-encoded"
         )
     return quote(value, safe="*")
+
+
+def _leads_elsewhere(segment: str) -> bool:
+    """Return whether a server could read another path in this segment, decoding it as often as it likes."""
+    for _ in range(_DECODINGS):
+        # Some servers cut parameters off, so that "..;x" is "..".
+        if "/" in segment or "\\" in segment or segment.partition(";")[0] in {".", ".."}:
+            return True
+        try:
+            decoded = unquote(segment, errors="strict")
+        except UnicodeDecodeError:  # an overlong slash, for one
+            return True
+        if decoded == segment:
+            return _UNPRINTABLE.search(segment) is not None
+        segment = decoded
+    return True
 
 
 @frozen(kw_only=True)
@@ -236,7 +256,8 @@ def _check_path(path: str) -> None:
     *inner, last = path.split("/")
     segments = [*inner, last] if last or not inner else inner
     for segment in segments if path else ():
-        if not _SEGMENT.fullmatch(segment) or unquote(segment) in {".", ".."}:
+        if not _SEGMENT.fullmatch(segment) or _leads_elsewhere(segment):
             raise ValueError(
-                "the path must be relative and written in URL characters, without '.', '..' or '//'"
+                "the path must be relative and written in URL characters, without '.', '..', '//' or "
+                "percent-encoded slashes, backslashes and control characters"
             )

@@ -87,9 +87,9 @@ class Effort:
 
     def pause_after(self, outcome: Head | EnergyError) -> float | None:
         """Return how long to wait before the next try, or None when the outcome is final."""
-        if not (
-            self.operation.repeatable and self.tries < self.patience.tries and self._worth_repeating(outcome)
-        ):
+        # A 429 says that nothing was done: any operation may be sent again after it, and after nothing else.
+        allowed = self.operation.repeatable or _is_429(outcome)
+        if not (allowed and self.tries < self.patience.tries and self._worth_repeating(outcome)):
             return None
         throttled = isinstance(outcome, Head) and outcome.throttling
         # The lane's hold is the pause after being throttled; a second one on top would only lose the turn.

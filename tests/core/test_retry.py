@@ -29,17 +29,28 @@ FORMS = [
         (str(10**30), LONGEST_S),
         ("9" * 5000, LONGEST_S),
         ("0" * 5000 + "3", 3.0),
+        ("30.0", 30.0),
+        ("0.493", 1.0),
+        ("0.0", 0.0),
+        ("00.000", 0.0),
+        ("1.0", 1.0),
+        ("29.000000001", 30.0),
+        ("1." + "0" * 5000 + "1", 2.0),
+        (" 2.5\t", 3.0),
+        ("31536000.5", LONGEST_S),
+        ("9" * 5000 + ".9", LONGEST_S),
     ],
 )
 def test_delta_seconds(header, seconds):
-    """ASCII digits are seconds, however many there are."""
+    """ASCII digits are seconds, however many there are; a plain decimal fraction is rounded up."""
     assert parse_retry_after(header, date=None, now=NOON) == seconds
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        None, "", " ", "-1", "+1", "1.0", "1e3", "0x10", "1_000", "inf", "nan", "\u0661",
+        None, "", " ", "-1", "+1", "-1.0", "1.", ".5", "1.0.0", "1,5", "1.0e1", "1.\u0665",
+        "1e3", "0x10", "1_000", "inf", "nan", "\u0661",
         "\u0663\u0664", "\u00b2", "\uff11\uff12",
         "5, 10", "5,5", "5;q=1", "5 s", "5\n", "\n5", "\x005", "tomorrow", "\ud800",
         "Sun, 01 Mar 2026 12:02:00 GMT, Sun, 01 Mar 2026 12:03:00 GMT",
@@ -60,7 +71,7 @@ def test_delta_seconds(header, seconds):
     ],
 )  # fmt: skip
 def test_whatever_is_outside_the_grammar_counts_as_missing(header):
-    """A header that RFC 9110 does not allow is as good as none."""
+    """Any other header that RFC 9110 does not allow is as good as none."""
     assert parse_retry_after(header, date=None, now=NOON) is None
 
 

@@ -215,7 +215,7 @@ MISTAKES = {
     ),
     "take any digit for a number": Mistake(
         "energy_core/retry.py",
-        "if _DELTA_SECONDS.fullmatch(text):",
+        "if _SECONDS.fullmatch(text):",
         "if text.isdigit():",
         "tests/core/test_retry.py::test_whatever_is_outside_the_grammar_counts_as_missing",
     ),

@@ -52,12 +52,15 @@ def expected_error(status: int) -> type[EnergyError] | None:
 @pytest.mark.parametrize("operation", [READ, REVOKE], ids=["repeatable", "unrepeatable"])
 @pytest.mark.parametrize("status", STATUSES)
 async def test_status(serve: Serve, connect: Connect, status: int, operation: Operation) -> None:
-    """Each status ends in its typed error, after three tries if it may pass and may be repeated."""
+    """Each status ends in its typed error, after three tries if it may pass and may be repeated.
+
+    A 429 says that nothing was done, so that after it anything may be repeated.
+    """
     retry_after = [("Retry-After", "0")] if status == 429 else []
     server = await serve(always(answer(status, headers=retry_after)))
     client = connect(server)
     error = expected_error(status)
-    wanted = 3 if status in RETRIED and operation.repeatable else 1
+    wanted = 3 if status == 429 or (status in RETRIED and operation.repeatable) else 1
     if error is None:
         assert await client.call(operation, as_it_is, id=7) == {"success": True}
     else:
@@ -187,7 +190,7 @@ async def test_hold_is_shared(serve: Serve, connect: Connect, status: int) -> No
     assert all(request.at >= throttled.at + 1.0 for request in later)
 
 
-@pytest.mark.parametrize("header", [None, "-1", "+1", "1.0", "inf", "nan", "\u00b2", "", "soon", "1, 2"])
+@pytest.mark.parametrize("header", [None, "-1", "+1", "1.0e0", "inf", "nan", "\u00b2", "", "soon", "1, 2"])
 async def test_bad_retry_after_does_not_hide_the_429(
     serve: Serve, connect: Connect, header: str | None
 ) -> None:
@@ -222,6 +225,33 @@ async def test_unrepeatable_in_an_outage(serve: Serve, connect: Connect) -> None
         with pytest.raises(ServerFault):
             await client.call(REVOKE, as_it_is, id=7)
     assert len(server.requests) == 50
+
+
+@pytest.mark.parametrize("operation", [REVOKE, CREATE], ids=["mutating GET", "POST"])
+@pytest.mark.parametrize("body", ['{"success": false, "errors": "slow down"}', "slow down"])
+async def test_throttled_write_is_sent_again(
+    serve: Serve, connect: Connect, body: str, operation: Operation
+) -> None:
+    """A write that was answered 429 waits for Retry-After and is sent again, whatever the 429's body is."""
+    server = await serve(in_turn(answer(429, body, [("Retry-After", "1")]), answer()))
+    parts = {"id": 7} if "{id}" in operation.path else {}
+    sent = {"name": "x"} if not parts else None
+    assert await connect(server).call(operation, as_it_is, json=sent, **parts) == {"success": True}
+    first, second = server.requests
+    assert second.at >= first.at + 1.0
+    assert (second.method, second.target, second.body) == (first.method, first.target, first.body)
+
+
+@pytest.mark.parametrize("second", ["reset", "503"])
+async def test_write_after_a_429_is_sent_again_after_nothing_else(
+    serve: Serve, connect: Connect, second: str
+) -> None:
+    """What follows the 429 counts for itself: a 503 or a broken connection ends the write."""
+    fault = reset() if second == "reset" else answer(503, headers=[("Retry-After", "0")])
+    server = await serve(in_turn(answer(429, headers=[("Retry-After", "0")]), fault, answer()))
+    with pytest.raises(OutcomeUnknown if second == "reset" else ServerFault) as caught:
+        await connect(server).call(CREATE, as_it_is, json={"name": "x"})
+    assert caught.value.attempts == len(server.requests) == 2
 
 
 async def test_background_goes_through_the_same_way(serve: Serve, connect: Connect) -> None:
