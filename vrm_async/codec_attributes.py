@@ -147,11 +147,6 @@ class Page(LateRaw):
     total: int | None
     """num_records: of this page or of all, VRM does not say which."""
 
-    def is_again(self, other: Page) -> bool:
-        """Whether it holds what another page held; pages that differ do so in their first records."""
-        alike = self.size == other.size and self.records[:1] == other.records[:1]
-        return alike and self.raw == other.raw
-
 
 def _read_page(payload: JSON) -> Page:
     found = part(payload, "records")

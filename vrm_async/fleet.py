@@ -6,11 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from attrs import evolve
+
+from energy_core.errors import NoData
 from energy_core.http.api import ApiClient
+from energy_core.http.readers import integer
 from energy_core.http.request import JSON, MIB
 from vrm_async import arguments, codec_sites
-from vrm_async.models_sites import AttributeDefinition, FleetAnswer, FleetOverview
-from vrm_async.operations import reads
+from vrm_async.folding import items
+from vrm_async.models_sites import AttributeDefinition, FleetAnswer, FleetOverview, FleetSite
+from vrm_async.operations import Paging, reads
 
 FIND: Final = reads("fleet.find", "installation-data-attributes", body_limit=64 * MIB)
 OVERVIEW: Final = reads(
@@ -31,7 +36,7 @@ class Fleet:
         self._api = api
 
     async def find(
-        self, conditions: str | Iterable[str], *, page: int = 1, count: int = LARGEST_PAGE
+        self, conditions: str | Iterable[str], *, page: int | None = None, count: int = LARGEST_PAGE
     ) -> FleetAnswer:
         """Return the sites that meet up to five conditions, with the values the conditions are about.
 
@@ -39,15 +44,40 @@ class Fleet:
 
         Args:
             conditions: Such as ``["bs>=50", "au=(1,2)", "IV1!"]``, or the same joined by commas.
-            page: Counts from 1.
+            page: Only this page, counted from 1; None reads all pages, until one is empty or brings nothing
+                new, because VRM may give fewer sites a page than `count`.
             count: Sites a page, at most 1,000.
         """
-        if arguments.whole("page", page) < 1:
+        if page is not None and arguments.whole("page", page) < 1:
             raise ValueError(f"page counts from 1: {page}")
         if not 1 <= arguments.whole("count", count) <= LARGEST_PAGE:
             raise ValueError(f"count must be from 1 to {LARGEST_PAGE}: {count}")
-        query = [("query", _conditions(conditions)), ("page", str(page)), ("count", str(count))]
-        return await self._api.call(FIND, codec_sites.fleet, query=query)
+        query = [("query", _conditions(conditions))]
+        if page is not None:
+            return await self._page(query, page, count)
+        answer = await self._page(query, 1, count)
+        sites: list[FleetSite] = []
+        paging = Paging("FleetAnswer", _site_id, self._api.drift)
+        came: list[object] = []
+        following = answer
+        while True:
+            records = items(following.raw.get("records"))
+            unread = records if len(following.sites) < len(records) else ()
+            announced = integer(following.raw.get("num_records"))
+            fresh = paging.take(following.sites, size=len(records), announced=announced, unread=unread)
+            sites += fresh
+            came += records if fresh else unread
+            if paging.ended:
+                break
+            try:
+                following = await self._page(query, paging.number, count)
+            except NoData:
+                following = FleetAnswer()
+        return evolve(answer, sites=tuple(sites), raw={**answer.raw, "records": came})
+
+    async def _page(self, query: list[tuple[str, str]], page: int, count: int) -> FleetAnswer:
+        whole = [*query, ("page", str(page)), ("count", str(count))]
+        return await self._api.call(FIND, codec_sites.fleet, query=whole)
 
     async def overview(
         self,
@@ -82,6 +112,10 @@ class Fleet:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/data-attributes
         """
         return await self._api.call(DATA_ATTRIBUTES, codec_sites.definitions)
+
+
+def _site_id(site: FleetSite) -> int:
+    return site.site_id
 
 
 def _conditions(conditions: str | Iterable[str]) -> str:

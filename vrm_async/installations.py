@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Final
 
 from energy_core.errors import NoData
@@ -14,7 +14,7 @@ from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec, codec_attributes
 from vrm_async.attributes import Diagnostic
 from vrm_async.models import SystemOverview
-from vrm_async.operations import SITE, writes
+from vrm_async.operations import SITE, Paging, writes
 
 SYSTEM_OVERVIEW: Final = Operation(
     vendor="vrm",
@@ -52,6 +52,8 @@ class Installations:
 
     def diagnostics(self, site_id: int, *, count: int = LARGEST_PAGE) -> Diagnostics:
         """Iterate over the newest log of every attribute, page after page. Needs full access to the site.
+
+        Pages are read until one is empty or brings nothing new: VRM may give fewer records than `count`.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/diagnostics
 
@@ -138,11 +140,8 @@ class Diagnostics:
         self._api = api
         self._site_id = site_id
         self._count = count
-        self._next_page = 1
-        self._seen = 0
-        self._last: codec_attributes.Page | None = None
+        self._paging = Paging("Diagnostics", _identity, api.drift)
         self._ready: deque[Diagnostic] = deque()
-        self._done = False
         self._turn = asyncio.Lock()  # two tasks on one iterator share its records instead of doubling them
 
     def __aiter__(self) -> Diagnostics:
@@ -151,31 +150,27 @@ class Diagnostics:
     async def __anext__(self) -> Diagnostic:
         async with self._turn:
             while not self._ready:
-                if self._done:
+                if self._paging.ended:
                     raise StopAsyncIteration
-                self._take(await self._page())
+                page = await self._page()
+                unread = page.raw if len(page.records) < page.size else ()
+                self._ready.extend(
+                    self._paging.take(page.records, size=page.size, announced=page.total, unread=unread)
+                )
             return self._ready.popleft()
 
     async def _page(self) -> codec_attributes.Page:
-        query = [("count", str(self._count)), ("page", str(self._next_page))]
+        query = [("count", str(self._count)), ("page", str(self._paging.number))]
         try:
             return await self._api.call(
                 DIAGNOSTICS, codec_attributes.diagnostics_page, query=query, idSite=self._site_id
             )
         except NoData:
-            if self._next_page == 1:
+            if self._paging.number == 1:
                 raise
             return codec_attributes.Page(records=(), size=0, raw=[], total=None)
 
-    def _take(self, page: codec_attributes.Page) -> None:
-        """Queue a page, and see whether it was the last, also where a server ignores `page`."""
-        if page.size and self._last is not None and page.is_again(self._last):
-            self._done = True
-            return
-        self._ready.extend(page.records)
-        self._seen += page.size
-        self._last = page
-        self._next_page += 1
-        # A full page that counts only itself says nothing about the rest.
-        counted = page.total is not None and page.total != page.size and self._seen >= page.total
-        self._done = page.size < self._count or counted
+
+def _identity(record: Diagnostic) -> Hashable:
+    """Tell records apart without their values, which may change from one page to the next."""
+    return record.id, record.site_id, record.device, record.instance, record.attribute_id, record.dbus_path

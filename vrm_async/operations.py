@@ -1,10 +1,14 @@
-"""How this package declares what VRM offers: what only reads may be repeated, what writes may not."""
+"""How this package declares what VRM offers (what only reads may be repeated), and reads lists in pages."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, Generic, TypeVar
 
+from energy_core.http.drift import Drift
 from energy_core.http.request import MIB, Operation
+
+T = TypeVar("T")
 
 SITE: Final = "installations/{idSite}"
 USER: Final = "users/{idUser}"
@@ -20,3 +24,53 @@ def reads(name: str, path: str, *, method: str = "GET", body_limit: int = 16 * M
 def writes(name: str, method: str, path: str) -> Operation:
     """Declare an operation that changes something, and is therefore sent once, whatever its method is."""
     return Operation(vendor="vrm", name=name, method=method, path=path, repeatable=False)
+
+
+class Paging(Generic[T]):
+    """Decides whether a list that comes in pages has been read to its end.
+
+    A server may give fewer records a page than it was asked for: a short page is no end. The list ends with
+    an empty page, with one that brings nothing new (the server does not know pages), or when as many records
+    came as were announced. A number that equals the length of its page may count only that page.
+
+    Args:
+        name: The list's name, for drift.
+        key: What tells two records apart.
+        drift: Counts a list that ends before its announced number.
+    """
+
+    def __init__(self, name: str, key: Callable[[T], Hashable], drift: Drift) -> None:
+        self.number = 1
+        """The page to ask for next."""
+        self.ended = False
+        self._name = name
+        self._key = key
+        self._drift = drift
+        self._seen: set[Hashable] = set()
+        self._came = 0
+        self._announced = 0
+        self._last_unread: Sequence[object] = ()
+
+    def take(
+        self, records: Sequence[T], *, size: int, announced: int | None = None, unread: Sequence[object] = ()
+    ) -> list[T]:
+        """Return the records of a page that no earlier page had.
+
+        Args:
+            records: The records that could be read.
+            size: How many came, malformed ones included.
+            announced: How many there are, where the server says so.
+            unread: The page as it came, where some of its records could not be read.
+        """
+        fresh = [record for record in records if self._key(record) not in self._seen]
+        self._seen.update(map(self._key, fresh))
+        # A page of which nothing could be read is no end either, unless it comes twice.
+        new = bool(fresh) or (bool(unread) and unread != self._last_unread)
+        self._last_unread = unread
+        self._came += size if new else 0
+        self._announced = max(self._announced, announced or 0)
+        self.number += 1
+        self.ended = not new or (announced not in {None, size} and self._came >= self._announced)
+        if self.ended and self._came < self._announced:
+            self._drift.note(self._name, "records", "fewer came than were announced")
+        return fresh

@@ -218,15 +218,55 @@ async def ids(diagnostics):
     return [record.attribute_id async for record in diagnostics]
 
 
-async def test_diagnostics_go_on_until_a_short_page(vrm, mocked):
-    """Full pages are followed by another question, a short one is the last."""
+@pytest.mark.parametrize("count", [3, 1000])
+async def test_diagnostics_go_on_until_an_empty_page(vrm, mocked, count):
+    """A page shorter than asked for is no end, and a number that counts only its own page says nothing."""
     mocked.get(ANYTHING, payload=page(0, 3, total=3))
     mocked.get(ANYTHING, payload=page(3, 3, total=3))
     mocked.get(ANYTHING, payload=page(6, 1, total=1))
-    assert await ids(vrm.installations.diagnostics(1, count=3)) == list(range(7))
+    mocked.get(ANYTHING, payload=page(7, 0, total=0))
+    assert await ids(vrm.installations.diagnostics(1, count=count)) == list(range(7))
     assert [query for _, _, query in asked(mocked)] == [
-        [("count", "3"), ("page", number)] for number in ("1", "2", "3")
+        [("count", str(count)), ("page", number)] for number in ("1", "2", "3", "4")
     ]
+    assert vrm.drift.total == 0
+
+
+async def test_diagnostics_end_where_a_page_brings_nothing_new(vrm, mocked):
+    """Also when its values have changed since; a record that the list shifted to the next page comes once."""
+    first, again = page(0, 3), page(0, 3)
+    again["records"][0]["rawValue"] = 5
+    mocked.get(ANYTHING, payload=first)
+    mocked.get(ANYTHING, payload=page(2, 3))
+    mocked.get(ANYTHING, payload=again)
+    assert await ids(vrm.installations.diagnostics(1)) == [0, 1, 2, 3, 4]
+    assert len(asked(mocked)) == 3
+
+
+async def test_fewer_diagnostics_than_were_announced_are_counted(vrm, mocked):
+    """The list ends with an empty page, and drift says that something is missing."""
+    mocked.get(ANYTHING, payload=page(0, 3, total=7))
+    mocked.get(ANYTHING, payload=page(3, 3, total=7))
+    mocked.get(ANYTHING, payload=page(6, 0, total=7))
+    assert await ids(vrm.installations.diagnostics(1)) == list(range(6))
+    assert dict(vrm.drift.counts) == {("Diagnostics", "records", "fewer came than were announced"): 1}
+
+
+async def test_two_records_that_differ_only_in_their_id_are_two(vrm, mocked):
+    """Two devices of one kind may share an instance number, on different pages too."""
+    mocked.get(ANYTHING, payload={"success": True, "records": [{"idDataAttribute": 1, "id": 8}]})
+    mocked.get(ANYTHING, payload={"success": True, "records": [{"idDataAttribute": 1, "id": 9}]})
+    mocked.get(ANYTHING, payload=page(0, 0))
+    assert [record.id async for record in vrm.installations.diagnostics(1)] == [8, 9]
+
+
+async def test_a_page_that_cannot_be_read_is_no_end(vrm, mocked):
+    """Its records are malformed and counted; the next page is read."""
+    mocked.get(ANYTHING, payload={"success": True, "records": ["damaged", "damaged"]})
+    mocked.get(ANYTHING, payload=page(0, 2))
+    mocked.get(ANYTHING, payload=page(0, 0))
+    assert await ids(vrm.installations.diagnostics(1)) == [0, 1]
+    assert vrm.drift.counts["Diagnostic", "record", "malformed"] == 2
 
 
 async def test_diagnostics_believe_a_total(vrm, mocked):
@@ -240,8 +280,11 @@ async def test_diagnostics_believe_a_total(vrm, mocked):
 async def test_diagnostics_ask_for_a_thousand(vrm, mocked):
     """The largest page is the default."""
     mocked.get(ANYTHING, payload=page(0, 1))
+    mocked.get(ANYTHING, payload=page(1, 0))
     assert await ids(vrm.installations.diagnostics(1)) == [0]
-    assert asked(mocked) == [("GET", "installations/1/diagnostics", [("count", "1000"), ("page", "1")])]
+    assert asked(mocked) == [
+        ("GET", "installations/1/diagnostics", [("count", "1000"), ("page", number)]) for number in ("1", "2")
+    ]
 
 
 async def test_diagnostics_end_with_a_server_that_ignores_pages(vrm, mocked):
@@ -265,14 +308,58 @@ async def test_a_malformed_diagnostic_costs_no_other(vrm, mocked):
     first["records"][1] = "damaged"
     mocked.get(ANYTHING, payload=first)
     mocked.get(ANYTHING, payload=page(3, 1))
+    mocked.get(ANYTHING, payload=page(4, 0))
     assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 2, 3]
     assert vrm.drift.counts["Diagnostic", "record", "malformed"] == 1
+
+
+def fleet_page(*site_ids, **announced):
+    records = [
+        site if isinstance(site, str) else {"idSite": site, "description": f"S{site}", "lastTimestamp": 1}
+        for site in site_ids
+    ]
+    return {"success": True, "records": records, "attributes": [], **announced}
+
+
+async def test_a_question_about_the_fleet_reads_all_pages(vrm, mocked):
+    """VRM may give fewer sites a page than it was asked for; a repeated site comes once."""
+    for answer in (fleet_page(1, 2), fleet_page("damaged"), fleet_page(2, 3), fleet_page()):
+        mocked.get(ANYTHING, payload=answer)
+    found = await vrm.fleet.find("bs>=50")
+    assert [site.site_id for site in found] == [1, 2, 3]
+    assert [dict(query)["page"] for _, _, query in asked(mocked)] == ["1", "2", "3", "4"]
+    assert found.raw["records"] == [
+        record
+        for answer in (fleet_page(1, 2), fleet_page("damaged"), fleet_page(2, 3))
+        for record in answer["records"]
+    ]
+
+
+async def test_a_question_about_the_fleet_believes_a_number_and_ends_without_data(vrm, mocked):
+    """Where a number is announced no page is asked for in vain; `no_data` past the first page is the end."""
+    mocked.get(ANYTHING, payload=fleet_page(1, 2, num_records=3))
+    mocked.get(ANYTHING, payload=fleet_page(3, num_records=3))
+    assert len(await vrm.fleet.find("bs>=50")) == 3
+    mocked.get(ANYTHING, payload=fleet_page(1, 2))
+    mocked.get(ANYTHING, body=printed.STATS_REFUSED)
+    assert len(await vrm.fleet.find("bs>=50")) == 2
+    mocked.get(ANYTHING, body=printed.STATS_REFUSED)
+    with pytest.raises(NoData):
+        await vrm.fleet.find("bs>=50")
+
+
+async def test_one_page_of_the_fleet(vrm, mocked):
+    """Whoever asks for a page gets that page, with one request."""
+    mocked.get(ANYTHING, payload=fleet_page(1, 2))
+    assert len(await vrm.fleet.find("bs>=50", page=2, count=2)) == 2
+    assert [dict(query)["page"] for _, _, query in asked(mocked)] == ["2"]
 
 
 async def test_two_tasks_share_the_records_of_one_iterator(vrm, mocked):
     """Nothing is doubled when several tasks take from it."""
     mocked.get(ANYTHING, payload=page(0, 3))
     mocked.get(ANYTHING, payload=page(3, 1))
+    mocked.get(ANYTHING, payload=page(4, 0))
     diagnostics = vrm.installations.diagnostics(1, count=3)
     both = await asyncio.gather(ids(diagnostics), ids(diagnostics))
     assert sorted(both[0] + both[1]) == [0, 1, 2, 3]
@@ -283,6 +370,7 @@ async def test_a_failed_page_is_asked_for_again(vrm, mocked):
     mocked.get(ANYTHING, payload=page(0, 2))
     mocked.get(ANYTHING, payload={"success": False}, status=403)
     mocked.get(ANYTHING, payload=page(2, 1))
+    mocked.get(ANYTHING, payload=page(3, 0))
     diagnostics = vrm.installations.diagnostics(1, count=2)
     found = [(await anext(diagnostics)).attribute_id, (await anext(diagnostics)).attribute_id]
     with pytest.raises(PermissionDenied):
