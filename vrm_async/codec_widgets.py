@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from energy_core.http.drift import note
-from energy_core.http.readers import is_nothing, number, text
+from energy_core.http.readers import flag, is_nothing, number, text
 from energy_core.http.request import JSON
 from vrm_async import tables
 from vrm_async.codec import geofence
@@ -15,10 +15,12 @@ from vrm_async.codec_alarms import raised
 from vrm_async.envelope import part
 from vrm_async.folding import by_key
 from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
-from vrm_async.panels import Summary
+from vrm_async.panels import Summary, SummaryValue
 
-_LATITUDE: Final = "lt"
-_LONGITUDE: Final = "lg"
+_LATITUDE: Final = "lt", 4
+_LONGITUDE: Final = "lg", 5
+"""Code and idDataAttribute, as VRM's document and its answers have them."""
+_FENCE: Final = frozenset({"geofence", "geofenceEnabled", "geofenceAlarmActive"})
 
 
 def widget(name: str, instance: int | None) -> Callable[[JSON], Widget]:
@@ -38,19 +40,25 @@ def _widget(name: str, instance: int | None, payload: JSON) -> Widget:
 
 
 def position(payload: JSON) -> Position:
-    """Read the panel GPS: attributes as in a summary, and the fence beside them."""
+    """Read the panel GPS: attributes below `data.attributes`, as in a summary, and the fence beside them."""
     found = by_key(part(payload, "records"))
     data = by_key(found.get("data"))
-    fence = data.pop("geofence", None)
-    named = {key: _named(key, item) for key, item in data.items()}
-    shown = tables.summary("GPS", None)({"records": {**found, "data": named}})  # type: ignore[dict-item]
+    attributes = {
+        key: _named(key, item) for key, item in tables.attributes_of(data).items() if key not in _FENCE
+    }
+    shown = tables.summary("GPS", None)({"records": {**found, "data": attributes}})  # type: ignore[dict-item]
+    latitude, longitude = (_find(shown, *place) for place in (_LATITUDE, _LONGITUDE))
+    ages = [each.seconds_ago for each in (latitude, longitude) if each and each.seconds_ago is not None]
     return Position(
-        latitude_deg=_degrees(shown, _LATITUDE),
-        longitude_deg=_degrees(shown, _LONGITUDE),
-        geofence=geofence(fence),
+        latitude_deg=_degrees(latitude),
+        longitude_deg=_degrees(longitude),
+        geofence=geofence(data.get("geofence")),
+        geofence_enabled=flag(data.get("geofenceEnabled")),
+        geofence_alarm_active=flag(data.get("geofenceAlarmActive")),
         values=shown.values,
         has_old_data=shown.has_old_data,
-        seconds_ago=shown.seconds_ago,
+        seconds_ago=max(ages, default=None) if shown.seconds_ago is None else shown.seconds_ago,
+        time=tables.logged_at(attributes.get("secondsAgo")),
         raw=found,
     )
 
@@ -60,8 +68,14 @@ def _named(key: str, item: object) -> object:
     return {"code": key, **item} if isinstance(item, Mapping) and not key.isdigit() else item
 
 
-def _degrees(shown: Summary, code: str) -> float | None:
-    value = shown.get(code)
+def _find(shown: Summary, code: str, attribute_id: int) -> SummaryValue | None:
+    """Find a value by its code, or where no code is sent by VRM's id of it."""
+    return shown.get(code) or next(
+        (value for value in shown if value.code is None and value.attribute_id == attribute_id), None
+    )
+
+
+def _degrees(value: SummaryValue | None) -> float | None:
     return None if value is None else number(value.raw_value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from attrs import field, frozen
 
@@ -37,12 +38,18 @@ class Position:
     """Degrees east, from lg."""
     geofence: Mapping[str, object] | None = None
     """The fence's shape; VRM sends it as JSON inside a text."""
+    geofence_enabled: bool | None = None
+    """Whether leaving the fence raises an alarm."""
+    geofence_alarm_active: bool | None = None
+    """Whether the site is outside its fence."""
     values: tuple[SummaryValue, ...] = field(default=(), repr=False)
-    """Everything the receiver tells, speed and course among it."""
+    """Everything the receiver measures, speed and course among it."""
     has_old_data: bool | None = None
     """Whether VRM calls the position outdated."""
     seconds_ago: float | None = None
     """Age of the position in s when VRM answered."""
+    time: datetime | None = None
+    """When it was logged, where VRM says that instead of the age."""
     raw: Raw = field(factory=dict, repr=False)
     """The answer's records as they came."""
 

@@ -104,6 +104,9 @@ class States:
     """VRM's idDataAttribute."""
     times_ms: Sequence[int] = ()
     """When each state began, in milliseconds since the epoch, UTC."""
+    ends_ms: Sequence[int | None] = ()
+    """When each state ended, in the same; None where VRM does not say. No state is known from one's end to
+    the next one's start."""
     numbers: Sequence[int | None] = ()
     """The number of each state; None where VRM sent only a name it does not list."""
     names: Sequence[str | None] = ()

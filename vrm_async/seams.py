@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, repeat
 from operator import itemgetter
 from typing import Final
 
@@ -102,16 +102,33 @@ def changes(
 ) -> States:
     """Return the changes from `start` to before `end`, without a first one that repeats the state before.
 
-    Every window begins by saying which state it found; only where that differs from `last` it is a change.
-    Without a `last` the state that holds at `start` is kept too, with the time it began at.
+    Every window begins with the state that holds at its start; only where that differs from `last` it is a
+    change. The same state again is one where no state was known in between.
     """
     low, high = milliseconds(start), milliseconds(end)
-    rows = sorted(zip(states.times_ms, states.numbers, states.names, strict=True), key=itemgetter(0))
-    before = [row for row in rows if row[0] <= low][-1:] if last is None else []
-    kept = []
-    for row in [*before, *(row for row in rows if low <= row[0] < high)]:
-        if row[1:] != last:
+    rows = sorted(
+        zip(
+            states.times_ms,
+            states.ends_ms or repeat(None, len(states)),
+            states.numbers,
+            states.names,
+            strict=True,
+        ),
+        key=itemgetter(0),
+    )
+    inside = [row for row in rows if low <= row[0] < high]
+    before = [row for row in rows if row[0] < low and (row[1] is None or row[1] > low)][-1:]
+    if inside and inside[0][0] == low:
+        before = []
+    kept: list[tuple[int, int | None, int | None, str | None]] = []
+    until: int | None = None
+    for row in [*before, *inside]:
+        known_on = until is None or row[0] <= until
+        until = row[1]
+        if row[2:] != last or not known_on:
             kept.append(row)
-            last = row[1:]
-    times_ms, numbers, names = zip(*kept, strict=True) if kept else ((), (), ())
-    return evolve(states, times_ms=times_ms, numbers=numbers, names=names)
+            last = row[2:]
+        elif kept:
+            kept[-1] = (kept[-1][0], *row[1:])
+    times_ms, ends_ms, numbers, names = zip(*kept, strict=True) if kept else ((), (), (), ())
+    return evolve(states, times_ms=times_ms, ends_ms=ends_ms, numbers=numbers, names=names)

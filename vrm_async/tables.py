@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import evolve
 
@@ -12,11 +13,11 @@ from energy_core.http.bounded import Documented
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import note
 from energy_core.http.lenient import model
-from energy_core.http.readers import flag, integer, is_nothing, number, text
+from energy_core.http.readers import flag, integer, is_nothing, number, seconds, text
 from energy_core.http.request import JSON
 from vrm_async import straight, units
 from vrm_async.envelope import part
-from vrm_async.folding import by_key, by_number, enum_names, numbers
+from vrm_async.folding import by_key, by_number, enum_names, items, numbers
 from vrm_async.panels import StateHistory, States, Summary, SummaryValue
 from vrm_async.points import Column, Columns, columns, time_ms
 from vrm_async.series import Graph, OverallStats, Period, Series, Stats
@@ -54,10 +55,10 @@ def _straight_stats(kind: str, body: bytes) -> Stats | None:
 
 def _is_split(value: object, part_name: str) -> bool:
     """Tell ``[{"instance": 0, "stats": {...}}]`` or ``{"257": {...}}`` from ``{"Pc": [...]}`` and ``[]``."""
-    items = by_key(value).values()
+    parts = by_key(value).values()
     return any(
-        isinstance(item, Mapping) and (part_name in item or isinstance(value, list)) for item in items
-    ) or (bool(items) and all(isinstance(item, Mapping) for item in items))
+        isinstance(item, Mapping) and (part_name in item or isinstance(value, list)) for item in parts
+    ) or (bool(parts) and all(isinstance(item, Mapping) for item in parts))
 
 
 def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
@@ -155,7 +156,19 @@ def _in_unit(found: Columns, sent: str | None, unit: str | None) -> Columns:
 
 def _age(value: object) -> float | None:
     """Read an age in s, alone or as ``{"value": 12, "valueFormattedWithUnit": "12s"}``."""
-    return number(value.get("value") if isinstance(value, Mapping) else value)
+    age = number(value.get("value") if isinstance(value, Mapping) else value)
+    return None if age is None or age >= _NO_AGE_S else age
+
+
+def logged_at(value: object) -> datetime | None:
+    """Read what stands where an age should be, and is a time: VRM's document describes it so."""
+    told = value.get("value") if isinstance(value, Mapping) else value
+    count = number(told)
+    return None if count is None or count < _NO_AGE_S else seconds(told)
+
+
+_NO_AGE_S: Final = 10**9
+"""In seconds 31 years, and as a time 2001: what is more is no age."""
 
 
 _BESIDES: Final = frozenset({"hasOldData", "secondsAgo"})
@@ -183,7 +196,7 @@ def summary(name: str, instance: int | None) -> Callable[[JSON], Summary]:
 
 def _summary(name: str, instance: int | None, payload: JSON) -> Summary:
     found = by_key(part(payload, "records"))
-    data = by_key(found.get("data"))
+    data = attributes_of(found.get("data"))
     about = by_key(found.get("meta"))
     place = _places(found.get("attributeOrder"))
     keys = sorted((key for key in data if key not in _BESIDES), key=lambda key: place.get(key, len(place)))
@@ -195,6 +208,13 @@ def _summary(name: str, instance: int | None, payload: JSON) -> Summary:
         seconds_ago=_age(data.get("secondsAgo")),
         raw=found,
     )
+
+
+def attributes_of(data: object) -> dict[str, object]:
+    """Return the attributes of a panel: its data, or a part of it called so."""
+    found = by_key(data)
+    inner = found.get("attributes")
+    return by_key(inner) if isinstance(inner, list | Mapping) else found
 
 
 def _places(order: object) -> dict[str, int]:
@@ -237,7 +257,14 @@ _SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
 _ALIKE: Final = frozenset(
     {
         *(name for names in _SPELLINGS.values() for name in names),
-        *("id", "isValid", "isKeyIdDataAttribute", "secondsToNextLog", "valueFormattedValueOnly"),
+        *(
+            "id",
+            "isValid",
+            "isKeyDataAttribute",
+            "isKeyIdDataAttribute",
+            "secondsToNextLog",
+            "valueFormattedValueOnly",
+        ),
         *("formatValueOnly", "dataType", "dbusServiceType", "dbusPath", "timestamp"),
     }
 )
@@ -249,7 +276,7 @@ def is_wrong_instance(found: Summary) -> bool:
     data = found.raw.get("data")
     if found.values or not found.raw.keys() <= _FRAME or not (is_nothing(data) or isinstance(data, Mapping)):
         return False
-    return by_key(data).keys() <= _BESIDES
+    return attributes_of(data).keys() <= _BESIDES
 
 
 _FRAME: Final = frozenset({"data", "meta", "attributeOrder", "instance"})
@@ -264,36 +291,78 @@ def _state_history(name: str, instance: int | None, payload: JSON) -> StateHisto
     found = by_key(part(payload, "records"))
     about, names = by_key(found.get("meta")), by_key(found.get("enums"))
     states = tuple(
-        _states(key, rows, by_key(about.get(key)), names.get(key))
+        _states(key, _rows(rows), by_key(about.get(key)), names.get(key))
         for key, rows in by_key(found.get("data")).items()
-        if isinstance(rows, list)
+        if not is_nothing(rows) or isinstance(rows, list | Mapping)
     )
     return StateHistory(name=name, instance=instance, states=states, raw=found)
+
+
+def _rows(value: object) -> list[object]:
+    """Read a list of rows; PHP may write a list with holes as an object, and a list of one as that one."""
+    if not isinstance(value, list | Mapping):
+        note("States", "rows", "not a list")
+        return []
+    rows = list(items(value))
+    return rows if any(isinstance(row, list | Mapping) for row in rows) or not rows else [value]
 
 
 def _states(key: str, rows: list[object], about: Mapping[str, object], names: object) -> States:
     enum = {code: name for code, value in by_number(names).items() if (name := text(value)) is not None}
     changes = [change for row in rows if (change := _change(row, enum)) is not None]
-    times_ms, codes, shown = zip(*changes, strict=True) if changes else ((), (), ())
+    times_ms, ends_ms, codes, shown = zip(*changes, strict=True) if changes else ((), (), (), ())
     return States(
         code=text(about.get("code")) or key,
         attribute_id=integer(key),
         times_ms=times_ms,
+        ends_ms=ends_ms,
         numbers=codes,
         names=shown,
         enum=enum,
     )
 
 
-def _change(row: object, enum: Mapping[int, str]) -> tuple[int, int | None, str | None] | None:
-    """Read one change: a time, and after it the state's number, its name, or both."""
-    cells = list(row) if isinstance(row, list) else list(by_key(row).values())
-    time = time_ms(cells[0]) if len(cells) > 1 else None
-    if time is None:
+_Change: TypeAlias = tuple[int, int | None, int | None, str | None]
+"""Start, end, number and name of a state."""
+
+
+def _change(row: object, enum: Mapping[int, str]) -> _Change | None:
+    """Read one row: state, start, end. A row that begins with its time has the state after it."""
+    cells = _cells(row)
+    first, second, third = [*map(_moment_ms, cells), None, None, None][:3]
+    said: list[object]
+    if second is not None and (first is None or third is not None):
+        start, end, said = second, third, cells[:1]
+    elif first is not None and len(cells) > 1:
+        start, end, said = first, second, cells[1:] if second is None else cells[2:]
+    else:
         note("States", "change", "malformed")
         return None
-    code = next((code for cell in cells[1:] if (code := integer(cell)) is not None), None)
-    said = next((cell for cell in cells[1:] if isinstance(cell, str) and integer(cell) is None), None)
-    if code is None:
-        code = next((known for known, name in enum.items() if name == said), None)
-    return time, code, said if code is None else enum.get(code, said)
+    number_, name = _state(said, enum)
+    return start, None if end is None or end < start else end, number_, name
+
+
+def _cells(row: object) -> list[object]:
+    if isinstance(row, Mapping) and all(isinstance(key, str) and key.isdecimal() for key in row):
+        return [row[key] for key in sorted(row, key=int)]
+    return list(items(row))
+
+
+def _moment_ms(value: object) -> int | None:
+    """Read a time; what counts less than three years of seconds is a state, or a clock that was not set."""
+    moment = time_ms(value)
+    return moment if moment is not None and moment >= _FIRST_TIME_MS else None
+
+
+_FIRST_TIME_MS: Final = 10**11
+"""1973: no state has so large a number in seconds, and no site of VRM is so old."""
+
+
+def _state(said: list[object], enum: Mapping[int, str]) -> tuple[int | None, str | None]:
+    """Find a state's number and name; where they differ the number decides, as the name is translated."""
+    code = next((code for cell in said if (code := integer(cell)) is not None), None)
+    name = next((cell for cell in said if isinstance(cell, str) and cell and integer(cell) is None), None)
+    if code is None and name is not None:
+        same = [known for known, known_name in enum.items() if known_name == name]
+        code = same[0] if len(same) == 1 else None
+    return code, name if code is None else enum.get(code, name)

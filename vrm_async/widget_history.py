@@ -79,7 +79,7 @@ class WidgetHistory(History[T], Generic[T]):
         try:
             found = await self._ask(begin, after)
         except NoData:
-            return stop, self._nothing, True
+            found = self._nothing
         cut = self._cut(found, at, stop)
         return stop, cut, not any(len(each) for each in found)
 
@@ -94,16 +94,27 @@ def cut_graph(found: Graph, start: datetime, end: datetime) -> Graph:
 
 
 class CutStates:
-    """The same for changes of state, where a state that goes on over a seam is no change."""
+    """The same for changes of state, where a state that goes on over a seam is no change.
+
+    After a window that knows no state, the same state again is a change.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int | None, str | None]] = {}
+        self._last: dict[tuple[str, int | None], tuple[int | None, str | None]] = {}
 
     def __call__(self, found: StateHistory, start: datetime, end: datetime) -> StateHistory:
         """Return what lies in a piece; the first piece begins with the state that holds at its start."""
-        cut = tuple(changes(states, start, end, self._last.get(states.code)) for states in found)
-        self._last |= {states.code: (states.numbers[-1], states.names[-1]) for states in cut if len(states)}
-        return evolve(found, states=cut)
+        cut, last = [], {}
+        for states in found:
+            key = (states.code, states.attribute_id)
+            shown = changes(states, start, end, self._last.get(key))
+            cut.append(shown)
+            if len(shown):
+                last[key] = shown.numbers[-1], shown.names[-1]
+            elif len(states) and key in self._last:
+                last[key] = self._last[key]
+        self._last = last
+        return evolve(found, states=tuple(cut))
 
 
 class WidgetHistories:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
+from attrs import evolve
+
 from energy_core.errors import NoData, NotFound
 from vrm_async import arguments, codec_widgets, tables
 from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
@@ -158,7 +160,13 @@ class Widgets(WidgetHistories):
         """
         query = arguments.instance(instance)
         site_id = arguments.whole("site_id", site_id)
-        return await self._api.call(WIDGET, codec_widgets.position, query=query, idSite=site_id, widget="GPS")
+        found = await self._api.call(
+            WIDGET, codec_widgets.position, query=query, idSite=site_id, widget="GPS"
+        )
+        if found.seconds_ago is None and found.time is not None:
+            age_s = (self._clock.utcnow() - found.time).total_seconds()
+            return evolve(found, seconds_ago=max(0.0, age_s))
+        return found
 
     async def hours_of_ac(self, site_id: int, instance: int | None = None) -> HoursOfAc:
         """Return how long the site had AC power.

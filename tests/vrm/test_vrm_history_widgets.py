@@ -117,6 +117,43 @@ async def test_a_state_that_goes_on_over_a_seam_is_no_change(fake, vrm):
     assert ("instance", "257") in fake.asked[0].query
 
 
+HOUR = 3600
+
+
+async def test_documented_rows_meet_at_the_seams(fake, vrm):
+    """What goes on over a seam comes once; the same state after a stretch without one is a change again."""
+    origin = int(utc(2026, 3, 28).timestamp())
+    told = [(3, 0, 30), (4, 30, 40), (3, 41, 50), (3, 52, 60), (9, 60, 72), (9, 100, 110)]
+
+    def rows(asked):
+        start, end = span(asked)
+        inside = [
+            [state, max(start, origin + begin * HOUR), min(end, origin + stop * HOUR)]
+            for state, begin, stop in told
+            if origin + begin * HOUR < end and origin + stop * HOUR > start
+        ]
+        return 200, {
+            "success": True,
+            "records": {
+                "data": {"40": inside[0] if len(inside) == 1 else inside},
+                "meta": {"40": {"code": "S"}},
+                "enums": {"40": {"3": "Bulk", "4": "Absorption"}},
+            },
+        }
+
+    fake.answers("GET", f"{PATH}/VeBusState", rows)
+    history = vrm.widgets.state_history(1039, "VeBusState", start=utc(2026, 3, 28), end=utc(2026, 4, 2))
+    parts = [part async for part in history]
+    found = [
+        ((start // 1000 - origin) // HOUR, None if end is None else (end // 1000 - origin) // HOUR, number)
+        for part in parts
+        for states in part.data
+        for start, end, number in zip(states.times_ms, states.ends_ms, states.numbers, strict=True)
+    ]
+    assert found == [(0, 24, 3), (30, 40, 4), (41, 48, 3), (52, 60, 3), (60, 72, 9), (100, 110, 9)]
+    assert vrm.drift.total == 0
+
+
 async def test_the_state_at_the_start_is_known(fake, vrm):
     """A range that begins inside a window begins with the state that holds then, and when it began."""
     fake.answers("GET", f"{PATH}/VeBusState", states)

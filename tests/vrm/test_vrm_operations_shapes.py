@@ -383,6 +383,98 @@ def test_where_a_site_is():
     assert read("gps", {"records": {"data": []}}).latitude_deg is None
 
 
+def gps(attributes, **beside):
+    data = {"attributes": attributes, "geofence": None, "geofenceAlarmActive": None, "geofenceEnabled": "0"}
+    meta = {
+        "4": {
+            "code": "lt",
+            "description": "Latitude",
+            "formatValueOnly": "%.5F",
+            "formatWithUnit": "%.5F LAT",
+        },
+        "5": {
+            "code": "lg",
+            "description": "Longitude",
+            "formatValueOnly": "%.5F",
+            "formatWithUnit": "%.5F LNG",
+        },
+    }
+    answer = {"success": True, "records": {"data": {**data, **beside}, "meta": meta}}
+    with collecting(Drift(strict=True)):
+        return codec_widgets.position(answer)
+
+
+AGE = {"hasOldData": False, "secondsAgo": {"value": "10", "valueFormattedWithUnit": "10 s"}}
+PLACE = {
+    "4": {
+        "code": "lt",
+        "dataAttributeName": "Latitude",
+        "dataType": "float",
+        "hasOldData": False,
+        "dbusPath": "/Position/Latitude",
+        "dbusServiceType": "gps",
+        "formatValueOnly": "%.5F",
+        "formatWithUnit": "%.5F LAT",
+        "formattedValue": "52.72370 LAT",
+        "idDataAttribute": "4",
+        "instance": 0,
+        "isKeyDataAttribute": "1",
+        "isValid": "1",
+        "nameEnum": None,
+        "rawValue": "52.7237",
+        "secondsAgo": "12",
+        "secondsToNextLog": "60",
+        "value": "52.7237",
+        "valueEnum": None,
+        "valueFloat": "52.7237",
+        "valueFormattedValueOnly": "52.72370",
+        "valueFormattedWithUnit": "52.72370 LAT",
+        "valueString": None,
+    },
+    "5": {
+        "code": "lg",
+        "idDataAttribute": "5",
+        "rawValue": "-7.0896",
+        "valueFloat": None,
+        "secondsAgo": "14",
+    },
+}
+
+
+def test_where_a_site_is_as_documented():
+    """Attributes are one level down, keyed by their id; every documented member is known."""
+    position = gps({**PLACE, **AGE}, geofence='{"id": 1}', geofenceAlarmActive="1", geofenceEnabled="1")
+    assert (position.latitude_deg, position.longitude_deg) == (52.7237, -7.0896)
+    assert (position.seconds_ago, position.has_old_data, position.time) == (10.0, False, None)
+    assert (position.geofence, position.geofence_enabled, position.geofence_alarm_active) == (
+        {"id": 1},
+        True,
+        True,
+    )
+    assert [value.code for value in position.values] == ["lt", "lg"]
+
+
+def test_a_position_without_codes_a_list_and_nothing():
+    """VRM's ids are enough; PHP may write a list; no attributes are no position and no drift."""
+    bare = {"4": {"rawValue": 1}, "5": {"rawValue": 2}}
+    answer = {"records": {"data": {"attributes": bare}, "meta": []}}
+    found = codec_widgets.position(answer)
+    assert (found.latitude_deg, found.longitude_deg) == (1.0, 2.0)
+    found = gps([PLACE["4"], PLACE["5"]])
+    assert (found.latitude_deg, found.longitude_deg, found.seconds_ago) == (52.7237, -7.0896, 14.0)
+    for nothing in ([], {}, dict(AGE)):
+        assert gps(nothing).latitude_deg is None
+
+
+def test_a_position_whose_age_is_a_time():
+    """VRM's document calls it a Unix timestamp, and it is no age of fifty years."""
+    found = gps(
+        {**PLACE, "hasOldData": True, "secondsAgo": {"value": str(SEEN), "valueFormattedWithUnit": "x"}}
+    )
+    assert found.time == datetime.fromtimestamp(SEEN, UTC)
+    assert found.seconds_ago == 14.0
+
+
 def test_hours_of_ac():
     """Text that is a number is one; null is no data; other text stays text."""
     assert (read("hours_of_ac").hours, read("hours_of_ac").text) == (12.5, "12.5")

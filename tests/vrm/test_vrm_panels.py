@@ -153,6 +153,74 @@ def test_states_are_changes_in_columns():
         history["s"]
 
 
+DOCUMENTED = {
+    "rows": [[3, T0, T0 + 60], [4, T0 + 60, T0 + 120]],
+    "numbers as text": [["3", T0, T0 + 60], ["4", T0 + 60, T0 + 120]],
+    "times as text": [["3", str(T0), str(T0 + 60)], ["4", str(T0 + 60), str(T0 + 120)]],
+    "names": [["Bulk", T0, T0 + 60], ["Absorption", T0 + 60, T0 + 120]],
+    "rows as objects": [{"0": "3", "1": T0, "2": T0 + 60}, {"0": "4", "1": T0 + 60, "2": T0 + 120}],
+    "a list with holes": {"2": [3, T0, T0 + 60], "7": {"0": 4, "1": T0 + 60, "2": T0 + 120}},
+    "an object in another order": [{"2": T0 + 60, "0": 3, "1": T0}, [4, T0 + 60, T0 + 120]],
+}
+
+
+def read_states(rows, enums=None):
+    names = {"3": "Bulk", "4": "Absorption"} if enums is None else enums
+    answer = {
+        "success": True,
+        "records": {"data": {"40": rows}, "meta": {"40": {"code": "S"}}, "enums": {"40": names}},
+    }
+    with collecting(Drift(strict=True)):
+        (states,) = tables.state_history("VeBusState", 0)(answer)
+    return states
+
+
+@pytest.mark.parametrize("rows", DOCUMENTED.values(), ids=DOCUMENTED)
+def test_a_state_has_its_start_and_its_end(rows):
+    """The documented row is state, start, end in seconds, with the names beside; nothing of it is drift."""
+    states = read_states(rows)
+    assert list(states) == [(utc(T0), 3), (utc(T0 + 60), 4)]
+    assert states.names == ("Bulk", "Absorption")
+    assert states.ends_ms == ((T0 + 60) * 1000, (T0 + 120) * 1000)
+
+
+@pytest.mark.parametrize(
+    "row", [{"0": "3", "1": T0, "2": T0 + 60}, [3, T0, T0 + 60], {"0": "Bulk", "1": T0, "2": T0 + 60}]
+)
+def test_one_state_may_come_without_the_list_around_it(row):
+    """PHP writes a list of one as that one."""
+    states = read_states(row)
+    assert (list(states), states.names, states.ends_ms) == ([(utc(T0), 3)], ("Bulk",), ((T0 + 60) * 1000,))
+
+
+@pytest.mark.parametrize("end", [None, False, 0, "", T0 - 60])
+def test_a_state_that_goes_on_has_no_end(end):
+    """What is no time after the start is none."""
+    states = read_states([[3, T0, end]])
+    assert (list(states), states.names, states.ends_ms) == ([(utc(T0), 3)], ("Bulk",), (None,))
+
+
+def test_a_large_number_and_nothing_are_states_too():
+    """A set of bits may be as large as a time; null is a stretch without a state."""
+    states = read_states([[2**31, T0, T0 + 60], [None, T0 + 60, T0 + 120], [0, T0 + 120, T0 + 180]])
+    assert (states.numbers, states.names) == ((2**31, None, 0), (None, None, None))
+
+
+def test_a_name_of_two_numbers_gives_no_number():
+    """The name is kept; which of the numbers it was, nothing says."""
+    states = read_states([["Off", T0, T0 + 60]], {"0": "Off", "9": "Off"})
+    assert (states.numbers, states.names) == ((None,), ("Off",))
+
+
+@pytest.mark.parametrize("rows", [[[3, 0, 0]], [["Bulk", 12, 13]], [[3]], ["Bulk"], "Bulk", 5])
+def test_a_state_without_a_time_is_counted(rows):
+    """There is no year 1970 in it."""
+    drift = Drift()
+    with collecting(drift):
+        (states,) = tables.state_history("VeBusState", 0)({"records": {"data": {"40": rows}}})
+    assert (len(states), drift.total) == (0, 1)
+
+
 def test_no_changes_are_no_error():
     """An empty history is {} or [] and simply empty."""
     for empty in ({}, [], False, None):
