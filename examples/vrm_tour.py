@@ -77,7 +77,7 @@ def reading(vrm: VRMClient, site: int, identifier: str) -> Steps:
         "alarms.log": lambda: vrm.alarms.log(site, NOON - 240 * HOUR, NOON),
         "tags.get": lambda: vrm.tags.get(site),
         "access.users": lambda: vrm.access.users(site),
-        "forecasts.last_reset": lambda: vrm.forecasts.last_reset(site),
+        "forecasts.last_reset": lambda: vrm.forecasts.last_reset(site, reset_type=0),
         "fleet.find": lambda: vrm.fleet.find(["bs>=0", "bv!"]),
         "fleet.overview": lambda: vrm.fleet.overview([site]),
         "fleet.data_attributes": vrm.fleet.data_attributes,

@@ -31,11 +31,10 @@ def live(
     users: Users,
     site_ids: tuple[int, ...],
     *,
-    account: str | None,
+    account: str,
     interval_s: float,
     looking: Looking | None = None,
     clock: Clock | None = None,
-    owner: str = "",
 ) -> Poller:
     """Return the source of these sites, or of all sites of the account when there are none.
 
@@ -49,25 +48,17 @@ def live(
 
     recall = Recall(api)
 
-    async def label() -> str:
-        return str(await users.id())
+    def read(payload: JSON) -> list[Observation]:
+        return list(observations(payload, wanted, account))
 
     async def ask() -> list[Observation]:
-        user = await users.id()
-        named = str(user) if account is None else account
-
-        def read(payload: JSON) -> list[Observation]:
-            return list(observations(payload, wanted, named))
-
-        return recall.learn(await api.call(INSTALLATIONS, read, query=query, idUser=user))
+        return recall.learn(await api.call(INSTALLATIONS, read, query=query, idUser=await users.id()))
 
     site = ",".join(map(str, sorted(wanted))) or "*"
     return Poller(
-        SourceId("vrm", users.label if account is None else account, site),
+        SourceId("vrm", account, site),
         ask,
         interval_s=interval_s,
-        identify=label,
-        owner=owner,
         look_back=recall,
         looking=looking or Looking(),
         clock=clock,

@@ -1,6 +1,7 @@
 """The data attributes of VRM's devices that a simulated site has: what they are called and what they show.
 
-One line an attribute: `id|code|description|format|type|d-bus path|value`. A value that begins with `@` is
+One line an attribute: `id|code|description|format|type|d-bus path|value`. A path may begin with another D-Bus
+service than its device's and a colon. A value that begins with `@` is
 live; one that begins with `"` is spelt as a string on the wire although it is a number, as VRM does with a
 part of its attributes; `-` is null; anything else is a number, or a text for `%s`.
 """
@@ -58,8 +59,48 @@ _VEBUS_STATES: Final = (
     (9, "Inverting"),
     (10, "Power assist"),
     (11, "Power supply"),
-    (252, "External control"),
+    (244, "Sustain"),
+    (246, "Repeated Abs."),
+    (247, "Equalize"),
+    (248, "Battery safe"),
+    (249, "Test"),
+    (250, "Blocked"),
+    (251, "Test"),
+    (252, "Ext. control"),
 )
+_SYSTEM_STATES: Final = (
+    *_VEBUS_STATES[:10],
+    (10, "Assisting"),
+    (11, "Power Supply Mode"),
+    (244, "Sustain"),
+    (246, "Repeated Abs."),
+    (247, "Equalize"),
+    (248, "Battery Safe"),
+    (249, "Test"),
+    (250, "Blocked"),
+    (251, "Test"),
+    (252, "Ext. control"),
+    (256, "Discharging"),
+    (257, "Sustain"),
+    (258, "Recharging"),
+    (259, "Sched charge"),
+    (260, "Dynamic ESS"),
+)
+_FLUIDS: Final = (
+    "Fuel",
+    "Fresh water",
+    "Waste water",
+    "Live well",
+    "Oil",
+    "Black water (sewage)",
+    "Gasoline",
+    "Diesel",
+    "LPG",
+    "LNG",
+    "Hydraulic oil",
+    "Raw water",
+)
+_SENSORS: Final = ("Battery", "Fridge", "Generic", "Room", "Outdoor", "Water Heater", "Freezer")
 _ALARM: Final = ((0, "No alarm"), (1, "Warning"), (2, "Alarm"))
 _CHARGE_STATES: Final = (
     (0, "Off"),
@@ -71,19 +112,19 @@ _CHARGE_STATES: Final = (
 )
 ENUMS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "S": _VEBUS_STATES,
-    "ss": (*_VEBUS_STATES[:10], (10, "Assisting"), (11, "Power Supply Mode"), (244, "Sustain")),
+    "ss": _SYSTEM_STATES,
     "bst": ((0, "Idle"), (1, "Charging"), (2, "Discharging")),
     "si1": ((0, "Not available"), (1, "Grid"), (2, "Generator"), (3, "Shore power")),
     "si2": ((0, "Not available"), (1, "Grid"), (2, "Generator"), (3, "Shore power")),
     # The vendor's own list names one member twice.
     "d": ((0, "VGR, VGR2 or VER"), (1, "Venus"), (2, "Venus"), (3, "Venus")),
-    "s": ((1, "Charger only"), (2, "Inverter only"), (3, "On"), (4, "Off")),
+    "s": ((1, "Charger Only"), (2, "Inverter Only"), (3, "On"), (4, "Off")),
     "ScS": _CHARGE_STATES,
     "ScMm": ((0, "Off"), (1, "Voltage/current limited"), (2, "MPPT active"), (255, "Not available")),
-    "tst": ((0, "Battery"), (1, "Fridge"), (2, "Generic"), (3, "Room"), (4, "Outdoor")),
-    "tf": ((0, "Fuel"), (1, "Fresh water"), (2, "Waste water"), (5, "Black water")),
+    "tst": tuple(enumerate(_SENSORS)),
+    "tf": tuple(enumerate(_FLUIDS)),
     "Relay": ((0, "Open"), (1, "Closed")),
-    "AgI": ((0, "Grid ok"), (2, "Grid lost")),
+    "Agl": ((0, "Grid ok"), (2, "Grid lost")),
     "au": ((0, "Disabled"), (1, "Check and update"), (2, "Check only")),
     "vl": ((0, "Off"), (1, "On")),
     "pS": ((0, "Startup 0"), (7, "Running"), (8, "Standby"), (10, "Error")),
@@ -95,8 +136,8 @@ _TABLE: Final = """
 gateway
 1|d|gatewayID|%s|enum||1
 2|v|Fw Version|%s|string||v3.55
-4|lt|Latitude|%.5F LAT|float|/Position/Latitude|@lt
-5|lg|Longitude|%.5F LNG|float|/Position/Longitude|@lg
+4|lt|Latitude|%.5F LAT|float|gps:/Position/Latitude|@lt
+5|lg|Longitude|%.5F LNG|float|gps:/Position/Longitude|@lg
 7|build|Fw Build date|%s|string||20250701143020
 8|mn|MachineName|%s|string||Cerbo GX
 9|fd|Free space data|%.0F MB|float||"812
@@ -105,13 +146,13 @@ gateway
 12|la3|load avg 10m|%.2F|float||0.24
 13|au|Auto update|%s|enum||2
 14|vl|VRM Log mode|%s|enum||1
-15|sl|VRM Log interval|%.0F s|float|/Settings/Vrmlogger/LogInterval|60
+15|sl|VRM Log interval|%.0F s|float|settings:/Settings/Vrmlogger/LogInterval|60
 16|TO|VRM Log time offset|%.0F s|float||"0
 17|tz|Time zone|%s|string||@tz
-251|si1|AC Input 1 |%s|enum|/Settings/SystemSetup/AcInput1|1
-252|si2|AC Input 2|%s|enum|/Settings/SystemSetup/AcInput2|0
+251|si1|AC Input 1 |%s|enum|settings:/Settings/SystemSetup/AcInput1|1
+252|si2|AC Input 2|%s|enum|settings:/Settings/SystemSetup/AcInput2|0
 577|rtt|D-Bus Round-trip time|%.0F ms|float||2
-1722|GUIv|GUI version|%s|enum|/Gui/RunningVersion|1
+1722|GUIv|GUI version|%s|enum|platform:/Gui/RunningVersion|1
 vebus
 20|IV1|Input voltage phase 1|%.2F VAC|float|/Ac/ActiveIn/L1/V|@volts
 21|II1|Input current phase 1|%.2F A|float|/Ac/ActiveIn/L1/I|@amps
@@ -157,12 +198,12 @@ battery
 124|AL|Low voltage alarm|%s|enum|/Alarms/LowVoltage|0
 125|AH|High voltage alarm|%s|enum|/Alarms/HighVoltage|0
 126|AHT|High battery temperature alarm|%s|enum|/Alarms/HighTemperature|0
-127|Relay|Relay status|%s|enum|/Relay/0/State|0
-128|mcV|System; minimum cell voltage|%.3F V|float|/System/MinCellVoltage|@cellmin
-129|McV|System; maximum cell voltage|%.3F V|float|/System/MaxCellVoltage|@cellmax
-130|mvc|CVL - Charge Voltage Limit|%.1F V|float|/Info/MaxChargeVoltage|56.4
+182|Relay|Relay status|%s|enum|/Relay/0/State|0
+173|mcV|System; minimum cell voltage|%.3F V|float|/System/MinCellVoltage|@cellmin
+174|McV|System; maximum cell voltage|%.3F V|float|/System/MaxCellVoltage|@cellmax
+175|mvc|CVL - Charge Voltage Limit|%.1F V|float|/Info/MaxChargeVoltage|56.4
 solar
-441|ScV|Voltage|%.2F V|float|/Dc/0/Voltage|@bv
+461|ScV|Voltage|%.2F V|float|/Dc/0/Voltage|@bv
 442|ScI|Current|%.2F A|float|/Dc/0/Current|@sci
 443|ScW|Battery watts|%.0F W|float|/Yield/Power|@pdc
 444|PVV|PV voltage|%.2F V|float|/Pv/V|@pvv
@@ -194,7 +235,7 @@ system
 149|bt|Battery Time to Go|%.2F h|float|/Dc/Battery/TimeToGo|-
 215|bst|Battery state|%s|enum|/Dc/Battery/State|@bst
 243|bp|Battery Power|%.0F W|float|/Dc/Battery/Power|@bp
-559|AgI|Grid alarm|%s|enum|/Ac/Alarms/GridLost|0
+559|Agl|Grid alarm|%s|enum|/Ac/Alarms/GridLost|0
 570|st|System type|%s|string|/SystemType|ESS
 571|ss|System state|%s|enum|/SystemState/State|@state
 pvinverter
@@ -212,9 +253,9 @@ grid
 624|g1f|Grid L1 - Energy from net|%.2F kWh|float|/Ac/L1/Energy/Forward|"2317.05
 625|g1r|Grid L1 - Energy to net|%.2F kWh|float|/Ac/L1/Energy/Reverse|"3894.8
 temperature
-449|tst|Temperature type|%s|enum|/TemperatureType|2
+449|tst|Temperature type|%s|enum||2
 450|tsT|Temperature|%.1F °C|float|/Temperature|@room
-637|tscn|Temperature custom name|%s|string|/CustomName|Utility room
+637|tscn|Temperature custom name|%s|string||Utility room
 """
 
 
@@ -225,7 +266,8 @@ def _read(table: str) -> tuple[Attribute, ...]:
         if len(parts) == 1:
             device = line or device
             continue
-        number, code, description, spelling, kind, path, value = parts
+        number, code, description, spelling, kind, place, value = parts
+        service, _, path = place.rpartition(":")
         found.append(
             Attribute(
                 id=int(number),
@@ -234,7 +276,7 @@ def _read(table: str) -> tuple[Attribute, ...]:
                 format=spelling,
                 type=kind,
                 device=device,
-                service=DEVICES[device][2] if path else None,
+                service=(service or DEVICES[device][2]) if path else None,
                 path=path or None,
                 value=value,
                 enum=ENUMS.get(code, _ALARM if kind == "enum" else ()),
@@ -247,7 +289,10 @@ ATTRIBUTES: Final = _read(_TABLE)
 
 PSEUDO: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "consumption": (("a1", "a2", "a3"), ("a1", "a2", "a3", "dc")),
-    "solar_yield": (("P", "P2", "P3"), ("Pdc", "P")),
+    "solar_yield": (
+        ("P", "P2", "P3", "Pi", "Pi2", "Pi3", "Pdc", "Pj", "Pj2", "Pj3"),
+        ("P", "Pdc"),
+    ),
     "from_to_grid": (("g1", "g2", "g3"), ("g1", "g2", "g3")),
     "generator": (("gs1", "gs2", "gs3"), ()),
     "ac_in": (("Pi", "Pi2", "Pi3"), ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from aiohttp import web
 
@@ -17,10 +18,15 @@ class Refused(Exception):
     ) -> None:
         super().__init__(error_code)
         self.status = status
-        self.envelope: Json = {"success": False, "errors": errors}
-        if error_code is not None:
-            self.envelope["error_code"] = error_code
+        self.envelope: Json = {"success": False, "errors": errors, "error_code": error_code}
         self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+
+
+def uncoded(status: int, **envelope: object) -> Refused:
+    """Return a refusal without an `error_code`, as a few operations have it."""
+    refused = Refused(status, None, None)
+    refused.envelope = {"success": False, **envelope}
+    return refused
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -40,6 +46,28 @@ def whole(request: web.Request, name: str, default: int | None = None) -> int | 
         raise Refused(400, "invalid_parameters", {name: f"The {name} must be an integer."}) from None
 
 
+def required(request: web.Request, name: str) -> int:
+    """Return an integer parameter that must be there."""
+    number = whole(request, name)
+    if number is None:
+        raise Refused(400, "missing_parameters", {name: f"The {name} field is required."})
+    return number
+
+
+def fraction(request: web.Request, name: str) -> float | None:
+    """Return a parameter that is any finite number."""
+    text = request.query.get(name)
+    if text is None or text == "":
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Refused(400, "invalid_parameters", {name: f"The {name} must be a number."})
+    return number
+
+
 def moments(request: web.Request, now: float) -> tuple[float, float]:
     """Return `start` and `end`; by default the last day."""
     end = float(whole(request, "end", int(now)) or 0)
@@ -48,7 +76,10 @@ def moments(request: web.Request, now: float) -> tuple[float, float]:
 
 def switched(request: web.Request, name: str) -> bool:
     """Whether a parameter is on."""
-    return request.query.get(name) in {"1", "true"}
+    text = request.query.get(name, "0").lower()
+    if text not in {"0", "1", "false", "true"}:
+        raise Refused(400, "invalid_parameters", {name: f"The {name} must be true or false."})
+    return text in {"1", "true"}
 
 
 async def body(request: web.Request) -> Json:

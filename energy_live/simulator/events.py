@@ -19,6 +19,8 @@ from energy_live.simulator.server import CUT, Journal, abort
 from energy_live.simulator.timeline import Timeline
 
 _KEPT: Final = 100_000
+MESSAGE: Final = "latest-data"
+"""The one type of message that the document shows."""
 
 
 @define(eq=False)
@@ -167,7 +169,7 @@ class Link:
         data = self.events.changed(self.product, tick, whole=whole)
         if not data:
             return whole
-        message = {"type": "latest-data", "time": self.events.second(tick), "data": data}
+        message = {"type": MESSAGE, "time": self.events.second(tick), "data": data}
         await self.socket.send_str(json.dumps(message, separators=(",", ":")))
         self.events.note(self.product, tick, data)
         self.sent += 1

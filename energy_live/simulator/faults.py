@@ -70,7 +70,7 @@ def rate_limited(retry_after: str | float | None = None, *, html: bool = False) 
     header = {} if retry_after is None else {"retry_after": str(retry_after)}
     if html:
         return answer(429, page("429 Too Many Requests"), content_type="text/html", **header)
-    body = '{"success":false,"errors":"Too many requests","error_code":"rate_limited"}'
+    body = '{"success":false,"errors":"Too many requests","error_code":null}'
     return answer(429, body, **header)
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from energy_live.simulator import stats, widgets
 from energy_live.simulator.accounts import DEMO_USER, User
 from energy_live.simulator.attributes import Attribute
-from energy_live.simulator.envelope import Refused, answer, moments, switched, whole
+from energy_live.simulator.envelope import Refused, answer, fraction, moments, switched, whole
 from energy_live.simulator.listing import devices
 from energy_live.simulator.records import Json, diagnostics
 from energy_live.simulator.server import CALLER, Handler
@@ -18,6 +18,11 @@ from energy_live.simulator.sites import Site
 from energy_live.simulator.timeline import Timeline
 
 SITE: Final = "/v2/installations/{site:[0-9]+}"
+_LIVE_FEED: Final = ("Gc", "Pc", "Bc", "gc")
+_WIDGETS: Final = ("Graph", "GPS", "HoursOfAc", "HoursOfAC", *widgets.STATES, *widgets.SUMMARIES)
+_PIXELS: Final = 768
+_POINTS_PER_PIXEL: Final = 0.5
+"""Fewer than the document's two, so that a graph of a month stays small."""
 
 
 class Installations:
@@ -42,7 +47,7 @@ class Installations:
             ("GET", f"{SITE}/diagnostics", self._diagnostics),
             ("GET", f"{SITE}/stats", self._stats),
             ("GET", f"{SITE}/overallstats", self._overall),
-            ("GET", f"{SITE}/widgets/{{widget}}", self._widget),
+            *(("GET", f"{SITE}/widgets/{name}", self._widget) for name in _WIDGETS),
         ]
 
     def site(self, request: web.Request, *, demo: bool = True) -> Site:
@@ -93,14 +98,15 @@ class Installations:
 
     async def _overall(self, request: web.Request) -> web.Response:
         site = self.site(request)
-        custom = request.query.get("type") == "custom"
-        codes = _codes(request, "custom") if custom else ("Gc", "Pc", "Bc", "gc")
+        kind = request.query.get("type", "live_feed")
+        # The live feed's codes are the ones that the older text prints.
+        codes = _LIVE_FEED if kind == "live_feed" else _codes(request, kind)
         return answer({"success": True, "records": stats.overall(site, codes, self._timeline.now())})
 
     async def _widget(self, request: web.Request) -> web.Response:
         site = self.site(request)
         now = self._timeline.now()
-        name = request.match_info["widget"]
+        name = request.path.rpartition("/")[2]
         instance = whole(request, "instance")
         start, end = moments(request, now)
         if name == "Graph":
@@ -111,14 +117,19 @@ class Installations:
             found = widgets.summary(site, name, instance=instance, now=now)
         elif name == "GPS":
             found = widgets.position(site, now)
-        elif name in {"HoursOfAC", "HoursOfAc"}:
-            found = {"data": None if instance is None else str(round(now / 3600.0 % 9000.0, 1))}
         else:
-            raise Refused(404, "not_found", "The requested resource could not be found")
+            found = {"data": None if instance is None else str(round(now / 3600.0 % 9000.0, 1))}
         return answer({"success": True, "records": found})
 
     def _graph(self, site: Site, request: web.Request, instance: int, start: float, end: float) -> Json:
-        numbers = {int(number) for number in request.query.getall("attributeIds[]", []) if number.isdigit()}
+        width, each = whole(request, "width"), fraction(request, "pointsPerPixel")
+        most = (_PIXELS if width is None else width) * (_POINTS_PER_PIXEL if each is None else each)
+        if most < 1:
+            raise Refused(400, "invalid_parameters", {"width": "The graph must have a point."})
+        asked = request.query.getall("attributeIds[]", [])
+        if not all(number.isdigit() for number in asked):
+            raise Refused(400, "invalid_parameters", {"attributeIds": "The attributeIds must be integers."})
+        numbers = {int(number) for number in asked}
         wanted: list[Attribute] = [one for one in site.attributes if one.id in numbers]
         for code in _codes(request, "custom", needed=not numbers):
             wanted += [site.by_code[code]] if code in site.by_code else []
@@ -130,6 +141,7 @@ class Installations:
             end=end,
             now=self._timeline.now(),
             extremes_too=switched(request, "useMinMax"),
+            most=most,
         )
 
 

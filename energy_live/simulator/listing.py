@@ -10,59 +10,105 @@ from energy_live.simulator.records import Json, extended
 from energy_live.simulator.sites import LOGGED_EVERY_S, REPLACED_AT, Site
 
 _PERMISSIONS: Final = (
-    *("update_settings", "settings", "diagnostics", "share", "rc_classic", "rc_gui_v2", "mqtt_rpc", "vebus"),
-    *("twoway", "exact_location", "nodered", "nodered_dash", "signalk", "paygo", "dess_config", "dess_view"),
-    "canAlterInstallation",
+    *("update_settings", "settings", "diagnostics", "share", "rc_classic", "rc_gui_v2"),
+    *("rc_gui_v2_extra_arguments", "mqtt_rpc", "vebus", "twoway", "readonly_realtime", "exact_location"),
+    *("nodered", "nodered_dash", "nodered_dash_v2", "signalk", "paygo", "dess_config", "dess_view"),
+    *("canAlterInstallation", "can_see_group_and_team_members", "support_concurrent_firmware_updates"),
 )
+_GUI_HASH: Final = "5b1d3f0a7c2e4968b0a1c3d5e7f90213243546576879808192a3b4c5d6e7f801"
 
 
 def devices(site: Site, now: float) -> Json:
     """Return what the system overview lists: a gateway without instance, devices without class, `false`."""
     seen = int(site.logged_at(now))
-    listed: list[Json] = [
-        {
-            "name": "Gateway",
-            "productCode": "",
-            "productName": "Cerbo GX",
-            "firmwareVersion": "v3.55",
-            "lastConnection": seen,
-            "class": "device-gateway device-icon-venus",
-            "loggingInterval": int(LOGGED_EVERY_S),
-            "lastPowerUpOrRestart": int(site.created + 86_400),
-            "machineSerialNumber": f"HQ{site.id}",
-            "identifier": None,
-        }
-    ]
+    listed = [_gateway(site, seen)]
     for kind, instances in site.instances.items():
-        if kind in {"gateway", "system"}:
-            continue
-        for instance in instances:
-            device: Json = {
-                "name": DEVICES[kind][1],
-                "productCode": "A042",
-                "productName": DEVICES[kind][1],
-                "customName": "",
-                "lastConnection": seen,
-                "class": None if kind == "temperature" else f"device-{kind}",
-                "instance": instance,
-                "idDeviceType": DEVICES[kind][0],
-            }
-            if kind != "temperature":
-                device["firmwareVersion"] = "v1.70"
-            listed.append(device)
-    listed.append(
-        {
-            "name": "Solar Charger",
-            "productCode": "A056",
-            "productName": "BlueSolar MPPT 150/70",
-            "firmwareVersion": "v1.46",
-            "lastConnection": REPLACED_AT if site.dc_coupled else False,
-            "class": "device-solar-charger",
-            "instance": 261,
-            "idDeviceType": 4,
-        }
-    )
-    return {"devices": listed, "unconfigured_devices": False}
+        if kind not in {"gateway", "system"}:
+            listed += [_device(site, kind, instance, seen) for instance in instances]
+    replaced: Json = {
+        "name": "Solar Charger",
+        "customName": None,
+        "productCode": "A056",
+        "productName": "BlueSolar MPPT 150/70",
+        "idSite": site.id,
+        "firmwareVersion": "v1.46",
+        "lastConnection": REPLACED_AT if site.dc_coupled else False,
+        "class": "device-solar-charger",
+        "connection": "VE.Direct 2",
+        "instance": 261,
+        "idDeviceType": 4,
+        "settings": [],
+    }
+    return {"devices": [*listed, replaced], "unconfigured_devices": False}
+
+
+def _gateway(site: Site, seen: int) -> Json:
+    interval: Json = {
+        "description": "VRM Log interval",
+        "enumData": [{"nameEnum": "1 min", "valueEnum": 60}, {"nameEnum": "15 min", "valueEnum": 900}],
+        "idDataAttribute": "15",
+        "idDeviceType": "0",
+        "idSite": str(site.id),
+        "idUser": None,
+        "loggedTimestamp": str(seen),
+        "loggedValue": int(LOGGED_EVERY_S),
+        "timestamp": None,
+        "user_name": None,
+        "value": None,
+    }
+    return {
+        "name": "Gateway",
+        "customName": None,
+        "productCode": "",
+        "productName": "Cerbo GX",
+        "idSite": site.id,
+        "firmwareVersion": "v3.55",
+        "lastConnection": seen,
+        "class": "device-gateway device-icon-venus",
+        "settings": [interval],
+        "loggingInterval": int(LOGGED_EVERY_S),
+        # The document hides it from the demo account.
+        "identifier": None if site.demo else site.identifier,
+        "lastPowerUpOrRestart": int(site.created + 86_400),
+        "machineSerialNumber": f"HQ{site.id}",
+        "autoUpdate": "Check",
+        "updateTo": "Official release",
+        "vncSshAuth": True,
+        "vncStatus": "Disabled",
+        "twoWayCommunication": True,
+        "remoteSupportEnabled": False,
+        "remoteSupportPort": False,
+        "remoteSupport": "disabled",
+    }
+
+
+def _device(site: Site, kind: str, instance: int, seen: int) -> Json:
+    device: Json = {
+        "name": DEVICES[kind][1],
+        "customName": "Utility room" if kind == "temperature" else None,
+        "productCode": "A042",
+        "productName": DEVICES[kind][1],
+        "idSite": site.id,
+        "firmwareVersion": "v1.70",
+        "lastConnection": seen,
+        "class": f"device-{kind}",
+        "connection": "VE.Direct 1",
+        "instance": instance,
+        "idDeviceType": DEVICES[kind][0],
+        "settings": [],
+    }
+    match kind:
+        case "temperature":  # printed so: without firmware, and of no class
+            del device["firmwareVersion"]
+            device["class"] = None
+        case "vebus":
+            units: Json = {f"L{phase}": int(phase <= site.phases) for phase in (1, 2, 3)}
+            arrangement = "Single unit" if site.phases == 1 else "three phase system, one unit per phase"
+            vid: Json = {"enumValue": arrangement, "devicesPerPhase": units}
+            device |= {"productId": "2623", "vmc": "VE.Bus", "vid": vid}
+        case "pvinverter":
+            device |= {"froniusDeviceType": "Symo", "pL": "AC output", "pdV": "3.18.7-1"}
+    return device
 
 
 def installation(site: Site, now: float, *, full: bool) -> Json:
@@ -83,6 +129,7 @@ def installation(site: Site, now: float, *, full: bool) -> Json:
         "geofence": None,
         "geofenceEnabled": False,
         "realtimeUpdates": True,
+        "restrictNodeRed": False,
         "hasMains": 1,
         "hasGenerator": 0,
         "noDataAlarmTimeout": None,
@@ -93,7 +140,9 @@ def installation(site: Site, now: float, *, full: bool) -> Json:
         "paygoCurrency": None,
         "paygoTotalAmount": None,
         "inverterChargerControl": 0,
+        "remoteConsoleChoice": None,
         "favorite": 0,
+        "isSystem": 0,
         "shared": False,
         "device_icon": "solar",
     }
@@ -128,5 +177,6 @@ def _overview(site: Site, now: float) -> Json:
         "avatar_url": None,
         "nodered_running": False,
         "premium_features": [],
+        "guiHash": _GUI_HASH,
         "GUIv": 1,
     }

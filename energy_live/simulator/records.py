@@ -11,10 +11,31 @@ from energy_live.simulator.sites import REPLACED_AT, Site
 Json = dict[str, object]
 
 EXTENDED: Final = (
-    *("v", "lt", "lg", "S", "bv", "bs", "bc", "bp", "bst", "si1", "si2", "tf", "tl", "tr", "rtt", "Pdc", "P"),
-    *("a1", "a2", "a3", "g1", "g2", "g3", "ASoc", "tst", "tsT", "tscn", "ss", "st", "AgI", "ScS", "GUIv"),
+    *(
+        "v",
+        "lt",
+        "lg",
+        "S",
+        "s",
+        "bv",
+        "bs",
+        "bc",
+        "bp",
+        "bst",
+        "si1",
+        "si2",
+        "tf",
+        "tl",
+        "tr",
+        "rtt",
+        "ASoc",
+    ),
+    *("tst", "tsT", "tscn", "ss", "st", "Agl", "GUIv"),
 )
-"""The attributes that the list of installations carries with `extended=1`."""
+"""The attributes that the list of installations carries with `extended=1`.
+
+No captured site has the power of single phases there.
+"""
 
 _DUTCH: Final = {
     "Idle": "Rust",

@@ -52,7 +52,8 @@ class VoltServer:
         app.router.add_get("/rest/products/events", self._follow, allow_head=False)
         app.router.add_get("/rest/products/{product:[0-9]+}/data/latest", self._latest, allow_head=False)
         app.router.add_get("/rest/data/statistics", self._statistics, allow_head=False)
-        app.router.add_get("/rest/data/export.{format:csv|json}", self._export, allow_head=False)
+        app.router.add_get("/rest/data/export.csv", self._export, allow_head=False)
+        app.router.add_get("/rest/data/export.json", self._export, allow_head=False)
         app.on_shutdown.append(self._shut)
         return app
 
@@ -159,7 +160,7 @@ class VoltServer:
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
         extract = self._extract(request)
-        as_csv = request.match_info["format"] == "csv"
+        as_csv = request.path.endswith(".csv")
         response = web.StreamResponse()
         response.content_type = "text/csv" if as_csv else "application/json"
         response.charset = "utf-8"

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from energy_live.simulator.accounts import DEMO_USER, Caller, User, VrmAccounts
-from energy_live.simulator.envelope import Refused, answer, body, switched, whole
+from energy_live.simulator.envelope import Refused, answer, body, whole
 from energy_live.simulator.installations import Installations
 from energy_live.simulator.limit import RollingWindow
 from energy_live.simulator.listing import installation
@@ -71,7 +71,7 @@ class VrmServer:
             ("GET", f"{USER}/accesstokens/{which}/revoke", self._revoke_token),
             *Account(self.installations, self._caller).routes(),
             *Alarms(self._timeline, self.installations, self.accounts).routes(),
-            *SiteAccess(self.installations, self.accounts).routes(),
+            *SiteAccess(self._timeline, self.installations, self.accounts).routes(),
             *SiteSettings(self.installations).routes(),
             *DynamicEss(self._timeline, self.installations).routes(),
             *Fleet(self._timeline, self.installations).routes(),
@@ -97,8 +97,11 @@ class VrmServer:
             except Refused as refused:
                 return answer(refused.envelope, refused.status, refused.headers)
             except web.HTTPException as error:
-                code = "method_not_allowed" if error.status == 405 else "not_found"
-                return answer({"success": False, "errors": error.reason, "error_code": code}, error.status)
+                if error.status == 405:
+                    unknown = Refused(405, "method_not_allowed", error.reason)
+                else:
+                    unknown = Refused(error.status, "not_found", error.reason)
+                return answer(unknown.envelope, unknown.status)
 
         return gate
 
@@ -110,7 +113,7 @@ class VrmServer:
         if wait is not None:
             self._journal.count("limited")
             seconds = max(1, math.ceil(wait))
-            raise Refused(429, "rate_limited", "Too many requests", retry_after=seconds)
+            raise Refused(429, None, "Too many requests", retry_after=seconds)
         if caller is not None:
             request[CALLER] = caller
         elif path not in _OPEN:
@@ -183,11 +186,10 @@ class VrmServer:
 
     async def _list(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        only = whole(request, "idSite")
+        only, full = whole(request, "idSite"), whole(request, "extended") == 1
         now = self._timeline.now()
         listed = [
-            installation(site, now, full=switched(request, "extended"))
-            | self.installations.settings.get(site.id, {})
+            installation(site, now, full=full) | self.installations.settings.get(site.id, {})
             for site in self.installations.of(caller.user)
             if only in {None, site.id}
         ]

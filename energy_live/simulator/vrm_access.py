@@ -12,8 +12,9 @@ from energy_live.simulator.bodies import LIST, OBJECT, TEXT, WHOLE, checked, ite
 from energy_live.simulator.envelope import Refused, answer, body
 from energy_live.simulator.installations import SITE, Installations
 from energy_live.simulator.records import Json
-from energy_live.simulator.server import Handler
+from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.sites import Site
+from energy_live.simulator.timeline import Timeline
 
 _LEVELS: Final = (0, 1, 2)
 _NEIGHBOUR: Final = 1077
@@ -32,7 +33,8 @@ class _Circle:
 class SiteAccess:
     """The users, invitations and groups of every site."""
 
-    def __init__(self, installations: Installations, accounts: VrmAccounts) -> None:
+    def __init__(self, timeline: Timeline, installations: Installations, accounts: VrmAccounts) -> None:
+        self._timeline = timeline
         self._installations = installations
         self._accounts = accounts
         self._circles: dict[int, _Circle] = {}
@@ -57,65 +59,78 @@ class SiteAccess:
         return site, self._circles[site.id]
 
     async def _users(self, request: web.Request) -> web.Response:
-        site, circle = self._of(request)
+        _, circle = self._of(request)
         return answer(
             {
                 "success": True,
-                "users": [self._user(site, user, level) for user, level in circle.levels.items()],
+                "users": [self._user(user, level) for user, level in circle.levels.items()],
                 "invites": list(circle.invites.values()),
-                "pending": [],
+                "pending": [{"idUser": 1090, "name": "Sam de Boer", "email": "sam@example.com"}],
                 "userGroups": [
                     {"idUserGroup": group, "name": f"Team {group}", "accessLevel": level}
                     for group, level in circle.groups.items()
                 ],
-                "siteGroups": [],
+                "siteGroups": [
+                    {"idSiteGroup": 60, "name": "Elm Street", "idOwner": 1077, "adminName": "Kim Visser"}
+                ],
             }
         )
 
-    def _user(self, site: Site, number: int, level: int) -> Json:
+    def _user(self, number: int, level: int) -> Json:
         known = self._accounts.users.get(number)
         return {
             "idUser": number,
             "name": "Kim Visser" if known is None else known.name,
             "email": "kim@example.com" if known is None else known.email,
-            "country": "The Netherlands",
-            "idSite": site.id,
             "accessLevel": level,
-            "receivesAlarmNotifications": int(known is not None),
-            "avatar_url": None,
         }
 
     async def _invite(self, request: web.Request) -> web.Response:
-        _, circle = self._of(request)
+        site, circle = self._of(request)
         kinds = {"name": TEXT, "email": TEXT, "accessLevel": WHOLE}
         sent = checked(await body(request), required=kinds)
         one_of("accessLevel", sent["accessLevel"], _LEVELS)
-        circle.invites[str(sent["email"])] = {"idInvite": 700 + len(circle.invites), **sent}
-        return answer({"success": True})
+        created = int(self._timeline.now())
+        invite: Json = {"idInvite": 700 + len(circle.invites), **sent, "created": created}
+        circle.invites[str(sent["email"])] = invite
+        caller: Json = {"idUser": request[CALLER].user.id, "idSite": site.id}
+        return answer({"success": True, "user": False, "data": {**caller, **invite}})
 
     async def _invite_rights(self, request: web.Request) -> web.Response:
         _, circle = self._of(request)
-        sent = checked(await body(request), required={"email": LIST, "accessLevel": LIST})
+        sent = checked(await body(request), optional={"email": LIST, "accessLevel": LIST})
+        if len(sent) < 2:
+            raise Refused(200, "accesslevel_and_invite_keys_required", ["Both arrays are required."])
+        updated: Json = {}
         for email, level in _paired(items("email", sent["email"], TEXT), sent["accessLevel"]):
-            if str(email) not in circle.invites:
-                raise Refused(404, "not_found", "There is no such invitation")
-            circle.invites[str(email)]["accessLevel"] = level
-        return answer({"success": True})
+            known = circle.invites.get(str(email))
+            updated[str(email)] = known is not None
+            if known is not None:  # an address without an invitation is only reported
+                known["accessLevel"] = level
+        return answer({"success": True, "records": updated})
 
     async def _user_rights(self, request: web.Request) -> web.Response:
         _, circle = self._of(request)
-        sent = checked(await body(request), required={"idUser": LIST, "accessLevel": LIST})
+        sent = checked(await body(request), optional={"idUser": LIST, "accessLevel": LIST})
+        if len(sent) < 2:
+            raise Refused(200, "accesslevel_and_user_required", ["Both arrays are required."])
+        levels = dict(circle.levels)
         for user, level in _paired(items("idUser", sent["idUser"], WHOLE), sent["accessLevel"]):
-            if user not in circle.levels:
+            if user not in levels:
                 raise Refused(404, "not_found", "There is no such user")
-            circle.levels[int(str(user))] = level
+            levels[int(str(user))] = level
+        _keep_one_admin(levels)
+        circle.levels = levels
         return answer({"success": True})
 
     async def _unlink_user(self, request: web.Request) -> web.Response:
         site, circle = self._of(request)
         sent = checked(await body(request), required={"idUser": WHOLE})
-        if circle.levels.pop(int(str(sent["idUser"])), None) is None:
-            raise Refused(404, "not_found", "There is no such user")
+        levels = dict(circle.levels)
+        if levels.pop(int(str(sent["idUser"])), None) is None:
+            raise Refused(200, "user_not_unlinked", ["The user could not be unlinked."])
+        _keep_one_admin(levels)
+        circle.levels = levels
         return answer({"success": True, "idSite": site.id})
 
     async def _unlink(self, request: web.Request) -> web.Response:
@@ -145,6 +160,11 @@ class SiteAccess:
             one_of("accessLevel", sent["accessLevel"], _LEVELS)
             circle.groups[number] = int(str(sent["accessLevel"]))
         return answer({"success": True})
+
+
+def _keep_one_admin(levels: dict[int, int]) -> None:
+    if 1 not in levels.values():
+        raise Refused(200, "min_one_admin_required", ["At least one admin must remain."])
 
 
 def _paired(first: list[object], levels: object) -> list[tuple[object, int]]:

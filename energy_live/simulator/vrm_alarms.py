@@ -20,6 +20,8 @@ _WHICH: Final = {"idDataAttribute": WHOLE, "instance": WHOLE}
 _NUMBERS: Final = ("highAlarm", "highAlarmHysteresis", "lowAlarm", "lowAlarmHysteresis")
 _RAISED_EVERY_S: Final = 5 * 86_400
 _LASTED_S: Final = 1800
+_LIMIT: Final = 1
+"""Added to the number of a site, the idDataAttributeLimit of its first rule."""
 
 
 class Alarms:
@@ -49,13 +51,11 @@ class Alarms:
             low: Json = {
                 "AlarmEnabled": 1,
                 "NotifyAfterSeconds": 300,
-                "highAlarm": None,
-                "highAlarmHysteresis": None,
-                "idDataAttribute": str(site.by_code["bs"].id),
+                "idDataAttribute": site.by_code["bs"].id,
                 "instance": 0,
                 "lowAlarm": 10,
                 "lowAlarmHysteresis": 2,
-                "idDataAttributeLimit": site.id + 1,
+                "idDataAttributeLimit": _LIMIT + site.id,
             }
             self._rules[site.id] = [low]
         return self._rules[site.id]
@@ -65,10 +65,13 @@ class Alarms:
         owner = self._accounts.users[site.user]
         user: Json = {
             "idUser": owner.id,
-            "name": owner.name,
-            "email": owner.email,
+            "idSite": site.id,
             "accessLevel": 1,
             "receivesAlarmNotifications": 1,
+            "receivesReports": 0,
+            "email": owner.email,
+            "name": owner.name,
+            "avatar_url": "https://avatars.example.com/1001",
             "muted": False,
         }
         found: Json = {
@@ -81,10 +84,11 @@ class Alarms:
                     "idDataAttribute": one.id,
                     "code": one.code,
                     "description": one.description,
+                    "targetTable": "logData",
+                    "idDeviceType": DEVICES[one.device][0],
                     "formatWithUnit": one.format,
                     "dataType": one.type,
-                    "idDeviceType": DEVICES[one.device][0],
-                    "enumValues": enum_values(one) if one.enum else None,
+                    "enumValues": enum_values(one),
                 }
                 for one in site.attributes
                 if one.type != "string"
@@ -93,15 +97,24 @@ class Alarms:
         return answer({"success": True, **found})
 
     def _devices(self, site: Site) -> list[Json]:
-        seen = int(site.logged_at(self._timeline.now()))
+        now = self._timeline.now()
+        seen = int(site.logged_at(now))
         return [
             {
-                "deviceName": DEVICES[kind][1],
-                "productName": DEVICES[kind][1],
-                "customName": None,
-                "instance": str(instance),
-                "idDeviceType": DEVICES[kind][0],
+                "idSite": site.id,
+                "instance": instance,
                 "lastConnection": seen,
+                "secondsAgo": int(now) - seen,
+                "isValid": 1,
+                "idDeviceType": DEVICES[kind][0],
+                "deviceName": DEVICES[kind][1],
+                "productIdAsReceived": 2,
+                "productName": DEVICES[kind][1],
+                "customProductName": DEVICES[kind][1],
+                "firmwareVersion": "v3.55",
+                "connection": None,
+                "customName": None,
+                "identifier": site.identifier,
             }
             for kind, instances in site.instances.items()
             for instance in instances
@@ -131,20 +144,22 @@ class Alarms:
         rule = await self._rule(request, site)
         if self._place(site, rule) is not None:
             raise Refused(400, "alarm_exists", {"idDataAttribute": "There is such an alarm."})
-        self._of(site).append(rule)
-        return answer({"success": True, "data": rule})
+        rules = self._of(site)
+        rules.append({**rule, "idDataAttributeLimit": _LIMIT + site.id + len(rules)})
+        return answer({"success": True, "idSite": site.id, "data": rules[-1]})
 
     async def _update(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         rule = await self._rule(request, site)
-        self._of(site)[self._known(site, rule)] = rule
-        return answer({"success": True, "data": rule})
+        rules, place = self._of(site), self._known(site, rule)
+        rules[place] = {**rule, "idDataAttributeLimit": rules[place]["idDataAttributeLimit"]}
+        return answer({"success": True, "idSite": site.id, "data": rules[place]})
 
     async def _delete(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         wanted = checked(await body(request), required=_WHICH)
         del self._of(site)[self._known(site, wanted)]
-        return answer({"success": True})
+        return answer({"success": True, "idSite": site.id})
 
     def _known(self, site: Site, wanted: Json) -> int:
         place = self._place(site, wanted)
@@ -153,10 +168,10 @@ class Alarms:
         return place
 
     async def _clear(self, request: web.Request) -> web.Response:
-        self._installations.site(request, demo=False)
+        site = self._installations.site(request, demo=False)
         sent = checked(await body(request), required={"alarmId": WHOLE})
         self._cleared.add(int(str(sent["alarmId"])))
-        return answer({"success": True})
+        return answer({"success": True, "idSite": str(site.id)})
 
     def _raised(self, site: Site, start: float, end: float) -> list[Json]:
         """Return low batteries every fifth night, the newest of which lasts until somebody clears it."""

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from energy_live.simulator.envelope import Refused, answer, moments
+from energy_live.simulator.envelope import Refused, answer, moments, required, switched
 from energy_live.simulator.installations import SITE, Installations
 from energy_live.simulator.records import Json
 from energy_live.simulator.server import Handler
@@ -23,7 +23,13 @@ XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet
 _LOGGED: Final = ("bs", "bv", "bc", "consumption", "solar_yield", "from_to_grid")
 _LEAST_STEP_S: Final = 900.0
 _MOST_ROWS: Final = 20_000
-_FORMATS: Final = ("csv", "xls", "xlsx", "excelxml", "html")
+_FORMATS: Final = {
+    "csv": "text/csv",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": XLSX,
+    "excelxml": "application/vnd.ms-excel",
+    "html": "text/html",
+}
 
 Cell = str | float | None
 
@@ -48,22 +54,22 @@ class Downloads:
         form, kind = request.query.get("format", "csv"), request.query.get("datatype", "log")
         if form not in _FORMATS or kind not in {"log", "kwh", "benchmark"}:
             raise Refused(400, "invalid_parameters", {"format": "The format is not valid."})
-        if request.query.get("async") in {"1", "true"}:
-            return answer({"success": True, "message": "The download will be sent by e-mail."})
+        if switched(request, "async"):
+            return answer({"success": True})  # the file is mailed
         begin, until = max(start, site.created), min(end, self._timeline.now())
         if until <= begin:
             raise Refused(200, "no_data", ["Site has no data for this period."])
         rows = list(_table(site, begin, until, kind))
-        content = _csv(rows) if form == "csv" else workbook(rows)
+        content = _csv(rows) if form == "csv" else _page(rows) if form == "html" else workbook(rows)
         # Base64 in plain text, under the type of the file that is inside of it.
         return web.Response(
             body=base64.b64encode(content),
-            content_type="text/csv" if form == "csv" else "application/vnd.ms-excel",
+            content_type=_FORMATS[form],
         )
 
     async def _gps(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
-        start, end = moments(request, self._timeline.now())
+        start, end = float(required(request, "start")), float(required(request, "end"))
         if end <= max(start, site.created):
             raise Refused(200, "no_data", ["Site has no GPS data for this period."])
         dwelling = site.household.dwelling
@@ -108,6 +114,12 @@ def _csv(rows: Sequence[Sequence[Cell]]) -> bytes:
 def _csv_cell(cell: Cell) -> str:
     text = "" if cell is None else str(cell)
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if isinstance(cell, str) and not text.isdigit() else text
+
+
+def _page(rows: Sequence[Sequence[Cell]]) -> bytes:
+    lines = ("".join(f"<td>{'' if cell is None else escape(str(cell))}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<!DOCTYPE html><html><body><table>{body}</table></body></html>".encode()
 
 
 def overview(rows: Sequence[Json]) -> web.Response:

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from energy_live.simulator.bodies import LIST, NUMBER, OBJECT, TEXT, TRUTH, WHOLE, checked, items, one_of
-from energy_live.simulator.envelope import Refused, answer, body, whole
+from energy_live.simulator.envelope import Refused, answer, body, required, uncoded
 from energy_live.simulator.installations import SITE, Installations
 from energy_live.simulator.records import Json
 from energy_live.simulator.server import Handler
@@ -40,9 +40,10 @@ _OPTIONAL: Final = {
     "sellPriceFormula": TEXT,
     "sellPriceSchedule": LIST,
     "isPeriodicFullChargeOn": TRUTH,
-    "periodicFullChargeDuration": WHOLE,
-    "periodicFullChargeInterval": WHOLE,
+    "periodicFullChargeDuration": (int, float, type(None)),
+    "periodicFullChargeInterval": (int, float, type(None)),
 }
+_SPAN: Final = {"from": TEXT, "to": TEXT, "price": (int, float, str)}
 _UNDOCUMENTED: Final = {"mode": WHOLE, "operatingMode": WHOLE}
 _ADJUSTED: Final = ("vrm_consumption_fc_adj", "vrm_consum_evcs_fc_adj", "vrm_consum_hp_fc_adj")
 _HOUR_S: Final = 3600
@@ -72,11 +73,12 @@ class DynamicEss:
     def _of(self, site: Site) -> Json:
         if site.id not in self._settings:
             # Without an error_code, and in the account's language.
-            raise Refused(200, None, ["No settings found for this site"])
+            raise uncoded(200, errors=["No settings found for this site"])
         return self._settings[site.id]
 
     async def _get(self, request: web.Request) -> web.Response:
-        return answer({"success": True, "data": self._of(self._installations.site(request))})
+        site = self._installations.site(request)
+        return answer({"success": True, "idSite": site.id, "data": self._of(site)})
 
     async def _save(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
@@ -93,12 +95,16 @@ class DynamicEss:
             ("batteryFlowRestriction", ("unrestricted", "noExport", "noImport")),
             ("buyPriceType", (0, 1)),
             ("sellPriceType", (0, 1)),
+            ("gridSell", (0, 1)),
         ):
             if name in sent:
                 one_of(name, sent[name], allowed)
         for name in ("buyPriceSchedule", "sellPriceSchedule"):
             for days in items(name, sent.get(name, []), OBJECT):
-                checked(dict(days), required={"days": LIST, "schedule": LIST})  # type: ignore[call-overload]
+                listed = checked(dict(days), required={"days": LIST, "schedule": LIST})  # type: ignore[call-overload]
+                items(name, listed["days"], NUMBER)
+                for span in items(name, listed["schedule"], OBJECT):
+                    checked(dict(span), required=_SPAN)  # type: ignore[call-overload]
         stamp = datetime.fromtimestamp(self._timeline.now(), UTC).strftime("%Y-%m-%d %H:%M:%S")
         created = before.get("createdOn", stamp)
         self._settings[site.id] = {
@@ -108,7 +114,7 @@ class DynamicEss:
             "createdOn": created,
             "updatedOn": stamp,
         }
-        return answer({"success": True, "data": self._settings[site.id]})
+        return answer({"success": True, "idSite": site.id, "data": self._settings[site.id]})
 
     async def _plan(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
@@ -122,13 +128,15 @@ class DynamicEss:
 
     async def _last_reset(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
-        kind = whole(request, "resetType")
-        found = [at for (number, of), at in self._resets.items() if number == site.id and kind in {None, of}]
-        return answer({"success": True, "last_reset": max(found, default=0)})
+        # The document knows no parameter here; the service answers without it that it is missing.
+        kind = required(request, "resetType")
+        return answer({"success": True, "last_reset": self._resets.get((site.id, kind), 0)})
 
     async def _reset(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
-        sent = checked(await body(request), required={"resetType": NUMBER})
+        sent = await body(request)
+        if type(sent.get("resetType")) not in NUMBER:
+            raise uncoded(400)
         self._resets[site.id, int(str(sent["resetType"]))] = int(self._timeline.now())
         return answer({"success": True})
 

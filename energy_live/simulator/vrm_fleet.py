@@ -5,23 +5,27 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
 
 from energy_live.simulator.accounts import DEMO_USER
 from energy_live.simulator.attributes import ATTRIBUTES, Attribute
-from energy_live.simulator.bodies import LIST, OBJECT, TRUTH, WHOLE, checked, items
-from energy_live.simulator.envelope import Refused, answer, body, whole
+from energy_live.simulator.bodies import LIST, OBJECT, TRUTH, WHOLE, items
+from energy_live.simulator.envelope import Refused, answer, body, uncoded, whole
 from energy_live.simulator.installations import Installations
-from energy_live.simulator.records import Json
+from energy_live.simulator.records import Json, texts
 from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.sites import Site
 from energy_live.simulator.timeline import Timeline
 from energy_live.simulator.vrm_downloads import overview
 
+_ADMIN: Final = ("devices", "installation-data-attributes-count", "search-download")
 _MOST_CONDITIONS: Final = 5
 _LARGEST_PAGE: Final = 1000
+_OVERVIEW: Final = {"columns": OBJECT, "siteIds": LIST, "onlyVisible": TRUTH, "jsonResponse": TRUTH}
+_COLUMNS: Final = {"Battery Voltage": "bv", "Battery %": "bs", "Battery Mode": "bst"}
 _COMMA: Final = re.compile(r",(?![^()]*\))")
 _CONDITION: Final = re.compile(r"(\w+)(?:(!)|(>=|<=|>|<|=)(\([^()]*\)|[^()]+))?")
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -47,7 +51,7 @@ class Fleet:
             ("GET", "/v2/data-attributes", self._definitions),
             ("POST", "/v2/installation-overview-download", self._overview),
             ("GET", "/v2/firmwares", self._firmwares),
-            ("GET", "/v2/admin/{what}", self._admin),
+            *(("GET", f"/v2/admin/{what}", self._admin) for what in _ADMIN),
             ("POST", "/v2/systems/add-system", self._admin),
         ]
 
@@ -56,10 +60,10 @@ class Fleet:
             raise Refused(403, "forbidden", "The demo account may not search")
         conditions = [_condition(text) for text in _COMMA.split(request.query.get("query", ""))]
         if len(conditions) > _MOST_CONDITIONS:
-            raise Refused(422, "invalid_parameters", {"query": "There are too many conditions."})
+            raise _invalid("There are too many conditions.")
         count, page = whole(request, "count", 100) or 100, whole(request, "page", 1) or 1
         if not 1 <= count <= _LARGEST_PAGE or page < 1:
-            raise Refused(422, "invalid_parameters", {"count": "Must be 1 to 1000."})
+            raise _invalid("The count must be 1 to 1000 and the page at least 1.")
         found = [
             record
             for site in self._installations.of(request[CALLER].user)
@@ -82,32 +86,29 @@ class Fleet:
 
     async def _definitions(self, _request: web.Request) -> web.Response:
         # No envelope, and the id is in the key alone.
-        listed = {str(one.id): _definition(one) for one in ATTRIBUTES}
-        for definition in listed.values():
-            del definition["idDataAttribute"]
+        listed = {
+            str(one.id): {
+                "code": one.code,
+                "dataType": one.type,
+                "description": one.description,
+                "formatWithUnit": one.format,
+            }
+            for one in ATTRIBUTES
+        }
         return answer(listed)
 
     async def _overview(self, request: web.Request) -> web.Response:
-        kinds = {"columns": OBJECT, "siteIds": LIST, "onlyVisible": TRUTH, "jsonResponse": TRUTH}
-        sent = checked(await body(request), optional=kinds)
+        sent = await body(request)
+        wrong = [name for name, kinds in _OVERVIEW.items() if name in sent and type(sent[name]) not in kinds]
+        if wrong:
+            raise Refused(400, "missing_parameters", dict.fromkeys(wrong, "Missing or invalid"))
         wanted = items("siteIds", sent.get("siteIds", []), WHOLE)
         now = self._timeline.now()
-        rows: list[Json] = [
-            {
-                "idSite": site.id,
-                "name": site.name,
-                "identifier": site.identifier,
-                "lastConnection": int(site.logged_at(now)),
-                "soc": site.number("bs", site.household.at(site.logged_at(now))),
-            }
-            for site in self._installations.of(request[CALLER].user)
-            if not wanted or site.id in wanted
-        ]
-        return self.table(rows, as_json=sent.get("jsonResponse") is True)
-
-    def table(self, rows: list[Json], *, as_json: bool) -> web.Response:
-        """Return the overview in the form that was asked for."""
-        return answer({"success": True, "records": rows}) if as_json else overview(rows)
+        sites = self._installations.of(request[CALLER].user)
+        rows = {str(site.id): _row(site, now) for site in sites if not wanted or site.id in wanted}
+        if sent.get("jsonResponse") is True:
+            return answer({"success": True, "data": rows})
+        return overview(list(rows.values()))
 
     async def _firmwares(self, request: web.Request) -> web.Response:
         for name in ("feedChannel", "victronConnectVersion"):
@@ -119,11 +120,36 @@ class Fleet:
         raise Refused(403, "forbidden", "Only administrators may do this")
 
 
+def _row(site: Site, now: float) -> Json:
+    """Return a site's line of the overview: texts with units under the titles of the columns."""
+    logged = site.logged_at(now)
+    at = site.household.at(logged)
+    shown = {title: site.by_code[code] for title, code in _COLUMNS.items() if code in site.by_code}
+    texts_of = {title: texts(one, site.show(one, at))[1] for title, one in shown.items()}
+    tank = site.by_code.get("tl")
+    return {
+        "Installation name": site.name,
+        **texts_of,
+        "Load": f"{at.consumption_w:.0f} W",
+        "Solar Yield": f"{at.pv_w:.0f} W",
+        "Grid": f"{at.grid_w:.0f} W",
+        "Generator": "",
+        "Tanks": "" if tank is None else f"Fresh water-{texts(tank, site.show(tank, at))[1]}",
+        "Temperature": f"Battery-{at.temperature_c:.1f} °C",
+        "Last Update": datetime.fromtimestamp(logged, UTC).isoformat(),
+    }
+
+
+def _invalid(message: str) -> Refused:
+    """Return the refusal of a search: a list of messages, and a count that is always 0."""
+    return uncoded(422, error_code="invalid_parameters", errors=[message], num_records=0)
+
+
 def _condition(text: str) -> tuple[str, str, str]:
     """Read a code, a sign (none for "any value", ``!`` for "is there") and what it is compared with."""
     found = _CONDITION.fullmatch(text.strip())
     if found is None:
-        raise Refused(422, "invalid_parameters", {"query": "A condition is not valid."})
+        raise _invalid("A condition is not valid.")
     code, there, sign, wanted = found.groups()
     return code, there or sign or "", wanted or ""
 
@@ -137,7 +163,7 @@ def _meets(value: float | None, sign: str, wanted: str) -> bool:
     try:
         return any(_COMPARE[sign](value, float(number)) for number in numbers)
     except ValueError:
-        raise Refused(422, "invalid_parameters", {"query": "A condition is not valid."}) from None
+        raise _invalid("A condition is not valid.") from None
 
 
 def _definition(one: Attribute) -> Json:
@@ -145,6 +171,5 @@ def _definition(one: Attribute) -> Json:
         "idDataAttribute": one.id,
         "code": one.code,
         "dataType": one.type,
-        "description": one.description,
         "formatWithUnit": one.format,
     }

@@ -27,6 +27,7 @@ _SETTINGS: Final = {
     "inverterChargerControl": TRUTH,
     "favorite": (bool, int),
 }
+_TAG: Final = {"tag": TEXT, "source": TEXT}
 _WIDGET: Final = {"name": TEXT, "onlyAdmins": TRUTH, "yAxisScaling": ANY, "parameters": OBJECT}
 
 
@@ -35,7 +36,7 @@ class SiteSettings:
 
     def __init__(self, installations: Installations) -> None:
         self._installations = installations
-        self._tags: dict[int, dict[str, list[Json]]] = {}
+        self._tags: dict[int, dict[str, list[str]]] = {}
         self._widgets: dict[int, dict[int, Json]] = {}
 
     def routes(self) -> list[tuple[str, str, Handler]]:
@@ -52,51 +53,51 @@ class SiteSettings:
             ("DELETE", f"{SITE}/custom-widget", self._remove_widget),
         ]
 
-    def _tags_of(self, request: web.Request) -> dict[str, list[Json]]:
+    def _tags_of(self, request: web.Request) -> tuple[int, dict[str, list[str]]]:
         site = self._installations.site(request, demo=False)
-        home: Json = {"idTag": 5021, "name": "home", "automatic": False, "source": "user"}
-        return self._tags.setdefault(site.id, {"user": [home], "team": [], "group": [], "predefined": []})
+        fresh: dict[str, list[str]] = {"predefined": ["No alarm"], "group": [], "team": [], "user": ["home"]}
+        return site.id, self._tags.setdefault(site.id, fresh)
 
     async def _get_tags(self, request: web.Request) -> web.Response:
-        tags = self._tags_of(request)
+        _, tags = self._tags_of(request)
         only = request.query.get("filter")
         if only is not None:
             one_of("filter", only, _SOURCES)
-        return answer({"success": True, "tags": {key: tags[key] for key in tags if only in {None, key}}})
+        shown = {key: listed for key, listed in tags.items() if only in {None, key}}
+        return answer({"success": True, "tags": shown})
 
     async def _add_tag(self, request: web.Request) -> web.Response:
-        tags = self._tags_of(request)
-        sent = checked(await body(request), required={"tag": TEXT, "source": TEXT})
+        number, tags = self._tags_of(request)
+        sent = checked(await body(request), required=_TAG)
         one_of("source", sent["source"], _SOURCES)
         group = tags[str(sent["source"])]
-        if all(tag["name"] != sent["tag"] for tag in group):
-            number = 6000 + sum(map(len, tags.values()))
-            group.append({"idTag": number, "name": sent["tag"], "automatic": False, "source": sent["source"]})
-        return answer({"success": True})
+        if sent["tag"] not in group:
+            group.append(str(sent["tag"]))
+        return answer({"success": True, "idSite": number, "data": [sent]})
 
     async def _remove_tag(self, request: web.Request) -> web.Response:
-        tags = self._tags_of(request)
-        sent = checked(await body(request), required={"tag": TEXT, "source": TEXT})
+        number, tags = self._tags_of(request)
+        sent = checked(await body(request), required=_TAG)
         one_of("source", sent["source"], _SOURCES)
         group = tags[str(sent["source"])]
-        if all(tag["name"] != sent["tag"] for tag in group):
+        if sent["tag"] not in group:
             raise Refused(404, "not_found", "There is no such tag")
-        tags[str(sent["source"])] = [tag for tag in group if tag["name"] != sent["tag"]]
-        return answer({"success": True})
+        group.remove(str(sent["tag"]))
+        return answer({"success": True, "idSite": number, "data": [sent]})
 
     async def _set(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         sent = checked(await body(request), optional=_SETTINGS)
         stored = self._installations.settings.setdefault(site.id, {})
         stored.update({"name" if key == "description" else key: value for key, value in sent.items()})
-        return answer({"success": True, "data": sent})
+        return answer({"success": True, "idSite": site.id, "data": sent})
 
     async def _favorite(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
         sent = checked(await body(request), required={"favorite": NUMBER})
         one_of("favorite", sent["favorite"], (0, 1))
         self._installations.settings.setdefault(site.id, {})["favorite"] = sent["favorite"]
-        return answer({"success": True, "idSite": site.id})
+        return answer({"success": True, "idSite": site.id, "data": [sent]})
 
     def _widgets_of(self, request: web.Request) -> dict[int, Json]:
         return self._widgets.setdefault(self._installations.site(request, demo=False).id, {})
@@ -111,7 +112,7 @@ class SiteSettings:
         number = whole(request, "idCustomWidget")
         if number is None:
             raise Refused(422, "missing_parameters", {"idCustomWidget": "Required"})
-        return answer({"success": True, "data": self._known(widgets, number)})
+        return answer({"success": True, "widget": self._known(widgets, number)})
 
     async def _add_widget(self, request: web.Request) -> web.Response:
         widgets = self._widgets_of(request)

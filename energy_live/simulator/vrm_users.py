@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from aiohttp import web
 
 from energy_live.simulator.accounts import Caller
 from energy_live.simulator.bodies import TEXT, checked
-from energy_live.simulator.envelope import Refused, answer, body
+from energy_live.simulator.envelope import Refused, answer, body, uncoded
 from energy_live.simulator.installations import Installations
+from energy_live.simulator.records import Json
 from energy_live.simulator.server import Handler
+from energy_live.simulator.sites import Site
 
-USER = "/v2/users/{user:[0-9]+|me}"
+_ASKED: Final = 1_752_046_191
+USER: Final = "/v2/users/{user:[0-9]+|me}"
 
 
 class Account:
@@ -41,28 +45,28 @@ class Account:
         known = [site for site in self._installations.sites.values() if site.identifier == identifier]
         if not known:
             raise Refused(400, "unknown_identifier", {"installation_identifier": "Not known"})
-        return answer({"success": True, "records": {"site_id": known[0].id}})
+        return answer({"success": True, "records": {"site_id": str(known[0].id)}})
 
     async def _site_id(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
         identifier = await self._identifier(request)
         for site in self._installations.of(caller.user):
             if site.identifier == identifier:
-                return answer({"success": True, "records": {"site_id": site.id}})
-        raise Refused(200, None, "Unknown installation")
+                return answer({"success": True, "records": {"site_id": str(site.id)}})
+        raise Refused(404, "not_found", "Unknown installation")
 
     async def _search(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
         wanted = request.query.get("query", "").casefold()
         if not wanted:
             # The only place where it is `error`, not `errors`.
-            return answer({"success": False, "error": "Invalid query or missing"}, 400)
+            raise uncoded(400, error_code="empty_search", error=["No search string has been provided."])
         hits = [
             {
                 "site_id": site.id,
                 "site_identifier": site.identifier,
                 "site_name": site.name,
-                "avatar_url": None,
+                "avatar_url": "",
                 "highlight": {"site_name": [f"<em>{site.name}</em>"]},
             }
             for site in self._installations.of(caller.user)
@@ -71,6 +75,24 @@ class Account:
         return answer({"success": True, "count": len(hits), "results": hits})
 
     async def _invites(self, request: web.Request) -> web.Response:
-        self._caller(request)
-        kinds = ("invitesSiteGroups", "invitesUserGroups", "requestsUserGroups", "requestsInstallations")
-        return answer({"success": True, "data": {kind: [] for kind in kinds}})
+        caller = self._caller(request)
+        return answer({"success": True, "data": _invitations(self._installations.of(caller.user))})
+
+
+def _invitations(sites: Sequence[Site]) -> Json:
+    """Return one invitation or request of each kind, and a request for a site only where there is one."""
+    invited: Json = {
+        "personalMessage": "Welcome!",
+        "inviteKey": "abcdef123344",
+        "inviterName": "Kim Visser",
+        "inviteTimestamp": _ASKED,
+    }
+    asked: Json = {"inviteeName": "Sam de Boer", "idUser": 1090, "inviteTimestamp": _ASKED}
+    return {
+        "invitesSiteGroups": [{"idSiteGroup": 61, "siteGroupName": "Canal homes", **invited}],
+        "invitesUserGroups": [{"idUserGroup": 32, "userGroupName": "Service team", **invited}],
+        "requestsUserGroups": [{"idUserGroup": 31, "userGroupName": "Team 31", **asked}],
+        "requestsInstallations": [
+            {"idSite": site.id, "installationName": site.name, **asked} for site in sites[:1]
+        ],
+    }

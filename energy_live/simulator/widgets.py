@@ -13,26 +13,45 @@ from energy_live.simulator.sites import LOGGED_EVERY_S, Site
 from energy_live.simulator.stats import extremes
 
 STATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "BatteryExternalRelayState": (),
+    "BatteryMonitorWarningsAndAlarms": ("Alarm", "ASoc", "AL", "AH", "AHT"),
+    "BatteryRelayState": ("Relay",),
+    "ChargerRelayState": (),
+    "ChargerState": (),
+    "EssBatteryLifeState": (),
+    "FuelCellState": (),
+    "GatewayRelayState": (),
+    "GatewayRelayTwoState": (),
+    "GeneratorState": (),
+    "InputState": (),
+    "InverterChargerState": ("S",),
+    "InverterChargerWarningsAndAlarms": (),
+    "InverterState": (),
+    "MPPTState": ("ScMm",),
+    "SolarChargerRelayState": (),
     "VeBusState": ("S",),
     "VeBusWarningsAndAlarms": ("eT", "eL", "eO", "eR"),
-    "MPPTState": ("ScMm",),
-    "InverterChargerState": ("S",),
-    "BatteryRelayState": ("Relay",),
-    "BatteryMonitorWarningsAndAlarms": ("Alarm", "ASoc", "AL", "AH", "AHT"),
 }
+"""The widgets of state changes, each with the attributes it shows; none where no site has the device."""
 SUMMARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "BatterySummary": ("V", "I", "BT", "CE", "SOC", "SOH", "TTG", "Relay"),
     "BMSDiagnostics": (),
+    "DCMeter": (),
+    "EvChargerSummary": (),
+    "GlobalLinkSummary": (),
     "HistoricData": ("H1", "H4", "H7", "H8", "H21", "H22"),
     "IOExtenderInOut": (),
     "LithiumBMS": ("mcV", "McV", "mvc"),
+    "MeteorologicalSensorOverview": (),
     "MotorSummary": (),
     "PVInverterStatus": ("pM", "pV1", "pP1", "pE1", "pS"),
     "SolarChargerSummary": ("ScV", "ScI", "ScW", "PVV", "PVP", "ScS", "YT", "YU", "ScERR"),
     "Status": ("IV1", "IP1", "IF1", "OV1", "OP1", "OF", "CV", "CI", "VSOC", "S", "s"),
     "TankSummary": ("tf", "tl", "tr"),
+    "TempAirQuality": (),
     "TempSummaryAndGraph": ("tst", "tsT"),
 }
+"""The widgets of newest values, each with the attributes it shows."""
 _POINTS: Final = 384
 _AXES: Final = {"V": "Battery Voltage", "%%": "Percentage", "A": "Current", "W": "Power"}
 
@@ -46,12 +65,14 @@ def graph(
     end: float,
     now: float,
     extremes_too: bool,
+    most: float = _POINTS,
 ) -> Json:
     """Return series keyed by the attribute's number as a string, in unix seconds, beginning at `start`.
 
     A point stands for the step that begins with it: it shows what was logged in there, not at its time.
+    There are at most `most` points.
     """
-    step = max(LOGGED_EVERY_S, -(-(end - start) / _POINTS // LOGGED_EVERY_S) * LOGGED_EVERY_S)
+    step = max(LOGGED_EVERY_S, -(-(end - start) / most // LOGGED_EVERY_S) * LOGGED_EVERY_S)
     logged = [
         (begin, site.household.at(log))
         for begin in _steps(start, min(end, now), step)

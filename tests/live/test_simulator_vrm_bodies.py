@@ -48,10 +48,8 @@ async def ask():
         ("POST", "user-rights", {"idUser": 1, "accessLevel": 1}, "idUser"),
         ("POST", "link-user-groups", {"userGroups": [{"idUserGroup": 1}]}, "accessLevel"),
         ("POST", "dynamic-ess-settings", {"isOn": True}, "batteryCapacity"),
-        ("POST", "reset-forecasts", {}, "resetType"),
         ("POST", "custom-widget", {"name": "x"}, "parameters"),
         ("PATCH", "custom-widget", {"name": "x"}, "idCustomWidget"),
-        ("POST", "/installation-overview-download", {"jsonResponse": 1}, "jsonResponse"),
         ("POST", "/users/me/addsite", {"identifier": "x"}, "installation_identifier"),
         (
             "POST",

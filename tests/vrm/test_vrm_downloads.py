@@ -440,7 +440,7 @@ async def test_every_download_of_the_simulator(tmp_path):
             assert "xl/workbook.xml" in zipfile.ZipFile(saved.path).namelist()
         track = await vrm.downloads.gps(site, tmp_path / "track.kml", **span)
         assert b"<LineString>" in track.path.read_bytes()
-        assert "message" in await vrm.downloads.data_by_mail(site, **span)
+        assert await vrm.downloads.data_by_mail(site, **span) == {"success": True}
         early = {"start": datetime(2010, 1, 1, tzinfo=UTC), "end": datetime(2010, 2, 1, tzinfo=UTC)}
         with pytest.raises(NoData):
             await vrm.downloads.data(site, tmp_path / "none.csv", **early)

@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from energy_core import SessionPool
-from energy_core.errors import AnswerError, NoData, PermissionDenied
+from energy_core.errors import AnswerError, BadRequest, NoData, PermissionDenied
 from energy_core.http.request import Priority
 from energy_live.simulator import Simulator
 from energy_live.simulator.faults import answer as answered
@@ -372,7 +372,9 @@ async def dynamic_ess(t):
 
 @row("2 reset-forecasts", *(f"{method} {SITE}/reset-forecasts" for method in ("GET", "POST")))
 async def reset_forecasts(t):
-    assert await t.vrm.forecasts.last_reset(t.site) is None
+    with pytest.raises(BadRequest, match="resetType"):
+        await t.vrm.forecasts.last_reset(t.site)
+    assert await t.vrm.forecasts.last_reset(t.site, reset_type=0) is None
     await t.vrm.forecasts.reset(t.site, 0)
     assert await t.vrm.forecasts.last_reset(t.site, reset_type=0) is not None
 

@@ -1,0 +1,111 @@
+"""Each answer of the simulator names its source, and no source is named for an answer that does not exist."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from energy_live import simulator
+from energy_live.simulator import Simulator, events, evidence, widgets
+from energy_live.simulator.evidence import Source
+
+START = datetime(2026, 6, 1, 10, tzinfo=UTC)
+STATE_WIDGETS_OF_THE_DOCUMENT = {
+    *("GeneratorState", "InputState", "InverterState", "MPPTState", "ChargerState", "EssBatteryLifeState"),
+    *("FuelCellState", "BatteryExternalRelayState", "BatteryRelayState", "BatteryMonitorWarningsAndAlarms"),
+    *("GatewayRelayState", "GatewayRelayTwoState", "SolarChargerRelayState", "VeBusState"),
+}
+ONLY_NAMED = {
+    *("ChargerRelayState", "VeBusWarningsAndAlarms", "InverterChargerState"),
+    *("InverterChargerWarningsAndAlarms", "BatterySummary", "BMSDiagnostics", "HistoricData"),
+    *("IOExtenderInOut", "LithiumBMS", "DCMeter", "EvChargerSummary", "MeteorologicalSensorOverview"),
+    *("GlobalLinkSummary", "MotorSummary", "PVInverterStatus", "SolarChargerSummary", "Status"),
+    *("TankSummary", "TempSummaryAndGraph", "TempAirQuality"),
+}
+"""Widgets that the OpenAPI document names without showing an answer."""
+
+
+def routes(application: web.Application) -> set[str]:
+    return {f"{route.method} {route.resource.canonical}" for route in application.router.routes()}
+
+
+@pytest.fixture
+async def served() -> tuple[set[str], set[str]]:
+    """The routes of VRM (with either method of logout) and of VoltStorage."""
+    async with Simulator(start=START, speed=1.0) as sim:
+        world = sim._live
+        vrm = routes(world.vrm.application()) | routes(world.vrm.application(logout="GET"))
+        return vrm, routes(world.volt.application())
+
+
+async def test_every_route_names_the_source_of_its_answer(served):
+    """The tables hold the routes that are served, and no other."""
+    vrm, volt = served
+    assert vrm == set(evidence.VRM)
+    messages = {f"MESSAGE {events.MESSAGE}", "REFUSAL"}
+    assert volt | messages == set(evidence.VOLTSTORAGE)
+
+
+async def test_the_number_of_guesses_is_known(served):
+    """A guess that is added or replaced by a document shows here."""
+    assert Counter(one.source for one in evidence.VRM.values()) == {
+        Source.CAPTURED: 3,
+        Source.OPENAPI: 57,
+        Source.SEED: 5,
+        Source.GUESS: 34,
+    }
+    assert Counter(one.source for one in evidence.VOLTSTORAGE.values()) == {Source.SEED: 7, Source.GUESS: 2}
+
+
+def test_every_widget_that_vrm_names_is_served():
+    """Of the widgets of changes and of newest values, those without a documented answer are guesses."""
+    assert {*widgets.STATES, *widgets.SUMMARIES} == STATE_WIDGETS_OF_THE_DOCUMENT | ONLY_NAMED
+    for name in (*widgets.STATES, *widgets.SUMMARIES):
+        source = evidence.VRM[f"GET /v2/installations/{{site}}/widgets/{name}"].source
+        assert source is (Source.GUESS if name in ONLY_NAMED else Source.OPENAPI), name
+
+
+def refusals() -> set[str]:
+    """The codes of all refusals in the simulator's source."""
+    found = set()
+    for path in Path(simulator.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id == "Refused" and len(node.args) > 1:
+                found |= {one.value for one in ast.walk(node.args[1]) if isinstance(one, ast.Constant)}
+            if node.func.id == "uncoded":
+                given = [word.value for word in node.keywords if word.arg == "error_code"]
+                found |= {one.value for one in given if isinstance(one, ast.Constant)}
+    return {"null" if code is None else str(code) for code in found}
+
+
+def test_every_refusal_names_the_source_of_its_code():
+    """The codes in the table are those that the simulator gives."""
+    assert refusals() == set(evidence.VRM_REFUSALS)
+
+
+def test_a_table_names_no_answer_twice():
+    """A second line for the same answer is refused."""
+    with pytest.raises(ValueError, match="GET /x"):
+        evidence._read("seed | GET /x\nguess | GET /x")
+    assert evidence._read("seed | GET /x | the path")["GET /x"] == (Source.SEED, "the path")
+
+
+async def test_the_answer_of_any_widget_has_the_frame_of_its_kind():
+    """A widget whose device no site has is an empty success, not an unknown path."""
+    async with Simulator(start=START, speed=1.0) as sim, aiohttp.ClientSession() as session:
+        headers = {"X-Authorization": f"Token {sim.vrm_token}"}
+        for name in sorted(STATE_WIDGETS_OF_THE_DOCUMENT | ONLY_NAMED):
+            url = f"{sim.vrm_url}installations/{sim.site_ids[0]}/widgets/{name}"
+            async with session.get(url, headers=headers) as response:
+                assert response.status == 200, name
+                body = await response.json()
+            assert body["success"] is True
+            assert {"data", "meta"} <= body["records"].keys(), name

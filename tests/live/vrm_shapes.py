@@ -1,0 +1,409 @@
+"""The shapes of VRM's answers, written down by hand from its documents and from captured answers.
+
+A shape is a type, a tuple of types, a list with the shape of its items, or a mapping of member to shape.
+`...` as a key stands for any key. A member whose name ends with `?` may be absent. Any other member must be
+there, and a member that is not named is an error. `Either` fits where one of its shapes fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+START = datetime(2026, 6, 1, 10, tzinfo=UTC)
+NOW = int(START.timestamp())
+NONE = type(None)
+
+
+class Either:
+    """One of several shapes."""
+
+    def __init__(self, *shapes: object) -> None:
+        self.shapes = shapes
+
+
+NUMBER = (int, float)
+TEXT = (str, NONE)
+
+ENUM_VALUES = [{"nameEnum": (str, int), "valueEnum": int}]
+META = {
+    ...: {"code": str, "description": str, "formatValueOnly": str, "formatWithUnit": str, "axisGroup?": TEXT}
+}
+DEVICE = {
+    "name": str,
+    "customName": TEXT,
+    "productCode": str,
+    "productName?": str,
+    "idSite": int,
+    "firmwareVersion?": str,
+    "lastConnection": (int, bool),
+    "class": TEXT,
+    "connection?": str,
+    "instance?": int,
+    "idDeviceType?": int,
+    "settings": [
+        {
+            "description": str,
+            "enumData": ENUM_VALUES,
+            **dict.fromkeys(("idDataAttribute", "idDeviceType", "idSite", "loggedTimestamp"), str),
+            **dict.fromkeys(("idUser", "timestamp", "user_name"), TEXT),
+            "loggedValue": int,
+            "value": (int, NONE),
+        }
+    ],
+    "loggingInterval?": (int, bool),
+    "identifier?": TEXT,
+    "lastPowerUpOrRestart?": (int, bool),
+    "machineSerialNumber?": TEXT,
+    **dict.fromkeys(("autoUpdate?", "updateTo?", "vncStatus?", "remoteSupport?", "froniusDeviceType?"), str),
+    **dict.fromkeys(("vncSshAuth?", "twoWayCommunication?", "remoteSupportEnabled?"), bool),
+    "remoteSupportPort?": (int, bool),
+    **dict.fromkeys(("productId?", "vmc?", "pL?"), (str, bool)),
+    "pdV?": str,
+    "vid?": {"enumValue": str, "devicesPerPhase": {"L1": int, "L2": int, "L3": int}},
+}
+RULE = {
+    "AlarmEnabled": int,
+    "NotifyAfterSeconds": int,
+    **dict.fromkeys(("highAlarm?", "highAlarmHysteresis?", "lowAlarm?", "lowAlarmHysteresis?"), NUMBER),
+    "idDataAttribute": int,
+    "instance": int,
+    "idDataAttributeLimit": int,
+}
+ALARMS = {
+    "rateLimited": bool,
+    "alarms": [RULE],
+    "devices": [
+        {
+            **dict.fromkeys(("idSite", "instance", "lastConnection", "secondsAgo", "isValid"), int),
+            **dict.fromkeys(("idDeviceType", "productIdAsReceived"), int),
+            **dict.fromkeys(("deviceName", "productName", "customProductName", "firmwareVersion"), str),
+            "connection": TEXT,
+            "customName": TEXT,
+            "identifier": str,
+        }
+    ],
+    "users": [
+        {
+            **dict.fromkeys(("idUser", "idSite", "accessLevel"), int),
+            **dict.fromkeys(("receivesAlarmNotifications", "receivesReports"), int),
+            **dict.fromkeys(("email", "name", "avatar_url"), str),
+            "muted": bool,
+        }
+    ],
+    "attributes": [
+        {
+            "idDataAttribute": int,
+            "code": str,
+            "description": str,
+            "targetTable": str,
+            "idDeviceType": int,
+            "formatWithUnit": str,
+            "dataType": str,
+            "enumValues": ENUM_VALUES,
+        }
+    ],
+}
+DIAGNOSTIC = {
+    **dict.fromkeys(("idSite", "timestamp", "instance", "idDataAttribute", "bitmask", "id"), int),
+    **dict.fromkeys(("Device", "description", "formatWithUnit", "code", "formattedValue"), str),
+    "dbusServiceType": TEXT,
+    "dbusPath": TEXT,
+    "rawValue": (str, int, float, NONE),
+    "dataAttributeEnumValues?": ENUM_VALUES,
+}
+ESS = {
+    **dict.fromkeys(
+        ("batteryCapacity", "batteryCosts", "buyPriceType", "chargePower", "dischargePower"), NUMBER
+    ),
+    **dict.fromkeys(("gridSell", "maxPowerFromGrid", "maxPowerToGrid", "sellPriceType"), NUMBER),
+    "batteryFlowRestriction": str,
+    "isOn": bool,
+    "periodicFullChargeDuration": (int, float, NONE),
+    **dict.fromkeys(("mode", "operatingMode", "idSite"), int),
+    **dict.fromkeys(("createdOn", "updatedOn"), str),
+}
+ESS_SENT = {
+    **dict.fromkeys(("batteryCapacity", "batteryCosts", "chargePower", "dischargePower"), 10),
+    **dict.fromkeys(("maxPowerFromGrid", "maxPowerToGrid", "gridSell", "buyPriceType", "sellPriceType"), 1),
+    "batteryFlowRestriction": "unrestricted",
+    "isOn": True,
+    "periodicFullChargeDuration": None,
+}
+PERIOD = {"totals": {...: (int, float, bool)}, "percentages": {...: int}}
+INVITED = {
+    **dict.fromkeys(("personalMessage", "inviteKey", "inviterName"), str),
+    "inviteTimestamp": int,
+}
+ASKED = {"inviteeName": str, "idUser": int, "inviteTimestamp": int}
+ATTRIBUTE = {
+    "idDataAttribute": int,
+    **dict.fromkeys(("code", "description", "formatWithUnit", "dataType"), str),
+    "idDeviceType": int,
+    "textValue?": TEXT,
+    "instance?": int,
+    "timestamp": (int, NONE),
+    "dbusServiceType": TEXT,
+    "dbusPath": TEXT,
+    "rawValue?": (str, int, float, NONE),
+    "formattedValue?": str,
+    "instances?": (dict, list),
+    "dataAttributeEnumValues?": ENUM_VALUES,
+}
+COMPUTED = {
+    "rawValue": (int, float, NONE),
+    "formatWithUnit": str,
+    "consistsOfAttributeCodes": [str],
+    "dataAttributes": [
+        {
+            **dict.fromkeys(("instance", "idDataAttribute", "idDeviceType"), int),
+            **dict.fromkeys(("code", "dbusServiceType", "dbusPath"), str),
+        }
+    ],
+    "timestamp": (int, NONE),
+    "idDataAttribute": NONE,
+    "code": str,
+    "description": str,
+    "textValue": NONE,
+    "formattedValue": str,
+}
+CHARGE_STATUS = {
+    **dict.fromkeys(("code", "description", "formattedValue", "textValue"), str),
+    "rawValue": int,
+    "idDataAttribute": NONE,
+}
+SITE = {
+    **dict.fromkeys(("idSite", "accessLevel", "idUser", "pvMax", "hasMains", "hasGenerator"), int),
+    **dict.fromkeys(("alarmMonitoring", "invalidVRMAuthTokenUsedInLogRequest", "syscreated", "isPaygo"), int),
+    **dict.fromkeys(("inverterChargerControl", "favorite", "isSystem"), int),
+    **dict.fromkeys(("owner", "is_admin", "geofenceEnabled", "realtimeUpdates", "restrictNodeRed"), bool),
+    "shared": bool,
+    **dict.fromkeys(("name", "identifier", "timezone", "device_icon"), str),
+    **dict.fromkeys(("phonenumber", "notes", "geofence", "paygoCurrency", "paygoTotalAmount"), TEXT),
+    "noDataAlarmTimeout": (int, NONE),
+    "remoteConsoleChoice": TEXT,
+}
+EXTENDED_SITE = {
+    **SITE,
+    **dict.fromkeys(("alarm", "new_tags", "images", "demo_mode", "high_workload"), bool),
+    **dict.fromkeys(("prices_unavailable", "nodered_running"), bool),
+    **dict.fromkeys(("last_timestamp", "timezone_offset", "num_alarms", "GUIv"), int),
+    **dict.fromkeys(("current_time", "mqtt_webhost", "mqtt_host", "guiHash"), str),
+    "tags": [{"idTag": int, "name": str, "automatic": bool, "source": str}],
+    "view_permissions": {...: bool},
+    "extended": [dict],
+    "currency": {"idCurrency": int, "code": str, "name": str, "sign": str},
+    "current_alarms": [str],
+    "last_location_timestamp": (int, bool),
+    "avatar_url": TEXT,
+    "premium_features": [str],
+}
+ROW = {
+    **dict.fromkeys(("Installation name", "Battery Voltage", "Battery %", "Battery Mode", "Load"), str),
+    **dict.fromkeys(("Solar Yield", "Grid", "Generator", "Tanks", "Temperature", "Last Update"), str),
+}
+WIDGET = {
+    "idCustomWidget": int,
+    "name": str,
+    "onlyAdmins": (int, bool),
+    "yAxisScaling": (int, NONE),
+    "parameters": dict,
+}
+TAG_CHANGED = {"idSite": int, "data": [{"tag": str, "source": str}]}
+ALARM_SENT = {
+    "idDataAttribute": 143,
+    "instance": 0,
+    "AlarmEnabled": 1,
+    "NotifyAfterSeconds": 60,
+    "lowAlarm": 46.0,
+}
+IDENTIFIER = {"installation_identifier": "c0619ab10001"}
+RANGE = f"start={NOW - 86_400}&end={NOW}"
+
+CASES = [
+    (
+        "GET",
+        "users/me",
+        None,
+        {
+            "user": {
+                "id": int,
+                "name": str,
+                "email": str,
+                "country": str,
+                "idAccessToken": (int, NONE),
+                "accessLevel": int,
+            }
+        },
+    ),
+    ("GET", "users/me/installations", None, {"records": [SITE]}),
+    ("GET", "users/me/installations?extended=1", None, {"records": [EXTENDED_SITE]}),
+    ("POST", "users/me/accesstokens/create", {"name": "n"}, {"token": str, "idAccessToken": int}),
+    (
+        "GET",
+        "users/me/accesstokens/list",
+        None,
+        {
+            "tokens": [
+                {
+                    **dict.fromkeys(("name", "idAccessToken", "createdOn", "scope"), str),
+                    **dict.fromkeys(("expires", "last_seen", "last_successful_auth"), (int, NONE)),
+                }
+            ]
+        },
+    ),
+    ("DELETE", "users/me/accesstokens/*", None, {"data": {"removed": int}}),
+    ("POST", "users/me/addsite", IDENTIFIER, {"records": {"site_id": str}}),
+    (
+        "POST",
+        "users/me/get-site-id",
+        IDENTIFIER,
+        {"records": {"site_id": str}},
+    ),
+    (
+        "GET",
+        "users/me/search?query=elm",
+        None,
+        {
+            "count": int,
+            "results": [
+                {
+                    "site_id": int,
+                    "site_identifier": str,
+                    "site_name": str,
+                    "avatar_url": str,
+                    "highlight": {...: [str]},
+                }
+            ],
+        },
+    ),
+    (
+        "GET",
+        "users/me/invites",
+        None,
+        {
+            "data": {
+                "invitesSiteGroups": [{"idSiteGroup": int, "siteGroupName": str, **INVITED}],
+                "invitesUserGroups": [{"idUserGroup": int, "userGroupName": str, **INVITED}],
+                "requestsUserGroups": [{"idUserGroup": int, "userGroupName": str, **ASKED}],
+                "requestsInstallations": [{"idSite": int, "installationName": str, **ASKED}],
+            }
+        },
+    ),
+    ("GET", "SITE/alarms", None, ALARMS),
+    ("POST", "SITE/alarms", ALARM_SENT, {"idSite": int, "data": RULE}),
+    ("DELETE", "SITE/alarms", {"idDataAttribute": 144, "instance": 0}, {"idSite": int}),
+    ("PUT", "SITE/alarms", {**ALARM_SENT, "idDataAttribute": 144}, {"idSite": int, "data": RULE}),
+    ("POST", "SITE/clear-alarm", {"alarmId": 5}, {"idSite": str}),
+    ("GET", "SITE/system-overview", None, {"records": {"devices": [DEVICE], "unconfigured_devices": bool}}),
+    ("GET", "SITE/diagnostics", None, {"records": [DIAGNOSTIC], "num_records": int}),
+    ("POST", "SITE/dynamic-ess-settings", ESS_SENT, {"idSite": int, "data": ESS}),
+    ("GET", "SITE/tags", None, {"tags": {...: [str]}}),
+    ("PUT", "SITE/tags", {"tag": "x", "source": "user"}, TAG_CHANGED),
+    ("DELETE", "SITE/tags", {"tag": "home", "source": "user"}, TAG_CHANGED),
+    (
+        "GET",
+        f"SITE/stats?type=kwh&{RANGE}",
+        None,
+        {"records": {...: Either([[NUMBER]], bool)}, "totals": {...: (int, float, bool)}},
+    ),
+    (
+        "GET",
+        "SITE/overallstats",
+        None,
+        {"records": dict.fromkeys(("year", "month", "week", "today"), PERIOD)},
+    ),
+    ("GET", "SITE/overallstats?type=kwh", None, {"records": {...: PERIOD}}),
+    ("POST", "SITE/settings", {"description": "New"}, {"idSite": int, "data": {"description": str}}),
+    ("POST", "SITE/favorite", {"favorite": 1}, {"idSite": int, "data": [{"favorite": int}]}),
+    (
+        "POST",
+        "SITE/invite",
+        {"name": "A", "email": "a@example.com", "accessLevel": 1},
+        {
+            "user": bool,
+            "data": {
+                **dict.fromkeys(("idUser", "idSite", "created", "accessLevel", "idInvite"), int),
+                "name": str,
+                "email": str,
+            },
+        },
+    ),
+    (
+        "GET",
+        "SITE/users",
+        None,
+        {
+            "users": [{"idUser": int, "name": str, "email": str, "accessLevel": int}],
+            "invites": [{"idInvite": int, "email": str, "name": str, "accessLevel": int, "created": int}],
+            "pending": [{"idUser": int, "name": str, "email": str}],
+            "userGroups": [{"idUserGroup": int, "name": str, "accessLevel": int}],
+            "siteGroups": [{"idSiteGroup": int, "name": str, "idOwner": int, "adminName": str}],
+        },
+    ),
+    ("POST", "SITE/unlink-user", {"idUser": 1077}, {"idSite": int}),
+    ("POST", "SITE/unlink", None, {"idSite": int}),
+    ("POST", "SITE/user-rights", {"idUser": [1077], "accessLevel": [2]}, {}),
+    (
+        "POST",
+        "SITE/invite-rights",
+        {"email": ["x@example.com"], "accessLevel": [2]},
+        {"records": {...: bool}},
+    ),
+    ("POST", "SITE/link-user-groups", {"userGroups": [{"idUserGroup": 40, "accessLevel": 0}]}, {}),
+    ("POST", "SITE/user-group-access-level", {"idUserGroup": 31, "accessLevel": None}, {}),
+    ("POST", "SITE/reset-forecasts", {"resetType": 0}, {}),
+    ("GET", "SITE/reset-forecasts?resetType=0", None, {"last_reset": int}),
+    (
+        "GET",
+        "installation-data-attributes?query=bs>=0,S",
+        None,
+        {
+            "records": [
+                {
+                    "idSite": int,
+                    "description": str,
+                    "lastTimestamp": int,
+                    "value_bs": NUMBER,
+                    "value_S": NUMBER,
+                }
+            ],
+            "attributes": [{"idDataAttribute": int, "code": str, "dataType": str, "formatWithUnit": str}],
+        },
+    ),
+    (
+        "GET",
+        f"SITE/widgets/Graph?attributeCodes[]=bs&{RANGE}",
+        None,
+        {"records": {"data": {...: [[NUMBER]]}, "meta": META, "instance": int}},
+    ),
+    ("GET", "SITE/widgets/HoursOfAc", None, {"records": {"data": TEXT}}),
+    ("GET", "SITE/widgets/HoursOfAC?instance=288", None, {"records": {"data": TEXT}}),
+]
+
+
+def misfits(shape: object, value: object, path: str = "") -> Iterator[str]:
+    """Where a value differs from its shape."""
+    if isinstance(shape, Either):
+        if all(list(misfits(one, value)) for one in shape.shapes):
+            yield f"{path}: no shape fits {value!r:.80}"
+    elif isinstance(shape, list) and isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from misfits(shape[0], item, f"{path}[{number}]")
+    elif isinstance(shape, dict) and isinstance(value, dict):
+        yield from _members(shape, value, path)
+    elif isinstance(shape, list | dict):
+        yield f"{path}: {type(value).__name__} instead of {type(shape).__name__}"
+    elif type(value) not in (shape if isinstance(shape, tuple) else (shape,)):
+        yield f"{path}: {type(value).__name__}"
+
+
+def _members(shape: dict, value: dict, path: str) -> Iterator[str]:
+    known = {key if key is ... else key.removesuffix("?"): one for key, one in shape.items()}
+    needed = {key for key in shape if key is not ... and not key.endswith("?")}
+    yield from (f"{path}.{key}: missing" for key in needed - value.keys())
+    for key, item in value.items():
+        if key in known or ... in known:
+            yield from misfits(known.get(key, known.get(...)), item, f"{path}.{key}")
+        else:
+            yield f"{path}.{key}: not documented"
