@@ -167,10 +167,13 @@ def watch(
     \b
     Credentials come from the environment, never from the command line:
       VRM_TOKEN              a VRM access token
+      VRM_ACCOUNT            a name for the account in events and checkpoints;
+                             VRM's user id where it is not set
       VRM_BASE_URL           another address than VRM's own
       VOLTSTORAGE_EMAIL, VOLTSTORAGE_PASSWORD
                              a VoltStorage login, or instead of it
       VOLTSTORAGE_TOKEN      a VoltStorage token
+      VOLTSTORAGE_ACCOUNT    a name for that account; "default" where it is not set
       VOLTSTORAGE_BASE_URL   another address than VoltStorage's own
     """  # noqa: D301  (\b is click's mark for text that must not be re-wrapped)
     from energy_live.run import run  # noqa: PLC0415

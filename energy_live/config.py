@@ -10,7 +10,9 @@ from attrs import frozen
 from energy_core import SessionPool
 from energy_core.http.request import base_url
 from energy_core.secret import Secret
+from energy_core.stream.detail import account_label
 from voltstorage_async import VoltStorageClient
+from voltstorage_async.client import DEFAULT_ACCOUNT
 from voltstorage_async.endpoints import BASE_URL as VOLTSTORAGE_BASE_URL
 from vrm_async import VRMClient
 from vrm_async.client import BASE_URL as VRM_BASE_URL
@@ -28,10 +30,12 @@ class Accounts:
     """The accounts that the environment opens."""
 
     vrm_token: Secret | None = None
+    vrm_account: str | None = None
     vrm_base_url: str = VRM_BASE_URL
     voltstorage_token: Secret | None = None
     voltstorage_email: str | None = None
     voltstorage_password: Secret | None = None
+    voltstorage_account: str | None = None
     voltstorage_base_url: str = VOLTSTORAGE_BASE_URL
 
     @classmethod
@@ -48,6 +52,12 @@ class Accounts:
         def secret(name: str) -> Secret | None:
             return Secret(environment[name]) if text(name) else None
 
+        def label(name: str) -> str | None:
+            try:
+                return account_label(text(name))
+            except ValueError as wrong:
+                raise Unusable(f"{name}: {wrong}") from None
+
         def address(name: str, default: str) -> str:
             try:
                 return str(base_url(text(name) or default))
@@ -56,10 +66,12 @@ class Accounts:
 
         return cls(
             vrm_token=secret("VRM_TOKEN"),
+            vrm_account=label("VRM_ACCOUNT"),
             vrm_base_url=address("VRM_BASE_URL", VRM_BASE_URL),
             voltstorage_token=secret("VOLTSTORAGE_TOKEN"),
             voltstorage_email=text("VOLTSTORAGE_EMAIL"),
             voltstorage_password=secret("VOLTSTORAGE_PASSWORD"),
+            voltstorage_account=label("VOLTSTORAGE_ACCOUNT"),
             voltstorage_base_url=address("VOLTSTORAGE_BASE_URL", VOLTSTORAGE_BASE_URL),
         )
 
@@ -80,7 +92,8 @@ class Accounts:
         if self.vrm_token is None:
             return None
         try:
-            return VRMClient(pool, token=self.vrm_token.reveal(), base_url=self.vrm_base_url)
+            token, address = self.vrm_token.reveal(), self.vrm_base_url
+            return VRMClient(pool, token=token, account=self.vrm_account, base_url=address)
         except ValueError as wrong:
             raise Unusable(f"VRM_TOKEN: {wrong}") from None
 
@@ -90,16 +103,18 @@ class Accounts:
         Raises:
             Unusable: a variable has a value that cannot be meant, or half a login is missing.
         """
-        address = self.voltstorage_base_url
+        address, account = self.voltstorage_base_url, self.voltstorage_account or DEFAULT_ACCOUNT
         email, password = self.voltstorage_email, self.voltstorage_password
         try:
             if self.voltstorage_token is not None:
-                return VoltStorageClient(pool, token=self.voltstorage_token.reveal(), base_url=address)
+                token = self.voltstorage_token.reveal()
+                return VoltStorageClient(pool, token=token, account=account, base_url=address)
             if email is None and password is None:
                 return None
             if email is None or password is None:
                 missing = "VOLTSTORAGE_EMAIL" if email is None else "VOLTSTORAGE_PASSWORD"
                 raise Unusable(f"set {missing} as well: a VoltStorage login needs email and password")
-            return VoltStorageClient(pool, email=email, password=password.reveal(), base_url=address)
+            secret = password.reveal()
+            return VoltStorageClient(pool, email=email, password=secret, account=account, base_url=address)
         except ValueError as wrong:
             raise Unusable(f"{VOLTSTORAGE_WAYS}: {wrong}") from None

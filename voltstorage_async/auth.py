@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable
-from secrets import token_bytes
 from typing import Final
 
 from attrs import field, frozen
@@ -17,7 +15,7 @@ from energy_core.http.credential import Credential, Grant
 from energy_core.http.decode import strict_json
 from energy_core.http.readers import number
 from energy_core.http.request import JSON, Operation, Priority
-from energy_core.secret import Secret
+from energy_core.secret import Secret, fingerprint
 from voltstorage_async.codec import VENDOR, login_token
 from voltstorage_async.endpoints import Endpoints, TokenPlace
 
@@ -25,8 +23,6 @@ MAX_VALIDITY_S: Final = 31_622_400
 """A leap year, the vendor's own maximum."""
 DEFAULT_VALIDITY_S: Final = 86_400
 """A day, the vendor's own default."""
-
-_PROCESS_KEY: Final = token_bytes(16)
 
 # A login changes nothing at the vendor's side but to hand out one more token, so it may be repeated.
 LOGIN: Final = Operation(
@@ -50,20 +46,12 @@ class Identity:
     validity: int = DEFAULT_VALIDITY_S
 
     @property
-    def label(self) -> str:
-        """Names the account in events, the same in every run; leads back to neither email nor token."""
+    def owner(self) -> str:
+        """Tells this account's credential from others, in this process only."""
         if self.token is not None:
-            return f"token-{self.token.fingerprint}"
-        return f"login-{Secret(str(self.email)).fingerprint}"
-
-    @property
-    def lane(self) -> str:
-        """Names the account in this process: another password must not ride on this one's login."""
-        if self.password is None:
-            return self.label
-        return (
-            f"{self.label}-{hmac.digest(_PROCESS_KEY, self.password.reveal().encode(), 'sha256').hex()[:8]}"
-        )
+            return f"token/{fingerprint(self.token)}"
+        # With another password it is another one: a wrong password must not use the session of a right one.
+        return f"login/{fingerprint(self.email or '', self.password or '')}"
 
 
 def identity(*, email: str | None, password: str | None, token: str | None, validity: int) -> Identity:
@@ -201,4 +189,4 @@ class Auth:
         self._credential.set(await _log_in(self._api, self._who, self._endpoints))
 
     def __repr__(self) -> str:
-        return f"<Auth {self._who.label}>"
+        return f"<Auth by {'login' if self._who.token is None else 'token'}>"

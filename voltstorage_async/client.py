@@ -12,6 +12,7 @@ from energy_core.http.drift import Drift
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url as checked_base_url
+from energy_core.stream.detail import account_label
 from energy_core.stream.event import SourceId
 from energy_core.stream.timing import SocketTiming
 from voltstorage_async import arguments as given
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 BUFFER: Final = 1024
 """Events that may wait for their consumer."""
+DEFAULT_ACCOUNT: Final = "default"
 DEFAULT_LIMIT: Final = Limit(10, 1.0, 4)
 """Ten requests at once after a rest, then one a second, four waiting for their answer.
 
@@ -47,6 +49,8 @@ class VoltStorageClient:
         password: See `email`.
         token: A token from an earlier login. It cannot be renewed: when it is refused, calls raise
             AuthFailed.
+        account: Names the account in events and checkpoints, whatever its credential is. Two accounts of one
+            program need two labels.
         validity: Seconds a login is good for, 0..31,622,400; it renews itself in time.
         base_url: Where the service is, https only, except on this machine.
         endpoints: The paths; some are guesses, see `Endpoints`.
@@ -54,7 +58,8 @@ class VoltStorageClient:
         limit: What the account may send; the default is our choice, since the vendor names none.
 
     Raises:
-        ValueError, TypeError: an argument is wrong; nothing was sent.
+        ValueError, TypeError: an argument is wrong, or the pool knows the account with another credential;
+            nothing was sent.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class VoltStorageClient:
         email: str | None = None,
         password: str | None = None,
         token: str | None = None,
+        account: str = DEFAULT_ACCOUNT,
         validity: int = DEFAULT_VALIDITY_S,
         base_url: str = BASE_URL,
         endpoints: Endpoints = Endpoints(),  # noqa: B008  (frozen)
@@ -71,15 +77,21 @@ class VoltStorageClient:
         limit: Limit = DEFAULT_LIMIT,
     ) -> None:
         who = identity(email=email, password=password, token=token, validity=validity)
+        label = account_label(account) or DEFAULT_ACCOUNT
         self._base = checked_base_url(base_url)
         events_address(self._base, endpoints, 0)  # a wrong address is an error now, not at the first event
         self._owns_pool = pool is None
         self._pool = SessionPool() if pool is None else pool
         self._account = self._pool.account(
-            self._base.origin, who.lane, limit, lambda: credential(who, endpoints, lambda: self._api)
+            self._base.origin,
+            label,
+            limit,
+            lambda: credential(who, endpoints, lambda: self._api),
+            owner=who.owner,
+            user=self,
         )
         self._api = ApiClient(self._pool, self._account, self._base, vendor=VENDOR, check=check)
-        self._label = who.label
+        self._label = label
         self._endpoints = endpoints
         self._fields = fields
         self._streams: WeakSet[ProductStream] = WeakSet()
@@ -147,6 +159,7 @@ class VoltStorageClient:
             SourceId(VENDOR, self._label, str(product_id), 0),
             self._link(product_id),
             self._past(product_id),
+            owner=self._account.owner,
             fields=self._fields,
             since=since,
             timing=timing,
@@ -166,6 +179,7 @@ class VoltStorageClient:
         """Close the client's streams, and the pool if it is the client's own; idempotent."""
         for stream in tuple(self._streams):
             await stream.aclose()
+        self._account.release(self)
         if self._owns_pool:
             await self._pool.aclose()
 

@@ -29,7 +29,7 @@ class ProductSource:
 
     __slots__ = (
         *("_fields", "_healing", "_id", "_line", "_link", "_past", "_seen", "_since", "_ssl_context"),
-        *("_stopped", "_timing"),
+        *("_stopped", "_timing", "owner"),
     )
 
     def __init__(
@@ -43,7 +43,10 @@ class ProductSource:
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
         healing: Healing = Healing(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
+        owner: str = "",
     ) -> None:
+        self.owner = owner
+        """Tells the account's credential from others of its label."""
         self._id = id
         self._link = link
         self._past = past
@@ -94,6 +97,7 @@ class ProductSource:
             timing=self._timing,
             healing=self._healing,
             ssl_context=self._ssl_context,
+            owner=self.owner,
         )
 
     async def run(self, outlet: Outlet) -> None:

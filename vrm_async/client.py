@@ -12,6 +12,7 @@ from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
+from energy_core.stream.detail import account_label
 from vrm_async import auth
 from vrm_async.envelope import check
 from vrm_async.groups import Groups
@@ -40,12 +41,15 @@ class VRMClient(Groups):
         password: The account's password.
         sms_token: A one-time code for the first login; a later one raises `TwoFactorRequired`.
         demo: Use VRM's public demo account.
+        account: Names the account in events and checkpoints, whatever its credential is; the default is the
+            user id, which VRM is asked for before the first event.
         base_url: Where the API is; https, or http on this machine.
         limit: What the account may send; the default is VRM's own figure.
         strict: Raise `DecodeError` where VRM's answers drift from its documents, instead of counting it.
 
     Raises:
-        ValueError: Arguments exclude each other, or one is missing or empty.
+        ValueError: Arguments exclude each other, one is missing or empty, or the pool knows the account with
+            another credential.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class VRMClient(Groups):
         password: str | None = None,
         sms_token: str | None = None,
         demo: bool = False,
+        account: str | None = None,
         base_url: str = BASE_URL,
         limit: Limit = LIMIT,
         strict: bool = False,
@@ -68,14 +73,22 @@ class VRMClient(Groups):
         means = checked_means(
             token=token, username=username, password=password, sms_token=sms_token, demo=demo
         )
+        label = account_label(account)
         base = parse_base_url(base_url)
         self._pool = SessionPool() if pool is None else pool
         self._owns_pool = pool is None
-        self._label = means.label
+        self._label = label
         self.auth = auth.Auth(means)
-        account = self._pool.account(base.origin, means.lane, limit, self.auth.credential)
-        super().__init__(ApiClient(self._pool, account, base, vendor="vrm", check=check, strict=strict))
-        self.auth.bind(self._api, account)
+        self._account = self._pool.account(
+            base.origin,
+            means.owner if label is None else label,
+            limit,
+            self.auth.credential,
+            owner=means.owner,
+            user=self,
+        )
+        super().__init__(ApiClient(self._pool, self._account, base, vendor="vrm", check=check, strict=strict))
+        self.auth.bind(self._api, self._account)
         if means.logs_in:
             warnings.warn(auth.DEPRECATED, DeprecationWarning, stacklevel=2)
 
@@ -95,7 +108,13 @@ class VRMClient(Groups):
         from vrm_async import source  # noqa: PLC0415
 
         return source.live(
-            self._api, self.users, site_ids, account=self._label, interval_s=interval_s, looking=looking
+            self._api,
+            self.users,
+            site_ids,
+            account=self._label,
+            interval_s=interval_s,
+            looking=looking,
+            owner=self._account.owner if self._label else "",  # a user id is one user, whatever the token
         )
 
     async def request(
@@ -140,6 +159,7 @@ class VRMClient(Groups):
 
     async def aclose(self) -> None:
         """Close the client's own pool; a shared one stays open. May be called again."""
+        self._account.release(self)
         if self._owns_pool:
             await self._pool.aclose()
 
@@ -152,4 +172,4 @@ class VRMClient(Groups):
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<VRMClient {self._label}>"
+        return f"<VRMClient {self._label or 'without a label'}>"

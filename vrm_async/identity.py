@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 import re
-from secrets import token_bytes
 from typing import Final
 
 from attrs import field, frozen
 
-from energy_core.secret import Secret
+from energy_core.secret import Secret, fingerprint
 
 _HEADER_TOKEN: Final = re.compile(r"[!-~]+")
-_PROCESS_KEY: Final = token_bytes(16)
 
 
 @frozen(kw_only=True)
@@ -30,21 +27,16 @@ class Means:
         return self.token is None
 
     @property
-    def label(self) -> str:
-        """Names the account in events, the same in every run; leads back to no secret."""
-        if self.token is not None:
-            return f"token-{self.token.fingerprint}"
-        return "demo" if self.username is None else f"login-{Secret(self.username.casefold()).fingerprint}"
+    def owner(self) -> str:
+        """Tells these means from others, in this process only.
 
-    @property
-    def lane(self) -> str:
-        """Names the account in this process.
-
-        With another password it is another one: a wrong password must not ride on somebody's login.
+        With another password they are others: a wrong password must not use the session of a right one.
         """
-        if self.password is None:
-            return self.label
-        return f"{self.label}-{_of_this_process(self.password)}"
+        if self.token is not None:
+            return f"token/{fingerprint(self.token)}"
+        if self.username is None or self.password is None:
+            return "demo/"
+        return f"login/{fingerprint(self.username.casefold(), self.password)}"
 
 
 def means(
@@ -94,8 +86,3 @@ def _header_token(token: str) -> Secret:
     if not _HEADER_TOKEN.fullmatch(token.strip()):
         raise ValueError("token must be printable ASCII without spaces")
     return Secret(token.strip())
-
-
-def _of_this_process(secret: Secret) -> str:
-    """Tell secrets apart in this process only: a label that is logged must not let anybody try passwords."""
-    return hmac.digest(_PROCESS_KEY, secret.reveal().encode(), "sha256").hex()[:8]

@@ -31,10 +31,11 @@ def live(
     users: Users,
     site_ids: tuple[int, ...],
     *,
-    account: str,
+    account: str | None,
     interval_s: float,
     looking: Looking | None = None,
     clock: Clock | None = None,
+    owner: str = "",
 ) -> Poller:
     """Return the source of these sites, or of all sites of the account when there are none.
 
@@ -48,17 +49,25 @@ def live(
 
     recall = Recall(api)
 
-    def read(payload: JSON) -> list[Observation]:
-        return list(observations(payload, wanted, account))
+    async def label() -> str:
+        return str(await users.id())
 
     async def ask() -> list[Observation]:
-        return recall.learn(await api.call(INSTALLATIONS, read, query=query, idUser=await users.id()))
+        user = await users.id()
+        named = str(user) if account is None else account
+
+        def read(payload: JSON) -> list[Observation]:
+            return list(observations(payload, wanted, named))
+
+        return recall.learn(await api.call(INSTALLATIONS, read, query=query, idUser=user))
 
     site = ",".join(map(str, sorted(wanted))) or "*"
     return Poller(
-        SourceId("vrm", account, site),
+        SourceId("vrm", users.label if account is None else account, site),
         ask,
         interval_s=interval_s,
+        identify=label,
+        owner=owner,
         look_back=recall,
         looking=looking or Looking(),
         clock=clock,

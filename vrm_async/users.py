@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import Final
 
 from energy_core.errors import AnswerError, NotFound
 from energy_core.http.api import ApiClient
 from energy_core.http.request import MIB, Operation
+from energy_core.stream.detail import UNIDENTIFIED
 from vrm_async import arguments, codec, codec_access
 from vrm_async.models import Site, User
 from vrm_async.models_access import Invites, SearchResult
@@ -27,6 +29,8 @@ SITE_ID: Final = reads("users.site_id", f"{USER}/get-site-id", method="POST")
 SEARCH: Final = reads("users.search", f"{USER}/search")
 INVITES: Final = reads("users.invites", f"{USER}/invites")
 
+_numbers: Final = count(1)
+
 
 class Users:
     """Everything under ``users/`` but the access tokens."""
@@ -35,20 +39,26 @@ class Users:
         self._api = api
         self._id: int | None = None
         self._finding = asyncio.Lock()
+        self._number = next(_numbers)
+
+    @property
+    def label(self) -> str:
+        """The account's label where the user chose none: its idUser, as soon as that is known."""
+        return f"{UNIDENTIFIED}{self._number}" if self._id is None else str(self._id)
 
     async def me(self) -> User:
         """Return the account behind the credential.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/me
         """
-        return await self._api.call(ME, codec.user)
+        user = await self._api.call(ME, codec.user)
+        self._id = user.id
+        return user
 
     async def id(self) -> int:
         """Return the account's idUser, asked for once."""
         async with self._finding:
-            if self._id is None:
-                self._id = (await self.me()).id
-        return self._id
+            return (await self.me()).id if self._id is None else self._id
 
     async def installations(
         self, extended: bool = False, *, user_id: int | None = None, site_id: int | None = None

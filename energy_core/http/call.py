@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, NamedTuple, TypeVar
+from weakref import WeakSet
 
-from attrs import frozen
+from attrs import field, frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import (
@@ -46,6 +47,14 @@ class Account:
     lane: Lane
     credential: Credential
     budget: RetryBudget
+    owner: str = ""
+    """Tells credentials apart, in this process only."""
+    users: WeakSet[object] = field(factory=WeakSet)
+    """The clients that use it."""
+
+    def release(self, user: object) -> None:
+        """Note that a client is closed: another credential may take its place."""
+        self.users.discard(user)
 
 
 class Gear(NamedTuple):

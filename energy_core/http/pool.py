@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
+from weakref import WeakSet
 
 from attrs import frozen
 
@@ -86,6 +87,7 @@ class SessionPool:
         self._max_retry_after_s = max_retry_after_s
         self._max_queue_wait_s = max_queue_wait_s
         self._accounts: dict[tuple[str, str], Account] = {}
+        self._credentials: WeakSet[Credential] = WeakSet()
         self._handshakes = self._lane(HANDSHAKES, "handshakes")
         self._departures = Departures(clock)
         self._transport = Transport(session, ssl_context=ssl_context, timeouts=timeouts, clock=clock)
@@ -116,29 +118,52 @@ class SessionPool:
             f"<SessionPool {state}, {len(self._accounts)} accounts, {len(self._departures)} calls under way>"
         )
 
-    def account(self, origin: str, name: str, limit: Limit, credential: Callable[[], Credential]) -> Account:
-        """Return what everybody who uses this account shares; the first one's `credential` is called.
+    def account(
+        self,
+        origin: str,
+        name: str,
+        limit: Limit,
+        credential: Callable[[], Credential],
+        *,
+        owner: str = "",
+        user: object = None,
+    ) -> Account:
+        """Return what all clients of one account share; the first one's `credential` is called.
+
+        When the credential of an account was exchanged, its next client gets the new one on the same lane, as
+        soon as the clients with the old one were released.
 
         Args:
             origin: scheme, host and port, as `BaseUrl.origin` has it.
             name: a label that tells accounts apart; never a secret.
             limit: what the account may send.
             credential: makes the credential.
+            owner: Tells credentials apart: a `fingerprint`.
+            user: The client, until it is released or forgotten.
 
         Raises:
-            ValueError: the account is known with another limit.
+            ValueError: the account is known with another limit, or in use with another credential.
         """
         known = self._accounts.get((origin, name))
-        if known is None:
+        if known is not None and known.lane.limit != limit:
+            raise ValueError(f"account {name!r} at {origin} already has {known.lane.limit}, not {limit}")
+        if known is None or known.owner != owner:
+            if known is not None and known.users:
+                raise ValueError(
+                    f"account {name!r} at {origin} is in use with another credential: give the other account "
+                    "a label of its own (account=...), or close the clients with the old credential first"
+                )
             known = self._accounts[origin, name] = Account(
                 origin=origin,
                 name=name,
-                lane=self._lane(limit, f"{origin} {name}"),
+                lane=self._lane(limit, f"{origin} {name}") if known is None else known.lane,
                 credential=credential(),
-                budget=RetryBudget(),
+                budget=RetryBudget() if known is None else known.budget,
+                owner=owner,
             )
-        if known.lane.limit != limit:
-            raise ValueError(f"account {name!r} at {origin} already has {known.lane.limit}, not {limit}")
+            self._credentials.add(known.credential)
+        if user is not None:
+            known.users.add(user)
         return known
 
     def send(self, request: Request, account: Account, base_url: BaseUrl) -> Coroutine[None, None, Response]:
@@ -217,8 +242,8 @@ class SessionPool:
         try:
             await self._departures.end(grace_s)
         finally:
-            for account in self._accounts.values():
-                await account.credential.aclose()
+            for credential in tuple(self._credentials):
+                await credential.aclose()
 
     async def begin(self, request: Request, account: Account, base_url: BaseUrl) -> Download:
         """Do what entering `open` does; the caller owes the download a `close()`."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,6 +27,13 @@ LARGEST: Final = 64 * 1024 * 1024
 """Bytes; a larger file is not a checkpoint."""
 
 Positions = Mapping[SourceId, Position]
+
+_FROM_CREDENTIAL: Final = re.compile(r"(?:token|login)-[0-9a-f]{8}|demo")
+
+
+def from_credential(source: SourceId) -> bool:
+    """Whether an older version made the account's label of its credential."""
+    return _FROM_CREDENTIAL.fullmatch(source.account) is not None
 
 
 @frozen

@@ -7,13 +7,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from energy_core.errors import StreamError
 from energy_core.stream.event import Position, Source, SourceId
-from energy_core.stream.feed import Feed
+from energy_core.stream.feed import Feed, Join
 from energy_core.stream.ledger import Ledger
+
+Known: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, Position]]
+"""Says where a consumer stopped in the sources of a feed, given whether no other feed is like it."""
 
 _log: Final = logging.getLogger("energy_core.stream")
 
@@ -25,39 +28,58 @@ def refuse_unusable(sources: tuple[Source, ...]) -> None:
     """Complain about sources that cannot be merged.
 
     Raises:
-        ValueError: there is none, two have the same id, or one was used already.
+        ValueError: there is none, two have the same id, one was used already, or two accounts have one label.
     """
     if not sources:
         raise ValueError("merge needs at least one source")
     for source_id, count in Counter(source.id for source in sources).items():
         if count > 1:
             raise ValueError(f"{count} sources have the id {source_id}")
+    owners: dict[tuple[str, str], str] = {}
     for source in sources:
         _refuse_used(source)
+        _refuse_stranger(source, owners)
 
 
 class Crew:
-    """Runs each source in a feed of its own."""
+    """Runs each source in a feed of its own.
+
+    Args:
+        ledger: What the feeds share.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
+        self.known: Known = _nothing
         self._ledger = ledger
         self._feeds: dict[SourceId, Feed] = {}
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self._feeds.values())
 
-    def add(self, source: Source, positions: Mapping[SourceId, Position]) -> None:
-        """Start one more, from these positions on.
+    def begin(self, sources: tuple[Source, ...]) -> None:
+        """Start the first ones.
 
         Raises:
-            ValueError: a source of this id is there, or this one was used already.
+            ValueError: they cannot be merged.
+        """
+        refuse_unusable(sources)
+        feeds = [Feed(source, self._ledger) for source in sources]
+        self._feeds = {feed.id: feed for feed in feeds}  # all of them, before the first looks for others
+        for feed in feeds:
+            self._start(feed, self._join)
+
+    def add(self, source: Source) -> None:
+        """Start one more, from where a consumer stopped there.
+
+        Raises:
+            ValueError: a source of this id is there, this one was used already, or its account has the label
+                of another account.
         """
         if source.id in self._feeds:
             raise ValueError(f"there is a source {source.id} already; remove or restart it")
         _refuse_used(source)
-        feed = Feed(source, self._ledger)
-        self._ledger.adopt(feed)
-        self._start(feed, positions)
+        _refuse_stranger(source, {feed.id[:2]: _owner(feed.source) for feed in self})
+        self._start(Feed(source, self._ledger), self._join)
 
     async def remove(self, source_id: SourceId, grace_s: float) -> None:
         """End one.
@@ -95,17 +117,36 @@ class Crew:
             self._ledger.over(new, None)
             raise
         new.speaks_for |= feed.speaks_for
-        self._start(new, self._ledger.hand_over(feed.speaks_for, new))
+        delivered = self._ledger.hand_over(feed.speaks_for, new)
+        self._start(new, lambda successor: delivered or self._join(successor))
 
     def _check_still(self, feed: Feed) -> None:
         if self._feeds.get(feed.id) is not feed:
             raise StreamError(f"the source {feed.id} was removed or restarted meanwhile")
 
-    def _start(self, feed: Feed, positions: Mapping[SourceId, Position]) -> None:
+    def _start(self, feed: Feed, join: Join) -> None:
         with suppress(TypeError):  # without a weak reference a second use cannot be noticed
             _used[id(feed.source)] = feed.source
         self._feeds[feed.id] = feed
-        feed.start(positions)
+        feed.start(join)
+
+    def _join(self, feed: Feed) -> Mapping[SourceId, Position]:
+        """Enter a feed under the id of its source, which may have become known since.
+
+        Raises:
+            StreamError: another feed has it.
+        """
+        source_id = feed.source.id
+        if source_id != feed.id:
+            if source_id in self._feeds:
+                raise StreamError(
+                    f"another source has the id {source_id}: give each client a label of its own, account=..."
+                )
+            self._feeds = {source_id if each is feed else name: each for name, each in self._feeds.items()}
+            feed.speaks_for = {source_id}
+            feed.id = source_id
+        self._ledger.adopt(feed)
+        return self.known(source_id, lambda: sum(map(source_id.is_like, self._feeds)) == 1)
 
 
 async def stop(feeds: Iterable[Feed], grace_s: float) -> None:
@@ -118,6 +159,25 @@ async def stop(feeds: Iterable[Feed], grace_s: float) -> None:
         _, stuck = await asyncio.wait(others, timeout=grace_s)
         for task in stuck:
             _log.error("%s ignores its cancellation; left behind", task.get_name())
+
+
+def _owner(source: Source) -> str:
+    owner: str = getattr(source, "owner", "")
+    return owner
+
+
+def _refuse_stranger(source: Source, owners: dict[tuple[str, str], str]) -> None:
+    """Refuse a source whose account has the label of another account, known by another credential."""
+    account, owner = (source.id.vendor, source.id.account), _owner(source)
+    if owner and owners.setdefault(account, owner) not in {"", owner}:
+        raise ValueError(
+            f"two accounts of {source.id.vendor} have the label {source.id.account!r}: give each client "
+            "a label of its own, account=..."
+        )
+
+
+def _nothing(_source: SourceId, _alone: Callable[[], bool]) -> Mapping[SourceId, Position]:
+    return {}
 
 
 def _again(feed: Feed) -> Source:

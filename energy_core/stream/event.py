@@ -23,6 +23,7 @@ __all__ = [
     "Dropped",
     "Event",
     "Gap",
+    "Identifiable",
     "Kind",
     "Noting",
     "Outlet",
@@ -209,8 +210,8 @@ class Outlet(Protocol):
 class Source(Protocol):
     """Anything that can put events into an outlet.
 
-    A source may offer more, and the stream looks for it by the method's name: see `Resumable`, `Refillable`
-    `Repeatable` and `Noting`.
+    A source may offer more, and the stream looks for it by the method's name: see `Identifiable`,
+    `Resumable`, `Refillable`, `Repeatable` and `Noting`.
     """
 
     @property
@@ -223,6 +224,20 @@ class Source(Protocol):
         Returning ends it as closed, and so does a client that was closed meanwhile. Raising `AuthError` ends
         it as auth_failed, any other `EnergyError` as failed; anything else is a fault in the source's own
         code and is reported as `InternalError`.
+        """
+
+
+class Identifiable(Source, Protocol):
+    """A source whose id is final only after it has asked whose account it is.
+
+    Until then the account's label begins with ``unidentified-``, its state is in `events.status` alone, and
+    no event of it is delivered but the failure that ends it.
+    """
+
+    async def identify(self, outlet: Outlet) -> None:
+        """Find out what `id` is; called before `resume` and `run`, which begin when this returns.
+
+        Trouble on the way is announced with `outlet.status` and waited out; an error ends the source.
         """
 
 

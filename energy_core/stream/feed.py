@@ -27,6 +27,8 @@ NOT_RESUMABLE: Final = "not_resumable"
 """The reason of a gap between a checkpoint and the start of a source that cannot look back."""
 
 Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[None]]
+Join: TypeAlias = Callable[["Feed"], Mapping[SourceId, Position]]
+"""Enters a feed under the id of its source, and returns where a consumer stopped there."""
 
 
 class Feed:
@@ -38,7 +40,7 @@ class Feed:
 
     __slots__ = (
         *("__weakref__", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_gate", "_heard"),
-        *("_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
+        *("_identify", "_join", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
         *("_now", "_over", "_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
         *("id", "restarts", "source", "speaks_for", "task"),
     )
@@ -49,6 +51,10 @@ class Feed:
         self.speaks_for: set[SourceId] = {source.id}
         self.task: asyncio.Task[None] | None = None
         self.restarts = restarts
+        self._identify: Callable[[Outlet], Awaitable[None]] | None = getattr(source, "identify", None)
+        if source.id.identified:
+            self._identify = None
+        self._join: Join | None = None
         self._ledger = ledger
         self._standing = Standing(ledger.clock.utcnow())
         self._missing: Mapping[SourceId, datetime] = {}
@@ -96,10 +102,16 @@ class Feed:
         """Whether the source has ended."""
         return self._over
 
-    def start(self, positions: Mapping[SourceId, Position] | None = None) -> None:
-        """Run the source in a task of its own, from these positions on if a consumer stopped there."""
-        if positions:
-            self._resume(positions)
+    def start(self, join: Join) -> None:
+        """Run the source in a task of its own, from where a consumer stopped.
+
+        Args:
+            join: Called once the id of the source is known, before any event but that of a failure.
+        """
+        if self._identify is None:
+            self._resume(join(self))
+        else:
+            self._join = join
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self._run(), name=f"energy source {self.id}")
         self._ledger.began(self)
@@ -239,14 +251,6 @@ class Feed:
 
     async def _run(self) -> None:
         """Run the source to its end and announce how it ended. Raises nothing but cancellation."""
-        if self._ledger.include_status:
-            self._ledger.note(self, self.id, Kind.STATUS, Status(state=State.CONNECTING))
-        now = self._ledger.clock.utcnow()
-        for source, since in self._missing.items():
-            self.gap(source, start=min(since, now), end=now, reason=NOT_RESUMABLE)
-        if self._fault is not None:
-            self._finish(State.FAILED, self._internal(self._fault))
-            return
         try:
             self._finish(*await self._outcome())
         except asyncio.CancelledError:
@@ -259,6 +263,10 @@ class Feed:
     async def _outcome(self) -> tuple[State, EnergyError | None]:
         """Run the source and return how it ended."""
         try:
+            if self._identify is not None:
+                await self._identify(self)
+                self._identified()
+            self._begin()
             await self.source.run(self)
         except AuthError as error:
             return State.AUTH_FAILED, error
@@ -273,6 +281,23 @@ class Feed:
         finally:
             await self._stop_mending()
         return State.CLOSED, None
+
+    def _identified(self) -> None:
+        self._identify = None
+        if self._join is not None:
+            join, self._join = self._join, None
+            positions = join(self)
+            self._resume(positions)
+
+    def _begin(self) -> None:
+        """Announce the source, and what cannot be delivered of the time before it."""
+        if self._ledger.include_status:
+            self._ledger.note(self, self.id, Kind.STATUS, Status(state=State.CONNECTING))
+        now = self._ledger.clock.utcnow()
+        for source, since in self._missing.items():
+            self.gap(source, start=min(since, now), end=now, reason=NOT_RESUMABLE)
+        if self._fault is not None:
+            raise self._fault
 
     async def _stop_mending(self) -> None:
         self._leaving = True
@@ -292,6 +317,8 @@ class Feed:
         self._ledger.over(self, self._error if failed else None)
 
     def _resume(self, positions: Mapping[SourceId, Position]) -> None:
+        if not positions:
+            return
         self.speaks_for.update(positions)
         self._ledger.resume(self, positions)
         resume: Callable[[Mapping[SourceId, Position]], None] | None = getattr(self.source, "resume", None)
@@ -323,6 +350,10 @@ class Feed:
     def _move(self, state: State, reason: str, retry_in: float | None) -> None:
         ledger = self._ledger
         changed = self._standing.move(state, at=ledger.clock.utcnow(), reason=reason, retry_in=retry_in)
+        if (
+            self._identify is not None and not state.terminal
+        ):  # an event has a source, and that has an account
+            return
         if changed and ledger.include_status and not ledger.ended:
             status = Status(state=state, reason=reason, retry_in=retry_in)
             ledger.note(self, self.id, Kind.STATUS, status)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -59,8 +60,8 @@ def merge(
         clock: Where time comes from.
 
     Raises:
-        ValueError: no source, two with the same id, one that was used already, no such policy, or a buffer
-            without room.
+        ValueError: no source, two with the same id, one that was used already, two accounts with one label,
+            no such policy, or a buffer without room.
     """
     if on_corrupt not in ("raise", "latest"):
         raise ValueError(f"on_corrupt must be 'raise' or 'latest', not {on_corrupt!r}")
@@ -121,11 +122,11 @@ class MergedStream(Reader):
             start = await load(self._checkpoint, ids, self._on_corrupt)
             is_store = not isinstance(self._checkpoint, Checkpoint)
             self._progress = Progress(start, self._line.owner_of, auto=self._autocommit and is_store)
+            self._crew.known = partial(_known, self._progress, self._ledger)
             if not isinstance(self._checkpoint, Checkpoint):
                 self._saver = Saver(self._checkpoint, self._progress, self._clock)
         self._loop = asyncio.get_running_loop()
-        for source in self._sources:
-            self._crew.add(source, self._known(source.id))
+        self._crew.begin(self._sources)
         return self
 
     async def __aexit__(
@@ -188,11 +189,12 @@ class MergedStream(Reader):
         """Start one more source.
 
         Raises:
-            ValueError: a source of this id is there, or this one was used already.
+            ValueError: a source of this id is there, this one was used already, or its account has the label
+                of another account.
             StreamClosed: the stream is not open.
         """
         self._need_open()
-        self._crew.add(source, self._known(source.id))
+        self._crew.add(source)
 
     async def remove(self, source_id: SourceId, grace_s: float = 5.0) -> None:
         """End one source; what it has handed over is still delivered. When it was the last, the stream ends.
@@ -269,13 +271,6 @@ class MergedStream(Reader):
             if self._ledger.ended:
                 self._line.buffer.end()
 
-    def _known(self, feed: SourceId) -> Mapping[SourceId, Position]:
-        """Return where the consumer stopped in the sources of a feed that begins."""
-        if self._progress is None:
-            return {}
-        consumed = self._progress.positions(feed)
-        return dict(consumed) | self._ledger.delivered(consumed)
-
     def _check_open(self) -> None:
         if self._closed:
             return
@@ -308,3 +303,11 @@ class MergedStream(Reader):
         states = Counter(status.state for status in self.status.values())
         doing = ", ".join(f"{count} {state}" for state, count in states.items())
         return f"<MergedStream {'closed' if self._closed else 'open'}: {doing}; {self._line.buffer!r}>"
+
+
+def _known(
+    progress: Progress, ledger: Ledger, feed: SourceId, alone: Callable[[], bool]
+) -> Mapping[SourceId, Position]:
+    """Return where the consumer stopped in the sources of a feed that begins."""
+    consumed = progress.positions(feed, alone=alone)
+    return dict(consumed) | ledger.delivered(consumed)

@@ -7,7 +7,7 @@ import random as _random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, NoData, NotFound, PermissionDenied, RequestError, StreamError
@@ -23,6 +23,8 @@ __all__ = ["LookBack", "Looking", "Observation", "Poller"]
 
 LONGEST_WAIT_S: Final = 3600.0
 """However long a vendor asks us to wait, a poller tries again within the hour."""
+
+T = TypeVar("T")
 
 _BACKOFF_BASE_S: Final = 2.0
 _BACKOFF_CAP_S: Final = 60.0
@@ -51,6 +53,8 @@ class Poller:
         looking: When and how far it looks back.
         clock: Where time comes from.
         random: Gives numbers in [0, 1) for the jitter.
+        identify: Brings the label of the account, where `id` does not know it yet.
+        owner: Tells the account's credential from others of its label; empty: it needs not be told.
     """
 
     def __init__(
@@ -63,10 +67,14 @@ class Poller:
         looking: Looking = Looking(),  # noqa: B008  (frozen)
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
+        identify: Callable[[], Awaitable[str]] | None = None,
+        owner: str = "",
     ) -> None:
         if not 0 < interval_s < float("inf"):
             raise ValueError(f"interval_s must be a positive number of seconds, not {interval_s!r}")
         self._id = id
+        self._label = identify
+        self.owner = owner
         self._ask = ask
         self._interval_s = interval_s
         self._look_back = look_back
@@ -82,8 +90,19 @@ class Poller:
 
     @property
     def id(self) -> SourceId:
-        """Names the source in its status events."""
+        """Names the source in its status events; final from the end of `identify` on."""
         return self._id
+
+    async def identify(self, outlet: Outlet) -> None:
+        """Ask for the label of the account until the vendor has answered; returns at once where it is known.
+
+        Raises:
+            RequestError: a refusal that waiting cannot mend.
+        """
+        while self._label is not None and not self._id.identified:
+            label = await self._attempt(self._label, outlet)
+            if label is not None:
+                self._id = self._id._replace(account=label)
 
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
@@ -113,6 +132,8 @@ class Poller:
             looking=self._looking,
             clock=self._clock,
             random=self._random,
+            identify=self._label,
+            owner=self.owner,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -131,17 +152,8 @@ class Poller:
         while True:
             started = self._clock.monotonic()
             self._asked += 1
-            try:
-                observations = list(await self._ask())
-            except (AuthError, PermissionDenied, NotFound):
-                raise
-            except NoData:
-                observations = []
-            except RequestError as trouble:
-                delay = self._delay(trouble)
-                self._failures += 1
-                outlet.status(State.DISCONNECTED, reason=str(trouble), retry_in=delay)
-                await self._clock.sleep(delay)
+            observations = await self._attempt(self._asked_for, outlet)
+            if observations is None:
                 continue
             self._failures = 0
             observations.sort(key=_moment)
@@ -151,6 +163,25 @@ class Poller:
             for each in observations:
                 await self._tell(devices[each.source], outlet, until=each.time)
             await self._clock.sleep(max(0.0, started + self._interval_s - self._clock.monotonic()))
+
+    async def _asked_for(self) -> list[Observation]:
+        try:
+            return list(await self._ask())
+        except NoData:
+            return []
+
+    async def _attempt(self, ask: Callable[[], Awaitable[T]], outlet: Outlet) -> T | None:
+        """Ask once; None after trouble that has been announced and waited out."""
+        try:
+            return await ask()
+        except (AuthError, PermissionDenied, NotFound):
+            raise
+        except RequestError as trouble:
+            delay = self._delay(trouble)
+            self._failures += 1
+            outlet.status(State.DISCONNECTED, reason=str(trouble), retry_in=delay)
+            await self._clock.sleep(delay)
+            return None
 
     async def _look(self, outlet: Outlet) -> None:
         """Look back at one device after the other, as long as polling is well."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from energy_core.stream.checkpoint import Checkpoint, Positions
+from energy_core.stream.checkpoint import Checkpoint, Positions, from_credential
 from energy_core.stream.detail import Kind, SourceId
 from energy_core.stream.event import Event, Position
 from energy_core.stream.quantity import Quantity
 
 _EDGE: Final = timedelta(seconds=2)
 """Ids so close to the last moment are kept: a resumed source fetches these again."""
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 _MOST_IDS: Final = 8
 """Of a source that speaks faster than that, the newest are kept; the others may be delivered again."""
@@ -114,10 +116,29 @@ class Progress:
                 positions[feed] = {source: at for source, at in known.items() if at is not None}
         return Checkpoint(positions)
 
-    def positions(self, feed: SourceId) -> Positions:
-        """Return where the consumer is in the sources of one feed."""
+    def positions(self, feed: SourceId, *, alone: Callable[[], bool] = bool) -> Positions:
+        """Return where the consumer is in the sources of one feed.
+
+        Args:
+            feed: The source that speaks for them.
+            alone: Whether no other merged source differs from it by the account's label only: what an older
+                version stored under a label made of the credential can only mean this one.
+        """
+        if feed not in self._reached and any(map(from_credential, self._reached)) and alone():
+            self._rename(feed)
         known: Mapping[SourceId, _Reached] = self._reached.get(feed, {})
         return {source: at for source, each in known.items() if (at := each.position()) is not None}
+
+    def _rename(self, feed: SourceId) -> None:
+        old = [owner for owner in self._reached if owner.is_like(feed) and from_credential(owner)]
+        for owner in sorted(old, key=self._newest):
+            kept = self._reached.pop(owner) if len(old) == 1 else self._reached[owner]
+            mine = self._reached.setdefault(feed, {})
+            for source, reached in kept.items():
+                mine[source._replace(account=feed.account)] = reached
+
+    def _newest(self, owner: SourceId) -> datetime:
+        return max((each.time for each in self._reached[owner].values() if each.time), default=_NEVER)
 
     def _commit(self, last: Event | None) -> None:
         self.changed = True

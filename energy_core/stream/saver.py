@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.errors import CheckpointError
-from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
+from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, from_credential
 from energy_core.stream.detail import SourceId
 from energy_core.stream.progress import Progress
 
@@ -43,10 +43,19 @@ async def load(
 
 def _fitting(checkpoint: Checkpoint, sources: set[SourceId]) -> Checkpoint:
     known = set(checkpoint.positions)
-    if known and not known & sources:
+    if (
+        known
+        and not known & sources
+        and not any(_may_mean(owner, each) for owner in known for each in sources)
+    ):
         names = ", ".join(map(str, sorted(known)[:3]))
         raise CheckpointError(f"the checkpoint is of other sources: {names}", kind="sources")
     return checkpoint
+
+
+def _may_mean(stored: SourceId, source: SourceId) -> bool:
+    """Whether a stored id may be a source's: its label is not known yet, or an older version made another."""
+    return stored.is_like(source) and (not source.identified or from_credential(stored))
 
 
 class Saver:

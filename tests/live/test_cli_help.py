@@ -63,10 +63,12 @@ def test_watch_help_names_the_environment():
     said = run("watch", "--help").stdout
     for name in (
         "VRM_TOKEN",
+        "VRM_ACCOUNT",
         "VRM_BASE_URL",
         "VOLTSTORAGE_EMAIL",
         "VOLTSTORAGE_PASSWORD",
         "VOLTSTORAGE_TOKEN",
+        "VOLTSTORAGE_ACCOUNT",
     ):
         assert name in said
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.live.command_line import readings, run, simulated
@@ -54,6 +56,23 @@ def test_one_account_is_enough(services):
     assert {vendor for vendor, _ in sources(done)} == {"vrm"}
 
 
+def test_the_environment_names_the_accounts(services):
+    """The labels are in every event; without them they are VRM's user id and `default`."""
+    named = {**services, "VRM_ACCOUNT": "home", "VOLTSTORAGE_ACCOUNT": "cellar"}
+    assert accounts(run("watch", *EVENTS, "12", env=named)) == {"vrm": {"home"}, "voltstorage": {"cellar"}}
+    unnamed = accounts(run("watch", *EVENTS, "12", env=services))
+    assert unnamed["voltstorage"] == {"default"}
+    assert all(label.isdecimal() for label in unnamed["vrm"])
+
+
+def accounts(done):
+    found = {}
+    for line in done.stdout.splitlines():
+        vendor, account, *_ = json.loads(line)["source"]
+        found.setdefault(vendor, set()).add(account)
+    return found
+
+
 @pytest.mark.parametrize(
     ("options", "variables", "named"),
     [
@@ -64,6 +83,8 @@ def test_one_account_is_enough(services):
         ([], {"VOLTSTORAGE_EMAIL": "me@example.com"}, ["VOLTSTORAGE_PASSWORD"]),
         ([], {"VOLTSTORAGE_PASSWORD": "secret-word"}, ["VOLTSTORAGE_EMAIL"]),
         ([], {"VRM_TOKEN": "two words"}, ["VRM_TOKEN"]),
+        ([], {"VRM_TOKEN": "abc", "VRM_ACCOUNT": "a/b"}, ["VRM_ACCOUNT"]),
+        ([], {"VOLTSTORAGE_TOKEN": "abc", "VOLTSTORAGE_ACCOUNT": "a/b"}, ["VOLTSTORAGE_ACCOUNT"]),
         ([], {"VOLTSTORAGE_EMAIL": "two words", "VOLTSTORAGE_PASSWORD": "x"}, ["VOLTSTORAGE_EMAIL"]),
         ([], {"VRM_TOKEN": "abc", "VRM_BASE_URL": "http://example.com/v2/"}, ["VRM_BASE_URL", "https"]),
         ([], {"VOLTSTORAGE_TOKEN": "abc", "VOLTSTORAGE_BASE_URL": "example.com"}, ["VOLTSTORAGE_BASE_URL"]),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energy_core import SourceId, merge
 from energy_core.errors import AuthFailed, DecodeError, EnergyError, InvalidCredentials
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
@@ -96,7 +97,7 @@ async def test_many_refused_requests_log_in_once(service, served):
 
 
 async def test_clients_of_one_account_share_login_and_lane(service):
-    """The email's case does not matter; another password is another account, and another limit an error."""
+    """The email's case does not matter; another password is another account, another limit an error."""
     async with SessionPool() as pool:
 
         def client(email="a@example.com", password="right", **options):
@@ -107,8 +108,10 @@ async def test_clients_of_one_account_share_login_and_lane(service):
         first, second = client(), client(email=" A@Example.com")
         assert await ids(first) == await ids(second) == [77]
         assert service.logins == 1
+        with pytest.raises(ValueError, match="another credential"):
+            client(password="wrong")
         with pytest.raises(InvalidCredentials):
-            await ids(client(password="wrong"))
+            await ids(client(password="wrong", account="other"))
         with pytest.raises(ValueError, match="Limit"):
             client(limit=Limit(1, 1.0))
         await first.aclose()
@@ -165,5 +168,35 @@ def test_a_client_needs_no_running_loop():
     """It can be made anywhere, and says who it is without the secret."""
     client = VoltStorageClient(token=TOKEN)
     assert TOKEN not in repr(client)
-    assert "token-" in repr(client)
+    assert "default" in repr(client)
+    assert client.live(1).id == SourceId("voltstorage", "default", "1")
     assert Limit(10, 1.0, 4) == DEFAULT_LIMIT
+
+
+def test_the_account_is_what_the_user_calls_it():
+    """No label comes of a credential: an exchanged one changes nothing."""
+    ids = {
+        VoltStorageClient(account="home", **facts).live(301).id
+        for facts in ({"token": TOKEN}, {"token": "other"}, {"email": "a@example.com", "password": "x"})
+    }
+    assert ids == {SourceId("voltstorage", "home", "301")}
+    with pytest.raises(ValueError, match="account must"):
+        VoltStorageClient(token=TOKEN, account="")
+
+
+async def test_two_accounts_need_two_labels():
+    """In one pool and in one merge; clients of one account share its lane."""
+    async with SessionPool() as pool:
+        first = VoltStorageClient(pool, token=TOKEN)
+        again = VoltStorageClient(pool, token=TOKEN)
+        with pytest.raises(ValueError, match="'default'"):
+            VoltStorageClient(pool, token="other")
+        await first.aclose()
+        with pytest.raises(ValueError, match="'default'"):
+            VoltStorageClient(pool, token="other")
+        await again.aclose()
+        VoltStorageClient(pool, token="other")
+        assert len(pool.stats().lanes) == 1
+    merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token=TOKEN).live(2))
+    with pytest.raises(ValueError, match="label 'default'"):
+        merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token="other").live(2))

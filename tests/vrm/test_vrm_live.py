@@ -3,11 +3,12 @@
 import asyncio
 import json
 import re
+import warnings
 from datetime import UTC, datetime
 
 import pytest
 
-from energy_core import Quantity, merge
+from energy_core import FileCheckpoint, Quantity, SessionPool, merge
 from energy_core.errors import NotFound
 from energy_core.http.drift import Drift, collecting
 from energy_core.stream.event import Kind, SourceId, State
@@ -270,9 +271,68 @@ async def test_a_refused_source_ends_as_such(mocked):
     assert State.AUTH_FAILED in states
 
 
-async def test_the_account_is_named_without_a_secret(vrm):
-    """The label is the same in every run and leads back to no token."""
-    assert vrm.live(1).id.account == VRMClient(token=TOKEN).live(1).id.account
-    assert TOKEN[:8] not in str(vrm.live(1).id)
-    assert str(vrm.live(3, 1, 2, 1).id).endswith("/1,2,3/0")
-    assert str(vrm.live().id).endswith("/*/0")
+async def test_an_exchanged_token_is_the_same_account(fake, tmp_path):
+    """Sources, ids, numbers and the position in a file do not depend on the credential."""
+    nothing = {"success": True, "records": {"data": {}, "meta": {}}}
+    fake.answers("GET", "installations/7/widgets/Graph", nothing)
+    file, seen = FileCheckpoint(tmp_path / "position"), []
+    for now, token in ((NOW, "a" * 64), (NOW + 60, "b" * 64)):
+        fake.answers("GET", "users/22/installations", answer(site(item("bs", 50, time=now), last=now)))
+        async with (
+            VRMClient(token=token, base_url=fake.url) as vrm,
+            asyncio.timeout(5),
+            merge(vrm.live(interval_s=0.05), checkpoint=file) as events,
+        ):
+            async for event in events:
+                if event.kind is Kind.READING:
+                    seen.append(event)
+                    events.commit(event)
+                    break
+    assert [event.source for event in seen] == [SourceId("vrm", "22", "7")] * 2
+    assert [event.id for event in seen] == [f"7/0/{NOW}", f"7/0/{NOW + 60}"]
+    assert seen[1].seq == seen[0].seq + 1
+
+
+async def test_a_user_may_name_the_account(fake):
+    """A label that was chosen needs no answer of VRM, and is the same for every credential."""
+    ids = set()
+    for facts in ({"token": "a" * 64}, {"token": "b" * 64}, {"demo": True}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            client = VRMClient(account="home", base_url=fake.url, **facts)
+        assert "home" in repr(client)
+        ids.add(client.live(3, 1, 2, 1).id)
+        await client.aclose()
+    assert ids == {SourceId("vrm", "home", "1,2,3")}
+    assert fake.asked == []
+
+
+async def test_the_account_has_no_name_before_vrm_has_said_it(fake):
+    """The id of the user is asked for once, and is the label from then on; no credential is in any of it."""
+    async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
+        before = vrm.live()
+        assert not before.id.identified
+        assert str(before.id).endswith("/*/0")
+        assert TOKEN[:8] not in f"{before.id} {vrm!r}"
+        await vrm.users.me()
+        assert vrm.live(7).id == SourceId("vrm", "22", "7")
+        await before.identify(None)
+        assert before.id == before.again().id == SourceId("vrm", "22", "*")
+    assert len(fake.asked) == 1
+
+
+async def test_a_pool_has_one_lane_for_an_account_and_refuses_a_second(fake):
+    """The lane is the label's, or the token's where there is none."""
+    async with SessionPool() as pool:
+        first = VRMClient(pool, token="a" * 64, account="home", base_url=fake.url)
+        with pytest.raises(ValueError, match="'home'"):
+            VRMClient(pool, token="b" * 64, account="home", base_url=fake.url)
+        await first.aclose()
+        second = VRMClient(pool, token="b" * 64, account="home", base_url=fake.url)
+        await second.users.me()
+        assert fake.asked[-1].authorization == f"Token {'b' * 64}"
+        assert len(pool.stats().lanes) == 1
+        for token in ("c" * 64, "d" * 64, "c" * 64):
+            VRMClient(pool, token=token, base_url=fake.url)
+        assert len(pool.stats().lanes) == 3
+        assert "cccc" not in repr(pool.stats())
