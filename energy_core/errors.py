@@ -238,19 +238,30 @@ class SlowConsumer(StreamError):
 
 
 class CheckpointError(StreamError):
-    """A checkpoint cannot be read, used or written.
+    """A checkpoint cannot be read, used or written; the message names the file and the way on.
 
     `kind` is one of corrupt, version (from a newer program), sources (of other sources), unreadable,
-    unwritable.
+    unwritable. `fault` is what is wrong and `path` the file, if it is one.
     """
 
-    def __init__(self, message: str = "", *, kind: str = "corrupt") -> None:
-        super().__init__(message)
+    def __init__(self, fault: str = "", *, kind: str = "corrupt", path: str | None = None) -> None:
+        super().__init__(fault)
         self.kind = kind
+        self.path = path
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, and with which file."""
+        return f"{self.args[0]}: {self.path}" if self.path else str(self.args[0])
+
+    def __str__(self) -> str:
+        if self.kind == "unwritable":
+            return self.fault
+        return f"{self.fault} (merge(..., on_corrupt='latest') starts from now instead)"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep `kind` in copies."""
-        return (type(self), self.args, {"kind": self.kind})
+        """Keep `kind` and `path` in copies."""
+        return (type(self), self.args, {"kind": self.kind, "path": self.path})
 
 
 class InternalError(StreamError):

@@ -59,6 +59,11 @@ def _showing(command: F) -> F:
             metavar="FILE",
             help="Keep in this file how far it came, and go on from there. Default: begin with what is new.",
         ),
+        click.option(
+            "--from-now",
+            is_flag=True,
+            help="Begin with what is new, whatever the file of --checkpoint holds, and replace it.",
+        ),
     ):
         command = add(command)
     return command
@@ -113,6 +118,7 @@ def demo(
     seconds: float | None,
     format: str | None,  # noqa: A002
     checkpoint: str | None,
+    from_now: bool,
     speed: float,
 ) -> int:
     """Show the merged stream of a simulated household.
@@ -124,7 +130,7 @@ def demo(
     from energy_live.run import run  # noqa: PLC0415
     from energy_live.view import Wish  # noqa: PLC0415
 
-    wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint)
+    wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now)
     return run(work(wish, speed=speed))
 
 
@@ -159,6 +165,7 @@ def watch(
     seconds: float | None,
     format: str | None,  # noqa: A002
     checkpoint: str | None,
+    from_now: bool,
 ) -> int:
     """Show the merged stream of your own sites and products.
 
@@ -181,7 +188,7 @@ def watch(
     from energy_live.watch import Choice  # noqa: PLC0415
     from energy_live.watch import watch as work  # noqa: PLC0415
 
-    wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint)
+    wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now)
     return run(work(wish, Choice(sites=sites, products=products), interval_s=interval))
 
 

@@ -38,11 +38,13 @@ def late_morning() -> datetime:
 
 async def going_on(wish: Wish) -> datetime:
     """Return when the household begins: a little after a checkpoint ends, or late in the morning."""
-    text = None if wish.checkpoint is None else await FileCheckpoint(wish.checkpoint).load()
+    known = Checkpoint()
     try:
-        known = Checkpoint() if text is None else Checkpoint.from_json(text)
+        if wish.checkpoint is not None and not wish.from_now:
+            text = await FileCheckpoint(wish.checkpoint).load()
+            known = known if text is None else Checkpoint.from_json(text)
     except CheckpointError:
-        known = Checkpoint()  # the stream will say what is wrong with it
+        pass  # the stream will say what is wrong with it
     moments = [at.time for positions in known.positions.values() for at in positions.values()]
     return max(moments) + AWAY if moments else late_morning()
 

@@ -30,6 +30,8 @@ class Wish:
     """`table` or `jsonl`; None: whichever suits where stdout leads."""
     checkpoint: str | None = None
     """The file that keeps how far it came; None: none."""
+    from_now: bool = False
+    """Begin with what is new, whatever the file says."""
 
     @property
     def table(self) -> bool:

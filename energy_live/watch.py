@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from energy_core import EnergyError, FileCheckpoint, SessionPool, merge
+from energy_core import CheckpointError, EnergyError, FileCheckpoint, SessionPool, StreamError, merge
 from energy_core.stream.event import Source
 from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
 from energy_live.exits import complain
@@ -79,10 +79,22 @@ async def follow(
         _refuse_missing(vrm, volt, choice)
         found = await _find(vrm, volt, choice, interval_s)
         view = _view(wish, title, pool=pool, places=found.places, lanes=accounts.origins)
-        kept = None if wish.checkpoint is None else FileCheckpoint(wish.checkpoint)
-        events = await stack.enter_async_context(merge(*found.sources, checkpoint=kept))
+        keep = _FromNow if wish.from_now else FileCheckpoint
+        kept = None if wish.checkpoint is None else keep(wish.checkpoint)
+        try:
+            events = await stack.enter_async_context(merge(*found.sources, checkpoint=kept))
+        except CheckpointError as trouble:
+            raise StreamError(f"{trouble.fault} (--from-now starts from now and replaces the file)") from None
         await stack.enter_async_context(view)
         await show(events, view, wish)
+
+
+class _FromNow(FileCheckpoint):
+    """Keeps positions in a file whose present text does not matter."""
+
+    async def load(self) -> str | None:
+        """Return None: nothing is known."""
+        return None
 
 
 def _refuse_missing(vrm: VRMClient | None, volt: VoltStorageClient | None, choice: Choice) -> None:

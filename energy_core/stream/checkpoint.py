@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from os.path import commonprefix
 from pathlib import Path
 from typing import Final, NoReturn, Protocol, Self
@@ -27,6 +27,12 @@ LARGEST: Final = 64 * 1024 * 1024
 """Bytes; a larger file is not a checkpoint."""
 
 Positions = Mapping[SourceId, Position]
+
+_MOST: Final = 2**53 - 1
+"""No count of ours is larger, nor any number that every reader of JSON reads."""
+
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 _FROM_CREDENTIAL: Final = re.compile(r"(?:token|login)-[0-9a-f]{8}|demo")
 
@@ -60,6 +66,8 @@ class Checkpoint:
         Raises:
             CheckpointError: it is damaged, or from a newer version.
         """
+        if not text.strip():
+            _refuse("is empty")
         try:
             loaded = json.loads(text)
         except (ValueError, RecursionError):
@@ -95,28 +103,49 @@ def _owner(said: Mapping[str, object]) -> tuple[SourceId, Positions]:
 
 def _source_id(said: object) -> SourceId:
     match said:
-        case [str(vendor), str(account), str(site), int(instance)]:
-            return SourceId(vendor, account, site, instance)
+        case [vendor, account, site, instance]:
+            return SourceId(_text(vendor), _text(account), _text(site), _whole(instance))
     raise TypeError
 
 
 def _position(owner: SourceId, said: object) -> tuple[SourceId, Position]:
     match said:
-        case [str() | None as site, int(instance), str(stamp), int(seq), str(prefix), list(rest), int(held)]:
-            time = datetime.fromisoformat(stamp)
-            if time.tzinfo is None or seq < 0 or not 0 <= held < 1 << len(Quantity):
-                raise ValueError(stamp)
-            source = SourceId(owner.vendor, owner.account, owner.site if site is None else site, instance)
-            ids = tuple(prefix + _text(each) for each in rest)
-            quantities = frozenset(each for number, each in enumerate(Quantity) if held >> number & 1)
-            return source, Position(time=time, seq=seq, ids=ids, quantities=quantities)
+        case [site, instance, stamp, seq, prefix, list(rest), held]:
+            where = owner.site if site is None else _text(site)
+            source = SourceId(owner.vendor, owner.account, where, _whole(instance))
+            beginning = _text(prefix)
+            bits = _whole(held, least=0, most=(1 << len(Quantity)) - 1)
+            return source, Position(
+                time=_moment(_text(stamp)),
+                seq=_whole(seq, least=0),
+                ids=tuple(beginning + _text(each) for each in rest),
+                quantities=frozenset(each for number, each in enumerate(Quantity) if bits >> number & 1),
+            )
     raise TypeError
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise TypeError
+    """Return a text that can be written again: half a surrogate pair cannot."""
+    if not isinstance(value, str):
+        raise TypeError
+    value.encode()
+    return value
+
+
+def _whole(value: object, *, least: int = -_MOST, most: int = _MOST) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    if not least <= value <= most:
+        raise ValueError(value)
+    return value
+
+
+def _moment(stamp: str) -> datetime:
+    """Return a moment with which times can be computed: the first and last of the calendar are not."""
+    time = datetime.fromisoformat(stamp)
+    if time.tzinfo is None or not _EARLIEST <= time <= _LATEST:
+        raise ValueError(stamp)
+    return time.astimezone(UTC)
 
 
 def _refuse(fault: str) -> NoReturn:
@@ -140,6 +169,8 @@ class FileCheckpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = str(path)
+        """Where the file is, as it was given."""
         self._path = Path(path)
         self._turn = asyncio.Lock()
 
@@ -163,16 +194,14 @@ class FileCheckpoint:
     def _read(self) -> str | None:
         try:
             if self._path.stat().st_size > LARGEST:
-                raise CheckpointError("the checkpoint file is too large to be one", kind="corrupt")
+                self._fail("the checkpoint file is too large to be one", "corrupt")
             return self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except UnicodeDecodeError:
-            raise CheckpointError("the checkpoint file is not text", kind="corrupt") from None
+            self._fail("the checkpoint file is not text", "corrupt")
         except OSError as trouble:
-            raise CheckpointError(
-                f"the checkpoint file cannot be read: {trouble.strerror}", kind="unreadable"
-            ) from trouble
+            self._fail(f"the checkpoint file cannot be read, {trouble.strerror}", "unreadable")
 
     def _replace(self, text: str) -> None:
         folder = self._path.parent
@@ -190,9 +219,10 @@ class FileCheckpoint:
                 raise
             _sync_folder(folder)
         except OSError as trouble:
-            raise CheckpointError(
-                f"the checkpoint file cannot be written: {trouble.strerror}", kind="unwritable"
-            ) from trouble
+            self._fail(f"the checkpoint file cannot be written, {trouble.strerror}", "unwritable")
+
+    def _fail(self, fault: str, kind: str) -> NoReturn:
+        raise CheckpointError(fault, kind=kind, path=self.path) from None
 
     def __repr__(self) -> str:
         return f"<FileCheckpoint {self._path.name}>"

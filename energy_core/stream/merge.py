@@ -119,7 +119,7 @@ class MergedStream(Reader):
         refuse_unusable(self._sources)
         if self._checkpoint is not None:
             ids = {source.id for source in self._sources}
-            start = await load(self._checkpoint, ids, self._on_corrupt)
+            start = await load(self._checkpoint, ids, self._on_corrupt, self._clock.utcnow())
             is_store = not isinstance(self._checkpoint, Checkpoint)
             self._progress = Progress(start, self._line.owner_of, auto=self._autocommit and is_store)
             self._crew.known = partial(_known, self._progress, self._ledger)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 from energy_core.clock import Clock
@@ -15,6 +16,12 @@ from energy_core.stream.progress import Progress
 OnCorrupt: TypeAlias = Literal["raise", "latest"]
 """What a checkpoint that cannot be used leads to: an error, or a start from now."""
 
+_AHEAD: Final = timedelta(days=1)
+"""No reading is delivered that is further in the future."""
+
+_SET: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""A clock before this program's own time has not been set yet and tells nothing."""
+
 INTERVAL_S: Final = 5.0
 """So often a checkpoint is saved while anything is consumed."""
 
@@ -22,7 +29,7 @@ _log: Final = logging.getLogger("energy_core.stream")
 
 
 async def load(
-    store: CheckpointStore | Checkpoint, sources: set[SourceId], on_corrupt: OnCorrupt
+    store: CheckpointStore | Checkpoint, sources: set[SourceId], on_corrupt: OnCorrupt, now: datetime
 ) -> Checkpoint:
     """Return where to begin.
 
@@ -31,17 +38,18 @@ async def load(
     """
     try:
         if isinstance(store, Checkpoint):
-            return _fitting(store, sources)
+            return _fitting(store, sources, now)
         text = await store.load()
-        return Checkpoint() if text is None else _fitting(Checkpoint.from_json(text), sources)
+        return Checkpoint() if text is None else _fitting(Checkpoint.from_json(text), sources, now)
     except CheckpointError as trouble:
+        trouble.path = trouble.path or getattr(store, "path", None)
         if on_corrupt == "raise":
             raise
-        _log.warning("starting from now: %s", trouble)
+        _log.warning("starting from now: %s", trouble.fault)
         return Checkpoint()
 
 
-def _fitting(checkpoint: Checkpoint, sources: set[SourceId]) -> Checkpoint:
+def _fitting(checkpoint: Checkpoint, sources: set[SourceId], now: datetime) -> Checkpoint:
     known = set(checkpoint.positions)
     if (
         known
@@ -49,7 +57,12 @@ def _fitting(checkpoint: Checkpoint, sources: set[SourceId]) -> Checkpoint:
         and not any(_may_mean(owner, each) for owner in known for each in sources)
     ):
         names = ", ".join(map(str, sorted(known)[:3]))
-        raise CheckpointError(f"the checkpoint is of other sources: {names}", kind="sources")
+        raise CheckpointError(f"the checkpoint is of other sources, {names}", kind="sources")
+    newest = max((at.time for each in checkpoint.positions.values() for at in each.values()), default=now)
+    if newest > now + _AHEAD and now > _SET:
+        raise CheckpointError(
+            f"the checkpoint is from the future, {newest.isoformat()}, or the clock of this machine is wrong"
+        )
     return checkpoint
 
 

@@ -1,9 +1,11 @@
 import asyncio
+import copy
+import json
 import logging
 import os
 import stat
 from contextlib import suppress
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import CheckpointError, StreamError
 from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
-from energy_core.stream.event import Event, Kind, Position, Quantity, SourceId
+from energy_core.stream.event import Event, Kind, Position, Quantity, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.progress import Progress
 from tests.core.scripted import Recorder, moments, of_kind, readings
@@ -49,11 +51,12 @@ def at(text):
     return Checkpoint.from_json(text).positions[A][A]
 
 
-ids = st.builds(SourceId, st.text(), st.text(), st.text(), st.integers(min_value=0, max_value=2**31))
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+ids = st.builds(SourceId, texts, texts, texts, st.integers(min_value=0, max_value=2**31))
 positions = st.builds(
     Position,
-    time=st.datetimes(timezones=st.just(UTC)),
-    seq=st.integers(min_value=0, max_value=2**53),
+    time=st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    seq=st.integers(min_value=0, max_value=2**53 - 1),
     ids=st.lists(st.text(max_size=20), max_size=8).map(tuple),
     quantities=st.frozensets(st.sampled_from(Quantity)),
 )
@@ -139,6 +142,8 @@ def test_quantities_keep_their_places():
             "corrupt",
         ),
         ('{"v":2,"what":"ever"}', "version"),
+        (" \n", "corrupt"),
+        ("\0" * 200, "corrupt"),
     ],
 )
 def test_damage_and_newer_versions_are_told_apart(text, kind):
@@ -149,6 +154,41 @@ def test_damage_and_newer_versions_are_told_apart(text, kind):
     with pytest.raises(CheckpointError) as caught:
         Checkpoint.from_json(text)
     assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, True),
+        (0, "\ud800"),
+        (1, True),
+        (1, 2**60),
+        (2, 1772366400),
+        (2, "0001-01-01T00:00:00+00:00"),
+        (2, "0001-01-01T00:00:00+23:59"),
+        (2, "1969-12-31T23:59:59Z"),
+        (2, "9999-12-31T23:59:59-23:59"),
+        (2, "2026-03-32T12:00:00Z"),
+        (3, True),
+        (3, 1.0),
+        (3, 2**53),
+        (3, 10**4000),
+        (4, "\udfff"),
+        (4, None),
+        (5, ["\udfff"]),
+        (6, 2**70),
+        (6, False),
+    ],
+)
+def test_an_impossible_part_of_a_position_is_damage(place, value):
+    """A date that no time can be added to, a count that never was, a text that cannot be written again."""
+    entry = [None, 0, "2026-03-01T12:00:00+00:00", 1, "", ["x"], 0]
+    text = json.dumps({"v": 1, "sources": [{"id": list(A), "at": [entry]}]})
+    assert Checkpoint.from_json(text).positions[A][A].seq == 1
+    entry[place] = value
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        Checkpoint.from_json(json.dumps({"v": 1, "sources": [{"id": list(A), "at": [entry]}]}))
+    assert caught.value.kind == "corrupt"
 
 
 @given(st.data())
@@ -513,3 +553,55 @@ def test_the_ids_of_a_position_are_those_near_its_time(seconds):
     assert len(reached.ids) <= 8
     if len(near) <= 4:
         assert {event.id for event in events if event.time == newest} <= set(reached.ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the checkpoint is empty"),
+        ("\0" * 64, "the checkpoint is not JSON"),
+        ('{"v":1,"sources":[{"id":["test","me","a",0],"at":[[null,0,"now",1,"",[],0]]}]}', "is damaged"),
+        ('{"v":2}', "is of version 2"),
+        ('{"v":1,"sources":[{"id":["test","me","z",0],"at":[]}]}', "is of other sources"),
+        (b"\xff\xfe", "is not text"),
+        (None, "cannot be read"),
+        (
+            '{"v":1,"sources":[{"id":["test","me","a",0],"at":[[null,0,"2199-03-03T12:00:00Z",1,"",[],0]]}]}',
+            "is from the future",
+        ),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_named_with_the_way_on(tmp_path, caplog, text, said):
+    """It is an error each time, changes nothing, and `on_corrupt="latest"` gets past it."""
+    path = tmp_path / "position.json"
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=said) as caught:
+            async with merge(Recorder(), checkpoint=FileCheckpoint(path)):
+                pass
+        assert str(path) in str(caught.value)
+        assert "on_corrupt='latest'" in str(caught.value)
+        assert copy.copy(caught.value).path == caught.value.path == str(path)
+    new = Recorder(every_s=0.001)
+    async with merge(new, checkpoint=FileCheckpoint(path), on_corrupt="latest") as events:
+        assert len(readings([await anext(events) for _ in range(5)])) == 3
+    assert said in caplog.text
+    assert path.is_dir() == (text is None)
+    if text is not None:
+        assert at(path.read_text()).seq > 3
+
+
+@virtual
+async def test_a_clock_that_was_never_set_makes_no_position_a_future_one():
+    """A small computer without a battery begins in 1970, and its checkpoint is right all the same."""
+    shelf = Shelf(Checkpoint({A: {A: position()}}).to_json())
+
+    class Unset(VirtualClock):
+        def utcnow(self):
+            return super().utcnow().replace(year=1971)
+
+    async with merge(Recorder(), checkpoint=shelf, clock=Unset()) as events:
+        assert events.status[A].state is not State.FAILED

@@ -74,6 +74,7 @@ def test_the_demo_takes_up_its_household_again(position):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("", "is empty"),
         ("rubbish", "not JSON"),
         ('{"v":7}', "version 7"),
         (json.dumps({"v": 1, "sources": [{"id": ["a", "b", "c", 0], "at": []}]}), "other sources"),
@@ -86,4 +87,17 @@ def test_a_checkpoint_that_cannot_be_used_is_one_line(services, position, text, 
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr
+    assert str(position) in done.stderr
+    assert "--from-now" in done.stderr
     assert position.read_text() == text
+
+
+def test_from_now_begins_with_what_is_new(services, position):
+    """Whatever the file held, nothing of before is fetched, and the file is good afterwards."""
+    position.write_text("")
+    watching = ("watch", "--product", "301", *OPTIONS, "--checkpoint", str(position), "--events", "3")
+    for _ in range(2):
+        done = run(*watching, "--from-now", env=services, timeout=PATIENCE_S)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not any(event["backfilled"] for event in readings(done.stdout))
+    assert run(*watching, env=services, timeout=PATIENCE_S).returncode == 0
