@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import frozen
 
 from energy_core.errors import DecodeError
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import flag, integer, is_nothing, seconds, text
+from energy_core.http.readers import Reader, flag, integer, is_nothing, seconds, text
 from energy_core.http.request import JSON
 from energy_core.secret import Secret
 from vrm_async.envelope import content, part
@@ -22,8 +23,10 @@ _user = model(
     SiteUser,
     wire={**_LEVEL, "id": "idUser", "site_id": "idSite", "notified": "receivesAlarmNotifications"},
 )
-_invites = records(model(Invite, wire={**_LEVEL, "id": "idInvite"}), "Invite")
-_pending = records(model(Invite, wire={**_LEVEL, "id": "idUser"}), "Invite")
+_CREATED: Final[Mapping[str, Reader]] = {"created": seconds}
+_invites = records(model(Invite, wire={**_LEVEL, "id": "idInvite"}, read=_CREATED), "Invite")
+_pending = records(model(Invite, wire={**_LEVEL, "id": "idUser"}, read=_CREATED), "Invite")
+_GROUP: Final = {**_LEVEL, "owner_id": "idOwner", "admin_name": "adminName"}
 _users = model(
     SiteUsers,
     wire={"user_groups": "userGroups", "site_groups": "siteGroups"},
@@ -31,8 +34,8 @@ _users = model(
         "users": records(_user, "SiteUser"),
         "invites": _invites,
         "pending": _pending,
-        "user_groups": records(model(Group, wire={**_LEVEL, "id": "idUserGroup"}), "Group"),
-        "site_groups": records(model(Group, wire={**_LEVEL, "id": "idSiteGroup"}), "Group"),
+        "user_groups": records(model(Group, wire={**_GROUP, "id": "idUserGroup"}), "Group"),
+        "site_groups": records(model(Group, wire={**_GROUP, "id": "idSiteGroup"}), "Group"),
     },
 )
 _invited = model(

@@ -63,12 +63,24 @@ _device = model(
         "custom_name": "customName",
         "device_type_id": "idDeviceType",
         "last_connection": "lastConnection",
+        "seconds_ago": "secondsAgo",
+        "is_valid": "isValid",
+        "site_id": "idSite",
+        "product_id": "productIdAsReceived",
+        "custom_product_name": "customProductName",
+        "firmware_version": "firmwareVersion",
     },
     read={"last_connection": seconds},
 )
 _user = model(
     AlarmUser,
-    wire={"id": "idUser", "access_level": "accessLevel", "notified": "receivesAlarmNotifications"},
+    wire={
+        "id": "idUser",
+        "access_level": "accessLevel",
+        "notified": "receivesAlarmNotifications",
+        "site_id": "idSite",
+        "gets_reports": "receivesReports",
+    },
 )
 _attribute = model(
     AlarmAttribute,
@@ -78,6 +90,7 @@ _attribute = model(
         "data_type": "dataType",
         "device_type_id": "idDeviceType",
         "enum": "enumValues",
+        "target_table": "targetTable",
     },
     read={"enum": enum_names},
 )

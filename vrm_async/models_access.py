@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attrs import field, frozen
 
 from vrm_async.attributes import Raw
@@ -43,6 +45,8 @@ class Invite:
     """The name it was written with."""
     access_level: int | None = None
     """0 monitoring, 1 full control, 2 technician."""
+    created: datetime | None = None
+    """When the invitation was made."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 
@@ -57,6 +61,10 @@ class Group:
     """The group's name."""
     access_level: int | None = None
     """0 monitoring, 1 full control, 2 technician."""
+    owner_id: int | None = None
+    """VRM's idUser of a group of sites' owner, from idOwner."""
+    admin_name: str | None = None
+    """The name of a group of sites' owner, from adminName."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 

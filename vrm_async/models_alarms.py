@@ -66,6 +66,22 @@ class AlarmDevice:
     """VRM's idDeviceType."""
     last_connection: datetime | None = None
     """When VRM last heard of it; None for never."""
+    seconds_ago: float | None = None
+    """Age of the last connection in s when VRM answered."""
+    is_valid: bool | None = None
+    """Whether VRM calls its data valid."""
+    site_id: int | None = None
+    """VRM's idSite."""
+    identifier: str | None = None
+    """The identifier of the site's gateway."""
+    product_id: int | None = None
+    """Victron's product number, from productIdAsReceived."""
+    custom_product_name: str | None = None
+    """The product name as the site shows it."""
+    firmware_version: str | None = None
+    """Such as v3.00."""
+    connection: str | None = None
+    """How it is connected."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 
@@ -86,6 +102,12 @@ class AlarmUser:
     """Whether alarms are mailed, from receivesAlarmNotifications."""
     muted: bool | None = None
     """Whether the account silenced this site."""
+    site_id: int | None = None
+    """VRM's idSite."""
+    gets_reports: bool | None = None
+    """Whether reports are mailed, from receivesReports."""
+    avatar_url: str | None = None
+    """The account's picture."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 
@@ -108,6 +130,8 @@ class AlarmAttribute:
     """VRM's idDeviceType of the devices that have it."""
     enum: Mapping[int, str] = field(factory=dict)
     """VRM's names of an enum's numbers, for `Alarm.enum_values`."""
+    target_table: str | None = None
+    """VRM's targetTable."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 

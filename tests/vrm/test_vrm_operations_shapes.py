@@ -171,10 +171,51 @@ PAYLOADS = {
             "success": True,
             "rateLimited": False,
             "alarms": [ABOVE, ON_STATES],
-            "devices": [{"deviceName": "Tank", "instance": "20", "lastConnection": False}],
-            "users": [{"idUser": 22, "receivesAlarmNotifications": 1, "muted": False}],
+            "devices": [
+                {"deviceName": "Tank", "instance": "20", "lastConnection": False},
+                {
+                    "idSite": 32223,
+                    "instance": 0,
+                    "lastConnection": SEEN,
+                    "secondsAgo": 27,
+                    "isValid": 1,
+                    "idDeviceType": 0,
+                    "deviceName": "Gateway",
+                    "productIdAsReceived": 2,
+                    "productName": "Color Control GX",
+                    "customProductName": "My GX",
+                    "firmwareVersion": "v3.00~29",
+                    "connection": None,
+                    "customName": None,
+                    "identifier": "000000a0a000",
+                },
+            ],
+            "users": [
+                {"idUser": 22, "receivesAlarmNotifications": 1, "muted": False},
+                {
+                    "idUser": 23,
+                    "idSite": 32223,
+                    "accessLevel": 0,
+                    "receivesAlarmNotifications": 0,
+                    "receivesReports": 1,
+                    "email": "j@x.org",
+                    "name": "Jo",
+                    "avatar_url": "https://x.org/a",
+                    "muted": True,
+                },
+            ],
             "attributes": [
                 {"idDataAttribute": 450, "enumValues": [{"nameEnum": "Off", "valueEnum": 0}]},
+                {
+                    "idDataAttribute": 1215,
+                    "code": "bPOR",
+                    "description": "Off reason",
+                    "targetTable": "logData",
+                    "idDeviceType": 33,
+                    "formatWithUnit": "%s",
+                    "dataType": "enum",
+                    "enumValues": [],
+                },
             ],
         },
     ),
@@ -186,10 +227,12 @@ PAYLOADS = {
         codec_access.users,
         {
             "users": [{"idUser": 22, "name": "Jo", "accessLevel": 1}],
-            "invites": [{"email": "x@x.org", "accessLevel": "2"}],
-            "pending": [],
+            "invites": [
+                {"idInvite": 42, "email": "x@x.org", "name": "X", "accessLevel": "2", "created": SEEN}
+            ],
+            "pending": [{"idUser": 5678, "name": "P", "email": "p@x.org"}],
             "userGroups": [{"idUserGroup": 31, "accessLevel": 0}],
-            "siteGroups": False,
+            "siteGroups": [{"idSiteGroup": 3, "name": "Fleet A", "idOwner": 22, "adminName": "Jo"}],
         },
     ),
     "invites": (
@@ -312,6 +355,28 @@ def test_what_alarms_are_made_of():
     assert alarms.devices[0].last_connection is None
     assert (alarms.users[0].id, alarms.users[0].notified, alarms.users[0].muted) == (22, True, False)
     assert alarms.attributes[0].enum == {0: "Off"}
+
+
+def test_every_documented_member_of_an_alarm_has_a_field():
+    """The document's examples are read without drift."""
+    with collecting(Drift(strict=True)):
+        alarms = read("alarms")
+    device, user, attribute = alarms.devices[1], alarms.users[1], alarms.attributes[1]
+    assert (device.site_id, device.seconds_ago, device.is_valid, device.product_id) == (32223, 27.0, True, 2)
+    assert (device.custom_product_name, device.firmware_version) == ("My GX", "v3.00~29")
+    assert (device.identifier, device.connection) == ("000000a0a000", None)
+    assert (user.site_id, user.gets_reports, user.avatar_url) == (32223, True, "https://x.org/a")
+    assert (attribute.target_table, attribute.enum) == ("logData", {})
+
+
+def test_every_documented_member_of_a_sites_users_has_a_field():
+    """Invitations say when they were made, groups of sites who owns them."""
+    with collecting(Drift(strict=True)):
+        users = read("users")
+    assert (users.invites[0].id, users.invites[0].created) == (42, SEEN_AT)
+    assert (users.pending[0].id, users.pending[0].name) == (5678, "P")
+    group = users.site_groups[0]
+    assert (group.id, group.name, group.owner_id, group.admin_name) == (3, "Fleet A", 22, "Jo")
 
 
 def test_a_log_of_alarms():
