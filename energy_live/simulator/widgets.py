@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from energy_live.simulator.attributes import Attribute, spelt
@@ -53,6 +54,10 @@ SUMMARIES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The widgets of newest values, each with the attributes it shows."""
 _POINTS: Final = 384
+_SAMPLED_EVERY_S: Final = 900.0
+"""How finely changes of state are looked for."""
+Row = tuple[str, int, int]
+"""The text of a state's number, and the unix seconds at which the state began and ended."""
 _AXES: Final = {"V": "Battery Voltage", "%%": "Percentage", "A": "Current", "W": "Power"}
 
 
@@ -124,34 +129,54 @@ def _meta(attribute: Attribute) -> Json:
 
 
 def states(site: Site, name: str, *, instance: int | None, start: float, end: float) -> Json:
-    """Return the changes of discrete states: `[seconds, name]` for each attribute, and the names' numbers."""
+    """Return the changes of discrete states: rows of state, start and end (unix s) for each attribute.
+
+    A state is the text of its number; `enums` has the names. PHP makes one object of a list of one row.
+    """
     attributes = _present(site, STATES[name], instance)
     data: Json = {}
-    changes = samples = 0
+    buckets: Json = {}
     for attribute in attributes:
-        found: list[list[object]] = []
-        begin = start
-        while begin < end:
-            samples += 1
-            text, _ = texts(attribute, site.show(attribute, site.household.at(begin)))
-            if not found or found[-1][1] != text:
-                found.append([int(begin), text])
-            begin += 900.0
-        changes += len(found)
-        data[str(attribute.id)] = found
-    return {
-        "data": data,
-        "enums": {str(one.id): {str(value): label for value, label in one.enum} for one in attributes},
-        "meta": {str(one.id): _meta(one) for one in attributes},
-        "instance": instance or 0,
-        "sort": [one.id for one in attributes],
-        "buckets": {
+        samples, rows = _rows(site, attribute, start, end)
+        data[str(attribute.id)] = _as_object(rows[0]) if len(rows) == 1 else rows
+        buckets[str(attribute.id)] = {
             "resampled": False,
             "original count": samples,
-            "resampled count": changes,
-            "smallest gap": 900,
+            "resampled count": len(rows),
+            "smallest gap": min((int(row[2]) - int(row[1]) for row in rows), default=0),
+        }
+    return {
+        "data": data,
+        "meta": {str(one.id): _meta(one) for one in attributes},
+        "enums": {str(one.id): {str(value): label for value, label in one.enum} for one in attributes},
+        "sort": {
+            str(one.id): {str(value): place for place, (value, _) in enumerate(one.enum)}
+            for one in attributes
         },
+        "buckets": buckets,
     }
+
+
+def _rows(site: Site, attribute: Attribute, start: float, end: float) -> tuple[int, list[Row]]:
+    """Return how many logs there are, and a row for each stretch of one state."""
+    rows: list[Row] = []
+    samples = 0
+    begin = start
+    while begin < end:
+        samples += 1
+        after = min(begin + _SAMPLED_EVERY_S, end)
+        state = str(site.show(attribute, site.household.at(begin)))
+        if rows and rows[-1][0] == state:
+            state, began, _ = rows.pop()
+        else:
+            began = int(begin)
+        rows.append((state, began, int(after)))
+        begin = after
+    return samples, rows
+
+
+def _as_object(row: Row) -> Json:
+    return {str(place): cell for place, cell in enumerate(row)}
 
 
 def summary(site: Site, name: str, *, instance: int | None, now: float) -> Json:
@@ -197,20 +222,60 @@ def _present(site: Site, codes: Sequence[str], instance: int | None) -> list[Att
 
 
 def position(site: Site, now: float) -> Json:
-    """Return the GPS widget, whose fence is JSON in a string."""
+    """Return the GPS widget: attributes as text, and a fence whose shape is JSON in a string."""
     dwelling = site.household.dwelling
+    logged = site.logged_at(now)
+    at = site.household.at(logged)
     corners = [
         {"lat": dwelling.latitude + 0.01 * side, "lng": dwelling.longitude - 0.01 * side} for side in (1, -1)
     ]
+    places = [site.by_code[code] for code in ("lt", "lg")]
+    attributes: Json = {str(one.id): _placed(site, one, at, int(now - logged)) for one in places}
+    when = datetime.fromtimestamp(logged, UTC)
     return {
         "data": {
-            "lt": {"value": str(dwelling.latitude), "valueFormattedWithUnit": f"{dwelling.latitude:.5f} LAT"},
-            "lg": {
-                "value": str(dwelling.longitude),
-                "valueFormattedWithUnit": f"{dwelling.longitude:.5f} LNG",
+            "attributes": {
+                **attributes,
+                "secondsAgo": {
+                    "value": str(int(logged)),
+                    "valueFormattedWithUnit": f"{when:%Y-%m-%d %H:%M:%S}",
+                },
+                "hasOldData": False,
             },
             "geofence": json.dumps({"id": "geofence", "type": "rectangle", "coords": corners}),
-            "hasOldData": False,
-            "secondsAgo": {"value": int(now - site.logged_at(now)), "valueFormattedWithUnit": "now"},
-        }
+            "geofenceAlarmActive": None,
+            "geofenceEnabled": "0",
+        },
+        "meta": {str(one.id): _meta(one) for one in places},
+    }
+
+
+def _placed(site: Site, attribute: Attribute, at: Moment, ago: int) -> Json:
+    shown = site.show(attribute, at)
+    _, formatted = texts(attribute, shown)
+    plain = attribute.format.partition(" ")[0]
+    return {
+        "code": attribute.code,
+        "dataAttributeName": attribute.description,
+        "dataType": attribute.type,
+        "dbusPath": attribute.path,
+        "dbusServiceType": attribute.service,
+        "formatValueOnly": plain,
+        "formatWithUnit": attribute.format,
+        "formattedValue": formatted,
+        "hasOldData": False,
+        "idDataAttribute": str(attribute.id),
+        "instance": site.instance_of(attribute),
+        "isKeyDataAttribute": str(int(attribute.code == "lt")),
+        "isValid": "1",
+        "nameEnum": None,
+        "rawValue": str(shown),
+        "secondsAgo": str(ago),
+        "secondsToNextLog": str(int(LOGGED_EVERY_S)),
+        "value": str(shown),
+        "valueEnum": None,
+        "valueFloat": str(shown),
+        "valueFormattedValueOnly": formatted.partition(" ")[0],
+        "valueFormattedWithUnit": formatted,
+        "valueString": None,
     }

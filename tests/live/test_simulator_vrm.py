@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -428,14 +429,40 @@ async def test_a_graph_of_a_missing_instance_is_an_empty_list(vrm):
     assert records["data"] == []
 
 
-async def test_a_state_widget_tells_changes(vrm):
-    """States come as changes with the numbers' names beside them, and a wrong instance as an empty map."""
-    records = (await vrm.get(site(vrm.sim) + "/widgets/VeBusState"))["records"]
-    changes = records["data"]["40"]
-    assert all(one[1] != two[1] for one, two in pairwise(changes))
-    assert {name for _, name in changes} <= set(records["enums"]["40"].values())
-    assert records["buckets"]["original count"] >= len(changes)
+async def test_a_state_widget_has_rows_of_state_start_and_end(vrm):
+    """Rows follow each other without a hole, the numbers' names are beside them, no data is an empty map."""
+    end = int(NOON.timestamp())
+    path = f"{site(vrm.sim)}/widgets/VeBusState?start={end - 86_400}&end={end}"
+    records = (await vrm.get(path))["records"]
+    rows = records["data"]["40"]
+    assert all(one[0] != two[0] and one[2] == two[1] for one, two in pairwise(rows))
+    assert (rows[0][1], rows[-1][2]) == (end - 86_400, end)
+    assert {state for state, _, _ in rows} <= records["enums"]["40"].keys()
+    assert records["sort"]["40"].keys() == records["enums"]["40"].keys()
+    assert (
+        records["buckets"]["40"]["original count"] >= records["buckets"]["40"]["resampled count"] == len(rows)
+    )
     assert (await vrm.get(site(vrm.sim) + "/widgets/VeBusState?instance=9"))["records"]["data"] == {}
+
+
+async def test_a_state_that_did_not_change_is_one_object(vrm):
+    """PHP makes an object of the only row."""
+    end = int(NOON.timestamp())
+    path = f"{site(vrm.sim)}/widgets/BatteryRelayState?start={end - 3600}&end={end}"
+    (row,) = (await vrm.get(path))["records"]["data"].values()
+    assert row == {"0": "0", "1": end - 3600, "2": end}
+
+
+async def test_the_gps_widget_has_its_attributes_one_level_down(vrm):
+    """Latitude and longitude are numbered 4 and 5; everything is text, the fence JSON in text."""
+    records = (await vrm.get(site(vrm.sim) + "/widgets/GPS"))["records"]
+    shown = records["data"]["attributes"]
+    assert (shown["4"]["code"], shown["5"]["code"]) == ("lt", "lg")
+    assert float(shown["4"]["rawValue"]) == pytest.approx(52.0907)
+    assert (shown["5"]["value"], shown["5"]["valueFormattedWithUnit"]) == ("5.1214", "5.12140 LNG")
+    assert NOON.timestamp() - 60 < int(shown["secondsAgo"]["value"]) <= NOON.timestamp()
+    assert 0 <= int(shown["4"]["secondsAgo"]) < 60
+    assert json.loads(records["data"]["geofence"])["type"] == "rectangle"
 
 
 async def test_a_summary_of_the_wrong_instance_only_says_that_it_is_there(vrm):

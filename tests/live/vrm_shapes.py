@@ -29,6 +29,41 @@ ENUM_VALUES = [{"nameEnum": (str, int), "valueEnum": int}]
 META = {
     ...: {"code": str, "description": str, "formatValueOnly": str, "formatWithUnit": str, "axisGroup?": TEXT}
 }
+PLACE = {
+    **dict.fromkeys(("code", "dataAttributeName", "dataType", "dbusPath", "dbusServiceType"), str),
+    **dict.fromkeys(("formatValueOnly", "formatWithUnit", "formattedValue", "idDataAttribute"), str),
+    **dict.fromkeys(("isKeyDataAttribute", "isValid", "rawValue", "secondsAgo", "secondsToNextLog"), str),
+    **dict.fromkeys(("value", "valueFormattedValueOnly", "valueFormattedWithUnit"), str),
+    **dict.fromkeys(("nameEnum", "valueEnum", "valueFloat", "valueString"), TEXT),
+    "hasOldData": bool,
+    "instance": int,
+}
+GPS = {
+    "data": {
+        "attributes": {
+            "4": PLACE,
+            "5": PLACE,
+            "secondsAgo": {"value": str, "valueFormattedWithUnit": str},
+            "hasOldData": bool,
+        },
+        "geofence": TEXT,
+        "geofenceAlarmActive": TEXT,
+        "geofenceEnabled": str,
+    },
+    "meta": META,
+}
+STATES = {
+    "data": {...: Either({"0": str, "1": int, "2": int}, [[(str, int)]])},
+    "meta": META,
+    "enums": {...: {...: str}},
+    "sort": {...: {...: int}},
+    "buckets": {
+        ...: {
+            "resampled": bool,
+            **dict.fromkeys(("original count", "resampled count", "smallest gap"), int),
+        }
+    },
+}
 DEVICE = {
     "name": str,
     "customName": TEXT,
@@ -379,6 +414,11 @@ CASES = [
     ),
     ("GET", "SITE/widgets/HoursOfAc", None, {"records": {"data": TEXT}}),
     ("GET", "SITE/widgets/HoursOfAC?instance=288", None, {"records": {"data": TEXT}}),
+    ("GET", "SITE/widgets/GPS", None, {"records": GPS}),
+    ("GET", "SITE/widgets/VeBusState", None, {"records": STATES}),
+    ("GET", "SITE/widgets/MPPTState?instance=279", None, {"records": STATES}),
+    ("GET", "SITE/widgets/BatteryMonitorWarningsAndAlarms", None, {"records": STATES}),
+    ("GET", "SITE/widgets/GeneratorState", None, {"records": STATES}),
 ]
 
 
