@@ -36,6 +36,10 @@ A wrong argument in the caller's own code is a plain `ValueError` or `TypeError`
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+R = TypeVar("R", bound="RequestError")
+
 
 class EnergyError(Exception):
     """The root: `except EnergyError` catches everything this distribution raises on purpose."""
@@ -55,6 +59,9 @@ class RequestError(EnergyError):
     Every fact is an attribute and may be None when it is not known. None of them ever holds a credential, and
     `path` is the template of the operation, never a URL with its query.
     """
+
+    form: str | None = None
+    """What a refusal came as: json, text, html (a page, as proxies send it) or empty; None otherwise."""
 
     def __init__(
         self,
@@ -79,6 +86,14 @@ class RequestError(EnergyError):
         self.error_code = error_code
         self.attempts = attempts
         self.retry_after = retry_after
+
+    def as_a(self, kind: type[R], message: str) -> R:
+        """Return an error of another kind that is about the same request and the same answer."""
+        error = kind(message)
+        facts = ("vendor", "operation", "method", "path", "status", "error_code", "attempts", "form")
+        for fact in facts:
+            setattr(error, fact, getattr(self, fact))
+        return error
 
     def __str__(self) -> str:
         """Say what was asked, what came and what happens next, in one line."""

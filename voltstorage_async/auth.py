@@ -36,6 +36,12 @@ LOGIN: Final = Operation(
 )
 
 
+GONE: Final = frozenset({404, 405, 410, 415})
+"""What a login is answered that is no longer offered; it says nothing about the password."""
+_REFUSED: Final = frozenset({200, 201, 202, 203, 400, 401, 403, 422})
+"""Where a refusal is about the credentials."""
+
+
 @frozen
 class Identity:
     """Who the account is: a token, or an email with its password. Made by `identity`, which checks it."""
@@ -113,13 +119,11 @@ async def _log_in(api: ApiClient, who: Identity, endpoints: Endpoints) -> Grant:
     try:
         token = await api.call(LOGIN.at(endpoints.login), login_token, json=_form(who))
     except (AnswerError, AuthFailed) as error:
-        if error.status not in {400, 401, 403, 422}:
-            raise
-        refused = _refused(error)
+        refusal = error
     else:
         return grant(token, endpoints.token_in, lifetime_s=lifetime(token, who.validity))
     # Raised outside the handler: the vendor may have repeated what it was sent.
-    raise refused
+    raise _meaning(refusal)
 
 
 def _form(who: Identity) -> JSON:
@@ -127,16 +131,14 @@ def _form(who: Identity) -> JSON:
     return {"email": who.email, "password": password, "validity": who.validity}
 
 
-def _refused(error: RequestError) -> InvalidCredentials:
-    return InvalidCredentials(
-        "the email or the password was refused",
-        vendor=error.vendor,
-        operation=error.operation,
-        method=error.method,
-        path=error.path,
-        status=error.status,
-        attempts=error.attempts,
-    )
+def _meaning(refusal: RequestError) -> RequestError:
+    """Return what a refused login means for its caller."""
+    if refusal.status in GONE:
+        gone = "this way of logging in is gone: pass a token, or another Endpoints.login"
+        return refusal.as_a(type(refusal), gone)
+    if refusal.form == "html" or refusal.status not in _REFUSED:  # not about these credentials
+        return refusal
+    return refusal.as_a(InvalidCredentials, "the email or the password was refused")
 
 
 def grant(token: Secret, place: TokenPlace, *, lifetime_s: float | None) -> Grant:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -10,12 +9,22 @@ from typing import Final, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
-from energy_core.errors import AuthFailed, BadRequest, DecodeError, NotFound, PermissionDenied
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    BadRequest,
+    DecodeError,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    ServerFault,
+)
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import note
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import seconds
 from energy_core.http.request import JSON, Operation, Response
+from energy_core.http.words import is_refusal, words_of
 from energy_core.secret import Secret
 from voltstorage_async.events import LatestData, ProductEvent, UnknownProductEvent
 from voltstorage_async.models import (
@@ -33,8 +42,13 @@ VENDOR: Final = "voltstorage"
 
 T = TypeVar("T")
 
-_TOKEN_LIKE: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?i:token|password|bearer)\W{1,3}\S+")
-_REASON_CHARS: Final = 200
+_REFUSALS: Final[Mapping[int, type[RequestError]]] = {
+    400: BadRequest,
+    401: AuthFailed,
+    403: PermissionDenied,
+    404: NotFound,
+    422: BadRequest,
+}
 
 
 # --- products ---------------------------------------------------------------------------------------------
@@ -235,27 +249,9 @@ def check(response: Response, body: JSON, operation: Operation) -> None:
     Raises:
         AnswerError, AuthFailed: the answer is a refusal.
     """
-    kind = {400: BadRequest, 401: AuthFailed, 403: PermissionDenied, 404: NotFound, 422: BadRequest}.get(
-        response.status
-    )
-    reason = refusal(body) if kind is not None and operation.authenticated else ""
-    if kind is not None and reason:
-        raise kind(reason, status=response.status)
-
-
-def refusal(body: JSON) -> str:
-    """Return why the vendor refused, one line of at most 200 characters, or nothing.
-
-    Anything that looks like a token or follows such a word is blotted out: a server may repeat what it was
-    sent.
-    """
-    said = body
-    if isinstance(body, dict):
-        errors = body.get("errors")
-        said = errors[0] if isinstance(errors, list) and errors else body.get("error") or body.get("message")
-    if isinstance(said, dict):
-        said = said.get("message")
-    if not isinstance(said, str):
-        return ""
-    line = "".join(char if char.isprintable() else " " for char in said[: _REASON_CHARS * 10])
-    return " ".join(_TOKEN_LIKE.sub("***", line).split())[:_REASON_CHARS]
+    if response.status < 400 and not is_refusal(body):
+        return
+    words = words_of(body) if operation.quotable else ""
+    if words or response.status < 400:
+        kind = _REFUSALS.get(response.status, ServerFault if response.status >= 500 else AnswerError)
+        raise kind(words or "the vendor refused", status=response.status)

@@ -9,6 +9,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec_access
 from vrm_async.arguments import Verbatim
+from vrm_async.envelope import done
 from vrm_async.models_access import SiteUsers
 from vrm_async.operations import SITE, reads, writes
 
@@ -53,9 +54,14 @@ class Access:
         """Change what invited people will be allowed to do: a level for each e-mail address.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/invite-rights
+
+        Raises:
+            AnswerError: VRM changed some and not the others; `users` returns the invitations.
         """
         emails: list[JSON] = [arguments.line("email", email) for email in _some(levels)]
-        await self._send(SET_INVITE_RIGHTS, site_id, {"email": emails, "accessLevel": _levels(levels)})
+        body: JSON = {"email": emails, "accessLevel": _levels(levels)}
+        site_id = arguments.whole("site_id", site_id)
+        await self._api.call(SET_INVITE_RIGHTS, codec_access.all_changed, json=body, idSite=site_id)
 
     async def set_user_rights(self, site_id: int, levels: Mapping[int, int | Verbatim]) -> None:
         """Change what users may do: a level for each idUser.
@@ -102,7 +108,7 @@ class Access:
         await self._send(SET_USER_GROUP, site_id, {"idUserGroup": group, "accessLevel": level})
 
     async def _send(self, operation: Operation, site_id: int, body: JSON) -> None:
-        await self._api.fetch(operation, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(operation, done, json=body, idSite=arguments.whole("site_id", site_id))
 
 
 def _some(levels: Mapping[Key, int | Verbatim]) -> list[Key]:

@@ -9,6 +9,7 @@ from typing import Final
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON
 from vrm_async import arguments, codec_alarms
+from vrm_async.envelope import done
 from vrm_async.models_alarms import Alarm, Alarms, RaisedAlarm
 from vrm_async.operations import SITE, reads, writes
 
@@ -45,14 +46,14 @@ class AlarmsEndpoint:
             alarm: Thresholds of a number, or `enum_values` of an enum.
             raw: Further members of the body, sent as they are.
         """
-        await self._api.fetch(ADD, json=_body(alarm, raw), idSite=arguments.whole("site_id", site_id))
+        await self._api.call(ADD, done, json=_body(alarm, raw), idSite=arguments.whole("site_id", site_id))
 
     async def update(self, site_id: int, alarm: Alarm, *, raw: Mapping[str, JSON] = _NOTHING) -> None:
         """Replace the rule on the same attribute and instance.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/alarms/put
         """
-        await self._api.fetch(UPDATE, json=_body(alarm, raw), idSite=arguments.whole("site_id", site_id))
+        await self._api.call(UPDATE, done, json=_body(alarm, raw), idSite=arguments.whole("site_id", site_id))
 
     async def delete(self, site_id: int, attribute_id: int, instance: int = 0) -> None:
         """Remove the rule on that attribute of that device instance.
@@ -63,7 +64,7 @@ class AlarmsEndpoint:
             "idDataAttribute": arguments.whole("attribute_id", attribute_id),
             "instance": arguments.whole("instance", instance),
         }
-        await self._api.fetch(DELETE, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(DELETE, done, json=body, idSite=arguments.whole("site_id", site_id))
 
     async def clear(self, site_id: int, alarm_id: int) -> None:
         """Clear an alarm that was raised; the event log says that the account did it.
@@ -71,7 +72,7 @@ class AlarmsEndpoint:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/clear-alarm
         """
         body: dict[str, JSON] = {"alarmId": arguments.whole("alarm_id", alarm_id)}
-        await self._api.fetch(CLEAR, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(CLEAR, done, json=body, idSite=arguments.whole("site_id", site_id))
 
     async def log(
         self, site_id: int, start: datetime | None = None, end: datetime | None = None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import evolve
 
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
-    BadRequest,
     ConnectError,
     InvalidCredentials,
-    PermissionDenied,
     RateLimited,
     RequestError,
     TwoFactorRequired,
@@ -21,6 +19,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.request import JSON, Operation, Priority
 from energy_core.secret import Secret
+from vrm_async.envelope import content, is_no_such_path
 from vrm_async.identity import Means
 
 if TYPE_CHECKING:
@@ -53,9 +52,13 @@ DEPRECATED: Final = (
     "pass a personal access token instead, VRMClient(token=...)"
 )
 
-_NOT_LIKE_THIS: Final = frozenset({404, 405, 422})
-"""What a request without parameters is answered where its method is the wrong one."""
-_REFUSALS: Final = (AuthFailed, BadRequest, PermissionDenied)
+GONE: Final = frozenset({404, 405, 410, 415})
+"""What a login is answered that is no longer offered; it says nothing about the password."""
+_INSTEAD: Final = "pass a personal access token, VRMClient(token=...)"
+_REFUSED: Final = frozenset({200, 201, 202, 203, 400, 401, 403, 422})
+"""Where a refusal is about the credentials."""
+_NOT_DONE: Final = (AnswerError, ConnectError, RateLimited)
+"""After which a logout has certainly not taken place."""
 
 
 class HasCredential(Protocol):
@@ -110,18 +113,36 @@ class Auth:
         return answer.result
 
     async def logout(self) -> None:
-        """Have VRM forget the login's token; the next call logs in again.
+        """Have VRM revoke the login's token, which is not sent again; the next call logs in.
+
+        Without a login there is nothing to do. A call that runs meanwhile may still have sent the token.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/auth/logout
         """
         if not self._means.logs_in:
             raise ValueError("this client holds an access token: revoke it with tokens.revoke(...)")
+        if self._account.credential.valid() is None:
+            return
+        revoked = True
         try:
-            await self._api.fetch(LOGOUT)
+            await self._revoke()
+        except _NOT_DONE:
+            revoked = False  # so that it can be tried again with the same token
+            raise
+        finally:
+            if revoked:  # or perhaps revoked, as after a broken connection
+                self._account.credential.forget()
+
+    async def _revoke(self) -> None:
+        try:
+            await self._api.call(LOGOUT, content)
         except AnswerError as error:
-            if error.status not in _NOT_LIKE_THIS:
-                raise
-            await self._api.fetch(LOGOUT_BY_GET)  # VRM's two documents name one method each
+            refusal = error
+        else:
+            return
+        if not is_no_such_path(refusal):
+            raise refusal
+        await self._api.call(LOGOUT_BY_GET, content)  # VRM's documents name one method each
 
     async def _renew(self) -> Grant:
         code = self._take_code()
@@ -142,12 +163,16 @@ class Auth:
         operation, body = self._question(code, remember_me=remember_me)
         try:
             answer = await self._api.call(operation, codec_access.login, json=body)
-        except _REFUSALS as error:
-            self._refused(error, code)
-        except AnswerError as error:
-            if type(error) is not AnswerError:  # a status that tells something else, such as a wrong path
-                raise
-            self._refused(error, code)
+        except (AnswerError, AuthFailed) as error:
+            refusal = error
+        else:
+            return self._granted(answer, operation, code)
+        # Raised outside the handler: VRM may have repeated what it was sent.
+        raise self._meaning(refusal, code)
+
+    def _granted(
+        self, answer: LoginAnswer, operation: Operation, code: Secret | None
+    ) -> tuple[LoginAnswer, Grant]:
         if answer.token is None:
             raise TwoFactorRequired(
                 "VRM wants a one-time code: call auth.login(sms_token=...)",
@@ -167,20 +192,20 @@ class Auth:
             return LOGIN, body
         return LOGIN_WITH_CODE, {**body, "sms_token": code.reveal()}
 
-    def _refused(self, error: RequestError, code: Secret | None) -> NoReturn:
-        facts = {
-            **_facts(LOGIN),
-            "status": error.status,
-            "error_code": error.error_code,
-            "attempts": error.attempts,
-        }
+    def _meaning(self, refusal: RequestError, code: Secret | None) -> RequestError:
+        """Return what a refused login means for its caller."""
+        if refusal.status in GONE:
+            gone = f"this way of logging in is gone: {_INSTEAD}"
+            return refusal.as_a(type(refusal), gone)
+        if refusal.form == "html" or refusal.status not in _REFUSED:  # not VRM's answer to these credentials
+            return refusal
         if self._two_factor and code is None:
-            raise TwoFactorRequired(
-                "the one-time code has served: get a new one and call auth.login(sms_token=...)",
-                **facts,  # type: ignore[arg-type]
-            ) from None
+            spent = "the one-time code has been used: get a new one and call auth.login(sms_token=...)"
+            return refusal.as_a(TwoFactorRequired, spent)
         what = "user name, password or one-time code" if code else "user name or password"
-        raise InvalidCredentials(f"VRM refused the {what}", **facts) from None  # type: ignore[arg-type]
+        if self._means.username is None:
+            what = "demo login"
+        return refusal.as_a(InvalidCredentials, f"VRM refused the {what}")
 
 
 def _facts(operation: Operation) -> dict[str, object]:

@@ -7,12 +7,12 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_core.errors import DecodeError
+from energy_core.errors import AnswerError, DecodeError
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import Reader, flag, integer, is_nothing, seconds, text
 from energy_core.http.request import JSON
 from energy_core.secret import Secret
-from vrm_async.envelope import content, part
+from vrm_async.envelope import content, done, part
 from vrm_async.folding import by_key
 from vrm_async.models import AccessToken, LoginResult, NewAccessToken
 from vrm_async.models_access import Group, Invite, Invites, SearchHit, SearchResult, SiteUser, SiteUsers
@@ -64,6 +64,15 @@ def invites(payload: JSON) -> Invites:
 def search(payload: JSON) -> SearchResult:
     """Read ``users/{idUser}/search``."""
     return _search(content(payload))
+
+
+def all_changed(payload: JSON) -> None:
+    """Read the answer of a write that VRM confirms address by address."""
+    done(payload)
+    results = by_key(by_key(payload).get("records")).values()
+    failed = sum(flag(result) is False for result in results)
+    if failed:
+        raise AnswerError(f"VRM did not change {failed} of {len(results)}")
 
 
 def site_id(payload: JSON) -> int:

@@ -9,7 +9,7 @@ from energy_core.errors import DecodeError
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import is_nothing
 from energy_core.http.request import JSON
-from vrm_async.envelope import content
+from vrm_async.envelope import content, done
 from vrm_async.folding import by_key
 from vrm_async.models_ess import DynamicEssPlan, DynamicEssSettings, PriceSchedule, PriceSpan
 
@@ -70,7 +70,8 @@ def settings(payload: JSON) -> DynamicEssSettings:
 
 def saved(payload: JSON) -> DynamicEssSettings | None:
     """Read what a write says is in force now, where it says it."""
-    data = payload.get("data") if isinstance(payload, dict) else None
+    done(payload)
+    data = content(payload).get("data")
     return _settings(data) if isinstance(data, Mapping) and data else None
 
 

@@ -13,7 +13,7 @@ from energy_core.http.lenient import MalformedRecord, model, records
 from energy_core.http.readers import integer, is_nothing, number, seconds
 from energy_core.http.request import JSON
 from vrm_async.attributes import RawValue
-from vrm_async.envelope import content, part
+from vrm_async.envelope import content, done, part
 from vrm_async.folding import by_key
 from vrm_async.models import Tag
 from vrm_async.models_sites import (
@@ -87,6 +87,7 @@ def custom_widget(payload: JSON) -> CustomWidget:
 
 def custom_widget_id(payload: JSON) -> int | None:
     """Read the id of a new custom widget, wherever it is."""
+    done(payload)
     found = content(payload)
     for inner in (found, *(found.get(key) for key in _PLACES)):
         told = integer(inner.get("idCustomWidget")) if isinstance(inner, Mapping) else None

@@ -8,6 +8,7 @@ from typing import Final
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON
 from vrm_async import arguments, codec_sites
+from vrm_async.envelope import done
 from vrm_async.models_sites import CustomWidget
 from vrm_async.operations import SITE, reads, writes
 
@@ -75,7 +76,7 @@ class CustomWidgets:
         if not changes:
             raise ValueError("nothing to change: pass name, parameters, only_admins or y_axis_scaling")
         body = {"idCustomWidget": arguments.whole("widget_id", widget_id), **changes}
-        await self._api.fetch(UPDATE, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(UPDATE, done, json=body, idSite=arguments.whole("site_id", site_id))
 
     async def delete(self, site_id: int, widget_id: int) -> None:
         """Remove a widget.
@@ -83,7 +84,7 @@ class CustomWidgets:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/custom-widget/delete
         """
         body: JSON = {"idCustomWidget": arguments.whole("widget_id", widget_id)}
-        await self._api.fetch(DELETE, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(DELETE, done, json=body, idSite=arguments.whole("site_id", site_id))
 
 
 def _body(

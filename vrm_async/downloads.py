@@ -12,6 +12,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation, Request
 from vrm_async import arguments
 from vrm_async.arguments import Verbatim
+from vrm_async.envelope import done
 from vrm_async.folding import by_key
 from vrm_async.formulas import Harmless
 from vrm_async.pouring import AsItIs, Filter, Pouring, Saved, Watch, Xml
@@ -122,7 +123,7 @@ class Downloads:
         """
         warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=2)
         query = [*_asked(start, end, format, datatype, debug=debug), ("async", "1")]
-        return await self._api.call(MAIL, by_key, query=query, idSite=arguments.whole("site_id", site_id))
+        return await self._api.call(MAIL, _mailed, query=query, idSite=arguments.whole("site_id", site_id))
 
     async def gps(
         self,
@@ -188,6 +189,11 @@ class Downloads:
             operation=request.operation,
         )
         return await pouring.run()
+
+
+def _mailed(payload: JSON) -> Mapping[str, object]:
+    done(payload)
+    return by_key(payload)
 
 
 def _asked(

@@ -44,7 +44,7 @@ class DynamicEss:
             refusal = error
         # VRM says so with status 200, no error_code, and a text in the account's language.
         if type(refusal) is AnswerError and refusal.status == 200 and refusal.error_code is None:
-            raise _never_set_up(refusal)
+            raise refusal.as_a(NoData, f"Dynamic ESS has no settings at this site ({refusal.message})")
         raise refusal
 
     async def save(
@@ -111,15 +111,3 @@ def _check(name: str, value: object) -> None:
         arguments.finite(name, float(value))
     elif value is not None and not isinstance(value, str):
         raise TypeError(f"{name} must be a number, a bool or a str, not {type(value).__name__}")
-
-
-def _never_set_up(refusal: AnswerError) -> NoData:
-    return NoData(
-        "Dynamic ESS has no settings at this site",
-        vendor=refusal.vendor,
-        operation=refusal.operation,
-        method=refusal.method,
-        path=refusal.path,
-        status=refusal.status,
-        attempts=refusal.attempts,
-    )

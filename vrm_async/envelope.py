@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from energy_core.errors import (
@@ -19,6 +19,7 @@ from energy_core.errors import (
 )
 from energy_core.http.readers import flag
 from energy_core.http.request import JSON, Operation, Response
+from energy_core.http.words import is_refusal, words_of
 
 _BY_CODE: Final[Mapping[str, type[RequestError]]] = {"no_data": NoData, "missing_parameters": BadRequest}
 _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
@@ -30,9 +31,14 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
     422: BadRequest,
     425: ServerFault,
 }
+_PLACE: Final = r"(?:resource|path|route|endpoint|url|uri|page|action|method)"
+_NO_SUCH_PATH: Final = re.compile(
+    rf"(?:not find|no such|unknown|invalid|undefined|unsupported) (?:the )?(?:requested )?(?:api )?{_PLACE}\b"
+    rf"|\b{_PLACE}\b.{{0,60}}\bnot (?:found|exist|allowed|known|supported)"
+    r"|^(?:VRM refused: )?\W*(?:404 )?not found\W*$",
+    re.IGNORECASE,
+)
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
-_LIKE_A_SECRET: Final = re.compile(r"[A-Za-z0-9+/=_.-]{24,}")
-_LONGEST_TEXT: Final = 200
 
 
 def check(response: Response, payload: JSON, operation: Operation) -> None:
@@ -40,16 +46,26 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
 
     The text is in the account's language; it is quoted in the message and decides nothing.
     """
-    if not isinstance(payload, dict):
+    if response.status < 400 and not is_refusal(payload):
         return
-    if response.status < 400 and flag(payload.get("success")) is not False:
-        return
-    code = payload.get("error_code")
+    code = payload.get("error_code") if isinstance(payload, dict) else None
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
-    kind = _BY_CODE.get(code or "") or _kind_of_status(response.status)
-    # A server may repeat what it was sent, and a login was sent a password.
-    text = "" if operation.name.startswith("auth.") else _quoted(payload)
-    raise kind(f"VRM refused{text}", status=response.status, error_code=code)
+    by_code = None if response.status == 401 else _BY_CODE.get(code or "")
+    words = words_of(payload) if operation.quotable else ""
+    kind = by_code or _kind_of_status(response.status)
+    text = f"VRM refused: {words!r}" if words else "VRM refused"
+    raise kind(text, status=response.status, error_code=code)
+
+
+def is_no_such_path(error: RequestError) -> bool:
+    """Tell whether a refusal means that VRM has no such path, or not with this method.
+
+    404, 405 and 422 say so, the last of them perhaps about a parameter; under 400 and 200 it is in the words.
+    """
+    if error.status in {404, 405, 422}:
+        return True
+    code = (error.error_code or "").replace("_", " ")
+    return error.status in {200, 400} and any(map(_NO_SUCH_PATH.search, (code, error.message)))
 
 
 def part(payload: JSON, key: str) -> object:
@@ -65,6 +81,16 @@ def part(payload: JSON, key: str) -> object:
     return payload[key]
 
 
+def done(payload: JSON) -> None:
+    """Read the answer of a write: VRM confirms each with ``success``.
+
+    Raises:
+        DecodeError: the answer does not confirm it; whether it took place is then not known.
+    """
+    if flag(part(payload, "success")) is not True:
+        raise DecodeError("the answer does not say that it was done", kind="envelope")
+
+
 def content(payload: JSON) -> dict[str, object]:
     """Return an answer without its envelope.
 
@@ -78,23 +104,3 @@ def content(payload: JSON) -> dict[str, object]:
 
 def _kind_of_status(status: int) -> type[RequestError]:
     return ServerFault if status >= 500 else _BY_STATUS.get(status, AnswerError)
-
-
-def _quoted(payload: Mapping[str, JSON]) -> str:
-    texts = [*_texts(payload.get("errors")), *_texts(payload.get("error"))]
-    if not texts:
-        return ""
-    plain = "".join(c if c.isprintable() else " " for c in "; ".join(texts))
-    return f": {_LIKE_A_SECRET.sub('***', plain)[:_LONGEST_TEXT]!r}"
-
-
-def _texts(errors: JSON) -> Iterator[str]:
-    """Find the texts in what VRM calls `errors`: a list, a text, or a mapping of parameter to either."""
-    if isinstance(errors, str):
-        yield errors
-    elif isinstance(errors, dict):
-        for name, inner in errors.items():
-            yield from (f"{name}: {text}" for text in _texts(inner))
-    elif isinstance(errors, list):
-        for inner in errors:
-            yield from _texts(inner)

@@ -9,6 +9,7 @@ from typing import Final
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON
 from vrm_async import arguments, codec_sites
+from vrm_async.envelope import done
 from vrm_async.operations import SITE, reads, writes
 
 LAST_RESET: Final = reads("forecasts.last_reset", f"{SITE}/reset-forecasts")
@@ -51,7 +52,7 @@ class Forecasts:
             reset_type: VRM's number of what to reset; its document does not list them.
         """
         body: JSON = {"resetType": arguments.whole("reset_type", reset_type)}
-        await self._api.fetch(RESET, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(RESET, done, json=body, idSite=arguments.whole("site_id", site_id))
 
     async def adjust_consumption(
         self,
@@ -77,7 +78,7 @@ class Forecasts:
         body: dict[str, JSON] = {name: _entries(hours) for name, hours in given.items() if hours is not None}
         if not body:
             raise ValueError("nothing to adjust: pass household, ev_chargers or heat_pumps")
-        await self._api.fetch(ADJUST, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(ADJUST, done, json=body, idSite=arguments.whole("site_id", site_id))
 
 
 def _entries(hours: Adjustments) -> list[JSON]:

@@ -13,6 +13,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec, codec_attributes
 from vrm_async.attributes import Diagnostic
+from vrm_async.envelope import done
 from vrm_async.models import SystemOverview
 from vrm_async.operations import SITE, Paging, writes
 
@@ -71,7 +72,7 @@ class Installations:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/favorite
         """
         body: JSON = {"favorite": int(arguments.switch("favorite", favorite))}
-        await self._api.fetch(SET_FAVORITE, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(SET_FAVORITE, done, json=body, idSite=arguments.whole("site_id", site_id))
 
     async def update_settings(
         self,
@@ -130,7 +131,7 @@ class Installations:
         }
         if not body:
             raise ValueError("nothing to change: pass at least one setting")
-        await self._api.fetch(UPDATE_SETTINGS, json=body, idSite=arguments.whole("site_id", site_id))
+        await self._api.call(UPDATE_SETTINGS, done, json=body, idSite=arguments.whole("site_id", site_id))
 
 
 class Diagnostics:

@@ -8,6 +8,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON
 from vrm_async import arguments, codec_sites
 from vrm_async.arguments import Verbatim
+from vrm_async.envelope import done
 from vrm_async.models_sites import SiteTags
 from vrm_async.operations import SITE, reads, writes
 
@@ -38,14 +39,15 @@ class Tags:
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/tags/put
         """
-        await self._api.fetch(ADD, json=_body(tag, source), idSite=arguments.whole("site_id", site_id))
+        await self._api.call(ADD, done, json=_body(tag, source), idSite=arguments.whole("site_id", site_id))
 
     async def remove(self, site_id: int, tag: str, *, source: str | Verbatim = "user") -> None:
         """Take a tag off a site.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/tags/delete
         """
-        await self._api.fetch(REMOVE, json=_body(tag, source), idSite=arguments.whole("site_id", site_id))
+        site_id = arguments.whole("site_id", site_id)
+        await self._api.call(REMOVE, done, json=_body(tag, source), idSite=site_id)
 
 
 def _body(tag: str, source: str | Verbatim) -> dict[str, JSON]:

@@ -10,22 +10,19 @@ from energy_core.errors import AnswerError
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec_access
+from vrm_async.envelope import is_no_such_path
 from vrm_async.models import AccessToken, NewAccessToken
 from vrm_async.operations import USER, reads, writes
 from vrm_async.users import Users
 
 _PATH: Final = f"{USER}/accesstokens"
-CREATE: Final = writes("tokens.create", "POST", _PATH)
-LIST: Final = reads("tokens.list", _PATH)
+CREATE: Final = writes("tokens.create", "POST", f"{_PATH}/create")
+LIST: Final = reads("tokens.list", f"{_PATH}/list")
 REVOKE: Final = writes("tokens.revoke", "DELETE", f"{_PATH}/{{idAccessToken}}")
-CREATE_OLD: Final = writes("tokens.create", "POST", f"{_PATH}/create")
-LIST_OLD: Final = reads("tokens.list", f"{_PATH}/list")
-REVOKE_OLD: Final = writes("tokens.revoke", "GET", f"{_PATH}/{{idAccessToken}}/revoke")
-"""The paths of VRM's older document; the last is a GET that changes something."""
-
-_UNKNOWN: Final = frozenset({404, 405})
-_PERHAPS_UNKNOWN: Final = _UNKNOWN | {422}
-"""What is answered where a path, or a method there, is not known; 422 may mean a parameter as well."""
+CREATE_ELSEWHERE: Final = writes("tokens.create", "POST", _PATH)
+LIST_ELSEWHERE: Final = reads("tokens.list", _PATH)
+REVOKE_ELSEWHERE: Final = writes("tokens.revoke", "GET", f"{_PATH}/{{idAccessToken}}/revoke")
+"""Where VRM's other documents have the same operations; the last is a GET that changes something."""
 
 T = TypeVar("T")
 
@@ -33,8 +30,8 @@ T = TypeVar("T")
 class Tokens:
     """The account's access tokens.
 
-    VRM moved these operations. The new paths are asked first; one that VRM does not know is asked at its old
-    place, which is safe even for a revocation: what was refused has not been done.
+    VRM's documents name two paths for each of these operations. The second is used when VRM says that it does
+    not know the first, which is safe even for a revocation: what was refused has not been done.
     """
 
     def __init__(self, api: ApiClient, users: Users) -> None:
@@ -57,14 +54,14 @@ class Tokens:
         body: dict[str, JSON] = {"name": name}
         if expires is not None:
             body["expiry"] = arguments.moment_s("expires", expires)
-        return await self._ask(CREATE, CREATE_OLD, codec_access.new_access_token, json=body)
+        return await self._ask(CREATE, CREATE_ELSEWHERE, codec_access.new_access_token, json=body)
 
     async def list(self) -> tuple[AccessToken, ...]:
         """Return the account's tokens, without their values.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens
         """
-        return await self._ask(LIST, LIST_OLD, codec_access.access_tokens)
+        return await self._ask(LIST, LIST_ELSEWHERE, codec_access.access_tokens)
 
     async def revoke(self, token_id: int | None = None, *, all: bool = False) -> int:  # noqa: A002
         """Revoke one token, or with ``all=True`` every token of the account; return how many are gone.
@@ -76,12 +73,12 @@ class Tokens:
         if (token_id is None) != (all is True):
             raise ValueError("pass a token_id, or all=True to revoke every token of the account")
         which = "*" if token_id is None else arguments.whole("token_id", token_id)
-        return await self._ask(REVOKE, REVOKE_OLD, codec_access.removed, which=which)
+        return await self._ask(REVOKE, REVOKE_ELSEWHERE, codec_access.removed, which=which)
 
     async def _ask(
         self,
         operation: Operation,
-        at_its_old_place: Operation,
+        elsewhere: Operation,
         into: Callable[[JSON], T],
         *,
         json: JSON = None,
@@ -92,11 +89,11 @@ class Tokens:
             return await self._api.call(operation, into, json=json, idUser=user, idAccessToken=which)
         except AnswerError as error:
             refusal = error
-        if refusal.status not in _PERHAPS_UNKNOWN:
+        if not is_no_such_path(refusal):
             raise refusal
         try:
-            return await self._api.call(at_its_old_place, into, json=json, idUser=user, idAccessToken=which)
+            return await self._api.call(elsewhere, into, json=json, idUser=user, idAccessToken=which)
         except AnswerError as error:
-            if error.status not in _UNKNOWN:
+            if not is_no_such_path(error):
                 raise
         raise refusal

@@ -101,7 +101,7 @@ class Users:
         except AnswerError as error:
             refusal = error
         if type(refusal) is AnswerError and refusal.status == 200:  # success: false is how VRM says no
-            raise _no_such_site(refusal)
+            raise refusal.as_a(NotFound, "the account sees no site of that identifier")
         raise refusal
 
     async def search(self, text: str) -> SearchResult:
@@ -118,19 +118,6 @@ class Users:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/invites
         """
         return await self._api.call(INVITES, codec_access.invites, idUser=await self.id())
-
-
-def _no_such_site(refusal: AnswerError) -> NotFound:
-    return NotFound(
-        "the account sees no site of that identifier",
-        vendor=refusal.vendor,
-        operation=refusal.operation,
-        method=refusal.method,
-        path=refusal.path,
-        status=refusal.status,
-        error_code=refusal.error_code,
-        attempts=refusal.attempts,
-    )
 
 
 def installations_query(*, extended: bool, site_id: int | None) -> list[tuple[str, str]]:

@@ -8,8 +8,9 @@ from typing import Final
 
 from attrs import evolve
 
-from energy_core.errors import NoData, NotFound
+from energy_core.errors import AnswerError, NoData
 from vrm_async import arguments, codec_widgets, tables
+from vrm_async.envelope import is_no_such_path
 from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
 from vrm_async.panels import StateHistory, Summary
 from vrm_async.series import Graph
@@ -171,8 +172,7 @@ class Widgets(WidgetHistories):
     async def hours_of_ac(self, site_id: int, instance: int | None = None) -> HoursOfAc:
         """Return how long the site had AC power.
 
-        VRM's two documents spell the name HoursOfAc and HoursOfAC; the second is asked where the first is
-        not known.
+        VRM's documents spell the name HoursOfAc and HoursOfAC. The second is used when VRM refuses the first.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/HoursOfAc
         """
@@ -181,9 +181,22 @@ class Widgets(WidgetHistories):
         into = codec_widgets.hours_of_ac
         try:
             return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAc")
-        except NotFound:
-            pass
-        return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAC")
+        except AnswerError as error:
+            refusal = error
+        if refusal.status not in {
+            200,
+            400,
+            404,
+            405,
+            422,
+        }:  # about the account or the site
+            raise refusal
+        try:
+            return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAC")
+        except AnswerError as error:
+            if not is_no_such_path(error):
+                raise
+        raise refusal
 
     async def alarm(self, site_id: int) -> AlarmPanel:
         """Return the alarms of the site as its dashboard shows them.

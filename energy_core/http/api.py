@@ -28,6 +28,7 @@ from energy_core.http.drift import Drift, collecting
 from energy_core.http.pool import Account, SessionPool
 from energy_core.http.request import JSON, MIB, BaseUrl, Operation, Priority, Query, Request, Response
 from energy_core.http.retrying import with_facts
+from energy_core.http.words import words_of_text
 
 SMALL: Final = 64 * 1024
 """A raw answer up to this size is looked into for a refusal in JSON."""
@@ -149,14 +150,19 @@ class ApiClient:
     async def begin(self, request: Request) -> Download:
         """Do what entering `open` does; the caller owes the download a `close()`."""
         download = await self._pool.begin(request, self.account, self.base)
-        if 200 <= download.response.status <= 299:
+        status = download.response.status
+        if _is_answer(status, request.operation):
             return download
-        response = evolve(download.response, body=await download.read())
+        if 200 <= status <= 299:  # its body may be of any size, and is not what was asked for
+            download.close()
+            response = download.response
+        else:
+            response = evolve(download.response, body=await download.read())
         self._refuse(response, request.operation)
-        raise AssertionError("every status other than 2xx is a refusal")  # pragma: no cover
+        raise AssertionError("every other status is a refusal")  # pragma: no cover
 
     def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
-        if not 200 <= response.status <= 299:
+        if not _is_answer(response.status, operation):
             self._refuse(response, operation)
         if isinstance(into, Documented) and into.silent and not self._strict:
             # Most small answers end here; the others are not harmed by being tried once more below.
@@ -169,9 +175,13 @@ class ApiClient:
                 return into(self._checked(response, operation)) if made is None else made
         except RequestError as error:
             failure = error
+        if not isinstance(failure, DecodeError):
+            failure.form = "json"
         raise _explained(failure, response, operation)
 
     def _checked(self, response: Response, operation: Operation) -> JSON:
+        if response.status == 204:
+            return {"success": True}  # all that it says
         answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
         if self._check is not None:
             self._check(response, answer, operation)
@@ -179,26 +189,33 @@ class ApiClient:
 
     def _refuse(self, response: Response, operation: Operation) -> None:
         """Raise what the answer says, if it is a refusal by envelope or status."""
-        fine = 200 <= response.status <= 299
+        fine = _is_answer(response.status, operation)
+        form = None
         if not fine or (response.content_type.endswith("json") and len(response.body) <= SMALL):
-            self._check_envelope(response, operation)
+            form = self._check_envelope(response, operation)
         if not fine:
-            error = _by_status(response.status)("the server refused")
+            answered = 200 <= response.status <= 299
+            said = words_of_text(response.body, response.content_type) if operation.quotable else ""
+            what = "the server sent no complete answer" if answered else "the server refused"
+            error = _by_status(response.status)(f"{what}: {said!r}" if said else what)
+            error.form = form
             raise _explained(error, response, operation)
 
-    def _check_envelope(self, response: Response, operation: Operation) -> None:
-        if self._check is None:
-            return
+    def _check_envelope(self, response: Response, operation: Operation) -> str:
+        """Raise the vendor's refusal, or return what the body is: json, html, empty or text."""
         try:
             answer = strict_json(response.body, content_type=response.content_type)
-        except DecodeError:
-            return
+        except DecodeError as error:
+            return error.kind if error.kind in {"html", "empty"} else "text"
+        if self._check is None:
+            return "json"
         try:
             self._check(response, answer, operation)
         except RequestError as error:
             failure = error
+            failure.form = "json"
         else:
-            return
+            return "json"
         raise _explained(failure, response, operation)
 
     def _worth_asking_again(self, error: DecodeError, response: Response, operation: Operation) -> bool:
@@ -223,6 +240,15 @@ class _Opening:
     ) -> None:
         if self._download is not None:
             self._download.close()
+
+
+def _is_answer(status: int, operation: Operation) -> bool:
+    """Whether the body of an answer with this status is what the operation asked for.
+
+    A 203 is a 200 that a proxy has changed. What a server was sent it may create (201), accept (202) or do
+    (204); a GET sends nothing. The body of a 206 is a part, and no part was asked for.
+    """
+    return status in {200, 203} or (status in {201, 202, 204} and operation.method != "GET")
 
 
 def _by_status(status: int) -> type[RequestError]:

@@ -202,11 +202,14 @@ class Call:
 
     async def _pause_after(self, outcome: Answer[T] | EnergyError) -> float | None:
         head = outcome.head if isinstance(outcome, Answer) else outcome
-        if isinstance(head, EnergyError) or head.status != 401 or self._issued is None or self._renewed:
+        issued, credential = self._issued, self._account.credential
+        if isinstance(head, EnergyError) or head.status != 401 or issued is None:
             return self.effort.pause_after(head)
+        if self._renewed or not credential.renewable:  # the vendor's words are the error
+            return None
         self._renewed = True
         try:
-            await self._account.credential.renew(self._issued.generation)
+            await credential.renew(issued.generation)
         except EnergyError as error:
             failure = error.with_traceback(None)
         else:
@@ -222,8 +225,6 @@ class Call:
         status = outcome.head.status
         if status == 429:
             raise self._failed(RateLimited("too many requests", retry_after=outcome.head.retry_after), status)
-        if status == 401 and self._renewed:
-            raise self._failed(AuthFailed("a renewed credential was refused too"), status)
         if outcome.result is None:
             raise self._failed(_unreadable(status), status)
         return outcome.result

@@ -135,6 +135,16 @@ class Credential:
         self._since = self._ends_at = -math.inf  # refused once is refused for all: nobody is handed it again
         return await self._new()
 
+    @property
+    def renewable(self) -> bool:
+        """Whether a refused credential can be replaced by a login."""
+        return self._login is not None
+
+    def forget(self) -> None:
+        """Never hand out the current grant again: it was revoked. The next request logs in."""
+        self._issued = None
+        self._since, self._renew_at, self._ends_at = None, math.inf, math.inf
+
     def set(self, grant: Grant) -> None:
         """Make `grant` the next generation; what went wrong with earlier ones is forgotten."""
         self._issue(grant)

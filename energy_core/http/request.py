@@ -66,6 +66,11 @@ class Operation:
     )
     """What it asks when it is asked without arguments, where it can be: made once for all times."""
 
+    @property
+    def quotable(self) -> bool:
+        """Whether an error may quote the answer. That of a login may repeat a password."""
+        return self.authenticated and not self.name.startswith("auth.")
+
     def at(self, path: str) -> Operation:
         """Return the same operation under another path template."""
         return evolve(self, path=path)

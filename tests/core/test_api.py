@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from attrs import evolve
 
 from energy_core.errors import (
     AnswerError,
@@ -241,16 +242,52 @@ async def test_block_that_was_never_entered(client: ApiClient) -> None:
     await opening.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [(307, UnexpectedRedirect), (401, AuthFailed), (429, RateLimited)]
-)
+@pytest.mark.parametrize(("status", "kind"), [(307, UnexpectedRedirect), (429, RateLimited)])
 async def test_statuses_the_pool_answers(
     client: ApiClient, mocked: aioresponses, status: int, kind: type[RequestError]
 ) -> None:
-    """Redirects, refused credentials and throttling never reach the envelope rule."""
+    """Redirects and throttling never reach the envelope rule."""
     mocked.get(f"{URL}things/7", status=status, headers={"Retry-After": "999"}, payload={"success": False})
     with pytest.raises(kind):
         await client.call(GET, as_it_is, id=7)
+
+
+@pytest.mark.parametrize(
+    ("options", "form", "words"),
+    [
+        ({"payload": {"success": False, "error_code": "expired"}}, "json", "the vendor said no"),
+        ({"payload": {"message": "unread by the rule"}}, "json", "the server refused"),
+        (
+            {"body": "No entry", "content_type": "text/plain"},
+            "text",
+            "the server refused: 'No entry'",
+        ),
+        ({"body": "<html>Who are you?</html>", "content_type": "text/html"}, "html", "the server refused"),
+        ({"body": ""}, "empty", "the server refused"),
+    ],
+)
+async def test_a_refusal_has_the_vendors_words_and_says_what_it_came_as(
+    client: ApiClient, mocked: aioresponses, options: dict[str, object], form: str, words: str
+) -> None:
+    """A refused credential too: JSON is the envelope rule's, text is quoted, a page is not."""
+    for status, kind in ((401, AuthFailed), (400, BadRequest)):
+        mocked.get(f"{URL}things/7", status=status, **options)
+        with pytest.raises(RequestError) as caught:
+            await client.call(GET, as_it_is, id=7)
+        error = pickle.loads(pickle.dumps(caught.value))
+        assert (error.form, error.message, error.status) == (form, words, status)
+        assert isinstance(error, AnswerError if words == "the vendor said no" else kind)
+
+
+async def test_a_login_is_never_quoted(pool: SessionPool, mocked: aioresponses) -> None:
+    """What a server says to a login may repeat the password."""
+    base = base_url(URL)
+    client = ApiClient(pool, pool.account(base.origin, "me", LIMIT, token), base, vendor="acme")
+    mocked.get(f"{URL}things/7", status=400, body="wrong hunter2", content_type="text/plain", repeat=True)
+    for facts in ({"authenticated": False}, {"name": "auth.request"}):
+        with pytest.raises(BadRequest) as caught:
+            await client.call(evolve(GET, **facts), as_it_is, id=7)
+        assert caught.value.message == "the server refused"
 
 
 async def test_accounts_are_shared(pool: SessionPool) -> None:

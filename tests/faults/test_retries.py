@@ -42,8 +42,8 @@ STATUSES = [
 def expected_error(status: int) -> type[EnergyError] | None:
     named = {400: BadRequest, 401: AuthFailed, 403: PermissionDenied, 404: NotFound, 422: BadRequest}
     named |= {408: ServerFault, 425: ServerFault, 429: RateLimited}
-    if status < 300:
-        return None
+    if status < 300:  # of a GET: a part, or a promise, is no answer
+        return None if status in {200, 203} else AnswerError
     if status < 400:
         return UnexpectedRedirect
     return named.get(status, AnswerError if status < 500 else ServerFault)

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core import SourceId, merge
-from energy_core.errors import AuthFailed, DecodeError, EnergyError, InvalidCredentials
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    BadRequest,
+    DecodeError,
+    EnergyError,
+    InvalidCredentials,
+    PermissionDenied,
+)
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.secret import Secret
@@ -162,6 +170,53 @@ async def test_a_login_that_is_down_is_not_a_wrong_password(mocked):
             await ids(client)
     assert not isinstance(caught.value, InvalidCredentials)
     assert caught.value.status == 501
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 415])
+@pytest.mark.parametrize("body", ['{"errors": ["no"]}', "<html></html>", "no", ""])
+async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(mocked, status, body):
+    """The error says what to do instead."""
+    mocked.post(f"{BASE}login/password", status=status, body=body, repeat=True)
+    async with VoltStorageClient(email="a@example.com", password="x") as client:
+        for ask in (client.auth.login, lambda: ids(client)):
+            with pytest.raises(AnswerError, match="logging in is gone: pass a token") as gone:
+                await ask()
+            assert (gone.value.status, gone.value.operation) == (status, "login")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, '{"errors": ["no"]}', InvalidCredentials),
+        (401, "no", InvalidCredentials),
+        (403, "", InvalidCredentials),
+        (200, '{"message": "Unknown user"}', InvalidCredentials),
+        (403, "<html>The proxy says no</html>", PermissionDenied),
+        (400, "<html>The proxy says no</html>", BadRequest),
+        (409, '{"errors": ["no"]}', AnswerError),
+    ],
+)
+async def test_what_a_login_answers_has_one_meaning(mocked, status, body, error):
+    """Only a refusal of the vendor is about the credentials."""
+    mocked.post(f"{BASE}login/password", status=status, body=body, repeat=True)
+    async with VoltStorageClient(email="a@example.com", password="x") as client:
+        with pytest.raises(error) as refused:
+            await client.auth.login()
+    assert type(refused.value) is error
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [('{"message": "Token expired"}', "Token expired"), ("No entry", "No entry")]
+)
+async def test_the_words_of_a_refused_token_are_in_the_error(mocked, body, words):
+    """With a fixed token as after a renewed login, from JSON as from text."""
+    mocked.post(f"{BASE}login/password", payload={"token": TOKEN}, repeat=True)
+    mocked.get(f"{BASE}products?count=100&page=1", status=401, body=body, repeat=True)
+    for means in ({"token": TOKEN}, {"email": "a@example.com", "password": "x"}):
+        async with VoltStorageClient(**means) as client:
+            with pytest.raises(AuthFailed, match=words) as refused:
+                await ids(client)
+            assert (refused.value.status, refused.value.operation) == (401, "products.list")
 
 
 def test_a_client_needs_no_running_loop():

@@ -26,6 +26,8 @@ class FakeVRM:
         self.asked: list[Asked] = []
         self.url = ""
         self._answers: dict[tuple[str, str], object] = {}
+        self.otherwise: tuple[int, object] = 404, {"success": False, "errors": "unknown"}
+        """What is answered where nothing was laid down."""
 
     def answers(self, method: str, path: str, answer: object, *, status: int = 200) -> None:
         self._answers[method, path] = answer if callable(answer) else (status, answer)
@@ -42,8 +44,10 @@ class FakeVRM:
             await request.json() if request.can_read_body else None,
         )
         self.asked.append(asked)
-        answer = self._answers.get((asked.method, asked.path), (404, {"success": False, "errors": "unknown"}))
+        answer = self._answers.get((asked.method, asked.path), self.otherwise)
         status, body = answer(asked) if callable(answer) else answer
+        if isinstance(body, web.Response):
+            return web.Response(status=status, body=body.body, content_type=body.content_type)
         if isinstance(body, bytes):
             return web.Response(status=status, body=body, content_type="application/json")
         return web.json_response(body, status=status)

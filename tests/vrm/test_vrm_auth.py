@@ -8,10 +8,13 @@ import pytest
 
 from energy_core import Limit, SessionPool
 from energy_core.errors import (
+    AnswerError,
     AuthFailed,
     DecodeError,
+    EnergyError,
     InvalidCredentials,
     NotFound,
+    PermissionDenied,
     ServerFault,
     TwoFactorRequired,
 )
@@ -190,6 +193,10 @@ async def test_a_wrong_password_is_invalid_credentials(fake):
         (200, {"success": False, "errors": "no"}, InvalidCredentials),
         (400, {"success": False, "errors": "no"}, InvalidCredentials),
         (403, {"success": False, "errors": "no"}, InvalidCredentials),
+        (422, b"", InvalidCredentials),
+        (403, b"<html>The proxy says no</html>", PermissionDenied),
+        (401, b"<html>The proxy says no</html>", AuthFailed),
+        (409, {"success": False}, AnswerError),
         (404, {"success": False}, NotFound),
         (500, {"success": False}, ServerFault),
         (200, {"success": True}, DecodeError),
@@ -203,6 +210,46 @@ async def test_what_a_login_answers_has_one_meaning(fake, status, body, expected
     async with SessionPool(attempts=1) as pool:
         with pytest.raises(expected):
             await login_client(fake, pool).auth.login()
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 415])
+@pytest.mark.parametrize("body", [{"success": False, "errors": "no"}, b"<html></html>", b"no", b""])
+async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(fake, status, body):
+    """The error says what to do instead, of a login by password, with a code, and of the demo."""
+    fake.answers("POST", "auth/login", body, status=status)
+    fake.answers("GET", "auth/loginAsDemo", body, status=status)
+    with pytest.warns(DeprecationWarning, match="token="):
+        demo = VRMClient(demo=True, base_url=fake.url)
+    async with login_client(fake, sms_token="123456") as vrm, demo:
+        for client in (vrm, vrm, demo):
+            with pytest.raises(AnswerError, match=r"logging in is gone: .*token=") as gone:
+                await client.users.me()
+            assert gone.value.status == status
+    assert gone.value.operation == "auth.login_as_demo"
+
+
+async def test_a_refused_demo_is_not_a_wrong_password(fake):
+    """The demo has neither user name nor password."""
+    fake.answers("GET", "auth/loginAsDemo", {"success": False, "errors": "no"}, status=400)
+    with pytest.warns(DeprecationWarning, match="token="):
+        demo = VRMClient(demo=True, base_url=fake.url)
+    async with demo:
+        with pytest.raises(InvalidCredentials, match="refused the demo login"):
+            await demo.users.me()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [({"success": False, "errors": "Token is invalid"}, "Token is invalid"), (b"No entry", "No entry")],
+)
+async def test_the_words_of_a_refused_token_are_in_the_error(fake, logins, body, words):
+    """With a fixed token as after a renewed login, from JSON as from text."""
+    fake.answers("GET", "installations/5/tags", body, status=401)
+    async with VRMClient(token=TOKEN, base_url=fake.url) as fixed, login_client(fake) as renewed:
+        for vrm in (fixed, renewed):
+            with pytest.raises(AuthFailed, match=words) as refused:
+                await vrm.tags.get(5)
+            assert (refused.value.status, refused.value.operation) == (401, "tags.get")
 
 
 async def test_a_second_factor_is_asked_for(fake, two_factor):
@@ -271,11 +318,53 @@ async def test_logging_out_posts_and_else_gets(fake, logins):
 
 
 async def test_logging_out_once_is_enough(fake, logins):
-    """Where POST is answered there is no second request, and an empty answer will do."""
-    fake.answers("POST", "auth/logout", b"")
+    """Where POST is answered there is no second request; without a login there is nothing to revoke."""
+    fake.answers("POST", "auth/logout", {"success": True})
     async with login_client(fake) as vrm:
         await vrm.auth.logout()
+        assert fake.asked == []
+        await vrm.users.me()
+        await vrm.auth.logout()
+        await vrm.auth.logout()
     assert [asked.method for asked in fake.asked_for("auth/logout")] == ["POST"]
+
+
+async def test_after_a_logout_the_old_token_is_never_sent_again(fake, logins):
+    """Every later call logs in, of any client of the account, although VRM would still take the old token."""
+    fake.answers("POST", "auth/logout", {"success": True})
+    async with SessionPool() as pool:
+        one, two = login_client(fake, pool), login_client(fake, pool)
+        await one.users.me()
+        await one.auth.logout()
+        await asyncio.gather(two.users.me(), one.users.me(), two.users.me())
+    assert [asked.authorization for asked in fake.asked_for("users/me")] == [
+        "Bearer bearer-1",
+        "Bearer bearer-2",
+        "Bearer bearer-2",
+        "Bearer bearer-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "forgotten"),
+    [
+        (403, {"success": False, "errors": "no"}, False),
+        (501, b"", False),
+        (200, {"success": False, "errors": "no"}, False),
+        (200, b"", True),
+        (200, b"<html></html>", True),
+    ],
+)
+async def test_a_logout_that_failed(fake, logins, status, body, forgotten):
+    """It is an error. The token is kept where VRM refused, and forgotten where it may be revoked."""
+    fake.answers("POST", "auth/logout", body, status=status)
+    async with SessionPool(attempts=1) as pool:
+        vrm = login_client(fake, pool)
+        await vrm.users.me()
+        with pytest.raises(EnergyError):
+            await vrm.auth.logout()
+        await vrm.users.me()
+    assert fake.asked_for("users/me")[-1].authorization == f"Bearer bearer-{2 if forgotten else 1}"
 
 
 async def test_an_access_token_neither_logs_in_nor_out(fake):

@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 
-from energy_core.errors import AnswerError, BadRequest, NoData, NotFound, OutcomeUnknown, PermissionDenied
+from energy_core.errors import (
+    AnswerError,
+    BadRequest,
+    DecodeError,
+    NoData,
+    NotFound,
+    OutcomeUnknown,
+    PermissionDenied,
+    ServerFault,
+)
 from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, Verbatim, VRMClient
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -379,30 +388,42 @@ async def test_a_login_may_ask_to_be_remembered(fake):
 # --- what moved -----------------------------------------------------------------------------------------
 
 
-async def test_tokens_at_their_new_place(client, fake):
-    """Where VRM knows the new paths, the old ones are not asked."""
-    fake.answers("POST", "users/22/accesstokens", {**OK, "token": "ab", "idAccessToken": 5})
-    fake.answers("GET", "users/22/accesstokens", {**OK, "tokens": []})
+async def test_tokens_at_their_first_place(client, fake):
+    """Where VRM knows the first paths, the second ones are not used."""
+    fake.answers("POST", "users/22/accesstokens/create", {**OK, "token": "ab", "idAccessToken": 5})
+    fake.answers("GET", "users/22/accesstokens/list", {**OK, "tokens": []})
     fake.answers("DELETE", "users/22/accesstokens/5", {**OK, "data": {"removed": 1}})
     assert (await client.tokens.create("x", expires=HOUR)).id == 5
     assert await client.tokens.list() == ()
     assert await client.tokens.revoke(5) == 1
     assert [(seen.method, seen.path, seen.json) for seen in fake.asked[1:]] == [
-        ("POST", "users/22/accesstokens", {"name": "x", "expiry": HOUR_S}),
-        ("GET", "users/22/accesstokens", None),
+        ("POST", "users/22/accesstokens/create", {"name": "x", "expiry": HOUR_S}),
+        ("GET", "users/22/accesstokens/list", None),
         ("DELETE", "users/22/accesstokens/5", None),
     ]
 
 
-@pytest.mark.parametrize("status", [404, 405, 422])
-async def test_tokens_at_their_old_place(client, fake, status):
-    """Where it does not know them, the old ones answer."""
-    unknown = ({"success": False, "errors": "no"}, status)
-    fake.answers("POST", "users/22/accesstokens", unknown[0], status=status)
-    fake.answers("GET", "users/22/accesstokens", unknown[0], status=status)
-    fake.answers("DELETE", "users/22/accesstokens/*", unknown[0], status=status)
-    fake.answers("POST", "users/22/accesstokens/create", {**OK, "token": "ab", "idAccessToken": "5"})
-    fake.answers("GET", "users/22/accesstokens/list", {**OK, "tokens": [{"idAccessToken": "5"}]})
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [
+        (404, {"success": False, "errors": "no"}),
+        (405, {"success": False, "errors": "no"}),
+        (422, {"success": False, "errors": "no"}),
+        (404, b"<html>Not Found</html>"),
+        (200, {"success": False, "errors": "Could not find requested resource"}),
+        (400, {"success": False, "errors": ["Unknown endpoint"]}),
+        (400, {"success": False, "errors": "no", "error_code": "path_not_found"}),
+        (200, {"success": False, "errors": "Method not allowed", "error_code": None}),
+        (400, {"message": "Not Found"}),
+    ],
+)
+async def test_tokens_at_their_second_place(client, fake, status, refusal):
+    """Where it says that it does not know them, the second ones answer."""
+    fake.answers("POST", "users/22/accesstokens/create", refusal, status=status)
+    fake.answers("GET", "users/22/accesstokens/list", refusal, status=status)
+    fake.answers("DELETE", "users/22/accesstokens/*", refusal, status=status)
+    fake.answers("POST", "users/22/accesstokens", {**OK, "token": "ab", "idAccessToken": "5"})
+    fake.answers("GET", "users/22/accesstokens", {**OK, "tokens": [{"idAccessToken": "5"}]})
     fake.answers("GET", "users/22/accesstokens/*/revoke", {**OK, "data": {"removed": 3}})
     assert (await client.tokens.create("x")).id == 5
     assert len(await client.tokens.list()) == 1
@@ -417,27 +438,60 @@ async def test_a_token_that_is_not_there(client, fake):
 
 
 async def test_a_token_that_is_not_accepted(client, fake):
-    """A refusal of the new place is told where there is no old one."""
+    """Where there is no second place either, the first refusal is the error."""
     refusal = {"success": False, "errors": {"name": "taken"}, "error_code": "name_taken"}
-    fake.answers("POST", "users/22/accesstokens", refusal, status=422)
+    fake.answers("POST", "users/22/accesstokens/create", refusal, status=422)
     with pytest.raises(BadRequest, match="taken") as told:
         await client.tokens.create("x")
     assert told.value.error_code == "name_taken"
 
 
-async def test_another_refusal_is_not_asked_elsewhere(client, fake):
-    """Only an unknown path has an old place."""
-    fake.answers("POST", "users/22/accesstokens", {"success": False, "errors": "no"}, status=403)
-    with pytest.raises(PermissionDenied):
+@pytest.mark.parametrize(
+    ("status", "errors", "kind"),
+    [
+        (403, "Could not find requested resource", PermissionDenied),
+        (400, {"name": ["has already been taken"]}, BadRequest),
+        (400, "An invalid name", BadRequest),
+        (200, "Token not found", AnswerError),
+        (500, "Not Found", ServerFault),
+    ],
+)
+async def test_another_refusal_is_not_asked_elsewhere(client, fake, status, errors, kind):
+    """Only an unknown path is looked for at another place."""
+    fake.answers("POST", "users/22/accesstokens/create", {"success": False, "errors": errors}, status=status)
+    with pytest.raises(kind):
         await client.tokens.create("x")
     assert len(fake.asked) == 2
 
 
-async def test_hours_of_ac_under_either_name(client, fake):
-    """The older spelling is asked where the newer is not known."""
+@pytest.mark.parametrize("status", [200, 400, 404, 405, 422])
+async def test_hours_of_ac_under_either_name(client, fake, status):
+    """The seeds' spelling is used where the other is refused, in whatever way."""
+    refusal = {"success": False, "errors": "Geen toegang"}
+    fake.answers("GET", f"{SITE}/widgets/HoursOfAc", refusal, status=status)
     fake.answers("GET", f"{SITE}/widgets/HoursOfAC", {**OK, "records": {"data": "12.5"}})
     assert (await client.widgets.hours_of_ac(5)).hours == 12.5
     assert [seen.path[-9:] for seen in fake.asked] == ["HoursOfAc", "HoursOfAC"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ((400, "no such instance"), (404, "unknown"), "no such instance"),
+        ((404, "unknown"), (403, "not yours"), "not yours"),
+        ((403, "not yours"), None, "not yours"),
+        ((501, "down"), None, "down"),
+    ],
+)
+async def test_hours_of_ac_refused(client, fake, first, second, words):
+    """The refusal that says more is the error; a refusal of the site is not about the spelling."""
+    for name, refusal in (("HoursOfAc", first), ("HoursOfAC", second)):
+        if refusal is not None:
+            answer = {"success": False, "errors": refusal[1]}
+            fake.answers("GET", f"{SITE}/widgets/{name}", answer, status=refusal[0])
+    with pytest.raises(AnswerError, match=words):
+        await client.widgets.hours_of_ac(5)
+    assert len(fake.asked) == (1 if second is None else 2)
 
 
 # --- answers that say no --------------------------------------------------------------------------------
@@ -499,9 +553,12 @@ async def test_a_refused_change_is_an_error(client, fake):
 
 
 async def test_a_change_answered_with_nothing(client, fake):
-    """An empty body with status 204 is a success."""
+    """Status 204 says that it was done; an empty body with 200 says nothing."""
     fake.answers("DELETE", f"{SITE}/tags", b"", status=204)
     await client.tags.remove(5, "x")
+    fake.answers("DELETE", f"{SITE}/tags", b"")
+    with pytest.raises(DecodeError):
+        await client.tags.remove(5, "x")
 
 
 async def test_settings_come_back(client, fake):

@@ -259,7 +259,7 @@ PAYLOADS = {
             }
         },
     ),
-    "saved": (codec_ess.saved, {"data": {"isOn": True}}),
+    "saved": (codec_ess.saved, {"success": True, "data": {"isOn": True}}),
     "plan": (codec_ess.plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
     "tags": (
         codec_sites.tags,
@@ -269,7 +269,7 @@ PAYLOADS = {
         codec_sites.custom_widget,
         {"data": {"idCustomWidget": 9, "name": "W", "onlyAdmins": 0, "parameters": {"a": 1}}},
     ),
-    "custom_widget_id": (codec_sites.custom_widget_id, {"data": {"idCustomWidget": 9}}),
+    "custom_widget_id": (codec_sites.custom_widget_id, {"success": True, "data": {"idCustomWidget": 9}}),
     "last_reset": (codec_sites.last_reset, {"last_reset": SEEN}),
     "fleet": (
         codec_sites.fleet,
@@ -692,7 +692,7 @@ def test_a_strict_client_reads_the_clean_answer(name):
         ("settings", {"data": {"isOn": "perhaps"}}, ("DynamicEssSettings", "is_on", "str instead of bool")),
         ("hours_of_ac", {"records": {"data": [1]}}, ("HoursOfAc", "data", "list instead of str")),
         ("last_reset", {"last_reset": "x"}, ("Forecasts", "last_reset", "not a time")),
-        ("custom_widget_id", {}, ("CustomWidget", "id", "missing")),
+        ("custom_widget_id", {"success": True}, ("CustomWidget", "id", "missing")),
     ],
 )
 def test_what_drifts_is_counted(name, payload, noted):
@@ -709,7 +709,7 @@ def test_what_drifts_is_counted(name, payload, noted):
 def test_an_answer_that_is_no_object(payload):
     """Every reader says that it is none."""
     for name in PAYLOADS:
-        if name in {"overview", "stats", "stats by instance", "login", "saved"}:
+        if name in {"overview", "stats", "stats by instance", "login"}:
             continue
         with pytest.raises(DecodeError):
             read(name, payload) if payload is not None else PAYLOADS[name][0](None)

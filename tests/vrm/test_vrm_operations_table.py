@@ -140,8 +140,12 @@ async def logout(t):
     await vrm.auth.logout()
 
 
-ask("8 token create", f"POST {USER}/accesstokens", lambda t: t.vrm.tokens.create("x", expires=START + DAY))
-ask("9 token list", f"GET {USER}/accesstokens", lambda t: t.vrm.tokens.list())
+ask(
+    "8 token create",
+    f"POST {USER}/accesstokens/create",
+    lambda t: t.vrm.tokens.create("x", expires=START + DAY),
+)
+ask("9 token list", f"GET {USER}/accesstokens/list", lambda t: t.vrm.tokens.list())
 
 
 @row("10 token revoke", f"DELETE {USER}/accesstokens/\\d+", f"GET {USER}/accesstokens/\\*/revoke")
@@ -337,6 +341,7 @@ ask("2 invites", f"GET {USER}/invites", lambda t: t.vrm.users.invites())
 
 @row("2 accesstokens", f"GET {USER}/accesstokens", f"DELETE {USER}/accesstokens/\\*")
 async def accesstokens(t):
+    t.sim.faults.add(answered(404, '{"success":false}'), path="users/*/accesstokens/list")
     await t.vrm.tokens.list()
     await t.vrm.tokens.revoke(all=True)
 

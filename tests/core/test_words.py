@@ -1,0 +1,88 @@
+"""What an error quotes of a refusal: the vendor's words, one line, and nothing that may be a secret."""
+
+import pytest
+
+from energy_core.http.words import is_refusal, words_of, words_of_text
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6N30.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        ({"errors": ["one", "two"]}, "one; two"),
+        ({"errors": "ResetType em falta"}, "ResetType em falta"),
+        (
+            {"errors": {"type": ["em falta", "missing"], "b": "c"}},
+            "type: em falta; type: missing; b: c",
+        ),
+        ({"error": "Unknown user"}, "Unknown user"),
+        ({"message": "Forbidden"}, "Forbidden"),
+        ({"detail": "gone", "status": 410}, "gone"),
+        ({"error": {"message": "no such field", "code": 7}}, "no such field"),
+        ({"errors": [{"message": "odd\r\nline"}]}, "odd line"),
+        ("nothing here", "nothing here"),
+        (["one"], "one"),
+        ("x" * 1000, "x" * 200),
+        ("Token is invalid", "Token is invalid"),
+        ("Password expired", "Password expired"),
+        ("accesslevel_and_invite_keys_required", "accesslevel_and_invite_keys_required"),
+        ({"errors": [f"bad token {JWT}"]}, "bad token ***"),
+        ({"errors": [f"jwt {JWT} expired"]}, "jwt *** expired"),
+        ({"error": "password: hunter2 is wrong"}, "*** is wrong"),
+        ({"error": 'sent "token": "abc"'}, 'sent "***'),
+        (f"no access for Token {'0123456789abcdef' * 4}", "no access for Token ***"),
+        ({"errors": []}, ""),
+        ({"errors": [7, None, {"a": []}]}, ""),
+        ({"records": ["one"]}, ""),
+        ([], ""),
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_words(answer, line):
+    """Texts are found in the usual places, joined, cut at 200 characters, and blotted."""
+    assert words_of(answer) == line
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "line"),
+    [
+        (b"Invalid token\r\n", "text/plain", "Invalid token"),
+        (b"Invalid token", "", "Invalid token"),
+        (b"\xff\xfe", "text/plain", "\ufffd\ufffd"),
+        ("é".encode() * 2000, "text/plain", "é" * 200),
+        (b"<html>busy</html>", "text/html", ""),
+        (b"  <h1>busy</h1>", "text/plain", ""),
+        (b"busy", "text/html", ""),
+        (b'{"errors": "truncat', "application/json", ""),
+        (b"", "text/plain", ""),
+    ],
+)
+def test_words_of_plain_text(body, content_type, line):
+    """Plain text is quoted; a page and broken JSON are not."""
+    assert words_of_text(body, content_type) == line
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal"),
+    [
+        ({"success": False}, True),
+        ({"success": "false", "records": []}, True),
+        ({"success": 0}, True),
+        ({"errors": ["The product is being migrated."]}, True),
+        ({"error": "internal", "status": 500, "path": "/rest"}, True),
+        ({"message": "Forbidden"}, True),
+        ({"success": True, "message": "Saved"}, False),
+        ({"success": None, "errors": ["no"]}, True),
+        ({"pvPower": 1, "errors": ["nonDefaultStrategy"]}, False),
+        ({"errors": []}, False),
+        ({"status": "ok"}, False),
+        ({}, False),
+        ([{"message": "Forbidden"}], False),
+        ("Forbidden", False),
+    ],
+)
+def test_what_is_a_refusal_whatever_its_status(answer, refusal):
+    """`success` decides where it is; else an object that holds the words of a refusal and no data."""
+    assert is_refusal(answer) is refusal
