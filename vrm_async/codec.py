@@ -11,7 +11,7 @@ from energy_core.http.bounded import Documented
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import note
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import flag, is_nothing, seconds
+from energy_core.http.readers import flag, is_nothing, seconds_or_never
 from energy_core.http.request import JSON
 from energy_core.http.slots import slot, stored_fields
 from vrm_async import straight
@@ -74,9 +74,10 @@ _site = model(
         "invalid_token_used": "invalidVRMAuthTokenUsedInLogRequest",
     },
     read={
-        "created": seconds,
-        "last_seen": seconds,
-        "last_location": seconds,
+        "created": seconds_or_never,
+        "last_seen": seconds_or_never,
+        "last_location": seconds_or_never,
+        "invalid_token_used": seconds_or_never,
         "geofence": geofence,
         "tags": _tags,
         "images": items,
@@ -99,8 +100,34 @@ _device = model(
         "last_power_up": "lastPowerUpOrRestart",
         "device_type_id": "idDeviceType",
         "machine_serial": "machineSerialNumber",
+        "site_id": "idSite",
+        "signal_rssi": "signalRSSI",
+        "signal_snr": "signalSNR",
+        "signal_frequency": "signalFrequency",
+        "antenna_type": "antennaType",
+        "network_name": "networkName",
+        "remote_on_lan": "remoteOnLan",
+        "auto_update": "autoUpdate",
+        "update_to": "updateTo",
+        "vnc_ssh_auth": "vncSshAuth",
+        "vnc_status": "vncStatus",
+        "vnc_port": "vncPort",
+        "two_way_communication": "twoWayCommunication",
+        "remote_support_enabled": "remoteSupportEnabled",
+        "remote_support_port": "remoteSupportPort",
+        "remote_support_ip": "remoteSupportIp",
+        "remote_support": "remoteSupport",
+        "product_id": "productId",
+        "vebus_connection": "vmc",
+        "vebus_configuration": "vid",
+        "temperature_sensor_connected": "tempSensorConnected",
+        "fronius_device_type": "froniusDeviceType",
+        "position": "pL",
+        "data_manager_version": "pdV",
+        "input_type": "inputType",
+        "input_state": "inputState",
     },
-    read={"last_connection": seconds, "last_power_up": seconds},
+    read={"last_connection": seconds_or_never, "last_power_up": seconds_or_never},
 )
 _devices = records(_device, "Device")
 _overview = model(SystemOverview, read={"devices": _devices, "unconfigured_devices": flag})

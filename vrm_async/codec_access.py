@@ -9,7 +9,7 @@ from attrs import frozen
 
 from energy_core.errors import AnswerError, DecodeError
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import Reader, flag, integer, is_nothing, seconds, text
+from energy_core.http.readers import Reader, flag, integer, is_nothing, seconds_or_never, text
 from energy_core.http.request import JSON
 from energy_core.secret import Secret
 from vrm_async.envelope import content, done, part
@@ -23,7 +23,7 @@ _user = model(
     SiteUser,
     wire={**_LEVEL, "id": "idUser", "site_id": "idSite", "notified": "receivesAlarmNotifications"},
 )
-_CREATED: Final[Mapping[str, Reader]] = {"created": seconds}
+_CREATED: Final[Mapping[str, Reader]] = {"created": seconds_or_never}
 _invites = records(model(Invite, wire={**_LEVEL, "id": "idInvite"}, read=_CREATED), "Invite")
 _pending = records(model(Invite, wire={**_LEVEL, "id": "idUser"}, read=_CREATED), "Invite")
 _GROUP: Final = {**_LEVEL, "owner_id": "idOwner", "admin_name": "adminName"}
@@ -89,7 +89,7 @@ def site_id(payload: JSON) -> int:
 _access_token = model(
     AccessToken,
     wire={"id": "idAccessToken", "created": "createdOn"},
-    read=dict.fromkeys(("created", "expires", "last_seen", "last_successful_auth"), seconds),
+    read=dict.fromkeys(("created", "expires", "last_seen", "last_successful_auth"), seconds_or_never),
 )
 _access_tokens = records(_access_token, "AccessToken")
 

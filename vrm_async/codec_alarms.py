@@ -9,7 +9,7 @@ from attrs import evolve
 
 from energy_core.http.drift import note
 from energy_core.http.lenient import MalformedRecord, model, records
-from energy_core.http.readers import integer, seconds
+from energy_core.http.readers import integer, seconds_or_never
 from energy_core.http.request import JSON
 from vrm_async.envelope import content
 from vrm_async.folding import by_key, enum_names
@@ -70,7 +70,7 @@ _device = model(
         "custom_product_name": "customProductName",
         "firmware_version": "firmwareVersion",
     },
-    read={"last_connection": seconds},
+    read={"last_connection": seconds_or_never},
 )
 _user = model(
     AlarmUser,
@@ -141,7 +141,7 @@ _raised = model(
         "attribute_id": "idDataAttribute",
         "name_enum": "nameEnum",
     },
-    read={"started": seconds, "cleared": seconds},
+    read={"started": seconds_or_never, "cleared": seconds_or_never},
 )
 raised: Final = records(_raised, "RaisedAlarm")
 

@@ -15,7 +15,7 @@ from energy_core.http.bounded import REFUSALS, Documented
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import Drift, collecting, collector, note
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import integer, is_nothing, seconds
+from energy_core.http.readers import integer, is_nothing, seconds_or_never
 from energy_core.http.request import JSON
 from vrm_async import straight_attributes
 from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue, Listed, listed
@@ -34,7 +34,7 @@ _VALUE: Final = {"raw_value": "rawValue", "formatted": "formattedValue"}
 _WHERE: Final = {"dbus_path": "dbusPath", "format": "formatWithUnit", "enum": "dataAttributeEnumValues"}
 
 _instance_value = model(
-    InstanceValue, wire={**_VALUE, "text": "textValue", "time": "timestamp"}, read={"time": seconds}
+    InstanceValue, wire={**_VALUE, "text": "textValue", "time": "timestamp"}, read={"time": seconds_or_never}
 )
 attribute = model(
     Attribute,
@@ -50,7 +50,7 @@ attribute = model(
         "device_type_id": "idDeviceType",
         "dbus_service": "dbusServiceType",
     },
-    read={"time": seconds, "instances": _instances, "enum": enum_names},
+    read={"time": seconds_or_never, "instances": _instances, "enum": enum_names},
 )
 _attributes = records(attribute, "Attribute")
 
@@ -130,7 +130,7 @@ diagnostic = model(
         "device": "Device",
         "dbus_service": "dbusServiceType",
     },
-    read={"time": seconds, "enum": enum_names},
+    read={"time": seconds_or_never, "enum": enum_names},
 )
 _diagnostics = records(diagnostic, "Diagnostic")
 

@@ -14,7 +14,7 @@ from energy_core.http.readers import integer, is_nothing, number, seconds
 from energy_core.http.request import JSON
 from vrm_async.attributes import RawValue
 from vrm_async.envelope import content, done, part
-from vrm_async.folding import by_key
+from vrm_async.folding import by_key, items
 from vrm_async.models import Tag
 from vrm_async.models_sites import (
     AttributeDefinition,
@@ -49,7 +49,7 @@ def _tags(found: object) -> Iterator[tuple[str, Tag]]:
                 yield tag.source or "user", tag
         return
     for source, listed in by_key(found).items():
-        for item in by_key(listed).values():
+        for item in (listed,) if isinstance(listed, str) and listed else items(listed):
             tag = _one_tag(item, source)
             if tag is not None:
                 yield source, tag
@@ -75,8 +75,10 @@ _PLACES = ("data", "records", "customWidget", "widget")
 
 
 def custom_widget(payload: JSON) -> CustomWidget:
-    """Read a custom widget; VRM's documents do not say in which part of the answer it is."""
+    """Read a custom widget: VRM documents it as `widget`, without saying what it holds."""
     found = content(payload)
+    if isinstance(found.get("widget"), Mapping):
+        return _widget(found["widget"])
     inner = next((found[key] for key in _PLACES if not is_nothing(found.get(key))), found)
     if isinstance(inner, list):
         inner = inner[0] if inner else None
@@ -126,8 +128,10 @@ def _fleet_site(record: object) -> FleetSite:
 
 
 def seconds_of(value: object) -> object:
-    """Return Unix seconds, whichever unit they came in."""
+    """Return Unix seconds, whichever unit they came in; 0 is never."""
     count = number(value)
+    if count == 0:
+        return None
     return count / 1000 if count is not None and count >= 10**11 else value
 
 
@@ -170,7 +174,7 @@ def definitions(payload: JSON) -> Mapping[int, AttributeDefinition]:
 
 def _keyed(value: object) -> tuple[AttributeDefinition, ...]:
     """Read definitions whose id is in the record, or only in its key."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "code" not in value:
         value = [{"idDataAttribute": key, **item} for key, item in value.items() if isinstance(item, Mapping)]
     return _definitions(value)
 
@@ -179,5 +183,7 @@ def overview(payload: JSON) -> FleetOverview:
     """Read ``installation-overview-download`` with a JSON answer: a table, in one of several places."""
     found: Mapping[str, object] = {"records": payload} if isinstance(payload, list) else content(payload)
     listed = next((found[key] for key in ("records", "data", "installations") if key in found), None)
-    rows = tuple(row for row in by_key(listed).values() if isinstance(row, Mapping))
+    rows = tuple(row for row in items(listed) if isinstance(row, Mapping))
+    if len(rows) < len(items(listed)):
+        note("FleetOverview", "rows", "malformed")
     return FleetOverview(rows=rows, raw=found)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from energy_core.http.drift import note
 from energy_core.http.readers import integer, is_nothing, number, text
+from energy_core.http.typed import items_of
 
 
 def by_key(value: object) -> dict[str, object]:
@@ -16,8 +17,8 @@ def by_key(value: object) -> dict[str, object]:
 
 
 def items(value: object) -> tuple[object, ...]:
-    """Return what is in PHP's list-or-object, without its keys."""
-    return tuple(value if isinstance(value, list) else by_key(value).values())
+    """Return what is in PHP's list-or-object, without its keys; a record by itself is a list of one."""
+    return tuple(items_of(value) or ())
 
 
 def by_number(value: object) -> dict[int, object]:
@@ -55,7 +56,7 @@ def enum_names(value: object) -> dict[int, str]:
         if len(found) == len(value) and _are(int, found) and _are(str, found.values()):  # type: ignore[arg-type]
             return found
     names = {}
-    for item in by_key(value).values():
+    for item in items(value):
         numeral = integer(item.get("valueEnum")) if isinstance(item, Mapping) else None
         name = text(item.get("nameEnum")) if isinstance(item, Mapping) else None
         if numeral is None or name is None:

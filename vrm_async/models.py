@@ -161,8 +161,9 @@ class Site(LateRaw):
     """Paid features, as they came."""
     new_tags: bool | None = None
     """Whether tags are new to the account."""
-    invalid_token_used: bool | None = None
-    """Whether the device logged with an invalid token, from invalidVRMAuthTokenUsedInLogRequest."""
+    invalid_token_used: datetime | None = None
+    """When the device last logged with an invalid token, from invalidVRMAuthTokenUsedInLogRequest; None for
+    never, which VRM sends as 0."""
     extended: Attributes = field(factory=Attributes)
     """The site's attributes with their newest values."""
     raw: Raw = field(factory=dict, repr=False)
@@ -199,6 +200,62 @@ class Device:
     """The gateway's serial as printed on it, from machineSerialNumber."""
     last_power_up: datetime | None = None
     """When a gateway last started."""
+    site_id: int | None = None
+    """VRM's idSite."""
+    connection: str | None = None
+    """How it is connected, such as VE.Direct port 1."""
+    settings: tuple[Raw, ...] = field(default=(), repr=False)
+    """Its settings with their names, numbers and values, as they came."""
+    signal_rssi: str | None = None
+    """Signal strength with its unit, from signalRSSI."""
+    signal_snr: str | None = None
+    """Signal to noise ratio with its unit, from signalSNR."""
+    signal_frequency: str | None = None
+    """Signal frequency with its unit."""
+    antenna_type: str | None = None
+    """Internal or External, of a GlobalLink."""
+    network_name: str | None = None
+    """The network it is in."""
+    remote_on_lan: str | None = None
+    """Address of the console in the local network."""
+    auto_update: str | None = None
+    """On, Off or Check."""
+    update_to: str | None = None
+    """Which releases a gateway updates to, such as Official release."""
+    vnc_ssh_auth: bool | None = None
+    """Whether the gateway's remote console logs in over SSH."""
+    vnc_status: str | None = None
+    """Whether the remote console over the internet is Enabled or Disabled."""
+    vnc_port: int | None = None
+    """Port of the remote console."""
+    two_way_communication: bool | None = None
+    """Whether VRM may send to the gateway."""
+    remote_support_enabled: bool | None = None
+    """Whether remote support is allowed."""
+    remote_support_port: int | None = None
+    """Port of remote support; VRM sends false for none."""
+    remote_support_ip: str | None = field(default=None, repr=False)
+    """Address of remote support."""
+    remote_support: str | None = None
+    """enabled_online, enabled_offline or disabled."""
+    product_id: str | None = None
+    """Product id of a VE.Bus device; VRM sends false for none."""
+    vebus_connection: str | None = None
+    """VE.Bus or VE.Can, from vmc."""
+    vebus_configuration: Mapping[str, object] = field(factory=dict)
+    """Units of a VE.Bus system and how they share the phases, from vid; as it came."""
+    temperature_sensor_connected: bool | None = None
+    """Whether an IO Extender has a temperature sensor, from tempSensorConnected."""
+    fronius_device_type: str | None = None
+    """Fronius' name of a PV inverter's kind."""
+    position: str | None = None
+    """Where a PV inverter is connected, from pL; VRM sends false for nowhere."""
+    data_manager_version: str | None = None
+    """Version of a PV inverter's data manager, from pdV."""
+    input_type: str | None = None
+    """What a digital input is for; VRM sends false for nothing."""
+    input_state: str | None = None
+    """The state of a digital input; VRM sends false for none."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 

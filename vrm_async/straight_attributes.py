@@ -50,7 +50,7 @@ _VIA: Final[Mapping[str, Callable[[Any], object]]] = {"time": _moment, "bitmask"
 
 if msgspec is not None:
     Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-    Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LAST_MS // 1000)]
+    Time: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=LAST_MS // 1000)]
     Value: TypeAlias = Int64 | float | str | None
 
     class _Name(msgspec.Struct, gc=False, forbid_unknown_fields=True):

@@ -30,7 +30,8 @@ def stats(payload: JSON, *, kind: str | None = None) -> Stats:
 
     `kind` is the type that was asked for; it says what the numbers count.
     """
-    found, sums = part(payload, "records"), by_key(payload).get("totals")
+    found = _alone(part(payload, "records"), "stats")
+    sums = _alone(by_key(payload).get("totals"), "totals")
     if _is_split(found, "stats") or _is_split(sums, "totals"):
         totals = {instance: numbers(item) for instance, item in _split(sums, "totals")}
         series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, kind, owner))
@@ -51,6 +52,11 @@ def _straight_stats(kind: str, body: bytes) -> Stats | None:
     made = Stats(series=series, totals=numbers(found.totals))
     made.put_off_raw(lambda: by_key(strict_json(body)))
     return made
+
+
+def _alone(value: object, part_name: str) -> object:
+    """Put the list back around the only instance's ``{"instance": 0, "stats": {...}}``."""
+    return [value] if isinstance(value, Mapping) and {"instance", part_name} <= value.keys() else value
 
 
 def _is_split(value: object, part_name: str) -> bool:
@@ -345,7 +351,7 @@ def _change(row: object, enum: Mapping[int, str]) -> _Change | None:
 def _cells(row: object) -> list[object]:
     if isinstance(row, Mapping) and all(isinstance(key, str) and key.isdecimal() for key in row):
         return [row[key] for key in sorted(row, key=int)]
-    return list(items(row))
+    return list(row) if isinstance(row, list) else list(by_key(row).values())
 
 
 def _moment_ms(value: object) -> int | None:

@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from energy_core.http.drift import collector
-from energy_core.http.readers import Reader, flag, moment, number, seconds
+from energy_core.http.readers import Reader, flag, moment, number, seconds, seconds_or_never
 from energy_core.http.slots import Put, created, fill
 
 T = TypeVar("T")
@@ -114,6 +114,12 @@ def _moments(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
         return None
 
 
+def _moments_or_never(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
+    if 0 in values:
+        values = [value or None for value in values]
+    return _moments(values, kinds) if kinds == {int} else None
+
+
 def _numbers(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
     if not kinds <= {int, float}:
         return None
@@ -133,6 +139,7 @@ _FLAGS: Final = {0: False, 1: True, None: None}  # a boolean is its number
 _WHOLE: Final[dict[Reader | None, Callable[[Sequence[Any], set[type]], list[object] | None]]] = {
     seconds: _moments,
     moment: _moments,
+    seconds_or_never: _moments_or_never,
     number: _numbers,
     flag: _flags,
 }

@@ -37,6 +37,7 @@ from energy_core.http.readers import (
     moment,
     number,
     seconds,
+    seconds_or_never,
     text,
 )
 from energy_core.http.slots import Put, slot, stored_fields
@@ -64,6 +65,7 @@ __all__ = [
     "number",
     "records",
     "seconds",
+    "seconds_or_never",
     "text",
 ]
 
@@ -152,11 +154,14 @@ def model(
 def records(hook: Callable[[object], T], name: str) -> Callable[[object], tuple[T, ...]]:
     """Make the hook that reads a list of records, or PHP's object for one, leaving out malformed ones.
 
+    Where a list of one record comes as that record, it is recognised by its keys.
+
     It raises `MalformedRecord` only for what is no list at all.
     """
+    fields = hook.keys if isinstance(hook, Model) else frozenset()
 
     def structure(value: object) -> tuple[T, ...]:
-        items = items_of(value)
+        items = items_of(value, fields)
         if items is None:
             raise MalformedRecord(f"{name} must come as a list, not as {type(value).__name__}")
         at_once = hook.all(items) if isinstance(hook, Model) else None

@@ -10,6 +10,9 @@ from typing import Final, TypeAlias
 Reader: TypeAlias = Callable[[object], object]
 """Any JSON value to what a field holds; None is nothing, or not readable if the value was something."""
 
+NOTHING: Final = object()
+"""What a reader returns for a value that is how a vendor writes nothing: None, and no deviation."""
+
 _INT64: Final = 2**63
 _INT64_CHARS: Final = 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,6 +75,11 @@ def flag(value: object) -> bool | None:
 def seconds(value: object) -> datetime | None:
     """Read a moment from Unix seconds, numbers or text."""
     return _since_epoch(value, _SECOND)
+
+
+def seconds_or_never(value: object) -> datetime | object | None:
+    """Read a moment from Unix seconds, where 0 is how a vendor writes never."""
+    return NOTHING if number(value) == 0 else seconds(value)
 
 
 def millis(value: object) -> datetime | None:

@@ -11,7 +11,7 @@ from cattrs import Converter
 
 from energy_core.errors import DecodeError
 from energy_core.http.drift import note
-from energy_core.http.readers import Reader, day, flag, integer, is_nothing, moment, number, text
+from energy_core.http.readers import NOTHING, Reader, day, flag, integer, is_nothing, moment, number, text
 
 _Hook: TypeAlias = Callable[[object, object], object]
 
@@ -93,6 +93,8 @@ def tolerant(read: Reader, model: str, field: str, wanted: str) -> Reader:
         except Exception:  # noqa: BLE001  (a codec's own reader may fail in any way on what a vendor invents)
             problem = f"unreadable {type(value).__name__}"
         else:
+            if result is NOTHING:
+                return None
             if result is not None or is_nothing(value):
                 return result
             problem = f"{type(value).__name__} instead of {wanted}"
@@ -103,13 +105,27 @@ def tolerant(read: Reader, model: str, field: str, wanted: str) -> Reader:
     return attempt
 
 
-def items_of(value: object) -> list[object] | None:
-    """Return the elements of a list, or of what PHP makes of a list with holes or with nothing in it."""
+def items_of(value: object, fields: frozenset[str] = frozenset()) -> list[object] | None:
+    """Return the elements of a list, or of what PHP makes of a list with holes, of one element or of none.
+
+    Args:
+        value: Any JSON value.
+        fields: The keys an element has: an object that has one of them is the list's only element. Without
+            them an object is one if its keys are names, and not all of its values are objects.
+    """
     if isinstance(value, list | tuple):
         return list(value)
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return [] if is_nothing(value) else None
+    if not isinstance(value, Mapping):
+        return [] if is_nothing(value) else None
+    items = list(value.values())
+    if fields:
+        return items if fields.isdisjoint(value) else [value]
+    listed = all(map(_is_position, value)) or all(isinstance(item, Mapping) for item in items)
+    return items if listed else [value]
+
+
+def _is_position(key: object) -> bool:
+    return isinstance(key, str) and key.isdecimal()
 
 
 def _is_union(kind: object) -> bool:

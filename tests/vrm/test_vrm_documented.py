@@ -1,0 +1,316 @@
+"""Answers in the shapes of VRM's own document: every documented member is known, nothing comes out empty."""
+
+from datetime import UTC, datetime
+
+import attrs
+import pytest
+
+from energy_core.errors import DecodeError
+from energy_core.http.drift import Drift, collecting
+from vrm_async import codec, codec_access, codec_alarms, codec_attributes, codec_sites, tables
+from vrm_async.models import Device
+
+SEEN = 1772366400
+SEEN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DEVICE = {
+    "name": "VE.Bus System",
+    "customName": "Shed",
+    "productCode": "2624",
+    "productName": "MultiPlus-II 48/5000/70-50",
+    "idSite": 151001,
+    "firmwareVersion": "v502",
+    "lastConnection": str(SEEN),
+    "class": "device-vebus",
+    "connection": "VE.Bus",
+    "instance": 0,
+    "idDeviceType": 1,
+    "settings": [
+        {
+            "description": "Mode",
+            "enumData": [{"nameEnum": "On", "valueEnum": 3, "values": {"79": 3}}],
+            "idDataAttribute": "79",
+            "idDeviceType": "1",
+            "idSite": "151001",
+            "idUser": None,
+            "loggedTimestamp": str(SEEN),
+            "loggedValue": 3,
+            "timestamp": None,
+            "user_name": None,
+            "value": None,
+            "attributes": [79],
+            "values": {"79": {"loggedValue": "3", "value": "3"}},
+        }
+    ],
+    "signalRSSI": "-70 dBm",
+    "signalSNR": "9 dB",
+    "signalFrequency": "868 MHz",
+    "antennaType": "Internal",
+    "networkName": "LoRa",
+    "loggingInterval": 900,
+    "identifier": "c0619ab00001",
+    "lastPowerUpOrRestart": str(SEEN),
+    "machineSerialNumber": "HQ2203ABCDE",
+    "remoteOnLan": "192.168.1.20",
+    "autoUpdate": "Check",
+    "updateTo": "Official release",
+    "vncSshAuth": True,
+    "vncStatus": "Enabled",
+    "vncPort": 5900,
+    "twoWayCommunication": True,
+    "remoteSupportEnabled": False,
+    "remoteSupportPort": 4711,
+    "remoteSupportIp": "10.0.0.1",
+    "remoteSupport": "disabled",
+    "productId": "2624",
+    "vmc": "VE.Bus",
+    "vid": {"enumValue": "Single unit", "devicesPerPhase": {"L1": 1, "L2": 0, "L3": 0}},
+    "tempSensorConnected": False,
+    "froniusDeviceType": "Symo",
+    "pL": "AC output",
+    "pdV": "3.1",
+    "inputType": "Door",
+    "inputState": "Closed",
+}
+NOTHING_OF_IT = {
+    "loggingInterval": False,
+    "lastConnection": False,
+    "lastPowerUpOrRestart": False,
+    "remoteSupportPort": False,
+    "productId": False,
+    "vmc": False,
+    "pL": False,
+    "inputType": False,
+    "inputState": False,
+    "customName": None,
+    "machineSerialNumber": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    """Any deviation is an error."""
+    with collecting(Drift(strict=True)) as drift:
+        yield drift
+
+
+def test_every_documented_member_of_a_device_is_known():
+    """Each has a field, with what VRM sent in it."""
+    overview = codec.system_overview({"success": True, "records": {"devices": [DEVICE]}})
+    (device,) = overview.devices
+    filled = {
+        field.name for field in attrs.fields(Device) if getattr(device, field.name) not in (None, (), {})
+    }
+    assert filled == {field.name for field in attrs.fields(Device)}
+    assert (device.site_id, device.instance, device.last_connection) == (151001, 0, SEEN_AT)
+    assert (device.remote_support_port, device.vebus_connection) == (4711, "VE.Bus")
+    assert device.vebus_configuration["devicesPerPhase"] == {"L1": 1, "L2": 0, "L3": 0}
+    assert device.settings == (DEVICE["settings"][0],)
+
+
+def test_false_is_how_a_device_says_none():
+    """VRM documents false for what a device does not have."""
+    (device,) = codec.system_overview({"records": {"devices": [{**DEVICE, **NOTHING_OF_IT}]}}).devices
+    absent = (
+        device.logging_interval_s,
+        device.last_connection,
+        device.remote_support_port,
+        device.product_id,
+    )
+    assert absent == (None,) * 4
+    assert (device.vebus_connection, device.position, device.input_type) == (None, None, None)
+
+
+ALARMS = {
+    "success": True,
+    "rateLimited": False,
+    "alarms": [
+        {"AlarmEnabled": 1, "NotifyAfterSeconds": 60, "highAlarm": 2, "idDataAttribute": 630, "instance": 0}
+    ],
+    "devices": [
+        {
+            "idSite": 32223,
+            "instance": 0,
+            "lastConnection": SEEN,
+            "secondsAgo": 27,
+            "isValid": 1,
+            "idDeviceType": 0,
+            "deviceName": "Gateway",
+            "productIdAsReceived": 2,
+            "productName": "Color Control GX",
+            "customProductName": "Color Control GX",
+            "firmwareVersion": "v3.00~29",
+            "connection": None,
+            "customName": None,
+            "identifier": "000000a0a000",
+        }
+    ],
+    "users": [
+        {
+            "idUser": 174862,
+            "idSite": 32223,
+            "accessLevel": 0,
+            "receivesAlarmNotifications": 0,
+            "receivesReports": 1,
+            "email": "user@example.com",
+            "name": "John Doe",
+            "avatar_url": "https://example.com/a",
+            "muted": False,
+        }
+    ],
+    "attributes": [
+        {
+            "idDataAttribute": 1215,
+            "code": "bPOR",
+            "description": "Off reason",
+            "targetTable": "logData",
+            "idDeviceType": 33,
+            "formatWithUnit": "%s",
+            "dataType": "enum",
+            "enumValues": {"nameEnum": "None", "valueEnum": 0},
+        }
+    ],
+}
+
+
+def test_what_alarms_are_made_of():
+    """Devices, users and attributes with all of their documented members."""
+    found = codec_alarms.alarms(ALARMS)
+    assert (found.devices[0].product_id, found.devices[0].seconds_ago, found.devices[0].is_valid) == (
+        2,
+        27,
+        True,
+    )
+    assert (found.users[0].gets_reports, found.users[0].site_id) == (True, 32223)
+    assert (found.attributes[0].target_table, found.attributes[0].enum) == ("logData", {0: "None"})
+
+
+USERS = {
+    "success": True,
+    "users": [{"idUser": 1, "name": "A", "email": "a@example.com", "accessLevel": 1}],
+    "invites": [{"idInvite": 42, "email": "n@example.com", "name": "N", "accessLevel": 0, "created": SEEN}],
+    "pending": [{"idUser": 5, "name": "P", "email": "p@example.com"}],
+    "userGroups": [{"idUserGroup": 10, "name": "Team", "accessLevel": 0}],
+    "siteGroups": [{"idSiteGroup": 3, "name": "Fleet A", "idOwner": 1234, "adminName": "Andrew"}],
+}
+
+
+def test_who_has_access():
+    """Invitations with their time, groups of sites with their owner."""
+    found = codec_access.users(USERS)
+    assert (found.invites[0].id, found.invites[0].created) == (42, SEEN_AT)
+    assert (found.site_groups[0].owner_id, found.site_groups[0].admin_name) == (1234, "Andrew")
+
+
+RECORD = {
+    "idSite": 1,
+    "timestamp": SEEN,
+    "Device": "Gateway",
+    "instance": 0,
+    "idDataAttribute": 1,
+    "description": "gatewayID",
+    "formatWithUnit": "%s",
+    "dbusServiceType": None,
+    "dbusPath": None,
+    "code": "p",
+    "bitmask": 0,
+    "formattedValue": "Venus",
+    "rawValue": "0",
+    "id": 1,
+    "dataAttributeEnumValues": [{"nameEnum": "Venus", "valueEnum": 0}],
+}
+HIT = {
+    "site_id": 1,
+    "site_identifier": "abcdef1234",
+    "site_name": "foobar",
+    "avatar_url": "",
+    "highlight": [],
+}
+INVITE = {"idSiteGroup": 1234, "siteGroupName": "Group", "inviteTimestamp": SEEN}
+ONE = {
+    "diagnostics": (
+        lambda one: codec_attributes.diagnostics_page({"records": one, "num_records": 1}).records,
+        RECORD,
+    ),
+    "devices": (lambda one: codec.system_overview({"records": {"devices": one}}).devices, DEVICE),
+    "sites": (lambda one: codec.sites({"success": True, "records": one}), {"idSite": 1, "name": "x"}),
+    "site tags": (
+        lambda one: codec.sites({"success": True, "records": [{"idSite": 1, "tags": one}]})[0].tags,
+        {"idTag": 1, "name": "x", "automatic": True},
+    ),
+    "images": (
+        lambda one: codec.sites({"success": True, "records": [{"idSite": 1, "images": one}]})[0].images,
+        {"idSiteImage": 1, "imageName": "x", "url": "y"},
+    ),
+    "search": (lambda one: codec_access.search({"count": 1, "results": one}).hits, HIT),
+    "invites": (lambda one: codec_access.invites({"data": {"invitesSiteGroups": one}}).site_groups, INVITE),
+    "tags": (lambda one: tuple(codec_sites.tags({"tags": {"user": one}})), {"idTag": 1, "name": "x"}),
+    "tag": (lambda one: tuple(codec_sites.tags({"tags": {"user": one}})), "x"),
+    "rules": (lambda one: codec_alarms.alarms({"alarms": one}).alarms, ALARMS["alarms"][0]),
+    "fleet": (
+        lambda one: codec_sites.fleet({"records": one, "attributes": []}).sites,
+        {"idSite": 1, "description": "x", "lastTimestamp": SEEN, "value_bs": 5},
+    ),
+    "fleet attributes": (
+        lambda one: codec_sites.fleet({"records": [], "attributes": one}).attributes,
+        {"idDataAttribute": 1, "code": "bs", "dataType": "float", "formatWithUnit": "%.1F %%"},
+    ),
+    "overview": (lambda one: codec_sites.overview({"records": one}).rows, {"name": "Home"}),
+    "stats": (
+        lambda one: tables.stats({"records": one, "totals": []}).series,
+        {"instance": 258, "stats": {"Pc": [[SEEN * 1000, 1.5]]}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_a_list_of_one_may_come_as_that_one(name):
+    """PHP writes it so, and VRM's document has several lists so: the same as with the list around it."""
+    read, one = ONE[name]
+    assert read(one) == read([one])
+    assert len(read(one)) == 1
+
+
+def test_a_list_with_holes_is_a_list():
+    """Its keys are positions or ids; a damaged element is no reason to take it for a record."""
+    with collecting(Drift()) as drift:
+        holes = {"3": HIT, "9": {**HIT, "site_id": 2}, "10": False}
+        assert [hit.site_id for hit in codec_access.search({"count": 2, "results": holes}).hits] == [1, 2]
+    assert drift.counts == {("SearchHit", "record", "malformed"): 1}
+
+
+def test_zero_is_never():
+    """Where VRM knows no time it sends 0, and that is not 1970; for one record and for many."""
+    site = {
+        "idSite": 1,
+        "syscreated": 0,
+        "last_timestamp": 0,
+        "last_location_timestamp": 0,
+        "invalidVRMAuthTokenUsedInLogRequest": 0,
+    }
+    later = {**site, "idSite": 2, "invalidVRMAuthTokenUsedInLogRequest": SEEN}
+    one, other = codec.sites({"success": True, "records": [site, later]})
+    assert (one.created, one.last_seen, one.last_location, one.invalid_token_used) == (None,) * 4
+    assert other.invalid_token_used == SEEN_AT
+    with collecting(Drift()) as drift:
+        many = codec.sites({"success": True, "records": [site, later] * 8})
+    assert [each.invalid_token_used for each in many] == [None, SEEN_AT] * 8
+    assert drift.total == 0
+    (device,) = codec.system_overview({"records": {"devices": [{**DEVICE, "lastConnection": "0"}]}}).devices
+    assert device.last_connection is None
+    (raised,) = codec_alarms.log({"alarms": [{"idAlarm": 1, "started": SEEN, "cleared": 0}]})
+    assert (raised.started, raised.active) == (SEEN_AT, True)
+    assert (
+        codec_attributes.diagnostics_page({"records": [{**RECORD, "timestamp": 0}]}).records[0].time is None
+    )
+    fleet = codec_sites.fleet({"records": [{"idSite": 1, "lastTimestamp": 0}], "attributes": []})
+    assert fleet.sites[0].last_seen is None
+
+
+def test_a_custom_widget_stands_where_it_is_documented():
+    """As `widget`, whose members VRM does not document; without it there is an error."""
+    assert codec_sites.custom_widget({"success": True, "widget": {"parameters": {"a": 1}}}).parameters == {
+        "a": 1
+    }
+    assert codec_sites.custom_widget({"success": True, "widget": {}}).id is None
+    with pytest.raises(DecodeError):
+        codec_sites.custom_widget({"success": True})
