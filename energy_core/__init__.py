@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from energy_core.http.lane import Limit
     from energy_core.http.pool import SessionPool
     from energy_core.http.transport import Timeouts
+    from energy_core.lazy import preload
     from energy_core.meter import EnergyMeter, Hole
     from energy_core.secret import Secret
     from energy_core.service import run_service
@@ -90,6 +91,7 @@ else:
             "http.lane": "Limit",
             "http.pool": "SessionPool",
             "http.transport": "Timeouts",
+            "lazy": "preload",
             "meter": "EnergyMeter Hole",
             "secret": "Secret",
             "service": "run_service",
@@ -176,6 +178,7 @@ __all__ = [
     "WrongLoop",
     "decoding",
     "merge",
+    "preload",
     "run_service",
     "self_consumption",
     "self_sufficiency",

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from aioresponses import aioresponses
 
+import energy_core
+import voltstorage_async  # noqa: F401  (preload is about the packages in use)
+import vrm_async  # noqa: F401
 from tests.aioresponses_shim import repaired_aioresponses
 from tests.virtual_time import VirtualTimeLoop
 
@@ -36,6 +39,7 @@ def _watched(kind: type[asyncio.AbstractEventLoop]) -> Callable[[], asyncio.Abst
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    energy_core.preload()  # nothing is imported in a thread while virtual time runs
     config.addinivalue_line("markers", "virtual_time: on a loop whose time jumps; never with real sockets")
     asyncio.runners._cancel_all_tasks = _note_then_cancel  # type: ignore[attr-defined]
 

@@ -12,6 +12,7 @@ from energy_core.http.drift import Drift
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url as checked_base_url
+from energy_core.lazy import preloaded
 from energy_core.stream.detail import account_label
 from energy_core.stream.event import SourceId
 from energy_core.stream.timing import SocketTiming
@@ -184,6 +185,10 @@ class VoltStorageClient:
             await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
+        if self._owns_pool:
+            await self._pool.__aenter__()
+        else:
+            await preloaded()
         return self
 
     async def __aexit__(

@@ -61,6 +61,7 @@ else:
             "stats_history": "StatsHistory",
             "widget_history": "GraphHistory StatesHistory",
         },
+        reads="catalogue.shipped_by_code",
     )
 
 __all__ = [

@@ -214,7 +214,7 @@ def _service_row(key: str, record: object) -> DataAttribute | None:
 
 def _placed(row: DataAttribute) -> DataAttribute:
     """Give a row of the service the device type of the one row of the tables that it can be."""
-    alike = _shipped_by_code().get(row.code, ())
+    alike = shipped_by_code().get(row.code, ())
     same = [known for known in alike if known.description.casefold() == row.description.casefold().strip()]
     likely = same or alike
     if len({known.device_type for known in likely}) != 1:
@@ -223,7 +223,8 @@ def _placed(row: DataAttribute) -> DataAttribute:
 
 
 @lru_cache(maxsize=1)
-def _shipped_by_code() -> Mapping[str, tuple[DataAttribute, ...]]:
+def shipped_by_code() -> Mapping[str, tuple[DataAttribute, ...]]:
+    """Return the rows of `shipped` by their code."""
     return _by_code(shipped())
 
 

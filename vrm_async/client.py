@@ -12,6 +12,7 @@ from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
+from energy_core.lazy import preloaded
 from energy_core.stream.detail import account_label
 from vrm_async import auth
 from vrm_async.envelope import check
@@ -164,6 +165,10 @@ class VRMClient(Groups):
             await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
+        if self._owns_pool:
+            await self._pool.__aenter__()
+        else:
+            await preloaded()
         return self
 
     async def __aexit__(

@@ -6,6 +6,7 @@ the clocks change, and begins at the first moment that bears its date, also wher
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
@@ -60,6 +61,15 @@ def zone(value: str | tzinfo) -> tzinfo:
         raise ValueError(
             f"the time zone {value[:64]!r} is not in this machine's time zone database"
         ) from None
+
+
+async def calendar_of(where: str | tzinfo) -> Calendar:
+    """Return the calendar of a time zone; the file of a name is read in a thread.
+
+    Raises:
+        ValueError, TypeError: as `zone` does.
+    """
+    return Calendar(await asyncio.to_thread(zone, where) if isinstance(where, str) else where)
 
 
 def midnight(day: date, where: tzinfo) -> datetime:

@@ -6,7 +6,7 @@ import asyncio
 
 from energy_core.errors import DecodeError, NotFound
 from vrm_async.models import Site
-from vrm_async.periods import Calendar
+from vrm_async.periods import calendar_of
 from vrm_async.stats_history import SiteFacts
 from vrm_async.users import INSTALLATIONS, Users
 
@@ -30,7 +30,7 @@ class Places:
         async with self._asking:
             site = await self._find(site_id)
         try:
-            return SiteFacts(calendar=Calendar(site.timezone or ""), created=site.created)
+            return SiteFacts(calendar=await calendar_of(site.timezone or ""), created=site.created)
         except ValueError as error:
             failure = f"{error}; pass timezone to say which one is meant"
         raise DecodeError(

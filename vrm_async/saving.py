@@ -36,9 +36,12 @@ class Saving:
         self._size = 0
 
     async def __aenter__(self) -> Self:
-        # At once and not in a thread: a cancellation in between would lose sight of the file.
-        number, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".part", dir=self.path.parent)
-        self._file, self._beside = os.fdopen(number, "wb"), Path(name)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda _: self._discard())  # a thread cannot be cancelled
+            raise
         return self
 
     async def write(self, data: bytes) -> None:
@@ -57,6 +60,10 @@ class Saving:
                 await asyncio.to_thread(self._commit)
         finally:
             self._discard()
+
+    def _open(self) -> None:
+        number, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".part", dir=self.path.parent)
+        self._beside, self._file = Path(name), os.fdopen(number, "wb")
 
     def _flush(self) -> None:
         waiting, self._waiting, self._size = self._waiting, [], 0

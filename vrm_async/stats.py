@@ -12,7 +12,7 @@ from energy_core.http.request import Operation, Priority
 from vrm_async import arguments, tables
 from vrm_async.arguments import Verbatim
 from vrm_async.history import LATE, Checkpoint
-from vrm_async.periods import Calendar
+from vrm_async.periods import calendar_of
 from vrm_async.pieces import CAPS
 from vrm_async.series import OverallStats, Stats
 from vrm_async.stats_history import SiteFacts, StatsHistory
@@ -133,6 +133,7 @@ class StatsEndpoint:
             attribute_codes: What to ask for; type custom only, and required there.
             show_instance: Keep the values of every device instance apart.
             timezone: The site's zone, where it is known; otherwise the list of installations tells it, once.
+                A name that this machine does not know is a ValueError when the first piece is asked for.
             late: With a checkpoint, read again what is not older than this before it: devices deliver late.
             checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
             priority: Its requests let those of others pass.
@@ -142,13 +143,13 @@ class StatsEndpoint:
         query = [*_kind(type, attribute_codes), ("interval", interval)]
         query += [("show_instance", "1")] if show_instance else []
         into = tables.stats_of(dict(query)["type"])
-        known = None if timezone is None else Calendar(timezone)
 
         async def ask(begin: datetime, stop: datetime) -> Stats:
             whole = [*arguments.span(begin, stop), *query]
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
         async def look() -> SiteFacts:
+            known = None if timezone is None else await calendar_of(timezone)
             if known is not None and start is not None:
                 return SiteFacts(calendar=known)
             facts = await self._site_facts(site_id)

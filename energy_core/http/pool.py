@@ -23,6 +23,7 @@ from energy_core.http.lane import Lane, LaneStats, Limit
 from energy_core.http.request import BaseUrl, Priority, Request, Response
 from energy_core.http.retrying import Patience
 from energy_core.http.transport import ClientSession, Reply, Timeouts, Transport
+from energy_core.lazy import preloaded
 from energy_core.retry import RetryBudget
 
 __all__ = ["Account", "PoolStats", "SessionPool"]
@@ -104,7 +105,9 @@ class SessionPool:
         self._sent = 0
 
     async def __aenter__(self) -> Self:
+        """Preload what requests and streams need, so that nothing of it is imported in the event loop."""
         self._check_open()
+        await preloaded()
         return self
 
     async def __aexit__(

@@ -220,5 +220,5 @@ async def test_wrong_arguments_send_nothing(fake, vrm):
     with pytest.raises(ValueError, match="interval must be one of"):
         vrm.stats.history(1039, interval="decades", start=start)
     with pytest.raises(ValueError, match="time zone"):
-        vrm.stats.history(1039, timezone="Mars/Olympus", start=start)
+        await anext(vrm.stats.history(1039, timezone="Mars/Olympus", start=start))
     assert not fake.asked
