@@ -90,12 +90,16 @@ CHANGES = [(0, 3), (9, 4), (20, 9), (33, 3), (50, 3), (60, 8)]
 
 
 def states(asked):
-    """Answer as VRM does: the state at the start of the range, then every change in it."""
+    """Answer as VRM documents it: a row of state, start and end for each stretch, cut to the range."""
     start, end = span(asked)
     origin = int(utc(2026, 3, 28).timestamp())
-    told = [(origin + hour * 3600, state) for hour, state in CHANGES]
-    now = max((row for row in told if row[0] <= start), default=told[0])
-    rows = [[max(start, now[0]), now[1]], *([t, s] for t, s in told if start < t <= end)]
+    begins = [(origin + hour * 3600, state) for hour, state in CHANGES]
+    ends = [*(begin for begin, _ in begins[1:]), end]
+    rows = [
+        [str(state), max(start, begin), min(end, until)]
+        for (begin, state), until in zip(begins, ends, strict=True)
+        if begin < end and until > start
+    ]
     data = {
         "data": {"40": rows},
         "meta": {"40": {"code": "S"}},

@@ -294,7 +294,7 @@ READ = {
     "users.add_site": (
         lambda v: v.users.add_site("c061"),
         ("POST", "users/22/addsite", [], {"installation_identifier": "c061"}),
-        {"records": {"site_id": 9}},
+        {"records": {"site_id": "9"}},
         9,
     ),
     "users.site_id": (
@@ -318,7 +318,7 @@ READ = {
     "custom_widgets.create": (
         lambda v: v.custom_widgets.create(5, "W", {}),
         ("POST", f"{SITE}/custom-widget", [], {"name": "W", "parameters": {}}),
-        {"data": {"idCustomWidget": 12}},
+        {"idCustomWidget": 12},
         12,
     ),
     "request": (
@@ -344,7 +344,7 @@ async def test_what_is_read(client, fake, name):
 async def test_questions_about_the_fleet(client, fake):
     """Conditions are joined by commas; the overview asks for JSON; nothing that was not given is sent."""
     fake.answers("GET", "installation-data-attributes", {**OK, "records": [], "attributes": []})
-    fake.answers("POST", "installation-overview-download", {**OK, "records": []})
+    fake.answers("POST", "installation-overview-download", {**OK, "data": {}})
     await client.fleet.find("bs>=50,au=(1,2)", page=2, count=10)
     await client.fleet.find(["IV1!"])
     await client.fleet.overview()

@@ -41,7 +41,7 @@ ABOVE = {
     "NotifyAfterSeconds": "60",
     "highAlarm": 30,
     "highAlarmHysteresis": 2.5,
-    "idDataAttribute": "450",
+    "idDataAttribute": 450,
     "instance": 41,
     "lowAlarm": None,
     "lowAlarmHysteresis": None,
@@ -160,8 +160,14 @@ PAYLOADS = {
         tables.state_history("VeBusState", 0),
         {
             "records": {
-                "data": {"40": [[SEEN, "Bulk"], [SEEN + 60, 4]]},
+                "data": {
+                    "40": [["3", SEEN, SEEN + 60], ["4", SEEN + 60, SEEN + 90]],
+                    "41": {"0": "1", "1": SEEN, "2": SEEN + 90},
+                },
+                "meta": {"40": {"code": "S", "description": "VE.Bus state", "formatWithUnit": "%s"}},
                 "enums": {"40": {"3": "Bulk", "4": "Absorption"}},
+                "sort": {"40": {"3": 0, "4": 1}},
+                "buckets": {"40": {"resampled": False}},
             }
         },
     ),
@@ -237,13 +243,28 @@ PAYLOADS = {
     ),
     "invites": (
         codec_access.invites,
-        {"data": {"invitesSiteGroups": [{"id": 1}], "requestsInstallations": {"5": {"id": 2}}}},
+        {
+            "data": {
+                "invitesSiteGroups": [
+                    {
+                        "idSiteGroup": 1234,
+                        "siteGroupName": "Group 1",
+                        "personalMessage": "Welcome",
+                        "inviteKey": "ab12",
+                        "inviterName": "Jo",
+                        "inviteTimestamp": SEEN,
+                    }
+                ],
+                "invitesUserGroups": [],
+                "requestsInstallations": {"5": {"idSite": 4321, "installationName": "Main"}},
+            }
+        },
     ),
     "search": (
         codec_access.search,
         {"count": 1, "results": [{"site_id": 1, "site_name": "Home", "highlight": {"a": ["b"]}}]},
     ),
-    "site_id": (codec_access.site_id, {"records": {"site_id": 5}}),
+    "site_id": (codec_access.site_id, {"records": {"site_id": "5"}}),
     "settings": (
         codec_ess.settings,
         {
@@ -263,13 +284,13 @@ PAYLOADS = {
     "plan": (codec_ess.plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
     "tags": (
         codec_sites.tags,
-        {"tags": {"user": [{"idTag": 1, "name": "home"}, "plain"], "team": [], "predefined": False}},
+        {"tags": {"user": ["home", "plain"], "team": [], "predefined": False}},
     ),
     "custom_widget": (
         codec_sites.custom_widget,
-        {"data": {"idCustomWidget": 9, "name": "W", "onlyAdmins": 0, "parameters": {"a": 1}}},
+        {"widget": {"idCustomWidget": 9, "name": "W", "onlyAdmins": 0, "parameters": {"a": 1}}},
     ),
-    "custom_widget_id": (codec_sites.custom_widget_id, {"success": True, "data": {"idCustomWidget": 9}}),
+    "custom_widget_id": (codec_sites.custom_widget_id, {"success": True, "idCustomWidget": 9}),
     "last_reset": (codec_sites.last_reset, {"last_reset": SEEN}),
     "fleet": (
         codec_sites.fleet,
@@ -284,17 +305,21 @@ PAYLOADS = {
         codec_sites.definitions,
         {"144": {"code": "bs", "dataType": "float", "description": "SOC", "formatWithUnit": "%.1F %%"}},
     ),
-    "overview": (codec_sites.overview, {"records": [{"name": "Home"}]}),
+    "overview": (codec_sites.overview, {"data": {"1": {"Installation name": "Home", "Load": "118 W"}}}),
     "gps": (
         codec_widgets.position,
         {
             "records": {
                 "data": {
-                    "lt": {"value": "52.09"},
-                    "lg": {"value": 5.12},
+                    "attributes": {
+                        "4": {"code": "lt", "idDataAttribute": "4", "value": "52.09", "secondsAgo": "5"},
+                        "5": {"code": "lg", "idDataAttribute": "5", "value": "5.12", "secondsAgo": "5"},
+                        "hasOldData": False,
+                    },
                     "geofence": '{"id": 1}',
-                    "secondsAgo": {"value": 5},
-                }
+                    "geofenceEnabled": "1",
+                },
+                "meta": {"4": {"code": "lt", "description": "Latitude"}},
             }
         },
     ),
@@ -392,7 +417,9 @@ def test_tags_in_groups():
     """Each tag knows its group; a plain text is a tag; an empty group stays."""
     tags = read("tags")
     assert [tag.name for tag in tags] == ["home", "plain"]
-    assert tags["user"][0] == Tag(name="home", id=1, source="user", raw=tags["user"][0].raw)
+    assert tags["user"][0] == Tag(name="home", source="user", raw=tags["user"][0].raw)
+    (numbered,) = read("tags", {"tags": {"team": [{"idTag": 1, "name": "x"}]}})["team"]
+    assert (numbered.id, numbered.name, numbered.source) == (1, "x", "team")
     assert (tags["team"], tags["predefined"], tags["no such"]) == ((), (), ())
     assert "plain" in tags
     assert "team" in tags.groups
@@ -554,6 +581,7 @@ def test_custom_widgets_in_every_place():
         {"data": {"idCustomWidget": 9}},
         {"records": [{"idCustomWidget": "9"}]},
         {"idCustomWidget": 9, "name": "W"},
+        {"widget": {"idCustomWidget": 9}},
     ):
         assert codec_sites.custom_widget({"success": True, **payload}).id == 9
     assert codec_sites.custom_widget_id({"success": True}) is None

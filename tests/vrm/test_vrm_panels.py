@@ -119,22 +119,23 @@ STATES = {
     "records": {
         "data": {
             "40": [
-                [T0, "Bulk", 3],
-                [T0 + 60, 4, "Absorptie"],
-                [(T0 + 120) * 1000, "Float"],
-                [T0 + 180, 9],
-                [T0 + 240, "Onbekend"],
+                ["3", T0, T0 + 60],
+                ["4", T0 + 60, T0 + 120],
+                ["Float", T0 + 120, T0 + 180],
+                ["9", T0 + 180, T0 + 240],
+                ["Onbekend", T0 + 240, T0 + 300],
             ]
         },
         "enums": {"40": {"3": "Bulk", "4": "Absorption", "5": "Float"}},
-        "meta": {"40": {"code": "S", "description": "VE.Bus state"}},
-        "buckets": {"resampled": False, "original count": 5},
+        "meta": {"40": {"code": "S", "description": "VE.Bus state", "formatWithUnit": "%s"}},
+        "sort": {"40": {"3": 0, "4": 1, "5": 2}},
+        "buckets": {"40": {"resampled": False, "original count": 5, "resampled count": 5}},
     },
 }
 
 
 def test_states_are_changes_in_columns():
-    """Numbers come first: a translated name never replaces the name its number has."""
+    """Numbers have the names of `enums`; a name has its number, where `enums` knows it."""
     history = tables.state_history("VeBusState", 257)(STATES)
     (states,) = history
     assert (states.code, states.attribute_id) == ("S", 40)
