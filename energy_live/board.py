@@ -28,12 +28,6 @@ _COLUMNS: Final[Mapping[Quantity, tuple[str, str]]] = MappingProxyType(
         Quantity.BATTERY_CURRENT: ("amps", "+.1f"),
         Quantity.BATTERY_TEMPERATURE: ("temp", ".1f"),
         Quantity.GENERATOR_POWER: ("generator", ",.0f"),
-        Quantity.GRID_IMPORT_ENERGY: ("import", ",.2f"),
-        Quantity.GRID_EXPORT_ENERGY: ("export", ",.2f"),
-        Quantity.PV_ENERGY: ("sun", ",.2f"),
-        Quantity.CONSUMPTION_ENERGY: ("home", ",.2f"),
-        Quantity.BATTERY_CHARGE_ENERGY: ("charged", ",.2f"),
-        Quantity.BATTERY_DISCHARGE_ENERGY: ("discharged", ",.2f"),
     }
 )
 _UNITS: Final = {"degC": "°C"}

@@ -12,13 +12,9 @@ battery_soc              %    0..100
 battery_voltage          V
 battery_current          A    positive = charging, negative = discharging
 battery_temperature      degC
-grid_import_energy       kWh  counted per period by the vendor, like every energy below
-grid_export_energy       kWh
-pv_energy                kWh
-consumption_energy       kWh
-battery_charge_energy    kWh
-battery_discharge_energy kWh
 ======================== ==== ================================================================
+
+Six more names, of energies in kWh, are reserved: no source emits them. `EnergyMeter` gives energies.
 """
 
 from __future__ import annotations
@@ -32,7 +28,8 @@ from typing import Final
 class Quantity(enum.StrEnum):
     """What a number in `Event.values` measures. The module's table gives unit and sign.
 
-    A checkpoint names them by their place in this list, so new ones are added at its end.
+    Those whose name ends in ``_energy`` are reserved: no source emits them. A checkpoint names quantities by
+    their place in this list: none is removed, and new ones are added at its end.
     """
 
     GRID_POWER = "grid_power"
@@ -60,3 +57,6 @@ class Quantity(enum.StrEnum):
 _UNITS: Final[Mapping[str, str]] = MappingProxyType(
     {"power": "W", "soc": "%", "voltage": "V", "current": "A", "temperature": "degC", "energy": "kWh"}
 )
+
+READINGS: Final = tuple(quantity for quantity in Quantity if not quantity.endswith("_energy"))
+"""The quantities that sources emit."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from energy_core import Quantity
+from energy_core.stream.quantity import READINGS
 from energy_live.simulator import Simulator
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ async def test_merge(ours):
     lines = await run("merge", ours)
     assert len(lines) == 20
     assert {line.split()[2].partition("/")[0] for line in lines} == {"vrm", "voltstorage"}
-    vocabulary = {str(quantity) for quantity in Quantity}
+    vocabulary = {str(quantity) for quantity in READINGS}
     assert {pair.partition("=")[0] for line in lines for pair in line.split()[3:]} <= vocabulary
 
 
