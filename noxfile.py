@@ -10,6 +10,9 @@ CODE = (
     *("tests", "examples", "benchmarks", "noxfile.py"),
 )
 
+PARALLEL = ("-n", "logical", "--dist", "worksteal")
+"""One process a core; each fetches its next tests when it is done, since a few take long."""
+
 
 def group(*names: str) -> list[str]:
     return [need for name in names for need in nox.project.dependency_groups(PROJECT, name)]
@@ -42,11 +45,11 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite on this interpreter; what the extra `speed` changes, once more with it."""
     session.install(".[cli]", *group("test"))
-    session.run("pytest", "--ignore=tests/paths", *session.posargs)
+    session.run("pytest", *PARALLEL, "--ignore=tests/paths", *session.posargs)
     if not session.posargs:
         session.install(".[cli,speed]")
         commands = "tests/live/test_demo.py", "tests/live/test_cli_help.py"  # on uvloop now
-        session.run("pytest", "tests/core", "tests/vrm", "tests/voltstorage", *commands, "-q")
+        session.run("pytest", *PARALLEL, "tests/core", "tests/vrm", "tests/voltstorage", *commands, "-q")
 
 
 @nox.session

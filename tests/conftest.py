@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.runners
+import signal
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
@@ -41,6 +42,8 @@ def _watched(kind: type[asyncio.AbstractEventLoop]) -> Callable[[], asyncio.Abst
 def pytest_configure(config: pytest.Config) -> None:
     energy_core.preload()  # nothing is imported in a thread while virtual time runs
     config.addinivalue_line("markers", "virtual_time: on a loop whose time jumps; never with real sockets")
+    # A shell that starts this in the background has SIGINT ignored, which programs under test would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.runners._cancel_all_tasks = _note_then_cancel  # type: ignore[attr-defined]
 
 

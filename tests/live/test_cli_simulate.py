@@ -19,10 +19,9 @@ def test_it_prints_what_points_clients_at_it():
             "VOLTSTORAGE_PASSWORD",
             "VOLTSTORAGE_BASE_URL",
         ]
-        code, rest, err, took = end(process, signal.SIGINT)
+        code, rest, err = end(process, signal.SIGINT)
     assert (code, rest) == (130, "")
     assert "Traceback" not in err
-    assert took < 3
 
 
 def test_sigterm_ends_it():
