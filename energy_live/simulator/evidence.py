@@ -51,7 +51,6 @@ seed     | POST /v2/auth/logout
 guess    | GET /v2/auth/logout
 captured | GET /v2/users/me
 captured | GET /v2/users/{user}/installations
-guess    | POST /v2/users/{user}/accesstokens
 guess    | GET /v2/users/{user}/accesstokens
 openapi  | DELETE /v2/users/{user}/accesstokens/{which}
 seed     | POST /v2/users/{user}/accesstokens/create

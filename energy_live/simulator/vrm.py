@@ -62,10 +62,9 @@ class VrmServer:
             (logout, "/v2/auth/logout", self._logout),
             ("GET", "/v2/users/me", self._me),
             ("GET", f"{USER}/installations", self._list),
-            ("POST", f"{USER}/accesstokens", self._create_token),
+            # No document has a POST to the path of the list.
             ("GET", f"{USER}/accesstokens", self._list_tokens),
             ("DELETE", f"{USER}/accesstokens/{which}", self._revoke_token),
-            # The paths of the older document.
             ("POST", f"{USER}/accesstokens/create", self._create_token),
             ("GET", f"{USER}/accesstokens/list", self._list_tokens),
             ("GET", f"{USER}/accesstokens/{which}/revoke", self._revoke_token),

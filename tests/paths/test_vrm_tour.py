@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "examples" / "vrm_tour.py"
 SECOND_CHOICES = {
     ("GET", "auth/logout"),
-    ("POST", "users/{idUser}/accesstokens/create"),
-    ("GET", "users/{idUser}/accesstokens/list"),
+    ("POST", "users/{idUser}/accesstokens"),
+    ("GET", "users/{idUser}/accesstokens"),
     ("GET", "users/{idUser}/accesstokens/{idAccessToken}/revoke"),
 }
 """Asked only where VRM does not know the first."""
