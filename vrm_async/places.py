@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import tzinfo
 
 from energy_core.errors import DecodeError, NotFound
 from vrm_async.models import Site
@@ -20,21 +21,37 @@ class Places:
         self._listed = False
         self._asking = asyncio.Lock()
 
-    async def facts(self, site_id: int) -> SiteFacts:
+    async def facts(self, site_id: int, timezone: str | tzinfo | None = None) -> SiteFacts:
         """Return what a history has to know of a site.
+
+        Args:
+            site_id: The site.
+            timezone: The site's zone, where the caller knows it better than VRM.
 
         Raises:
             NotFound: the account's list does not have the site.
             DecodeError: the site has no time zone, or one that this machine does not know.
+            ValueError: this machine does not know `timezone`.
         """
         async with self._asking:
             site = await self._find(site_id)
-        try:
-            return SiteFacts(calendar=await calendar_of(site.timezone or ""), created=site.created)
-        except ValueError as error:
-            failure = f"{error}; pass timezone to say which one is meant"
+        if timezone is not None:
+            return SiteFacts(calendar=await calendar_of(timezone), created=site.created, site_id=site_id)
+        if site.timezone:
+            try:
+                calendar = await calendar_of(site.timezone)
+                return SiteFacts(calendar=calendar, created=site.created, site_id=site_id)
+            except ValueError as error:
+                failure = str(error)
+        else:
+            failure = "VRM does not say its time zone"
+        self._sites.pop(site_id, None)  # so that it is asked again: its owner may set one
         raise DecodeError(
-            f"site {site_id}: {failure}", kind="shape", vendor="vrm", operation="users.installations"
+            f"site {site_id}: {failure}; set one in VRM, or pass timezone"
+            ' (for a calendar: Calendar("Europe/Berlin"))',
+            kind="shape",
+            vendor="vrm",
+            operation=INSTALLATIONS.name,
         )
 
     async def _find(self, site_id: int) -> Site:

@@ -62,7 +62,7 @@ class StatsEndpoint:
     def __init__(
         self,
         api: ApiClient,
-        site_facts: Callable[[int], Awaitable[SiteFacts]],
+        site_facts: Callable[[int, str | tzinfo | None], Awaitable[SiteFacts]],
         *,
         clock: Clock = SystemClock(),  # noqa: B008  (stateless)
     ) -> None:
@@ -126,7 +126,7 @@ class StatsEndpoint:
 
         Args:
             site_id: The site.
-            start: An aware datetime; without it the site's first day.
+            start: An aware datetime; without it the site's first day, which VRM's syscreated says.
             end: An aware datetime after `start`; without it now.
             interval: One of `INTERVALS`.
             type: One of `TYPES`; by default kwh, or custom when there are attribute codes.
@@ -149,11 +149,9 @@ class StatsEndpoint:
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
         async def look() -> SiteFacts:
-            known = None if timezone is None else await calendar_of(timezone)
-            if known is not None and start is not None:
-                return SiteFacts(calendar=known)
-            facts = await self._site_facts(site_id)
-            return facts if known is None else SiteFacts(calendar=known, created=facts.created)
+            if timezone is not None and start is not None:
+                return SiteFacts(calendar=await calendar_of(timezone))
+            return await self._site_facts(site_id, timezone)
 
         return StatsHistory(
             f"stats/{site_id}?" + "&".join(f"{name}={value}" for name, value in query),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self, TypeAlias
 
 from attrs import evolve, frozen
@@ -29,6 +29,8 @@ class SiteFacts:
     """The site's own midnights."""
     created: datetime | None = None
     """When VRM first knew it; nothing lies before."""
+    site_id: int | None = None
+    """Which site it is, for errors."""
 
 
 Ask: TypeAlias = Callable[[datetime, datetime], Awaitable[Stats]]
@@ -71,10 +73,7 @@ class StatsHistory(History[Stats]):
     async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
         facts = await self._look()
         ruler = self._ruler = Ruler(self._interval, facts.calendar)
-        begin = facts.created if start is None else start
-        if begin is None:
-            raise DecodeError("VRM does not say since when it knows the site: pass start", kind="shape")
-        first = ruler.floor(begin)
+        first = ruler.floor(_created(facts, self._clock.utcnow()) if start is None else start)
         if first < EPOCH:  # a bucket that begins before there are Unix seconds cannot be asked for
             first = ruler.ceil(EPOCH)
         return first, ruler.ceil(self._clock.utcnow() if end is None else end)
@@ -138,6 +137,30 @@ class StatsHistory(History[Stats]):
         if not ruler.counts_days or ruler.steady(at, stop) >= stop:
             return False
         return not on_edges(found, ruler)
+
+
+_NO_SITE_BEFORE: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""VRM is younger than that."""
+
+
+def _created(facts: SiteFacts, now: datetime) -> datetime:
+    """Return where a history without a start begins.
+
+    Raises:
+        DecodeError: VRM does not say when the site was created, or says what cannot be.
+    """
+    created = facts.created
+    if created is not None and _NO_SITE_BEFORE <= created <= now:
+        return created
+    said = (
+        "does not say when it was created" if created is None else f"says it was created on {created.date()}"
+    )
+    raise DecodeError(
+        f"site {facts.site_id}: VRM {said} (syscreated); pass start",
+        kind="shape",
+        vendor="vrm",
+        operation="users.installations",
+    )
 
 
 class Rows:

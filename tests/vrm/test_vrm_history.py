@@ -305,10 +305,16 @@ async def test_without_a_start_it_is_the_sites_first_day():
         await read(service, None, None)
 
 
-@pytest.mark.parametrize("created", [utc(1969, 12, 31), utc(1970, 1, 1)])
-async def test_a_site_from_before_there_was_time_is_no_trouble(created):
-    """A nonsensical first day gives buckets from 1970 on."""
-    reader = history(Service(AMSTERDAM, "days", since=utc(2026, 1, 1)), None, None, created=created)
+@pytest.mark.parametrize("created", [utc(1969, 12, 31), utc(1970, 1, 1), utc(1999, 12, 31), utc(2200, 1, 1)])
+async def test_a_first_day_that_cannot_be_is_an_error(created):
+    """A range is never silently one of decades without a site, or an empty one."""
+    with pytest.raises(DecodeError, match=f"{created.date()}.*pass start"):
+        await read(Service(AMSTERDAM, "days"), None, None, created=created)
+
+
+async def test_buckets_begin_after_1970():
+    """The bucket that 1970 begins in cannot be asked for where it begins before."""
+    reader = history(Service(AMSTERDAM, "days", since=utc(2026, 1, 1)), utc(1970, 1, 1), None)
     part = await anext(reader)
     assert part.empty
     assert part.start == AMSTERDAM.midnight(date(1970, 1, 2))

@@ -95,6 +95,35 @@ async def test_a_zone_nobody_knows_is_an_error_and_not_utc(fake, vrm, zone):
         await anext(vrm.stats.history(1, start=utc(2026, 1, 1)))
 
 
+async def test_a_site_without_a_zone_or_a_first_day_says_what_to_do(fake, vrm):
+    """The error names the site and the argument that helps; with that argument the history goes on."""
+    sites = [{"idSite": 1, "timezone": None, "syscreated": 1767225600}]
+    sites += [{"idSite": 2, "timezone": "UTC", "syscreated": created} for created in (0,)]
+    sites += [{"idSite": 3, "timezone": "UTC", "syscreated": 40}, {"idSite": 4, "timezone": "UTC"}]
+    sites += [{"idSite": 5, "timezone": "UTC", "syscreated": 4102444800}]
+    fake.answers("GET", "users/22/installations", {"success": True, "records": sites})
+    fake.answers("GET", "installations/1/stats", stats)
+    with pytest.raises(DecodeError, match=r"site 1: VRM does not say its time zone; .*pass timezone"):
+        await anext(vrm.stats.history(1))
+    with pytest.raises(DecodeError, match=r"site 1: .*Calendar\("):
+        await vrm.calendar(1)
+    assert (await anext(vrm.stats.history(1, timezone="UTC"))).start == utc(2026, 1, 1)
+    for site, said in ((2, "does not say"), (3, "1970-01-01"), (4, "does not say"), (5, "2100-01-01")):
+        with pytest.raises(DecodeError, match=rf"site {site}: VRM .*{said}.* \(syscreated\); pass start"):
+            await anext(vrm.stats.history(site))
+        fake.answers("GET", f"installations/{site}/stats", stats)
+        assert (await anext(vrm.stats.history(site, start=utc(2026, 1, 1)))).start == utc(2026, 1, 1)
+
+
+async def test_a_zone_that_is_set_later_is_found(fake, vrm):
+    """A site that had none is looked up again."""
+    zones = iter([None, "Europe/Paris"])
+    fake.answers("GET", "users/22/installations", lambda _: (200, listed((1, next(zones)))))
+    with pytest.raises(DecodeError, match="site 1"):
+        await vrm.calendar(1)
+    assert (await vrm.calendar(1)).zone.key == "Europe/Paris"
+
+
 async def test_no_data_in_get_stays_an_error(fake, vrm):
     """One question that finds nothing says so; a history has an empty piece instead."""
     fake.answers("GET", "installations/1/stats", {"success": False, "error_code": "no_data", "errors": ["x"]})
