@@ -9,7 +9,7 @@ from typing import Final
 from attrs import field, frozen
 from attrs.converters import optional
 
-from energy_core.stream.event import Quantity, SourceId
+from energy_core.stream.event import Quantity, SourceId, State
 
 
 @frozen
@@ -33,6 +33,8 @@ class From:
 
 
 _ANY: Final = (From(),)
+_SITES_ARE_KNOWN: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
+"""States of a poller in which each of its sites has a state of its own."""
 
 
 class Preference:
@@ -56,6 +58,19 @@ class Preference:
 
     def __repr__(self) -> str:
         return f"<Preference {self._order}, {len(self._by_quantity)} quantities apart>"
+
+
+def announcer(states: Mapping[SourceId, State], device: SourceId) -> SourceId | None:
+    """Return the source in `states` whose state is that of a device; None where there is none.
+
+    That is the device's own source or its site. Only where a poller of several sites is not live itself, its
+    state is that of all of them.
+    """
+    own = next((each for each in (device, device._replace(instance=0)) if each in states), None)
+    for poller, state in states.items():
+        if poller not in {device, own} and speaks_for(poller, device):
+            return own if own is not None and state in _SITES_ARE_KNOWN else poller
+    return own
 
 
 def speaks_for(announcer: SourceId, device: SourceId) -> bool:

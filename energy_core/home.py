@@ -8,7 +8,7 @@ from math import isfinite
 
 from attrs import frozen
 
-from energy_core.choice import Preference, speaks_for
+from energy_core.choice import Preference, announcer
 from energy_core.stream.event import Event, Kind, Quantity, SourceId, State, Status
 
 
@@ -27,7 +27,7 @@ class Present:
     stale: bool
     """Whether it is older than the home's `max_age_s`; then no source had a younger one."""
     state: State | None
-    """How the source is doing; None when it never said."""
+    """How the source, or its site, is doing; None when neither has said so."""
     others: tuple[SourceId, ...]
     """Sources that stand at the same place in the preference and have a value as well: name one of them."""
 
@@ -130,9 +130,8 @@ class HomeState:
         return stale, age_s if stale else 0.0
 
     def _state(self, source: SourceId) -> State | None:
-        if source in self._states:
-            return self._states[source]
-        return next((state for each, state in self._states.items() if speaks_for(each, source)), None)
+        known = announcer(self._states, source)
+        return None if known is None else self._states[known]
 
     def __repr__(self) -> str:
         sources = {source for by_source in self._held.values() for source in by_source}

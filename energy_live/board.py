@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energy_core import Event, Quantity, SourceId, State, Status
+from energy_core.choice import announcer
 from energy_live.view import Place
 
 # In the order of interest: where the terminal is too narrow for all, the last ones give way.
@@ -121,9 +122,10 @@ class Board:
         return Column("source", "", [*map(self._name, rows), *map(self._name, self._silent())])
 
     def _states(self, rows: Rows) -> Column:
-        bringers = (self._bringer(source) for source in rows)
-        states = [self.states.get(source, _UNKNOWN) for source in (*bringers, *self._silent())]
-        return Column("state", "", [_state(status) for status in states])
+        states = {source: status.state for source, status in self.states.items()}
+        known = [announcer(states, device) for device in rows]
+        shown = [_UNKNOWN if source is None else self.states[source] for source in (*known, *self._silent())]
+        return Column("state", "", [_state(status) for status in shown])
 
     def _times(self, rows: Rows) -> Column:
         return Column("time", "", [self._local_time(source, row) for source, row in rows.items()])
@@ -133,15 +135,18 @@ class Board:
         return Text(f"{row.time.astimezone(place.zone if place else UTC):%H:%M:%S}")
 
     def _silent(self) -> list[SourceId]:
-        """Return the sources of which no reading has come."""
-        speaking = {self._bringer(source) for source in self.rows}
-        return [source for source in self.states if source not in speaking]
-
-    def _bringer(self, device: SourceId) -> SourceId:
-        """Return whose readings these are: the device's own source, or a poller of the account's devices."""
-        if device in self.states:
-            return device
-        return next((source for source in self.states if source[:2] == device[:2]), device)
+        """Return the sources and sites of which no reading has come."""
+        accounts = {device[:2] for device in self.rows}
+        sites = {device[:3] for device in self.rows}
+        return [
+            source
+            for source in self.states
+            if source[:2] not in accounts
+            or (
+                source.site != "*"
+                and not any((*source[:2], site) in sites for site in source.site.split(","))
+            )
+        ]
 
     def _name(self, source: SourceId) -> Text:
         place = self._places.get((source.vendor, source.site))

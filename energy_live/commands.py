@@ -6,6 +6,7 @@ The work itself is imported when a command runs, so that help costs no more than
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -18,6 +19,24 @@ F = TypeVar("F", bound=Callable[..., object])
 ACCELERATORS: Final = ("msgspec", "orjson", "uvloop")
 """Used where they are installed: the extra `speed`."""
 FORMATS: Final = ("table", "jsonl")
+
+
+class _SiteNumber(click.IntRange):
+    """A site's number; of a portal id it says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if re.fullmatch(r"(?=.*[a-f])[0-9a-f]{12}", str(value).strip().lower()):
+            self.fail(
+                f"{value} is a VRM portal id; give the site's number, which is in the address of its page: "
+                "vrm.victronenergy.com/installation/<number>",
+                param,
+                ctx,
+            )
+        number: int = super().convert(value, param, ctx)
+        return number
 
 
 def _positive(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -136,7 +155,12 @@ def demo(
 
 @commands.command()
 @click.option(
-    "--site", "sites", type=click.IntRange(min=0), multiple=True, metavar="ID", help="A VRM site; repeatable."
+    "--site",
+    "sites",
+    type=_SiteNumber(),
+    multiple=True,
+    metavar="ID",
+    help="A VRM site by its number (idSite); repeatable.",
 )
 @click.option(
     "--product",

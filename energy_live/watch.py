@@ -13,12 +13,14 @@ from zoneinfo import ZoneInfo
 from attrs import field, frozen
 
 from energy_core import CheckpointError, EnergyError, FileCheckpoint, SessionPool, StreamError, merge
+from energy_core.errors import NotFound
 from energy_core.stream.event import Source
 from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
 from energy_live.exits import complain
 from energy_live.view import JsonLines, Place, View, Wish, show
 from voltstorage_async import VoltStorageClient
-from vrm_async import VRMClient
+from vrm_async import Site, VRMClient
+from vrm_async.source import WHAT_TO_DO
 
 
 @frozen(kw_only=True)
@@ -135,8 +137,29 @@ async def _look_at_vrm(vrm: VRMClient, wanted: Sequence[int], found: Found, inte
     sites = await vrm.users.installations()
     for site in sites:
         found.places["vrm", str(site.id)] = Place(site.name or f"site {site.id}", _zone(site.timezone))
+    if sites:
+        _look_for(wanted, sites)
     if wanted or sites:
         found.sources.append(vrm.live(*wanted, interval_s=interval_s))
+
+
+def _look_for(wanted: Sequence[int], sites: Sequence[Site]) -> None:
+    """Complain about sites that the account's list does not have.
+
+    Raises:
+        NotFound: it has none of those that are wanted.
+    """
+    missing = [number for number in dict.fromkeys(wanted) if all(site.id != number for site in sites)]
+    for number in missing:
+        known = next((site.id for site in sites if site.identifier == str(number)), None)
+        trouble = f"--site {number}: the account's list of sites does not have it; {WHAT_TO_DO}"
+        if known is not None:
+            trouble = (
+                f"--site {number}: that is a portal id; the site's number is {known}: use --site {known}"
+            )
+        if len(missing) == len(set(wanted)):
+            raise NotFound(trouble)
+        complain(f"going on without a site: {trouble}")
 
 
 async def _look_at_voltstorage(volt: VoltStorageClient, wanted: Sequence[int], found: Found) -> None:

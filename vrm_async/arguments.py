@@ -14,6 +14,8 @@ _CODE: Final = re.compile(r"[!-~]{1,64}")
 _WIDGET: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
+_HINTS: Final[dict[tuple[str, type], str]] = {("site_id", str): "; users.site_id() finds it for a portal id"}
+
 ACCESS_LEVELS: Final = (0, 1, 2)
 """0 monitoring, 1 full control, 2 technician."""
 
@@ -28,7 +30,8 @@ class Verbatim:
 def whole(name: str, value: int) -> int:
     """Return an id or instance: 0 or more. A bool or a float is none."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        hint = _HINTS.get((name, type(value)), "")
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}{hint}")
     if value < 0:
         raise ValueError(f"{name} must not be negative: {value}")
     return value
@@ -71,11 +74,16 @@ def codes(attribute_codes: Iterable[str]) -> list[tuple[str, str]]:
     for code in listed:
         if not isinstance(code, str):
             raise TypeError(f"attribute_codes must hold str, not {type(code).__name__}")
-        if not _CODE.fullmatch(code):
+        if not is_code(code):
             raise ValueError(
                 "attribute_codes must hold codes of 1 to 64 printable ASCII characters without spaces"
             )
     return [("attributeCodes[]", code) for code in listed]
+
+
+def is_code(value: str) -> bool:
+    """Tell whether a text can be an attribute's code."""
+    return _CODE.fullmatch(value) is not None
 
 
 def instance(value: int | None) -> list[tuple[str, str]]:

@@ -1,31 +1,40 @@
 """VRM's codes to the unified quantities: units and signs are VRM's own, which are the unified ones.
 
-VRM says power in W (from the grid and into the battery positive), charge in %, temperature in degC. Nothing
-is ever computed that VRM does not define: a sum is VRM's own pseudo-attribute, or where that is missing the
-sum of the codes that VRM says it consists of, logged at the same moment.
+VRM says power in W (from the grid and into the battery positive), charge in %, temperature in degC. A sum is
+VRM's own pseudo-attribute, or where that is missing the sum of the parts that VRM names, all logged at the
+same moment; a sum without one of its parts is missing. One value is derived: the battery's power is its
+voltage times its current, of one device and second, where VRM sends no `bp`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from typing import Final, NamedTuple
 
 from attrs import frozen
 
-from energy_core.http.readers import integer, number
+from energy_core.http.drift import note
+from energy_core.http.readers import integer
 from energy_core.stream.event import Quantity
+from vrm_async.folding import by_key
+from vrm_async.units import value_in
 
 SINGLE: Final[Mapping[str, Quantity]] = {
     "bs": Quantity.BATTERY_SOC,
     "bv": Quantity.BATTERY_VOLTAGE,
     "bc": Quantity.BATTERY_CURRENT,
     "bp": Quantity.BATTERY_POWER,
-    "BT": Quantity.BATTERY_TEMPERATURE,
-    "CT": Quantity.BATTERY_TEMPERATURE,
-    "ScT": Quantity.BATTERY_TEMPERATURE,
 }
-"""Codes that are a quantity by themselves. The last three are the battery sensors of a battery monitor, a
-VE.Bus system and a solar charger."""
+"""Codes that are a quantity by themselves."""
+
+SENSOR: Final = "tsT"
+BATTERY_SENSORS: Final = ("BT", SENSOR, "CT", "ScT")
+"""Codes of a battery's temperature, first choice first: of a battery monitor, a temperature sensor, a VE.Bus
+system and a solar charger. Devices of different kinds may have one instance number."""
+
+VOLTAGE_AND_CURRENT: Final = ("bv", "bc")
+"""What the battery's power is derived from."""
 
 
 @frozen
@@ -34,58 +43,166 @@ class Sum:
 
     quantity: Quantity
     parts: tuple[str, ...]
-    """What it consists of, unless the answer says otherwise."""
-    needs_first: bool
-    """Whether the first part must be there: the sum of phases 2 and 3 is no sum."""
+    """What it may consist of, unless the answer says otherwise."""
+    phases: int
+    """So many of the first parts are phases 1, 2, 3 of one thing: without the first, phase 2 is no sum."""
 
 
 SUMS: Final[Mapping[str, Sum]] = {
-    "from_to_grid": Sum(Quantity.GRID_POWER, ("g1", "g2", "g3"), needs_first=True),
-    "consumption": Sum(Quantity.CONSUMPTION_POWER, ("a1", "a2", "a3", "dc"), needs_first=True),
-    "generator": Sum(Quantity.GENERATOR_POWER, ("gs1", "gs2", "gs3"), needs_first=True),
+    "from_to_grid": Sum(Quantity.GRID_POWER, ("g1", "g2", "g3"), phases=3),
+    "consumption": Sum(Quantity.CONSUMPTION_POWER, ("a1", "a2", "a3", "dc"), phases=3),
+    "generator": Sum(Quantity.GENERATOR_POWER, ("gs1", "gs2", "gs3"), phases=3),
     "solar_yield": Sum(
-        Quantity.PV_POWER,
-        ("P", "P2", "P3", "Pi", "Pi2", "Pi3", "Pdc", "Pj", "Pj2", "Pj3"),
-        needs_first=False,
+        Quantity.PV_POWER, ("P", "P2", "P3", "Pi", "Pi2", "Pi3", "Pdc", "Pj", "Pj2", "Pj3"), phases=0
     ),
 }
 
-_SENSOR_OF_A_BATTERY: Final = 0
-"""The number of `tst` that makes `tsT` a battery's temperature; other sensors hang in fridges and rooms."""
 
-Items = Mapping[str, Mapping[str, object]]
-"""The attributes of one moment of one device, by code."""
+class Entry(NamedTuple):
+    """One attribute of one device, as a list of sites has it."""
+
+    code: str
+    instance: int
+    stamp: int | None
+    """When it was logged, in seconds; None where VRM does not say."""
+    value: object
+    pattern: object
+    """VRM's format, which holds the unit."""
+    kind: int | None
+    """VRM's idDeviceType."""
+    attribute: int | None
+    """VRM's idDataAttribute: two kinds of devices may have attributes of one code."""
+    item: Mapping[str, object]
+    """VRM's own mapping of it."""
+    contested: bool = False
+    """Whether another device of the same kind and instance has a value of this code too."""
 
 
-def measured(items: Items, parts: Mapping[str, Sequence[str]], sensor_type: object) -> dict[Quantity, float]:
-    """Return what the attributes of one moment say; what they do not say is not in it.
+Entries = Mapping[str, Entry]
+"""Attributes of one device instance, by code."""
+
+
+class Measured(NamedTuple):
+    """A value, and the codes of the same instance that make it; no codes: a graph cannot give its past."""
+
+    value: float
+    codes: tuple[str, ...]
+
+
+MadeOf = Mapping[Quantity, tuple[str, ...]]
+"""The codes that make each quantity of a reading."""
+
+
+def attributes(entries: Entries) -> dict[str, int]:
+    """Return the ids of the attributes, and of the parts of sums, by code."""
+    found = {}
+    for entry in entries.values():
+        for each in by_key(entry.item.get("dataAttributes")).values():
+            part = by_key(each)
+            if isinstance(code := part.get("code"), str):
+                found[code] = integer(part.get("idDataAttribute"))
+    found |= {code: entry.attribute for code, entry in entries.items()}
+    return {code: number for code, number in found.items() if number is not None}
+
+
+def measured(
+    moment: Entries, device: Entries, sums: Entries, *, temperature: str | None
+) -> dict[Quantity, Measured]:
+    """Return what the attributes of one moment of one device instance say; what they do not say is not in it.
 
     Args:
-        items: The attributes by code, each with its rawValue.
-        parts: What the answer says each sum consists of.
-        sensor_type: The raw value of the instance's `tst`, whenever it was logged.
+        moment: The attributes that were logged at that moment.
+        device: All that the list has of the instance, whenever it was logged.
+        sums: The site's sums, whatever their moment; they name their parts.
+        temperature: The code that gives the battery's temperature.
     """
-    found = {
-        SINGLE[code]: value for code in items if code in SINGLE and (value := _value(items, code)) is not None
-    }
-    for code, total in SUMS.items():
-        value = _value(items, code)
-        if value is None:
-            value = _added(items, parts.get(code) or total.parts, needs_first=total.needs_first)
+    found = {}
+    for code, quantity in SINGLE.items():
+        value = value_of(quantity, moment.get(code))
         if value is not None:
-            found[total.quantity] = value
-    if integer(sensor_type) == _SENSOR_OF_A_BATTERY and (value := _value(items, "tsT")) is not None:
-        found[Quantity.BATTERY_TEMPERATURE] = value
+            found[quantity] = Measured(value, (code,))
+    if Quantity.BATTERY_POWER not in found:
+        power = _battery_power(moment, found)
+        if power is not None:
+            found[Quantity.BATTERY_POWER] = power
+    for code, total in SUMS.items():
+        summed = _sum(code, total, moment, device, sums.get(code))
+        if summed is not None:
+            found[total.quantity] = summed
+    value = value_of(Quantity.BATTERY_TEMPERATURE, moment.get(temperature)) if temperature else None
+    if value is not None and temperature is not None:
+        found[Quantity.BATTERY_TEMPERATURE] = Measured(value, (temperature,))
     return found
 
 
-def _added(items: Items, parts: Sequence[str], *, needs_first: bool) -> float | None:
-    there = {code: value for code in parts if (value := _value(items, code)) is not None}
-    if not there or (needs_first and parts[0] not in there):
+def value_of(quantity: Quantity, entry: Entry | None) -> float | None:
+    """Return an attribute's value in the unit of a quantity, or None where it has none."""
+    if entry is None:
         return None
-    return sum(there.values())
+    value = value_in(quantity.unit, entry.value, entry.pattern)
+    if value is not None and quantity is Quantity.BATTERY_SOC and not 0 <= value <= 100:
+        note("Attribute", entry.code, "outside 0..100 %")
+        return None
+    return value
 
 
-def _value(items: Items, code: str) -> float | None:
-    item = items.get(code)
-    return None if item is None else number(item.get("rawValue"))
+def combined(quantity: Quantity, values: list[float]) -> float | None:
+    """Return what the values of the codes of a `Measured` are together: a product for the derived power."""
+    if quantity is Quantity.BATTERY_POWER and len(values) == len(VOLTAGE_AND_CURRENT):
+        value = values[0] * values[1]
+    else:
+        value = sum(values)
+    return value if isfinite(value) else None
+
+
+def _battery_power(moment: Entries, found: Mapping[Quantity, Measured]) -> Measured | None:
+    voltage, current = (moment.get(code) for code in VOLTAGE_AND_CURRENT)
+    if voltage is None or current is None or voltage.contested or current.contested:
+        return None
+    known = [found.get(SINGLE[code]) for code in VOLTAGE_AND_CURRENT]
+    values = [each.value for each in known if each is not None]
+    if voltage.kind != current.kind or len(values) < len(known):
+        return None
+    power = combined(Quantity.BATTERY_POWER, values)
+    return None if power is None else Measured(power, VOLTAGE_AND_CURRENT)
+
+
+def _sum(code: str, total: Sum, moment: Entries, device: Entries, site_sum: Entry | None) -> Measured | None:
+    """Return VRM's own sum or ours; None where a part that the site has is without a value of this moment."""
+    own = moment.get(code)
+    instance = next(iter(moment.values())).instance
+    named = list(_named(own or site_sum))
+    mine = [part for part, owner in named if owner in {instance, None}]
+    parts = mine if named else [part for part in _may_be(total, site_sum) if part in device]
+    values = [value_of(total.quantity, moment.get(part)) for part in parts]
+    if any(value is None and part in device for part, value in zip(parts, values, strict=True)):
+        return None
+    whole = len(mine) == len(named)
+    value = value_of(total.quantity, own)
+    if value is not None:
+        return Measured(value, tuple(parts) if whole else ())
+    there = [value for value in values if value is not None]
+    if not (whole and parts and len(there) == len(parts) and (named or _in_a_row(total, parts))):
+        return None
+    value = combined(total.quantity, there)
+    return None if value is None else Measured(value, tuple(parts))
+
+
+def _named(entry: Entry | None) -> Iterator[tuple[str, int | None]]:
+    """Give the parts that the site has, and their instances, as VRM names them."""
+    for each in by_key(entry.item.get("dataAttributes") if entry else None).values():
+        part = by_key(each)
+        if isinstance(code := part.get("code"), str):
+            yield code, integer(part.get("instance"))
+
+
+def _may_be(total: Sum, entry: Entry | None) -> list[str]:
+    """Return the parts that any site may have."""
+    told = by_key(entry.item.get("consistsOfAttributeCodes") if entry else None).values()
+    return [code for code in told if isinstance(code, str)] or list(total.parts)
+
+
+def _in_a_row(total: Sum, parts: list[str]) -> bool:
+    """Tell whether no phase is left out below one that is there."""
+    there = [phase in parts for phase in total.parts[: total.phases]]
+    return there == sorted(there, reverse=True) and (not there or there[0])

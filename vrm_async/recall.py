@@ -2,64 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from math import gcd
 from typing import Final
 
 from energy_core.http.api import ApiClient
-from energy_core.http.readers import integer
 from energy_core.http.request import Priority
 from energy_core.stream.event import Quantity, SourceId
 from energy_core.stream.observation import Observation
 from vrm_async import arguments, tables
-from vrm_async.folding import by_key
-from vrm_async.quantities import SINGLE, SUMS, measured
-from vrm_async.series import Graph, moment
+from vrm_async.quantities import MadeOf, combined
+from vrm_async.series import Graph, Series, moment
 from vrm_async.widget_history import WIDGET
 
 _LOGGED_EVERY_MS: Final = 60_000
 """The step of a graph of which a single point is known: devices log every minute at the most."""
 
-_SENSOR: Final = "tsT"
-
 
 class Measures:
     """Which attributes of a device make its quantities, as its live readings show."""
 
-    __slots__ = ("_parts", "_single", "logged_ms")
+    __slots__ = ("_attributes", "_made_of", "logged_ms")
 
     def __init__(self) -> None:
         self.logged_ms = 0
         """When the device logged, milliseconds: it does so at the same point of each interval."""
-        self._single: set[str] = set()
-        self._parts: dict[str, tuple[str, ...]] = {}
+        self._made_of: dict[Quantity, tuple[str, ...]] = {}
+        self._attributes: dict[str, int] = {}
 
-    def learn(self, live: Observation) -> None:
-        """Learn from a live reading."""
+    def learn(self, live: Observation, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
+        """Learn from a live reading which codes make its quantities, and which attributes these are."""
+        self._attributes |= attributes
         self.logged_ms = round(live.time.timestamp()) * 1000
-        self._single.update(code for code in live.raw if code in SINGLE)
-        if _SENSOR in live.raw and Quantity.BATTERY_TEMPERATURE in live.values:
-            self._single.add(_SENSOR)
-        for code, total in SUMS.items():
-            parts = _parts(live.raw.get(code), live.source.instance)
-            parts = parts or tuple(part for part in total.parts if part in live.raw)
-            if parts and total.quantity in live.values:
-                self._parts[code] = parts
+        self._made_of |= {
+            quantity: codes
+            for quantity, codes in made_of.items()
+            if codes and all(arguments.is_code(code) for code in codes)
+        }
 
     @property
     def codes(self) -> list[str]:
         """What to ask a graph for. It does not know sums, which have no attribute of their own."""
-        return sorted(self._single.union(*self._parts.values()))
+        return sorted({code for codes in self._made_of.values() for code in codes})
 
-    def values(
-        self, items: Mapping[str, Mapping[str, object]], drawn: Collection[str]
-    ) -> Mapping[Quantity, float]:
-        """Return what one bucket says. A sum is one only where all those of its parts are that are drawn."""
-        sums = [set(parts).intersection(drawn) for parts in self._parts.values()]
-        halves = {part for parts in sums if not items.keys() >= parts for part in parts}
-        whole = {code: item for code, item in items.items() if code not in halves}
-        return measured(whole, self._parts, 0 if _SENSOR in self._single else None)
+    def chosen(self, graph: Graph) -> list[Series]:
+        """Return one series a code: that of the attribute of the live readings, else of the lowest id."""
+        return [
+            min(
+                (series for series in graph if series.code == code),
+                key=lambda series: (
+                    series.attribute_id != self._attributes.get(series.code),
+                    float("inf") if series.attribute_id is None else series.attribute_id,
+                ),
+            )
+            for code in graph.keys()  # noqa: SIM118  (it is no mapping)
+        ]
+
+    def values(self, bucket: Mapping[str, float]) -> dict[Quantity, float]:
+        """Return what one bucket says; a quantity is missing where one of its codes is."""
+        found = {}
+        for quantity, codes in self._made_of.items():
+            if all(code in bucket for code in codes):
+                value = combined(quantity, [bucket[code] for code in codes])
+                if value is not None:
+                    found[quantity] = value
+        return found
 
 
 class Recall:
@@ -75,19 +83,20 @@ class Recall:
         self._api = api
         self._measures: dict[SourceId, Measures] = {}
 
-    def learn(self, live: list[Observation]) -> list[Observation]:
-        """Learn from live readings, and return them."""
-        for each in live:
-            self._measures.setdefault(each.source, Measures()).learn(each)
-        return live
+    def learn(self, live: Observation, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
+        """Learn from a live reading what to ask of its device's past."""
+        self._measures.setdefault(live.source, Measures()).learn(live, made_of, attributes)
 
     async def __call__(self, source: SourceId, start: datetime, end: datetime) -> list[Observation]:
         """Return the buckets of a device from `start` to `end`."""
         measures = self._measures.get(source, Measures())
         codes = measures.codes
-        if not codes:
+        start_s, end_s = (max(0, int(edge.timestamp())) for edge in (start, end))
+        if not codes or end_s <= start_s:
             return []
-        query = arguments.codes(codes) + arguments.instance(source.instance) + arguments.span(start, end)
+        # The server has named the instance and the times, odd or not: nothing here is a caller's argument.
+        query = [("attributeCodes[]", code) for code in codes]
+        query += [("instance", str(source.instance)), ("start", str(start_s)), ("end", str(end_s))]
         graph = await self._api.call(
             WIDGET,
             tables.graph,
@@ -96,23 +105,22 @@ class Recall:
             idSite=int(source.site),
             widget="Graph",
         )
-        return list(buckets(graph, measures, source, start))
+        return list(buckets(graph, measures, source, start, end))
 
 
-def buckets(graph: Graph, measures: Measures, source: SourceId, start: datetime) -> Iterator[Observation]:
+def buckets(
+    graph: Graph, measures: Measures, source: SourceId, start: datetime, end: datetime
+) -> Iterator[Observation]:
     """Join the series of a graph by time; a bucket that says nothing of a quantity is none."""
-    joined: dict[int, dict[str, Mapping[str, object]]] = {}
-    for series in graph:
+    first_ms, last_ms = (round(edge.timestamp()) * 1000 for edge in (start, end))
+    joined: dict[int, dict[str, float]] = {}
+    for series in measures.chosen(graph):
         for time_ms, value in zip(series.times_ms, series.mean, strict=True):
-            if value is not None:
-                joined.setdefault(time_ms, {})[series.code] = {
-                    "rawValue": value,
-                    "timestamp": time_ms // 1000,
-                }
-    drawn = {code for items in joined.values() for code in items}
-    step_ms = _step_ms(list(joined), round(start.timestamp()) * 1000)
-    for time_ms, items in joined.items():
-        values = measures.values(items, drawn)
+            if value is not None and first_ms <= time_ms <= last_ms:
+                joined.setdefault(time_ms, {})[series.code] = value
+    step_ms = _step_ms(list(joined), first_ms)
+    for time_ms, bucket in joined.items():
+        values = measures.values(bucket)
         if values:
             after_ms = (measures.logged_ms - time_ms) % step_ms
             yield Observation(
@@ -120,7 +128,9 @@ def buckets(graph: Graph, measures: Measures, source: SourceId, start: datetime)
                 time=moment(time_ms + after_ms),
                 id=f"{source.site}/{source.instance}/{(time_ms + after_ms) // 1000}",
                 values=values,
-                raw=items,
+                raw={
+                    code: {"rawValue": value, "timestamp": time_ms // 1000} for code, value in bucket.items()
+                },
                 bucket_s=step_ms / 1000,
                 bucket_at_s=after_ms / 1000,
             )
@@ -130,11 +140,3 @@ def _step_ms(times_ms: Sequence[int], start_ms: int) -> int:
     if len(times_ms) < 2:
         return _LOGGED_EVERY_MS
     return gcd(*(time_ms - start_ms for time_ms in times_ms)) or _LOGGED_EVERY_MS
-
-
-def _parts(item: object, instance: int) -> tuple[str, ...]:
-    """Return what VRM says it has added up; nothing where a part is of another instance."""
-    parts = [by_key(each) for each in by_key(by_key(item).get("dataAttributes")).values()]
-    if any(integer(part.get("instance")) not in {instance, None} for part in parts):
-        return ()
-    return tuple(code for part in parts if isinstance(code := part.get("code"), str))

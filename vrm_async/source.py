@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from attrs import frozen
 
 from energy_core.clock import Clock
-from energy_core.errors import NotFound
+from energy_core.errors import DecodeError, NotFound
 from energy_core.http.api import ApiClient
 from energy_core.http.drift import note
-from energy_core.http.readers import integer
+from energy_core.http.readers import integer, number
 from energy_core.http.request import JSON
-from energy_core.stream.event import SourceId
-from energy_core.stream.poll import Looking, Observation, Poller
+from energy_core.stream.event import Quantity, SourceId
+from energy_core.stream.poll import Looking, Observation, Polled, Poller, Seen
 from vrm_async import arguments
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number
 from vrm_async.points import time_ms
-from vrm_async.quantities import SUMS, measured
+from vrm_async.quantities import (
+    BATTERY_SENSORS,
+    SENSOR,
+    SUMS,
+    Entry,
+    MadeOf,
+    attributes,
+    measured,
+    value_of,
+)
 from vrm_async.recall import Recall
 from vrm_async.series import moment
 from vrm_async.users import INSTALLATIONS, Users, installations_query
 
 FRESH_S: Final = 15 * 60
 """Attributes logged longer before the site's newest log are leftovers, of replaced hardware often."""
+
+SYSTEM: Final = 6
+"""VRM's idDeviceType of the system, which speaks for a site as a whole."""
+
+BATTERY: Final = 0
+"""The number of `tst` that makes `tsT` a battery's temperature; other sensors hang in fridges and rooms."""
+
+WHAT_TO_DO: Final = "check the number, and that the account may still see the site"
 
 
 def live(
@@ -44,102 +64,217 @@ def live(
     of a device comes from a graph of what its readings consist of.
     """
     wanted = {arguments.whole("site_id", site_id) for site_id in site_ids}
-    only = next(iter(wanted)) if len(wanted) == 1 else None
-    query = installations_query(extended=True, site_id=only)
-
-    recall = Recall(api)
+    sites = _Sites(api, users, wanted, account)
+    name = ",".join(map(str, sorted(wanted))) or "*"
 
     async def label() -> str:
         return str(await users.id())
 
-    async def ask() -> list[Observation]:
-        user = await users.id()
-        named = str(user) if account is None else account
-
-        def read(payload: JSON) -> list[Observation]:
-            return list(observations(payload, wanted, named))
-
-        return recall.learn(await api.call(INSTALLATIONS, read, query=query, idUser=user))
-
-    site = ",".join(map(str, sorted(wanted))) or "*"
     return Poller(
-        SourceId("vrm", users.label if account is None else account, site),
-        ask,
+        SourceId("vrm", users.label if account is None else account, name),
+        sites.ask,
         interval_s=interval_s,
         identify=label,
         owner=owner,
-        look_back=recall,
+        look_back=sites.recall,
         looking=looking or Looking(),
         clock=clock,
     )
 
 
-def observations(payload: JSON, wanted: set[int], account: str) -> Iterator[Observation]:
-    """Read the sites' newest moments; `wanted` empty means all.
+class _Sites:
+    """Asks for the list of sites with their newest values."""
 
-    Raises:
-        NotFound: none of the wanted sites is in the list.
-    """
-    found = set()
+    def __init__(self, api: ApiClient, users: Users, wanted: set[int], account: str | None) -> None:
+        self.recall = Recall(api)
+        self._api = api
+        self._users = users
+        self._wanted = wanted
+        self._account = account
+        self._whole_list = len(wanted) != 1
+
+    async def ask(self) -> Polled:
+        """Return the newest readings, and when each site has logged.
+
+        Raises:
+            DecodeError: the list is empty or cannot be read, which may be one bad answer.
+            NotFound: the list has sites and none of those that are wanted.
+        """
+        user = await self._users.id()
+        account = str(user) if self._account is None else self._account
+        only = None if self._whole_list else next(iter(self._wanted))
+        query = installations_query(extended=True, site_id=only)
+        read = partial(listed, wanted=self._wanted, account=account)
+        found = await self._api.call(INSTALLATIONS, read, query=query, idUser=user)
+        # Only a list with other sites says that a site is gone: after an empty one, all sites are asked for.
+        self._whole_list = len(self._wanted) != 1 or found.count == 0
+        if not found.count:
+            raise DecodeError("the account's list of sites is empty", kind="shape")
+        if self._wanted and all(seen.trouble for seen in found.sites.values()):
+            named = ", ".join(map(str, sorted(self._wanted)))
+            raise NotFound(f"the account's list of sites does not have {named}; {WHAT_TO_DO}")
+        for reading in found.readings:
+            self.recall.learn(*reading)
+        return Polled(observations=[each.observation for each in found.readings], sites=found.sites)
+
+
+class Read(NamedTuple):
+    """A reading, and what its past is asked by."""
+
+    observation: Observation
+    made_of: MadeOf
+    attributes: Mapping[str, int]
+    """VRM's ids of the attributes, by code."""
+
+
+@frozen
+class Listed:
+    """What a list of sites says."""
+
+    count: int
+    """Sites in it, wanted or not."""
+    sites: Mapping[SourceId, Seen]
+    """The wanted sites, in the list or not."""
+    readings: list[Read]
+
+
+def listed(payload: JSON, wanted: set[int], account: str) -> Listed:
+    """Read the sites' newest moments; `wanted` empty means all. What cannot be read is counted as drift."""
+    records: dict[int, list[Mapping[str, object]]] = {}
     for record in by_key(part(payload, "records")).values():
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
-        if site_id is None or not isinstance(record, Mapping):
+        if site_id is None or site_id < 0 or not isinstance(record, Mapping):
             note("Site", "record", "malformed")
-        elif not wanted or site_id in wanted:
-            found.add(site_id)
-            yield from _of_site(site_id, record, account)
-    if wanted and not found:
-        raise NotFound(f"the account's list of sites does not have {', '.join(map(str, sorted(wanted)))}")
+        else:
+            records.setdefault(site_id, []).append(record)
+    sites: dict[SourceId, Seen] = {}
+    readings: list[Read] = []
+    for site_id in (each for each in records if not wanted or each in wanted):
+        source = SourceId("vrm", account, str(site_id))
+        newest_s, found = _of_site(source, records[site_id])
+        sites[source] = Seen(None if newest_s is None else moment(newest_s * 1000))
+        readings += found
+    for site_id in sorted(wanted - records.keys()):
+        trouble = f"the account's list of sites does not have {site_id}; {WHAT_TO_DO}"
+        sites[SourceId("vrm", account, str(site_id))] = Seen(None, trouble)
+    return Listed(len(records), sites, readings)
 
 
-def _of_site(site_id: int, record: Mapping[str, object], account: str) -> Iterator[Observation]:
-    items = [item for item in by_key(record.get("extended")).values() if isinstance(item, Mapping)]
-    groups: dict[tuple[int, int], dict[str, Mapping[str, object]]] = {}
-    sensor_types: dict[int, object] = {}
-    for code, instance, stamp, item in _moments(items, record.get("last_timestamp")):
-        groups.setdefault((instance, stamp), {})[code] = item
-        if code == "tst":
-            sensor_types[instance] = item.get("rawValue")
-    newest = _seconds(record.get("last_timestamp")) or max((stamp for _, stamp in groups), default=0)
-    parts = _parts(items)
-    for (instance, stamp), group in groups.items():
-        values = measured(group, parts, sensor_types.get(instance)) if stamp >= newest - FRESH_S else {}
-        if values:
-            yield Observation(
-                source=SourceId("vrm", account, str(site_id), instance),
+def _of_site(site: SourceId, records: Sequence[Mapping[str, object]]) -> tuple[int | None, list[Read]]:
+    """Return when a site has logged last, and its readings. A site that is listed twice is one site."""
+    items = [
+        (item, record.get("last_timestamp"))
+        for record in records
+        for item in by_key(record.get("extended")).values()
+        if isinstance(item, Mapping)
+    ]
+    entries = [entry for item, last in items for entry in _entries(item, last)]
+    stamps = [_seconds(record.get("last_timestamp")) for record in records]
+    newest = max((stamp for stamp in stamps if stamp is not None), default=None)
+    if newest is None:
+        newest = max((entry.stamp for entry in entries if entry.stamp is not None), default=None)
+    if newest is None:
+        return None, []
+    since = newest - FRESH_S
+    devices: dict[int, dict[str, list[Entry]]] = {}
+    for entry in entries:
+        devices.setdefault(entry.instance, {}).setdefault(entry.code, []).append(entry)
+    chosen = {
+        instance: {code: _chosen(rivals, since) for code, rivals in codes.items()}
+        for instance, codes in devices.items()
+    }
+    sums = {code: entry for device in chosen.values() for code, entry in device.items() if code in SUMS}
+    return newest, [read for device in chosen.values() for read in _of_device(site, device, sums, since)]
+
+
+def _of_device(
+    site: SourceId, device: Mapping[str, Entry], sums: Mapping[str, Entry], since: int
+) -> Iterator[Read]:
+    moments: dict[int, dict[str, Entry]] = {}
+    for code, entry in device.items():
+        if entry.stamp is not None and entry.stamp >= since:
+            moments.setdefault(entry.stamp, {})[code] = entry
+    fresh = {code: entry for moment in moments.values() for code, entry in moment.items()}
+    temperature = _temperature(fresh, device.get("tst"))
+    for stamp, group in moments.items():
+        found = measured(group, device, sums, temperature=temperature)
+        instance = next(iter(group.values())).instance
+        if found:
+            observation = Observation(
+                source=site._replace(instance=instance),
                 time=moment(stamp * 1000),
-                id=f"{site_id}/{instance}/{stamp}",
-                values=values,
-                raw=group,
+                id=f"{site.site}/{instance}/{stamp}",
+                values={quantity: each.value for quantity, each in found.items()},
+                raw={code: entry.item for code, entry in group.items()},
             )
+            made_of = {quantity: each.codes for quantity, each in found.items()}
+            yield Read(observation, made_of, attributes(group))
 
 
-def _moments(
-    items: list[Mapping[str, object]], last: object
-) -> Iterator[tuple[str, int, int, Mapping[str, object]]]:
-    """Give every value its code, instance and time: null is private, one left out is the site's last."""
-    for item in items:
-        code = item.get("code")
-        if not isinstance(code, str):
-            note("Attribute", "record", "malformed")
+def _entries(item: Mapping[str, object], last: object) -> Iterator[Entry]:
+    """Give the values of an attribute, one an instance. A time of null is unknown, one left out is `last`."""
+    code = item.get("code")
+    if not isinstance(code, str):
+        note("Attribute", "record", "malformed")
+        return
+    kind, attribute = integer(item.get("idDeviceType")), integer(item.get("idDataAttribute"))
+    pattern, owner = item.get("formatWithUnit"), item.get("instance")
+    instances = by_number(item.get("instances"))
+    if not instances:
+        instance = 0 if owner is None else integer(owner)
+        if instance is None:
+            note("Attribute", "instance", "not a number")
+            return
+        instances = {instance: item}
+    for instance, value in instances.items():
+        if isinstance(value, Mapping):
+            stamp = _seconds(value.get("timestamp", last))
+            yield Entry(code, instance, stamp, value.get("rawValue"), pattern, kind, attribute, value)
+        else:
+            note("Attribute", "instances", "malformed")
+
+
+def _chosen(rivals: Sequence[Entry], since: int) -> Entry:
+    """Return the one of several devices with one instance number that speaks for it, whatever their order.
+
+    A value comes before none, a fresh one before a leftover. Then the system's own value comes first, then
+    that of the device type with the lowest number. Two devices of one type cannot be told apart: the later
+    value counts, of one second the lower.
+    """
+    if len(rivals) == 1:
+        return rivals[0]
+    best, *others = sorted(rivals, key=lambda entry: _rank(entry, since))
+    there = [entry for entry in others if number(entry.value) is not None and _is_fresh(entry, since)]
+    if there:
+        note("Attribute", best.code, "several devices of one instance")
+    return best._replace(contested=any(entry.kind == best.kind for entry in there))
+
+
+def _rank(entry: Entry, since: int) -> tuple[bool, bool, bool, float, float, int, float]:
+    value = number(entry.value)
+    return (
+        value is None,
+        not _is_fresh(entry, since),
+        entry.kind != SYSTEM,
+        float("inf") if entry.kind is None else entry.kind,
+        float("inf") if entry.attribute is None else entry.attribute,
+        -(entry.stamp or 0),
+        0.0 if value is None else value,
+    )
+
+
+def _is_fresh(entry: Entry, since: int) -> bool:
+    return entry.stamp is not None and entry.stamp >= since
+
+
+def _temperature(fresh: Mapping[str, Entry], kind_of_sensor: Entry | None) -> str | None:
+    """Return the code that gives the battery's temperature: of one device where several have the instance."""
+    for code in BATTERY_SENSORS:
+        if code == SENSOR and (kind_of_sensor is None or integer(kind_of_sensor.value) != BATTERY):
             continue
-        instances = by_number(item.get("instances"))
-        for instance, value in (instances or {integer(item.get("instance")) or 0: item}).items():
-            stamp = _seconds(value.get("timestamp", last)) if isinstance(value, Mapping) else None
-            if stamp is not None and isinstance(value, Mapping):
-                yield code, instance, stamp, value
-
-
-def _parts(items: list[Mapping[str, object]]) -> dict[str, list[str]]:
-    """Return what the answer says its sums consist of."""
-    told = {
-        code: item.get("consistsOfAttributeCodes") for item in items if (code := item.get("code")) in SUMS
-    }
-    return {
-        str(code): [each for each in codes if isinstance(each, str)]
-        for code, codes in told.items()
-        if isinstance(codes, list)
-    }
+        if value_of(Quantity.BATTERY_TEMPERATURE, fresh.get(code)) is not None:
+            return code
+    return None
 
 
 def _seconds(value: object) -> int | None:

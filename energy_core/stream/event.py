@@ -189,8 +189,18 @@ class Outlet(Protocol):
         All are looked at before the first is taken.
         """
 
-    def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
-        """Announce how the source is doing, as `TRANSITIONS` allows; the stream itself announces its end."""
+    def status(
+        self, state: State, *, reason: str = "", retry_in: float | None = None, about: SourceId | None = None
+    ) -> None:
+        """Announce how the source is doing, as `TRANSITIONS` allows; the stream itself announces its end.
+
+        Args:
+            state: Its state.
+            reason: Why.
+            retry_in: Seconds until it tries again.
+            about: One of several sites of the source, each of which is `live` or `stale` by itself. It begins
+                as live, without an event.
+        """
 
     def gap(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -26,6 +26,11 @@ _log: Final = logging.getLogger("energy_core.stream")
 NOT_RESUMABLE: Final = "not_resumable"
 """The reason of a gap between a checkpoint and the start of a source that cannot look back."""
 
+_FINE: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
+"""States in which a source with several sites knows how each of them is doing."""
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
 Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[None]]
 Join: TypeAlias = Callable[["Feed"], Mapping[SourceId, Position]]
 """Enters a feed under the id of its source, and returns where a consumer stopped there."""
@@ -41,7 +46,7 @@ class Feed:
     __slots__ = (
         *("__weakref__", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_gate", "_heard"),
         *("_identify", "_join", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
-        *("_now", "_over", "_readings", "_refused", "_spoken_for", "_standing", "_tracks"),
+        *("_now", "_over", "_readings", "_refused", "_sites", "_spoken_for", "_standing", "_tracks"),
         *("id", "restarts", "source", "speaks_for", "task"),
     )
 
@@ -57,6 +62,7 @@ class Feed:
         self._join: Join | None = None
         self._ledger = ledger
         self._standing = Standing(ledger.clock.utcnow())
+        self._sites: dict[SourceId, Standing] = {}
         self._missing: Mapping[SourceId, datetime] = {}
         self._menders: set[asyncio.Task[str | None]] = set()
         self._error: EnergyError | None = None
@@ -96,6 +102,36 @@ class Feed:
             notes=MappingProxyType(dict(getattr(self.source, "notes", {}))),
             error=self._error,
         )
+
+    @property
+    def sites(self) -> Mapping[SourceId, SourceStatus]:
+        """How each of several sites is doing; where the source itself is doing worse, as that is.
+
+        The counters are those of the source, and zero here.
+        """
+        if not self._sites:
+            return {}
+        newest: dict[SourceId, datetime] = {}
+        for line in self._ledger.lines:
+            for source, track in line.tracks.items():
+                site = source._replace(instance=0)
+                if track.newest is not None and track.newest > newest.get(site, _NEVER):
+                    newest[site] = track.newest
+        now = self._ledger.clock.utcnow()
+        standings = {
+            site: own if self._standing.state in _FINE else self._standing
+            for site, own in self._sites.items()
+        }
+        return {
+            site: SourceStatus(
+                state=standing.state,
+                since=standing.since,
+                age_s=max(0.0, (now - standing.since).total_seconds()),
+                reason=standing.reason,
+                last=newest.get(site),
+            )
+            for site, standing in standings.items()
+        }
 
     @property
     def over(self) -> bool:
@@ -171,13 +207,18 @@ class Feed:
             line.tracks.get(source) or line.track(source, self, ledger.key(source)) for line in ledger.lines
         )
 
-    def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
+    def status(
+        self, state: State, *, reason: str = "", retry_in: float | None = None, about: SourceId | None = None
+    ) -> None:
         """Announce a change of state; saying the same state again only refreshes the snapshot."""
         if self._shut():
             return
         if state.terminal:
             raise ValueError(f"a source does not announce {state}: it returns or raises")
-        self._move(state, reason, retry_in)
+        if about is None or about == self.id:
+            self._move(state, reason, retry_in)
+        else:
+            self._move_site(about, state, reason)
 
     def gap(
         self,
@@ -357,6 +398,15 @@ class Feed:
         if changed and ledger.include_status and not ledger.ended:
             status = Status(state=state, reason=reason, retry_in=retry_in)
             ledger.note(self, self.id, Kind.STATUS, status)
+
+    def _move_site(self, site: SourceId, state: State, reason: str) -> None:
+        ledger = self._ledger
+        now = ledger.clock.utcnow()
+        standing = self._sites.get(site)
+        if standing is None:
+            standing = self._sites[site] = Standing(now, State.LIVE)
+        if standing.move(state, at=now, reason=reason) and ledger.include_status and not ledger.ended:
+            ledger.note(self, site, Kind.STATUS, Status(state=state, reason=reason))
 
     def _shut(self) -> bool:
         if self._over:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 
 from energy_core.clock import Clock
-from energy_core.errors import AuthError, NoData, RequestError
+from energy_core.errors import NoData, RequestError
 from energy_core.stream.detail import SourceId
 from energy_core.stream.device import Device, Tellable
 from energy_core.stream.event import Position
@@ -71,11 +71,7 @@ class Looker:
         return min((when for when, _ in self._due()), default=None)
 
     async def look(self, device: Device) -> None:
-        """Look at a device. A refusal costs it alone, except one that is about the whole account.
-
-        Raises:
-            AuthError: the account is refused.
-        """
+        """Look at a device. A refusal costs it alone: what is about the whole account, the polls find out."""
         now = self._clock.monotonic()
         if device.due is not None and device.due <= now:
             device.due = max(device.due + self._looking.every_s, now)
@@ -86,8 +82,6 @@ class Looker:
             async with asyncio.timeout(self._looking.patience_s):
                 for start, end in ranges:
                     found += await self._ask(device.source, start, end)
-        except AuthError:
-            raise
         except (RequestError, TimeoutError) as error:
             trouble = str(error) or f"looking back took more than {self._looking.patience_s:g} s"
             device.failed(found, since=start, trouble=trouble, now=self._clock.monotonic())

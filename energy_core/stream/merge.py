@@ -182,8 +182,12 @@ class MergedStream(Reader):
 
     @property
     def status(self) -> Mapping[SourceId, SourceStatus]:
-        """A snapshot of every source; it does not change afterwards."""
-        return MappingProxyType({feed.id: feed.snapshot for feed in self._crew})
+        """A snapshot of every source; it does not change afterwards.
+
+        A source with several sites also has an entry for each of them.
+        """
+        sites = {site: status for feed in self._crew for site, status in feed.sites.items()}
+        return MappingProxyType({**sites, **{feed.id: feed.snapshot for feed in self._crew}})
 
     def add(self, source: Source) -> None:
         """Start one more source.

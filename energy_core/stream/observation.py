@@ -1,9 +1,10 @@
-"""What a poller is told."""
+"""What a poller is given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from attrs import field, frozen
 
@@ -34,3 +35,21 @@ class Observation:
     """Whether it was fetched later."""
     revision: int = 0
     """Counts the vendor's changes; a poller finds that out by looking back."""
+
+
+class Seen(NamedTuple):
+    """What one answer says of a site."""
+
+    newest: datetime | None
+    """When the site has logged last; None where that is not known."""
+    trouble: str = ""
+    """Why there can be no data of it, such as a site that is not in the account's list."""
+
+
+@frozen(kw_only=True)
+class Polled:
+    """An answer about several sites, some of which may have nothing new."""
+
+    observations: list[Observation]
+    sites: Mapping[SourceId, Seen] = field(factory=dict)
+    """Every site that was asked for, by its `SourceId` of instance 0."""

@@ -10,21 +10,35 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from energy_core.clock import Clock, SystemClock
-from energy_core.errors import AuthError, NoData, NotFound, PermissionDenied, RequestError, StreamError
+from energy_core.errors import (
+    AuthError,
+    NoData,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    StreamError,
+    TwoFactorRequired,
+)
 from energy_core.retry import full_jitter
 from energy_core.stream.device import Device, Tellable
 from energy_core.stream.event import Outlet, Position, SourceId, State
 from energy_core.stream.lookback import Looking
 from energy_core.stream.looker import LookBack, Looker
-from energy_core.stream.observation import Observation
+from energy_core.stream.observation import Observation, Polled, Seen
 from energy_core.stream.past import Missing
+from energy_core.stream.pulse import Site
 
-__all__ = ["LookBack", "Looking", "Observation", "Poller"]
+__all__ = ["LookBack", "Looking", "Observation", "Polled", "Poller", "Seen"]
 
 LONGEST_WAIT_S: Final = 3600.0
 """However long a vendor asks us to wait, a poller tries again within the hour."""
 
 T = TypeVar("T")
+
+REFUSALS: Final = 3
+"""So many refusals in a row end a poller."""
+REFUSED_AGAIN_S: Final = 60.0
+"""At least so many seconds lie between two of them."""
 
 _BACKOFF_BASE_S: Final = 2.0
 _BACKOFF_CAP_S: Final = 60.0
@@ -36,8 +50,12 @@ NOT_RESUMABLE: Final = "not_resumable"
 class Poller:
     """Asks every `interval_s` seconds and emits what it has not emitted before.
 
-    Trouble on the way (no connection, a refusal that may pass, an unreadable answer) is announced once and
-    waited out; a refusal that will not pass (AuthError, PermissionDenied, NotFound) ends the source.
+    A poll that fails (no connection, an unreadable or empty answer, a proxy's page) is counted, announced
+    once and repeated. Only three refusals of the vendor in a row (AuthError, PermissionDenied, NotFound), at
+    least a minute apart, end the source; a login that asks for a one-time code ends it at once.
+
+    Each site has a state of its own: `stale` after three of its own intervals without a log (at least five
+    minutes), then `live` again. Its status events name it; a poller of one site has that site's state.
 
     With `look_back` it also asks for the past of its devices, one after the other and beside polling: each
     hour, when a device has skipped a log slot, and when a consumer goes on where it stopped. Moments that are
@@ -46,7 +64,8 @@ class Poller:
 
     Args:
         id: Names the source in its status events.
-        ask: Brings what the vendor has now, in any order; NoData means nothing new.
+        ask: Returns what the vendor has now, in any order, or `Polled`, which also names the sites; NoData
+            means nothing new.
         interval_s: Seconds from one question to the next.
         look_back: Brings what the vendor says of one device (the first argument) from a start to an end, in
             any order.
@@ -60,7 +79,7 @@ class Poller:
     def __init__(
         self,
         id: SourceId,  # noqa: A002  (the source's own word)
-        ask: Callable[[], Awaitable[Iterable[Observation]]],
+        ask: Callable[[], Awaitable[Iterable[Observation] | Polled]],
         *,
         interval_s: float,
         look_back: LookBack | None = None,
@@ -81,8 +100,10 @@ class Poller:
         self._looking = looking
         self._clock = clock or SystemClock()
         self._random = random
-        self._failures = 0
-        self._asked = 0
+        self._failures = self._refusals = 0
+        self._asked = self._failed = 0
+        self._sites: dict[SourceId, Site] = {}
+        self._announced = State.CONNECTING
         self._stopped: dict[SourceId, Position] = {}
         self._looker = Looker(look_back, looking, self._clock)
         self._awake = asyncio.Event()
@@ -103,6 +124,11 @@ class Poller:
             label = await self._attempt(self._label, outlet)
             if label is not None:
                 self._id = self._id._replace(account=label)
+
+    @property
+    def notes(self) -> Mapping[str, int | str]:
+        """How many polls have failed."""
+        return {"failed polls": self._failed} if self._failed else {}
 
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
@@ -137,7 +163,7 @@ class Poller:
         )
 
     async def run(self, outlet: Outlet) -> None:
-        """Ask until cancelled, or until the vendor says no for good."""
+        """Ask until cancelled, or until the vendor has refused three times in a row."""
         if not self._looker.looks:
             await self._poll(outlet)
             return
@@ -152,36 +178,81 @@ class Poller:
         while True:
             started = self._clock.monotonic()
             self._asked += 1
-            observations = await self._attempt(self._asked_for, outlet)
-            if observations is None:
+            polled = await self._attempt(self._asked_for, outlet)
+            if polled is None:
                 continue
             self._failures = 0
-            observations.sort(key=_moment)
+            observations = sorted(polled.observations, key=_moment)
             devices = self._take(observations)
+            self._note_sites(polled.sites, outlet)
             self._announce(outlet)
             self._awake.set()
             for each in observations:
                 await self._tell(devices[each.source], outlet, until=each.time)
-            await self._clock.sleep(max(0.0, started + self._interval_s - self._clock.monotonic()))
+            self._announce_stale(outlet)
+            self._announce(outlet)
+            await self._rest(started + self._interval_s, outlet)
 
-    async def _asked_for(self) -> list[Observation]:
+    async def _asked_for(self) -> Polled:
         try:
-            return list(await self._ask())
+            return _polled(await self._ask())
         except NoData:
-            return []
+            return Polled(observations=[])
 
     async def _attempt(self, ask: Callable[[], Awaitable[T]], outlet: Outlet) -> T | None:
         """Ask once; None after trouble that has been announced and waited out."""
         try:
-            return await ask()
-        except (AuthError, PermissionDenied, NotFound):
-            raise
+            answer = await ask()
         except RequestError as trouble:
-            delay = self._delay(trouble)
+            self._failed += 1
+            refused = isinstance(trouble, AuthError | PermissionDenied | NotFound)
+            refused = refused and trouble.form in {None, "json"}  # a proxy's page is no refusal of the vendor
+            self._refusals = self._refusals + 1 if refused else 0
+            if self._refusals >= REFUSALS or isinstance(trouble, TwoFactorRequired):
+                raise
+            delay = max(self._delay(trouble), REFUSED_AGAIN_S if refused else 0.0)
             self._failures += 1
-            outlet.status(State.DISCONNECTED, reason=str(trouble), retry_in=delay)
-            await self._clock.sleep(delay)
-            return None
+            self._say(outlet, State.DISCONNECTED, str(trouble), delay)
+        else:
+            self._refusals = 0
+            return answer
+        await self._clock.sleep(delay)
+        return None
+
+    async def _rest(self, until: float, outlet: Outlet) -> None:
+        """Wait for the next poll, and announce the sites that become stale meanwhile."""
+        while True:
+            due = min((site.stale_at for site in self._sites.values() if not site.stale), default=until)
+            await self._clock.sleep(max(0.0, min(due, until) - self._clock.monotonic()))
+            if due >= until:
+                return
+            self._announce_stale(outlet)
+            self._announce(outlet)
+
+    def _note_sites(self, seen: Mapping[SourceId, Seen], outlet: Outlet) -> None:
+        """Note when the sites have logged, and announce those that do so again."""
+        now = self._clock.monotonic()
+        for source, (newest, trouble) in seen.items():
+            site = self._sites.get(source)
+            if site is None:
+                age_s = float("inf") if newest is None else (self._clock.utcnow() - newest).total_seconds()
+                site = self._sites[source] = Site(newest, age_s, now)
+                if source != self._id:
+                    outlet.status(State.LIVE, about=source)
+            elif site.note(newest, now) and site.stale:
+                site.stale = False
+                if source != self._id:
+                    outlet.status(State.LIVE, about=source)
+            site.trouble = trouble
+        for source in self._sites.keys() - seen.keys() if seen else ():
+            self._sites[source].trouble = "the vendor's answer does not have the site any more"
+
+    def _announce_stale(self, outlet: Outlet) -> None:
+        now = self._clock.monotonic()
+        for source, site in self._sites.items():
+            site.stale = site.stale or now >= site.stale_at
+            if site.stale and source != self._id:
+                outlet.status(State.STALE, reason=site.reason(now), about=source)
 
     async def _look(self, outlet: Outlet) -> None:
         """Look back at one device after the other, as long as polling is well."""
@@ -229,10 +300,19 @@ class Poller:
     def _announce(self, outlet: Outlet) -> None:
         if self._failures:
             return
+        own = self._sites.get(self._id)
         if self._looker.holes:
-            outlet.status(State.BACKFILLING, reason="looking back")
+            self._say(outlet, State.BACKFILLING, "looking back")
+        elif own is not None and own.stale:
+            self._say(outlet, State.STALE, own.reason(self._clock.monotonic()))
         else:
-            outlet.status(State.LIVE)
+            self._say(outlet, State.LIVE)
+
+    def _say(self, outlet: Outlet, state: State, reason: str = "", retry_in: float | None = None) -> None:
+        if state is State.STALE and self._announced in {State.CONNECTING, State.DISCONNECTED}:
+            outlet.status(State.LIVE)  # the way from there to stale
+        self._announced = state
+        outlet.status(state, reason=reason, retry_in=retry_in)
 
     async def _tell(self, device: Device, outlet: Outlet, until: datetime | None = None) -> None:
         """Tell what is ready; whoever else does so at the same time, each thing is told once and in order."""
@@ -269,6 +349,15 @@ def _put(outlet: Outlet, source: SourceId, each: Tellable) -> None:
         backfilled=each.backfilled,
         revision=each.revision,
     )
+
+
+def _polled(answer: Iterable[Observation] | Polled) -> Polled:
+    """Return an answer with the sites that it is about, each by its newest moment."""
+    if isinstance(answer, Polled):
+        return answer
+    observations = sorted(answer, key=_moment)
+    sites = {each.source._replace(instance=0): Seen(each.time) for each in observations}
+    return Polled(observations=observations, sites=sites)
 
 
 def _moment(observation: Observation) -> datetime:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
+from datetime import datetime
 from typing import Final
 
 from energy_core.stream.timing import SocketTiming
 
 _SMOOTHING: Final = 1 / 8
+
+_FLOOR_S: Final = 300.0
+_FACTOR: Final = 3.0
+_SINGLE_S: Final = 900.0
+_LONGEST_S: Final = 86_400.0
 
 
 class Beat(enum.Enum):
@@ -78,3 +85,54 @@ class Pulse:
     def _stale_at(self) -> float:
         patience = max(self._timing.stale_floor_s, self._timing.stale_factor * (self.interval or 0.0))
         return self._eventful_at + patience
+
+
+class Site:
+    """When a polled site has logged, and whether that is too long ago: decisions without I/O.
+
+    A site is stale after three of its own intervals, and at least five minutes. Its interval is the median of
+    the last eight that polling has seen; a single one counts as 15 minutes at most, as it may be an outage.
+
+    Args:
+        newest: When the site has logged last, by its own clock; None where that is not known.
+        age_s: Seconds that have passed since.
+        now: A monotonic time.
+    """
+
+    __slots__ = ("_intervals", "_logged_at", "newest", "stale", "trouble")
+
+    def __init__(self, newest: datetime | None, age_s: float, now: float) -> None:
+        self.newest = newest
+        self.stale = False
+        """What was announced."""
+        self.trouble = ""
+        """Why there can be no data of it."""
+        self._logged_at = now - max(0.0, age_s)
+        self._intervals: deque[float] = deque(maxlen=8)
+
+    def note(self, newest: datetime | None, now: float) -> bool:
+        """Note what a poll says; tell whether the site has logged since the poll before."""
+        if newest is None or newest == self.newest:
+            return False
+        if self.newest is not None and 0 < (interval := (newest - self.newest).total_seconds()) <= _LONGEST_S:
+            self._intervals.append(interval)
+        self.newest, self._logged_at = newest, now
+        return True
+
+    def reason(self, now: float) -> str:
+        """Say why it is stale."""
+        if self.trouble:
+            return self.trouble
+        if self.newest is None:
+            return "the site has not logged anything"
+        age_s, since = now - self._logged_at, f"{self.newest:%Y-%m-%d %H:%M:%S %Z}"
+        return f"the site has not logged for {age_s:.0f} s, since {since}"
+
+    @property
+    def stale_at(self) -> float:
+        """The monotonic time from which on it is stale."""
+        known = sorted(self._intervals)
+        usual = known[(len(known) - 1) // 2] if known else 0.0
+        if len(known) == 1:
+            usual = min(usual, _SINGLE_S)
+        return self._logged_at + max(_FLOOR_S, _FACTOR * usual)

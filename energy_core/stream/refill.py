@@ -43,7 +43,9 @@ class RefillOutlet:
                 reading = Reading(*each)._replace(backfilled=True)
                 self._line.refill(source, reading, received_at)
 
-    def status(self, state: State, *, reason: str = "", retry_in: float | None = None) -> None:
+    def status(
+        self, state: State, *, reason: str = "", retry_in: float | None = None, about: SourceId | None = None
+    ) -> None:
         """Let it be: a refill beside the live link does not change how the source is doing."""
 
     def gap(

@@ -73,8 +73,8 @@ class Standing:
 
     __slots__ = ("reason", "retry_at", "since", "state")
 
-    def __init__(self, since: datetime) -> None:
-        self.state = State.CONNECTING
+    def __init__(self, since: datetime, state: State = State.CONNECTING) -> None:
+        self.state = state
         self.since = since
         self.reason = ""
         self.retry_at: datetime | None = None

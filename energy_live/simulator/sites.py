@@ -147,8 +147,9 @@ class Site:
         return None
 
     def parts(self, code: str) -> Iterator[Attribute]:
-        """Return the attributes that a computed value is made of at this site."""
-        return (self.by_code[part] for part in PSEUDO[code][1] if part in self.by_code)
+        """Return the attributes that a computed value is made of at this site: those that have a value."""
+        known = (self.by_code[part] for part in PSEUDO[code][1] if part in self.by_code)
+        return (attribute for attribute in known if attribute.value != "-")
 
     def split(self, power_w: float, phase: int) -> float:
         """Return one phase's share; the shares add up to the whole, exactly."""

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core import From, HomeState, Preference, Quantity
+from energy_core.choice import announcer
 from energy_core.stream.event import SourceId, State
 from tests.core.home_events import HOME, START, Teller, at
 
@@ -123,6 +124,30 @@ def test_values_that_are_no_numbers_are_counted_and_left_out():
     for seconds, value in enumerate([50.0, math.nan, math.inf]):
         home.take(teller.reading(seconds, {SOC: value}))
     assert (home.present(SOC, now=at(5)).value, home.unusable) == (50.0, 2)
+
+
+def test_a_site_has_a_state_of_its_own_while_its_poller_is_live():
+    """A stale site is stale for all its devices; where the poller is not connected, no site is better."""
+    home = HomeState()
+    devices = [SourceId("vrm", "me", site, instance) for site in ("1", "2") for instance in (0, 288)]
+    every, first = SourceId("vrm", "me", "*"), SourceId("vrm", "me", "1")
+
+    def states():
+        known = [announcer(home.states, device) for device in devices]
+        return [None if each is None else str(home.states[each]) for each in known]
+
+    assert states() == [None] * 4
+    for source, state, expected in (
+        (every, State.LIVE, ["live"] * 4),
+        (first, State.STALE, ["stale", "stale", "live", "live"]),
+        (every, State.DISCONNECTED, ["disconnected"] * 4),
+        (every, State.BACKFILLING, ["stale", "stale", "backfilling", "backfilling"]),
+        (first, State.LIVE, ["live", "live", "backfilling", "backfilling"]),
+    ):
+        home.take(Teller(source).status(state))
+        assert states() == expected
+    home.take(Teller(devices[1]).reading(1, {SOC: 50.0}))
+    assert home.present(SOC, now=at(1)).state is State.LIVE
 
 
 def test_the_state_of_a_source_is_told_with_its_values():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.errors import AuthFailed, NoData, PermissionDenied, ServerFault
+from energy_core.errors import AuthFailed, NoData, NotFound, PermissionDenied, ServerFault
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
 from energy_core.stream.lookback import Looking, Rhythm
@@ -181,12 +181,17 @@ async def test_what_failed_looks_should_have_covered_is_covered_by_the_next():
 
 
 @virtual
-async def test_a_refusal_of_the_account_ends_the_source_here_too():
-    """A look for which the account is refused ends the source as a poll would."""
+@pytest.mark.parametrize("refusal", [AuthFailed("no", status=401), NotFound("no", status=404)], ids=str)
+async def test_a_look_that_is_refused_ends_nothing(refusal):
+    """A refusal about one site's past is a gap of its device where something was missing, and no end."""
     vendor = Vendor()
-    vendor.trouble = AuthFailed("no", status=401)
+    vendor.trouble = refusal
+    vendor.never = {1200, 1260}
     seen = await watch(poller(vendor), 3 * HOUR)
-    assert seen[-1].detail.state is State.AUTH_FAILED
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end)) == (1140, 1320)
+    assert seen[-1].detail.state is State.CLOSED
+    assert moments(seen) == [each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.never]
 
 
 @virtual

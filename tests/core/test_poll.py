@@ -1,7 +1,9 @@
 import asyncio
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
+from attrs import evolve
 
 from energy_core.errors import (
     AuthFailed,
@@ -12,12 +14,15 @@ from energy_core.errors import (
     NotFound,
     PermissionDenied,
     RateLimited,
+    RequestError,
     ServerFault,
+    TwoFactorRequired,
     UnexpectedRedirect,
 )
 from energy_core.stream.event import Kind, SourceId, State
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.poll import Observation, Polled, Poller, Seen
+from energy_core.stream.pulse import Site
 from tests.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -157,6 +162,7 @@ async def test_trouble_is_announced_once_and_waited_out(trouble):
         State.LIVE,
         State.DISCONNECTED,
         State.LIVE,
+        State.STALE,  # nothing new for five minutes
     ]
     assert details(events)[2].reason == str(trouble)
     assert details(events)[2].retry_in == pytest.approx(1.0)
@@ -204,11 +210,224 @@ async def test_the_wait_shown_is_the_one_being_waited():
     ],
 )
 async def test_what_will_not_pass_ends_the_source(refusal, state):
-    """A refusal for good is not asked again."""
+    """Three refusals in a row, a minute apart, are for good; a fault of ours is at once."""
     vendor = Vendor([seen_at(1)], refusal)
     events = await watch(vendor)
     assert details(events)[-1].state is state
-    assert len(vendor.asked_at) == 2
+    assert vendor.asked_at == ([0, 60, 120, 180] if isinstance(refusal, RequestError) else [0, 60])
+
+
+def page(kind, status):
+    """Return a refusal that a proxy has sent."""
+    error = kind("no", status=status)
+    error.form = "html"
+    return error
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        page(AuthFailed, 401),
+        page(PermissionDenied, 403),
+        page(NotFound, 404),
+        DecodeError("the list is empty", kind="shape"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_refusal_of_the_vendor_never_ends_the_source(odd):
+    """A proxy's page or an empty list, however often, is counted and waited out."""
+    clock = VirtualClock()
+    vendor = Vendor([seen_at(1)], *[odd] * 30, [seen_at(2)])
+    poller = Poller(SITE, vendor, interval_s=60, clock=clock, random=lambda: 0.5)
+    async with merge(poller, clock=clock) as stream:
+        await clock.sleep(3600)
+        status = stream.status[SITE]
+    assert status.readings == 2
+    assert status.notes == {"failed polls": 30}
+
+
+@pytest.mark.parametrize(
+    "between", [[seen_at(2)], ServerFault("no", status=502), page(NotFound, 404)], ids=str
+)
+async def test_only_refusals_in_a_row_end_the_source(between):
+    """An answer, or trouble of another kind, begins the count anew."""
+    no = PermissionDenied("no", status=403)
+    vendor = Vendor(no, no, between, no, no, between, no, no, no)
+    events = await watch(vendor, interval_s=1.0, seconds=3600)
+    assert details(events)[-1].state is State.FAILED
+    assert len(vendor.asked_at) == 9
+    refused_at = [at for at, n in zip(vendor.asked_at, range(9), strict=True) if n not in {2, 5}]
+    assert all(later - at >= 60 for at, later in pairwise(refused_at))
+
+
+async def test_a_wish_for_a_one_time_code_is_not_repeated():
+    """Each login would send another code."""
+    vendor = Vendor(TwoFactorRequired("VRM wants a code"))
+    events = await watch(vendor)
+    assert details(events)[-1].state is State.AUTH_FAILED
+    assert vendor.asked_at == [0]
+
+
+# --- each site has a state of its own ---------------------------------------------------------------------
+
+FLEET = SITE._replace(site="*")
+
+
+class Fleet:
+    """Sites that log in an interval until they stop."""
+
+    def __init__(self, *sites, trouble=""):
+        self.sites = sites  # (number, interval, [spells of time in which it logs])
+        self.trouble = trouble
+
+    async def __call__(self):
+        now = asyncio.get_running_loop().time()
+        moments = {
+            SITE._replace(site=str(number)): max(
+                second
+                for start, end in spells
+                for second in range(start, end, interval)
+                if second <= now or second == spells[0][0]
+            )
+            for number, interval, spells in self.sites
+        }
+        return Polled(
+            observations=[
+                evolve(seen_at(second), source=site, id=f"{site.site}/{second}")
+                for site, second in moments.items()
+            ],
+            sites={site: Seen(EPOCH + timedelta(seconds=second)) for site, second in moments.items()}
+            | ({SITE._replace(site="999"): Seen(None, self.trouble)} if self.trouble else {}),
+        )
+
+
+async def watch_fleet(fleet, *, seconds, source=FLEET, interval_s=60.0):
+    clock = VirtualClock()
+    poller = Poller(source, fleet, interval_s=interval_s, clock=clock, random=lambda: 0.5)
+    async with merge(poller, clock=clock, buffer=10_000) as stream:
+        await clock.sleep(seconds)
+        status = stream.status
+        await stream.drain()
+        events = [event async for event in stream]
+    states = [
+        (event.source.site, (event.received_at - EPOCH).total_seconds(), str(event.detail.state))
+        for event in events
+        if event.kind is Kind.STATUS and event.detail.state in {State.STALE, State.LIVE}
+    ]
+    return states, status, events
+
+
+async def test_a_site_that_stops_logging_is_stale_and_live_again():
+    """Within five minutes, for itself alone; its next reading ends it, and comes after the status."""
+    fleet = Fleet((1, 60, [(0, 10_000)]), (2, 60, [(0, 601), (1800, 10_000)]))
+    states, status, events = await watch_fleet(fleet, seconds=3000)
+    assert states == [("*", 0, "live"), ("2", 900, "stale"), ("2", 1800, "live")]
+    [stale] = [event for event in events if event.kind is Kind.STATUS and event.detail.state is State.STALE]
+    assert stale.source == SITE._replace(site="2")
+    assert stale.detail.reason == "the site has not logged for 300 s, since 2026-03-01 12:10:00 UTC"
+    after = next(event for event in events if event.id == "2/1800")
+    live = next(
+        event for event in events if event.source.site == "2" and event.detail and event.seq > stale.seq
+    )
+    assert after.seq == live.seq + 1
+    assert {source.site: str(each.state) for source, each in status.items()} == {
+        "*": "live",
+        "1": "live",
+        "2": "live",
+    }
+    assert status[SITE._replace(site="1")].last == EPOCH + timedelta(seconds=2940)
+
+
+async def test_the_status_of_a_stale_site_has_its_age():
+    """It follows the time, without an event for each poll."""
+    fleet = Fleet((1, 60, [(0, 10_000)]), (2, 60, [(0, 601)]))
+    states, status, _ = await watch_fleet(fleet, seconds=3030)
+    assert states == [("*", 0, "live"), ("2", 900, "stale")]
+    found = status[SITE._replace(site="2")]
+    assert (found.state, found.age_s) == (State.STALE, 2130)
+    assert found.reason == "the site has not logged for 2400 s, since 2026-03-01 12:10:00 UTC"
+    assert found.last == EPOCH + timedelta(seconds=600)
+
+
+async def test_a_site_is_stale_after_three_of_its_own_intervals():
+    """A site that logs each quarter of an hour is not stale in between, once its interval has been seen."""
+    fleet = Fleet((1, 900, [(0, 9001)]), (2, 60, [(0, 20_000)]))
+    states, _, _ = await watch_fleet(fleet, seconds=15_000)
+    assert states == [
+        ("*", 0, "live"),
+        ("1", 300, "stale"),
+        ("1", 900, "live"),
+        ("1", 9000 + 2700, "stale"),
+    ]
+
+
+async def test_staleness_does_not_wait_for_the_next_poll():
+    """A slow poller announces it when it is time."""
+    fleet = Fleet((1, 600, [(0, 1201)]), (2, 600, [(0, 20_000)]))
+    states, _, _ = await watch_fleet(fleet, seconds=6000, interval_s=700.0)
+    assert [each for each in states if each[0] == "1"][-1] == ("1", 1400 + 3 * 600, "stale")
+
+
+async def test_an_outage_of_the_vendor_makes_no_site_stale():
+    """While polls fail the source is disconnected, and so is every site in the snapshot."""
+    clock, fleet, down = VirtualClock(), Fleet((1, 60, [(0, 10_000)]), (2, 60, [(0, 10_000)])), False
+
+    async def ask():
+        if down:
+            raise ServerFault("no", status=502)
+        return await fleet()
+
+    async with merge(Poller(FLEET, ask, interval_s=60, clock=clock), clock=clock) as stream:
+        await clock.sleep(100)
+        down = True
+        await clock.sleep(1000)
+        assert {each.state for each in stream.status.values()} == {State.DISCONNECTED}
+        down = False
+        await clock.sleep(200)
+        assert {each.state for each in stream.status.values()} == {State.LIVE}
+        await stream.drain()
+        events = [event async for event in stream]
+    assert not any(event.detail.state is State.STALE for event in events if event.kind is Kind.STATUS)
+
+
+async def test_a_site_that_has_stopped_long_ago_is_stale_from_the_start():
+    """Its age is known from its last log."""
+    states, _, events = await watch_fleet(Fleet((1, 60, [(-4000, -3900)]), (2, 60, [(0, 9000)])), seconds=100)
+    assert states == [("*", 0, "live"), ("1", 0, "stale")]
+    assert [event.id for event in events if event.source.site == "1" and not event.detail] == ["1/-3940"]
+
+
+async def test_a_site_that_is_not_there_is_reported_and_the_others_go_on():
+    """The status names it and what to do."""
+    fleet = Fleet((1, 60, [(0, 10_000)]), trouble="the list does not have 999")
+    states, status, _ = await watch_fleet(fleet, seconds=1000)
+    assert states == [("*", 0, "live"), ("999", 0, "stale")]
+    assert status[SITE._replace(site="999")].reason == "the list does not have 999"
+
+
+async def test_the_state_of_a_single_site_is_that_of_its_source():
+    """There is one status, by one name."""
+    one = SITE._replace(site="1")
+    states, status, _ = await watch_fleet(
+        Fleet((1, 60, [(0, 601), (1800, 10_000)])), seconds=2000, source=one
+    )
+    assert states == [("1", 0, "live"), ("1", 900, "stale"), ("1", 1800, "live")]
+    assert set(status) == {one}
+
+
+async def test_a_median_is_no_outage():
+    """One interval that was an outage, or one short one, does not make a site's own."""
+    site = Site(EPOCH, 0.0, 0.0)
+    now = 0.0
+    for interval in (86_000, 60, 5, 60, 60):
+        now += interval
+        assert site.note(EPOCH + timedelta(seconds=now), now)
+    assert site.stale_at == now + 300
+    assert not site.note(EPOCH + timedelta(seconds=now), now + 5)
+    fresh = Site(EPOCH, 0.0, 0.0)
+    fresh.note(EPOCH + timedelta(seconds=86_000), 86_000.0)
+    assert fresh.stale_at == 86_000 + 3 * 900
+    assert Site(None, float("inf"), 0.0).stale_at < 0
 
 
 async def test_cancelling_works_in_every_wait():

@@ -152,6 +152,30 @@ def test_a_poller_lends_its_state_to_its_devices():
     assert not any("vrm *" in row for row in lines)
 
 
+def test_a_site_that_stopped_logging_is_stale_and_the_others_live():
+    """Each device shows the state of its site; a site that is not there has a row and a reason."""
+    board = Board("title", places=PLACES)
+    missing = SITES._replace(site="999")
+    other = SITES._replace(site="1002")
+    for source, state, reason in (
+        (SITES, State.LIVE, ""),
+        (HOME, State.STALE, "the site has not logged for 300 s"),
+        (missing, State.STALE, "the list does not have 999"),
+    ):
+        board.take(status(source, state, reason))
+    board.take(reading(HOME._replace(instance=288), values={Quantity.PV_POWER: 1.0}))
+    board.take(reading(other, values={Quantity.PV_POWER: 1.0}))
+    lines = drawn(board).splitlines()
+    assert any("Elm Street #288" in row and "stale" in row for row in lines)
+    assert any("vrm 1002" in row and "live" in row for row in lines)
+    assert any("vrm 999" in row and "stale" in row for row in lines)
+    assert any("999 the list does not have 999" in row for row in lines)
+    assert any("1001 the site has not logged for 300 s" in row for row in lines)
+    assert not any("vrm *" in row for row in lines)
+    board.take(status(HOME, State.LIVE))
+    assert "300 s" not in drawn(board)
+
+
 def test_trouble_is_told_below():
     """Why a source is not live, and when it tries again, stands under the table."""
     board = Board("title", places=PLACES)

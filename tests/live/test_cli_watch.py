@@ -130,13 +130,23 @@ def test_one_account_failing_does_not_stop_the_other(services):
     assert "wrong-word" not in done.stderr + done.stdout
 
 
-def test_when_every_source_has_ended(services):
-    """A stream that cannot go on ends: its status says why as an event, stderr in a line, exit code 1."""
-    done = run("watch", "--site", "7", *EVENTS, "1", env=services)
-    assert done.returncode == 1
-    assert '"state":"failed"' in done.stdout
-    assert len(done.stderr.splitlines()) == 1
-    assert "7" in done.stderr
+def test_a_site_that_the_account_does_not_have(services):
+    """Alone it is an error; next to a right one it is a warning, and a status names it."""
+    done = run("watch", "--site", "999", *EVENTS, "1", env=services)
+    trouble = (
+        "--site 999: the account's list of sites does not have it; "
+        "check the number, and that the account may still see the site\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"energy-live: {trouble}")
+    done = run("watch", "--site", "151001", "--site", "999", *EVENTS, "1", "--seconds", "20", env=services)
+    assert (done.returncode, done.stderr) == (0, f"energy-live: going on without a site: {trouble}")
+
+
+def test_a_portal_id_is_no_site(services):
+    """The message says what to give instead; one of digits alone is found in the list of sites."""
+    done = run("watch", "--site", "c0619ab27f32", *EVENTS, "1", env=services)
+    assert done.returncode == 2
+    assert "c0619ab27f32 is a VRM portal id; give the site's number" in " ".join(done.stderr.split())
 
 
 def test_secrets_stay_secret(services):

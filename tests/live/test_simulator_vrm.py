@@ -195,7 +195,7 @@ async def test_extended_attributes_have_the_real_services_quirks(vrm):
     home, riad = ({one["code"]: one for one in record["extended"]} for record in records)
     computed = home["consumption"]
     assert computed["idDataAttribute"] is None
-    assert [part["code"] for part in computed["dataAttributes"]] == ["a1", "a2", "a3", "dc"]
+    assert [part["code"] for part in computed["dataAttributes"]] == ["a1", "a2", "a3"]
     assert computed["timestamp"] == records[0]["last_timestamp"]
     assert home["generator"] | {"description": ""} == home["generator"] | {
         "description": "",

@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from energy_core import FileCheckpoint, Quantity, SessionPool, merge
-from energy_core.errors import NotFound
 from energy_core.http.drift import Drift, collecting
 from energy_core.stream.event import Kind, SourceId, State
 from tests.vrm import vendor_samples as printed
 from vrm_async import VRMClient
-from vrm_async.source import FRESH_S, observations
+from vrm_async.source import FRESH_S, listed
 
 NOW = 1776515873
 TOKEN = "0123456789abcdef" * 4
@@ -34,7 +33,8 @@ def site(*items, site_id=7, last=NOW):
 
 
 def read(*sites, wanted=()):
-    return list(observations({"success": True, "records": list(sites)}, set(wanted), "token-1"))
+    payload = {"success": True, "records": list(sites)}
+    return [each.observation for each in listed(payload, set(wanted), "token-1").readings]
 
 
 def values(*items):
@@ -102,9 +102,37 @@ def test_what_was_not_measured_is_not_there(items):
     assert values(*items) == {}
 
 
-def test_battery_power_is_never_computed():
-    """Voltage times current would be another number than the measured one."""
-    assert Quantity.BATTERY_POWER not in values(item("bv", 50.0), item("bc", 10.0))
+def test_battery_power_is_voltage_times_current_where_vrm_has_no_power():
+    """No captured site has `bp`: the power is derived of one device and second, charging positive."""
+    assert values(item("bv", 52.5), item("bc", -10.0))[Quantity.BATTERY_POWER] == -525.0
+    assert values(item("bv", "48.2"), item("bc", "10"))[Quantity.BATTERY_POWER] == pytest.approx(482.0)
+    in_mv = item("bv", 52500, formatWithUnit="%.0F mV"), item("bc", 10, formatWithUnit="%.1F A")
+    assert values(*in_mv)[Quantity.BATTERY_POWER] == pytest.approx(525.0)
+
+
+def test_a_measured_battery_power_is_not_replaced():
+    """What VRM measures comes before what is derived."""
+    measured = values(item("bp", 512), item("bv", 52.5), item("bc", 10.0))
+    assert measured[Quantity.BATTERY_POWER] == 512.0
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [item("bv", 52.5)],
+        [item("bc", 10.0)],
+        [item("bv", 52.5), item("bc", None)],
+        [item("bv", "--"), item("bc", 10.0)],
+        [item("bv", 52.5), item("bc", 10.0, time=NOW - 1)],
+        [item("bv", 52.5, instance=1), item("bc", 10.0, instance=2)],
+        [item("bv", 52.5, idDeviceType=6), item("bc", 10.0, idDeviceType=2)],
+        [item("bv", 1e200), item("bc", 1e200)],
+        [item("bv", 52.5), item("bv", 24.1), item("bc", 10.0)],
+    ],
+)
+def test_battery_power_is_not_derived_of_two_moments_or_devices(items):
+    """Voltage and current belong together, or there is no power."""
+    assert all(Quantity.BATTERY_POWER not in each.values for each in read(site(*items)))
 
 
 def test_vrms_own_sum_comes_before_ours():
@@ -121,10 +149,156 @@ def test_the_answer_says_what_a_sum_consists_of():
     }
 
 
-def test_only_parts_of_one_moment_are_added():
-    """Phases logged at another time belong to another reading."""
-    found = read(site(item("g1", 100), item("g2", 50, time=NOW - 60)))
-    assert [(each.id, dict(each.values)) for each in found] == [(f"7/0/{NOW}", {Quantity.GRID_POWER: 100.0})]
+GRID = total("from_to_grid", None, consistsOfAttributeCodes=["g1", "g2", "g3"])
+
+
+def named(code, raw_value, *parts, **more):
+    return total(code, raw_value, dataAttributes=[{"code": part, "instance": 0} for part in parts], **more)
+
+
+@pytest.mark.parametrize("value", [None, "--", "", False, [], "nan"])
+@pytest.mark.parametrize("missing", ["g1", "g2", "g3"])
+@pytest.mark.parametrize("sum_of_vrm", [GRID, total("from_to_grid", -700)])
+def test_a_sum_without_one_of_its_phases_is_missing(sum_of_vrm, missing, value):
+    """Phases 1 and 3 are no grid power, whoever has added them."""
+    phases = {"g1": 500, "g2": 900, "g3": -1200} | {missing: value}
+    assert values(sum_of_vrm, *(item(code, each) for code, each in phases.items())) == {}
+
+
+def test_a_phase_of_another_moment_makes_no_sum():
+    """Each of the two moments lacks a phase, so neither has a sum; other values are delivered."""
+    old = NOW - 300
+    assert read(site(item("g1", 100), item("g2", 50, time=old))) == []
+    assert read(site(GRID, item("g1", 500), item("g2", 900, time=old), item("g3", -1200))) == []
+    assert read(site(named("from_to_grid", -700, "g1", "g2"), item("g1", 500), item("g2", 1, time=old))) == []
+    (found,) = read(site(GRID, item("g1", 500), item("g2", 900, time=old), item("bs", 50)))
+    assert found.values == {Quantity.BATTERY_SOC: 50.0}
+
+
+def test_a_phase_below_one_that_is_there_is_not_left_out():
+    """A list without phase 2 at all has a phase 3 without it."""
+    assert values(item("g1", 500), item("g3", -1200)) == {}
+    assert values(item("a1", 500), item("dc", 8)) == {Quantity.CONSUMPTION_POWER: 508.0}
+
+
+def test_the_parts_of_a_site_are_those_in_data_attributes():
+    """Of all that a sum may consist of, the site has the parts that VRM names; all of them are needed."""
+    all_parts = ["g1", "g2", "g3"]
+    sum_of_two = named("from_to_grid", None, "g1", "g2", consistsOfAttributeCodes=all_parts)
+    assert values(sum_of_two, item("g1", 5), item("g2", 6)) == {Quantity.GRID_POWER: 11.0}
+    assert values(sum_of_two, item("g1", 5), item("g2", 6), item("g3", None)) == {Quantity.GRID_POWER: 11.0}
+    assert values(sum_of_two, item("g1", 5)) == {}
+    away = named("solar_yield", None, "P")
+    away["dataAttributes"][0]["instance"] = 279
+    assert values(away, item("P", 40)) == {}
+
+
+def test_a_sum_as_captured_needs_no_list_of_its_parts():
+    """Captured sites list the sums and not the parts: VRM's own number counts, and null is no zero."""
+    sums = named("solar_yield", 5347.11, "P", "Pi", "Pdc"), named("generator", None, time=None)
+    assert values(*sums) == {Quantity.PV_POWER: 5347.11}
+
+
+def test_a_charge_outside_0_to_100_is_left_out_and_counted():
+    """It is no charge."""
+    drift = Drift()
+    with collecting(drift):
+        assert values(item("bs", 100.5)) == values(item("bs", -1)) == {}
+        assert values(item("bs", 100)) == {Quantity.BATTERY_SOC: 100.0}
+    assert drift.counts == {("Attribute", "bs", "outside 0..100 %"): 2}
+
+
+def test_a_value_in_another_unit_is_converted():
+    """The format of an attribute says its unit, of sums and their parts too."""
+    assert values(total("from_to_grid", 1.5, formatWithUnit="%.1F kW")) == {Quantity.GRID_POWER: 1500.0}
+    in_kw = item("g1", 1.5, formatWithUnit="%.1F kW"), item("g2", 20, formatWithUnit="%.0F W")
+    assert values(*in_kw) == {Quantity.GRID_POWER: 1520.0}
+    assert values(item("BT", 77, formatWithUnit="%.0F °F")) == {Quantity.BATTERY_TEMPERATURE: 25.0}
+    assert values(item("bs", 5, formatWithUnit="%.0F Ah")) == {}
+
+
+def either_way(*items):
+    """Return what the items mean, whatever their order."""
+    first, second = (read(site(*order)) for order in (items, items[::-1]))
+    assert sorted(map(repr, first)) == sorted(map(repr, second))
+    return {each.id: dict(each.values) for each in first}
+
+
+def test_of_two_kinds_of_devices_with_one_instance_the_system_speaks():
+    """Then the device type with the lowest number; a value comes before none, and before a leftover."""
+    system, monitor, other = ({"idDeviceType": number} for number in (6, 2, 9))
+    both = item("bs", 80, **system), item("bs", 20, **monitor)
+    assert either_way(*both) == {f"7/0/{NOW}": {Quantity.BATTERY_SOC: 80.0}}
+    assert either_way(item("bs", 20, **monitor), item("bs", 30, **other)) == {
+        f"7/0/{NOW}": {Quantity.BATTERY_SOC: 20.0}
+    }
+    later = item("bs", 80, time=NOW - 40, **system), item("bs", 20, **monitor)
+    assert either_way(*later) == {f"7/0/{NOW - 40}": {Quantity.BATTERY_SOC: 80.0}}
+    empty = item("bs", None, **system), item("bs", 20, **monitor)
+    assert either_way(*empty) == {f"7/0/{NOW}": {Quantity.BATTERY_SOC: 20.0}}
+    leftover = item("bs", 80, time=NOW - FRESH_S - 1, **system), item("bs", 20, **monitor)
+    assert either_way(*leftover) == {f"7/0/{NOW}": {Quantity.BATTERY_SOC: 20.0}}
+
+
+def test_of_two_devices_of_one_kind_and_instance_one_is_chosen_and_counted():
+    """They cannot be told apart: the later value counts, of one second the lower."""
+    drift = Drift()
+    with collecting(drift):
+        same = item("bs", 80), item("bs", 20)
+        assert either_way(*same) == {f"7/0/{NOW}": {Quantity.BATTERY_SOC: 20.0}}
+    assert drift.counts == {("Attribute", "bs", "several devices of one instance"): 2}
+    assert either_way(item("bs", 20, time=NOW - 30), item("bs", 80)) == {
+        f"7/0/{NOW}": {Quantity.BATTERY_SOC: 80.0}
+    }
+
+
+def test_a_battery_has_one_temperature():
+    """A battery monitor's comes before a sensor's, then a VE.Bus system's, then a solar charger's."""
+    sensor = item("tsT", 18, instance=1), item("tst", 0, instance=1)
+    vebus, charger = item("CT", 25, instance=1), item("ScT", 31, instance=1, time=NOW - 20)
+    monitor = item("BT", 21, instance=1, time=NOW - 10)
+    assert either_way(charger, vebus, *sensor, monitor) == {
+        f"7/1/{NOW - 10}": {Quantity.BATTERY_TEMPERATURE: 21.0}
+    }
+    assert either_way(charger, vebus, *sensor) == {f"7/1/{NOW}": {Quantity.BATTERY_TEMPERATURE: 18.0}}
+    assert either_way(charger, vebus) == {f"7/1/{NOW}": {Quantity.BATTERY_TEMPERATURE: 25.0}}
+    empty = item("BT", None, instance=1)
+    assert either_way(charger, empty) == {f"7/1/{NOW - 20}": {Quantity.BATTERY_TEMPERATURE: 31.0}}
+
+
+def test_a_site_that_is_listed_twice_is_one_site():
+    """Its values are read together, whichever record comes first."""
+    first, second = site(item("bs", 80, idDeviceType=6)), site(item("bs", 20), item("bv", 52))
+    assert read(first, second) == read(second, first)
+    (found,) = read(first, second)
+    assert found.values == {Quantity.BATTERY_SOC: 80.0, Quantity.BATTERY_VOLTAGE: 52.0}
+
+
+ODD = [[], {}, ["bs"], {"code": "bs"}, None, 7, True, 1.5, "", "x" * 500, -1, 2**70, "1e999", "\x00", [[]]]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("code", "rawValue", "instance", "timestamp", "formatWithUnit", "idDeviceType", "idDataAttribute"),
+        *("instances", "dataAttributes", "consistsOfAttributeCodes"),
+    ],
+)
+def test_an_odd_attribute_costs_no_other(where, odd):
+    """Whatever a server puts where something else belongs, the other attributes and sites are read."""
+    items = item("bs", 50) | {where: odd}, item("bv", 48), named("from_to_grid", 5, "g1") | {where: odd}
+    found = read(site(*items), site(item("bs", 51), site_id=8))
+    assert found[-1].id == f"8/0/{NOW}"
+    assert [each.values.get(Quantity.BATTERY_VOLTAGE) for each in found].count(48.0) == 1
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("where", ["idSite", "last_timestamp", "extended"])
+def test_an_odd_site_costs_no_other(where, odd):
+    """A site that cannot be read is left out."""
+    found = read(site(item("bs", 50)) | {where: odd}, site(item("bs", 51), site_id=8))
+    assert dict(found[-1].values) == {Quantity.BATTERY_SOC: 51.0}
 
 
 def test_a_reading_is_one_moment_of_one_instance():
@@ -173,12 +347,13 @@ def test_an_item_without_a_time_is_as_old_as_the_site():
 
 def test_the_printed_answer_is_a_reading():
     """The answer in VRM's documents gives SOC, voltage, current and the four sums."""
-    (reading,) = observations(json.loads(printed.INSTALLATIONS_EXTENDED), set(), "token-1")
+    ((reading, _, _),) = listed(json.loads(printed.INSTALLATIONS_EXTENDED), set(), "token-1").readings
     assert reading.id == "100/0/1472217903"
     assert reading.values == {
         Quantity.BATTERY_SOC: 76.0,
         Quantity.BATTERY_VOLTAGE: 54.12,
         Quantity.BATTERY_CURRENT: 17.9,
+        Quantity.BATTERY_POWER: pytest.approx(968.748),
         Quantity.CONSUMPTION_POWER: 8.0,
         Quantity.PV_POWER: 0.0,
         Quantity.GRID_POWER: 49.0818,
@@ -195,10 +370,15 @@ def test_only_wanted_sites_are_read():
 
 
 def test_a_site_the_account_does_not_have():
-    """None of the wanted sites is an error; one of several is not, for the others go on."""
-    with pytest.raises(NotFound, match="5, 6"):
-        read(site(item("bs", 1)), wanted=[6, 5])
-    assert len(read(site(item("bs", 1)), wanted=[7, 5])) == 1
+    """It is named, with what to do; the others are read."""
+    found = listed({"success": True, "records": [site(item("bs", 1))]}, {7, 5}, "token-1")
+    assert len(found.readings) == found.count == 1
+    seen = {source.site: (each.newest is None, each.trouble) for source, each in found.sites.items()}
+    trouble = (
+        "the account's list of sites does not have 5; "
+        "check the number, and that the account may still see the site"
+    )
+    assert seen == {"7": (False, ""), "5": (True, trouble)}
 
 
 def test_a_damaged_site_costs_no_other():
@@ -237,7 +417,8 @@ async def test_one_request_serves_many_sites(vrm, mocked):
     mocked.get(ANYTHING, payload=answer(later, first[1]), repeat=True)
     found, states = await readings(vrm.live(7, 8, interval_s=0.01), 3)
     assert [event.id for event in found] == [f"7/0/{NOW}", f"8/0/{NOW}", f"7/0/{NOW + 60}"]
-    assert [event.seq - found[0].seq for event in found if event.source.site == "7"] == [0, 1]
+    of_site = [event.seq for event in (*found, *states) if event.source.site == "7"]
+    assert sorted(of_site) == [1, 2, 3, 4]  # stale, as of months ago, and live again
     assert State.LIVE in [event.detail.state for event in states]
     (me, _), (installations, calls) = mocked.requests.items()
     assert me[1].path == "/v2/users/me"
@@ -263,10 +444,11 @@ async def test_a_single_site_is_filtered_by_the_server(vrm, mocked):
     assert '"battery_soc":50.0' in found.to_json()
 
 
+@pytest.mark.virtual_time
 async def test_a_refused_source_ends_as_such(mocked):
-    """A token that is not allowed ends the source as auth_failed, with what VRM said."""
+    """A token that is refused three times, a minute apart, ends the source as auth_failed."""
     mocked.get(ANYTHING, payload={"success": False, "error_code": "invalid_token"}, status=401, repeat=True)
-    async with VRMClient(token=TOKEN) as vrm, asyncio.timeout(5), merge(vrm.live(7)) as events:
+    async with VRMClient(token=TOKEN) as vrm, asyncio.timeout(500), merge(vrm.live(7)) as events:
         states = [event.detail.state async for event in events]
     assert State.AUTH_FAILED in states
 
@@ -284,13 +466,15 @@ async def test_an_exchanged_token_is_the_same_account(fake, tmp_path):
             merge(vrm.live(interval_s=0.05), checkpoint=file) as events,
         ):
             async for event in events:
-                if event.kind is Kind.READING:
+                if event.source.site == "7":
                     seen.append(event)
+                if event.kind is Kind.READING:
                     events.commit(event)
                     break
-    assert [event.source for event in seen] == [SourceId("vrm", "22", "7")] * 2
-    assert [event.id for event in seen] == [f"7/0/{NOW}", f"7/0/{NOW + 60}"]
-    assert seen[1].seq == seen[0].seq + 1
+    assert {event.source for event in seen} == {SourceId("vrm", "22", "7")}
+    told = [event for event in seen if event.kind is Kind.READING]
+    assert [event.id for event in told] == [f"7/0/{NOW}", f"7/0/{NOW + 60}"]
+    assert [event.seq for event in seen] == list(range(seen[0].seq, seen[0].seq + len(seen)))
 
 
 async def test_a_user_may_name_the_account(fake):

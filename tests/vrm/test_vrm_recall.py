@@ -10,7 +10,7 @@ from energy_core.stream.event import Quantity, SourceId
 from vrm_async import tables
 from vrm_async.client import BASE_URL
 from vrm_async.recall import Measures, Recall, buckets
-from vrm_async.source import observations
+from vrm_async.source import listed
 
 NOW = 1_776_516_000
 START = datetime(2026, 4, 18, 12, tzinfo=UTC)
@@ -36,14 +36,14 @@ def total(code, raw_value, *parts, consists=()):
 
 def live(*items):
     payload = {"success": True, "records": [{"idSite": 7, "last_timestamp": NOW, "extended": list(items)}]}
-    return list(observations(payload, set(), "token-1"))
+    return listed(payload, set(), "token-1").readings
 
 
 def measures(*items, instance=0):
     learnt = Measures()
     for each in live(*items):
-        if each.source.instance == instance:
-            learnt.learn(each)
+        if each.observation.source.instance == instance:
+            learnt.learn(*each)
     return learnt
 
 
@@ -57,7 +57,7 @@ def graph(**points):
 def told(learnt, **points):
     return {
         round((each.time - START).total_seconds() / 60): dict(each.values)
-        for each in buckets(graph(**points), learnt, SITE, START)
+        for each in buckets(graph(**points), learnt, SITE, START, START + timedelta(hours=1))
     }
 
 
@@ -91,10 +91,43 @@ def test_a_bucket_with_a_part_missing_has_no_sum():
     }
 
 
-def test_a_part_that_is_never_measured_counts_for_nothing():
-    """VRM also names parts that are null; they keep no sum from being one, except the first phase."""
+def test_a_part_that_the_graph_does_not_have_leaves_no_sum():
+    """VRM names the parts that a site has: without one of them there is no sum, as in live readings."""
     learnt = measures(total("consumption", 300, "a1", "dc"), total("from_to_grid", 5, "g1", "g2"))
-    assert told(learnt, a1=[(0, 300.0)], g2=[(0, 5.0)]) == {0: {Quantity.CONSUMPTION_POWER: 300.0}}
+    assert told(learnt, a1=[(0, 300.0)], g1=[(0, 5.0)], g2=[(0, 6.0)]) == {0: {Quantity.GRID_POWER: 11.0}}
+
+
+def test_the_battery_power_is_derived_in_the_past_as_it_is_live():
+    """Voltage times current of one bucket; a bucket without one of the two has no power."""
+    learnt = measures(item("bv", 52), item("bc", -10))
+    found = told(learnt, bv=[(0, 52.0), (1, 53.0), (2, 1e200)], bc=[(0, -10.0), (2, 1e200)])
+    assert found[0][Quantity.BATTERY_POWER] == -520.0
+    assert found[1] == {Quantity.BATTERY_VOLTAGE: 53.0}
+    assert Quantity.BATTERY_POWER not in found[2]
+    assert measures(item("bp", 500), item("bv", 52), item("bc", 10)).codes == ["bc", "bp", "bv"]
+
+
+def test_of_two_attributes_with_one_code_the_live_one_is_drawn():
+    """A graph is keyed by attribute: that of the live reading counts, else the lowest, whatever the order."""
+    data = {"143": [[AT, 52.0]], "900": [[AT, 24.0]], "901": [[AT, 12.0]]}
+    for live_one, expected in ((900, 24.0), (None, 52.0), (77, 52.0)):
+        learnt = measures(item("bv", 24, idDataAttribute=live_one))
+        for keys in (list(data), list(data)[::-1]):
+            records = {
+                "data": {key: data[key] for key in keys},
+                "meta": {key: {"code": "bv"} for key in keys},
+                "instance": 0,
+            }
+            drawn = tables.graph({"success": True, "records": records})
+            [bucket] = buckets(drawn, learnt, SITE, START, START + timedelta(hours=1))
+            assert bucket.values == {Quantity.BATTERY_VOLTAGE: expected}
+
+
+def test_what_lies_outside_the_range_is_left_out():
+    """A graph of another range, or of the year 9999, gives nothing."""
+    learnt = measures(item("bs", 50))
+    points = [(-1, 50.0), (0, 51.0), (1, 52.0), (61, 53.0), (4_000_000_000, 54.0)]
+    assert told(learnt, bs=points) == {0: {Quantity.BATTERY_SOC: 51.0}, 1: {Quantity.BATTERY_SOC: 52.0}}
 
 
 def test_parts_of_another_instance_make_no_sum():
@@ -123,7 +156,8 @@ def test_a_code_the_graph_does_not_know_is_not_there():
 )
 def test_buckets_are_as_long_as_the_step(minutes, step_s):
     """The step is what all points have in common, counted from the requested start."""
-    found = list(buckets(graph(bs=[(at, 1.0) for at in minutes]), measures(item("bs", 1)), SITE, START))
+    drawn, end = graph(bs=[(at, 1.0) for at in minutes]), START + timedelta(hours=1)
+    found = list(buckets(drawn, measures(item("bs", 1)), SITE, START, end))
     assert {each.bucket_s for each in found} == {step_s}
     assert [each.id for each in found] == [f"7/0/{AT + 60 * at}" for at in minutes]
     assert found[0].raw == {"bs": {"rawValue": 1.0, "timestamp": AT + 60 * minutes[0]}}
@@ -133,8 +167,9 @@ def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
     """A graph tells buckets, not moments; the moment in one is where the device's last log lay in its own."""
     learnt = Measures()
     for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
-        learnt.learn(each)
-    found = list(buckets(graph(bs=[(0, 1.0), (1, 2.0)]), learnt, SITE, START))
+        learnt.learn(*each)
+    drawn, end = graph(bs=[(0, 1.0), (1, 2.0)]), START + timedelta(hours=1)
+    found = list(buckets(drawn, learnt, SITE, START, end))
     assert [each.id for each in found] == [f"7/0/{AT + 13}", f"7/0/{AT + 73}"]
     assert [each.time for each in found] == [START + timedelta(seconds=13), START + timedelta(seconds=73)]
     assert {(each.bucket_s, each.bucket_at_s) for each in found} == {(60, 13)}
@@ -154,7 +189,8 @@ async def test_it_asks_once_a_range_in_the_background(vrm, mocked, monkeypatch):
     query = f"attributeCodes[]=bs&attributeCodes[]=bv&instance=0&start={AT}&end={AT + 3600}"
     mocked.get(f"{BASE_URL}installations/7/widgets/Graph?{query}", body=json.dumps(answer))
     recall = Recall(vrm._api)
-    recall.learn(live(item("bs", 50), item("bv", 48)))
+    for each in live(item("bs", 50), item("bv", 48)):
+        recall.learn(*each)
     [bucket] = await recall(SITE, START, START + timedelta(hours=1))
     assert bucket.values == {Quantity.BATTERY_SOC: 50.5}
     assert await recall(SITE._replace(instance=9), START, START + timedelta(hours=1)) == []
