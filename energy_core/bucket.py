@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from energy_core.printable import printable
+
 WHOLE: Final = 1.0 - 1e-6
 """Counts as one token: a timer that fires a rounding error early must not fire again for the rest."""
 
@@ -70,6 +72,7 @@ class TokenBucket:
         self.level(now)
         self.per_second = _positive("per_second", per_second)
 
+    @printable
     def __repr__(self) -> str:
         return f"<TokenBucket {self._level:.2f} of {self.burst:g}, {self.per_second:.3g}/s>"
 

@@ -9,9 +9,11 @@ from typing import Final
 from attrs import field, frozen
 from attrs.converters import optional
 
+from energy_core.printable import printable, printable_class
 from energy_core.stream.event import Quantity, SourceId, State
 
 
+@printable_class
 @frozen
 class From:
     """Names sources by what is said here; what is left out may be anything.
@@ -56,6 +58,7 @@ class Preference:
         order = self._by_quantity.get(quantity, self._order)
         return next((place for place, each in enumerate(order) if each.names(source)), None)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Preference {self._order}, {len(self._by_quantity)} quantities apart>"
 

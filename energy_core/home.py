@@ -9,6 +9,7 @@ from math import isfinite
 from attrs import frozen
 
 from energy_core.choice import Preference, announcer
+from energy_core.printable import printable
 from energy_core.stream.event import Event, Kind, Quantity, SourceId, State, Status
 
 
@@ -133,6 +134,7 @@ class HomeState:
         known = announcer(self._states, source)
         return None if known is None else self._states[known]
 
+    @printable
     def __repr__(self) -> str:
         sources = {source for by_source in self._held.values() for source in by_source}
         return f"<HomeState {len(self._held)} quantities of {len(sources)} sources>"

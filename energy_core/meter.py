@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from energy_core.choice import From, Preference, speaks_for
 from energy_core.integral import Bin, Line, Track
+from energy_core.printable import printable
 from energy_core.spans import Days, micros, moment_of
 from energy_core.stream.event import Event, Gap, Kind, Quantity, SourceId, State, Status
 from energy_core.totals import POWERS, EnergyTotals, Tally
@@ -148,6 +149,7 @@ class EnergyMeter:
             tally.add(self._chosen(day))
         return tally.totals(length)
 
+    @printable
     def __repr__(self) -> str:
         return f"<EnergyMeter {len(self.days())} days, {self.too_late} too late, {self.unusable} unusable>"
 

@@ -10,6 +10,8 @@ from typing import Final
 
 import backoff
 
+from energy_core.printable import printable
+
 LONGEST_S: Final = 365 * 86_400.0
 """No Retry-After counts for more than this: a header may hold a number of any length."""
 
@@ -135,5 +137,6 @@ class RetryBudget:
         self._level -= 1.0
         return True
 
+    @printable
     def __repr__(self) -> str:
         return f"<RetryBudget {self._level:.1f} of {self.MOST:g} retries>"

@@ -15,6 +15,7 @@ from energy_core.http.credential import Credential, Grant
 from energy_core.http.decode import strict_json
 from energy_core.http.readers import number
 from energy_core.http.request import JSON, Operation, Priority
+from energy_core.printable import printable
 from energy_core.secret import Secret, fingerprint
 from voltstorage_async.codec import VENDOR, login_token
 from voltstorage_async.endpoints import Endpoints, TokenPlace
@@ -190,5 +191,6 @@ class Auth:
             raise ValueError("a client with a token has nothing to log in with")
         self._credential.set(await _log_in(self._api, self._who, self._endpoints))
 
+    @printable
     def __repr__(self) -> str:
         return f"<Auth by {'login' if self._who.token is None else 'token'}>"

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from attrs import Attribute, field, frozen
 
 from energy_core.http.request import Priority
+from energy_core.printable import printable_class
 from energy_core.stream.event import Quantity, Said
 from energy_core.stream.unread import look
 from voltstorage_async.events import LatestData
@@ -39,6 +40,7 @@ def _some(_: Healing, attribute: Attribute[float], value: float) -> None:
         raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
 
 
+@printable_class
 @frozen(kw_only=True)
 class Healing:
     """How holes in a stream are filled. The defaults are the promise; tests shorten them."""

@@ -13,6 +13,7 @@ from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url as checked_base_url
 from energy_core.lazy import preloaded
+from energy_core.printable import printable
 from energy_core.stream.detail import account_label
 from energy_core.stream.event import SourceId
 from energy_core.stream.timing import SocketTiming
@@ -196,6 +197,7 @@ class VoltStorageClient:
     ) -> None:
         await self.aclose()
 
+    @printable
     def __repr__(self) -> str:
         pool = "its own pool" if self._owns_pool else "a shared pool"
         return f"<VoltStorageClient {self._label} at {self._base} on {pool}>"

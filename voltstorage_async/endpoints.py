@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import Attribute, field, frozen, validators
 
 from energy_core.http.request import BaseUrl
+from energy_core.printable import printable_class
 
 TokenPlace: TypeAlias = Literal["header", "query"]
 
@@ -35,6 +36,7 @@ def _path(_: object, attribute: Attribute[str], value: object) -> None:
         raise ValueError(f"{attribute.name} must not be empty")
 
 
+@printable_class
 @frozen(kw_only=True)
 class Endpoints:
     """Where everything is, relative to the client's base URL.

@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
+from energy_core.printable import printable_class
 from energy_core.stream.event import Quantity
 from voltstorage_async.straight import Straight
 from voltstorage_async.translator import Meaning, Translator
@@ -53,6 +54,7 @@ _COLUMNS: Final[Mapping[str, Meaning]] = {
 }
 
 
+@printable_class
 @frozen(kw_only=True)
 class FieldMap:
     """What the vendor's event keys and export columns mean, replaceable as a whole or by `extended`.

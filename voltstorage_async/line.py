@@ -12,6 +12,7 @@ from energy_core.clock import Clock, SystemClock
 from energy_core.errors import DecodeError
 from energy_core.http.decode import strict_json
 from energy_core.http.request import JSON
+from energy_core.printable import printable
 from energy_core.stream.admission import horizon
 from energy_core.stream.delivered import Keys, Missing, Take
 from energy_core.stream.event import Position, Quantity, Said, State
@@ -388,6 +389,7 @@ class Line:
         start, end = (datetime.fromtimestamp(second, UTC) for second in (missing.start, missing.end))
         self._sink.miss(start, end, missing.reason, frozenset(map(Quantity, missing.keys)))
 
+    @printable
     def __repr__(self) -> str:
         counts = f"{self.received} received, {self.backfilled} backfilled, {self.gaps} gaps"
         return f"<Line of product {self._product_id} {self._state[0]}, {counts}; {self._mender!r}>"

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from energy_core.http.pool import Account, SessionPool
 from energy_core.http.request import BaseUrl, base_url
+from energy_core.printable import printable
 from energy_core.stream.link import Address
 from voltstorage_async.endpoints import Endpoints
 
@@ -73,5 +74,6 @@ class ProductLink:
         """Get a new token: the handshake refused the one of this generation."""
         await self._account.credential.renew(generation)
 
+    @printable
     def __repr__(self) -> str:
         return f"<ProductLink {self._url}>"

@@ -10,6 +10,7 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 from energy_core.errors import StreamBusy
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation, Priority
+from energy_core.printable import printable
 from voltstorage_async import arguments as given
 from voltstorage_async.codec import VENDOR, Page, latest, product_page, statistics
 from voltstorage_async.endpoints import Endpoints
@@ -169,6 +170,7 @@ class ProductPages:
         self._unread = unread
         self._ended = self._only is not None or not page.records or repeats
 
+    @printable
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"at page {self._number}"
         return f"<ProductPages {state}, {len(self._seen)} products so far>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +13,7 @@ from energy_core.errors import DecodeError, StreamBusy, StreamClosed
 from energy_core.http.download import Download
 from energy_core.http.drift import Drift
 from energy_core.http.request import Operation
+from energy_core.printable import printable
 from voltstorage_async.fill import FilledRow, ForwardFill
 from voltstorage_async.models import ExportRow
 from voltstorage_async.pages import ExportProgress, Page, Pages, Seam
@@ -76,6 +78,8 @@ class ExportRows:
         self._seam = Seam()
         self._before_seam = Seam()
         self._open: AbstractAsyncContextManager[Download] | None = None
+        self._download: Download | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._chunk = memoryview(b"")
         self._rows: Iterator[ExportRow] = iter(())
@@ -195,7 +199,7 @@ class ExportRows:
             if self._chunks is None:
                 opening = self._opening(self._pages[self._at])
                 download = await opening.__aenter__()
-                self._open = opening
+                self._open, self._download, self._loop = opening, download, asyncio.get_running_loop()
                 if self._state == "closed":  # meanwhile, by another task
                     await self._let_go()
                     return None
@@ -240,9 +244,13 @@ class ExportRows:
         return error
 
     def __del__(self) -> None:
-        if getattr(self, "_open", None) is not None:
-            warnings.warn(f"{self!r} was left open; use it in an async with", ResourceWarning, stacklevel=2)
+        if getattr(self, "_open", None) is None:
+            return
+        warnings.warn(f"{self!r} was left open; use it in an async with", ResourceWarning, stacklevel=2)
+        if self._loop is not None and self._download is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._download.close)
 
+    @printable
     def __repr__(self) -> str:
         malformed = f", {self.malformed} malformed" if self.malformed else ""
         page = f" at page {self._at + 1} of {len(self._pages)}" if len(self._pages) > 1 else ""

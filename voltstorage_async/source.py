@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from energy_core.errors import StreamBusy
+from energy_core.printable import printable
 from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
 from energy_core.stream.event import Outlet, Position, Quantity, Said, SourceId, State
 from energy_core.stream.link import Link
@@ -29,7 +30,7 @@ class ProductSource:
 
     __slots__ = (
         *("_fields", "_healing", "_id", "_line", "_link", "_past", "_seen", "_since", "_ssl_context"),
-        *("_stopped", "_timing", "owner"),
+        *("__weakref__", "_stopped", "_timing", "owner"),
     )
 
     def __init__(
@@ -156,6 +157,7 @@ class ProductSource:
         if lacking:
             outlet.gap(source, start=start, end=end, reason=NOT_EXPORTED, quantities=sorted(lacking))
 
+    @printable
     def __repr__(self) -> str:
         counts = f"{self.unknown} unknown, {self.malformed} malformed, {self.unusable} unusable values"
         return f"<ProductSource {self._id}: {counts}>"

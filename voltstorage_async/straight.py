@@ -7,6 +7,7 @@ from typing import Final
 
 from energy_core.http import bounded
 from energy_core.http.request import JSON
+from energy_core.printable import printable
 from voltstorage_async.pattern import by_pattern
 from voltstorage_async.shape import by_shape
 from voltstorage_async.translator import Glance, Translator
@@ -66,5 +67,6 @@ class Straight:
             return by_shape(data, chosen)
         return by_pattern(message, raw, data, chosen)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Straight, {len(self._glances)} looks known, {self._lessons} lessons>"

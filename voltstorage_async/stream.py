@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 import ssl
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy, StreamClosed
+from energy_core.printable import printable
 from energy_core.stream.event import Quantity, Said, State, Status
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
@@ -66,7 +68,6 @@ class ProductStream:
             ssl_context=ssl_context,
         )
         self._task: asyncio.Task[None] | None = None
-        self._error: EnergyError | None = None
         self._closed = False
 
     @property
@@ -117,8 +118,9 @@ class ProductStream:
     async def __aenter__(self) -> Self:
         if self._task is not None or self._closed:
             raise StreamClosed("a stream is opened once; ask the client for another")
+        # The task does not hold the stream: one that nobody holds any more can be collected.
         self._task = asyncio.get_running_loop().create_task(
-            self._read(), name=f"voltstorage-{self.product_id}"
+            _read(self._line, self._inbox, self.product_id), name=f"voltstorage-{self.product_id}"
         )
         return self
 
@@ -147,28 +149,25 @@ class ProductStream:
     def _check_open(self) -> None:
         if self._closed:
             raise StopAsyncIteration
-        if self._error is not None:
-            raise copy.copy(self._error) from self._error.__cause__
+        error = self._inbox.error
+        if error is not None:
+            raise copy.copy(error) from error.__cause__
+        if self._inbox.ended:
+            raise StopAsyncIteration
         if self._task is None:
             raise StreamClosed("open the stream with async with")
 
-    async def _read(self) -> None:
-        """The stream's one lasting task; whatever ends it is kept for the consumer."""
-        try:
-            await self._line.run()
-        except EnergyError as error:
-            self._error = error
-        except Exception as error:  # noqa: BLE001  (a fault of ours must reach the consumer, not vanish)
-            _log.exception("the stream of product %s failed through a fault in its own code", self.product_id)
-            self._error = InternalError("the stream failed through a fault in its own code")
-            self._error.__cause__ = error
-        else:
-            self._closed = True
-        over = State.AUTH_FAILED if isinstance(self._error, AuthError) else State.FAILED
-        self._inbox.end(
-            Status(state=over, reason=str(self._error)) if self._error else Status(state=State.CLOSED)
+    def __del__(self) -> None:
+        task = getattr(self, "_task", None)
+        if task is None or self._closed or self._inbox.ended:
+            return
+        warnings.warn(
+            f"{self!r} was never closed; use async with", ResourceWarning, stacklevel=1, source=self
         )
+        if not task.get_loop().is_closed():
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
+    @printable
     def __repr__(self) -> str:
         said = [
             f"{count} {what}"
@@ -185,11 +184,27 @@ class ProductStream:
         return f"<ProductStream {self.product_id} {self.status.state}, {counts}>"
 
 
+async def _read(line: Line, inbox: _Inbox, product_id: int) -> None:
+    """Run the line to its end; whatever ends it is kept for the consumer."""
+    try:
+        await line.run()
+    except EnergyError as error:
+        inbox.error = error
+    except Exception as error:  # noqa: BLE001  (a fault of ours must reach the consumer, not vanish)
+        _log.exception("the stream of product %s failed through a fault in its own code", product_id)
+        inbox.error = InternalError("the stream failed through a fault in its own code")
+        inbox.error.__cause__ = error
+    over = State.AUTH_FAILED if isinstance(inbox.error, AuthError) else State.FAILED
+    inbox.end(Status(state=over, reason=str(inbox.error)) if inbox.error else Status(state=State.CLOSED))
+
+
 class _Inbox:
     """The line's `Sink` and the consumer's buffer."""
 
     def __init__(self, product_id: int, capacity: int) -> None:
         self.status = Status(state=State.CONNECTING)
+        self.error: EnergyError | None = None
+        self.ended = False
         self.reconnects = 0
         self.dropped = 0
         self._product_id = product_id
@@ -243,6 +258,7 @@ class _Inbox:
 
     def end(self, status: Status) -> None:
         """No more will come."""
+        self.ended = True
         if not self.status.state.terminal:
             self.status = status
         self._wake()

@@ -10,6 +10,8 @@ from typing import Final
 
 from attrs import frozen
 
+from energy_core.printable import printable_class
+
 _CODE: Final = re.compile(r"[!-~]{1,64}")
 _WIDGET: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -20,6 +22,7 @@ ACCESS_LEVELS: Final = (0, 1, 2)
 """0 monitoring, 1 full control, 2 technician."""
 
 
+@printable_class
 @frozen
 class Verbatim:
     """A value that goes to VRM as it is, although its documents do not list it: ``Verbatim("new_type")``."""

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, overload
 
 from attrs import field, frozen
 
+from energy_core.printable import printable
 from vrm_async.late import LateRecord
 from vrm_async.units import WithUnit
 
@@ -172,6 +173,7 @@ class Attributes(Sequence[Attribute]):
         # What looks for them holds the codec's closures; a copy needs only the result.
         return (Attributes.of, (tuple(self),))
 
+    @printable
     def __repr__(self) -> str:
         if not self._seen:
             return "<Attributes not decoded yet>"

@@ -19,6 +19,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.drift import note
 from energy_core.http.readers import integer, text
 from energy_core.http.request import JSON, Operation
+from energy_core.printable import printable
 from vrm_async.folding import by_key
 from vrm_async.units import named, unit_of
 
@@ -152,6 +153,7 @@ class Catalogue:
         self._rows = rows
         self._codes = {}
 
+    @printable
     def __repr__(self) -> str:
         unread = self._rows is None and not shipped.cache_info().currsize
         return f"<{type(self).__name__}: {'not read yet' if unread else f'{len(self)} rows'}>"

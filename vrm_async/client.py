@@ -13,6 +13,7 @@ from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
 from energy_core.lazy import preloaded
+from energy_core.printable import printable
 from energy_core.stream.detail import account_label
 from vrm_async import auth
 from vrm_async.envelope import check
@@ -176,5 +177,6 @@ class VRMClient(Groups):
     ) -> None:
         await self.aclose()
 
+    @printable
     def __repr__(self) -> str:
         return f"<VRMClient {self._label or 'without a label'}>"

@@ -11,6 +11,7 @@ from typing import Final, Generic, Self, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from energy_core.clock import Clock
+from energy_core.printable import printable
 from vrm_async import arguments
 from vrm_async.pieces import EPOCH
 
@@ -98,6 +99,7 @@ class History(ABC, Generic[T]):
             self._at, self._checkpoint = part.end, part.checkpoint
             return part
 
+    @printable
     def __repr__(self) -> str:
         where = "not begun" if self._at is None else f"at {self._at.isoformat()} of {self._end}"
         return f"<{type(self).__name__} {self._name}, {where}>"

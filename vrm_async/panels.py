@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from energy_core.printable import printable
 from vrm_async.attributes import Raw, RawValue
 from vrm_async.series import moment
 from vrm_async.units import WithUnit
@@ -86,6 +87,7 @@ class Summary:
         """Return the value of that code, case-sensitive, or None."""
         return next((value for value in self.values if value.code == code), None)
 
+    @printable
     def __repr__(self) -> str:
         shown = ", ".join(f"{value.code}={value.raw_value!r}" for value in self.values)
         return f"<{self.name} of instance {self.instance}: {shown or 'no data'}>"
@@ -120,6 +122,7 @@ class States:
     def __iter__(self) -> Iterator[Change]:
         return zip(map(moment, self.times_ms), self.numbers, strict=True)
 
+    @printable
     def __repr__(self) -> str:
         return f"<States {self.code}: {len(self)} changes>"
 
@@ -151,5 +154,6 @@ class StateHistory:
             f"no states of {code!r}; there are: {', '.join(s.code for s in self.states) or 'none'}"
         )
 
+    @printable
     def __repr__(self) -> str:
         return f"<{self.name} of instance {self.instance}: {', '.join(map(repr, self.states)) or 'no data'}>"

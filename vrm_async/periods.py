@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
+from energy_core.printable import printable_class
+
 _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 
@@ -111,6 +113,7 @@ _STEPS: Final[dict[str, Callable[[date, int], date]]] = {
 }
 
 
+@printable_class
 @frozen
 class Calendar:
     """The days of one time zone. A week begins on Monday.

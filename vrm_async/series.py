@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from attrs import evolve, field, frozen
 
+from energy_core.printable import printable
 from vrm_async.arrow import Column, Stream, stream
 from vrm_async.late import LateRaw
 
@@ -86,6 +87,7 @@ class Series:
             if values is not None:
                 yield Column(name, "float", values, about)
 
+    @printable
     def __repr__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         where = "" if self.instance is None else f" @{self.instance}"
@@ -147,6 +149,7 @@ class SeriesByCode(LateRaw):
     def _contents(self) -> str:
         return ", ".join(map(repr, self.series)) or "no data"
 
+    @printable
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contents()}>"
 
@@ -198,6 +201,7 @@ class Graph(SeriesByCode):
     def _owner(self, series: Series) -> int | None:
         return self.instance if series.instance is None else series.instance
 
+    @printable
     def __repr__(self) -> str:
         return f"<Graph of instance {self.instance}: {self._contents()}>"
 

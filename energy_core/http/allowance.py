@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import field, frozen
 
 from energy_core.bucket import AdaptiveRate, TokenBucket
+from energy_core.printable import printable_class
 from energy_core.retry import full_jitter
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def _rate(_limit: Limit, attribute: Attribute[float], value: float) -> None:
         raise ValueError(f"{attribute.name} must be positive and finite: {value}")
 
 
+@printable_class
 @frozen
 class Limit:
     """What one account may send.

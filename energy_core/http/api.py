@@ -29,6 +29,7 @@ from energy_core.http.pool import Account, SessionPool
 from energy_core.http.request import JSON, MIB, BaseUrl, Operation, Priority, Query, Request, Response
 from energy_core.http.retrying import with_facts
 from energy_core.http.words import words_of_text
+from energy_core.printable import printable
 
 SMALL: Final = 64 * 1024
 """A raw answer up to this size is looked into for a refusal in JSON."""
@@ -79,6 +80,7 @@ class ApiClient:
         self._check = check
         self._strict = strict
 
+    @printable
     def __repr__(self) -> str:
         return f"<ApiClient of {self.vendor}, account {self.account.name!r} at {self.base}>"
 

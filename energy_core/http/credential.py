@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError
+from energy_core.printable import printable, printable_class
 from energy_core.secret import Secret
 
 RENEW_AT: Final = 0.8
@@ -32,6 +33,7 @@ REFUSED_LONGEST_S: Final = 3600.0
 _log = logging.getLogger("energy_core.http")
 
 
+@printable_class
 @frozen(kw_only=True)
 class Grant:
     """What a login gives.
@@ -157,6 +159,7 @@ class Credential:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    @printable
     def __repr__(self) -> str:
         doing = "closed" if self._closed else "logging in" if self._is_logging_in() else "idle"
         return f"<Credential generation {self._generation}, {doing}, {self._refusals} refusals in a row>"

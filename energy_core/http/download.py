@@ -8,6 +8,7 @@ from energy_core.clock import Clock
 from energy_core.errors import ClientClosed, DeadlineExceeded, EnergyError
 from energy_core.http.request import Response
 from energy_core.http.transport import Reply, Timeouts
+from energy_core.printable import printable
 
 
 class Download:
@@ -43,6 +44,7 @@ class Download:
         self._aborted = False
         self.on_wire = True
 
+    @printable
     def __repr__(self) -> str:
         return f"<Download status {self.response.status}, {self._received} bytes handed out>"
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from energy_core.errors import DecodeError
+from energy_core.printable import printable
 
 Key: TypeAlias = tuple[str, str, str]
 """Model, field and problem."""
@@ -80,6 +81,7 @@ class Drift:
             f"{times:>7} x {model}.{field}: {problem}" for (model, field, problem), times in seen
         )
 
+    @printable
     def __repr__(self) -> str:
         return f"Drift(kinds={len(self._counts)}, total={self.total}, strict={self.strict})"
 

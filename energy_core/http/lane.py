@@ -17,6 +17,7 @@ from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.allowance import Allowance, Limit
 from energy_core.http.queue import TurnQueue
 from energy_core.http.request import Priority
+from energy_core.printable import printable
 
 __all__ = ["Lane", "LaneStats", "Limit"]
 
@@ -226,6 +227,7 @@ class Lane:
             throttled=self._allowance.throttled,
         )
 
+    @printable
     def __repr__(self) -> str:
         label = f"Lane {self.name!r}{' closed' * self._ended.is_set()}"
         try:

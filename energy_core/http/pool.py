@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, TracebackType
@@ -24,6 +25,7 @@ from energy_core.http.request import BaseUrl, Priority, Request, Response
 from energy_core.http.retrying import Patience
 from energy_core.http.transport import ClientSession, Reply, Timeouts, Transport
 from energy_core.lazy import preloaded
+from energy_core.printable import printable
 from energy_core.retry import RetryBudget
 
 __all__ = ["Account", "PoolStats", "SessionPool"]
@@ -115,6 +117,14 @@ class SessionPool:
     ) -> None:
         await self.aclose()
 
+    def __del__(self) -> None:
+        transport = getattr(self, "_transport", None)
+        if transport is not None and transport.open and self._closed is None:
+            warnings.warn(
+                f"{self!r} was never closed; use async with", ResourceWarning, stacklevel=1, source=self
+            )
+
+    @printable
     def __repr__(self) -> str:
         state = "open" if self._closed is None else "closed"
         return (

@@ -9,10 +9,12 @@ from typing import Generic, TypeVar
 from attrs import frozen
 
 from energy_core.clock import Clock, Timer, ticking
+from energy_core.printable import printable_class
 
 T = TypeVar("T")
 
 
+@printable_class
 @frozen(kw_only=True)
 class Timeouts:
     """Seconds; the total of a request belongs to its `Operation`."""

@@ -34,6 +34,7 @@ from energy_core.http.errand import UNSIGNED, Errand, Signed
 from energy_core.http.reply import Raw, Reply, cut
 from energy_core.http.request import Request, origin_of
 from energy_core.http.silence import Silence, Timeouts
+from energy_core.printable import printable
 
 __all__ = ["ClientSession", "Passage", "Reply", "Timeouts", "Transport"]
 
@@ -63,6 +64,7 @@ class Passage:
         """Return itself: it leads to an event loop, and aioresponses copies all that it was asked with."""
         return self
 
+    @printable
     def __repr__(self) -> str:
         return f"<Passage of {self.request.operation.name}, sent {self.sends} times>"
 
@@ -132,6 +134,10 @@ def _watched_by(silence: Silence[Raw]) -> type[aiohttp.ClientResponse]:
                 silence.begin(self)  # else aiohttp watches this one
             return super().start(connection)
 
+        def __del__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (aiohttp's own)
+            with suppress(RuntimeError):  # left open until after its event loop was closed
+                super().__del__(*args, **kwargs)
+
     return Watched
 
 
@@ -159,6 +165,11 @@ class Transport:
         self._impatient = aiohttp.ClientTimeout(
             total=None, sock_connect=connect_s, sock_read=timeouts.read_gap_s
         )
+
+    @property
+    def open(self) -> bool:
+        """Whether a session of our own has to be closed."""
+        return self._session is not None and not self._injected
 
     async def exchange(
         self, request: Request, url: str, errand: Errand, *, trusted: bool

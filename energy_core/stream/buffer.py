@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from energy_core.errors import EnergyError, StreamBusy
+from energy_core.printable import printable
 from energy_core.stream.event import Dropped, Event, SourceId
 
 BUSY: Final = "this stream has a consumer already; give each further one events.subscribe()"
@@ -181,6 +182,7 @@ class Buffer(ABC):
             if not waiter.done():
                 waiter.set_result(None)
 
+    @printable
     def __repr__(self) -> str:
         lost = sum(loss.count for loss in self.losses.values())
         dropping = f", dropping ({lost} so far)" if lost else ""

@@ -17,6 +17,7 @@ from typing import Final, NoReturn, Protocol, Self
 from attrs import field, frozen
 
 from energy_core.errors import CheckpointError
+from energy_core.printable import printable, printable_class
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Position
 from energy_core.stream.quantity import Quantity
@@ -42,6 +43,7 @@ def from_credential(source: SourceId) -> bool:
     return _FROM_CREDENTIAL.fullmatch(source.account) is not None
 
 
+@printable_class
 @frozen
 class Checkpoint:
     """Where a consumer stopped in every source, grouped by the source that speaks for them.
@@ -224,6 +226,7 @@ class FileCheckpoint:
     def _fail(self, fault: str, kind: str) -> NoReturn:
         raise CheckpointError(fault, kind=kind, path=self.path) from None
 
+    @printable
     def __repr__(self) -> str:
         return f"<FileCheckpoint {self._path.name}>"
 

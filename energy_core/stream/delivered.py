@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from energy_core.printable import printable
+
 T = TypeVar("T")
 
 _MOST_SETS: Final = 32
@@ -74,6 +76,7 @@ class Keys:
             self._sets[names] = bits
         return bits
 
+    @printable
     def __repr__(self) -> str:
         return f"<Keys {', '.join(self._known)}>"
 
@@ -179,5 +182,6 @@ class Delivered:
     def __len__(self) -> int:
         return self._events
 
+    @printable
     def __repr__(self) -> str:
         return f"<Delivered {self._events} events in {len(self._log) // 2} seconds>"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
 
+from energy_core.printable import printable
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Position
 from energy_core.stream.lookback import EPOCH, Looking, Rhythm
@@ -176,6 +177,7 @@ class Device:
         self._held = readings[len(told) :]
         self.ready.extend(sorted([*missing, *told], key=_place))
 
+    @printable
     def __repr__(self) -> str:
         return f"<Device {self.source}: {len(self.holes)} holes, {len(self._held)} held>"
 

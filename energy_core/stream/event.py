@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol, Self, TypeAlias
 
 from attrs import define, field, frozen
 
+from energy_core.printable import printable_class
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId, State, Status
 from energy_core.stream.jsonform import JSON_VERSION, Members, spoken, written
 from energy_core.stream.quantity import Quantity
@@ -134,6 +135,7 @@ class Event(Draft):
         )
 
 
+@printable_class
 @frozen(kw_only=True)
 class Position:
     """Where a consumer stopped in one source."""

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
+from energy_core.printable import printable
 from energy_core.stream.admission import FROM_THE_FUTURE, Gate, admit_stretch, horizon
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
 from energy_core.stream.event import Event, Outlet, Position, Reading, Said, Source
@@ -413,5 +414,6 @@ class Feed:
             raise StreamClosed(f"the source {self.id} has ended and can hand over nothing more")
         return self._ledger.ended
 
+    @printable
     def __repr__(self) -> str:
         return f"<Feed {self.id} {self._standing.state}, {self._readings} readings>"

@@ -17,6 +17,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
 
+from energy_core.printable import printable
+
 _TEXT, _BINARY, _CONTINUATION = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 _WHOLE: Final = frozenset((0x80 | _TEXT, 0x80 | _BINARY))
 """The first byte of a message in one piece."""
@@ -110,6 +112,7 @@ class Cutter:
             messages.append(bytes(self._partial))
             self._partial = None
 
+    @printable
     def __repr__(self) -> str:
         return f"<Cutter, {self._owed} bytes of a frame owed>"
 

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from energy_core.clock import Clock, Timer
 from energy_core.errors import StreamBusy
+from energy_core.printable import printable
 from energy_core.stream.buffer import BUSY, Buffer
 from energy_core.stream.event import Event
 from energy_core.stream.progress import Progress
@@ -96,6 +97,7 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.events)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Shelf of {len(self)}>"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from energy_core.printable import printable
 from energy_core.stream.delivered import NOT_EXPORTED, NOT_RECORDED, Delivered, Keys, Missing, Take
 from energy_core.stream.outbox import Outbox
 
@@ -372,6 +373,7 @@ class Mender(Generic[T]):
         if unknown:
             self._outbox.miss(start, end, NOT_EXPORTED, unknown)
 
+    @printable
     def __repr__(self) -> str:
         doing = "filling" if self.filling else "open" if self.open else "whole"
         return f"<Mender {doing}, {len(self._held)} held, {self.discarded} discarded, at {self.newest}>"

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from energy_core.clock import Clock
+from energy_core.printable import printable
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
 from energy_core.stream.event import Event, Position, Reading, Said
 from energy_core.stream.numbering import numbered, shared
@@ -351,5 +352,6 @@ class Line:
         if track.hole is not None and not track.hole.filling:
             track.owner.mend(self, source)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Line {self.buffer!r}, {self.lost} lost, {self.repeats} repeats>"

@@ -10,6 +10,8 @@ from typing import Final
 
 from attrs import Attribute, field, frozen, validators
 
+from energy_core.printable import printable_class
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SKIPPED: Final = 1.9
@@ -21,6 +23,7 @@ def _positive(_: Looking, attribute: Attribute[float], value: float) -> None:
         raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
 
 
+@printable_class
 @frozen(kw_only=True)
 class Looking:
     """Every number by which a poller looks back."""

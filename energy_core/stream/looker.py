@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.errors import NoData, RequestError
+from energy_core.printable import printable
 from energy_core.stream.detail import SourceId
 from energy_core.stream.device import Device, Tellable
 from energy_core.stream.event import Position
@@ -106,6 +107,7 @@ class Looker:
     def _due(self) -> Iterator[tuple[float, Device]]:
         return ((device.due, device) for device in self.devices.values() if device.due is not None)
 
+    @printable
     def __repr__(self) -> str:
         broken = sum(bool(device.holes) for device in self.devices.values())
         return f"<Looker at {len(self.devices)} devices, {broken} with holes>"

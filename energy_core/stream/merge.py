@@ -12,6 +12,7 @@ from typing import Self
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import StreamClosed, StreamError, WrongLoop
+from energy_core.printable import printable
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
 from energy_core.stream.crew import Crew, refuse_unusable, stop
 from energy_core.stream.event import Event, Position, Source, SourceId
@@ -301,6 +302,7 @@ class MergedStream(Reader):
             if self._saver is not None:
                 loop.call_soon_threadsafe(self._saver.abandon)
 
+    @printable
     def __repr__(self) -> str:
         if self._loop is None:
             return f"<MergedStream of {len(self._sources)} sources, not opened>"

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from attrs import field, frozen
 
+from energy_core.printable import printable_class
 from energy_core.stream.detail import SourceId
 from energy_core.stream.quantity import Quantity
 
 
+@printable_class
 @frozen(kw_only=True)
 class Observation:
     """One polled moment of one device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple, TypeVar
 
+from energy_core.printable import printable
 from energy_core.stream.delivered import Keys, Missing, Take
 
 T = TypeVar("T")
@@ -59,5 +60,6 @@ class Outbox(Generic[T]):
             if bits and position > start:
                 self.miss(start, position, reason, bits)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Outbox of {len(self.ready)}, {len(self.pending)} gaps without an end>"

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from attrs import evolve
 
+from energy_core.printable import printable
 from energy_core.stream.detail import SourceId
 from energy_core.stream.lookback import EPOCH
 from energy_core.stream.observation import Observation
@@ -135,6 +136,7 @@ class Past:
     def __len__(self) -> int:
         return len(self._moments)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Past of {self._source}: {len(self)} moments, {self._revisions!r}>"
 

@@ -19,6 +19,7 @@ from energy_core.errors import (
     StreamError,
     TwoFactorRequired,
 )
+from energy_core.printable import printable
 from energy_core.retry import full_jitter
 from energy_core.stream.device import Device, Tellable
 from energy_core.stream.event import Outlet, Position, SourceId, State
@@ -331,6 +332,7 @@ class Poller:
             self._failures, base=_BACKOFF_BASE_S, cap=min(cap, LONGEST_WAIT_S), random=self._random
         )
 
+    @printable
     def __repr__(self) -> str:
         doing = f"failed {self._failures} times in a row" if self._failures else "fine"
         return f"<Poller {self._id} every {self._interval_s:g} s: asked {self._asked} times, {doing}>"

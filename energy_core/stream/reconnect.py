@@ -37,6 +37,7 @@ from energy_core.errors import (
     RequestError,
     TLSVerificationError,
 )
+from energy_core.printable import printable
 from energy_core.retry import full_jitter
 from energy_core.stream.timing import SocketTiming
 
@@ -223,6 +224,7 @@ class Recovery:
             return True
         return self._event_at is not None and now - self._event_at >= timing.healthy_after_event_s
 
+    @printable
     def __repr__(self) -> str:
         renewed = ", credential renewed" if self._renewed else ""
         return f"<Recovery after {self._failures} failures in a row{renewed}>"

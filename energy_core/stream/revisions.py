@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
+from energy_core.printable import printable
 from energy_core.stream.detail import SourceId
 from energy_core.stream.quantity import Quantity
 
@@ -63,5 +64,6 @@ class Revisions:
     def __len__(self) -> int:
         return sum(map(len, self._seen.values()))
 
+    @printable
     def __repr__(self) -> str:
         return f"<Revisions of {len(self)} moments of {len(self._seen)} sources>"

@@ -12,6 +12,7 @@ from typing import Final
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, NotFound, PermissionDenied, RequestError
+from energy_core.printable import printable
 from energy_core.retry import parse_retry_after
 from energy_core.stream.event import State
 from energy_core.stream.link import Address, Link, complaint
@@ -222,6 +223,7 @@ class ReconnectingSocket:
         date = refusal.dates[0] if len(refusal.dates) == 1 else None
         return parse_retry_after(refusal.retry_after[0], date=date, now=self._clock.utcnow())
 
+    @printable
     def __repr__(self) -> str:
         counts = f"{self.handshakes} handshakes, {self.frames} frames, {self.events} of them events"
         return f"<ReconnectingSocket {counts}; {self._recovery!r}>"

@@ -10,6 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from energy_core.errors import EnergyError
+from energy_core.printable import printable
 from energy_core.stream.event import State
 
 _ENDS: Final = frozenset({State.AUTH_FAILED, State.FAILED, State.CLOSED})
@@ -95,5 +96,6 @@ class Standing:
         self.retry_at = None if retry_in is None else at + timedelta(seconds=min(retry_in, 1e9))
         return changed
 
+    @printable
     def __repr__(self) -> str:
         return f"<Standing {self.state} since {self.since:%H:%M:%S}>"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from energy_core.printable import printable
 from energy_core.stream.ledger import Ledger
 from energy_core.stream.line import Line
 from energy_core.stream.reader import Reader
@@ -52,5 +53,6 @@ class Subscription(Reader):
         if not self._line.buffer.closed:
             self._of_stream()
 
+    @printable
     def __repr__(self) -> str:
         return f"<Subscription {self._line.policy}: {self._line.buffer!r}>"

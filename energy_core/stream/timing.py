@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import Attribute, field, frozen
 
+from energy_core.printable import printable_class
+
 
 def _positive(_: SocketTiming, attribute: Attribute[float], value: float) -> None:
     if not 0 < value < float("inf"):
@@ -15,6 +17,7 @@ def _count(_: SocketTiming, attribute: Attribute[int], value: int) -> None:
         raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
 
 
+@printable_class
 @frozen(kw_only=True)
 class SocketTiming:
     """The defaults are the promise; tests on real sockets shorten them."""

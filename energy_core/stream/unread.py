@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MemberDescriptorType
 from typing import TypeAlias, cast
 
+from energy_core.printable import printable
+
 Parse: TypeAlias = Callable[[bytes], object]
 
 
@@ -41,6 +43,7 @@ class Unread(Mapping[str, object]):
     def __len__(self) -> int:
         return len(self.look())
 
+    @printable
     def __repr__(self) -> str:
         return "<Unread, read>" if self._read is not None else f"<Unread, {len(self._text)} bytes>"
 

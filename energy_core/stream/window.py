@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Final
 
+from energy_core.printable import printable
 from energy_core.stream.event import Said
 
 REMEMBERED: Final = 1000
@@ -59,5 +60,6 @@ class Window:
     def __len__(self) -> int:
         return len(self._hashes)
 
+    @printable
     def __repr__(self) -> str:
         return f"<Window of {len(self)} ids>"

@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from energy_core.clock import Clock, ticking
+from energy_core.printable import printable
 from energy_core.stream.frames import Cutter
 from energy_core.stream.link import Address
 from energy_core.stream.timing import SocketTiming
@@ -271,6 +272,7 @@ class Wire(BufferedProtocol):
             elif transport.can_write_eof():
                 transport.write_eof()
 
+    @printable
     def __repr__(self) -> str:
         return f"<Wire {self._protocol.state.name.lower()}>"
 

@@ -255,3 +255,17 @@ async def test_two_accounts_need_two_labels():
     merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token=TOKEN).live(2))
     with pytest.raises(ValueError, match="label 'default'"):
         merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token="other").live(2))
+
+
+async def test_a_source_is_used_once():
+    """By one stream, and not after that; a fresh one of the same client is another."""
+    async with VoltStorageClient(token=TOKEN, base_url="http://127.0.0.1:1") as client:
+        source = client.live(1)
+        async with merge(source):
+            with pytest.raises(ValueError, match="used already"):
+                merge(source)
+        with pytest.raises(ValueError, match="used already"):
+            merge(source)
+        async with merge(client.live(1)) as events:
+            with pytest.raises(ValueError, match="used already"):
+                await events.restart(source)

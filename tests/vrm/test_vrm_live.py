@@ -520,3 +520,14 @@ async def test_a_pool_has_one_lane_for_an_account_and_refuses_a_second(fake):
             VRMClient(pool, token=token, base_url=fake.url)
         assert len(pool.stats().lanes) == 3
         assert "cccc" not in repr(pool.stats())
+
+
+async def test_a_source_is_used_once(fake):
+    """By one stream, and not after that."""
+    async with VRMClient(token=TOKEN, account="home", base_url=fake.url) as vrm:
+        source = vrm.live(7)
+        async with merge(source):
+            pass
+        with pytest.raises(ValueError, match="used already"):
+            merge(source)
+        merge(vrm.live(7))

@@ -1,0 +1,66 @@
+"""What a debugger shows: an object whose `__init__` raised or was bypassed can be printed."""
+
+import importlib
+import inspect
+import pkgutil
+
+import attrs
+import pytest
+
+import energy_core
+import voltstorage_async
+import vrm_async
+from energy_core import Limit, Looking, SessionPool
+from voltstorage_async import VoltStorageClient
+from vrm_async import VRMClient
+
+
+def own_classes():
+    for package in (energy_core, vrm_async, voltstorage_async):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(found.name)
+            for kind in vars(module).values():
+                if inspect.isclass(kind) and kind.__module__ == module.__name__ and _is_ours(kind):
+                    yield kind
+
+
+def _is_ours(kind):
+    """Whether its text is made by code of ours: not by attrs, msgspec or the standard library."""
+    home = getattr(kind.__repr__, "__module__", "").split(".")[0]
+    ours = home in {"energy_core", "vrm_async", "voltstorage_async"}
+    return ours and not attrs.has(kind) and not inspect.isabstract(kind)
+
+
+@pytest.mark.parametrize("kind", sorted(set(own_classes()), key=str), ids=lambda kind: kind.__qualname__)
+def test_a_half_made_object_can_be_printed(kind):
+    """Whatever has a state and a text of its own, public or not."""
+    made = object.__new__(kind)
+    assert type(made).__name__ in repr(made)
+    assert str(made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (VRMClient, {"token": "two words"}),
+        (VRMClient, {"token": "x", "account": "a/b"}),
+        (VRMClient, {"token": "x", "base_url": "ftp://x"}),
+        (VoltStorageClient, {"token": ""}),
+        (VoltStorageClient, {"token": "x", "base_url": "http://example.com"}),
+        (SessionPool, {"attempts": 0}),
+        (SessionPool, {"ssl_context": True}),
+        (Limit, {"burst": 0, "per_second": 1.0}),
+        (Looking, {"span_s": -1}),
+    ],
+)
+def test_a_traceback_that_shows_local_variables_shows_what_could_not_be_made(kind, wrong):
+    """Reporters print `self` of the frame in which an argument was refused."""
+    with pytest.raises((ValueError, TypeError)) as refused:
+        kind(**wrong)
+    shown = [
+        repr(entry.frame.f_locals["self"])
+        for entry in refused.traceback
+        if isinstance(entry.frame.f_locals.get("self"), kind)
+    ]
+    assert all(kind.__name__ in text for text in shown)
+    assert shown or kind is Looking
