@@ -288,7 +288,7 @@ def _read(table: str) -> tuple[Attribute, ...]:
 ATTRIBUTES: Final = _read(_TABLE)
 
 PSEUDO: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "consumption": (("a1", "a2", "a3"), ("a1", "a2", "a3", "dc")),
+    "consumption": (("a1", "a2", "a3", "dc"), ("a1", "a2", "a3")),
     "solar_yield": (
         ("P", "P2", "P3", "Pi", "Pi2", "Pi3", "Pdc", "Pj", "Pj2", "Pj3"),
         ("P", "Pdc"),

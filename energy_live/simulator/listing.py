@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Final
 
 from energy_live.simulator.attributes import DEVICES
-from energy_live.simulator.records import Json, extended
+from energy_live.simulator.records import Json, extended, fence
 from energy_live.simulator.sites import LOGGED_EVERY_S, REPLACED_AT, Site
 
 _PERMISSIONS: Final = (
@@ -126,7 +127,7 @@ def installation(site: Site, now: float, *, full: bool) -> Json:
         "timezone": dwelling.timezone,
         "phonenumber": None,
         "notes": None,
-        "geofence": None,
+        "geofence": json.dumps(fence(dwelling)) if site.tracked else None,
         "geofenceEnabled": False,
         "realtimeUpdates": True,
         "restrictNodeRed": False,
@@ -140,7 +141,7 @@ def installation(site: Site, now: float, *, full: bool) -> Json:
         "paygoCurrency": None,
         "paygoTotalAmount": None,
         "inverterChargerControl": 0,
-        "remoteConsoleChoice": None,
+        "remoteConsoleChoice": "rc_gui_v2" if site.tracked else None,
         "favorite": 0,
         "isSystem": 0,
         "shared": False,
@@ -173,8 +174,8 @@ def _overview(site: Site, now: float) -> Json:
         "currency": {"idCurrency": 1, "code": "EUR", "name": "Euro", "sign": "€"},
         "current_alarms": [],
         "num_alarms": 0,
-        "last_location_timestamp": False,
-        "avatar_url": None,
+        "last_location_timestamp": int(site.logged_at(now)) if site.tracked else False,
+        "avatar_url": f"https://uploads.example.com/{site.id}.jpg" if site.tracked else None,
         "nodered_running": False,
         "premium_features": [],
         "guiHash": _GUI_HASH,

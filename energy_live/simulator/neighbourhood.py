@@ -137,6 +137,7 @@ def _sites(users: Sequence[User], homes: Sequence[Household], start: float) -> I
         log_offset_s=41.0,
         created=1_610_000_000,
         steady_since=steady,
+        tracked=True,
     )
     for number, name, user, home in (
         (SMS_SITE, "Canal flat", users[2], homes[2]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from energy_live.simulator.attributes import DEVICES, PSEUDO, Attribute, Raw, spelt
+from energy_live.simulator.day import Dwelling
 from energy_live.simulator.plant import Moment
 from energy_live.simulator.sites import REPLACED_AT, Site
 
@@ -53,7 +54,8 @@ def texts(attribute: Attribute, raw: Raw) -> tuple[str | None, str]:
         return None, ""
     if attribute.type == "enum":
         name = dict(attribute.enum).get(int(raw), str(raw))
-        return name, _DUTCH.get(name, name)
+        # The text of the battery's state alone is in small letters.
+        return name.lower() if attribute.code == "bst" else name, _DUTCH.get(name, name)
     if attribute.type == "string":
         return None, str(raw)
     return None, spelt(attribute.format, float(raw))
@@ -65,6 +67,14 @@ def enum_values(attribute: Attribute) -> list[Json]:
         {"nameEnum": int(name) if name.isdigit() else name, "valueEnum": value}
         for value, name in attribute.enum
     ]
+
+
+def fence(dwelling: Dwelling) -> Json:
+    """Return the fence around a site, which the answers carry as JSON in a string."""
+    corners = [
+        {"lng": dwelling.longitude - 0.01 * side, "lat": dwelling.latitude + 0.01 * side} for side in (1, -1)
+    ]
+    return {"id": "geofence", "type": "rectangle", "coords": corners}
 
 
 def extended(site: Site, now: float) -> list[Json]:

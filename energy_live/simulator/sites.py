@@ -50,6 +50,8 @@ class Site:
     steady_since: float = -math.inf
     """Unix seconds since when the gateway has never lost its network."""
     access_level: int = 1
+    tracked: bool = False
+    """Whether the site moves: it has a GPS, and a fence."""
     demo: bool = False
     backlogs: list[Backlog] = field(factory=list, eq=False, repr=False)
     """What is not there yet, or never; may grow while the simulator runs."""
@@ -147,9 +149,8 @@ class Site:
         return None
 
     def parts(self, code: str) -> Iterator[Attribute]:
-        """Return the attributes that a computed value is made of at this site: those that have a value."""
-        known = (self.by_code[part] for part in PSEUDO[code][1] if part in self.by_code)
-        return (attribute for attribute in known if attribute.value != "-")
+        """Return the attributes that a computed value is made of at this site."""
+        return (self.by_code[part] for part in PSEUDO[code][1] if part in self.by_code)
 
     def split(self, power_w: float, phase: int) -> float:
         """Return one phase's share; the shares add up to the whole, exactly."""

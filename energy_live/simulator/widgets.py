@@ -9,7 +9,7 @@ from typing import Final
 
 from energy_live.simulator.attributes import Attribute, spelt
 from energy_live.simulator.plant import Moment
-from energy_live.simulator.records import Json, texts
+from energy_live.simulator.records import Json, fence, texts
 from energy_live.simulator.sites import LOGGED_EVERY_S, Site
 from energy_live.simulator.stats import extremes
 
@@ -223,12 +223,8 @@ def _present(site: Site, codes: Sequence[str], instance: int | None) -> list[Att
 
 def position(site: Site, now: float) -> Json:
     """Return the GPS widget: attributes as text, and a fence whose shape is JSON in a string."""
-    dwelling = site.household.dwelling
     logged = site.logged_at(now)
     at = site.household.at(logged)
-    corners = [
-        {"lat": dwelling.latitude + 0.01 * side, "lng": dwelling.longitude - 0.01 * side} for side in (1, -1)
-    ]
     places = [site.by_code[code] for code in ("lt", "lg")]
     attributes: Json = {str(one.id): _placed(site, one, at, int(now - logged)) for one in places}
     when = datetime.fromtimestamp(logged, UTC)
@@ -242,7 +238,7 @@ def position(site: Site, now: float) -> Json:
                 },
                 "hasOldData": False,
             },
-            "geofence": json.dumps({"id": "geofence", "type": "rectangle", "coords": corners}),
+            "geofence": json.dumps(fence(site.household.dwelling)),
             "geofenceAlarmActive": None,
             "geofenceEnabled": "0",
         },

@@ -189,12 +189,22 @@ async def test_the_plain_list_of_installations_is_short_and_the_extended_one_is_
     assert (await vrm.ask("users/1/installations"))[0] == 403
 
 
+async def test_what_a_site_lacks_is_spelt_in_three_ways(vrm):
+    """Without a GPS the fence is null and the time of the last place false; with one they are filled."""
+    home, riad = (await vrm.get("users/me/installations?extended=1"))["records"]
+    assert (home["geofence"], home["last_location_timestamp"], home["avatar_url"]) == (None, False, None)
+    assert json.loads(riad["geofence"])["id"] == "geofence"
+    assert riad["last_location_timestamp"] == riad["last_timestamp"]
+    assert riad["avatar_url"].startswith("https://")
+
+
 async def test_extended_attributes_have_the_real_services_quirks(vrm):
     """Computed values have no id, instances are map or list, texts are localised, numbers may be strings."""
     records = (await vrm.get("users/me/installations?extended=1"))["records"]
     home, riad = ({one["code"]: one for one in record["extended"]} for record in records)
     computed = home["consumption"]
     assert computed["idDataAttribute"] is None
+    assert computed["consistsOfAttributeCodes"] == ["a1", "a2", "a3", "dc"]
     assert [part["code"] for part in computed["dataAttributes"]] == ["a1", "a2", "a3"]
     assert computed["timestamp"] == records[0]["last_timestamp"]
     assert home["generator"] | {"description": ""} == home["generator"] | {
@@ -207,7 +217,7 @@ async def test_extended_attributes_have_the_real_services_quirks(vrm):
     assert home["bst"]["formattedValue"] not in {
         entry["nameEnum"] for entry in home["bst"]["dataAttributeEnumValues"]
     }
-    assert home["bst"]["textValue"] in {"Idle", "Charging", "Discharging"}
+    assert home["bst"]["textValue"] in {"idle", "charging", "discharging"}
     assert {type(one["rawValue"]) for one in home.values() if "rawValue" in one} == {
         str,
         int,
