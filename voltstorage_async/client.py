@@ -141,6 +141,7 @@ class VoltStorageClient:
             timing=timing,
             healing=healing,
             ssl_context=self._pool.ssl_context,
+            vendor_clock=self._account.vendor_clock,
         )
         self._streams.add(stream)
         return stream
@@ -167,6 +168,7 @@ class VoltStorageClient:
             timing=timing,
             healing=healing,
             ssl_context=self._pool.ssl_context,
+            vendor_clock=self._account.vendor_clock,
         )
 
     def _link(self, product_id: int) -> ProductLink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -13,13 +13,14 @@ from energy_core.errors import DecodeError
 from energy_core.http.decode import strict_json
 from energy_core.http.request import JSON
 from energy_core.printable import printable
-from energy_core.stream.admission import horizon
+from energy_core.stream.admission import FROM_THE_FUTURE, Horizon
 from energy_core.stream.delivered import Keys, Missing, Take
 from energy_core.stream.event import Position, Quantity, Said, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.socket import Link, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
 from energy_core.stream.unread import Unread
+from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.codec import event_message
 from voltstorage_async.events import UnknownProductEvent
@@ -77,6 +78,8 @@ class Line:
         healing: Of the filling.
         clock: Where time comes from.
         ssl_context: As for `ReconnectingSocket`.
+        vendor_clock: The service's own time.
+        on_ahead: Takes what is dated after that and is set aside; by default the first of an episode is a gap.
         unread: Whether messages may be read at a glance; then the `raw` of a live reading may be unread.
     """
 
@@ -92,8 +95,10 @@ class Line:
             "_heard_at",
             "_horizon",
             "_last_in_full",
+            "_latest",
             "_mender",
             "_mending",
+            "_on_ahead",
         ),
         *(
             "_past",
@@ -122,6 +127,8 @@ class Line:
         healing: Healing,
         clock: Clock | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        vendor_clock: VendorClock | None = None,
+        on_ahead: Callable[[Moment], None] | None = None,
         unread: bool = False,
     ) -> None:
         self.received = 0
@@ -129,7 +136,7 @@ class Line:
         self.unknown = 0
         """Those of them that nobody documented."""
         self.malformed = 0
-        """Messages that could not be read, or that are dated more than a day ahead."""
+        """Messages that could not be read, or that are dated after the service's own time."""
         self.unusable = 0
         """Values left out because they are not numbers."""
         self.backfilled = 0
@@ -165,8 +172,11 @@ class Line:
             timing=timing,
             clock=self._clock,
             ssl_context=ssl_context,
+            vendor_clock=vendor_clock,
         )
-        self._horizon = horizon(self._clock.utcnow()).timestamp()
+        self._horizon = Horizon(self._clock, vendor_clock)
+        self._on_ahead = on_ahead
+        self._latest = 0.0  # seconds from which on a time is looked at
         self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
         self._heard_at: float | None = None  # the last live event, by the clock's seconds
         self._deaf = False  # the server has news and does not tell them over this link
@@ -233,8 +243,12 @@ class Line:
                 self.unknown += 1
                 self._sink.remark(UnknownProductEvent(product_id=product, raw=raw))
                 continue
-            if second > self._horizon and self._from_the_future(time):
-                continue
+            if second > self._latest:
+                if run:  # what is set aside is told in its place
+                    self._on_run(run, seconds, alike)
+                    run, seconds = [], []
+                if self._is_ahead(time, values, raw):
+                    continue
             if unusable:
                 self.unusable += unusable
             if run and (quantities is not alike or second <= last):
@@ -283,14 +297,20 @@ class Line:
             elif mender.open or mender.ready:
                 self._stir()
 
-    def _from_the_future(self, time: datetime) -> bool:
-        """Leave out an event that would be where every later fill begins."""
-        latest = horizon(self._clock.utcnow())
-        self._horizon = latest.timestamp()
-        if time <= latest:
-            return False
-        self.malformed += 1
-        return True
+    def _is_ahead(
+        self, time: datetime, values: Mapping[Quantity, float], raw: Mapping[str, object]
+    ) -> bool:
+        """Tell whether an event is dated after its time, and set it aside then: no fill may begin with it."""
+        ahead = self._horizon.is_ahead(time)
+        self._latest = self._horizon.latest.timestamp()
+        if ahead:
+            self.malformed += 1
+            if self._on_ahead is not None:
+                self._on_ahead(Moment.of_live((time, "", values, raw, False, 0)))
+            elif self._horizon.begins():
+                now = int(self._horizon.now().timestamp())
+                self._miss(Missing(min(self._mender.newest or now, now), now, FROM_THE_FUTURE))
+        return ahead
 
     def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
         opened = state is State.LIVE and self._state[0] is State.CONNECTING

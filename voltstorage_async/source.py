@@ -14,6 +14,7 @@ from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
 from energy_core.stream.event import Outlet, Position, Quantity, Said, SourceId, State
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
+from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import FieldMap
@@ -30,7 +31,7 @@ class ProductSource:
 
     __slots__ = (
         *("_fields", "_healing", "_id", "_line", "_link", "_past", "_seen", "_since", "_ssl_context"),
-        *("__weakref__", "_stopped", "_timing", "owner"),
+        *("__weakref__", "_stopped", "_timing", "owner", "vendor_clock"),
     )
 
     def __init__(
@@ -45,6 +46,7 @@ class ProductSource:
         healing: Healing = Healing(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
         owner: str = "",
+        vendor_clock: VendorClock | None = None,
     ) -> None:
         self.owner = owner
         """Tells the account's credential from others of its label."""
@@ -57,6 +59,7 @@ class ProductSource:
         self._timing = timing
         self._healing = healing
         self._ssl_context = ssl_context
+        self.vendor_clock = vendor_clock
         self._seen: set[Quantity] = set()
         self._line: Line | None = None
 
@@ -99,6 +102,7 @@ class ProductSource:
             healing=self._healing,
             ssl_context=self._ssl_context,
             owner=self.owner,
+            vendor_clock=self.vendor_clock,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -110,16 +114,19 @@ class ProductSource:
         """
         if self._line is not None:
             raise StreamBusy("a source is used once; ask the client for another")
+        mouth = _Mouth(self._id, outlet, self._seen)
         self._line = Line(
             int(self._id.site),
             self._link,
             self._past,
-            _Mouth(self._id, outlet, self._seen),
+            mouth,
             fields=self._fields,
             since=self._since,
             timing=self._timing,
             healing=self._healing,
             ssl_context=self._ssl_context,
+            vendor_clock=self.vendor_clock,
+            on_ahead=mouth.set_aside,
             unread=True,
         )
         if self._stopped is not None:
@@ -204,6 +211,10 @@ class _Mouth:
     def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
         """Report a gap."""
         self._outlet.gap(self._id, start=start, end=end, reason=reason, quantities=sorted(quantities))
+
+    def set_aside(self, moment: Moment) -> None:
+        """Hand over what is dated after its time: the outlet counts and reports it, and goes no further."""
+        self.tell(moment, 0)
 
     def be(self, state: State, reason: str, retry_in: float | None) -> None:
         """Announce a state."""

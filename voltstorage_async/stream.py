@@ -18,6 +18,7 @@ from energy_core.printable import printable
 from energy_core.stream.event import Quantity, Said, State, Status
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
+from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.fields import FieldMap
@@ -53,6 +54,7 @@ class ProductStream:
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
         healing: Healing = Healing(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
+        vendor_clock: VendorClock | None = None,
     ) -> None:
         self.product_id = product_id
         self._inbox = _Inbox(product_id, buffer)
@@ -66,6 +68,7 @@ class ProductStream:
             timing=timing,
             healing=healing,
             ssl_context=ssl_context,
+            vendor_clock=vendor_clock,
         )
         self._task: asyncio.Task[None] | None = None
         self._closed = False

@@ -16,6 +16,7 @@ from energy_core.http.readers import integer, number
 from energy_core.http.request import JSON
 from energy_core.stream.event import Quantity, SourceId
 from energy_core.stream.poll import Looking, Observation, Polled, Poller, Seen
+from energy_core.vendor_clock import AHEAD_S
 from vrm_async import arguments
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number
@@ -79,6 +80,7 @@ def live(
         look_back=sites.recall,
         looking=looking or Looking(),
         clock=clock,
+        vendor_clock=api.account.vendor_clock,
     )
 
 
@@ -104,8 +106,7 @@ class _Sites:
         account = str(user) if self._account is None else self._account
         only = None if self._whole_list else next(iter(self._wanted))
         query = installations_query(extended=True, site_id=only)
-        read = partial(listed, wanted=self._wanted, account=account)
-        found = await self._api.call(INSTALLATIONS, read, query=query, idUser=user)
+        found = await self._api.call(INSTALLATIONS, partial(self._read, account), query=query, idUser=user)
         # Only a list with other sites says that a site is gone: after an empty one, all sites are asked for.
         self._whole_list = len(self._wanted) != 1 or found.count == 0
         if not found.count:
@@ -116,6 +117,11 @@ class _Sites:
         for reading in found.readings:
             self.recall.learn(*reading)
         return Polled(observations=[each.observation for each in found.readings], sites=found.sites)
+
+    def _read(self, account: str, payload: JSON) -> Listed:
+        now = self._api.account.vendor_clock.now()  # as of this very answer
+        latest_s = float("inf") if now is None else now.timestamp() + AHEAD_S
+        return listed(payload, wanted=self._wanted, account=account, latest_s=latest_s)
 
 
 class Read(NamedTuple):
@@ -138,8 +144,17 @@ class Listed:
     readings: list[Read]
 
 
-def listed(payload: JSON, wanted: set[int], account: str) -> Listed:
-    """Read the sites' newest moments; `wanted` empty means all. What cannot be read is counted as drift."""
+def listed(
+    payload: JSON, wanted: set[int], account: str, *, latest_s: float = float("inf")
+) -> Listed:
+    """Read the sites' newest moments; `wanted` empty means all. What cannot be read is counted as drift.
+
+    Args:
+        payload: The list of sites.
+        wanted: Ids of sites.
+        account: Its label.
+        latest_s: No site has logged later than this, unix seconds, whatever it says.
+    """
     records: dict[int, list[Mapping[str, object]]] = {}
     for record in by_key(part(payload, "records")).values():
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
@@ -151,7 +166,7 @@ def listed(payload: JSON, wanted: set[int], account: str) -> Listed:
     readings: list[Read] = []
     for site_id in (each for each in records if not wanted or each in wanted):
         source = SourceId("vrm", account, str(site_id))
-        newest_s, found = _of_site(source, records[site_id])
+        newest_s, found = _of_site(source, records[site_id], latest_s)
         sites[source] = Seen(None if newest_s is None else moment(newest_s * 1000))
         readings += found
     for site_id in sorted(wanted - records.keys()):
@@ -160,7 +175,9 @@ def listed(payload: JSON, wanted: set[int], account: str) -> Listed:
     return Listed(len(records), sites, readings)
 
 
-def _of_site(site: SourceId, records: Sequence[Mapping[str, object]]) -> tuple[int | None, list[Read]]:
+def _of_site(
+    site: SourceId, records: Sequence[Mapping[str, object]], latest_s: float
+) -> tuple[int | None, list[Read]]:
     """Return when a site has logged last, and its readings. A site that is listed twice is one site."""
     items = [
         (item, record.get("last_timestamp"))
@@ -169,22 +186,36 @@ def _of_site(site: SourceId, records: Sequence[Mapping[str, object]]) -> tuple[i
         if isinstance(item, Mapping)
     ]
     entries = [entry for item, last in items for entry in _entries(item, last)]
-    stamps = [_seconds(record.get("last_timestamp")) for record in records]
-    newest = max((stamp for stamp in stamps if stamp is not None), default=None)
-    if newest is None:
-        newest = max((entry.stamp for entry in entries if entry.stamp is not None), default=None)
-    if newest is None:
+    newest = _newest(records, entries, latest_s)
+    if newest is None and not entries:
         return None, []
-    since = newest - FRESH_S
+    since = (newest or 0) - FRESH_S
     devices: dict[int, dict[str, list[Entry]]] = {}
     for entry in entries:
         devices.setdefault(entry.instance, {}).setdefault(entry.code, []).append(entry)
     chosen = {
-        instance: {code: _chosen(rivals, since) for code, rivals in codes.items()}
+        instance: {code: _chosen(_in_time(rivals, latest_s), since) for code, rivals in codes.items()}
         for instance, codes in devices.items()
     }
     sums = {code: entry for device in chosen.values() for code, entry in device.items() if code in SUMS}
     return newest, [read for device in chosen.values() for read in _of_device(site, device, sums, since)]
+
+
+def _newest(
+    records: Sequence[Mapping[str, object]], entries: Sequence[Entry], latest_s: float
+) -> int | None:
+    """Return when a site logged last: as it says, or where that time has not come, as its values say."""
+    stamps = [stamp for record in records if (stamp := _seconds(record.get("last_timestamp"))) is not None]
+    told = [stamp for stamp in stamps if stamp <= latest_s]
+    if len(told) < len(stamps):
+        note("Site", "last_timestamp", "from_the_future")
+    found = told or [entry.stamp for entry in entries if entry.stamp is not None and entry.stamp <= latest_s]
+    return max(found, default=None)
+
+
+def _in_time(rivals: list[Entry], latest_s: float) -> list[Entry]:
+    """Leave out what is dated after its time, where there is anything else."""
+    return [entry for entry in rivals if entry.stamp is None or entry.stamp <= latest_s] or rivals
 
 
 def _of_device(

@@ -29,6 +29,7 @@ from energy_core.http.slots import slots
 from energy_core.http.transport import Reply, Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
+from energy_core.vendor_clock import VendorClock
 
 _UNSIGNED: Final = Grant(token=Secret(""))
 """What an operation sends that needs no credential."""
@@ -47,6 +48,8 @@ class Account:
     lane: Lane
     credential: Credential
     budget: RetryBudget
+    vendor_clock: VendorClock
+    """Of the origin, whoever asks there."""
     owner: str = ""
     """Tells credentials apart, in this process only."""
     users: WeakSet[object] = field(factory=WeakSet)
@@ -149,6 +152,8 @@ class Call:
             reply = await self._gear.transport.exchange(self._request, self._url, self, trusted=self._trusted)
             if isinstance(reply, EnergyError):
                 return reply
+            if self._trusted:
+                self._account.vendor_clock.heard(reply.headers.get("date"), reply.headers.get("age"))
             if _log.isEnabledFor(logging.DEBUG):
                 self._log_answer(reply.status)
             try:

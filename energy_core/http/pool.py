@@ -27,6 +27,7 @@ from energy_core.http.transport import ClientSession, Reply, Timeouts, Transport
 from energy_core.lazy import preloaded
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
+from energy_core.vendor_clock import VendorClock
 
 __all__ = ["Account", "PoolStats", "SessionPool"]
 
@@ -91,6 +92,7 @@ class SessionPool:
         self._max_queue_wait_s = max_queue_wait_s
         self._accounts: dict[tuple[str, str], Account] = {}
         self._credentials: WeakSet[Credential] = WeakSet()
+        self._vendor_clocks: dict[str, VendorClock] = {}
         self._handshakes = self._lane(HANDSHAKES, "handshakes")
         self._departures = Departures(clock)
         self._transport = Transport(session, ssl_context=ssl_context, timeouts=timeouts, clock=clock)
@@ -173,6 +175,7 @@ class SessionPool:
                 credential=credential(),
                 budget=RetryBudget() if known is None else known.budget,
                 owner=owner,
+                vendor_clock=self._vendor_clocks.setdefault(origin, VendorClock(self._clock)),
             )
             self._credentials.add(known.credential)
         if user is not None:

@@ -7,15 +7,21 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Final
 
+from energy_core.clock import Clock
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Said
 from energy_core.stream.quantity import Quantity
 from energy_core.stream.unread import Unread
+from energy_core.vendor_clock import AHEAD_S, VendorClock
 
 FROM_THE_FUTURE: Final = "from_the_future"
-"""The reason of a gap before the first reading whose time lies beyond the horizon."""
+"""The reason of a gap for readings that were set aside because their time had not come."""
+
+EPISODE_S: Final = 600.0
+"""After so long without such a reading, the next one is reported again."""
 
 _AHEAD: Final = timedelta(days=1)
+_TOLERATED: Final = timedelta(seconds=AHEAD_S)
 _NEVER_SET: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _NO_HORIZON: Final = datetime.max.replace(tzinfo=UTC)
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
@@ -24,6 +30,45 @@ _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 def horizon(now: datetime) -> datetime:
     """Return the latest time that a reading may have; a clock of ours that was never set knows of none."""
     return now + _AHEAD if now > _NEVER_SET else _NO_HORIZON
+
+
+class Horizon:
+    """Tells which times have not come yet, by the vendor's own clock as far as that is known.
+
+    Without it, by ours: that may be wrong itself, so only what is more than a day ahead is.
+
+    Args:
+        clock: Our own time.
+        vendor_clock: The vendor's.
+    """
+
+    __slots__ = ("_clock", "_episodes", "_vendor_clock", "latest")
+
+    def __init__(self, clock: Clock, vendor_clock: VendorClock | None = None) -> None:
+        self.latest = _BEFORE_ALL
+        """The latest time a reading may have, as of when `is_ahead` was asked last."""
+        self._clock = clock
+        self._vendor_clock = vendor_clock
+        self._episodes: dict[SourceId | None, float] | None = None  # seldom are there any
+
+    def now(self) -> datetime:
+        """Return the vendor's present moment, ours where that is not known."""
+        told = None if self._vendor_clock is None else self._vendor_clock.now()
+        return told or self._clock.utcnow()
+
+    def is_ahead(self, time: datetime) -> bool:
+        """Tell whether a time has not come yet."""
+        if time <= self.latest:
+            return False
+        told = None if self._vendor_clock is None else self._vendor_clock.now()
+        self.latest = horizon(self._clock.utcnow()) if told is None else told + _TOLERATED
+        return time > self.latest
+
+    def begins(self, source: SourceId | None = None) -> bool:
+        """Note that a reading of a source was set aside; tell whether it is the first of an episode."""
+        now, episodes = self._clock.monotonic(), self._episodes or {}
+        last, self._episodes = episodes.get(source), {**episodes, source: now}
+        return last is None or now - last > EPISODE_S
 
 
 class Gate:

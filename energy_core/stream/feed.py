@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.printable import printable
-from energy_core.stream.admission import FROM_THE_FUTURE, Gate, admit_stretch, horizon
+from energy_core.stream.admission import FROM_THE_FUTURE, Gate, Horizon, admit_stretch
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
 from energy_core.stream.event import Event, Outlet, Position, Reading, Said, Source
 from energy_core.stream.ledger import Ledger
@@ -21,6 +21,7 @@ from energy_core.stream.line import SLOW, Line, Track
 from energy_core.stream.quantity import Quantity
 from energy_core.stream.refill import RefillOutlet
 from energy_core.stream.state import SourceStatus, Standing
+from energy_core.vendor_clock import VendorClock
 
 _log: Final = logging.getLogger("energy_core.stream")
 
@@ -31,6 +32,9 @@ _FINE: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
 """States in which a source with several sites knows how each of them is doing."""
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+CLOCK_OFF_S: Final = 60.0
+"""Our clock is said to be wrong when it is that far from the vendor's."""
 
 Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[None]]
 Join: TypeAlias = Callable[["Feed"], Mapping[SourceId, Position]]
@@ -48,6 +52,7 @@ class Feed:
         *("__weakref__", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_gate", "_heard"),
         *("_identify", "_join", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
         *("_now", "_over", "_readings", "_refused", "_sites", "_spoken_for", "_standing", "_tracks"),
+        *("_horizon", "_offset_s", "_vendor_clock"),
         *("id", "restarts", "source", "speaks_for", "task"),
     )
 
@@ -71,7 +76,9 @@ class Feed:
         self._leaving = self._over = False
         self._readings = self._backfilled = self._late = self._dropped = self._gaps = 0
         self._refused = 0
-        ledger.horizon = horizon(ledger.clock.utcnow())
+        self._vendor_clock: VendorClock | None = getattr(source, "vendor_clock", None)
+        self._horizon = Horizon(ledger.clock, self._vendor_clock)
+        self._offset_s = 0.0  # of our clock, as it was told last
         self._gate = Gate()
         self._now = stamping(ledger.clock)
         self._spoken_for: SourceId | None = None
@@ -99,6 +106,7 @@ class Feed:
             dropped=self._dropped,
             gaps=self._gaps,
             refused=self._refused,
+            clock_offset_s=None if self._vendor_clock is None else self._vendor_clock.offset_s,
             restarts=self.restarts,
             notes=MappingProxyType(dict(getattr(self.source, "notes", {}))),
             error=self._error,
@@ -182,13 +190,13 @@ class Feed:
         if source is not self._spoken_for or ledger.lines is not self._lines:
             self._look_up(source)
         received_at = self._heard = self._now()
-        if newest > ledger.horizon:
+        if newest > self._horizon.latest and self._horizon.is_ahead(newest):
             if len(readings) > 1:  # what is left out is told in its place
                 for each in readings:
                     self.readings(source, (each,))
-                return
-            if self._from_the_future(source, newest):
-                return
+            else:
+                self._from_the_future(source, newest)
+            return
         events: Sequence[Event | None] = ()
         for track in self._tracks:
             events = track.line.readings(track, source, readings, received_at, live, events)
@@ -239,18 +247,14 @@ class Feed:
         gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
         self._ledger.note(self, source, Kind.GAP, gap, time=end)
 
-    def _from_the_future(self, source: SourceId, time: datetime) -> bool:
-        """Leave out a reading that would make everything after it look late; the first of them is a gap."""
-        now = self._ledger.clock.utcnow()
-        self._ledger.horizon = horizon(now)
-        if time <= self._ledger.horizon:
-            return False
+    def _from_the_future(self, source: SourceId, time: datetime) -> None:
+        """Set aside a reading after which all others would look late; the first of an episode is a gap."""
         self._refused += 1
-        if self._refused == 1:
-            _log.warning("%s dates a reading %s, more than a day from now; leaving out such", source, time)
-            last = self._last or now
+        if self._horizon.begins(source):
+            now = self._horizon.now()
+            _log.warning("%s dates a reading %s, and it is %s; setting aside such", source, time, now)
+            last = next((track.newest for track in self._tracks if track.newest is not None), now)
             self.gap(source, start=min(last, now), end=now, reason=FROM_THE_FUTURE)
-        return True
 
     async def room(self) -> None:
         """Wait until a reading can be handed over without dropping another. Cancelling it is safe."""
@@ -396,7 +400,10 @@ class Feed:
             self._identify is not None and not state.terminal
         ):  # an event has a source, and that has an account
             return
-        if changed and ledger.include_status and not ledger.ended:
+        off = self._clock_off()
+        if off:
+            reason = f"{reason}; {off}" if reason else off
+        if (changed or off) and ledger.include_status and not ledger.ended:
             status = Status(state=state, reason=reason, retry_in=retry_in)
             ledger.note(self, self.id, Kind.STATUS, status)
 
@@ -408,6 +415,18 @@ class Feed:
             standing = self._sites[site] = Standing(now, State.LIVE)
         if standing.move(state, at=now, reason=reason) and ledger.include_status and not ledger.ended:
             ledger.note(self, site, Kind.STATUS, Status(state=state, reason=reason))
+
+    def _clock_off(self) -> str:
+        """Say how far our clock is from the vendor's, where that is news."""
+        told = None if self._vendor_clock is None else self._vendor_clock.offset_s
+        if told is None or abs(told - self._offset_s) <= CLOCK_OFF_S:
+            return ""
+        self._offset_s = told if abs(told) > CLOCK_OFF_S else 0.0
+        if not self._offset_s:
+            return "our clock is right again"
+        off = f"our clock is {abs(told):.0f} s {'behind' if told > 0 else 'ahead of'} the vendor's"
+        _log.warning("%s: %s; readings have the vendor's time", self.id, off)
+        return off
 
     def _shut(self) -> bool:
         if self._over:

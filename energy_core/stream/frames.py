@@ -36,11 +36,13 @@ class Cutter:
         log: Where the protocol shows frames at DEBUG. Then it is spared none.
     """
 
-    __slots__ = ("_head", "_largest", "_open", "_owed", "_partial", "_protocol", "_spares", "_told", "fed")
+    __slots__ = ("_head", "_largest", "_open", "_owed", "_partial", "_protocol", "_spares", "_told", "date", "fed")
 
     def __init__(self, protocol: ClientProtocol, *, largest: int, log: logging.Logger) -> None:
         self.fed = False
         """Set when the protocol sees something: it may have an answer then, or a new state."""
+        self.date: str | None = None
+        """The `Date` of the answer to the handshake, until somebody takes it."""
         self._protocol = protocol
         self._largest = largest
         self._spares = not log.isEnabledFor(logging.DEBUG)
@@ -99,6 +101,7 @@ class Cutter:
             if isinstance(event, Frame):
                 self._gather(event, messages)
             elif isinstance(event, Response) and protocol.handshake_exc is None:
+                self.date = _date(event)
                 event.headers.clear()  # the protocol keeps the answer for as long as it lives
 
     def _gather(self, frame: Frame, messages: list[bytes]) -> None:
@@ -115,6 +118,12 @@ class Cutter:
     @printable
     def __repr__(self) -> str:
         return f"<Cutter, {self._owed} bytes of a frame owed>"
+
+
+def _date(answer: Response) -> str | None:
+    """Return when it was given; of what comes out of a cache nobody knows."""
+    dates = answer.headers.get_all("Date")
+    return dates[0] if len(dates) == 1 and "Age" not in answer.headers else None
 
 
 def _cut_plain(data: bytes, at: int, largest: int, messages: list[bytes]) -> int:

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from energy_core.clock import Clock
 from energy_core.errors import EnergyError
-from energy_core.stream.admission import horizon
 from energy_core.stream.buffer import first_relief
 from energy_core.stream.detail import Detail, Kind, SourceId
 from energy_core.stream.event import Position
@@ -31,8 +30,6 @@ class Ledger:
         self.lines: tuple[Line, ...] = ()
         self.ended = False
         self.running: set[Member] = set()
-        self.horizon = horizon(clock.utcnow())
-        """The latest time a reading may have, as of when a source came, or one had a later time."""
         self._fail_fast = fail_fast
         self._keys: dict[SourceId, str] = {}
 

@@ -21,6 +21,7 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
+from energy_core.stream.admission import Horizon
 from energy_core.stream.device import Device, Tellable
 from energy_core.stream.event import Outlet, Position, SourceId, State
 from energy_core.stream.lookback import Looking
@@ -28,6 +29,7 @@ from energy_core.stream.looker import LookBack, Looker
 from energy_core.stream.observation import Observation, Polled, Seen
 from energy_core.stream.past import Missing
 from energy_core.stream.pulse import Site
+from energy_core.vendor_clock import VendorClock
 
 __all__ = ["LookBack", "Looking", "Observation", "Polled", "Poller", "Seen"]
 
@@ -75,6 +77,7 @@ class Poller:
         random: Gives numbers in [0, 1) for the jitter.
         identify: Brings the label of the account, where `id` does not know it yet.
         owner: Tells the account's credential from others of its label; empty: it needs not be told.
+        vendor_clock: The vendor's time: what is dated after it is told to nobody, and no position to go by.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Poller:
         random: Callable[[], float] = _random.random,
         identify: Callable[[], Awaitable[str]] | None = None,
         owner: str = "",
+        vendor_clock: VendorClock | None = None,
     ) -> None:
         if not 0 < interval_s < float("inf"):
             raise ValueError(f"interval_s must be a positive number of seconds, not {interval_s!r}")
@@ -105,6 +109,10 @@ class Poller:
         self._asked = self._failed = 0
         self._sites: dict[SourceId, Site] = {}
         self._announced = State.CONNECTING
+        self.vendor_clock = vendor_clock
+        self._horizon = Horizon(self._clock, vendor_clock)
+        self._ahead: set[str] = set()
+        """Ids that were set aside, as long as the vendor goes on to tell them: one day their time will come."""
         self._stopped: dict[SourceId, Position] = {}
         self._looker = Looker(look_back, looking, self._clock)
         self._awake = asyncio.Event()
@@ -161,6 +169,7 @@ class Poller:
             random=self._random,
             identify=self._label,
             owner=self.owner,
+            vendor_clock=self.vendor_clock,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -183,7 +192,7 @@ class Poller:
             if polled is None:
                 continue
             self._failures = 0
-            observations = sorted(polled.observations, key=_moment)
+            observations = self._set_aside(sorted(polled.observations, key=_moment), outlet)
             devices = self._take(observations)
             self._note_sites(polled.sites, outlet)
             self._announce(outlet)
@@ -290,6 +299,15 @@ class Poller:
         if not self._looker.looks:
             self._give_up(touched.values())
         return touched
+
+    def _set_aside(self, observations: list[Observation], outlet: Outlet) -> list[Observation]:
+        """Return those that can be right; the outlet counts and reports the others, once each."""
+        ahead = [each for each in observations if each.id in self._ahead or self._horizon.is_ahead(each.time)]
+        for each in ahead:
+            if each.id not in self._ahead:
+                _put(outlet, each.source, each)
+        self._ahead = {each.id for each in ahead}
+        return [each for each in observations if each.id not in self._ahead] if ahead else observations
 
     def _give_up(self, devices: Iterable[Device]) -> None:
         """Say of a stop that nobody can look back to what may be missing; one interval is nothing."""

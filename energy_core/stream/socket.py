@@ -30,6 +30,7 @@ from energy_core.stream.reconnect import (
 )
 from energy_core.stream.timing import SocketTiming
 from energy_core.stream.wire import NotAWebSocket, Refusal, Wire
+from energy_core.vendor_clock import VendorClock
 
 __all__ = ["Address", "Link", "ReconnectingSocket", "SocketTiming"]
 
@@ -60,11 +61,13 @@ class ReconnectingSocket:
         clock: Where time comes from; the timeouts of a single connection run on the event loop's own time.
         random: Gives numbers in [0, 1) for the jitter.
         ssl_context: Verifies the server; by default the system's authorities, TLS 1.2 or later.
+        vendor_clock: Told every `Date` that the server answers a handshake with.
     """
 
     __slots__ = (
         *("_clock", "_eventful", "_generation", "_link", "_on_messages", "_on_state", "_pulse", "_recovery"),
-        *("_refused", "_ssl_context", "_timing", "events", "frames", "handshakes", "heard_at"),
+        *("_refused", "_ssl_context", "_timing", "_vendor_clock", "events", "frames", "handshakes"),
+        "heard_at",
     )
 
     def __init__(
@@ -77,6 +80,7 @@ class ReconnectingSocket:
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
         ssl_context: ssl.SSLContext | None = None,
+        vendor_clock: VendorClock | None = None,
     ) -> None:
         self._link = link
         self._on_messages = on_messages
@@ -85,6 +89,7 @@ class ReconnectingSocket:
         self._clock = clock or SystemClock()
         self._recovery = Recovery(self._timing, random=random)
         self._ssl_context = ssl_context
+        self._vendor_clock = vendor_clock
         self._generation = 0
         self._refused: int | None = None
         self._pulse = Pulse(self._timing, 0.0)
@@ -164,6 +169,7 @@ class ReconnectingSocket:
             on_messages=self._heard,
             clock=self._clock,
             timing=self._timing,
+            vendor_clock=self._vendor_clock,
         )
 
     def _opened(self, now: float) -> None:
@@ -212,6 +218,8 @@ class ReconnectingSocket:
     def _why_not_open(self, error: OSError | NotAWebSocket) -> Ending:
         """Say in our own words why: texts of others may hold the URL."""
         if isinstance(error, Refusal):
+            if self._vendor_clock is not None and len(error.dates) == 1:
+                self._vendor_clock.heard(error.dates[0])
             return Refused(error.status, self._retry_after(error))
         if isinstance(error, ssl.SSLCertVerificationError):
             return Untrusted()

@@ -60,7 +60,11 @@ class SourceStatus:
     gaps: int = 0
     """Stretches of time it reported as not deliverable."""
     refused: int = 0
-    """Readings left out because their time lies more than a day ahead; the first of them is a gap."""
+    """Readings set aside because they are dated more than five minutes after the vendor's own time (more than
+    a day after ours, where that is not known); the first of an episode is a gap."""
+    clock_offset_s: float | None = None
+    """Seconds from our clock to the vendor's, as of its last answer with a `Date`: positive where ours is
+    behind. None where it has not shown its clock."""
     restarts: int = 0
     """How often it was restarted."""
     notes: Mapping[str, int | str] = MappingProxyType({})

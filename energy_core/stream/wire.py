@@ -27,6 +27,7 @@ from energy_core.stream.frames import Cutter
 from energy_core.stream.link import Address
 from energy_core.stream.timing import SocketTiming
 from energy_core.stream.wirelog import wire_log
+from energy_core.vendor_clock import VendorClock
 
 _PIECE: Final = 24 * 1024
 """The most that is read at once in plain text; then all others have their turn."""
@@ -62,11 +63,12 @@ class Wire(BufferedProtocol):
             is `fault`.
         clock: Where time comes from.
         timing: How long goodbyes may take, and how large a message may be.
+        vendor_clock: Told the `Date` of the answer to the handshake.
     """
 
     __slots__ = (
         *("_answered", "_choked", "_cutter", "_gulps", "_leaving", "_now", "_on_open", "_over", "_protocol"),
-        *("_surface", "_take", "_timing", "_transport", "fault", "heard_at"),
+        *("_surface", "_take", "_timing", "_transport", "_vendor_clock", "fault", "heard_at"),
     )
 
     def __init__(
@@ -77,6 +79,7 @@ class Wire(BufferedProtocol):
         on_messages: Callable[[list[bytes], float], None],
         clock: Clock,
         timing: SocketTiming,
+        vendor_clock: VendorClock | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.fault: Exception | None = None
@@ -85,6 +88,7 @@ class Wire(BufferedProtocol):
         self.heard_at = self._now()
         """When the last byte came."""
         self._timing = timing
+        self._vendor_clock = vendor_clock
         self._on_open = on_open
         self._take: Callable[[list[bytes], float], None] | None = on_messages
         log, largest = wire_log(), timing.largest_frame
@@ -247,6 +251,9 @@ class Wire(BufferedProtocol):
             answered.set_result(None)
         elif protocol.state is not State.CONNECTING:
             answered.set_result(None)
+            if self._vendor_clock is not None:
+                self._vendor_clock.heard(self._cutter.date)
+            self._cutter.date = None
             self._on_open(self.heard_at)
 
     def _check_handshake(self) -> None:

@@ -16,6 +16,7 @@ from energy_core.clock import Clock
 from energy_live.simulator.accounts import Caller
 from energy_live.simulator.faults import Fault, Faults, Trouble
 from energy_live.simulator.jwt import Owner
+from energy_live.simulator.timeline import Timeline
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -83,10 +84,13 @@ def abort(request: web.BaseRequest) -> None:
 class Service:
     """One HTTP server of the simulator."""
 
-    def __init__(self, name: str, base: str, *, clock: Clock, journal: Journal, faults: Faults) -> None:
+    def __init__(
+        self, name: str, base: str, *, clock: Clock, timeline: Timeline, journal: Journal, faults: Faults
+    ) -> None:
         self.name = name
         self.base = base
         self.clock = clock
+        self.timeline = timeline
         self.journal = journal
         self.faults = faults
         self.port = 0
@@ -95,6 +99,7 @@ class Service:
     async def start(self, app: web.Application, host: str, port: int) -> None:
         """Listen; port 0 chooses a free one."""
         app.middlewares.insert(0, self._middleware())
+        app.on_response_prepare.append(self._date)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
         await self._runner.setup()
         try:
@@ -109,6 +114,9 @@ class Service:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self.timeline.dates)
 
     def _middleware(self) -> Middleware:
         @web.middleware

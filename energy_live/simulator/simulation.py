@@ -144,8 +144,22 @@ class Simulator:
                 timeline, owners, cast.products, journal, events, export_step_s=self.export_step_s
             ),
             services=(
-                Service("vrm", "/v2/", clock=self.clock, journal=journal, faults=self.faults),
-                Service("voltstorage", "/rest/", clock=self.clock, journal=journal, faults=self.faults),
+                Service(
+                    "vrm",
+                    "/v2/",
+                    clock=self.clock,
+                    timeline=timeline,
+                    journal=journal,
+                    faults=self.faults,
+                ),
+                Service(
+                    "voltstorage",
+                    "/rest/",
+                    clock=self.clock,
+                    timeline=timeline,
+                    journal=journal,
+                    faults=self.faults,
+                ),
             ),
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from energy_core.clock import Clock
 
@@ -28,3 +29,13 @@ class Timeline:
     def now(self) -> float:
         """Return the household's present moment, unix seconds."""
         return self.start + self.elapsed() * self.speed
+
+    @property
+    def dates(self) -> dict[str, str]:
+        """The headers in which a server of this household says what time it is.
+
+        Where its time runs faster than ours, no client could go by its `Date` for long: the `Age` says so.
+        """
+        now = datetime.fromtimestamp(self.now(), UTC)
+        date = {"Date": format_datetime(now, usegmt=True)}
+        return date if self.speed == 1.0 else {**date, "Age": "0"}

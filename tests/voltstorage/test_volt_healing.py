@@ -485,14 +485,15 @@ async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it
 async def test_a_frame_from_the_future_does_not_move_the_place_from_which_holes_are_filled(
     service, served, quick, prompt
 ):
-    """It is counted as malformed; the next hole is filled from the last real event on."""
+    """It is counted and told as a gap; the next hole is filled from the last real event on."""
     service.export = exports(row(99.5, -1), row(102.5, -2))
     first = [frame(T + 100, gridPower=2), frame(4_000_000_000, gridPower=3)]
     service.plays = [plays(service, *first, stay=False), plays(service, frame(T + 104, gridPower=4))]
     async with served.events(77, timing=quick, healing=prompt) as stream:
-        events = [each[:2] for each in await told(stream, 3)]
+        first, gap, *others = await told(stream, 4)
         assert stream.malformed == 1
-    assert events == [("live", 100), ("back", 102), ("live", 104)]
+    assert (gap[0], gap[1], gap[3]) == ("gap", 100, "from_the_future")
+    assert [each[:2] for each in (first, *others)] == [("live", 100), ("back", 102), ("live", 104)]
 
 
 async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):
