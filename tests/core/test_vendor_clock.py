@@ -1,0 +1,176 @@
+"""Whose clock is wrong: the vendor's `Date` decides, and what is dated after it is set aside."""
+
+import asyncio
+from datetime import timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from energy_core.stream.event import Gap, Kind, Quantity, SourceId, State, Status
+from energy_core.stream.merge import merge
+from energy_core.stream.poll import Observation, Poller
+from energy_core.vendor_clock import VendorClock
+from tests.core.scripted import Script, moments, of_kind
+from tests.virtual_time import EPOCH, VirtualClock
+
+A = SourceId("test", "me", "a")
+HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
+
+pytestmark = pytest.mark.virtual_time
+
+
+def date(moment):
+    return format_datetime(moment, usegmt=True)
+
+
+def timed(source, clock, *, off=timedelta()):
+    """Let a source's vendor show its clock, `off` from the truth."""
+    source.vendor_clock = VendorClock(clock)
+    source.vendor_clock.heard(date(EPOCH + off))
+    return source
+
+
+async def test_a_vendors_clock_goes_on_between_its_answers():
+    """Its time is that of its last answer and what has passed since, whoever sets our clock meanwhile."""
+    clock = VirtualClock(skew=-YEAR)
+    vendor = VendorClock(clock)
+    assert vendor.now() is None
+    assert vendor.offset_s is None
+    vendor.heard("yesterday")
+    vendor.heard(None)
+    assert vendor.now() is None
+    vendor.heard(date(EPOCH))
+    assert vendor.offset_s == YEAR.total_seconds()
+    await asyncio.sleep(600)
+    clock.skew -= HOUR
+    assert vendor.now() == EPOCH + timedelta(seconds=600)
+    vendor.heard(date(EPOCH), age="599")
+    assert vendor.now() == EPOCH + timedelta(seconds=600), "what comes out of a cache says nothing"
+    vendor.heard(date(EPOCH + timedelta(seconds=590)))
+    assert vendor.now() == EPOCH + timedelta(seconds=590)
+
+
+async def test_a_machine_that_slept_does_not_take_the_present_for_the_future():
+    """Where the wall clock says that more time has passed than was counted, it may be right."""
+    clock = VirtualClock()
+    vendor = VendorClock(clock)
+    vendor.heard(date(EPOCH))
+    clock.skew += HOUR
+    assert vendor.now() == EPOCH + HOUR
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=301), HOUR, DAY, YEAR])
+@pytest.mark.parametrize("skew", [timedelta(), -DAY, HOUR, YEAR])
+async def test_what_is_dated_after_the_vendors_time_is_set_aside(ahead, skew):
+    """It is counted, told as one gap an episode, and never delivered; what follows is, and is not late."""
+    clock = VirtualClock(skew)
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(at=0)
+        for _ in range(3):
+            await asyncio.sleep(1)
+            now = clock.monotonic()
+            pen.read(at=now + ahead.total_seconds())
+            pen.read(at=now)
+        await asyncio.sleep(3600)
+        pen.read(at=clock.monotonic() + ahead.total_seconds())
+
+    async with merge(timed(Script("a", play), clock), clock=clock) as events:
+        seen = [event async for event in events]
+        status = events.status[A]
+    assert moments(seen) == [0, 1, 2, 3]
+    assert not [event for event in seen if event.late]
+    assert status.refused == 4
+    assert status.last == EPOCH + timedelta(seconds=3)
+    gaps = of_kind(seen, Kind.GAP)
+    assert [gap.reason for gap in gaps] == ["from_the_future"] * 2
+    assert (gaps[0].start, gaps[0].end) == (EPOCH, EPOCH + timedelta(seconds=1))
+    assert isinstance(gaps[0], Gap)
+
+
+@pytest.mark.parametrize("skew", [-YEAR, -DAY, -HOUR, HOUR, DAY, YEAR])
+async def test_our_own_clock_may_be_wrong(skew):
+    """Readings are delivered with the vendor's time; a status says how far off we are, once, and when not."""
+    clock = VirtualClock(skew)
+
+    async def play(pen):
+        for _ in range(3):
+            pen.outlet.status(State.LIVE)
+            pen.read(at=clock.monotonic())
+            await asyncio.sleep(60)
+        clock.skew = timedelta()
+        source.vendor_clock.heard(date(EPOCH + timedelta(seconds=clock.monotonic())))
+        pen.outlet.status(State.LIVE)
+
+    source = timed(Script("a", play), clock)
+    async with merge(source, clock=clock) as events:
+        seen = [event async for event in events]
+        assert events.status[A].clock_offset_s == 0
+    assert moments(seen) == [0, 60, 120]
+    told = [each.reason for each in of_kind(seen, Kind.STATUS) if "clock" in each.reason]
+    seconds = f"{abs(skew).total_seconds():.0f} s"
+    assert told == [
+        f"our clock is {seconds} {'behind' if skew < timedelta() else 'ahead of'} the vendor's",
+        "our clock is right again",
+    ]
+    assert all(isinstance(each, Status) for each in of_kind(seen, Kind.STATUS))
+
+
+async def test_a_minute_is_no_matter():
+    """Neither a clock that is nearly right is reported, nor a reading that is nearly in time set aside."""
+    clock = VirtualClock(timedelta(seconds=30))
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(at=290)
+
+    async with merge(timed(Script("a", play), clock), clock=clock) as events:
+        seen = [event async for event in events]
+        assert events.status[A].clock_offset_s == -30
+        assert events.status[A].refused == 0
+    assert moments(seen) == [290]
+    assert not [each for each in of_kind(seen, Kind.STATUS) if "clock" in each.reason]
+
+
+async def test_a_polled_leftover_of_the_future_is_told_once_and_never_delivered():
+    """Not even when its time has come; the device's other moments are, and no hole is measured from it."""
+    clock = VirtualClock()
+    vendor = VendorClock(clock)
+    leftover = int(EPOCH.timestamp()) + 3630
+    asked = []
+
+    async def ask():
+        now = int(clock.utcnow().timestamp())
+        vendor.heard(date(clock.utcnow()))
+        return [observed(now), observed(leftover)]
+
+    async def look_back(source, start, end):
+        asked.append((start, end))
+        return []
+
+    poller = Poller(
+        A, ask, interval_s=60, look_back=look_back, clock=clock, random=lambda: 0.0, vendor_clock=vendor
+    )
+    async with merge(poller, clock=clock) as events:
+        seen = []
+        async for event in events:
+            seen.append(event)
+            if event.time > EPOCH + timedelta(hours=2) and event.kind is Kind.READING:
+                break
+        assert events.status[A].refused == 1
+        assert events.status[A].late == 0
+    times = [event.time for event in seen if event.kind is Kind.READING]
+    assert times == [EPOCH + timedelta(minutes=each) for each in range(122)]
+    assert [gap.reason for gap in of_kind(seen, Kind.GAP)] == ["from_the_future"]
+    assert all(end <= EPOCH + timedelta(hours=3) for _, end in asked)
+
+
+def observed(second):
+    return Observation(
+        source=A,
+        time=EPOCH + timedelta(seconds=second - EPOCH.timestamp()),
+        id=f"a/{second}",
+        values={Quantity.PV_POWER: 1.0},
+        raw={},
+    )
