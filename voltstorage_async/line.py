@@ -79,7 +79,7 @@ class Line:
         clock: Where time comes from.
         ssl_context: As for `ReconnectingSocket`.
         vendor_clock: The service's own time.
-        on_ahead: Takes what is dated after that and is set aside; by default the first of an episode is a gap.
+        on_ahead: Takes what is dated after that and is set aside; else the first of an episode is a gap.
         unread: Whether messages may be read at a glance; then the `raw` of a live reading may be unread.
     """
 
@@ -236,24 +236,14 @@ class Line:
                     continue
                 glance = self._glance
             events += 1
-            if time is None:
-                if run:
-                    self._on_run(run, seconds, alike)
-                    run, seconds = [], []
-                self.unknown += 1
-                self._sink.remark(UnknownProductEvent(product_id=product, raw=raw))
-                continue
-            if second > self._latest:
-                if run:  # what is set aside is told in its place
-                    self._on_run(run, seconds, alike)
-                    run, seconds = [], []
-                if self._is_ahead(time, values, raw):
-                    continue
-            if unusable:
-                self.unusable += unusable
-            if run and (quantities is not alike or second <= last):
+            aside = time is None or (second > self._latest and self._is_ahead(time))
+            if run and (aside or quantities is not alike or second <= last):
                 self._on_run(run, seconds, alike)
                 run, seconds = [], []
+            if time is None or aside:
+                self._leave_out(time, values, raw)
+                continue
+            self.unusable += unusable
             alike, last = quantities, second
             seconds.append(second)
             run.append((time, f"{product}/{second}/0", values, raw, False, 0))
@@ -297,20 +287,26 @@ class Line:
             elif mender.open or mender.ready:
                 self._stir()
 
-    def _is_ahead(
-        self, time: datetime, values: Mapping[Quantity, float], raw: Mapping[str, object]
-    ) -> bool:
-        """Tell whether an event is dated after its time, and set it aside then: no fill may begin with it."""
+    def _is_ahead(self, time: datetime) -> bool:
+        """Tell whether an event is dated after its time: no fill may begin with it."""
         ahead = self._horizon.is_ahead(time)
         self._latest = self._horizon.latest.timestamp()
-        if ahead:
-            self.malformed += 1
-            if self._on_ahead is not None:
-                self._on_ahead(Moment.of_live((time, "", values, raw, False, 0)))
-            elif self._horizon.begins():
-                now = int(self._horizon.now().timestamp())
-                self._miss(Missing(min(self._mender.newest or now, now), now, FROM_THE_FUTURE))
         return ahead
+
+    def _leave_out(
+        self, time: datetime | None, values: Mapping[Quantity, float], raw: Mapping[str, object]
+    ) -> None:
+        """Count and tell what is no data, or dated after its time."""
+        if time is None:
+            self.unknown += 1
+            self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=raw))
+            return
+        self.malformed += 1
+        if self._on_ahead is not None:
+            self._on_ahead(Moment.of_live((time, "", values, raw, False, 0)))
+        elif self._horizon.begins():
+            now = int(self._horizon.now().timestamp())
+            self._miss(Missing(min(self._mender.newest or now, now), now, FROM_THE_FUTURE))
 
     def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
         opened = state is State.LIVE and self._state[0] is State.CONNECTING

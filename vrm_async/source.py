@@ -144,9 +144,7 @@ class Listed:
     readings: list[Read]
 
 
-def listed(
-    payload: JSON, wanted: set[int], account: str, *, latest_s: float = float("inf")
-) -> Listed:
+def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = float("inf")) -> Listed:
     """Read the sites' newest moments; `wanted` empty means all. What cannot be read is counted as drift.
 
     Args:
@@ -201,9 +199,7 @@ def _of_site(
     return newest, [read for device in chosen.values() for read in _of_device(site, device, sums, since)]
 
 
-def _newest(
-    records: Sequence[Mapping[str, object]], entries: Sequence[Entry], latest_s: float
-) -> int | None:
+def _newest(records: Sequence[Mapping[str, object]], entries: Sequence[Entry], latest_s: float) -> int | None:
     """Return when a site logged last: as it says, or where that time has not come, as its values say."""
     stamps = [stamp for record in records if (stamp := _seconds(record.get("last_timestamp"))) is not None]
     told = [stamp for stamp in stamps if stamp <= latest_s]

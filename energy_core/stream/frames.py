@@ -36,7 +36,18 @@ class Cutter:
         log: Where the protocol shows frames at DEBUG. Then it is spared none.
     """
 
-    __slots__ = ("_head", "_largest", "_open", "_owed", "_partial", "_protocol", "_spares", "_told", "date", "fed")
+    __slots__ = (
+        "_head",
+        "_largest",
+        "_open",
+        "_owed",
+        "_partial",
+        "_protocol",
+        "_spares",
+        "_told",
+        "date",
+        "fed",
+    )
 
     def __init__(self, protocol: ClientProtocol, *, largest: int, log: logging.Logger) -> None:
         self.fed = False

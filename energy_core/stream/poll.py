@@ -112,7 +112,7 @@ class Poller:
         self.vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
         self._ahead: set[str] = set()
-        """Ids that were set aside, as long as the vendor goes on to tell them: one day their time will come."""
+        """Ids that were set aside, as long as the vendor still tells them: one day their time will come."""
         self._stopped: dict[SourceId, Position] = {}
         self._looker = Looker(look_back, looking, self._clock)
         self._awake = asyncio.Event()
