@@ -1,3 +1,7 @@
+import os
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "imports", "types", "tests", "examples"]
@@ -5,6 +9,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+PRISM = "@stoplight/prism-cli@5.14.2"
 CODE = (
     *("energy_core", "vrm_async", "voltstorage_async", "energy_live"),
     *("tests", "examples", "benchmarks", "noxfile.py"),
@@ -64,6 +69,24 @@ def tests_all(session: nox.Session) -> None:
     """The test suite on every supported interpreter this machine has."""
     session.install(".[cli,speed]", *group("test", "notebook"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Every operation of VRM against a mock of Victron's OpenAPI document, which VRM_OPENAPI names."""
+    document, npm = Path(os.environ.get("VRM_OPENAPI", "")), shutil.which("npm")
+    if not document.is_file():
+        session.skip("VRM_OPENAPI names no file: it should be Victron's OpenAPI document")
+    if npm is None:
+        without = "npm is missing: Prism, which mocks the document, needs Node 20"
+        session.error(without) if os.environ.get("CI") else session.skip(without)
+    tools = Path(session.cache_dir, PRISM.rpartition("/")[2]).resolve()
+    prism = tools / "node_modules" / ".bin" / "prism"
+    if not prism.exists():
+        session.run(npm, "install", "--prefix", str(tools), "--no-audit", "--no-fund", PRISM, external=True)
+    session.install(".", *group("test", "conformance"))
+    names = {"VRM_OPENAPI": str(document.resolve()), "PRISM": str(prism)}
+    session.run("pytest", "tests/conformance", *session.posargs, env=names)
 
 
 @nox.session

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import isfinite
 from typing import Final
 
 from attrs import frozen
 
+from energy_core.http.request import JSON
 from energy_core.printable import printable_class
 
 _CODE: Final = re.compile(r"[!-~]{1,64}")
@@ -157,6 +159,17 @@ def finite(name: str, value: float) -> float:
     if not isfinite(value):
         raise ValueError(f"{name} must be finite: {value}")
     return value
+
+
+def members(name: str, value: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return a JSON object."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+    try:
+        json.dumps(made := dict(value), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must hold what JSON can hold: {error}") from None
+    return made
 
 
 def several(name: str, values: Iterable[int]) -> list[int]:

@@ -182,7 +182,10 @@ def _keyed(value: object) -> tuple[AttributeDefinition, ...]:
 def overview(payload: JSON) -> FleetOverview:
     """Read ``installation-overview-download`` with a JSON answer: a table, in one of several places."""
     found: Mapping[str, object] = {"records": payload} if isinstance(payload, list) else content(payload)
-    listed = next((found[key] for key in ("records", "data", "installations") if key in found), None)
+    places = [key for key in ("records", "data", "installations") if key in found]
+    if not places:
+        raise DecodeError("the answer has no table of sites", kind="envelope")
+    listed = found[places[0]]
     rows = tuple(row for row in items(listed) if isinstance(row, Mapping))
     if len(rows) < len(items(listed)):
         note("FleetOverview", "rows", "malformed")

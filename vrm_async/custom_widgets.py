@@ -41,7 +41,7 @@ class CustomWidgets:
         parameters: Mapping[str, JSON],
         *,
         only_admins: bool | None = None,
-        y_axis_scaling: JSON = None,
+        y_axis_scaling: int = 0,
     ) -> int | None:
         """Make a widget and return its idCustomWidget, if VRM tells it.
 
@@ -52,7 +52,7 @@ class CustomWidgets:
             name: Its title.
             parameters: What it shows, as VRM wants it.
             only_admins: Whether only administrators see it.
-            y_axis_scaling: How its axis is scaled, as VRM wants it.
+            y_axis_scaling: How its axis is scaled, a number whose meaning VRM does not document.
         """
         body = _body(name, parameters, only_admins, y_axis_scaling)
         site_id = arguments.whole("site_id", site_id)
@@ -66,9 +66,11 @@ class CustomWidgets:
         name: str | None = None,
         parameters: Mapping[str, JSON] | None = None,
         only_admins: bool | None = None,
-        y_axis_scaling: JSON = None,
+        y_axis_scaling: int | None = None,
     ) -> None:
         """Change what is given, and leave the rest as it is.
+
+        VRM's document calls `name`, `parameters` and `y_axis_scaling` required here too.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/custom-widget/patch
         """
@@ -88,17 +90,18 @@ class CustomWidgets:
 
 
 def _body(
-    name: str | None, parameters: Mapping[str, JSON] | None, only_admins: bool | None, y_axis_scaling: JSON
+    name: str | None,
+    parameters: Mapping[str, JSON] | None,
+    only_admins: bool | None,
+    y_axis_scaling: int | None,
 ) -> dict[str, JSON]:
     body: dict[str, JSON] = {}
     if name is not None:
         body["name"] = arguments.line("name", name)
     if parameters is not None:
-        if not isinstance(parameters, Mapping):
-            raise TypeError(f"parameters must be a mapping, not {type(parameters).__name__}")
-        body["parameters"] = dict(parameters)
+        body["parameters"] = arguments.members("parameters", parameters)
     if only_admins is not None:
-        body["onlyAdmins"] = arguments.switch("only_admins", only_admins)
+        body["onlyAdmins"] = int(arguments.switch("only_admins", only_admins))
     if y_axis_scaling is not None:
-        body["yAxisScaling"] = y_axis_scaling
+        body["yAxisScaling"] = arguments.whole("y_axis_scaling", y_axis_scaling)
     return body

@@ -13,6 +13,7 @@ from energy_core.http.request import JSON, Operation, Request
 from vrm_async import arguments
 from vrm_async.arguments import Verbatim
 from vrm_async.envelope import done
+from vrm_async.fleet import SiteIds, overview_body
 from vrm_async.folding import by_key
 from vrm_async.formulas import Harmless
 from vrm_async.pouring import AsItIs, Filter, Pouring, Saved, Watch, Xml
@@ -63,8 +64,9 @@ DEPRECATED: Final = (
 class Downloads:
     """Exports as files. Each is written beside its path, made durable, and then renamed; mode 0600."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, site_ids: SiteIds) -> None:
         self._api = api
+        self._site_ids = site_ids
 
     async def data(
         self,
@@ -154,7 +156,7 @@ class Downloads:
         site_ids: Iterable[int] | None = None,
         *,
         columns: Mapping[str, JSON] | None = None,
-        only_visible: bool | None = None,
+        only_visible: bool = False,
         progress: Watch | None = None,
     ) -> Saved:
         """Save a table of sites as XLSX; `fleet.overview` returns the same as values.
@@ -163,18 +165,14 @@ class Downloads:
 
         Args:
             path: Where to.
-            site_ids: Which sites; None leaves the choice to VRM.
-            columns: Which columns, as VRM wants it.
-            only_visible: Whether hidden columns stay out.
+            site_ids: Which sites; None takes every site of the account.
+            columns: Which columns, as `fleet.overview` takes them.
+            only_visible: Whether what is hidden in VRM's list of sites stays out.
             progress: Called after each piece.
         """
-        body: dict[str, JSON] = {"jsonResponse": False}
-        if site_ids is not None:
-            body["siteIds"] = [arguments.whole("site_ids", site_id) for site_id in site_ids]
-        if columns is not None:
-            body["columns"] = dict(columns)
-        if only_visible is not None:
-            body["onlyVisible"] = bool(only_visible)
+        listed = None if site_ids is None else arguments.several("site_ids", site_ids)
+        body = overview_body(columns, only_visible=only_visible, as_json=False)
+        body["siteIds"] = [*(await self._site_ids() if listed is None else listed)]
         return await self._save(OVERVIEW.request(json=body), Saving(path), AsItIs(), progress)
 
     async def _save(
@@ -207,4 +205,4 @@ def _asked(
     query = arguments.span(start, end)
     query.append(("format", arguments.one_of("format", format, FORMATS)))
     query.append(("datatype", arguments.one_of("datatype", datatype, DATATYPES)))
-    return [*query, ("debug", "1")] if debug else query
+    return [*query, ("debug", "true")] if debug else query

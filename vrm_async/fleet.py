@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import evolve
@@ -29,11 +29,16 @@ _CONDITION: Final = re.compile(r"[!-~]+(?: [!-~]+)*")
 _COMMA: Final = re.compile(r",(?![^()]*\))")
 
 
+SiteIds = Callable[[], Awaitable[Iterable[int]]]
+"""Finds every site of the account."""
+
+
 class Fleet:
     """All sites of the account."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, site_ids: SiteIds) -> None:
         self._api = api
+        self._site_ids = site_ids
 
     async def find(
         self, conditions: str | Iterable[str], *, page: int | None = None, count: int = LARGEST_PAGE
@@ -84,26 +89,21 @@ class Fleet:
         site_ids: Iterable[int] | None = None,
         *,
         columns: Mapping[str, JSON] | None = None,
-        only_visible: bool | None = None,
+        only_visible: bool = False,
     ) -> FleetOverview:
         """Return a table of sites as JSON; the same as a spreadsheet is a download.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installation-overview-download
 
         Args:
-            site_ids: Which sites; None leaves the choice to VRM.
-            columns: Which columns, as VRM wants it.
-            only_visible: Whether hidden columns stay out.
+            site_ids: Which sites; None takes every site of the account.
+            columns: Which columns: a mapping of names, which are not documented, to mappings with `header`,
+                `enabled` and `hide`.
+            only_visible: Whether what is hidden in VRM's list of sites stays out.
         """
-        body: dict[str, JSON] = {"jsonResponse": True}
-        if site_ids is not None:
-            body["siteIds"] = [*arguments.several("site_ids", site_ids)]
-        if columns is not None:
-            if not isinstance(columns, Mapping):
-                raise TypeError(f"columns must be a mapping, not {type(columns).__name__}")
-            body["columns"] = dict(columns)
-        if only_visible is not None:
-            body["onlyVisible"] = arguments.switch("only_visible", only_visible)
+        listed = None if site_ids is None else arguments.several("site_ids", site_ids)
+        body = overview_body(columns, only_visible=only_visible, as_json=True)
+        body["siteIds"] = [*(await self._site_ids() if listed is None else listed)]
         return await self._api.call(OVERVIEW, codec_sites.overview, json=body)
 
     async def data_attributes(self) -> Mapping[int, AttributeDefinition]:
@@ -116,6 +116,17 @@ class Fleet:
 
 def _site_id(site: FleetSite) -> int:
     return site.site_id
+
+
+def overview_body(
+    columns: Mapping[str, JSON] | None, *, only_visible: bool, as_json: bool
+) -> dict[str, JSON]:
+    """Return the body of ``installation-overview-download`` but for `siteIds`; VRM requires all members."""
+    return {
+        "columns": arguments.members("columns", columns or {}),
+        "onlyVisible": arguments.switch("only_visible", only_visible),
+        "jsonResponse": as_json,
+    }
 
 
 def _conditions(conditions: str | Iterable[str]) -> str:

@@ -69,7 +69,7 @@ class Groups:
         """Files of a site."""
         from vrm_async.downloads import Downloads
 
-        return Downloads(self._api)
+        return Downloads(self._api, self._site_ids)
 
     @cached_property
     def stats(self) -> StatsEndpoint:
@@ -132,7 +132,10 @@ class Groups:
         """Questions about many sites at once."""
         from vrm_async.fleet import Fleet
 
-        return Fleet(self._api)
+        return Fleet(self._api, self._site_ids)
+
+    async def _site_ids(self) -> list[int]:
+        return [site.id for site in await self.users.installations()]
 
     @cached_property
     def _places(self) -> Places:

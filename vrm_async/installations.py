@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Hashable, Mapping
 from typing import Final
@@ -85,7 +84,7 @@ class Installations:
         no_data_alarm_active: bool | None = None,
         geofence: Mapping[str, JSON] | None = None,
         geofence_enabled: bool | None = None,
-        alarm_monitoring: int | None = None,
+        alarm_monitoring: bool | int | None = None,
         realtime_updates: bool | None = None,
         restrict_node_red: bool | None = None,
         inverter_charger_control: bool | None = None,
@@ -105,7 +104,8 @@ class Installations:
             no_data_alarm_active: Whether silence raises an alarm.
             geofence: The fence's shape, as `Site.geofence` has it.
             geofence_enabled: Whether leaving the fence raises an alarm.
-            alarm_monitoring: 0 nothing is mailed, 1 alarms, 2 alarms and warnings.
+            alarm_monitoring: Whether alarms are mailed. VRM's document writes a bool and reads 0 (nothing), 1
+                (alarms) or 2 (alarms and warnings): 0 and 1 are sent as a bool, 2 as it is.
             realtime_updates: Whether the device publishes over MQTT.
             restrict_node_red: Whether the gateway's Node-RED may not be reached from outside.
             inverter_charger_control: Whether the inverter may be controlled remotely.
@@ -113,25 +113,35 @@ class Installations:
             raw: Further members of the body, sent as they are.
         """
         texts = {"description": name, "notes": notes, "phonenumber": phone_number}
-        counts = {"noDataAlarmTimeout": no_data_alarm_timeout_s, "alarmMonitoring": alarm_monitoring}
         switches = {
             "noDataAlarmActive": no_data_alarm_active,
             "geofenceEnabled": geofence_enabled,
             "realtimeUpdates": realtime_updates,
             "restrictNodeRed": restrict_node_red,
             "inverterChargerControl": inverter_charger_control,
-            "favorite": favorite,
         }
         body: dict[str, JSON] = {
             **{key: arguments.words(key, value) for key, value in texts.items() if value is not None},
-            **{key: arguments.whole(key, value) for key, value in counts.items() if value is not None},
             **{key: arguments.switch(key, value) for key, value in switches.items() if value is not None},
-            **({} if geofence is None else {"geofence": json.dumps(geofence, allow_nan=False)}),
-            **raw,
         }
+        if no_data_alarm_timeout_s is not None:
+            body["noDataAlarmTimeout"] = arguments.whole("noDataAlarmTimeout", no_data_alarm_timeout_s)
+        if alarm_monitoring is not None:
+            body["alarmMonitoring"] = _monitoring(alarm_monitoring)
+        if favorite is not None:
+            body["favorite"] = int(arguments.switch("favorite", favorite))
+        if geofence is not None:
+            body["geofence"] = arguments.members("geofence", geofence)
+        body.update(raw)
         if not body:
             raise ValueError("nothing to change: pass at least one setting")
         await self._api.call(UPDATE_SETTINGS, done, json=body, idSite=arguments.whole("site_id", site_id))
+
+
+def _monitoring(level: bool | int) -> JSON:
+    if isinstance(level, bool):
+        return level
+    return bool(level) if arguments.whole("alarmMonitoring", level) in {0, 1} else level
 
 
 class Diagnostics:

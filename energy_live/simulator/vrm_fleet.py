@@ -99,7 +99,7 @@ class Fleet:
 
     async def _overview(self, request: web.Request) -> web.Response:
         sent = await body(request)
-        wrong = [name for name, kinds in _OVERVIEW.items() if name in sent and type(sent[name]) not in kinds]
+        wrong = [name for name, kinds in _OVERVIEW.items() if type(sent.get(name)) not in kinds]
         if wrong:
             raise Refused(400, "missing_parameters", dict.fromkeys(wrong, "Missing or invalid"))
         wanted = items("siteIds", sent.get("siteIds", []), WHOLE)

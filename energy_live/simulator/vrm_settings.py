@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from aiohttp import web
 
-from energy_live.simulator.bodies import ANY, NUMBER, OBJECT, TEXT, TRUTH, WHOLE, checked, one_of
+from energy_live.simulator.bodies import NUMBER, OBJECT, TEXT, TRUTH, WHOLE, checked, one_of
 from energy_live.simulator.envelope import Refused, answer, body, whole
 from energy_live.simulator.installations import SITE, Installations
 from energy_live.simulator.records import Json
@@ -19,16 +20,16 @@ _SETTINGS: Final = {
     "phonenumber": TEXT,
     "noDataAlarmTimeout": WHOLE,
     "noDataAlarmActive": TRUTH,
-    "geofence": TEXT,
+    "geofence": OBJECT,
     "geofenceEnabled": TRUTH,
-    "alarmMonitoring": (int, bool),
+    "alarmMonitoring": (bool, int),
     "realtimeUpdates": TRUTH,
     "restrictNodeRed": TRUTH,
     "inverterChargerControl": TRUTH,
-    "favorite": (bool, int),
+    "favorite": WHOLE,
 }
 _TAG: Final = {"tag": TEXT, "source": TEXT}
-_WIDGET: Final = {"name": TEXT, "onlyAdmins": TRUTH, "yAxisScaling": ANY, "parameters": OBJECT}
+_WIDGET: Final = {"name": TEXT, "onlyAdmins": WHOLE, "yAxisScaling": WHOLE, "parameters": OBJECT}
 
 
 class SiteSettings:
@@ -90,6 +91,12 @@ class SiteSettings:
         sent = checked(await body(request), optional=_SETTINGS)
         stored = self._installations.settings.setdefault(site.id, {})
         stored.update({"name" if key == "description" else key: value for key, value in sent.items()})
+        # Read back, a fence is a text and what is monitored is a level.
+        if "geofence" in sent:
+            stored["geofence"] = json.dumps(sent["geofence"])
+        if "alarmMonitoring" in sent:
+            level = sent["alarmMonitoring"]
+            stored["alarmMonitoring"] = 1 if level is True else level or 0
         return answer({"success": True, "idSite": site.id, "data": sent})
 
     async def _favorite(self, request: web.Request) -> web.Response:
@@ -119,7 +126,7 @@ class SiteSettings:
         needed = {"name": TEXT, "parameters": OBJECT}
         sent = checked(await body(request), required=needed, optional=_WIDGET)
         number = 900 + len(widgets)
-        widgets[number] = {"idCustomWidget": number, "onlyAdmins": False, "yAxisScaling": None, **sent}
+        widgets[number] = {"idCustomWidget": number, "onlyAdmins": 0, "yAxisScaling": 0, **sent}
         return answer({"success": True, "idCustomWidget": number})
 
     async def _change_widget(self, request: web.Request) -> web.Response:

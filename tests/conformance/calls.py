@@ -120,14 +120,20 @@ call(
         phone_number="+31 20 000 0000",
         no_data_alarm_timeout_s=3600,
         no_data_alarm_active=True,
-        geofence={"id": 1, "type": "circle", "lat": 52.1, "lng": 5.1, "radius": 100},
+        geofence={"id": "geofence", "type": "circle", "lat": 52.1, "lng": 5.1, "radius": 100},
         geofence_enabled=True,
-        alarm_monitoring=2,
+        alarm_monitoring=1,
         realtime_updates=True,
         restrict_node_red=False,
         inverter_charger_control=False,
         favorite=True,
     ),
+)
+
+call(
+    "installations.update_settings",
+    lambda v, _: v.installations.update_settings(SITE, alarm_monitoring=2),
+    "warnings",
 )
 
 call("alarms.get", lambda v, _: v.alarms.get(SITE))
@@ -188,6 +194,7 @@ call(
         SITE, 123, name="Panel", parameters={"a": 1}, only_admins=False, y_axis_scaling=1
     ),
 )
+call("custom_widgets.update", lambda v, _: v.custom_widgets.update(SITE, 123, name="Panel"), "one member")
 call("custom_widgets.delete", lambda v, _: v.custom_widgets.delete(SITE, 123))
 
 call("catalogue.refresh", lambda v, _: v.catalogue.refresh())

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import csv
 import io
+import json
 import stat
 import tracemalloc
 import zipfile
@@ -127,7 +128,7 @@ async def test_what_is_asked(server, vrm, tmp_path):
     """Path and parameters are the document's."""
     server.body = wrapped(CSV)
     await vrm.downloads.data(1039, tmp_path / "a", format="xls", datatype="kwh", debug=True, **RANGE)
-    query = {"start": "1772323200", "end": "1772409600", "format": "xls", "datatype": "kwh", "debug": "1"}
+    query = {"start": "1772323200", "end": "1772409600", "format": "xls", "datatype": "kwh", "debug": "true"}
     assert server.asked[0][:3] == ("GET", "/v2/installations/1039/data-download", query)
 
 
@@ -290,13 +291,16 @@ async def test_the_overview_as_a_spreadsheet(server, vrm, tmp_path):
     """It is asked for with a POST that only reads."""
     server.body = XLSX
     saved = await vrm.downloads.overview(
-        tmp_path / "all.xlsx", [1, 2], columns={"name": True}, only_visible=True
+        tmp_path / "all.xlsx", [1, 2], columns={"bs": {"hide": True}}, only_visible=True
     )
     assert saved.path.read_bytes() == XLSX
     assert server.asked[0][:2] == ("POST", "/v2/installation-overview-download")
-    assert server.asked[0][3] == (
-        b'{"jsonResponse": false, "siteIds": [1, 2], "columns": {"name": true}, "onlyVisible": true}'
-    )
+    assert json.loads(server.asked[0][3]) == {
+        "jsonResponse": False,
+        "siteIds": [1, 2],
+        "columns": {"bs": {"hide": True}},
+        "onlyVisible": True,
+    }
 
 
 # --- formulas -------------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ SETTINGS_SENT = {
     "noDataAlarmTimeout": 3600,
     "noDataAlarmActive": False,
     "alarmMonitoring": 2,
-    "geofence": '{"id": 1}',
+    "geofence": {"id": 1},
+    "favorite": 0,
     "restrictNodeRed": True,
 }
 ASKED = {
@@ -161,11 +162,26 @@ ASKED = {
             alarm_monitoring=2,
             geofence={"id": 1},
             restrict_node_red=True,
+            favorite=False,
         ),
         "POST",
         f"{SITE}/settings",
         [],
         SETTINGS_SENT,
+    ),
+    "installations.update_settings, alarms": (
+        lambda v: v.installations.update_settings(5, alarm_monitoring=1, favorite=True),
+        "POST",
+        f"{SITE}/settings",
+        [],
+        {"alarmMonitoring": True, "favorite": 1},
+    ),
+    "installations.update_settings, no alarms": (
+        lambda v: v.installations.update_settings(5, alarm_monitoring=False),
+        "POST",
+        f"{SITE}/settings",
+        [],
+        {"alarmMonitoring": False},
     ),
     "access.users": (lambda v: v.access.users(5), "GET", f"{SITE}/users", [], None),
     "access.invite": (
@@ -250,11 +266,11 @@ ASKED = {
         },
     ),
     "custom_widgets.create": (
-        lambda v: v.custom_widgets.create(5, "W", {"a": 1}, only_admins=True, y_axis_scaling="auto"),
+        lambda v: v.custom_widgets.create(5, "W", {"a": 1}, only_admins=True, y_axis_scaling=2),
         "POST",
         f"{SITE}/custom-widget",
         [],
-        {"name": "W", "parameters": {"a": 1}, "onlyAdmins": True, "yAxisScaling": "auto"},
+        {"name": "W", "parameters": {"a": 1}, "onlyAdmins": 1, "yAxisScaling": 2},
     ),
     "custom_widgets.update": (
         lambda v: v.custom_widgets.update(5, 9, parameters={}),
@@ -317,7 +333,7 @@ READ = {
     ),
     "custom_widgets.create": (
         lambda v: v.custom_widgets.create(5, "W", {}),
-        ("POST", f"{SITE}/custom-widget", [], {"name": "W", "parameters": {}}),
+        ("POST", f"{SITE}/custom-widget", [], {"name": "W", "parameters": {}, "yAxisScaling": 0}),
         {"idCustomWidget": 12},
         12,
     ),
@@ -342,18 +358,28 @@ async def test_what_is_read(client, fake, name):
 
 
 async def test_questions_about_the_fleet(client, fake):
-    """Conditions are joined by commas; the overview asks for JSON; nothing that was not given is sent."""
+    """Conditions are joined by commas; the overview asks for JSON, and by default for every site."""
     fake.answers("GET", "installation-data-attributes", {**OK, "records": [], "attributes": []})
     fake.answers("POST", "installation-overview-download", {**OK, "data": {}})
     await client.fleet.find("bs>=50,au=(1,2)", page=2, count=10)
     await client.fleet.find(["IV1!"])
+    fake.answers("GET", "users/22/installations", {**OK, "records": [{"idSite": 5}, {"idSite": 7}]})
     await client.fleet.overview()
-    await client.fleet.overview([5, 6], columns={"name": True}, only_visible=False)
+    await client.fleet.overview([5, 6], columns={"bs": {"enabled": True}}, only_visible=True)
     assert [(seen.query, seen.json) for seen in fake.asked] == [
         ([("query", "bs>=50,au=(1,2)"), ("page", "2"), ("count", "10")], None),
         ([("query", "IV1!"), ("page", "1"), ("count", "1000")], None),
-        ([], {"jsonResponse": True}),
-        ([], {"jsonResponse": True, "siteIds": [5, 6], "columns": {"name": True}, "onlyVisible": False}),
+        *[([], None)] * 2,
+        ([], {"jsonResponse": True, "siteIds": [5, 7], "columns": {}, "onlyVisible": False}),
+        (
+            [],
+            {
+                "jsonResponse": True,
+                "siteIds": [5, 6],
+                "columns": {"bs": {"enabled": True}},
+                "onlyVisible": True,
+            },
+        ),
     ]
 
 
