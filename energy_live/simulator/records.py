@@ -12,30 +12,12 @@ from energy_live.simulator.sites import REPLACED_AT, Site
 Json = dict[str, object]
 
 EXTENDED: Final = (
-    *(
-        "v",
-        "lt",
-        "lg",
-        "S",
-        "s",
-        "bv",
-        "bs",
-        "bc",
-        "bp",
-        "bst",
-        "si1",
-        "si2",
-        "tf",
-        "tl",
-        "tr",
-        "rtt",
-        "ASoc",
-    ),
+    *("v", "lt", "lg", "S", "s", "bv", "bs", "bc", "bst", "si1", "si2", "tf", "tl", "tr", "rtt", "ASoc"),
     *("tst", "tsT", "tscn", "ss", "st", "Agl", "GUIv"),
 )
 """The attributes that the list of installations carries with `extended=1`.
 
-No captured site has the power of single phases there.
+No captured site has the battery's power (`bp`) or the power of single phases there.
 """
 
 _DUTCH: Final = {

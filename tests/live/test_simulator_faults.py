@@ -368,7 +368,8 @@ async def test_both_services_show_the_same_home(sim, session):
         record = (await response.json())["records"][0]
     shown = {one["code"]: one.get("rawValue") for one in record["extended"]}
     at = sim.household(sim.product_ids[0]).at(record["last_timestamp"])
-    assert (shown["solar_yield"], shown["from_to_grid"], shown["bp"]) == (at.pv_w, at.grid_w, at.battery_w)
+    assert (shown["solar_yield"], shown["from_to_grid"]) == (at.pv_w, at.grid_w)
+    assert (shown["bv"], shown["bc"]) == (at.voltage_v, at.current_a)
 
 
 async def test_hundreds_of_requests_a_second_are_answered(session):

@@ -72,7 +72,7 @@ async def test_extended_attributes_are_of_three_kinds(ask):
             shape = CHARGE_STATUS if item["code"] == "soc_status" else COMPUTED if computed else ATTRIBUTE
             assert list(misfits(shape, item, item["code"])) == []
         codes = {item["code"] for item in record["extended"]}
-        assert codes & {"a1", "a2", "a3", "g1", "g2", "g3", "P", "Pdc"} == set()
+        assert codes & {"bp", "a1", "a2", "a3", "g1", "g2", "g3", "P", "Pdc"} == set()
 
 
 @pytest.mark.parametrize(
