@@ -62,7 +62,8 @@ class Site:
     def _attributes(self) -> tuple[Attribute, ...]:
         absent = {f"{letter}{phase}" for letter in "ag" for phase in range(self.phases + 1, 4)}
         absent |= {f"g{phase}p" for phase in range(self.phases + 1, 4)} | (
-            {"P"} if self.dc_coupled else {"Pdc"}
+            # Only one of the homes logs the battery's power; for the others it is voltage times current.
+            {"P", "bp"} if self.dc_coupled else {"Pdc"}
         )
         return tuple(one for one in ATTRIBUTES if one.device in self.instances and one.code not in absent)
 
