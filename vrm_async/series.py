@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice, repeat
+from math import inf
 from typing import Final, TypeAlias
 
 from attrs import evolve, field, frozen
@@ -44,7 +45,8 @@ class Series:
     unit: str | None = None
     """W, kWh, Wh, %, V, A, degC, s and the like, where something says so (`unit_source`); else None."""
     unit_source: str | None = None
-    """Who says so: VRM's `format` of the attribute, the `type` of the stats, or the meaning of the `code`."""
+    """Who says so: VRM's `format` of the attribute, the `type` of the stats, the meaning of the `code`; or
+    `derived`, for a series that is computed of others."""
     description: str | None = None
     """VRM's English name of the attribute, where the answer carries it."""
     attribute_id: int | None = None
@@ -96,7 +98,11 @@ class Series:
 
 @frozen(kw_only=True, repr=False)
 class SeriesByCode(LateRaw):
-    """Several series; iterating yields each `Series`, indexing with a code gives that one."""
+    """Several series; iterating yields each `Series`, indexing with a code gives that one.
+
+    Devices of different kinds may have an attribute of one code. Iterating yields both; indexing gives the
+    one with the lowest attribute id.
+    """
 
     series: tuple[Series, ...] = ()
     """In the order VRM sent them."""
@@ -111,21 +117,51 @@ class SeriesByCode(LateRaw):
         return any(series.code == code for series in self.series)
 
     def __getitem__(self, code: str) -> Series:
-        found = [series for series in self.series if series.code == code]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            owners = ", ".join(str(series.instance) for series in found)
-            raise KeyError(f"{code!r} is there for several instances: {owners}")
-        raise KeyError(f"no series {code!r}; there are: {', '.join(self.keys()) or 'none'}")
+        found = self.get(code)
+        if found is None:
+            raise KeyError(f"no series {code!r}; there are: {', '.join(self.keys()) or 'none'}")
+        instances = dict.fromkeys(series.instance for series in self.series if series.code == code)
+        if len(instances) > 1:
+            raise KeyError(f"{code!r} is there for several instances: {', '.join(map(str, instances))}")
+        return found
 
     def keys(self) -> tuple[str, ...]:
         """Return every code once, in VRM's order; with it `dict(...)` makes a mapping of code to series."""
         return tuple(dict.fromkeys(series.code for series in self.series))
 
     def get(self, code: str) -> Series | None:
-        """Return the first series of that code, or None when VRM sent none."""
-        return next((series for series in self.series if series.code == code), None)
+        """Return the series of that code with the lowest instance and attribute id, or None."""
+        return min((series for series in self.series if series.code == code), key=_place, default=None)
+
+    def battery_power(self) -> Series | None:
+        """Return the battery's power in W, positive while charging; None where VRM sent too little.
+
+        It is `bp` where VRM sent that. Otherwise it is derived, as most sites have no `bp`: the mean voltage
+        `bv` times the mean current `bc` of each bucket that has both (`unit_source` is "derived").
+
+        Raises:
+            KeyError: there are several instances; take one with `Stats.instance`.
+        """
+        if "bp" in self:
+            return self["bp"]
+        if "bv" not in self or "bc" not in self:
+            return None
+        voltage, current = self["bv"], self["bc"]
+        volts = dict(zip(voltage.times_ms, voltage.mean, strict=True))
+        both = [
+            (time, volts[time], amps)
+            for time, amps in zip(current.times_ms, current.mean, strict=True)
+            if time in volts
+        ]
+        return Series(
+            code="bp",
+            times_ms=[time for time, _, _ in both],
+            mean=[None if volt is None or amps is None else volt * amps for _, volt, amps in both],
+            unit="W",
+            unit_source="derived",
+            description="Battery power: voltage times current",
+            instance=current.instance,
+        )
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
         """Give all series to Arrow as one long table, a row for each point. Needs the extra ``arrow``.
@@ -152,6 +188,12 @@ class SeriesByCode(LateRaw):
     @printable
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contents()}>"
+
+
+def _place(series: Series) -> tuple[float, float]:
+    numbers = (series.instance, series.attribute_id)
+    instance, attribute = (inf if number is None else number for number in numbers)
+    return instance, attribute
 
 
 def _long(series: Iterable[Series], cells: Callable[[Series], Iterable[object]]) -> list[object]:

@@ -44,6 +44,9 @@ SYSTEM: Final = 6
 BATTERY: Final = 0
 """The number of `tst` that makes `tsT` a battery's temperature; other sensors hang in fridges and rooms."""
 
+LAST_S: Final = 2**32
+"""A later time is none: gateways count seconds in 32 bits, and dates near the year 9999 overflow."""
+
 WHAT_TO_DO: Final = "check the number, and that the account may still see the site"
 
 
@@ -107,11 +110,12 @@ class _Sites:
         only = None if self._whole_list else next(iter(self._wanted))
         query = installations_query(extended=True, site_id=only)
         found = await self._api.call(INSTALLATIONS, partial(self._read, account), query=query, idUser=user)
+        gone = bool(self._wanted) and all(seen.trouble for seen in found.sites.values())
         # Only a list with other sites says that a site is gone: after an empty one, all sites are asked for.
-        self._whole_list = len(self._wanted) != 1 or found.count == 0
+        self._whole_list = len(self._wanted) != 1 or gone
         if not found.count:
             raise DecodeError("the account's list of sites is empty", kind="shape")
-        if self._wanted and all(seen.trouble for seen in found.sites.values()):
+        if gone:
             named = ", ".join(map(str, sorted(self._wanted)))
             raise NotFound(f"the account's list of sites does not have {named}; {WHAT_TO_DO}")
         for reading in found.readings:
@@ -306,4 +310,7 @@ def _temperature(fresh: Mapping[str, Entry], kind_of_sensor: Entry | None) -> st
 
 def _seconds(value: object) -> int | None:
     milliseconds = time_ms(value)
+    if milliseconds is not None and milliseconds > LAST_S * 1000:
+        note("Attribute", "timestamp", "after 2106")
+        return None
     return None if milliseconds is None else milliseconds // 1000

@@ -7,13 +7,16 @@ import warnings
 from datetime import UTC, datetime
 
 import pytest
+from aioresponses import CallbackResult
 
 from energy_core import FileCheckpoint, Quantity, SessionPool, merge
+from energy_core.errors import NotFound
 from energy_core.http.drift import Drift, collecting
 from energy_core.stream.event import Kind, SourceId, State
+from tests.virtual_time import EPOCH, VirtualClock
 from tests.vrm import vendor_samples as printed
 from vrm_async import VRMClient
-from vrm_async.source import FRESH_S, listed
+from vrm_async.source import FRESH_S, listed, live
 
 NOW = 1776515873
 TOKEN = "0123456789abcdef" * 4
@@ -531,3 +534,205 @@ async def test_a_source_is_used_once(fake):
         with pytest.raises(ValueError, match="used already"):
             merge(source)
         merge(vrm.live(7))
+
+
+# --- one odd thing ends nothing -------------------------------------------------------------------------
+
+START = int(EPOCH.timestamp())
+GRAPH = {"success": True, "records": {"data": {}, "meta": {}}}
+PAGE = "<html><body>nginx</body></html>"
+
+
+class Script:
+    """What a VRM says in virtual time: a list of sites, and graphs."""
+
+    def __init__(self, mocked, sites, graph=lambda _: (200, GRAPH)):
+        self.sites, self.graph = sites, graph
+        self.asked = []
+        mocked.get(ANYTHING, callback=self._answer, repeat=True)
+
+    def _answer(self, url, **_):
+        self.asked.append(url)
+        if url.path.endswith("/users/me"):
+            status, said = 200, {"success": True, "user": {"id": 22}}
+        elif url.path.endswith("/installations"):
+            status, said = self.sites(len(self.lists))
+        else:
+            status, said = self.graph(url)
+        if isinstance(said, str):
+            return CallbackResult(status=status, body=said, content_type="text/html")
+        return CallbackResult(status=status, payload=said)
+
+    @property
+    def lists(self):
+        return [dict(url.query) for url in self.asked if url.path.endswith("/installations")]
+
+
+def second():
+    return START + int(asyncio.get_running_loop().time())
+
+
+async def watched(*wanted, seconds, interval_s=60.0):
+    """Watch for some virtual time; return the source's status at the end, and the events."""
+    async with VRMClient(token=TOKEN) as vrm:
+        clock = VirtualClock()
+        source = live(vrm._api, vrm.users, wanted, account="me", interval_s=interval_s, clock=clock)
+        async with merge(source, clock=clock, buffer=100_000) as events:
+            await asyncio.sleep(seconds)
+            status = events.status[source.id]
+            await events.drain()
+            return status, [event async for event in events]
+
+
+def minutely(instance=0, *, site_id=7, at=None):
+    """Return a site that logs each minute, by its own clock if that is another."""
+    stamp = second() // 60 * 60 if at is None else at
+    return site(item("bs", 50, time=stamp, instance=instance), site_id=site_id, last=stamp)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("wanted", [(), (7,), (7, 8)], ids=str)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (200, {"success": True, "records": []}),
+        (200, {"success": True, "records": False}),
+        (200, {"success": True, "records": None}),
+        (200, {"success": True, "records": ["damaged"]}),
+        (200, {"success": True}),
+        (200, []),
+        (401, PAGE),
+        (403, PAGE),
+        (404, PAGE),
+        (401, {"success": False, "error_code": "invalid_token"}),
+        (403, {"success": False}),
+        (404, {"success": False}),
+        (500, {"success": False}),
+    ],
+    ids=str,
+)
+async def test_one_bad_poll_ends_nothing(mocked, odd, wanted):
+    """Whatever it is, the next good list goes on."""
+
+    def sites(count):
+        return odd if count == 3 else (200, answer(minutely()))
+
+    Script(mocked, sites)
+    status, events = await watched(*wanted, seconds=870)
+    assert status.state is State.LIVE
+    assert status.notes == ({} if odd[0] == 500 else {"failed polls": 1})  # which is asked again at once
+    seconds = [int(event.time.timestamp()) - START for event in events if event.kind is Kind.READING]
+    assert seconds[-1] == 840
+    assert len(seconds) >= 13
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("odd", [{"records": []}, {"records": False}], ids=str)
+@pytest.mark.parametrize("wanted", [(), (7,), (7, 8)], ids=str)
+async def test_an_empty_list_never_ends_a_source(mocked, odd, wanted):
+    """It is no refusal, however often it comes: the status says what is wrong, and polling goes on."""
+    script = Script(mocked, lambda _: (200, {"success": True} | odd))
+    status, _ = await watched(*wanted, seconds=3600)
+    assert status.state is State.DISCONNECTED
+    assert status.reason == "the account's list of sites is empty"
+    assert status.notes["failed polls"] == len(script.lists) > 20
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("wanted", [(9,), (8, 9)], ids=str)
+async def test_sites_that_are_all_gone_end_a_source(mocked, wanted):
+    """Three lists in a row have other sites and none of these; an empty filtered list proves nothing."""
+
+    def sites(count):
+        filtered = "idSite" in script.lists[-1]
+        return 200, answer() if filtered else answer(minutely())
+
+    script = Script(mocked, sites)
+    status, _ = await watched(*wanted, seconds=3600)
+    assert status.state is State.FAILED
+    assert isinstance(status.error, NotFound)
+    named = ", ".join(map(str, wanted))
+    assert str(status.error).startswith(
+        f"the account's list of sites does not have {named}; check the number"
+    )
+    assert [("idSite" in query) for query in script.lists] == [len(wanted) == 1, False, False, False][
+        -len(script.lists) :
+    ]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"instance": -1},
+        {"instance": 2**40},
+        {"at": 600},
+        {"at": 0},
+        {"at": 2**31 - 1},
+        {"at": 2**32 + 5},
+        {"at": 253_402_300_799},
+        {"at": 253_402_300_799_999},
+    ],
+    ids=str,
+)
+async def test_an_odd_device_ends_nothing(mocked, odd):
+    """Instances below zero, clocks in 1970, 2038 or 9999 cost no other site anything."""
+    script = Script(mocked, lambda _: (200, answer(minutely(site_id=8), minutely(**odd))))
+    status, events = await watched(seconds=4 * 3600 - 30)
+    assert status.state in {State.LIVE, State.BACKFILLING}
+    assert status.error is None
+    of_8 = [event for event in events if event.source.site == "8" and event.kind is Kind.READING]
+    assert len(of_8) == 240
+    assert any("/8/widgets/Graph" in url.path for url in script.asked)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (401, {"success": False, "error_code": "invalid_token"}),
+        (403, {"success": False}),
+        (404, {"success": False}),
+        (401, PAGE),
+        (200, []),
+        (
+            200,
+            {
+                "success": True,
+                "records": {"data": {"1": [[10**18, 5], [None], "x"]}, "meta": {"1": {"code": "bs"}}},
+            },
+        ),
+        (200, {"success": True, "records": {"data": {"1": [[-5, 5], [START, 1e308]]}, "meta": []}}),
+        (200, {"success": True, "records": {"data": 5, "meta": False, "instance": "x"}}),
+    ],
+    ids=str,
+)
+async def test_a_graph_that_is_refused_or_odd_ends_nothing(mocked, odd):
+    """A refusal about one site's graph is a gap of its device where something was missing, and no more."""
+
+    def sites(_):
+        if 1200 <= second() - START < 1500:  # a hole of five minutes, to be looked for
+            return 200, answer(minutely(at=START + 1140), minutely(site_id=8))
+        return 200, answer(minutely(), minutely(site_id=8))
+
+    Script(mocked, sites, lambda url: odd if "/7/" in url.path else (200, GRAPH))
+    status, events = await watched(seconds=4 * 3600 - 30)
+    assert status.state is State.LIVE
+    of_8 = [event for event in events if event.source.site == "8" and event.kind is Kind.READING]
+    assert len(of_8) == 240
+    of_7 = [
+        int(event.time.timestamp()) - START for event in events if event.source.site == "7" and event.values
+    ]
+    assert of_7[-1] == 4 * 3600 - 60
+    assert len(of_7) == 235
+
+
+@pytest.mark.virtual_time
+async def test_codes_that_a_server_names_are_not_a_callers(mocked):
+    """Parts of a sum whose names cannot be sent are not asked for; the others are."""
+    odd_parts = named("solar_yield", 5, "P \\x00", "Pdc") | {"timestamp": START}
+    script = Script(mocked, lambda _: (200, answer(site(odd_parts, item("bs", 1, time=START), last=START))))
+    status, _ = await watched(seconds=2 * 3600)
+    assert status.error is None
+    [graph] = {str(url.query.getall("attributeCodes[]")) for url in script.asked if "Graph" in url.path}
+    assert graph == "['bs']"

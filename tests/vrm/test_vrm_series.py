@@ -283,3 +283,44 @@ def test_a_total_that_is_no_number_is_noted():
     assert overall.today.percentages == {}
     assert overall.week.totals == {}
     assert drift.counts == {("Totals", "Gc", "not a number"): 1}
+
+
+def graph(*series):
+    """Return a graph of (attribute id, code, unit, points)."""
+    records = {
+        "data": {str(number): points for number, _, _, points in series},
+        "meta": {str(number): {"code": code, "formatWithUnit": unit} for number, code, unit, _ in series},
+        "instance": 0,
+    }
+    return tables.graph({"success": True, "records": records})
+
+
+def test_the_battery_power_of_a_graph_is_derived_where_there_is_none():
+    """Voltage times current of the buckets that have both, in W; a missing half is a missing power."""
+    volts = (143, "bv", "%.0F mV", [[T0, 52_000], [T0 + 60, 53_000], [T0 + 120, None], [T0 + 180, 50_000]])
+    amps = (147, "bc", "%.1F A", [[T0, -10], [T0 + 60, None], [T0 + 120, 2], [T0 + 240, 4]])
+    power = graph(volts, amps).battery_power()
+    assert list(power) == [(utc(T0), -520.0), (utc(T0 + 60), None), (utc(T0 + 120), None)]
+    assert (power.code, power.unit, power.unit_source) == ("bp", "W", "derived")
+    measured = (243, "bp", "%.0F W", [[T0, -500]])
+    assert list(graph(volts, amps, measured).battery_power()) == [(utc(T0), -500)]
+    assert graph(volts).battery_power() is graph(amps).battery_power() is None
+
+
+def test_the_battery_power_of_stats_is_that_of_one_instance():
+    """Stats by instance have as many batteries; with two of them the choice is the caller's."""
+    by_instance = [
+        {"instance": n, "stats": {"bv": [[T0 * 1000, 50 + n]], "bc": [[T0 * 1000, 2]]}} for n in (0, 1)
+    ]
+    found = stats(by_instance)
+    assert [list(found.instance(n).battery_power()) for n in (0, 1)] == [[(utc(T0), 100)], [(utc(T0), 102)]]
+    with pytest.raises(KeyError, match="several instances: 0, 1"):
+        found.battery_power()
+
+
+def test_of_two_attributes_with_one_code_the_lowest_id_is_indexed():
+    """Both are there to be iterated; the order of the answer decides nothing."""
+    two = [(900, "bv", "%.1F V", [[T0, 24]]), (143, "bv", "%.1F V", [[T0, 52]])]
+    for drawn in (graph(*two), graph(*two[::-1])):
+        assert list(drawn["bv"]) == list(drawn.get("bv")) == [(utc(T0), 52)]
+        assert {series.attribute_id for series in drawn} == {143, 900}
