@@ -242,10 +242,11 @@ class Poller:
     def _note_sites(self, seen: Mapping[SourceId, Seen], outlet: Outlet) -> None:
         """Note when the sites have logged, and announce those that do so again."""
         now = self._clock.monotonic()
-        for source, (newest, trouble) in seen.items():
+        for source, (logged, trouble) in seen.items():
             site = self._sites.get(source)
+            newest = None if logged is None or self._horizon.is_ahead(logged) else logged
             if site is None:
-                age_s = float("inf") if newest is None else (self._clock.utcnow() - newest).total_seconds()
+                age_s = float("inf") if newest is None else (self._horizon.now() - newest).total_seconds()
                 site = self._sites[source] = Site(newest, age_s, now)
                 if source != self._id:
                     outlet.status(State.LIVE, about=source)

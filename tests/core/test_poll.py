@@ -1,5 +1,6 @@
 import asyncio
 from datetime import timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
@@ -23,6 +24,7 @@ from energy_core.stream.event import Kind, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Observation, Polled, Poller, Seen
 from energy_core.stream.pulse import Site
+from energy_core.vendor_clock import VendorClock
 from tests.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -395,6 +397,35 @@ async def test_a_site_that_has_stopped_long_ago_is_stale_from_the_start():
     states, _, events = await watch_fleet(Fleet((1, 60, [(-4000, -3900)]), (2, 60, [(0, 9000)])), seconds=100)
     assert states == [("*", 0, "live"), ("1", 0, "stale")]
     assert [event.id for event in events if event.source.site == "1" and not event.detail] == ["1/-3940"]
+
+
+@pytest.mark.parametrize("skew_h", [-48, -5, 0, 5, 48])
+async def test_the_age_of_a_site_is_by_the_vendors_clock(skew_h):
+    """Our own clock may be days off: a site that logs is not stale, and one that has stopped is."""
+    clock = VirtualClock(timedelta(hours=skew_h))
+    vendor_clock = VendorClock(clock)
+    vendor_clock.heard(format_datetime(EPOCH, usegmt=True))
+    fleet = Fleet((1, 60, [(0, 10_000)]), (2, 60, [(-4000, -3900)]))
+    poller = Poller(FLEET, fleet, interval_s=60, clock=clock, vendor_clock=vendor_clock)
+    async with merge(poller, clock=clock) as stream:
+        await clock.sleep(30)
+        states = {source.site: str(each.state) for source, each in stream.status.items()}
+        reason = stream.status[SITE._replace(site="2")].reason
+    assert states == {"*": "live", "1": "live", "2": "stale"}
+    assert reason == "the site has not logged for 3940 s, since 2026-03-01 10:54:20 UTC"
+
+
+async def test_a_time_that_has_not_come_is_no_log():
+    """A site whose gateway is ahead is not fresh until that time comes, and logs on with the right ones."""
+    clock = VirtualClock()
+    vendor = Vendor([seen_at(86_400 * 30)], [seen_at(86_400 * 30), seen_at(60)], [seen_at(120)])
+    poller = Poller(SITE._replace(site="*"), vendor, interval_s=60, clock=clock)
+    async with merge(poller, clock=clock) as stream:
+        await clock.sleep(30)
+        assert stream.status[SITE].state is State.STALE
+        await clock.sleep(100)
+        assert stream.status[SITE].state is State.LIVE
+        assert stream.status[SITE].last == EPOCH + timedelta(seconds=120)
 
 
 async def test_a_site_that_is_not_there_is_reported_and_the_others_go_on():
