@@ -213,7 +213,8 @@ class NoData(AnswerError):
 class DecodeError(RequestError):
     """The answer cannot be read.
 
-    `kind` is one of empty, html, encoding, json, number, depth, duplicate_key, shape, envelope, drift,
+    `kind` is one of empty, html, encoding, json, number, depth, containers (too many arrays and objects for
+    its size), duplicate_key, shape, envelope, drift,
     base64, csv, version.
     """
 

@@ -22,7 +22,7 @@ from energy_core.errors import (
     ServerFault,
 )
 from energy_core.http.bounded import Documented, straight
-from energy_core.http.decode import strict_json
+from energy_core.http.decode import LARGE, has_room, strict_json
 from energy_core.http.download import Download
 from energy_core.http.drift import Drift, collecting
 from energy_core.http.pool import Account, SessionPool
@@ -166,14 +166,15 @@ class ApiClient:
     def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
         if not _is_answer(response.status, operation):
             self._refuse(response, operation)
-        if isinstance(into, Documented) and into.silent and not self._strict:
+        crowded = len(response.body) > LARGE and not has_room(response.body)  # `strict_json` will say so
+        if isinstance(into, Documented) and into.silent and not self._strict and not crowded:
             # Most small answers end here; the others are not harmed by being tried once more below.
             small: T | None = straight(into, response.body)
             if small is not None:
                 return small
         try:
             with collecting(self.drift):
-                made = None if self._strict else straight(into, response.body)
+                made = None if self._strict or crowded else straight(into, response.body)
                 return into(self._checked(response, operation)) if made is None else made
         except RequestError as error:
             failure = error

@@ -8,6 +8,9 @@ Decided once, where RFC 8259 leaves it open: nesting deeper than 64 is refused; 
 bits, numbers that become infinite, NaN and Infinity, lone surrogates, and a byte order mark; of duplicate
 keys the last one wins unless `strict` is asked for. The content type is reported, and never a reason to
 refuse.
+
+A parser holds Python's interpreter lock until it returns, also in another thread. So that an event loop goes
+on, a large body is parsed in pieces, and one that holds little but brackets is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from secrets import token_hex
 from typing import Final, NoReturn
 
 from energy_core.errors import DecodeError
@@ -33,6 +37,16 @@ else:
 
 MAX_DEPTH: Final = 64
 EXCERPT_CHARS: Final = 200
+LARGE: Final = 64 * 1024
+"""Only of a larger body are arrays and objects counted."""
+BYTES_A_CONTAINER: Final = 7
+"""A large body needs this many bytes for each array or object in it.
+
+Captured and documented lists have 18 and more (pairs of a time and a value), a list of the smallest objects
+with a number has 8, a list of empty arrays 3.
+"""
+PIECE: Final = 512 * 1024
+"""A body larger than two of these is parsed in pieces of about this size."""
 
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**63 - 1
@@ -40,12 +54,22 @@ _INT_CHARS: Final = len(str(_INT_MIN))
 
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_PAIRED: Final = re.compile(
+    rb"(?:[^\\]++|\\(?:[^u]|u(?:[^dD]|[dD][0-7])|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))*+", re.DOTALL
+)
+"""JSON in which every escaped surrogate has its other half."""
 
+_REST_OF_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_TO_COMMA: Final = re.compile(rb'[^",]*+(?:"(?:[^"\\]++|\\.)*+"[^",]*+)*+,', re.DOTALL)
 _HIDES_A_QUOTE: Final = re.compile(rb'\\[\\"]')
 _SMALL: Final = 4096
 """Counting the brackets of a larger body takes longer than looking how they nest."""
 _NOT_NESTING: Final = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 _ONE_BRACKET: Final = bytes.maketrans(b"{}", b"[]")
+_CLOSERS: Final = bytes.maketrans(b"[{", b"]}")
+_SEAM: Final = token_hex(16)
+"""Stands in a piece where the body goes on; random, so that no body can hold it."""
+_SEAM_KEY: Final = b'"%s":' % _SEAM.encode()
 
 # What the digits of a body look like when every digit is 0 and every byte a number may follow is a comma.
 _SHAPE: Final = bytes.maketrans(b"123456789E[: \t\r\n-", b"000000000e,,,,,,,")
@@ -85,9 +109,9 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
             body may hold credentials and names.
 
     Raises:
-        DecodeError: `kind` is empty, html, encoding, json, number, depth or duplicate_key.
+        DecodeError: `kind` is empty, html, encoding, json, number, depth, containers or duplicate_key.
     """
-    parse = bounded.bounded_parser
+    parse = None if len(body) > LARGE else bounded.bounded_parser
     if parse is not None and not strict:
         try:
             return parse(body)
@@ -98,6 +122,8 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
         if plain is not None:
             return plain
     try:
+        if len(body) > LARGE:
+            return _parse_large(body, strict=strict)
         return _parse(body, strict=strict)
     except _Refused as refused:
         kind, why = refused.kind, refused.why
@@ -112,22 +138,161 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
 
 
 def _parse(body: bytes, *, strict: bool) -> JSON:
-    glance = _glance(body)
-    long_number = _has_long_number(body, glance)
-    if fast_parser is not None and not strict and not long_number:
+    # All looking is done, and its copies of the body are gone, before the parser needs memory.
+    if len(body) > 2 * MAX_DEPTH:  # every bracket is closed, so that fewer bytes cannot nest deeper
+        _check_depth(body)
+    if fast_parser is not None and not strict and not _has_long_number(body, _glance(body)):
         try:
-            value = fast_parser(body)
+            return fast_parser(body)
         except ValueError:
             pass  # refused: what follows decides, and says why
-        else:
-            if len(body) > 2 * MAX_DEPTH:  # every bracket is closed, so that fewer bytes cannot nest deeper
-                _check_depth(body)
-            return value
     _check_depth(body)
     if strict:
         return _parse_slowly(body, _UNIQUE)
-    careful = long_number or _has_large_exponent(body, glance)
-    return _parse_slowly(body, _CAREFUL if careful else _PLAIN)
+    return _parse_slowly(body, _CAREFUL if _has_large_number(body, _glance(body)) else _PLAIN)
+
+
+def _parse_anyhow(body: bytes) -> JSON:
+    """Parse with the fastest parser there is that accepts the body."""
+    parse = bounded.bounded_parser
+    if parse is not None:
+        try:
+            return parse(body)
+        except REFUSALS:
+            pass  # refused: what follows decides, and says why
+    return _parse(body, strict=False)
+
+
+def has_room(body: bytes) -> bool:
+    """Return whether a body has enough bytes for its arrays and objects; see `BYTES_A_CONTAINER`."""
+    most = len(body) // BYTES_A_CONTAINER
+    if len(body) <= LARGE or body.count(b"[") + body.count(b"{") <= most:
+        return True
+    return _structure(body).count(b"[") <= most  # without the brackets in texts
+
+
+def _parse_large(body: bytes, *, strict: bool) -> JSON:
+    if not has_room(body):
+        if _structure(body).startswith(b"[" * (MAX_DEPTH + 1)):
+            raise _Refused("depth", f"the body nests deeper than {MAX_DEPTH} levels")
+        raise _Refused("containers", "the body holds little but brackets")
+    if strict:
+        return _parse(body, strict=True)
+    if len(body) > 2 * PIECE:
+        value, whole = _parse_in_pieces(body)
+        if whole:
+            return value
+    return _parse_anyhow(body)
+
+
+def _parse_in_pieces(body: bytes) -> tuple[JSON, bool]:
+    """Parse piece by piece; False where pieces cannot be put together, which takes duplicate keys.
+
+    Every piece ends before a comma. It is made complete with the brackets that are open at its two ends.
+    """
+    _check_start(body)
+    value: JSON = None
+    start, path = 0, b""
+    while start < len(body):
+        stop = _comma_after(body, start)
+        part = body[start:stop].strip()
+        is_last = stop == len(body)
+        opened = _still_open(path + _structure(part, None))
+        if not part or part[:1] in b"]}" or (part[-1:] in b"[{" and not is_last) or bool(opened) is is_last:
+            raise _Refused("json", f"the body is truncated or malformed JSON near byte {start}")
+        try:
+            piece = _parse_anyhow(_opening(path) + part + _closing(opened))
+        except _Refused as refused:
+            if refused.kind not in {"json", "encoding"}:
+                raise
+            what = "not UTF-8" if refused.kind == "encoding" else "truncated or malformed JSON"
+            raise _Refused(refused.kind, f"the body is {what} near byte {start}") from None
+        if path:
+            _append(value, piece, path)
+        else:
+            value = piece
+        if not _take_seam_out(value, opened):
+            return None, False
+        start, path = stop + 1, opened
+    if path:
+        raise _Refused("json", "the body is truncated: it ends with a comma")
+    return value, True
+
+
+def _comma_after(body: bytes, start: int) -> int:
+    """Return where the first comma is, outside of texts, that a piece from `start` on can end with."""
+    at = start + PIECE
+    while at < len(body) and body[at - 1] == _BACKSLASH:
+        at += 1
+    part = body[start:at]
+    if b"\\" in part:
+        part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if part.count(b'"') % 2:
+        rest = _REST_OF_STRING.match(body, at)
+        at = len(body) if rest is None else rest.end()
+    comma = _TO_COMMA.match(body, at)
+    return len(body) if comma is None else comma.end() - 1
+
+
+def _still_open(brackets: bytes) -> bytes:
+    """Return the brackets that are not closed, from the outermost to the innermost."""
+    rounds = 0
+    while len(left := brackets.replace(b"[]", b"").replace(b"{}", b"")) < len(brackets):
+        brackets = left
+        rounds += 1
+        if rounds > MAX_DEPTH:
+            break
+    if rounds > MAX_DEPTH or len(brackets) > MAX_DEPTH:
+        raise _Refused("depth", f"the body nests deeper than {MAX_DEPTH} levels")
+    if b"]" in brackets or b"}" in brackets:
+        raise _Refused("json", "the body is malformed JSON: its brackets do not match")
+    return brackets
+
+
+def _opening(path: bytes) -> bytes:
+    """Return what opens again what is open where a piece begins."""
+    if not path:
+        return b""
+    return path[:-1].replace(b"{", b"{" + _SEAM_KEY) + path[-1:]
+
+
+def _closing(path: bytes) -> bytes:
+    """Return what closes what is open where a piece ends, with a mark in the innermost."""
+    if not path:
+        return b""
+    mark = b"," + (_SEAM_KEY + b"0" if path.endswith(b"{") else _SEAM_KEY[:-1])
+    return mark + path[::-1].translate(_CLOSERS)
+
+
+def _append(value: JSON, piece: JSON, path: bytes) -> None:
+    """Put the members of a piece into the containers that were open before it."""
+    for level in range(len(path)):
+        is_innermost = level == len(path) - 1
+        inner: JSON = None
+        if isinstance(value, list) and isinstance(piece, list):
+            inner = None if is_innermost else piece.pop(0)
+            within = None if is_innermost else value[-1]
+            value += piece
+        elif isinstance(value, dict) and isinstance(piece, dict):
+            inner = None if is_innermost else piece.pop(_SEAM)
+            within = None if is_innermost else next(reversed(value.values()))
+            value |= piece
+        value, piece = within, inner
+
+
+def _take_seam_out(value: JSON, path: bytes) -> bool:
+    """Remove the mark from the innermost open container; False where it is not in the last one."""
+    if not path:
+        return True
+    for _ in path[:-1]:
+        if isinstance(value, list):
+            value = value[-1] if value else None
+        elif isinstance(value, dict):
+            value = next(reversed(value.values()), None)
+    if isinstance(value, list) and value and value[-1] == _SEAM:
+        del value[-1]
+        return True
+    return isinstance(value, dict) and value.pop(_SEAM, None) is not None
 
 
 def _parse_plain(body: bytes) -> JSON | None:
@@ -176,8 +341,7 @@ def is_sound(part: bytes, *, depth: int) -> bool:
         _check_depth(part, above=depth)
     except (UnicodeDecodeError, _Refused):
         return False
-    glance = _glance(part)
-    return not _has_long_number(part, glance) and not _has_large_exponent(part, glance)
+    return not _has_large_number(part, _glance(part))
 
 
 def _glance(body: bytes) -> bytes:
@@ -187,6 +351,10 @@ def _glance(body: bytes) -> bytes:
 
 def _has_long_number(body: bytes, glance: bytes) -> bool:
     return _LONG in glance and _LONG in b"," + body.translate(_SHAPE)
+
+
+def _has_large_number(body: bytes, glance: bytes) -> bool:
+    return _has_long_number(body, glance) or _has_large_exponent(body, glance)
 
 
 def _has_large_exponent(body: bytes, glance: bytes) -> bool:
@@ -228,13 +396,20 @@ def _check_depth(body: bytes, *, above: int = 0) -> None:
         raise _Refused("depth", f"the body nests deeper than {MAX_DEPTH} levels")
 
 
-def _structure(body: bytes) -> bytes:
-    """Return the brackets outside of strings, all of one kind."""
+def _structure(body: bytes, table: bytes | None = _ONE_BRACKET) -> bytes:
+    """Return the brackets outside of strings, all of one kind or, without a `table`, as they are."""
     if b"\\" in body and _HIDES_A_QUOTE.search(body):
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Two quotes side by side can go anywhere: the number of quotes before a bracket stays odd or even.
-    marks = body.translate(_ONE_BRACKET, _NOT_NESTING).replace(b'""', b"")
-    return b"".join(marks.split(b'"')[::2]) if b'"' in marks else marks
+    marks = body.translate(table, _NOT_NESTING).replace(b'""', b"")
+    if b'"' not in marks:
+        return marks
+    kept, inside = [], False
+    for at in range(0, len(marks), PIECE):  # a split of millions would hold the interpreter lock too long
+        parts = marks[at : at + PIECE].split(b'"')
+        kept.append(b"".join(parts[inside::2]))
+        inside ^= len(parts) % 2 == 0
+    return b"".join(kept)
 
 
 def _parse_slowly(body: bytes, decoder: json.JSONDecoder) -> JSON:
@@ -248,8 +423,8 @@ def _parse_slowly(body: bytes, decoder: json.JSONDecoder) -> JSON:
         _check_start(body)
         where = f"line {error.lineno}, column {error.colno}"
         raise _Refused("json", f"the body is truncated or malformed JSON at {where}") from None
-    if b"\\" in body and _SURROGATE.search(body):
-        _check_surrogates(value)
+    if b"\\" in body and _SURROGATE.search(body) and not _PAIRED.fullmatch(body):
+        raise _Refused("encoding", "the body has a lone surrogate, which no text can hold")
     return value
 
 
@@ -262,13 +437,6 @@ def _decoded(text: str, decoder: json.JSONDecoder) -> JSON:
     if end != len(text):
         value = decoder.decode(text)  # which allows for white space around it, or says what is wrong
     return value
-
-
-def _check_surrogates(value: JSON) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise _Refused("encoding", "the body has a lone surrogate, which no text can hold") from None
 
 
 def _integer(digits: str) -> int:

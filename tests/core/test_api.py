@@ -24,6 +24,7 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.http.api import ApiClient
+from energy_core.http.bounded import Documented
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.drift import note
 from energy_core.http.lane import Limit
@@ -207,6 +208,19 @@ async def test_large_answers_are_read_off_the_loop(client: ApiClient, mocked: ai
     with pytest.raises(DecodeError) as caught:
         await client.call(GET, noting, id=7)
     assert caught.value.operation == "things.get"
+
+
+async def test_crowded_answer_is_not_read_at_all(client: ApiClient, mocked: aioresponses) -> None:
+    """A large answer of little but brackets is refused before any reader of bytes sees it."""
+
+    def never(_answer: object) -> None:
+        raise AssertionError("a crowded answer was read")
+
+    for silent in (True, False):
+        mocked.get(f"{URL}things/7", body=b"[" + b"[]," * 300_000 + b"1]")
+        with pytest.raises(DecodeError) as caught:
+            await client.call(GET, Documented(never, never, silent=silent), id=7)
+        assert (caught.value.kind, caught.value.operation) == ("containers", "things.get")
 
 
 async def test_fetch(client: ApiClient, mocked: aioresponses) -> None:

@@ -6,6 +6,7 @@ import pickle
 import string
 import sys
 import traceback
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
@@ -590,3 +591,171 @@ def test_the_parser_is_made_once_whoever_holds_it():
     early = bounded._parse_first
     assert [early(b"[1]"), early(b"[2]"), bounded.bounded_parser(b"[3]")] == [[1], [2], [3]]
     assert bounded._parser.cache_info().misses == 1
+
+
+# --- large bodies ------------------------------------------------------------------------------------------
+
+CROWDED: dict[str, tuple[bytes, str]] = {
+    "empty arrays": (b"[],", "containers"),
+    "empty objects": (b"{},", "containers"),
+    "empty objects among texts": (b'{},"",', "containers"),
+    "arrays nested 60 deep": (b"[" * 60 + b"]" * 60 + b",", "containers"),
+    "objects nested 60 deep": (b'{"":' * 60 + b"1" + b"}" * 60 + b",", "containers"),
+    "arrays of a digit": (b"[1],", "containers"),
+    "short pairs": (b"[1,2],", "containers"),
+    "nested without an end": (b"[", "depth"),
+}
+
+
+class _NotAsked:
+    """A parser that may not be used."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, body: bytes) -> object:
+        self.sizes.append(len(body))
+        raise AssertionError("a refused body was parsed")
+
+
+@pytest.mark.parametrize("size", [decode.LARGE + 100, 2**20 - 4000, 8 * 2**20])
+@pytest.mark.parametrize("shape", CROWDED)
+def test_a_large_body_of_little_but_brackets_is_refused_before_it_is_parsed(monkeypatch, parser, shape, size):
+    """More than one array or object for seven bytes is no vendor's answer, and takes seconds to parse."""
+    unit, kind = CROWDED[shape]
+    body = b"[" + unit * (size // len(unit)) + b"1]"
+    watch = _NotAsked()
+    for module, name, was in zip((bounded, decode), ("bounded_parser", "fast_parser"), parser, strict=True):
+        monkeypatch.setattr(module, name, was and watch)
+    monkeypatch.setattr(decode, "_parse_slowly", lambda _body, _decoder: watch(_body))
+    with pytest.raises(DecodeError) as caught:
+        strict_json(body)
+    assert caught.value.kind == kind
+    assert caught.value.size == len(body)
+    assert watch.sizes == []
+
+
+ROOMY: dict[str, bytes] = {
+    "smallest objects with a number": b'{"a":1},',
+    "pairs of a time and a value": b"[1700000000,53.2],",
+    "brackets in texts": rb'"[[{{]\"[[",',
+    "empty lists among fields": b'{"name":"Home","tags":[],"rows":{}},',
+    "numbers": b"12.5,",
+}
+
+
+@pytest.mark.parametrize("size", [decode.LARGE + 100, 3 * 2**20])
+@pytest.mark.parametrize("shape", ROOMY)
+def test_a_large_body_as_answers_are_is_read(shape, size):
+    """Captured and documented answers have at least 18 bytes for each array or object; 8 are enough."""
+    unit = ROOMY[shape]
+    body = b"[" + unit * (size // len(unit)) + unit[:-1] + b"]"
+    assert strict_json(body) == json.loads(body)
+
+
+def test_a_small_body_may_be_of_brackets_alone():
+    """Empty lists are common in short answers."""
+    body = b"[" + b"[]," * (decode.LARGE // 3 - 2) + b"{}]"
+    assert strict_json(body) == json.loads(body)
+
+
+@pytest.fixture
+def tiny_pieces(monkeypatch):
+    """Every body is large, and a piece is a few bytes."""
+    monkeypatch.setattr(decode, "LARGE", 1)
+    monkeypatch.setattr(decode, "PIECE", 8)
+    monkeypatch.setattr(decode, "BYTES_A_CONTAINER", 1)
+
+
+@pytest.mark.usefixtures("tiny_pieces")
+@settings(max_examples=400, deadline=None)
+@given(value=values, indent=st.sampled_from([None, 1]), escaped=st.booleans())
+def test_pieces_make_the_whole(value, indent, escaped):
+    """A body that is parsed in pieces gives the value that it gives in one."""
+    body = json.dumps(value, indent=indent, ensure_ascii=escaped).encode()
+    assert repr(strict_json(body)) == repr(json.loads(body))
+
+
+@pytest.mark.usefixtures("tiny_pieces")
+@settings(max_examples=400, deadline=None)
+@given(
+    value=values,
+    edits=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 2), st.sampled_from(["", *'[]{},:"\\1 '])),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_pieces_are_as_strict_as_the_whole(value, edits):
+    """A body with bytes put in, taken out or changed is refused in pieces where it is refused in one."""
+    body = json.dumps(value).encode()
+    for at, length, new in edits:
+        body = body[: at % (len(body) + 1)] + new.encode() + body[at % (len(body) + 1) + length :]
+    with mock.patch.object(decode, "LARGE", sys.maxsize):
+        whole = outcome(body)
+    pieces = outcome(body)
+    assert pieces[0] == whole[0]
+    assert pieces == whole or whole[0] == "refused"
+
+
+@pytest.mark.usefixtures("tiny_pieces")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":[1,2,3,4,5,6],"b":1,"a":[7,8,9,10,11,12],"c":[1,2,3,4]}',
+        b'{"a":{"x":1,"y":2,"z":3},"b":{"k":1},"a":{"x":4,"w":5,"v":6,"u":7,"t":8},"b":2,"c":3,"d":4}',
+        b'[{"b":[1,2,3,4,5],"b":[[1,2,3],[4,5,6],[7,8,9]],"b":{"b":1,"b":2,"b":3,"b":4}},1,2,3,4,5]',
+    ],
+)
+def test_the_last_duplicate_key_wins_in_pieces_too(body):
+    """A key that comes again in another piece replaces what it had, with nothing of it left."""
+    assert repr(strict_json(body)) == repr(json.loads(body))
+
+
+@pytest.mark.usefixtures("tiny_pieces")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[1111111,2222222,]", b"[1111111,2222222,", b'{"aaaaaaa":1,"bbbbbbbb":2,}', b"[,1111111,2222222]",
+        b"[1111111,,2222222]", b"1111111111,2222222222", b"[1111111]],[2222222,3]", b"[[1111111,2222222},3]",
+        b'["1111111,2222222]', b'[11111111,"a":22222222,3]', b'{"aaaaaaa":1111,22222222,"b":3}',
+    ],
+)  # fmt: skip
+def test_no_seam_hides_what_is_malformed(body):
+    """A comma at a seam still wants a member on both sides, in the container that is open there."""
+    assert outcome(body) == ("refused", "json")
+
+
+def test_no_parser_gets_more_than_a_piece(monkeypatch, parser):
+    """A parser holds the interpreter lock: it is given about half a MiB at a time of a large body."""
+    sizes: list[int] = []
+
+    def noted(parse):
+        return lambda body, *more: sizes.append(len(body)) or parse(body, *more)
+
+    if parser[0]:
+        monkeypatch.setattr(bounded, "bounded_parser", noted(parser[0]))
+    if parser[1]:
+        monkeypatch.setattr(decode, "fast_parser", noted(parser[1]))
+    monkeypatch.setattr(decode, "_parse_slowly", noted(decode._parse_slowly))
+    body = b'{"records":{"data":[' + b'[1700000000,"x,y"],' * 300_000 + b"[]]}}"
+    assert len(strict_json(body)["records"]["data"]) == 300_001
+    assert len(sizes) > 8
+    assert max(sizes) < decode.PIECE + 200
+
+
+@pytest.mark.parametrize("unit", [b'{"id":1234,"value":5678.25},', rb'{"name":"\ud83d\ude00 \\ [","w":3},'])
+def test_a_large_body_needs_no_more_memory_than_its_parser(parser, unit):
+    """15 MiB of small objects: no copy of the body is there while its values are, but the parser's own."""
+    body = b"[" + unit * (15 * 2**20 // len(unit)) + unit[:-1] + b"]"
+    bare = next((parse for parse in parser if parse is not None), json.loads)
+
+    def peak(parse: Callable[[bytes], object]) -> int:
+        tracemalloc.start()
+        try:
+            parse(body)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(strict_json) <= 1.1 * peak(bare)
