@@ -54,7 +54,7 @@ captured | GET /v2/users/{user}/installations
 guess    | GET /v2/users/{user}/accesstokens
 openapi  | DELETE /v2/users/{user}/accesstokens/{which}
 seed     | POST /v2/users/{user}/accesstokens/create
-seed     | GET /v2/users/{user}/accesstokens/list
+seed     | GET /v2/users/{user}/accesstokens/list | last_seen and last_successful_auth
 seed     | GET /v2/users/{user}/accesstokens/{which}/revoke
 openapi  | POST /v2/users/{user}/addsite
 openapi  | POST /v2/users/{user}/get-site-id

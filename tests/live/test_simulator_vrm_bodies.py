@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from energy_live.simulator import Simulator
+from tests.live.vrm_shapes import ESS_SENT
 
 NOON = datetime(2025, 6, 20, 11, 0, 30, tzinfo=UTC)
 RULE = {"idDataAttribute": 143, "instance": 0, "AlarmEnabled": 1, "NotifyAfterSeconds": 0, "lowAlarm": 46.0}
@@ -43,12 +44,31 @@ async def ask():
         ("POST", "favorite", {"favorite": True}, "favorite"),
         ("POST", "settings", {"name": "x"}, "name"),
         ("POST", "settings", {"notes": None}, "notes"),
+        ("POST", "settings", {"geofence": "{}"}, "geofence"),
+        ("POST", "settings", {"favorite": True}, "favorite"),
+        ("POST", "settings", {"noDataAlarmTimeout": 1.5}, "noDataAlarmTimeout"),
         ("POST", "invite", {"name": "x", "email": "x", "accessLevel": 3}, "accessLevel"),
         ("POST", "user-rights", {"idUser": [1, 2], "accessLevel": [1]}, "accessLevel"),
         ("POST", "user-rights", {"idUser": 1, "accessLevel": 1}, "idUser"),
         ("POST", "link-user-groups", {"userGroups": [{"idUserGroup": 1}]}, "accessLevel"),
         ("POST", "dynamic-ess-settings", {"isOn": True}, "batteryCapacity"),
+        ("POST", "dynamic-ess-settings", {**ESS_SENT, "gridSell": 2}, "gridSell"),
+        (
+            "POST",
+            "dynamic-ess-settings",
+            {**ESS_SENT, "batteryFlowRestriction": "x"},
+            "batteryFlowRestriction",
+        ),
+        ("POST", "dynamic-ess-settings", {**ESS_SENT, "buyPriceSchedule": [{"days": [0]}]}, "schedule"),
+        (
+            "POST",
+            "dynamic-ess-settings",
+            {**ESS_SENT, "sellPriceSchedule": [{"days": [0], "schedule": [{"from": "00:00"}]}]},
+            "price",
+        ),
         ("POST", "custom-widget", {"name": "x"}, "parameters"),
+        ("POST", "custom-widget", {"name": "x", "parameters": {}, "onlyAdmins": True}, "onlyAdmins"),
+        ("POST", "custom-widget", {"name": "x", "parameters": {}, "yAxisScaling": "auto"}, "yAxisScaling"),
         ("PATCH", "custom-widget", {"name": "x"}, "idCustomWidget"),
         ("POST", "/users/me/addsite", {"identifier": "x"}, "installation_identifier"),
         (
@@ -64,6 +84,15 @@ async def test_a_body_that_does_not_fit_is_422(ask, method, path, body, wrong):
     status, answer = await ask(method, path, body)
     assert (status, answer["success"]) == (422, False)
     assert wrong in answer["errors"]
+
+
+@pytest.mark.parametrize("name", ["columns", "siteIds", "onlyVisible", "jsonResponse"])
+async def test_an_overview_needs_all_four_members(ask, name):
+    """Without one of them, or with one of another type, the answer is 400 as documented."""
+    whole = {"columns": {}, "siteIds": [], "onlyVisible": False, "jsonResponse": True}
+    for body in ({key: whole[key] for key in whole if key != name}, {**whole, name: "x"}):
+        status, answer = await ask("POST", "/installation-overview-download", body)
+        assert (status, answer["success"], list(answer["errors"])) == (400, False, [name])
 
 
 async def test_a_question_about_the_fleet_has_five_conditions(ask):

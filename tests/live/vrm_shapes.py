@@ -240,10 +240,12 @@ ROW = {
 WIDGET = {
     "idCustomWidget": int,
     "name": str,
-    "onlyAdmins": (int, bool),
-    "yAxisScaling": (int, NONE),
+    "onlyAdmins": int,
+    "yAxisScaling": int,
     "parameters": dict,
 }
+DEFINITION = dict.fromkeys(("code", "dataType", "description", "formatWithUnit"), str)
+OVERVIEW_SENT = {"columns": {}, "siteIds": [], "onlyVisible": True, "jsonResponse": True}
 TAG_CHANGED = {"idSite": int, "data": [{"tag": str, "source": str}]}
 ALARM_SENT = {
     "idDataAttribute": 143,
@@ -254,172 +256,6 @@ ALARM_SENT = {
 }
 IDENTIFIER = {"installation_identifier": "c0619ab10001"}
 RANGE = f"start={NOW - 86_400}&end={NOW}"
-
-CASES = [
-    (
-        "GET",
-        "users/me",
-        None,
-        {
-            "user": {
-                "id": int,
-                "name": str,
-                "email": str,
-                "country": str,
-                "idAccessToken": (int, NONE),
-                "accessLevel": int,
-            }
-        },
-    ),
-    ("GET", "users/me/installations", None, {"records": [SITE]}),
-    ("GET", "users/me/installations?extended=1", None, {"records": [EXTENDED_SITE]}),
-    ("POST", "users/me/accesstokens/create", {"name": "n"}, {"token": str, "idAccessToken": int}),
-    (
-        "GET",
-        "users/me/accesstokens/list",
-        None,
-        {
-            "tokens": [
-                {
-                    **dict.fromkeys(("name", "idAccessToken", "createdOn", "scope"), str),
-                    **dict.fromkeys(("expires", "last_seen", "last_successful_auth"), (int, NONE)),
-                }
-            ]
-        },
-    ),
-    ("DELETE", "users/me/accesstokens/*", None, {"data": {"removed": int}}),
-    ("POST", "users/me/addsite", IDENTIFIER, {"records": {"site_id": str}}),
-    (
-        "POST",
-        "users/me/get-site-id",
-        IDENTIFIER,
-        {"records": {"site_id": str}},
-    ),
-    (
-        "GET",
-        "users/me/search?query=elm",
-        None,
-        {
-            "count": int,
-            "results": [
-                {
-                    "site_id": int,
-                    "site_identifier": str,
-                    "site_name": str,
-                    "avatar_url": str,
-                    "highlight": {...: [str]},
-                }
-            ],
-        },
-    ),
-    (
-        "GET",
-        "users/me/invites",
-        None,
-        {
-            "data": {
-                "invitesSiteGroups": [{"idSiteGroup": int, "siteGroupName": str, **INVITED}],
-                "invitesUserGroups": [{"idUserGroup": int, "userGroupName": str, **INVITED}],
-                "requestsUserGroups": [{"idUserGroup": int, "userGroupName": str, **ASKED}],
-                "requestsInstallations": [{"idSite": int, "installationName": str, **ASKED}],
-            }
-        },
-    ),
-    ("GET", "SITE/alarms", None, ALARMS),
-    ("POST", "SITE/alarms", ALARM_SENT, {"idSite": int, "data": RULE}),
-    ("DELETE", "SITE/alarms", {"idDataAttribute": 144, "instance": 0}, {"idSite": int}),
-    ("PUT", "SITE/alarms", {**ALARM_SENT, "idDataAttribute": 144}, {"idSite": int, "data": RULE}),
-    ("POST", "SITE/clear-alarm", {"alarmId": 5}, {"idSite": str}),
-    ("GET", "SITE/system-overview", None, {"records": {"devices": [DEVICE], "unconfigured_devices": bool}}),
-    ("GET", "SITE/diagnostics", None, {"records": [DIAGNOSTIC], "num_records": int}),
-    ("POST", "SITE/dynamic-ess-settings", ESS_SENT, {"idSite": int, "data": ESS}),
-    ("GET", "SITE/tags", None, {"tags": {...: [str]}}),
-    ("PUT", "SITE/tags", {"tag": "x", "source": "user"}, TAG_CHANGED),
-    ("DELETE", "SITE/tags", {"tag": "home", "source": "user"}, TAG_CHANGED),
-    (
-        "GET",
-        f"SITE/stats?type=kwh&{RANGE}",
-        None,
-        {"records": {...: Either([[NUMBER]], bool)}, "totals": {...: (int, float, bool)}},
-    ),
-    (
-        "GET",
-        "SITE/overallstats",
-        None,
-        {"records": dict.fromkeys(("year", "month", "week", "today"), PERIOD)},
-    ),
-    ("GET", "SITE/overallstats?type=kwh", None, {"records": {...: PERIOD}}),
-    ("POST", "SITE/settings", {"description": "New"}, {"idSite": int, "data": {"description": str}}),
-    ("POST", "SITE/favorite", {"favorite": 1}, {"idSite": int, "data": [{"favorite": int}]}),
-    (
-        "POST",
-        "SITE/invite",
-        {"name": "A", "email": "a@example.com", "accessLevel": 1},
-        {
-            "user": bool,
-            "data": {
-                **dict.fromkeys(("idUser", "idSite", "created", "accessLevel", "idInvite"), int),
-                "name": str,
-                "email": str,
-            },
-        },
-    ),
-    (
-        "GET",
-        "SITE/users",
-        None,
-        {
-            "users": [{"idUser": int, "name": str, "email": str, "accessLevel": int}],
-            "invites": [{"idInvite": int, "email": str, "name": str, "accessLevel": int, "created": int}],
-            "pending": [{"idUser": int, "name": str, "email": str}],
-            "userGroups": [{"idUserGroup": int, "name": str, "accessLevel": int}],
-            "siteGroups": [{"idSiteGroup": int, "name": str, "idOwner": int, "adminName": str}],
-        },
-    ),
-    ("POST", "SITE/unlink-user", {"idUser": 1077}, {"idSite": int}),
-    ("POST", "SITE/unlink", None, {"idSite": int}),
-    ("POST", "SITE/user-rights", {"idUser": [1077], "accessLevel": [2]}, {}),
-    (
-        "POST",
-        "SITE/invite-rights",
-        {"email": ["x@example.com"], "accessLevel": [2]},
-        {"records": {...: bool}},
-    ),
-    ("POST", "SITE/link-user-groups", {"userGroups": [{"idUserGroup": 40, "accessLevel": 0}]}, {}),
-    ("POST", "SITE/user-group-access-level", {"idUserGroup": 31, "accessLevel": None}, {}),
-    ("POST", "SITE/reset-forecasts", {"resetType": 0}, {}),
-    ("GET", "SITE/reset-forecasts?resetType=0", None, {"last_reset": int}),
-    (
-        "GET",
-        "installation-data-attributes?query=bs>=0,S",
-        None,
-        {
-            "records": [
-                {
-                    "idSite": int,
-                    "description": str,
-                    "lastTimestamp": int,
-                    "value_bs": NUMBER,
-                    "value_S": NUMBER,
-                }
-            ],
-            "attributes": [{"idDataAttribute": int, "code": str, "dataType": str, "formatWithUnit": str}],
-        },
-    ),
-    (
-        "GET",
-        f"SITE/widgets/Graph?attributeCodes[]=bs&{RANGE}",
-        None,
-        {"records": {"data": {...: [[NUMBER]]}, "meta": META, "instance": int}},
-    ),
-    ("GET", "SITE/widgets/HoursOfAc", None, {"records": {"data": TEXT}}),
-    ("GET", "SITE/widgets/HoursOfAC?instance=288", None, {"records": {"data": TEXT}}),
-    ("GET", "SITE/widgets/GPS", None, {"records": GPS}),
-    ("GET", "SITE/widgets/VeBusState", None, {"records": STATES}),
-    ("GET", "SITE/widgets/MPPTState?instance=279", None, {"records": STATES}),
-    ("GET", "SITE/widgets/BatteryMonitorWarningsAndAlarms", None, {"records": STATES}),
-    ("GET", "SITE/widgets/GeneratorState", None, {"records": STATES}),
-]
 
 
 def misfits(shape: object, value: object, path: str = "") -> Iterator[str]:
