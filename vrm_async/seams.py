@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise, repeat
 from operator import itemgetter
@@ -13,11 +13,13 @@ from attrs import evolve
 
 from vrm_async.panels import States
 from vrm_async.pieces import EPOCH, Ruler
-from vrm_async.series import Series, moment
+from vrm_async.series import Series, Stats, moment
 
 _HOUR: Final = timedelta(hours=1)
 _MS: Final = timedelta(milliseconds=1)
 _SUMMED: Final = frozenset({"kWh", "Wh"})
+_SUM_OF_ALL: Final = "kwh"
+"""What VRM calls the sum of all codes' totals."""
 
 
 def milliseconds(moment: datetime) -> int:
@@ -62,18 +64,118 @@ def _columns(series: Series, change: Callable[[Sequence[float | None]], Sequence
     )
 
 
-def on_edges(all_series: Iterable[Series], ruler: Ruler) -> bool:
-    """Tell whether every bucket begins where the site's day or week does."""
-    times = {time for series in all_series for time in series.times_ms}
-    return all(ruler.floor(moment(time) + _HOUR - _MS) - moment(time) > -_MS for time in times)
+def on_edges(all_series: Iterable[Series], ruler: Ruler, *, exactly: bool) -> bool:
+    """Tell whether every bucket begins where one of the site's days, weeks, months or years does.
+
+    Args:
+        all_series: The buckets.
+        ruler: Where the site's own begin.
+        exactly: Refuse one that begins at the hour in which the site's begins at half past. Where clocks
+            change by half an hour that may be another bucket.
+    """
+    times = {moment(time) for series in all_series for time in series.times_ms}
+    edges = ((time, ruler.ceil(time)) for time in times)
+    return all(time == edge or (not exactly and time == hour_of(edge)) for time, edge in edges)
 
 
-def folded(series: Series, start: datetime, end: datetime) -> Series:
+def trimmed(found: Stats, series: Sequence[Series]) -> Stats:
+    """Return stats with series that were cut, and the totals of what is left of them.
+
+    The total of a code that was cut is its sum if it counts energy; of others it is not known, and None.
+    Series that were not cut are those of `found` themselves.
+    """
+    whole = set(map(id, found))
+    by_instance = {
+        instance: _totals(totals, [each for each in series if each.instance == instance], whole)
+        for instance, totals in found.totals_by_instance.items()
+    }
+    totals = _totals(found.totals, [each for each in series if each.instance is None], whole)
+    return evolve(found, series=tuple(series), totals=totals, totals_by_instance=by_instance)
+
+
+def _totals(
+    totals: Mapping[str, float | None], mine: Sequence[Series], whole: Collection[int]
+) -> Mapping[str, float | None]:
+    again = {each.code: _total(each) for each in mine if id(each) not in whole and each.code in totals}
+    known = {**totals, **again}
+    if again and _SUM_OF_ALL in totals and _SUM_OF_ALL not in again:
+        energies = [known.get(each.code) for each in mine if each.unit in _SUMMED]
+        known[_SUM_OF_ALL] = sum(value for value in energies if value is not None) if energies else None
+    return known
+
+
+def _total(series: Series) -> float | None:
+    values = [value for value in series.mean if value is not None]
+    return sum(values) if values and series.unit in _SUMMED else None
+
+
+def joined(parts: Iterable[Sequence[Series]], edges: Sequence[datetime]) -> tuple[Series, ...]:
+    """Make buckets of shorter ones: energies are added, measurements averaged.
+
+    Args:
+        parts: Series of shorter buckets; a bucket that has none is left out.
+        edges: Where the buckets begin, and where the last one ends.
+    """
+    found: dict[tuple[str, int | None], list[Series]] = {}
+    for part in parts:
+        for series in part:
+            found.setdefault((series.code, series.instance), []).append(series)
+    return tuple(_by_edges(series, edges) for series in found.values())
+
+
+def without_parts(
+    found: Iterable[Series], parts: Iterable[Iterable[Series]], edges: Sequence[datetime]
+) -> list[tuple[datetime, datetime]]:
+    """Return the buckets that have no shorter ones, although the answer has a label near them."""
+    times = sorted({time for part in parts for series in part for time in series.times_ms})
+    labels = sorted({time for series in found for time in series.times_ms})
+    return [
+        (edge, after)
+        for edge, after in pairwise(edges)
+        if not _any_between(times, edge, after)
+        and _any_between(labels, edge - _FURTHEST_ZONE, edge + _FURTHEST_ZONE)
+    ]
+
+
+_FURTHEST_ZONE: Final = timedelta(hours=14, milliseconds=1)
+"""How far from a site's midnight UTC's may be, or that of the account."""
+
+
+def _any_between(times_ms: Sequence[int], start: datetime, end: datetime) -> bool:
+    return bisect_left(times_ms, milliseconds(start)) < bisect_left(times_ms, milliseconds(end))
+
+
+def _by_edges(parts: Sequence[Series], edges: Sequence[datetime]) -> Series:
+    buckets = []
+    for edge, after in pairwise(edges):
+        inside = [within(series, edge, after) for series in parts]
+        if any(map(len, inside)):
+            buckets.append((milliseconds(edge), inside))
+    first = parts[0]
+
+    def column(name: str) -> Sequence[float | None] | None:
+        if getattr(first, name) is None:
+            return None
+        rows = [[value for each in inside for value in getattr(each, name) or ()] for _, inside in buckets]
+        if name == "mean":
+            return [_together(row, [1] * len(row), summed=first.unit in _SUMMED) for row in rows]
+        return [_extreme(min if name == "minimum" else max, row) for row in rows]
+
+    return evolve(
+        first,
+        times_ms=[time for time, _ in buckets],
+        mean=column("mean") or (),
+        minimum=column("minimum"),
+        maximum=column("maximum"),
+    )
+
+
+def as_one(series: Series, start: datetime, end: datetime) -> Series:
     """Make one point of a bucket's points: energies are added, measurements weighed by how long they last."""
-    if len(series) < 2:
+    if not len(series):
         return series
     edges = [*series.times_ms, milliseconds(end)]
-    weights = [after - time for time, after in pairwise(edges)]
+    weights = [max(1, after - time) for time, after in pairwise(edges)]
     return evolve(
         series,
         times_ms=(milliseconds(start),),

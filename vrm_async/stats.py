@@ -13,7 +13,8 @@ from vrm_async import arguments, tables
 from vrm_async.arguments import Verbatim
 from vrm_async.history import LATE, Checkpoint
 from vrm_async.periods import calendar_of
-from vrm_async.pieces import CAPS
+from vrm_async.pieces import CAPS, EPOCH
+from vrm_async.seams import milliseconds, trimmed, within
 from vrm_async.series import OverallStats, Stats
 from vrm_async.stats_history import SiteFacts, StatsHistory
 
@@ -83,6 +84,8 @@ class StatsEndpoint:
     ) -> Stats:
         """Return one series per code; VRM's granularity is the hour, and its first bucket begins at `start`.
 
+        A bucket that begins at `end` or later is left out, and out of `totals`.
+
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/stats
 
         Args:
@@ -99,7 +102,12 @@ class StatsEndpoint:
         query.append(("interval", _interval(interval, start, end)))
         query += [("show_instance", "1")] if show_instance else []
         into = tables.stats_of(dict(query)["type"])
-        return await self._api.call(STATS, into, query=query, idSite=site_id)
+        found = await self._api.call(STATS, into, query=query, idSite=site_id)
+        # A server may count `end` in; a bucket that begins there is one too many.
+        last = milliseconds(end) - 1
+        if all(max(series.times_ms, default=last) <= last for series in found):
+            return found
+        return trimmed(found, [within(series, EPOCH, end) for series in found])
 
     def history(
         self,
@@ -144,8 +152,9 @@ class StatsEndpoint:
         query += [("show_instance", "1")] if show_instance else []
         into = tables.stats_of(dict(query)["type"])
 
-        async def ask(begin: datetime, stop: datetime) -> Stats:
-            whole = [*arguments.span(begin, stop), *query]
+        async def ask(begin: datetime, stop: datetime, step: str) -> Stats:
+            asked = [(key, step if key == "interval" else value) for key, value in query]
+            whole = [*arguments.span(begin, stop), *asked]
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
         async def look() -> SiteFacts:

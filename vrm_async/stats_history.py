@@ -7,15 +7,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import BadRequest, DecodeError, NoData
 from vrm_async.history import Checkpoint, History, Part
 from vrm_async.periods import Calendar
 from vrm_async.pieces import CAPS, EPOCH, SURE, Cap, Ruler
-from vrm_async.seams import folded, hour_of, on_edges, within
-from vrm_async.series import Series, Stats, moment
+from vrm_async.seams import (
+    as_one,
+    hour_of,
+    joined,
+    milliseconds,
+    on_edges,
+    trimmed,
+    within,
+    without_parts,
+)
+from vrm_async.series import Stats, moment
 
 Row: TypeAlias = tuple[datetime, Mapping[str, float | None]]
 """An aware moment (UTC) and what every code has in the bucket that begins then."""
@@ -33,7 +42,8 @@ class SiteFacts:
     """Which site it is, for errors."""
 
 
-Ask: TypeAlias = Callable[[datetime, datetime], Awaitable[Stats]]
+Ask: TypeAlias = Callable[[datetime, datetime, str], Awaitable[Stats]]
+"""Asks for a range in buckets of an interval."""
 Look: TypeAlias = Callable[[], Awaitable[SiteFacts]]
 
 
@@ -84,15 +94,16 @@ class StatsHistory(History[Stats]):
     async def _piece(self, at: datetime, end: datetime) -> tuple[datetime, Stats, bool]:
         while True:
             stop = self._stop(at, end)
-            found = await self._answer(at, stop)
-            empty = not any(map(len, found))
+            found = await self._answer(at, stop, self._interval)
+            empty = not any(time < milliseconds(stop) for series in found for time in series.times_ms)
             if empty and self._doubtful(at, stop):
                 self._cap = SURE[self._interval]
             elif not self._wary and self._counted_by_24_hours(found, at, stop):
                 self._wary = True
             else:
                 self._proven |= not empty and stop - at > self._sure_length()
-                return stop, found, empty
+                data = await self._on_edges(found, at, stop)
+                return stop, data, not any(map(len, data))
 
     @property
     def _edges(self) -> Ruler:
@@ -103,22 +114,45 @@ class StatsHistory(History[Stats]):
         stop = self._edges.reach(at, end, self._cap)
         return self._edges.steady(at, stop) if self._wary else stop
 
-    async def _answer(self, at: datetime, stop: datetime) -> Stats:
+    async def _answer(self, at: datetime, stop: datetime, interval: str) -> Stats:
         try:
-            found = await self._ask(at, stop)
+            return await self._ask(at, stop, interval)
         except NoData:
             return Stats()
         except BadRequest:
             if self._doubtful(at, stop):
                 return Stats()
             raise
-        return evolve(found, series=tuple(self._cut(series, at, stop) for series in found))
 
-    def _cut(self, series: Series, at: datetime, stop: datetime) -> Series:
+    async def _on_edges(self, found: Stats, at: datetime, stop: datetime) -> Stats:
+        """Return the buckets of a piece, each where the site's own begins."""
         if not self._by_day:
-            return within(series, at, stop)
-        cut = within(series, hour_of(at), hour_of(stop))
-        return folded(cut, at, stop) if self._wary and self._edges.next(at) == stop else cut
+            return trimmed(found, [within(series, at, stop) for series in found])
+        # A server that counts days of 24 hours, and the end in, puts an hour too many into one of 23 hours.
+        odd = self._wary and self._edges.next(at) == stop and (stop - at) % _DAY
+        if not odd and on_edges(found, self._edges, exactly=False):
+            return trimmed(found, [within(series, hour_of(at), hour_of(stop)) for series in found])
+        return await self._added_up(found, at, stop)
+
+    async def _added_up(self, found: Stats, at: datetime, stop: datetime) -> Stats:
+        """Ask again for a piece whose buckets are not the site's, in hours or quarters, and add them up."""
+        edges = [at]
+        while edges[-1] < stop:
+            edges.append(self._edges.next(edges[-1]))
+        finer = "hours" if all(edge == hour_of(edge) for edge in edges) else "15mins"
+        longest = timedelta(days=CAPS[finer].days or 0)
+        parts = []
+        begin = at
+        while begin < stop:
+            until = min(begin + longest, stop)
+            answer = await self._answer(begin, until, finer)
+            parts.append([within(series, begin, until) for series in answer])
+            begin = until
+        # Where there are no hours any more, a range of one bucket holds nothing but that bucket.
+        for edge, after in without_parts(found, parts, edges):
+            alone = await self._answer(edge, after, self._interval)
+            parts.append([as_one(within(series, EPOCH, after), edge, after) for series in alone])
+        return trimmed(found, joined(parts, edges))
 
     @property
     def _by_day(self) -> bool:
@@ -136,9 +170,10 @@ class StatsHistory(History[Stats]):
         ruler = self._edges
         if not ruler.counts_days or ruler.steady(at, stop) >= stop:
             return False
-        return not on_edges(found, ruler)
+        return not on_edges(found, ruler, exactly=True)
 
 
+_DAY: Final = timedelta(days=1)
 _NO_SITE_BEFORE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """VRM is younger than that."""
 

@@ -48,6 +48,9 @@ class Service:
         self.codes = ("Pc",)
         self.errors = []
 
+    async def answer(self, start, end, interval):
+        return await (self.ask if interval == self.interval else self.ask_hours)(start, end)
+
     async def ask(self, start, end):
         self.asked.append((start, end))
         if self.errors:
@@ -56,6 +59,14 @@ class Service:
             raise NoData("VRM refused", error_code="no_data")
         times = [ms(edge) for edge in self._edges(start, end)]
         column = [1.0] * len(times)
+        return Stats(
+            series=tuple(Series(code=c, times_ms=times, mean=column, unit="kWh") for c in self.codes)
+        )
+
+    async def ask_hours(self, start, end):
+        self.asked.append((start, end))
+        times = [ms(start + timedelta(hours=hour)) for hour in range((end - start) // timedelta(hours=1))]
+        column = [1 / 24] * len(times)
         return Stats(
             series=tuple(Series(code=c, times_ms=times, mean=column, unit="kWh") for c in self.codes)
         )

@@ -12,7 +12,7 @@ from tests.vrm.history_service import DAY, Service, Wall, ms
 from vrm_async import Calendar, Series, Stats
 from vrm_async.history import LATE
 from vrm_async.pieces import CAPS, Ruler
-from vrm_async.seams import folded
+from vrm_async.seams import as_one
 from vrm_async.stats_history import SiteFacts, StatsHistory
 
 AMSTERDAM = Calendar("Europe/Amsterdam")
@@ -33,7 +33,7 @@ def history(service, start=None, end=None, *, clock=None, created=None, **option
         return SiteFacts(calendar=service.calendar, created=created)
 
     options = {"late": LATE, "checkpoint": None, "interval": service.interval, **options}
-    return StatsHistory("test", service.ask, look, start=start, end=end, clock=clock or Wall(), **options)
+    return StatsHistory("test", service.answer, look, start=start, end=end, clock=clock or Wall(), **options)
 
 
 async def read(service, start, end, **options):
@@ -101,7 +101,7 @@ async def test_a_day_of_25_hours_that_comes_in_two_is_put_together():
     """Energies are added, measurements weighed by how long each part lasts, extremes kept."""
     span = AMSTERDAM.day(date(2026, 10, 25))
     moments = [ms(span.start), ms(span.start + DAY)]
-    energy = folded(Series(code="Pc", unit="kWh", times_ms=moments, mean=[5.0, 1.0]), *span)
+    energy = as_one(Series(code="Pc", unit="kWh", times_ms=moments, mean=[5.0, 1.0]), *span)
     assert list(energy) == [(span.start, 6.0)]
     power = Series(
         code="bs",
@@ -110,9 +110,9 @@ async def test_a_day_of_25_hours_that_comes_in_two_is_put_together():
         minimum=[10.0, None],
         maximum=[80.0, 90.0],
     )
-    day = folded(power, *span)
+    day = as_one(power, *span)
     assert (day.mean, day.minimum, day.maximum) == ((51.0,), (10.0,), (90.0,))
-    nothing = folded(Series(code="x", times_ms=moments, mean=[None, None], minimum=[None, None]), *span)
+    nothing = as_one(Series(code="x", times_ms=moments, mean=[None, None], minimum=[None, None]), *span)
     assert (nothing.mean, nothing.minimum) == ((None,), (None,))
 
 

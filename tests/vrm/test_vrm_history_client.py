@@ -124,6 +124,77 @@ async def test_a_zone_that_is_set_later_is_found(fake, vrm):
     assert (await vrm.calendar(1)).zone.key == "Europe/Paris"
 
 
+async def test_a_bucket_that_begins_at_the_end_is_one_too_many(fake, vrm):
+    """A server may count the end in: its bucket is left out, and out of the totals; `raw` is as it came."""
+    start, end = utc(2026, 1, 1), utc(2026, 1, 1, 2)
+    hours = [int(start.timestamp() + hour * 3600) * 1000 for hour in range(3)]
+    records = {
+        "Pc": [[time, 1.5] for time in hours],
+        "Gc": [[hours[0], 0.25]],
+    }
+    totals = {"Pc": 4.5, "Gc": 0.25, "kwh": 4.75}
+    fake.answers("GET", "installations/1/stats", {"success": True, "records": records, "totals": totals})
+    found = await vrm.stats.get(1, start=start, end=end)
+    assert {series.code: len(series) for series in found} == {"Pc": 2, "Gc": 1}
+    assert dict(found.totals) == {"Pc": 3.0, "Gc": 0.25, "kwh": 3.25}
+    assert found.raw["totals"] == totals
+    apart = [{"instance": 5, "stats": records}]
+    sums = [{"instance": 5, "totals": totals}]
+    fake.answers("GET", "installations/1/stats", {"success": True, "records": apart, "totals": sums})
+    found = await vrm.stats.get(1, start=start, end=end, show_instance=True)
+    assert found.totals_by_instance[5]["Pc"] == 3.0
+    whole = await vrm.stats.get(1, start=start, end=utc(2026, 1, 1, 3), show_instance=True)
+    assert dict(whole.totals_by_instance[5]) == totals
+    measured = {"bs": [[time, 50.0, 40.0, 60.0] for time in hours]}
+    answer = {"success": True, "records": measured, "totals": {"bs": 150.0}}
+    fake.answers("GET", "installations/1/stats", answer)
+    found = await vrm.stats.get(1, start=start, end=end, attribute_codes=["bs"])
+    assert (list(found["bs"].maximum), dict(found.totals)) == ([60.0, 60.0], {"bs": None})
+
+
+async def test_the_seam_of_two_pieces_of_a_client(fake, vrm):
+    """Whatever the server counts in, each bucket comes once, and the pieces' totals add up."""
+
+    def inclusive(asked):
+        start, end = int(dict(asked.query)["start"]), int(dict(asked.query)["end"])
+        points = [[second * 1000, 1.0] for second in range(start, end + 1, 3600)]
+        return 200, {
+            "success": True,
+            "records": {"Pc": points},
+            "totals": {"Pc": len(points), "kwh": len(points)},
+        }
+
+    fake.answers("GET", "installations/1/stats", inclusive)
+    range_ = {"start": utc(2026, 1, 1), "end": utc(2026, 2, 11)}
+    parts = [part async for part in vrm.stats.history(1, timezone="UTC", **range_)]
+    times = [time for part in parts for time, _ in part.data["Pc"]]
+    assert len(parts) == 2
+    assert len(times) == len(set(times)) == 41 * 24
+    assert sum(part.data.totals["kwh"] for part in parts) == 41 * 24
+
+
+async def test_buckets_that_are_not_the_sites_are_asked_for_again_in_hours(fake, vrm):
+    """New York's days, labelled with UTC's midnights: each is added up of its own hours."""
+
+    def answer(asked):
+        query = dict(asked.query)
+        start, end = int(query["start"]), int(query["end"])
+        if query["interval"] == "hours":
+            points = [[second * 1000, 0.5] for second in range(start, end, 3600)]
+        else:
+            points = [[second * 1000, 12.0] for second in range(start - 5 * 3600, end, 86400)]
+        return 200, {"success": True, "records": {"Pc": points}, "totals": {"Pc": 99.0}}
+
+    fake.answers("GET", "installations/1/stats", answer)
+    days = vrm.stats.history(
+        1, interval="days", start=utc(2026, 1, 1, 5), end=utc(2026, 1, 3, 5), timezone="America/New_York"
+    )
+    (part,) = [part async for part in days]
+    assert list(part.data["Pc"]) == [(utc(2026, 1, 1, 5), 12.0), (utc(2026, 1, 2, 5), 12.0)]
+    assert part.data.totals["Pc"] == 24.0
+    assert [dict(asked.query)["interval"] for asked in fake.asked] == ["days", "hours"]
+
+
 async def test_no_data_in_get_stays_an_error(fake, vrm):
     """One question that finds nothing says so; a history has an empty piece instead."""
     fake.answers("GET", "installations/1/stats", {"success": False, "error_code": "no_data", "errors": ["x"]})

@@ -46,7 +46,7 @@ class Wire:
 def site_history(wire, end):
     service = Service(interval="hours")
 
-    async def ask(start, stop):
+    async def ask(start, stop, _):
         await wire.ask(Priority.BACKGROUND)
         return await service.ask(start, stop)
 

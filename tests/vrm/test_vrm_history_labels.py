@@ -1,0 +1,251 @@
+"""Buckets are the site's own, however a server labels them, ends a range or counts days."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from energy_core.errors import NoData
+from tests.vrm.history_service import DAY, Wall, ms
+from vrm_async import Calendar, Series, Stats
+from vrm_async.history import LATE
+from vrm_async.pieces import Ruler
+from vrm_async.stats_history import SiteFacts, StatsHistory
+
+HOUR = timedelta(hours=1)
+STEP = HOUR / 4
+UTC_DAYS = Calendar("UTC")
+
+
+def energy(begin, end):
+    """Return what a site made from one moment to another: each quarter something else, in whole Wh."""
+    total, at = 0, begin
+    while at < end:
+        slot = (at - datetime(2020, 1, 1, tzinfo=UTC)) // STEP
+        total += slot * 7919 % 1013
+        at += STEP
+    return total / 1000
+
+
+class Recorder:
+    """A service with real sums.
+
+    Args:
+        zone: The site's.
+        interval: Of the buckets that `ask` answers.
+        labels: site (its own midnights), date (its own days, labelled with UTC's midnight of the same date),
+            utc (UTC's days), 24 (days of 24 hours from the start on).
+        inclusive: Count the hour that begins at the end in.
+        hours_since: There are no hours before.
+    """
+
+    def __init__(self, zone, interval, labels="site", *, inclusive=False, hours_since=None):
+        self.calendar = Calendar(zone)
+        self.interval = interval
+        self.labels = labels
+        self.inclusive = inclusive
+        self.hours_since = hours_since
+        self.asked = []
+
+    async def ask(self, start, end):
+        self.asked.append((start, end))
+        end += HOUR if self.inclusive else timedelta()
+        return self._stats(start, end, self._cuts(start, end))
+
+    async def answer(self, start, end, interval):
+        if interval == self.interval:
+            return await self.ask(start, end)
+        return await self.ask_finer(start, end, HOUR if interval == "hours" else HOUR / 4)
+
+    async def ask_finer(self, start, end, step=HOUR):
+        if self.hours_since is not None and end <= self.hours_since:
+            raise NoData("no hours", error_code="no_data")
+        assert end - start <= 31 * DAY
+        end += HOUR if self.inclusive else timedelta()
+        cuts, at = [], max(start, self.hours_since or start)
+        while at < end:
+            cuts.append((at, at + step, at))
+            at += step
+        return self._stats(start, end, cuts)
+
+    def _cuts(self, start, end):
+        """Yield begin, end and label of each bucket."""
+        if self.labels == "24":
+            at, length = start, {"days": DAY, "weeks": 7 * DAY}[self.interval]
+            while at < end:
+                yield at, min(at + length, end), at
+                at += length
+            return
+        ruler = Ruler(self.interval, UTC_DAYS if self.labels == "utc" else self.calendar)
+        edge = ruler.floor(start)
+        while edge < end:
+            after = ruler.next(edge)
+            label = edge
+            if self.labels == "date":
+                label = UTC_DAYS.midnight(self.calendar.date_of(edge))
+            yield max(edge, start), min(after, end), label
+            edge = after
+
+    def _stats(self, start, end, cuts):
+        rows = [(ms(label), energy(begin, stop)) for begin, stop, label in cuts]
+        codes = {"Pc": 1.0, "Gc": 2.0}
+        series = tuple(
+            Series(
+                code=code,
+                unit="kWh",
+                times_ms=[time for time, _ in rows],
+                mean=[value * weight for _, value in rows],
+            )
+            for code, weight in codes.items()
+        )
+        sums = {code: energy(start, end) * weight for code, weight in codes.items()}
+        return Stats(series=series, totals={**sums, "kwh": sum(sums.values())})
+
+
+async def read(service, start, end):
+    async def look():
+        return SiteFacts(calendar=service.calendar)
+
+    history = StatsHistory(
+        "test",
+        service.answer,
+        look,
+        interval=service.interval,
+        start=start,
+        end=end,
+        late=LATE,
+        checkpoint=None,
+        clock=Wall(datetime(2030, 1, 1, tzinfo=UTC)),
+    )
+    return [part async for part in history]
+
+
+def right(service, start, end):
+    """Return the site's own buckets with their energies."""
+    ruler = Ruler(service.interval, service.calendar)
+    edges = [start]
+    while edges[-1] < end:
+        edges.append(ruler.next(edges[-1]))
+    return {edge: energy(edge, after) for edge, after in pairwise(edges)}
+
+
+def rows(parts, code="Pc"):
+    """Return all buckets; none may come twice."""
+    found = [(time, value) for part in parts for time, value in part.data[code]]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def assert_totals(parts):
+    """The totals of every piece are those of its own range."""
+    for part in parts:
+        one = energy(part.start, part.end)
+        assert part.data.totals == pytest.approx({"Pc": one, "Gc": 2 * one, "kwh": 3 * one})
+
+
+ZONES = ["America/New_York", "Pacific/Honolulu", "Europe/Amsterdam", "Pacific/Auckland"]
+
+
+@pytest.mark.parametrize("inclusive", [False, True], ids=["end out", "end in"])
+@pytest.mark.parametrize("labels", ["site", "date", "utc"])
+@pytest.mark.parametrize("interval", ["days", "weeks", "months", "years"])
+@pytest.mark.parametrize("zone", ZONES)
+async def test_buckets_are_the_sites_own(zone, interval, labels, inclusive):
+    """West and east of Greenwich, whether labels are the site's or UTC's, and where the end is counted in."""
+    service = Recorder(zone, interval, labels, inclusive=inclusive)
+    ruler = Ruler(interval, service.calendar)
+    start = ruler.floor(service.calendar.midnight(date(2025, 1, 20)))
+    end = ruler.ceil(service.calendar.midnight(date(2025, 4, 10)))
+    parts = await read(service, start, end)
+    assert rows(parts) == pytest.approx(right(service, start, end))
+    assert rows(parts, "Gc") == pytest.approx({time: 2 * value for time, value in rows(parts).items()})
+    assert_totals(parts)
+
+
+@pytest.mark.parametrize("inclusive", [False, True], ids=["end out", "end in"])
+@pytest.mark.parametrize("interval", ["15mins", "hours", "2hours"])
+async def test_an_end_that_is_counted_in_is_left_out(interval, inclusive):
+    """No bucket comes twice where two pieces meet, and the totals are those of the piece."""
+    service = Recorder("Europe/Amsterdam", "hours", inclusive=inclusive)
+    service.ask = service.ask_finer
+    start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 3, tzinfo=UTC)
+    parts = await read(service, start, end)
+    assert len(parts) > 1
+    assert rows(parts) == pytest.approx(right(service, start, end))
+    assert_totals(parts)
+
+
+CLOCKS = [
+    ("Australia/Lord_Howe", "days"),
+    ("Australia/Lord_Howe", "weeks"),
+    ("Europe/Amsterdam", "days"),
+    ("America/New_York", "weeks"),
+    ("Africa/Cairo", "days"),
+    ("America/Havana", "days"),
+    ("Antarctica/Troll", "days"),
+]
+
+
+@pytest.mark.parametrize(
+    ("labels", "inclusive"), [("site", False), ("site", True), ("24", False), ("24", True)]
+)
+@pytest.mark.parametrize(("zone", "interval"), CLOCKS)
+async def test_days_are_the_sites_own_where_its_clocks_change(zone, interval, labels, inclusive):
+    """By an hour, by half an hour, by two, or at midnight itself; a server may count days of 24 hours."""
+    service = Recorder(zone, interval, labels, inclusive=inclusive)
+    start = service.calendar.floor(interval, datetime(2025, 1, 2, tzinfo=UTC))
+    end = service.calendar.floor(interval, datetime(2026, 1, 2, tzinfo=UTC))
+    parts = await read(service, start, end)
+    assert rows(parts) == pytest.approx(right(service, start, end))
+    assert_totals(parts)
+
+
+@pytest.mark.parametrize("labels", ["site", "24", "date", "utc"])
+@pytest.mark.parametrize(
+    "zone", ["Australia/Adelaide", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe"]
+)
+async def test_days_that_begin_at_half_past(zone, labels):
+    """No day is off by half an hour: quarters are asked for where a day does not begin with an hour."""
+    service = Recorder(zone, "days", labels)
+    start = service.calendar.midnight(date(2025, 1, 2))
+    end = service.calendar.midnight(date(2026, 1, 2))
+    parts = await read(service, start, end)
+    assert rows(parts) == pytest.approx(right(service, start, end))
+    assert_totals(parts)
+
+
+async def test_a_bucket_without_hours_is_asked_for_alone():
+    """A service may have forgotten the hours of long ago; what it has is not lost."""
+    since = datetime(2025, 3, 5, 5, tzinfo=UTC)
+    service = Recorder("America/New_York", "days", "date", hours_since=since)
+    start = service.calendar.midnight(date(2025, 2, 20))
+    end = service.calendar.midnight(date(2025, 3, 15))
+    parts = await read(service, start, end)
+    assert rows(parts) == pytest.approx(right(service, start, end))
+    assert_totals(parts)
+    whole, steady = 1, 3  # a day of 23 hours lies in it
+    assert len(service.asked) == whole + steady + 13
+
+
+async def test_means_are_averaged_and_extremes_kept():
+    """A measurement is no energy: its total is not a sum."""
+    service = Recorder("America/New_York", "days")
+    start = service.calendar.midnight(date(2025, 2, 20))
+
+    async def ask(begin, end):
+        label = UTC_DAYS.midnight(date(2025, 2, 20))
+        return Stats(series=(power([ms(label)], [1.0]),), totals={"consumption": 5.0})
+
+    async def ask_finer(begin, end, step):
+        return Stats(series=(power([ms(begin + hour * HOUR) for hour in range(24)], range(24)),))
+
+    def power(times, values):
+        values = [*map(float, values)]
+        low, high = [value - 1 for value in values], [value + 1 for value in values]
+        return Series(code="consumption", unit="W", times_ms=times, mean=values, minimum=low, maximum=high)
+
+    service.ask, service.ask_finer = ask, ask_finer
+    (part,) = await read(service, start, start + DAY)
+    series = part.data["consumption"]
+    assert (list(series), series.minimum, series.maximum) == ([(start, 11.5)], [-1.0], [24.0])
+    assert part.data.totals == {"consumption": None}
