@@ -173,6 +173,8 @@ class Auth:
     def _granted(
         self, answer: LoginAnswer, operation: Operation, code: Secret | None
     ) -> tuple[LoginAnswer, Grant]:
+        if answer.token is None and operation is LOGIN_AS_DEMO:
+            raise InvalidCredentials("VRM gave the demo login no token", **_facts(operation))  # type: ignore[arg-type]
         if answer.token is None:
             raise TwoFactorRequired(
                 "VRM wants a one-time code: call auth.login(sms_token=...)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -16,6 +16,9 @@ from energy_core.http.retrying import with_facts
 from vrm_async.envelope import check
 from vrm_async.saving import Saving
 from vrm_async.unwrap import Unwrap
+
+_SHORT: Final = 256
+"""Bytes of a content that may be a refusal in words."""
 
 
 @frozen(kw_only=True)
@@ -118,15 +121,20 @@ class Pouring:
         raise failure.with_traceback(None)
 
     async def _pour(self) -> None:
-        received = 0
+        received, head = 0, b""
         async for piece in self.download.chunks():
             received += len(piece)
-            await self._write(self.body.feed(piece))
+            part = self.body.feed(piece)
+            head = (head + part[:_SHORT])[:_SHORT]
+            await self._write(part)
             self._tell(received)
-        await self._write(self.body.finish())
+        last = self.body.finish()
+        await self._write(last)
         await self.file.write(self.passing.finish())
         if self.body.document is not None:
             self._refuse(self.body.document)
+        if len(head + last) < _SHORT and not _is_file(head + last):
+            raise DecodeError("the answer is a text, not a file", kind="shape")
         self._tell(received)
 
     async def _write(self, piece: bytes) -> None:
@@ -143,6 +151,18 @@ class Pouring:
         response = self.download.response
         check(response, strict_json(document, content_type=response.content_type), self.operation)
         raise DecodeError("the answer is a JSON document, not a file", kind="shape")
+
+
+def _is_file(content: bytes) -> bool:
+    """Tell whether a short content is a spreadsheet, XML, HTML, or a table as text: more than words."""
+    content = content.removeprefix(b"\xef\xbb\xbf").strip()
+    if content.startswith((b"PK", b"\xd0\xcf", b"<")):
+        return True
+    try:
+        lines = content.decode()
+    except UnicodeDecodeError:
+        return False
+    return any(mark in lines for mark in ",;\t\n")
 
 
 def _expected(response: Response) -> int | None:

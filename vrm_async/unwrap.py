@@ -17,7 +17,7 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/=\r\n]+\s*")
 _IN_JSON: Final = re.compile(rb'"(?:[A-Za-z0-9+/\r\n]|\\/)*={0,2}\\?"?\s*')
 _BESIDES: Final = b" \t\r\n"
 _WRAPPING: Final = _BESIDES + b'"\\'
-_HTML: Final = (b"<!doctype html", b"<html")
+_HTML: Final = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
 class Unwrap:

@@ -228,13 +228,20 @@ async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(fake, stat
     assert gone.value.operation == "auth.login_as_demo"
 
 
-async def test_a_refused_demo_is_not_a_wrong_password(fake):
-    """The demo has neither user name nor password."""
-    fake.answers("GET", "auth/loginAsDemo", {"success": False, "errors": "no"}, status=400)
+@pytest.mark.parametrize(
+    ("status", "answer", "words"),
+    [
+        (400, {"success": False, "errors": "no"}, "refused the demo login"),
+        (200, {"token": None}, "demo login no token"),
+    ],
+)
+async def test_a_refused_demo_is_not_a_wrong_password(fake, status, answer, words):
+    """The demo has neither user name nor password, nor a one-time code."""
+    fake.answers("GET", "auth/loginAsDemo", answer, status=status)
     with pytest.warns(DeprecationWarning, match="token="):
         demo = VRMClient(demo=True, base_url=fake.url)
     async with demo:
-        with pytest.raises(InvalidCredentials, match="refused the demo login"):
+        with pytest.raises(InvalidCredentials, match=words):
             await demo.users.me()
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import (
+    AnswerError,
     BadRequest,
     DecodeError,
     EnergyError,
@@ -152,6 +153,15 @@ REFUSALS = [
     (200, b"<!DOCTYPE html><p>Bad gateway", DecodeError),
     (200, b"", DecodeError),
     (200, b"   ", DecodeError),
+    (200, b"null", DecodeError),
+    (200, b"true", DecodeError),
+    (200, b"NotFound", DecodeError),
+    (200, b"Not available right now\n", DecodeError),
+    (200, b'"Service busy"', DecodeError),
+    (200, wrapped(b"No data for this period"), DecodeError),
+    (200, b"<head><title>Busy</title></head>", DecodeError),
+    (200, b'{"message": "Forbidden"}', AnswerError),
+    (206, wrapped(CSV), AnswerError),
     (200, wrapped(CSV)[:-3], DecodeError),
     (200, wrapped(CSV * 20)[:900] + b"!" + wrapped(CSV * 20)[901:], DecodeError),
     (200, wrapped(CSV[:50]) + wrapped(CSV), DecodeError),
