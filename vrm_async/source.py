@@ -11,7 +11,7 @@ from attrs import frozen
 from energy_core.clock import Clock
 from energy_core.errors import DecodeError, NotFound
 from energy_core.http.api import ApiClient
-from energy_core.http.drift import note
+from energy_core.http.drift import collector, note
 from energy_core.http.readers import integer, number
 from energy_core.http.request import JSON
 from energy_core.stream.event import Quantity, SourceId
@@ -120,7 +120,8 @@ class _Sites:
             raise NotFound(f"the account's list of sites does not have {named}; {WHAT_TO_DO}")
         for reading in found.readings:
             self.recall.learn(*reading)
-        return Polled(observations=[each.observation for each in found.readings], sites=found.sites)
+        observations = [each.observation for each in found.readings]
+        return Polled(observations=observations, sites=found.sites, odd=found.odd)
 
     def _read(self, account: str, payload: JSON) -> Listed:
         now = self._api.account.vendor_clock.now()  # as of this very answer
@@ -146,6 +147,8 @@ class Listed:
     sites: Mapping[SourceId, Seen]
     """The wanted sites, in the list or not."""
     readings: list[Read]
+    odd: Mapping[str, int]
+    """What is not as documented, counted."""
 
 
 def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = float("inf")) -> Listed:
@@ -157,6 +160,18 @@ def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = f
         account: Its label.
         latest_s: No site has logged later than this, unix seconds, whatever it says.
     """
+    drift = collector()
+    before = {} if drift is None else drift.counts
+    count, sites, readings = _listed(payload, wanted, account, latest_s)
+    after = {} if drift is None else drift.counts
+    new = {key: times - before.get(key, 0) for key, times in after.items()}
+    odd = {f"{model} {name}: {problem}": times for (model, name, problem), times in new.items() if times}
+    return Listed(count, sites, readings, odd)
+
+
+def _listed(
+    payload: JSON, wanted: set[int], account: str, latest_s: float
+) -> tuple[int, dict[SourceId, Seen], list[Read]]:
     records: dict[int, list[Mapping[str, object]]] = {}
     for record in by_key(part(payload, "records")).values():
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
@@ -174,7 +189,7 @@ def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = f
     for site_id in sorted(wanted - records.keys()):
         trouble = f"the account's list of sites does not have {site_id}; {WHAT_TO_DO}"
         sites[SourceId("vrm", account, str(site_id))] = Seen(None, trouble)
-    return Listed(len(records), sites, readings)
+    return len(records), sites, readings
 
 
 def _of_site(

@@ -55,3 +55,5 @@ class Polled:
     observations: list[Observation]
     sites: Mapping[SourceId, Seen] = field(factory=dict)
     """Every site that was asked for, by its `SourceId` of instance 0."""
+    odd: Mapping[str, int] = field(factory=dict)
+    """What was left out or decided because it is not as it should be, counted for the notes of the status."""

@@ -43,6 +43,9 @@ REFUSALS: Final = 3
 REFUSED_AGAIN_S: Final = 60.0
 """At least so many seconds lie between two of them."""
 
+MOST_NOTES: Final = 50
+"""So many kinds of odd things are counted apart."""
+
 _BACKOFF_BASE_S: Final = 2.0
 _BACKOFF_CAP_S: Final = 60.0
 
@@ -108,6 +111,7 @@ class Poller:
         self._failures = self._refusals = 0
         self._asked = self._failed = 0
         self._sites: dict[SourceId, Site] = {}
+        self._odd: Counter[str] = Counter()
         self._announced = State.CONNECTING
         self.vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
@@ -136,8 +140,9 @@ class Poller:
 
     @property
     def notes(self) -> Mapping[str, int | str]:
-        """How many polls have failed."""
-        return {"failed polls": self._failed} if self._failed else {}
+        """How many polls have failed, and what else was not as it should be, counted."""
+        failed = {"failed polls": self._failed} if self._failed else {}
+        return {**failed, **self._odd}
 
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
@@ -192,6 +197,8 @@ class Poller:
             if polled is None:
                 continue
             self._failures = 0
+            for what, times in polled.odd.items():
+                self._odd[what if what in self._odd or len(self._odd) < MOST_NOTES else "others"] += times
             observations = self._set_aside(sorted(polled.observations, key=_moment), outlet)
             devices = self._take(observations)
             self._note_sites(polled.sites, outlet)

@@ -736,3 +736,16 @@ async def test_codes_that_a_server_names_are_not_a_callers(mocked):
     assert status.error is None
     [graph] = {str(url.query.getall("attributeCodes[]")) for url in script.asked if "Graph" in url.path}
     assert graph == "['bs']"
+
+
+@pytest.mark.virtual_time
+async def test_what_is_odd_is_counted_in_the_status(mocked):
+    """An attribute without a code, a site that cannot be read, a charge of 200 %: once a poll, each."""
+    odd = site({"code": []}, {"code": []}, item("bs", 200, time=START), last=START)
+    Script(mocked, lambda _: (200, answer(odd, "damaged", minutely(site_id=8))))
+    status, _ = await watched(seconds=290)
+    assert status.notes == {
+        "Site record: malformed": 5,
+        "Attribute record: malformed": 10,
+        "Attribute bs: outside 0..100 %": 5,
+    }
