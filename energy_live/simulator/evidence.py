@@ -80,7 +80,7 @@ openapi  | GET /v2/installations/{site}/data-download | the columns of the file
 openapi  | GET /v2/installations/{site}/tags
 openapi  | PUT /v2/installations/{site}/tags
 openapi  | DELETE /v2/installations/{site}/tags
-openapi  | GET /v2/installations/{site}/stats | the members of a list of instances
+openapi  | GET /v2/installations/{site}/stats | the list of instances, three of the types
 openapi  | GET /v2/installations/{site}/overallstats
 openapi  | POST /v2/installations/{site}/settings
 openapi  | POST /v2/installations/{site}/favorite

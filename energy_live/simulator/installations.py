@@ -99,6 +99,8 @@ class Installations:
     async def _overall(self, request: web.Request) -> web.Response:
         site = self.site(request)
         kind = request.query.get("type", "live_feed")
+        if kind not in stats.OVERALL:
+            raise Refused(400, "invalid_parameters", {"type": "The type is not valid."})
         # The live feed's codes are the ones that the older text prints.
         codes = _LIVE_FEED if kind == "live_feed" else _codes(request, kind)
         return answer({"success": True, "records": stats.overall(site, codes, self._timeline.now())})

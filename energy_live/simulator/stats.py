@@ -89,6 +89,12 @@ TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamic_ess": ("deGb", "deGc"),
     "evcs": ("evp",),
 }
+"""The types and their codes. `live_feed_kwh`, `dynamic_ess` and `evcs` are in use and in no document."""
+OVERALL: Final = (
+    *("venus", "live_feed", "consumption", "solar_yield", "kwh", "generator", "generator-runtime"),
+    "custom",
+)
+"""The types of the statistics of this year, month, week and day."""
 _SAMPLES: Final = 24
 
 

@@ -353,6 +353,7 @@ async def test_a_search_of_the_fleet_counts_nothing_when_it_is_refused(ask):
         "SITE/stats?type=nonsense",
         "SITE/stats?interval=minutes",
         "SITE/overallstats?type=nonsense",
+        "SITE/overallstats?type=forecast",
         "SITE/diagnostics?count=all",
         "SITE/widgets/Graph?attributeIds[]=bs",
         "SITE/widgets/Graph?attributeCodes[]=bs&width=wide",
