@@ -10,6 +10,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.utils import accept_key
 
 from energy_core.stream.event import State
+from energy_core.stream.link import Words
 from energy_core.stream.socket import Address, ReconnectingSocket
 from energy_core.stream.timing import SocketTiming
 
@@ -38,6 +39,11 @@ class FakeLink:
         self.admit_error: list[Exception] = []
         self.address_error: list[Exception] = []
         self.renew_error: list[Exception] = []
+        self.renewable = True
+
+    def words(self, body: bytes) -> Words:
+        text = body.decode("utf-8", "replace").replace(TOKEN, "***")
+        return Words(text, envelope=text.startswith("{"), page=text.startswith("<"))
 
     async def admit(self) -> None:
         self.admitted += 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from energy_core.errors import DecodeError
+from energy_core.http.decode import strict_json
 from energy_core.http.pool import Account, SessionPool
 from energy_core.http.request import BaseUrl, base_url
+from energy_core.http.words import words_of, words_of_text
 from energy_core.printable import printable
-from energy_core.stream.link import Address
+from energy_core.secret import Secret
+from energy_core.stream.link import Address, Words
 from voltstorage_async.endpoints import Endpoints
 
 
@@ -50,6 +54,25 @@ class ProductLink:
         self._account = account
         self._url = url
         self._header = header
+        self._token: Secret | None = None  # of the last address
+
+    @property
+    def renewable(self) -> bool:
+        """Whether there is an email and a password to log in with again."""
+        return self._account.credential.renewable
+
+    def words(self, body: bytes) -> Words:
+        """Return what the server said in the body of a refusal, or in a close frame."""
+        if self._token is not None:  # a server may repeat what it was sent
+            token = self._token.reveal()
+            for spelled in (token, quote(token, safe="")):
+                body = body.replace(spelled.encode(), b"***")
+        try:
+            text = words_of(strict_json(body))
+        except DecodeError:
+            page = body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+            return Words(words_of_text(body, ""), page=page)
+        return Words(text, envelope=bool(text))
 
     async def admit(self) -> None:
         """Wait for this handshake's turn."""
@@ -62,7 +85,8 @@ class ProductLink:
     async def address(self) -> Address:
         """Return the address with the present token, logging in when there is none."""
         issued = await self._account.credential.get()
-        token = issued.grant.token.reveal()
+        self._token = issued.grant.token
+        token = self._token.reveal()
         joint = "&" if "?" in self._url else "?"
         return Address(
             url=f"{self._url}{joint}{urlencode({'token': token})}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
@@ -22,8 +22,26 @@ class Address:
     """Which credential this is, for `Link.renew`."""
 
 
+class Words(NamedTuple):
+    """What a server said in refusing a handshake or closing a connection; holds no credential."""
+
+    text: str = ""
+    """One line, empty where there are no words."""
+    envelope: bool = False
+    """The words came in the vendor's own JSON."""
+    page: bool = False
+    """The answer was a page of markup, as proxies send."""
+
+
 class Link(Protocol):
-    """What a socket needs from whoever knows the vendor, its credential and its limits."""
+    """What a socket needs from the vendor's client: its credential, its limits, its way of refusing."""
+
+    @property
+    def renewable(self) -> bool:
+        """Whether `renew` can log in; a fixed token cannot be renewed."""
+
+    def words(self, body: bytes) -> Words:
+        """Return what the server said in the body of a refusal, or in a close frame."""
 
     async def admit(self) -> None:
         """Wait for the turn of one handshake."""

@@ -5,18 +5,23 @@ ending                                 decision
 ====================================== ===========================================================
 closed with any code not named below   back off: first within 5 s, then full jitter up to 60 s
 closed with 1013 (try again later)     the same, and at least 5 s
-closed with 1008, 3000 or 44x1         a new credential at once; AuthFailed if it is refused as well
-closed with 3003 or 44x3               PermissionDenied
-closed 10 times in a row with some     AnswerError
-other 4xxx and without an event
-handshake refused with 401             a new credential at once; AuthFailed if it is refused as well
-handshake refused with 403, 404        PermissionDenied, NotFound
+closed with 1008, 3000 or 44x1         one new credential at once; AuthFailed if that is refused three
+                                       times in a row as well
+closed with 3003 or 44x3               back off; PermissionDenied after three in a row
+closed with some other 4xxx, without   back off; one new credential after the second in a row;
+an event                               AnswerError after ten in a row
+handshake refused with 401, not in a   one new credential at once; AuthFailed if that is refused three
+page of markup                         times in a row as well
+handshake refused with 400, 403 or     back off; BadRequest, PermissionDenied or NotFound after three
+404, in the vendor's own JSON          in a row
 handshake refused with 429, 503        back off, and at least for Retry-After
 handshake refused with any other       back off; a redirect is never followed
-status
+status, or by a proxy's page
 certificate not to be trusted          TLSVerificationError
 no connection, silence, drop           back off
 ====================================== ===========================================================
+
+Without a login there is no new credential: then AuthFailed follows three refusals in a row.
 
 The row of failures ends with a connection that was up for 60 s, or for 10 s after its first valid event.
 Whatever the server does, no more than 40 handshakes begin in any 10 minutes.
@@ -24,7 +29,7 @@ Whatever the server does, no more than 40 handshakes begin in any 10 minutes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import frozen
@@ -32,6 +37,7 @@ from attrs import frozen
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
+    BadRequest,
     NotFound,
     PermissionDenied,
     RequestError,
@@ -44,6 +50,10 @@ from energy_core.stream.timing import SocketTiming
 _AUTH_CLOSES: Final = frozenset({1008, 3000, *range(4401, 4500, 10)})
 _DENIED_CLOSES: Final = frozenset({3003, *range(4403, 4500, 10)})
 _TRY_AGAIN_LATER: Final = 1013
+_REFUSALS: Final[Mapping[int, type[AnswerError]]] = {400: BadRequest, 403: PermissionDenied, 404: NotFound}
+"""Statuses that end a source, where the vendor says so again and again."""
+_CLOSES_BEFORE_RENEWAL: Final = 2
+"""So many closes in a row with an undocumented code lead to a new credential: it may be what is wrong."""
 
 
 @frozen
@@ -51,6 +61,8 @@ class Closed:
     """The server (or we, over a broken frame) closed the connection; 1006 is a drop without a word."""
 
     code: int
+    words: str = ""
+    """What the server said, without any credential."""
 
 
 @frozen
@@ -59,6 +71,12 @@ class Refused:
 
     status: int
     retry_after: float | None = None
+    words: str = ""
+    """What the server said, without any credential."""
+    envelope: bool = False
+    """It said so in the vendor's own JSON."""
+    page: bool = False
+    """It sent a page of markup, as proxies do."""
 
 
 @frozen
@@ -109,14 +127,19 @@ class Recovery:
 
     __slots__ = (
         *("_event_at", "_failures", "_handshakes", "_opened_at"),
-        *("_random", "_renewed", "_strange", "_timing"),
+        *("_random", "_refusal", "_refusals", "_renewable", "_renewed", "_strange", "_strange_renewed"),
+        "_timing",
     )
 
-    def __init__(self, timing: SocketTiming, *, random: Callable[[], float]) -> None:
+    def __init__(self, timing: SocketTiming, *, random: Callable[[], float], renewable: bool = True) -> None:
         self._timing = timing
         self._random = random
+        self._renewable = renewable
         self._failures = 0
         self._strange = 0
+        self._strange_renewed = False
+        self._refusal: str = ""
+        self._refusals = 0  # so often in a row the server has refused for the same reason
         self._renewed = False
         self._handshakes: list[float] = []
         self._opened_at: float | None = None
@@ -136,49 +159,61 @@ class Recovery:
         """The connection brought a valid event; only the first one matters."""
         if self._event_at is None:
             self._event_at = now
-        self._strange = 0
+        self._strange = self._refusals = 0
+        self._strange_renewed = False
 
     def after(self, ending: Ending, now: float) -> Decision:
         """Decide what follows; counts the ending."""
         if self._healthy(now):
-            self._failures = 0
-            self._renewed = False
+            self._failures = self._refusals = 0
+            self._renewed = self._strange_renewed = False
         self._opened_at = self._event_at = None
         strange = isinstance(ending, Closed) and _strange(ending.code)
         self._strange = self._strange + 1 if strange else 0
         match ending:
-            case Closed(code):
-                return self._after_close(code, now)
-            case Refused(status, retry_after):
-                return self._after_refusal(status, retry_after, now)
+            case Closed():
+                return self._after_close(ending, now)
+            case Refused():
+                return self._after_refusal(ending, now)
             case Untrusted():
                 return Stop(TLSVerificationError("the certificate of the event server cannot be trusted"))
             case Trouble(reason, retry_after):
+                self._refusals = 0
                 return Again(reason, self._delay(now, least=retry_after or 0.0))
 
-    def _after_close(self, code: int, now: float) -> Decision:
+    def _after_close(self, ending: Closed, now: float) -> Decision:
+        code = ending.code
+        reason = _said(f"the server closed with {code}", ending.words)
         if code in _AUTH_CLOSES:
-            return self._renew(f"the server closed with {code}", now, status=None, code=str(code))
+            return self._unauthorized(reason, now, status=None, code=str(code))
         if code in _DENIED_CLOSES:
-            return Stop(PermissionDenied("the server closed the event stream", error_code=str(code)))
+            error = PermissionDenied(_said("the server closed the event stream", ending.words))
+            error.error_code = str(code)
+            return self._denied(error, reason, now)
+        self._refusals = 0
         if self._strange >= self._timing.most_strange_closes:
             message = f"the server closed the event stream {self._strange} times in a row without an event"
-            return Stop(AnswerError(message, error_code=str(code)))
+            return Stop(AnswerError(_said(message, ending.words), error_code=str(code)))
         least = self._timing.try_again_later_s if code == _TRY_AGAIN_LATER else 0.0
-        reason = "the connection dropped" if code == 1006 else f"the server closed with {code}"
-        if code == 1009:
+        if code == 1006:
+            reason = "the connection dropped"
+        elif code == 1009:
             reason = "a message was larger than allowed"
-        return Again(reason, self._delay(now, plus=least))
+        delay = self._delay(now, plus=least)
+        if self._strange >= _CLOSES_BEFORE_RENEWAL and self._renewable and not self._strange_renewed:
+            self._strange_renewed = True
+            return Renew(reason, delay)
+        return Again(reason, delay)
 
-    def _after_refusal(self, status: int, retry_after: float | None, now: float) -> Decision:
-        reason = f"the handshake was refused with status {status}"
+    def _after_refusal(self, ending: Refused, now: float) -> Decision:
+        status, retry_after = ending.status, ending.retry_after
+        reason = _said(f"the handshake was refused with status {status}", ending.words)
+        if status == 401 and not ending.page:
+            return self._unauthorized(reason, now, status=status, code=None)
+        if status in _REFUSALS and ending.envelope:
+            return self._denied(_REFUSALS[status](reason, status=status), reason, now)
+        self._refusals = 0
         match status:
-            case 401:
-                return self._renew(reason, now, status=status, code=None)
-            case 403:
-                return Stop(PermissionDenied(reason, status=status))
-            case 404:
-                return Stop(NotFound(reason, status=status))
             case 429 | 503 if status == 429 or retry_after is not None:
                 delay = self._delay(now, least=retry_after or 0.0)
                 longest = self._timing.longest_retry_after_s
@@ -188,13 +223,23 @@ class Recovery:
             case _:
                 return Again(reason, self._delay(now))
 
-    def _renew(self, reason: str, now: float, *, status: int | None, code: str | None) -> Decision:
-        if self._renewed:
-            return Stop(
-                AuthFailed(f"a renewed credential was refused too: {reason}", status=status, error_code=code)
-            )
-        self._renewed = True
-        return Renew(reason, self._free_in(now))
+    def _unauthorized(self, reason: str, now: float, *, status: int | None, code: str | None) -> Decision:
+        """Renew the credential once; a renewed or fixed one may be refused several times before the end."""
+        if self._renewable and not self._renewed:
+            self._renewed, self._refusals = True, 0
+            return Renew(reason, self._free_in(now))
+        refused = "a renewed credential was refused too" if self._renewed else "the credential was refused"
+        error = AuthFailed(f"{refused}: {reason}", status=status, error_code=code)
+        return self._denied(error, reason, now, kind="credential")
+
+    def _denied(self, error: RequestError, reason: str, now: float, *, kind: str = "") -> Decision:
+        """Stop when the server has refused for the same reason several times in a row."""
+        kind = kind or type(error).__name__
+        self._refusals = self._refusals + 1 if kind == self._refusal else 1
+        self._refusal = kind
+        if self._refusals >= self._timing.most_refusals:
+            return Stop(error)
+        return Again(reason, self._delay(now))
 
     def _delay(self, now: float, *, least: float = 0.0, plus: float = 0.0) -> float:
         timing = self._timing
@@ -228,6 +273,10 @@ class Recovery:
     def __repr__(self) -> str:
         renewed = ", credential renewed" if self._renewed else ""
         return f"<Recovery after {self._failures} failures in a row{renewed}>"
+
+
+def _said(what: str, words: str) -> str:
+    return f"{what}: {words}" if words else what
 
 
 def _strange(code: int) -> bool:

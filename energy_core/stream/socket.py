@@ -87,7 +87,7 @@ class ReconnectingSocket:
         self._on_state = on_state
         self._timing = timing or SocketTiming()
         self._clock = clock or SystemClock()
-        self._recovery = Recovery(self._timing, random=random)
+        self._recovery = Recovery(self._timing, random=random, renewable=link.renewable)
         self._ssl_context = ssl_context
         self._vendor_clock = vendor_clock
         self._generation = 0
@@ -105,6 +105,7 @@ class ReconnectingSocket:
 
         Raises:
             AuthError: the credential was refused and so was a renewed one.
+            BadRequest: the server says, in its own words, that it was asked for something impossible.
             PermissionDenied: the server says this may not be read.
             NotFound: the server knows no such stream.
             TLSVerificationError: the server's certificate cannot be trusted.
@@ -200,7 +201,8 @@ class ReconnectingSocket:
                     self._on_state(State.STALE, f"no event for {silence:.0f} s", None)
         if wire.fault is not None:
             raise wire.fault
-        return Closed(wire.close_code)
+        words = wire.close_words
+        return Closed(wire.close_code, self._link.words(words.encode()).text if words else "")
 
     def _heard(self, messages: list[bytes], now: float) -> None:
         """Hand over all messages of one read."""
@@ -220,7 +222,10 @@ class ReconnectingSocket:
         if isinstance(error, Refusal):
             if self._vendor_clock is not None and len(error.dates) == 1:
                 self._vendor_clock.heard(error.dates[0])
-            return Refused(error.status, self._retry_after(error))
+            words = self._link.words(error.body)
+            return Refused(
+                error.status, self._retry_after(error), words.text, envelope=words.envelope, page=words.page
+            )
         if isinstance(error, ssl.SSLCertVerificationError):
             return Untrusted()
         return Trouble(next(reason for kind, reason in _REASONS if isinstance(error, kind)))

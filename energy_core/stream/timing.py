@@ -54,5 +54,7 @@ class SocketTiming:
     """See `most_handshakes`."""
     most_strange_closes: int = field(default=10, validator=_count)
     """So many closes in a row with a 4xxx code nobody documents, and no event, end the source."""
+    most_refusals: int = field(default=3, validator=_count)
+    """So many refusals in a row, all of one kind and in the vendor's own words, end the source."""
     largest_frame: int = field(default=1024 * 1024, validator=_count)
     """Bytes of a message; a larger one ends the connection with 1009."""

@@ -35,6 +35,8 @@ _ALL_OF_IT: Final = 272 * 1024
 """Over TLS, asyncio decrypts up to 256 KiB ahead, and drops what is not read of it when the server leaves."""
 
 _NO_CLOSE_FRAME: Final = 1006
+_WORDS: Final = 64 * 1024
+"""Bytes of a refusal beyond which it is not read: words are short."""
 
 
 class NotAWebSocket(Exception):
@@ -44,9 +46,13 @@ class NotAWebSocket(Exception):
 class Refusal(NotAWebSocket):
     """A server that answered the handshake with a status of its own."""
 
-    def __init__(self, status: int, *, retry_after: Sequence[str] = (), dates: Sequence[str] = ()) -> None:
+    def __init__(
+        self, status: int, *, body: bytes = b"", retry_after: Sequence[str] = (), dates: Sequence[str] = ()
+    ) -> None:
         super().__init__(status)
         self.status = status
+        self.body = body
+        """What it said, as far as it is short. It may repeat the credential."""
         self.retry_after = retry_after
         """Every `Retry-After` it sent."""
         self.dates = dates
@@ -139,6 +145,12 @@ class Wire(BufferedProtocol):
         """The code the connection was closed with; 1006 when it just ended."""
         close = self._protocol.close_rcvd or self._protocol.close_sent
         return _NO_CLOSE_FRAME if close is None else int(close.code)
+
+    @property
+    def close_words(self) -> str:
+        """What the server said in its close frame. It may repeat the credential."""
+        close = self._protocol.close_rcvd
+        return "" if close is None else close.reason
 
     def ping(self) -> None:
         """Ask for a sign of life; any byte will do as an answer."""
@@ -261,10 +273,14 @@ class Wire(BufferedProtocol):
             raise self.fault
         error = self._protocol.handshake_exc
         if isinstance(error, InvalidStatus):
-            status, headers = error.response.status_code, error.response.headers
+            response = error.response
+            status, headers, body = response.status_code, response.headers, bytes(response.body)
             # From nothing: what the library raises holds every header.
             raise Refusal(
-                status, retry_after=headers.get_all("Retry-After"), dates=headers.get_all("Date")
+                status,
+                body=body if len(body) <= _WORDS else b"",
+                retry_after=headers.get_all("Retry-After"),
+                dates=headers.get_all("Date"),
             ) from None
         if error is not None:
             raise NotAWebSocket from None

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.errors import AnswerError, AuthFailed, NotFound, PermissionDenied, TLSVerificationError
+from energy_core.errors import (
+    AnswerError,
+    AuthFailed,
+    BadRequest,
+    NotFound,
+    PermissionDenied,
+    TLSVerificationError,
+)
 from energy_core.stream.pulse import Beat, Pulse
 from energy_core.stream.reconnect import Again, Closed, Recovery, Refused, Renew, Stop, Trouble, Untrusted
 from energy_core.stream.timing import SocketTiming
@@ -49,39 +56,121 @@ def test_try_again_later_is_taken_at_its_word():
     assert connect_and_end(a_recovery(roll=0.5), Closed(1013), up=3600).delay == 7.5
 
 
-@pytest.mark.parametrize("ending", [*map(Closed, AUTH_CODES), Refused(401)])
+def endings_in_a_row(recovery, ending, count):
+    """So many connections that end alike, ten seconds apart."""
+    return [connect_and_end(recovery, ending, at=10.0 * n) for n in range(count)]
+
+
+@pytest.mark.parametrize("ending", [*map(Closed, AUTH_CODES), Refused(401), Refused(401, words="expired")])
 def test_a_refused_credential_is_renewed_once(ending):
-    """The first refusal asks for a new credential at once; a second in a row ends the source."""
-    recovery = a_recovery()
-    first = connect_and_end(recovery, ending)
+    """The first refusal asks for a new credential at once; three in a row with that one end the source."""
+    first, *others, last = endings_in_a_row(a_recovery(), ending, 4)
     assert isinstance(first, Renew)
     assert first.delay == 0.0
-    second = connect_and_end(recovery, ending, at=1.0)
-    assert isinstance(second, Stop)
-    assert isinstance(second.error, AuthFailed)
+    assert all(isinstance(each, Again) for each in others)
+    assert isinstance(last, Stop)
+    assert isinstance(last.error, AuthFailed)
+    assert ending.words in str(last.error)
+
+
+@pytest.mark.parametrize("ending", [Closed(4401), Refused(401)])
+def test_a_fixed_credential_is_refused_three_times(ending):
+    """A token cannot be renewed: it is tried again, and three refusals in a row end the source."""
+    recovery = Recovery(TIMING, random=lambda: 0.5, renewable=False)
+    decisions = endings_in_a_row(recovery, ending, 3)
+    assert [type(each) for each in decisions] == [Again, Again, Stop]
+    assert isinstance(decisions[-1].error, AuthFailed)
 
 
 def test_a_credential_that_worked_for_a_while_may_be_renewed_again():
-    """After a healthy connection a refusal counts as the first one; trouble in between changes nothing."""
+    """After a healthy connection a refusal counts as the first one; trouble in between begins a new row."""
     recovery = a_recovery()
     assert isinstance(connect_and_end(recovery, Closed(4401)), Renew)
     assert isinstance(connect_and_end(recovery, Closed(4401), at=10, up=61), Renew)
-    assert isinstance(connect_and_end(recovery, Closed(1006), at=100, up=1), Again)
+    for ending in (Refused(401), Closed(4401), Closed(1006), Refused(401), Refused(401)):
+        assert isinstance(connect_and_end(recovery, ending, at=100), Again)
     assert isinstance(connect_and_end(recovery, Refused(401), at=200), Stop)
 
 
-@pytest.mark.parametrize("ending", [*map(Closed, DENIED_CODES), Refused(403)])
-def test_a_denied_permission_ends_the_source(ending):
-    """What may not be read is not asked again."""
-    decision = connect_and_end(a_recovery(), ending)
-    assert isinstance(decision, Stop)
-    assert isinstance(decision.error, PermissionDenied)
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_proxys_page_never_ends_the_source(status):
+    """A page of markup is trouble that may pass, whatever its status, and renews nothing."""
+    decisions = endings_in_a_row(a_recovery(), Refused(status, page=True), 50)
+    assert all(isinstance(each, Again) for each in decisions)
 
 
-def test_what_does_not_exist_and_what_cannot_be_trusted_ends_the_source():
-    """404 and a bad certificate are not retried."""
-    assert isinstance(a_recovery().after(Refused(404), 0.0).error, NotFound)
+@pytest.mark.parametrize("status", [400, 403, 404, 422, 500])
+def test_a_refusal_without_the_vendors_json_is_waited_out(status):
+    """Neither an empty answer nor plain text is the vendor's word that it will never work."""
+    for ending in (Refused(status), Refused(status, words="no such thing")):
+        assert all(isinstance(each, Again) for each in endings_in_a_row(a_recovery(), ending, 50))
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [
+        *((Closed(code), PermissionDenied) for code in DENIED_CODES),
+        (Refused(400, words="productId must be yours", envelope=True), BadRequest),
+        (Refused(403, words="not yours", envelope=True), PermissionDenied),
+        (Refused(404, words="no such product", envelope=True), NotFound),
+    ],
+)
+def test_three_refusals_of_the_vendor_in_a_row_end_the_source(ending, kind):
+    """What the vendor refuses again and again cannot get better by waiting; its words are in the error."""
+    *others, last = endings_in_a_row(a_recovery(), ending, 3)
+    assert all(isinstance(each, Again) for each in others)
+    assert all(ending.words in each.reason for each in others)
+    assert isinstance(last, Stop)
+    assert type(last.error) is kind
+    assert ending.words in str(last.error)
+
+
+@pytest.mark.parametrize(
+    "other", [Refused(500), Refused(403, page=True), Closed(1006), Trouble("down"), Refused(429, 1.0)]
+)
+def test_other_trouble_between_two_refusals_begins_a_new_row(other):
+    """Three refusals count only in a row, and only where they are of one kind."""
+    denied = Refused(403, words="no", envelope=True)
+    recovery = a_recovery()
+    for ending in (denied, denied, other, denied, denied, Refused(404, words="no", envelope=True), denied):
+        assert isinstance(connect_and_end(recovery, ending), Again)
+
+
+def test_an_event_between_two_refusals_begins_a_new_row():
+    """A connection that brought data shows that the refusal before it was no last word."""
+    recovery = a_recovery()
+    for event_after in (None, None, 0.0, None):
+        assert isinstance(connect_and_end(recovery, Closed(3003), event_after=event_after), Again)
+
+
+def test_what_cannot_be_trusted_ends_the_source():
+    """A bad certificate is not retried."""
     assert isinstance(a_recovery().after(Untrusted(), 0.0).error, TLSVerificationError)
+
+
+@pytest.mark.parametrize("code", [code for code in OTHER_CODES if code >= 4000])
+def test_undocumented_closes_renew_the_credential_once_before_the_end(code):
+    """A token that the server no longer knows may be what an undocumented code means: one login, then ten."""
+    decisions = endings_in_a_row(a_recovery(), Closed(code, "token expired"), 10)
+    assert [type(each) for each in decisions] == [Again, Renew, *[Again] * 7, Stop]
+    assert all("token expired" in each.reason for each in decisions[:-1])
+    assert "token expired" in str(decisions[-1].error)
+
+
+def test_undocumented_closes_renew_again_only_after_data():
+    """The login is not repeated by a row that was broken without data: accounts must not be locked."""
+    recovery = a_recovery()
+    decisions = [connect_and_end(recovery, Closed(code)) for code in (4001, 4001, 1006, 4001, 4001, 4001)]
+    assert [type(each) for each in decisions] == [Again, Renew, Again, Again, Again, Again]
+    assert isinstance(connect_and_end(recovery, Closed(4001), event_after=0.0), Again)
+    assert isinstance(connect_and_end(recovery, Closed(4001)), Renew)
+
+
+def test_undocumented_closes_of_a_fixed_credential_renew_nothing():
+    """Without a login there is nothing to renew; ten in a row are the end all the same."""
+    recovery = Recovery(TIMING, random=lambda: 0.5, renewable=False)
+    decisions = endings_in_a_row(recovery, Closed(4001), 10)
+    assert [type(each) for each in decisions] == [*[Again] * 9, Stop]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +208,7 @@ def test_no_wait_is_longer_than_an_hour(seconds):
 
 def test_unknown_codes_in_a_row_end_the_source():
     """Ten closes with unknown 4xxx codes and no event are enough; anything between begins a new row."""
-    recovery = a_recovery()
+    recovery = Recovery(TIMING, random=lambda: 0.5, renewable=False)
     for n in range(9):
         assert isinstance(connect_and_end(recovery, Closed(4000 + n)), Again)
     assert isinstance(connect_and_end(recovery, Closed(1006)), Again)

@@ -14,6 +14,7 @@ from websockets.datastructures import Headers
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
+    BadRequest,
     ConnectError,
     InvalidCredentials,
     NotFound,
@@ -44,7 +45,7 @@ async def stay(connection):
     await connection.wait_closed()
 
 
-def answering(*statuses, **headers):
+def answering(*statuses, body=b"", **headers):
     """Refuse handshakes with these statuses in turn, then accept."""
     left = list(statuses)
     seen = []
@@ -55,7 +56,7 @@ def answering(*statuses, **headers):
             return None
         status = HTTPStatus(left.pop(0))
         named = Headers({name.replace("_", "-"): value for name, value in headers.items()})
-        return Response(status.value, status.phrase, named, b"")
+        return Response(status.value, status.phrase, named, body)
 
     process_request.seen = seen
     return process_request
@@ -197,8 +198,8 @@ async def test_a_refused_credential_is_renewed_and_used_at_once(refusal):
 
 
 @pytest.mark.parametrize("refusal", [401, 4431])
-async def test_a_second_refusal_ends_the_source(refusal):
-    """A renewed credential that is refused too is not renewed again."""
+async def test_a_renewed_credential_that_is_refused_ends_the_source(refusal):
+    """A renewed credential that is refused three times in a row is not renewed again."""
 
     async def talk(connection):
         await connection.close(refusal)
@@ -208,7 +209,7 @@ async def test_a_second_refusal_ends_the_source(refusal):
         with pytest.raises(AuthFailed) as caught:
             await rig.over()
         assert link.renewed == [0]
-        assert rig.socket.handshakes == 2
+        assert rig.socket.handshakes == 4
         assert (caught.value.status, caught.value.error_code) == (
             (401, None) if refusal == 401 else (None, "4431")
         )
@@ -225,19 +226,31 @@ async def test_trouble_while_renewing_is_no_second_refusal():
 
 
 @pytest.mark.parametrize(
-    ("refusal", "kind"), [(403, PermissionDenied), (404, NotFound), (3003, PermissionDenied)]
+    ("refusal", "kind"),
+    [(400, BadRequest), (403, PermissionDenied), (404, NotFound), (3003, PermissionDenied)],
 )
 async def test_a_refusal_for_good_ends_the_source(refusal, kind):
-    """403, 404 and their close codes are raised, typed, after a single attempt."""
+    """400, 403, 404 and their close codes are raised, typed and in the vendor's words, after the third."""
 
     async def talk(connection):
-        await connection.close(refusal)
+        await connection.close(refusal, "not yours")
 
-    request = answering(*([refusal] if refusal < 1000 else []))
+    request = answering(*([refusal] * 3 if refusal < 1000 else []), body=b'{"message": "not yours"}')
     async with serving(talk, process_request=request) as (link, _), running(link) as rig:
-        with pytest.raises(kind):
+        with pytest.raises(kind, match="not yours"):
             await rig.over()
-        assert (rig.socket.handshakes, link.renewed) == (1, [])
+        assert (rig.socket.handshakes, link.renewed) == (3, [])
+
+
+@pytest.mark.parametrize("body", [b"", b"not yours", b"<html>blocked</html>", b"{" + b"x" * 70_000])
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_a_refusal_that_is_not_the_vendors_is_waited_out(status, body):
+    """A proxy's page, an empty answer or one that is far too long never ends the source."""
+    request = answering(*[status] * 5, body=body)
+    async with serving(stay, process_request=request) as (link, _), running(link) as rig:
+        await rig.live()
+        assert (rig.socket.handshakes, link.renewed) == (6, [])
+        assert ("not yours" in rig.listener.reasons[0]) is (body == b"not yours")
 
 
 async def test_unknown_closes_in_a_row_end_the_source():
@@ -250,7 +263,22 @@ async def test_unknown_closes_in_a_row_end_the_source():
     async with serving(talk) as (link, _), running(link) as rig:
         with pytest.raises(AnswerError, match="4777"):
             await rig.over()
-        assert rig.socket.handshakes == 10
+        assert (rig.socket.handshakes, link.renewed) == (10, [0])
+
+
+async def test_a_renewal_heals_closes_that_nobody_documents():
+    """A server that closes with a code of its own while the token is old is satisfied by a new one."""
+
+    async def talk(connection):
+        if f"{TOKEN}-0" in connection.request.path:
+            await connection.close(4001, "token expired")
+        await connection.send("welcome")
+        await stay(connection)
+
+    async with serving(talk) as (link, _), running(link) as rig:
+        await rig.until(lambda: bool(rig.frames))
+        assert (rig.socket.handshakes, link.renewed) == (3, [0])
+        assert rig.listener.reasons[0] == "the server closed with 4001: token expired"
 
 
 @pytest.mark.parametrize("status", [400, 408, 425, 429, 500, 502, 503, 504])
@@ -587,12 +615,12 @@ async def test_no_secret_is_ever_said(caplog):
     said = []
 
     async def talk(connection):
-        await connection.send("hello")
+        await connection.send("bad news")
         await connection.close(4401, f"bad token {TOKEN}")
 
     scenes = [
         answering(302, 500, 429, 401, 401, Location=f"wss://example.com/?token={TOKEN}", Set_Cookie=HEADER),
-        answering(403, X_Echo=HEADER),
+        answering(403, 403, 403, X_Echo=HEADER, body=b'{"message": "%b may not"}' % TOKEN.encode()),
         answering(),
     ]
     for request in scenes:

@@ -17,6 +17,7 @@ from energy_core.errors import (
     StreamBusy,
 )
 from energy_core.secret import Secret
+from energy_core.stream.link import Words
 from tests.voltstorage.volt_service import BASE, TOKEN
 from voltstorage_async import Endpoints, Latest, Sampled, VoltStorageClient
 
@@ -409,3 +410,29 @@ def test_a_client_wants_exactly_one_way_in(given, error):
     with pytest.raises(error) as caught:
         VoltStorageClient(**given)
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"errors": ["productId must be yours"]}', Words("productId must be yours", envelope=True)),
+        (b'{"message": "jwt expired"}', Words("jwt expired", envelope=True)),
+        (b'"No token was provided."', Words("No token was provided.", envelope=True)),
+        (b"No authorization token\nwas provided.", Words("No authorization token was provided.")),
+        (b"<html><body>403 Forbidden</body></html>", Words(page=True)),
+        (b"\xef\xbb\xbf\r\n <!DOCTYPE html>", Words(page=True)),
+        (b"", Words()),
+        (b"{}", Words()),
+        (b"[]", Words()),
+        (b'{"message": "token: abcdefgh12345678 expired"}', Words("*** expired", envelope=True)),
+        (b'{"message": "s3ntinel has expired"}', Words("*** has expired", envelope=True)),
+        (b"s3ntinel has expired", Words("*** has expired")),
+    ],
+)
+async def test_the_words_of_a_refused_handshake(body, words):
+    """JSON and plain text are words, a page of markup is none; only JSON is the vendor's own envelope."""
+    async with VoltStorageClient(token="s3ntinel") as client:
+        link = client._link(77)
+        assert not link.renewable
+        await link.address()
+        assert link.words(body) == words

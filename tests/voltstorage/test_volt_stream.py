@@ -11,6 +11,7 @@ import trustme
 
 from energy_core.errors import (
     AuthFailed,
+    BadRequest,
     NotFound,
     PermissionDenied,
     StreamBusy,
@@ -125,12 +126,12 @@ async def test_a_token_of_the_users_own_is_not_renewed(service, quick):
                 await anext(stream)
 
 
-@pytest.mark.parametrize(("status", "error"), [(403, PermissionDenied), (404, NotFound)])
+@pytest.mark.parametrize(("status", "error"), [(400, BadRequest), (403, PermissionDenied), (404, NotFound)])
 async def test_a_refusal_that_waiting_cannot_mend_is_raised(service, served, quick, status, error):
-    """403 and 404 at the handshake end the stream with their error."""
-    service.handshake_status = [status]
+    """Three refusals of the handshake in the service's JSON end the stream with its words."""
+    service.handshake_status = [status] * 3
     async with served.events(77, timing=quick) as stream:
-        with pytest.raises(error):
+        with pytest.raises(error, match="It is refused"):
             await anext(stream)
         assert stream.status.state is State.FAILED
 

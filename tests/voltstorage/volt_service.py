@@ -87,7 +87,7 @@ class Service:
         self.handshakes.append(dict(request.query))
         self.auth_headers.append(request.headers.get("Authorization"))
         if self.handshake_status:
-            return web.Response(status=self.handshake_status.pop(0))
+            return web.json_response({"errors": ["It is refused."]}, status=self.handshake_status.pop(0))
         if request.query.get("token") not in self.valid:
             return web.Response(status=401)
         socket = web.WebSocketResponse()
