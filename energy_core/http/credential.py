@@ -95,11 +95,6 @@ class Credential:
         if grant is not None:
             self.set(grant)
 
-    @property
-    def renewable(self) -> bool:
-        """Whether there is a login; a fixed credential has none."""
-        return self._login is not None
-
     async def get(self) -> Issued:
         """Return what is valid now, after a login where there must be one. Cancelling is safe.
 
