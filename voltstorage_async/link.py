@@ -71,7 +71,7 @@ class ProductLink:
             text = words_of(strict_json(body))
         except DecodeError:
             page = body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-            return Words(words_of_text(body, ""), page=page)
+            return Words("" if page else words_of_text(body, ""), page=page)
         return Words(text, envelope=bool(text))
 
     async def admit(self) -> None:
