@@ -82,7 +82,7 @@ openapi  | PUT /v2/installations/{site}/tags
 openapi  | DELETE /v2/installations/{site}/tags
 openapi  | GET /v2/installations/{site}/stats | the list of instances, three of the types
 openapi  | GET /v2/installations/{site}/overallstats
-openapi  | POST /v2/installations/{site}/settings
+openapi  | POST /v2/installations/{site}/settings | alarmMonitoring also as the level that is read
 openapi  | POST /v2/installations/{site}/favorite
 openapi  | POST /v2/installations/{site}/invite
 openapi  | GET /v2/installations/{site}/users
