@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from math import gcd
 from typing import Final
 
@@ -118,9 +120,9 @@ def buckets(
         for time_ms, value in zip(series.times_ms, series.mean, strict=True):
             if value is not None and first_ms <= time_ms <= last_ms:
                 joined.setdefault(time_ms, {})[series.code] = value
-    step_ms = _step_ms(list(joined), first_ms)
+    step_ms, phase_ms = _grid(sorted(joined), first_ms)
     for time_ms, bucket in joined.items():
-        values = measures.values(bucket)
+        values = measures.values(bucket) if (time_ms - first_ms) % step_ms == phase_ms else None
         if values:
             after_ms = (measures.logged_ms - time_ms) % step_ms
             yield Observation(
@@ -136,7 +138,18 @@ def buckets(
             )
 
 
-def _step_ms(times_ms: Sequence[int], start_ms: int) -> int:
+def _grid(times_ms: Sequence[int], start_ms: int) -> tuple[int, int]:
+    """Return the step of a graph, and where in a step after the start its buckets begin.
+
+    A step is what all points have in common, and a minute at least. Where that is less, some points are odd:
+    then most of them decide, and the others lie beside the grid.
+    """
     if len(times_ms) < 2:
-        return _LOGGED_EVERY_MS
-    return gcd(*(time_ms - start_ms for time_ms in times_ms)) or _LOGGED_EVERY_MS
+        return _LOGGED_EVERY_MS, (times_ms[0] - start_ms) % _LOGGED_EVERY_MS if times_ms else 0
+    common = gcd(*(time_ms - start_ms for time_ms in times_ms))
+    if common >= _LOGGED_EVERY_MS or not common:
+        return common or _LOGGED_EVERY_MS, 0
+    steps = Counter(after - before for before, after in pairwise(times_ms))
+    step_ms = max(steps, key=lambda step: (steps[step], -step))
+    phases = Counter((time_ms - start_ms) % step_ms for time_ms in times_ms)
+    return step_ms, max(phases, key=lambda phase: (phases[phase], -phase))

@@ -6,7 +6,7 @@ import asyncio
 from itertools import count
 from typing import Final
 
-from energy_core.errors import AnswerError, NotFound
+from energy_core.errors import AnswerError, DecodeError, NotFound
 from energy_core.http.api import ApiClient
 from energy_core.http.request import MIB, Operation
 from energy_core.stream.detail import UNIDENTIFIED
@@ -52,6 +52,8 @@ class Users:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/me
         """
         user = await self._api.call(ME, codec.user)
+        if user.id < 1:
+            raise DecodeError("the answer has no user's id", kind="shape")
         self._id = user.id
         return user
 

@@ -548,13 +548,14 @@ class Script:
 
     def __init__(self, mocked, sites, graph=lambda _: (200, GRAPH)):
         self.sites, self.graph = sites, graph
+        self.users = []  # ids to answer before the right one
         self.asked = []
         mocked.get(ANYTHING, callback=self._answer, repeat=True)
 
     def _answer(self, url, **_):
         self.asked.append(url)
         if url.path.endswith("/users/me"):
-            status, said = 200, {"success": True, "user": {"id": 22}}
+            status, said = 200, {"success": True, "user": {"id": self.users.pop() if self.users else 22}}
         elif url.path.endswith("/installations"):
             status, said = self.sites(len(self.lists))
         else:
@@ -749,3 +750,14 @@ async def test_what_is_odd_is_counted_in_the_status(mocked):
         "Attribute record: malformed": 10,
         "Attribute bs: outside 0..100 %": 5,
     }
+
+
+@pytest.mark.virtual_time
+async def test_an_odd_user_is_asked_for_again(mocked):
+    """An id that is none is not kept: the next answer has the account's."""
+    script = Script(mocked, lambda _: (200, answer(minutely())))
+    script.users = [None, -1, 0, "x", 2**70, []]
+    status, _ = await watched(seconds=900)
+    assert status.state is State.LIVE
+    assert {url.path for url in script.asked if "installations" in url.path} >= {"/v2/users/22/installations"}
+    assert not any("users/0/" in url.path or "users/-1/" in url.path for url in script.asked)

@@ -163,6 +163,21 @@ def test_buckets_are_as_long_as_the_step(minutes, step_s):
     assert found[0].raw == {"bs": {"rawValue": 1.0, "timestamp": AT + 60 * minutes[0]}}
 
 
+def test_one_odd_point_moves_no_other_bucket():
+    """A point beside the grid of all others is left out: they keep their step, and so their names."""
+    learnt = Measures()
+    for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
+        learnt.learn(*each)
+    even = [(at, 50.0) for at in range(10)]
+    end = START + timedelta(hours=1)
+    expected = list(buckets(graph(bs=even), learnt, SITE, START, end))
+    assert [each.id for each in expected] == [f"7/0/{AT + 60 * at + 13}" for at in range(10)]
+    for odd in (7 / 60, 3.5, 9 + 1 / 60):
+        assert list(buckets(graph(bs=[*even, (odd, 1.0)]), learnt, SITE, START, end)) == expected
+    shifted = [(at + 5 / 60, value) for at, value in even]  # a range that began in the middle of a minute
+    assert [each.bucket_s for each in buckets(graph(bs=shifted), learnt, SITE, START, end)] == [60.0] * 10
+
+
 def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
     """A graph tells buckets, not moments; the moment in one is where the device's last log lay in its own."""
     learnt = Measures()
