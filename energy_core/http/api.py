@@ -31,9 +31,6 @@ from energy_core.http.retrying import with_facts
 from energy_core.http.words import words_of_text
 from energy_core.printable import printable
 
-SMALL: Final = 64 * 1024
-"""A raw answer up to this size is looked into for a refusal in JSON."""
-
 Check = Callable[[Response, JSON, Operation], None]
 """A vendor's envelope rule: raises an `AnswerError` (or an `AuthError`) when the answer is a refusal."""
 
@@ -116,22 +113,6 @@ class ApiClient:
         again = evolve(again, attempts=response.attempts + again.attempts)
         return await asyncio.to_thread(self._understand, again, operation, into)
 
-    async def fetch(
-        self,
-        operation: Operation,
-        *,
-        query: Query = (),
-        json: JSON = None,
-        priority: Priority | None = None,
-        **parts: int | str,
-    ) -> Response:
-        """Send, and return the answer as it came; a refusal raises like `call`. Cancelling is safe."""
-        request = operation.asked(query, json, priority, parts)
-        del json  # reporters print the local variables of a traceback, and this may be a login
-        response = await self._pool.send(request, self.account, self.base)
-        self._refuse(response, operation)
-        return response
-
     def open(
         self,
         operation: Operation,
@@ -160,12 +141,11 @@ class ApiClient:
             response = download.response
         else:
             response = evolve(download.response, body=await download.read())
-        self._refuse(response, request.operation)
-        raise AssertionError("every other status is a refusal")  # pragma: no cover
+        raise self._refusal(response, request.operation)
 
     def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
         if not _is_answer(response.status, operation):
-            self._refuse(response, operation)
+            raise self._refusal(response, operation)
         crowded = len(response.body) > LARGE and not has_room(response.body)  # `strict_json` will say so
         if isinstance(into, Documented) and into.silent and not self._strict and not crowded:
             # Most small answers end here; the others are not harmed by being tried once more below.
@@ -190,36 +170,22 @@ class ApiClient:
             self._check(response, answer, operation)
         return answer
 
-    def _refuse(self, response: Response, operation: Operation) -> None:
-        """Raise what the answer says, if it is a refusal by envelope or status."""
-        fine = _is_answer(response.status, operation)
-        form = None
-        if not fine or (response.content_type.endswith("json") and len(response.body) <= SMALL):
-            form = self._check_envelope(response, operation)
-        if not fine:
-            answered = 200 <= response.status <= 299
-            said = words_of_text(response.body, response.content_type) if operation.quotable else ""
-            what = "the server sent no complete answer" if answered else "the server refused"
-            error = _by_status(response.status)(f"{what}: {said!r}" if said else what)
-            error.form = form
-            raise _explained(error, response, operation)
-
-    def _check_envelope(self, response: Response, operation: Operation) -> str:
-        """Raise the vendor's refusal, or return what the body is: json, html, empty or text."""
+    def _refusal(self, response: Response, operation: Operation) -> EnergyError:
+        """Return what an answer says that is none: by the vendor's envelope, or else by its status."""
+        answered = 200 <= response.status <= 299
+        said = words_of_text(response.body, response.content_type) if operation.quotable else ""
+        what = "the server sent no complete answer" if answered else "the server refused"
+        error = _by_status(response.status)(f"{what}: {said!r}" if said else what)
         try:
             answer = strict_json(response.body, content_type=response.content_type)
-        except DecodeError as error:
-            return error.kind if error.kind in {"html", "empty"} else "text"
-        if self._check is None:
-            return "json"
-        try:
-            self._check(response, answer, operation)
-        except RequestError as error:
-            failure = error
-            failure.form = "json"
-        else:
-            return "json"
-        raise _explained(failure, response, operation)
+            error.form = "json"
+            if self._check is not None:
+                self._check(response, answer, operation)
+        except DecodeError as unread:
+            error.form = unread.kind if unread.kind in {"html", "empty"} else "text"
+        except RequestError as refusal:
+            error, error.form = refusal, "json"
+        return _explained(error, response, operation)
 
     def _worth_asking_again(self, error: DecodeError, response: Response, operation: Operation) -> bool:
         html = error.kind == "html" and 200 <= response.status <= 299

@@ -223,21 +223,6 @@ async def test_crowded_answer_is_not_read_at_all(client: ApiClient, mocked: aior
         assert (caught.value.kind, caught.value.operation) == ("containers", "things.get")
 
 
-async def test_fetch(client: ApiClient, mocked: aioresponses) -> None:
-    """`fetch` gives the raw answer, but not a refusal that came with 200."""
-    mocked.get(f"{URL}things/7", body=b"\x00\x01", content_type="application/octet-stream")
-    response = await client.fetch(GET, id=7)
-    assert (response.body, response.content_type) == (b"\x00\x01", "application/octet-stream")
-    mocked.get(f"{URL}things/7", payload={"success": False, "error_code": "no_data"})
-    with pytest.raises(NoData):
-        await client.fetch(GET, id=7)
-    mocked.get(f"{URL}things/7", status=404, body="gone", content_type="text/plain")
-    with pytest.raises(NotFound):
-        await client.fetch(GET, id=7)
-    mocked.get(f"{URL}things/7", body="[broken JSON is the caller's business")
-    assert (await client.fetch(GET, id=7)).status == 200
-
-
 async def test_open(client: ApiClient, mocked: aioresponses) -> None:
     """`open` hands out the body in pieces, and raises a refusal before the block begins."""
     mocked.get(f"{URL}things/7", body=b"a;b\r\n1;2\r\n", content_type="text/csv")

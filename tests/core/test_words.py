@@ -23,7 +23,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6N30.c2lnbmF0dXJl"
         ({"errors": [{"message": "odd\r\nline"}]}, "odd line"),
         ("nothing here", "nothing here"),
         (["one"], "one"),
-        ("x" * 1000, "x" * 200),
+        ("no " * 1000, ("no " * 67)[:200]),
         ("Token is invalid", "Token is invalid"),
         ("Password expired", "Password expired"),
         ("accesslevel_and_invite_keys_required", "accesslevel_and_invite_keys_required"),
@@ -32,6 +32,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6N30.c2lnbmF0dXJl"
         ({"error": "password: hunter2 is wrong"}, "*** is wrong"),
         ({"error": 'sent "token": "abc"'}, 'sent "***'),
         (f"no access for Token {'0123456789abcdef' * 4}", "no access for Token ***"),
+        (f"Token {'t' * 40} expired", "Token *** expired"),
+        ("see installations/{idSite}/settings", "see installations/{idSite}/settings"),
         ({"errors": []}, ""),
         ({"errors": [7, None, {"a": []}]}, ""),
         ({"records": ["one"]}, ""),
@@ -86,3 +88,9 @@ def test_words_of_plain_text(body, content_type, line):
 def test_what_is_a_refusal_whatever_its_status(answer, refusal):
     """`success` decides where it is; else an object that holds the words of a refusal and no data."""
     assert is_refusal(answer) is refusal
+
+
+@pytest.mark.parametrize("part", ["a", "aB", "a.", "-", "abcdefgh.", "token:", "token" + " " * 500, "\u00e9"])
+def test_long_words_are_read_in_linear_time(part):
+    """A page of anything is cut before it is looked at."""
+    assert len(words_of(part * 100_000)) <= 200
