@@ -180,8 +180,8 @@ async def test_tokens(vrm, mocked, me):
     assert await vrm.tokens.revoke(all=True) == 3
     assert [(method, path) for method, path, _ in asked(mocked)] == [
         ("GET", "users/me"),
-        ("POST", "users/22/accesstokens"),
-        ("GET", "users/22/accesstokens"),
+        ("POST", "users/22/accesstokens/create"),
+        ("GET", "users/22/accesstokens/list"),
         ("DELETE", "users/22/accesstokens/50"),
         ("DELETE", "users/22/accesstokens/*"),
     ]
@@ -198,8 +198,9 @@ async def test_every_token_is_revoked_only_on_purpose(vrm, mocked, me):
 def test_what_changes_something_is_never_repeated():
     """Revoking may be a GET and still is declared unrepeatable; reading is repeatable."""
     assert not tokens.REVOKE.repeatable
-    assert (tokens.REVOKE_OLD.method, tokens.REVOKE_OLD.repeatable) == ("GET", False)
+    assert (tokens.REVOKE_ELSEWHERE.method, tokens.REVOKE_ELSEWHERE.repeatable) == ("GET", False)
     assert not tokens.CREATE.repeatable
+    assert not tokens.CREATE_ELSEWHERE.repeatable
     for reading in (users.ME, users.INSTALLATIONS, tokens.LIST, stats.STATS, stats.OVERALL, widgets.WIDGET):
         assert reading.repeatable
     assert installations.DIAGNOSTICS.repeatable
