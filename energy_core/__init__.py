@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         Status,
     )
     from energy_core.stream.merge import MergedStream, merge
-    from energy_core.stream.poll import Looking, Observation, Poller
+    from energy_core.stream.poll import Looking, Observation, Polled, Poller, Seen
     from energy_core.stream.state import SourceStatus
     from energy_core.stream.subscription import Subscription
     from energy_core.totals import EnergyTotals
@@ -102,7 +102,7 @@ else:
                 "Repeatable Resumable Source SourceId State Status"
             ),
             "stream.merge": "MergedStream merge",
-            "stream.poll": "Looking Observation Poller",
+            "stream.poll": "Looking Observation Polled Poller Seen",
             "stream.state": "SourceStatus",
             "stream.subscription": "Subscription",
             "totals": "EnergyTotals",
@@ -146,6 +146,7 @@ __all__ = [
     "OutcomeUnknown",
     "Outlet",
     "PermissionDenied",
+    "Polled",
     "Poller",
     "Position",
     "Preference",
@@ -158,6 +159,7 @@ __all__ = [
     "RequestError",
     "Resumable",
     "Secret",
+    "Seen",
     "ServerFault",
     "SessionPool",
     "SlowConsumer",

@@ -8,7 +8,7 @@ voltage times its current, of one device and second, where VRM sends no `bp`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from typing import Final, NamedTuple
 
@@ -82,6 +82,31 @@ Entries = Mapping[str, Entry]
 """Attributes of one device instance, by code."""
 
 
+class Parts(NamedTuple):
+    """What a sum of a site consists of."""
+
+    entry: Entry | None
+    """The sum itself; None where the list does not have it."""
+    named: tuple[tuple[str, int | None], ...]
+    """Codes and instances of the parts that the site has, as `dataAttributes` names them."""
+    codes: tuple[str, ...]
+    """The same codes; where VRM names none, those that any site may have."""
+
+    @classmethod
+    def of(cls, total: Sum, entry: Entry | None) -> Parts:
+        """Read what the list says of a sum."""
+        item = {} if entry is None else entry.item
+        parts = [by_key(each) for each in by_key(item.get("dataAttributes")).values()]
+        named = tuple(
+            (code, integer(part.get("instance")))
+            for part in parts
+            if isinstance(code := part.get("code"), str)
+        )
+        may_be = by_key(item.get("consistsOfAttributeCodes")).values()
+        codes = tuple(code for code, _ in named) or tuple(code for code in may_be if isinstance(code, str))
+        return cls(entry, named, codes or total.parts)
+
+
 class Measured(NamedTuple):
     """A value, and the codes of the same instance that make it; no codes: a graph cannot give its past."""
 
@@ -96,24 +121,24 @@ MadeOf = Mapping[Quantity, tuple[str, ...]]
 def attributes(entries: Entries) -> dict[str, int]:
     """Return the ids of the attributes, and of the parts of sums, by code."""
     found = {}
-    for entry in entries.values():
-        for each in by_key(entry.item.get("dataAttributes")).values():
+    for code in SUMS.keys() & entries.keys():
+        for each in by_key(entries[code].item.get("dataAttributes")).values():
             part = by_key(each)
-            if isinstance(code := part.get("code"), str):
-                found[code] = integer(part.get("idDataAttribute"))
+            if isinstance(named := part.get("code"), str):
+                found[named] = integer(part.get("idDataAttribute"))
     found |= {code: entry.attribute for code, entry in entries.items()}
     return {code: number for code, number in found.items() if number is not None}
 
 
 def measured(
-    moment: Entries, device: Entries, sums: Entries, *, temperature: str | None
+    moment: Entries, device: Entries, sums: Mapping[str, Parts], *, temperature: str | None
 ) -> dict[Quantity, Measured]:
     """Return what the attributes of one moment of one device instance say; what they do not say is not in it.
 
     Args:
         moment: The attributes that were logged at that moment.
         device: All that the list has of the instance, whenever it was logged.
-        sums: The site's sums, whatever their moment; they name their parts.
+        sums: What each of the site's sums consists of.
         temperature: The code that gives the battery's temperature.
     """
     found = {}
@@ -126,13 +151,18 @@ def measured(
         if power is not None:
             found[Quantity.BATTERY_POWER] = power
     for code, total in SUMS.items():
-        summed = _sum(code, total, moment, device, sums.get(code))
+        summed = _sum(code, total, moment, device, sums[code])
         if summed is not None:
             found[total.quantity] = summed
     value = value_of(Quantity.BATTERY_TEMPERATURE, moment.get(temperature)) if temperature else None
     if value is not None and temperature is not None:
         found[Quantity.BATTERY_TEMPERATURE] = Measured(value, (temperature,))
     return found
+
+
+def site_sums(entries: Entries) -> dict[str, Parts]:
+    """Return what each sum of a site consists of; its entries by code are whatever instances they have."""
+    return {code: Parts.of(total, entries.get(code)) for code, total in SUMS.items()}
 
 
 def value_of(quantity: Quantity, entry: Entry | None) -> float | None:
@@ -167,39 +197,28 @@ def _battery_power(moment: Entries, found: Mapping[Quantity, Measured]) -> Measu
     return None if power is None else Measured(power, VOLTAGE_AND_CURRENT)
 
 
-def _sum(code: str, total: Sum, moment: Entries, device: Entries, site_sum: Entry | None) -> Measured | None:
+def _sum(code: str, total: Sum, moment: Entries, device: Entries, site: Parts) -> Measured | None:
     """Return VRM's own sum or ours; None where a part that the site has is without a value of this moment."""
     own = moment.get(code)
+    told = site if own is None or own is site.entry else Parts.of(total, own)
+    if own is None and not any(part in moment for part in told.codes):
+        return None
     instance = next(iter(moment.values())).instance
-    named = list(_named(own or site_sum))
-    mine = [part for part, owner in named if owner in {instance, None}]
-    parts = mine if named else [part for part in _may_be(total, site_sum) if part in device]
+    mine = [part for part, owner in told.named if owner in {instance, None}]
+    parts = mine if told.named else [part for part in told.codes if part in device]
     values = [value_of(total.quantity, moment.get(part)) for part in parts]
     if any(value is None and part in device for part, value in zip(parts, values, strict=True)):
         return None
-    whole = len(mine) == len(named)
+    # A part of another instance, or two of one code, cannot be had of this device.
+    whole = len(set(mine)) == len(told.named)
     value = value_of(total.quantity, own)
     if value is not None:
         return Measured(value, tuple(parts) if whole else ())
     there = [value for value in values if value is not None]
-    if not (whole and parts and len(there) == len(parts) and (named or _in_a_row(total, parts))):
+    if not (whole and parts and len(there) == len(parts) and (told.named or _in_a_row(total, parts))):
         return None
     value = combined(total.quantity, there)
     return None if value is None else Measured(value, tuple(parts))
-
-
-def _named(entry: Entry | None) -> Iterator[tuple[str, int | None]]:
-    """Give the parts that the site has, and their instances, as VRM names them."""
-    for each in by_key(entry.item.get("dataAttributes") if entry else None).values():
-        part = by_key(each)
-        if isinstance(code := part.get("code"), str):
-            yield code, integer(part.get("instance"))
-
-
-def _may_be(total: Sum, entry: Entry | None) -> list[str]:
-    """Return the parts that any site may have."""
-    told = by_key(entry.item.get("consistsOfAttributeCodes") if entry else None).values()
-    return [code for code in told if isinstance(code, str)] or list(total.parts)
 
 
 def _in_a_row(total: Sum, parts: list[str]) -> bool:

@@ -24,11 +24,14 @@ from vrm_async.points import time_ms
 from vrm_async.quantities import (
     BATTERY_SENSORS,
     SENSOR,
+    SINGLE,
     SUMS,
     Entry,
     MadeOf,
+    Parts,
     attributes,
     measured,
+    site_sums,
     value_of,
 )
 from vrm_async.recall import Recall
@@ -46,6 +49,9 @@ BATTERY: Final = 0
 
 LAST_S: Final = 2**32
 """A later time is none: gateways count seconds in 32 bits, and dates near the year 9999 overflow."""
+
+_RELEVANT: Final = frozenset({*SINGLE, *SUMS, *BATTERY_SENSORS})
+"""Codes that mean a quantity, without the parts of sums."""
 
 WHAT_TO_DO: Final = "check the number, and that the account may still see the site"
 
@@ -214,8 +220,13 @@ def _of_site(
         instance: {code: _chosen(_in_time(rivals, latest_s), since) for code, rivals in codes.items()}
         for instance, codes in devices.items()
     }
-    sums = {code: entry for device in chosen.values() for code, entry in device.items() if code in SUMS}
-    return newest, [read for device in chosen.values() for read in _of_device(site, device, sums, since)]
+    sums = site_sums(
+        {code: entry for device in chosen.values() for code, entry in device.items() if code in SUMS}
+    )
+    relevant = _RELEVANT.union(*(parts.codes for parts in sums.values()))
+    return newest, [
+        read for device in chosen.values() for read in _of_device(site, device, sums, relevant, since)
+    ]
 
 
 def _newest(records: Sequence[Mapping[str, object]], entries: Sequence[Entry], latest_s: float) -> int | None:
@@ -234,7 +245,11 @@ def _in_time(rivals: list[Entry], latest_s: float) -> list[Entry]:
 
 
 def _of_device(
-    site: SourceId, device: Mapping[str, Entry], sums: Mapping[str, Entry], since: int
+    site: SourceId,
+    device: Mapping[str, Entry],
+    sums: Mapping[str, Parts],
+    relevant: frozenset[str],
+    since: int,
 ) -> Iterator[Read]:
     moments: dict[int, dict[str, Entry]] = {}
     for code, entry in device.items():
@@ -243,6 +258,8 @@ def _of_device(
     fresh = {code: entry for moment in moments.values() for code, entry in moment.items()}
     temperature = _temperature(fresh, device.get("tst"))
     for stamp, group in moments.items():
+        if relevant.isdisjoint(group):
+            continue
         found = measured(group, device, sums, temperature=temperature)
         instance = next(iter(group.values())).instance
         if found:

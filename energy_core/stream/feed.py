@@ -413,6 +413,7 @@ class Feed:
         standing = self._sites.get(site)
         if standing is None:
             standing = self._sites[site] = Standing(now, State.LIVE)
+            self.speaks_for.add(site)
         if standing.move(state, at=now, reason=reason) and ledger.include_status and not ledger.ended:
             ledger.note(self, site, Kind.STATUS, Status(state=state, reason=reason))
 

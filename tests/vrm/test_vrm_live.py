@@ -191,6 +191,7 @@ def test_the_parts_of_a_site_are_those_in_data_attributes():
     assert values(sum_of_two, item("g1", 5), item("g2", 6)) == {Quantity.GRID_POWER: 11.0}
     assert values(sum_of_two, item("g1", 5), item("g2", 6), item("g3", None)) == {Quantity.GRID_POWER: 11.0}
     assert values(sum_of_two, item("g1", 5)) == {}
+    assert values(named("solar_yield", None, "P", "P"), item("P", 40)) == {}  # of two devices
     away = named("solar_yield", None, "P")
     away["dataAttributes"][0]["instance"] = 279
     assert values(away, item("P", 40)) == {}
