@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,6 +71,10 @@ def call(operation: str, run: Run, variant: str = "", *, login: bool = False) ->
 async def _logged_out(vrm: VRMClient, _: Path) -> None:
     await vrm.auth.login()
     await vrm.auth.logout()
+
+
+async def _all(parts: AsyncIterable[object]) -> object:
+    return [part async for part in parts]
 
 
 async def _listed(vrm: VRMClient, _: Path) -> object:
@@ -238,6 +242,11 @@ for _interval in INTERVALS:
     call("stats.get", lambda v, _, step=_interval: v.stats.get(SITE, interval=step, **RANGE), _interval)
 call("stats.get", lambda v, _: v.stats.get(SITE, attribute_codes=["bs", "bv"], **RANGE), "codes")
 call("stats.get", lambda v, _: v.stats.get(SITE, show_instance=True, **RANGE), "by instance")
+call(
+    "stats.get",
+    lambda v, _: _all(v.stats.history(SITE, **RANGE, interval="hours", timezone="Europe/Amsterdam")),
+    "history",
+)
 call("stats.overall", lambda v, _: v.stats.overall(SITE))
 call("stats.overall", lambda v, _: v.stats.overall(SITE, type="kwh"), "kwh")
 call("stats.overall", lambda v, _: v.stats.overall(SITE, attribute_codes=["Pb", "Bc"]), "codes")
@@ -253,6 +262,14 @@ call(
         SITE, attribute_ids=[143, 144], min_max=True, width=500, points_per_pixel=1, **RANGE
     ),
     "Graph, by ids",
+)
+call(
+    "widgets",
+    lambda v, _: _all(v.widgets.graph_history(SITE, attribute_codes=["bs"], **RANGE)),
+    "history of a graph",
+)
+call(
+    "widgets", lambda v, _: _all(v.widgets.state_history(SITE, "VeBusState", 0, **RANGE)), "history of states"
 )
 call("widgets", lambda v, _: v.widgets.gps(SITE, 0), "GPS")
 call("widgets", lambda v, _: v.widgets.hours_of_ac(SITE, 0), "HoursOfAc")
