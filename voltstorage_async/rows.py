@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 from energy_core.errors import DecodeError, StreamBusy, StreamClosed
+from energy_core.http.decode import strict_json
 from energy_core.http.download import Download
 from energy_core.http.drift import Drift
 from energy_core.http.request import Operation
+from energy_core.http.words import is_refusal, words_of
 from energy_core.printable import printable
 from voltstorage_async.fill import FilledRow, ForwardFill
 from voltstorage_async.models import ExportRow
@@ -72,6 +74,8 @@ class ExportRows:
         self._progress = progress
         self._at = 0
         self._parser = parser()
+        self._first = b""
+        """The beginning of the page, which is all of it where it is a refusal."""
         self._columns: dict[str, None] = {}
         self._malformed = 0
         self._repaired = False
@@ -176,12 +180,13 @@ class ExportRows:
     async def _block(self) -> list[ExportRow]:
         before = self._parser.malformed
         piece = await self._piece()
+        self._first = self._first or piece or b""
         if self._state == "closed":
             return []
         try:
             rows = self._parser.finish() if piece is None else self._parser.feed(piece)
         except DecodeError as error:
-            raise self._explained(error) from None
+            raise self._explained(_refused(self._first) or error) from None
         for _ in range(self._parser.malformed - before):
             self._drift.note("ExportRow", "record", "malformed")
         if self._at:
@@ -221,7 +226,7 @@ class ExportRows:
         self._columns |= dict.fromkeys(self._parser.columns)
         self._malformed += self._parser.malformed
         self._repaired |= self._parser.repaired
-        self._parser = self._new_parser()
+        self._parser, self._first = self._new_parser(), b""
         self._before_seam, self._seam = self._seam, Seam()
 
     def _report(self, rows: list[ExportRow], *, ended: bool) -> None:
@@ -255,6 +260,17 @@ class ExportRows:
         malformed = f", {self.malformed} malformed" if self.malformed else ""
         page = f" at page {self._at + 1} of {len(self._pages)}" if len(self._pages) > 1 else ""
         return f"<ExportRows {self._state}{page}, {self._received} rows{malformed}>"
+
+
+def _refused(body: bytes) -> DecodeError | None:
+    """Return what a refusal in JSON says that came with status 200 in place of an export."""
+    try:
+        answer = strict_json(body)
+    except DecodeError:
+        return None
+    if not is_refusal(answer):
+        return None
+    return DecodeError(f"the export was refused: {words_of(answer)!r}", kind="envelope")
 
 
 class _Steps(Generic[T]):

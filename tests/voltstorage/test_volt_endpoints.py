@@ -291,6 +291,17 @@ async def test_a_refused_export_is_one_typed_error(mocked, volt):
         await anext(rows)
 
 
+@pytest.mark.parametrize("kind", ["csv", "json"])
+@pytest.mark.parametrize("end", ["", "\n"])
+async def test_an_export_refused_with_200_is_an_error_in_the_vendors_words(mocked, volt, kind, end):
+    """It has no rows, and its error says why."""
+    mocked.get(ANY, body='{"errors": ["The product is being migrated."]}' + end, repeat=True)
+    rows = volt.export.rows(7, START, START, format=kind)
+    with pytest.raises(DecodeError, match="being migrated") as refused:
+        await anext(rows)
+    assert (refused.value.kind, refused.value.operation) == ("envelope", "export.rows")
+
+
 WRONG = [
     (lambda v: v.products.list(count=0), ValueError, "count"),
     (lambda v: v.products.list(count=True), TypeError, "count"),
