@@ -31,11 +31,27 @@ def columns(value: object) -> Columns:
     """Read a list of points; false, null, [] and {} are none, and a damaged one is noted and left out."""
     if isinstance(value, Mapping):  # PHP's spelling of a list with holes
         value = list(value.values())
+    if _is_point(value):  # and of a list of one
+        value = [value]
     if not isinstance(value, list):
         if value not in (None, False, ""):
             note("Series", "points", "not a list")
         return Columns()
     return _whole(value) or _one_by_one(value)
+
+
+def _is_point(value: object) -> bool:
+    """Tell whether a list is a time and numbers, not a list of such."""
+    if not isinstance(value, list) or not 2 <= len(value) <= _LONGEST_POINT:
+        return False
+    moment = time_ms(value[0])
+    is_time = moment is not None and moment >= _FIRST_MS
+    return is_time and not any(isinstance(cell, list | Mapping) for cell in value)
+
+
+_LONGEST_POINT: Final = 4
+_FIRST_MS: Final = 10**11
+"""1973 in milliseconds: a smaller number beside others is a value, not a time."""
 
 
 def _whole(rows: list[object]) -> Columns | None:
@@ -98,7 +114,8 @@ def _one_by_one(rows: list[object]) -> Columns:
     """Read what `_whole` cannot: rows of several widths, numbers in text, false for a value, damaged rows."""
     read: list[tuple[int, float | None, float | None, float | None]] = []
     width = 2
-    for row in rows:
+    for each in rows:
+        row = list(each.values()) if isinstance(each, Mapping) else each
         time = time_ms(row[0]) if isinstance(row, list) and len(row) > 1 else None
         if time is None or not isinstance(row, list):
             note("Series", "point", "malformed")

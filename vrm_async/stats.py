@@ -41,6 +41,7 @@ INTERVALS: Final[Mapping[str, tuple[int, str] | None]] = {
 """How far a range may reach in one call of `get`, after the vendor's text; beyond it VRM answers as if there
 were no data. For weeks `history` reads the text in another way (`vrm_async.pieces`)."""
 
+_HOUR: Final = timedelta(hours=1)
 TYPES: Final = (
     "kwh",
     "custom",
@@ -84,7 +85,7 @@ class StatsEndpoint:
     ) -> Stats:
         """Return one series per code; VRM's granularity is the hour, and its first bucket begins at `start`.
 
-        A bucket that begins at `end` or later is left out, and out of `totals`.
+        A bucket that begins at `end` is left out, and out of `totals`.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/stats
 
@@ -103,9 +104,9 @@ class StatsEndpoint:
         query += [("show_instance", "1")] if show_instance else []
         into = tables.stats_of(dict(query)["type"])
         found = await self._api.call(STATS, into, query=query, idSite=site_id)
-        # A server may count `end` in; a bucket that begins there is one too many.
-        last = milliseconds(end) - 1
-        if all(max(series.times_ms, default=last) <= last for series in found):
+        # A server may count `end` in, and its hour: a bucket that begins there is one too many.
+        extra = range(milliseconds(end), milliseconds(end + _HOUR))
+        if not any(series.times_ms and max(series.times_ms) in extra for series in found):
             return found
         return trimmed(found, [within(series, EPOCH, end) for series in found])
 

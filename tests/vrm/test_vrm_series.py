@@ -87,6 +87,29 @@ def test_rows_of_several_widths_share_columns():
     )
 
 
+@pytest.mark.parametrize(
+    "points",
+    [
+        [T0, 2.0],
+        {"0": T0, "1": 2.0},
+        [{"0": T0, "1": 2.0}],
+        {"0": {"0": T0, "1": 2.0}},
+        {"7": [T0, 2.0]},
+        [str(T0), "2.0"],
+    ],
+)
+def test_points_as_php_may_write_them(points):
+    """A point may be an object, a list may have holes, and a list of one may come as that one."""
+    found, drift = read(points)
+    assert (list(found.times_ms), list(found.mean), drift.total) == ([T0 * 1000], [2.0], 0)
+
+
+def test_numbers_that_are_no_point_are_none():
+    """There is no year 1970 in them."""
+    found, drift = read([1, 2.0])
+    assert (list(found.times_ms), drift.total) == ([], 2)
+
+
 def test_a_damaged_point_costs_no_other():
     """It is counted and left out; a value that is no number is counted and missing."""
     found, drift = read(
