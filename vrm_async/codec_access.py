@@ -63,7 +63,7 @@ def invites(payload: JSON) -> Invites:
 
 def search(payload: JSON) -> SearchResult:
     """Read ``users/{idUser}/search``."""
-    return _search(content(payload))
+    return _search(content(payload, "results"))
 
 
 def all_changed(payload: JSON) -> None:

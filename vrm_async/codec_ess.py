@@ -61,7 +61,7 @@ _settings = model(
 
 def settings(payload: JSON) -> DynamicEssSettings:
     """Read the settings, which are in `data`."""
-    found = content(payload)
+    found = content(payload, "data", *WRITTEN.values())
     data = found.get("data", found)
     if not isinstance(data, Mapping) or is_nothing(data):
         raise DecodeError("the answer has no settings", kind="envelope")

@@ -169,6 +169,8 @@ def definitions(payload: JSON) -> Mapping[int, AttributeDefinition]:
     """Read ``data-attributes``: a mapping of id to definition, without an envelope."""
     found = content(payload)
     listed = _keyed(found.get("records", found) if "records" in found else found)
+    if not listed:  # VRM knows hundreds
+        raise DecodeError("the answer has no data attributes", kind="envelope")
     return {each.id: each for each in listed}
 
 

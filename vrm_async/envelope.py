@@ -91,14 +91,16 @@ def done(payload: JSON) -> None:
         raise DecodeError("the answer does not say that it was done", kind="envelope")
 
 
-def content(payload: JSON) -> dict[str, object]:
+def content(payload: JSON, *parts: str) -> dict[str, object]:
     """Return an answer without its envelope.
 
     Raises:
-        DecodeError: the answer is no object.
+        DecodeError: the answer is no object, or has none of the parts of which it should have one at least.
     """
     if not isinstance(payload, dict):
         raise DecodeError(f"the answer is a {type(payload).__name__}, not an object", kind="shape")
+    if parts and not payload.keys() & set(parts):
+        raise DecodeError(f"the answer has no {parts[0]!r}", kind="envelope")
     return {key: value for key, value in payload.items() if key != "success"}
 
 

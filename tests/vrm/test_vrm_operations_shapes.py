@@ -733,6 +733,14 @@ def test_what_drifts_is_counted(name, payload, noted):
         read(name, payload)
 
 
+@pytest.mark.parametrize("name", ["search", "settings", "definitions", "overview", "tags", "fleet"])
+def test_an_answer_without_its_part(name):
+    """What VRM always sends is not taken for empty where it is missing."""
+    for payload in ({"success": True}, {"success": True, "idSite": 5}):
+        with pytest.raises(DecodeError, match="has no"):
+            PAYLOADS[name][0](payload)
+
+
 @pytest.mark.parametrize("payload", [None, [], "x", 5, True])
 def test_an_answer_that_is_no_object(payload):
     """Every reader says that it is none."""
