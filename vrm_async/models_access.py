@@ -89,7 +89,7 @@ class SiteUsers:
 
 @frozen(kw_only=True)
 class Invites:
-    """What the account is invited to, and what it asked for. VRM does not document the records."""
+    """What the account is invited to, and who asks to join: records as they came, times in unix seconds."""
 
     site_groups: tuple[Raw, ...] = ()
     """From invitesSiteGroups."""

@@ -47,7 +47,7 @@ def _read(table: str) -> Mapping[str, Evidence]:
 VRM: Final = _read("""
 guess    | POST /v2/auth/login
 openapi  | GET /v2/auth/loginAsDemo
-seed     | POST /v2/auth/logout
+seed     | POST /v2/auth/logout | the token in the answer
 guess    | GET /v2/auth/logout
 captured | GET /v2/users/me
 captured | GET /v2/users/{user}/installations
