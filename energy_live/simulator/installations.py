@@ -21,8 +21,7 @@ SITE: Final = "/v2/installations/{site:[0-9]+}"
 _LIVE_FEED: Final = ("Gc", "Pc", "Bc", "gc")
 _WIDGETS: Final = ("Graph", "GPS", "HoursOfAc", "HoursOfAC", *widgets.STATES, *widgets.SUMMARIES)
 _PIXELS: Final = 768
-_POINTS_PER_PIXEL: Final = 0.5
-"""Fewer than the document's two, so that a graph of a month stays small."""
+_POINTS_PER_PIXEL: Final = 2.0
 
 
 class Installations:

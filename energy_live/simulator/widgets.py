@@ -53,7 +53,6 @@ SUMMARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "TempSummaryAndGraph": ("tst", "tsT"),
 }
 """The widgets of newest values, each with the attributes it shows."""
-_POINTS: Final = 384
 _SAMPLED_EVERY_S: Final = 900.0
 """How finely changes of state are looked for."""
 Row = tuple[str, int, int]
@@ -70,7 +69,7 @@ def graph(
     end: float,
     now: float,
     extremes_too: bool,
-    most: float = _POINTS,
+    most: float,
 ) -> Json:
     """Return series keyed by the attribute's number as a string, in unix seconds, beginning at `start`.
 

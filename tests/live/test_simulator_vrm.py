@@ -427,11 +427,11 @@ async def test_a_graph_is_keyed_by_numbers_and_speaks_seconds(vrm):
 
 
 async def test_a_long_graph_has_wider_steps(vrm):
-    """The step grows with the range, so that a month has no more points than a screen."""
+    """The step grows with the range, so that a month has no more than two points for each of 768 pixels."""
     end = int(NOON.timestamp())
     path = f"{site(vrm.sim)}/widgets/Graph?attributeCodes[]=bs&start={end - 30 * 86_400}&end={end}"
     points = (await vrm.get(path))["records"]["data"]["144"]
-    assert 200 < len(points) <= 384
+    assert 768 < len(points) <= 1536
 
 
 async def test_a_graph_of_a_missing_instance_is_an_empty_list(vrm):
