@@ -91,9 +91,14 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The long forms: a hundred hours of trouble, two hundred kills, a week of a stream."""
+    """The long forms: a hundred hours of trouble, two hundred kills, a week, 100,000 odd inputs."""
     session.install(".[cli]", *group("test"))
-    lengths = {"ENERGY_LIVE_SEEDS": "100", "ENERGY_LIVE_KILLS": "200", "ENERGY_LIVE_HOURS": "168"}
+    lengths = {
+        "ENERGY_LIVE_SEEDS": "100",
+        "ENERGY_LIVE_KILLS": "200",
+        "ENERGY_LIVE_HOURS": "168",
+        "ENERGY_LIVE_INPUTS": "100000",
+    }
     session.run("pytest", "tests/chaos", *session.posargs, env=lengths)
     session.run("pytest", "tests/core/test_stream_machine.py", "-q", env={"ENERGY_LIVE_EXAMPLES": "2000"})
 

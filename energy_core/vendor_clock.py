@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from energy_core.clock import Clock
@@ -10,6 +10,11 @@ from energy_core.retry import parse_http_date
 
 AHEAD_S: Final = 300.0
 """A value dated more than this after the vendor's own time is wrong."""
+
+
+_EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+"""A date outside these is no server's clock: one that was never set, or a sentinel."""
 
 
 class VendorClock:
@@ -35,7 +40,7 @@ class VendorClock:
         """Take the headers of an answer that has just come.
 
         Args:
-            date: Its `Date`; one that cannot be read says nothing.
+            date: Its `Date`; one that cannot be read or meant says nothing.
             age: Its `Age`: a copy out of a cache, whose `Date` says nothing of the present.
         """
         # The first answer of each second says most about when that second began.
@@ -43,7 +48,7 @@ class VendorClock:
             return
         wall = self._clock.utcnow()
         told = parse_http_date(date, now=wall)
-        if told is not None:
+        if told is not None and _EARLIEST < told < _LATEST:
             self._text, self._date = date, told
             self._wall_at, self._elapsed_at = wall.timestamp(), self._clock.monotonic()
 

@@ -170,10 +170,15 @@ def value_of(quantity: Quantity, entry: Entry | None) -> float | None:
     if entry is None:
         return None
     value = value_in(quantity.unit, entry.value, entry.pattern)
-    if value is not None and quantity is Quantity.BATTERY_SOC and not 0 <= value <= 100:
-        note("Attribute", entry.code, "outside 0..100 %")
-        return None
-    return value
+    return None if value is None or not credible(quantity, value, entry.code) else value
+
+
+def credible(quantity: Quantity, value: float, code: str) -> bool:
+    """Tell whether a quantity can have this value; one that it cannot have is counted as drift."""
+    if quantity is not Quantity.BATTERY_SOC or 0 <= value <= 100:
+        return True
+    note("Attribute", code, "outside 0..100 %")
+    return False
 
 
 def combined(quantity: Quantity, values: list[float]) -> float | None:

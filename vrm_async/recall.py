@@ -10,11 +10,12 @@ from math import gcd
 from typing import Final
 
 from energy_core.http.api import ApiClient
+from energy_core.http.drift import collecting
 from energy_core.http.request import Priority
 from energy_core.stream.event import Quantity, SourceId
 from energy_core.stream.observation import Observation
 from vrm_async import arguments, tables
-from vrm_async.quantities import MadeOf, combined
+from vrm_async.quantities import MadeOf, combined, credible
 from vrm_async.series import Graph, Series, moment
 from vrm_async.widget_history import WIDGET
 
@@ -67,7 +68,7 @@ class Measures:
         for quantity, codes in self._made_of.items():
             if all(code in bucket for code in codes):
                 value = combined(quantity, [bucket[code] for code in codes])
-                if value is not None:
+                if value is not None and credible(quantity, value, codes[0]):
                     found[quantity] = value
         return found
 
@@ -107,7 +108,8 @@ class Recall:
             idSite=int(source.site),
             widget="Graph",
         )
-        return list(buckets(graph, measures, source, start, end))
+        with collecting(self._api.drift):
+            return list(buckets(graph, measures, source, start, end))
 
 
 def buckets(

@@ -174,3 +174,21 @@ def observed(second):
         values={Quantity.PV_POWER: 1.0},
         raw={},
     )
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Fri, 31 Dec 1999 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "yesterday",
+    ],
+)
+async def test_a_date_that_no_server_has_says_nothing(date):
+    """A proxy whose clock was never set, or a sentinel: what an answer before it has told stays."""
+    clock = VendorClock(VirtualClock())
+    clock.heard("Sun, 01 Mar 2026 12:00:00 GMT")
+    clock.heard(date)
+    await asyncio.sleep(60)
+    assert clock.now() == EPOCH + timedelta(seconds=60)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from energy_core.http.drift import Drift, collecting
 from energy_core.http.request import Priority
 from energy_core.stream.event import Quantity, SourceId
 from vrm_async import tables
@@ -128,6 +129,18 @@ def test_what_lies_outside_the_range_is_left_out():
     learnt = measures(item("bs", 50))
     points = [(-1, 50.0), (0, 51.0), (1, 52.0), (61, 53.0), (4_000_000_000, 54.0)]
     assert told(learnt, bs=points) == {0: {Quantity.BATTERY_SOC: 51.0}, 1: {Quantity.BATTERY_SOC: 52.0}}
+
+
+def test_a_state_of_charge_outside_a_hundred_percent_is_none():
+    """Not in a graph either, and it is counted."""
+    learnt, drift = measures(item("bs", 50), item("bv", 48)), Drift()
+    with collecting(drift):
+        found = told(learnt, bs=[(0, -1.0), (1, 100.0), (2, 5700.0)], bv=[(0, 48.0), (1, 49.0)])
+    assert found == {
+        0: {Quantity.BATTERY_VOLTAGE: 48.0},
+        1: {Quantity.BATTERY_SOC: 100.0, Quantity.BATTERY_VOLTAGE: 49.0},
+    }
+    assert drift.counts == {("Attribute", "bs", "outside 0..100 %"): 2}
 
 
 def test_parts_of_another_instance_make_no_sum():

@@ -1,0 +1,122 @@
+"""Live sources fed with mutated answers: none ends, no fault of ours, what is not touched is delivered.
+
+`ENERGY_LIVE_INPUTS=100000` runs the long form; each run has its own seed and a thousand inputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from random import Random
+
+import aiohttp
+import pytest
+
+from energy_core import Event, Gap, Kind, SessionPool, merge
+from energy_core.stream.event import SourceId
+from tests.chaos.fuzzed_vrm import BATTERY, EVERY_S, SITES, START, FuzzedVRM, Slot, truth
+from tests.chaos.memory_net import MemoryConnector, run_inline
+from tests.virtual_time import VirtualClock
+from vrm_async import VRMClient
+from vrm_async.source import live
+
+A_RUN = 1000
+FIRST = int(os.environ.get("ENERGY_LIVE_FIRST_SEED", "0"))
+SEEDS = range(FIRST, FIRST + max(1, int(os.environ.get("ENERGY_LIVE_INPUTS", "4000")) // (2 * A_RUN)))
+WANTED = ((), (2, 3), (2,))
+TAIL_S = 3 * 3600.0
+"""What is missing is asked for each hour."""
+
+pytestmark = pytest.mark.virtual_time
+
+
+class Heard:
+    """What a consumer got."""
+
+    def __init__(self) -> None:
+        self.readings: dict[tuple[SourceId, str], list[Event]] = {}
+        self.gaps: dict[SourceId, list[Gap]] = {}
+
+    async def listen(self, events) -> None:
+        async for event in events:
+            if event.kind is Kind.READING:
+                self.readings.setdefault((event.source, event.id), []).append(event)
+            elif isinstance(event.detail, Gap):
+                self.gaps.setdefault(event.source, []).append(event.detail)
+
+    def reported(self, source: SourceId, second: int) -> bool:
+        """Tell whether a second is in a gap."""
+        return any(
+            gap.start.timestamp() <= second <= gap.end.timestamp() for gap in self.gaps.get(source, ())
+        )
+
+    def faults(self, caplog) -> list[str]:
+        """Return what was said of faults in our own code."""
+        said = [record.getMessage() for record in caplog.records]
+        said += [gap.reason for gaps in self.gaps.values() for gap in gaps]
+        return [each for each in said if "fault in its own code" in each]
+
+
+def check_running(events) -> None:
+    """Refuse a source that has ended."""
+    for status in events.status.values():
+        assert not status.state.terminal, (status.reason, repr(status.error and status.error.__cause__))
+
+
+async def fuzz(events, server, caplog) -> tuple[Heard, float]:
+    """Listen until the server has sent its inputs, and until all that is missing was asked for again."""
+    caplog.set_level(logging.ERROR)
+    heard, clock = Heard(), VirtualClock()
+    listening = asyncio.create_task(heard.listen(events))
+    await asyncio.sleep(300)
+    server.fuzzing = True
+    while server.inputs < A_RUN:
+        await asyncio.sleep(600)
+        check_running(events)
+    server.fuzzing = False
+    await asyncio.sleep(TAIL_S)
+    check_running(events)
+    until = clock.monotonic()
+    await events.aclose()
+    await listening
+    assert heard.faults(caplog) == []
+    return heard, until
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_vrm(seed, caplog):
+    """Lists of sites, graphs, users, statuses and headers."""
+    run_inline(asyncio.get_running_loop())
+    clock, random, wanted = VirtualClock(), Random(seed), WANTED[seed % len(WANTED)]
+    vrm = FuzzedVRM(random, clock.monotonic, wanted)
+    async with (
+        aiohttp.ClientSession(connector=MemoryConnector(vrm.answer)) as session,
+        SessionPool(session, clock=clock, random=random.random) as pool,
+        VRMClient(pool, token="x", base_url="http://127.0.0.1:1/v2/") as client,
+    ):
+        source = live(client._api, client.users, wanted, account=None, interval_s=EVERY_S, clock=clock)
+        async with merge(source, clock=clock) as events:
+            heard, until = await fuzz(events, vrm, caplog)
+    slots = [
+        Slot(site, instance, stamp)
+        for site in wanted or SITES
+        for instance in (0, BATTERY)
+        for stamp in range(START + site + 180, int(START + until) - 600, EVERY_S)
+    ]
+    missing, wrong = [], []
+    for slot in slots:
+        device = SourceId("vrm", "22", str(slot.site), slot.instance)
+        found = heard.readings.get((device, slot.id), [])
+        if slot in vrm.touched:
+            continue
+        if not found and (slot in vrm.sent or not heard.reported(device, slot.stamp)):
+            missing.append(slot)
+        wrong += [
+            (slot, event.values)
+            for event in found
+            if not event.backfilled and dict(event.values) != pytest.approx(truth(slot))
+        ]
+    assert (missing[:9], wrong[:9]) == ([], [])
+    counted = client.drift.counts
+    assert sum(counted[key] for key in counted if key[1:] == ("record", "malformed")) >= vrm.unreadable > 0
