@@ -14,10 +14,10 @@ from attrs import evolve
 from vrm_async.panels import States
 from vrm_async.pieces import EPOCH, Ruler
 from vrm_async.series import Series, Stats, moment
+from vrm_async.units import adds_up
 
 _HOUR: Final = timedelta(hours=1)
 _MS: Final = timedelta(milliseconds=1)
-_SUMMED: Final = frozenset({"kWh", "Wh"})
 _SUM_OF_ALL: Final = "kwh"
 """What VRM calls the sum of all codes' totals."""
 
@@ -99,14 +99,14 @@ def _totals(
     again = {each.code: _total(each) for each in mine if id(each) not in whole and each.code in totals}
     known = {**totals, **again}
     if again and _SUM_OF_ALL in totals and _SUM_OF_ALL not in again:
-        energies = [known.get(each.code) for each in mine if each.unit in _SUMMED]
+        energies = [known.get(each.code) for each in mine if each.unit == "kWh"]
         known[_SUM_OF_ALL] = sum(value for value in energies if value is not None) if energies else None
     return known
 
 
 def _total(series: Series) -> float | None:
     values = [value for value in series.mean if value is not None]
-    return sum(values) if values and series.unit in _SUMMED else None
+    return sum(values) if values and adds_up(series.code, series.unit) else None
 
 
 def joined(parts: Iterable[Sequence[Series]], edges: Sequence[datetime]) -> tuple[Series, ...]:
@@ -158,7 +158,7 @@ def _by_edges(parts: Sequence[Series], edges: Sequence[datetime]) -> Series:
             return None
         rows = [[value for each in inside for value in getattr(each, name) or ()] for _, inside in buckets]
         if name == "mean":
-            return [_together(row, [1] * len(row), summed=first.unit in _SUMMED) for row in rows]
+            return [_together(row, [1] * len(row), summed=adds_up(first.code, first.unit)) for row in rows]
         return [_extreme(min if name == "minimum" else max, row) for row in rows]
 
     return evolve(
@@ -179,7 +179,7 @@ def as_one(series: Series, start: datetime, end: datetime) -> Series:
     return evolve(
         series,
         times_ms=(milliseconds(start),),
-        mean=(_together(series.mean, weights, summed=series.unit in _SUMMED),),
+        mean=(_together(series.mean, weights, summed=adds_up(series.code, series.unit)),),
         minimum=None if series.minimum is None else (_extreme(min, series.minimum),),
         maximum=None if series.maximum is None else (_extreme(max, series.maximum),),
     )

@@ -40,6 +40,21 @@ BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
 """Units of the codes whose meaning is documented or was observed; of other codes stats say nothing."""
 
 
+_ADDED: Final = frozenset(
+    (
+        *("dH21", "dH22", "dYU", "dpE", "dgb", "dgs", "ddE"),
+        *("Gb", "Gc", "Pb", "Pg", "Pc", "Bc", "Bg", "gc", "gb"),
+        *("tx", "rx", "Gu", "dW", "dA", "To", "Tgs", "Tg", "Ti"),
+    )
+)
+"""The energy readings of the vendor's table, traffic, gas and running times among them."""
+
+
+def adds_up(code: str, unit: str | None) -> bool:
+    """Tell whether the amount of a day is the sum of those of its hours, not their mean."""
+    return unit in {"kWh", "Wh"} or code in _ADDED
+
+
 class _Scale(NamedTuple):
     """A value in this package's unit of the kind is ``(value - zero) * factor / divisor``."""
 

@@ -249,3 +249,21 @@ async def test_means_are_averaged_and_extremes_kept():
     series = part.data["consumption"]
     assert (list(series), series.minimum, series.maximum) == ([(start, 11.5)], [-1.0], [24.0])
     assert part.data.totals == {"consumption": None}
+
+
+async def test_running_times_add_up():
+    """The vendor's table lists them among the energy readings, though they are no energy."""
+    service = Recorder("America/New_York", "days")
+    start = service.calendar.midnight(date(2025, 2, 20))
+
+    async def ask(begin, end):
+        label = UTC_DAYS.midnight(date(2025, 2, 20))
+        return Stats(series=(Series(code="Tgs", times_ms=[ms(label)], mean=[9.0]),), totals={"Tgs": 9.0})
+
+    async def ask_finer(begin, end, step):
+        times = [ms(begin + hour * HOUR) for hour in range(24)]
+        return Stats(series=(Series(code="Tgs", times_ms=times, mean=[0.5] * 24),))
+
+    service.ask, service.ask_finer = ask, ask_finer
+    (part,) = await read(service, start, start + DAY)
+    assert (list(part.data["Tgs"]), part.data.totals) == ([(start, 12.0)], {"Tgs": 12.0})
