@@ -19,8 +19,7 @@ from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
 from energy_live.exits import complain
 from energy_live.view import JsonLines, Place, View, Wish, show
 from voltstorage_async import VoltStorageClient
-from vrm_async import Site, VRMClient
-from vrm_async.source import WHAT_TO_DO
+from vrm_async import VRMClient
 
 
 @frozen(kw_only=True)
@@ -37,6 +36,7 @@ class Choice:
 
 
 EVERYTHING: Final = Choice()
+WHAT_TO_DO: Final = "check the number, and that the account may still see it"
 
 
 @frozen
@@ -138,28 +138,34 @@ async def _look_at_vrm(vrm: VRMClient, wanted: Sequence[int], found: Found, inte
     for site in sites:
         found.places["vrm", str(site.id)] = Place(site.name or f"site {site.id}", _zone(site.timezone))
     if sites:
-        _look_for(wanted, sites)
+        _look_for("--site", wanted, {site.id: site.identifier for site in sites})
     if wanted or sites:
         found.sources.append(vrm.live(*wanted, interval_s=interval_s))
 
 
-def _look_for(wanted: Sequence[int], sites: Sequence[Site]) -> None:
-    """Complain about sites that the account's list does not have.
+def _look_for(option: str, wanted: Sequence[int], known: Mapping[int, str | None]) -> None:
+    """Complain about numbers that the account's list does not have.
+
+    Args:
+        option: What they were given by.
+        wanted: The numbers.
+        known: Those of the list, each with the other name that it is sometimes mistaken for.
 
     Raises:
-        NotFound: it has none of those that are wanted.
+        NotFound: the list has none of them.
     """
-    missing = [number for number in dict.fromkeys(wanted) if all(site.id != number for site in sites)]
-    for number in missing:
-        known = next((site.id for site in sites if site.identifier == str(number)), None)
-        trouble = f"--site {number}: the account's list of sites does not have it; {WHAT_TO_DO}"
-        if known is not None:
-            trouble = (
-                f"--site {number}: that is a portal id; the site's number is {known}: use --site {known}"
-            )
-        if len(missing) == len(set(wanted)):
-            raise NotFound(trouble)
-        complain(f"going on without a site: {trouble}")
+    others = {name: number for number, name in known.items() if name}
+    missing = [number for number in dict.fromkeys(wanted) if number not in known]
+    troubles = [
+        f"{option} {number} is not a number of the account's list: use {option} {others[str(number)]} for it"
+        if str(number) in others
+        else f"{option} {number}: the account's list does not have it; {WHAT_TO_DO}"
+        for number in missing
+    ]
+    if missing and len(missing) == len(set(wanted)):
+        raise NotFound("; ".join(troubles))
+    for trouble in troubles:
+        complain(f"going on without it: {trouble}")
 
 
 async def _look_at_voltstorage(volt: VoltStorageClient, wanted: Sequence[int], found: Found) -> None:
@@ -167,6 +173,8 @@ async def _look_at_voltstorage(volt: VoltStorageClient, wanted: Sequence[int], f
     for product in products:
         name = product.serial_number or f"product {product.id}"
         found.places["voltstorage", str(product.id)] = Place(name, _zone(product.timezone))
+    if products:
+        _look_for("--product", wanted, {product.id: product.serial_number for product in products})
     found.sources.extend(
         volt.live(product_id) for product_id in dict.fromkeys(wanted or [product.id for product in products])
     )
