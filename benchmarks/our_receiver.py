@@ -17,7 +17,7 @@ from energy_core.stream.event import Event, Kind, SourceId, State
 from energy_core.stream.link import Address, Words
 from energy_core.stream.merge import merge
 from voltstorage_async import VoltStorageClient
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import FieldMap, ProductFields
 from voltstorage_async.source import ProductSource
 
 BUFFER: Final = 1024
@@ -101,7 +101,7 @@ async def _receive(task: Task, *, look: bool) -> None:
 
 def _source(client: VoltStorageClient, number: int, link: _Link) -> ProductSource:
     id = SourceId("voltstorage", "bench", str(number), 0)  # noqa: A001
-    return ProductSource(id, link, client._past(number), fields=FIELDS)
+    return ProductSource(id, link, client._past(number), fields=ProductFields(FIELDS))
 
 
 def _plain(event: Event) -> list[object]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from voltstorage_async.client import DEFAULT_LIMIT, VoltStorageClient
     from voltstorage_async.endpoints import BASE_URL, Endpoints
     from voltstorage_async.events import LatestData, ProductEvent, ProductGap, UnknownProductEvent
-    from voltstorage_async.fields import FieldMap, Meaning
+    from voltstorage_async.fields import FieldMap, Meaning, SocScale
     from voltstorage_async.fill import FilledRow, ForwardFill
     from voltstorage_async.models import (
         ExportRow,
@@ -38,7 +38,7 @@ else:
             "client": "DEFAULT_LIMIT VoltStorageClient",
             "endpoints": "BASE_URL Endpoints",
             "events": "LatestData ProductEvent ProductGap UnknownProductEvent",
-            "fields": "FieldMap Meaning",
+            "fields": "FieldMap Meaning SocScale",
             "fill": "FilledRow ForwardFill",
             "models": "ExportRow Latest Owner Product ProductGroup ProductType Sampled Statistics Weighted",
             "pages": "ExportProgress",
@@ -76,6 +76,7 @@ __all__ = [
     "ProductStream",
     "ProductType",
     "Sampled",
+    "SocScale",
     "Statistics",
     "UnknownProductEvent",
     "VoltStorageClient",

@@ -16,7 +16,7 @@ from energy_core.stream.event import Quantity, Said
 from energy_core.stream.unread import look
 from voltstorage_async.events import LatestData
 from voltstorage_async.export import Export
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import FieldMap, ProductFields
 from voltstorage_async.models import ExportRow, Latest
 from voltstorage_async.products import Products
 from voltstorage_async.rows import ExportRows
@@ -104,7 +104,7 @@ class Moment(NamedTuple):
 class Past:
     """What the service knows of one product's past and present."""
 
-    def __init__(self, product_id: int, export: Export, products: Products, fields: FieldMap) -> None:
+    def __init__(self, product_id: int, export: Export, products: Products, fields: ProductFields) -> None:
         self._product_id = product_id
         self._export = export
         self._products = products
@@ -132,22 +132,22 @@ class Past:
         return Moments(rows, self._fields)
 
     def _as_moment(self, latest: Latest, time: datetime) -> Moment:
-        values, _, _ = self._fields.of_events.read(latest.data)
         second = int(time.timestamp())
+        values, _, _ = self._fields.event(latest.data, second)
         return Moment(second, time, latest.data, {"time": second, "data": latest.data}, values)
 
 
 class Moments:
     """The rows of one export as moments, to the second, in the vendor's order."""
 
-    def __init__(self, rows: ExportRows, fields: FieldMap) -> None:
+    def __init__(self, rows: ExportRows, fields: ProductFields) -> None:
         self._rows = rows
         self._fields = fields
 
     @property
     def exported(self) -> frozenset[Quantity]:
         """The quantities for which there are columns."""
-        known = self._fields.columns
+        known = self._fields.fields.columns
         return frozenset(known[name].quantity for name in self._rows.columns if name in known)
 
     @property
@@ -178,10 +178,12 @@ class Moments:
         numbers, texts = row.values, row.text
         # Whole, as a live event's: the same measurement has the same time, however it came here.
         time = row.time.astimezone(UTC).replace(microsecond=0)
+        second = int(time.timestamp())
+        values, _, _ = self._fields.row({**numbers, **texts}, second)
         return Moment(
-            int(time.timestamp()),
+            second,
             time,
-            self._fields.as_event(numbers) | texts,
+            self._fields.fields.as_event(numbers) | texts,
             {"Time": row.time.isoformat(), **numbers, **texts},
-            self._fields.of_rows.read(numbers)[0],
+            values,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -23,7 +24,7 @@ from voltstorage_async.backfill import Healing, Past
 from voltstorage_async.codec import VENDOR, check
 from voltstorage_async.endpoints import BASE_URL, Endpoints
 from voltstorage_async.export import Export
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import FieldMap, ProductFields, SocScale, checked_scale
 from voltstorage_async.link import ProductLink, events_address
 from voltstorage_async.products import Products
 
@@ -57,6 +58,8 @@ class VoltStorageClient:
         base_url: Where the service is, https only, except on this machine.
         endpoints: The paths; some are guesses, see `Endpoints`.
         fields: What event keys and export columns mean; some are guesses, see `FieldMap`.
+        soc_scale: How products count their state of charge: "ratio" (0..1), "percent" (0..100), or "auto":
+            0..1 until a value above 1.5 shows that a product counts to 100. A mapping says it by product id.
         limit: What the account may send; the default is our choice, since the vendor names none.
 
     Raises:
@@ -76,6 +79,7 @@ class VoltStorageClient:
         base_url: str = BASE_URL,
         endpoints: Endpoints = Endpoints(),  # noqa: B008  (frozen)
         fields: FieldMap = FieldMap(),  # noqa: B008  (frozen)
+        soc_scale: SocScale | Mapping[int, SocScale] = "auto",
         limit: Limit = DEFAULT_LIMIT,
     ) -> None:
         who = identity(email=email, password=password, token=token, validity=validity)
@@ -96,6 +100,8 @@ class VoltStorageClient:
         self._label = label
         self._endpoints = endpoints
         self._fields = fields
+        self._scales = _scales(soc_scale)
+        self._products: dict[int, ProductFields] = {}
         self._streams: WeakSet[ProductStream] = WeakSet()
         self.auth = Auth(who, endpoints, self._api, self._account.credential)
         """Logging in ahead of time."""
@@ -135,7 +141,7 @@ class VoltStorageClient:
             product_id,
             self._link(product_id),
             self._past(product_id),
-            fields=self._fields,
+            fields=self._product(product_id),
             since=since,
             buffer=buffer,
             timing=timing,
@@ -163,7 +169,7 @@ class VoltStorageClient:
             self._link(product_id),
             self._past(product_id),
             owner=self._account.owner,
-            fields=self._fields,
+            fields=self._product(product_id),
             since=since,
             timing=timing,
             healing=healing,
@@ -177,7 +183,14 @@ class VoltStorageClient:
         return ProductLink(self._pool, self._account, url, header=self._endpoints.events_header)
 
     def _past(self, product_id: int) -> Past:
-        return Past(product_id, self.export, self.products, self._fields)
+        return Past(product_id, self.export, self.products, self._product(product_id))
+
+    def _product(self, product_id: int) -> ProductFields:
+        """Return what one product's names mean, the same for all that read it."""
+        if product_id not in self._products:
+            scale = self._scales.get(product_id, self._scales[None])
+            self._products[product_id] = ProductFields(self._fields, scale=scale, drift=self.drift)
+        return self._products[product_id]
 
     async def aclose(self) -> None:
         """Close the client's streams, and the pool if it is the client's own; idempotent."""
@@ -203,3 +216,13 @@ class VoltStorageClient:
     def __repr__(self) -> str:
         pool = "its own pool" if self._owns_pool else "a shared pool"
         return f"<VoltStorageClient {self._label} at {self._base} on {pool}>"
+
+
+def _scales(scales: object) -> dict[int | None, SocScale]:
+    """Return the scale of each product that was named, and under None that of all others."""
+    if not isinstance(scales, Mapping):
+        return {None: checked_scale(scales)}
+    found: dict[int | None, SocScale] = {None: "auto"}
+    for number, scale in scales.items():
+        found[given.entity_id("soc_scale", number)] = checked_scale(scale)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from energy_core.errors import (
 from energy_core.http.decode import strict_json
 from energy_core.http.drift import note
 from energy_core.http.lenient import model, records
-from energy_core.http.readers import seconds
+from energy_core.http.readers import number, seconds
 from energy_core.http.request import JSON, Operation, Response
 from energy_core.http.words import is_refusal, words_of
 from energy_core.secret import Secret
@@ -100,7 +101,7 @@ def latest(product_id: int) -> Callable[[JSON], Latest]:
         data = body.get("data")
         if not isinstance(data, dict) and not ("time" in body and data is None and "data" in body):
             return Latest(product_id=product_id, data=body)
-        time = seconds(body.get("time"))
+        time = event_time(body.get("time"))
         if time is None:
             note("Latest", "time", "unreadable")
         return Latest(product_id=product_id, time=time, data=data or {})
@@ -221,10 +222,44 @@ def event_message(frame: bytes) -> Message:
             return raw, _from_timestamp(second, UTC), second, data
         except (OverflowError, OSError, ValueError):
             pass
-    time = seconds(second)
-    return (raw, None, 0, _NO_DATA) if time is None else (raw, time, int(time.timestamp()), data)
+    time = event_time(second)
+    if time is None:
+        return raw, None, 0, _NO_DATA
+    time = time.replace(microsecond=0)  # whole, as documented: an id names a second
+    return raw, time, int(time.timestamp()), data
 
 
+def messages_in(frame: bytes) -> list[bytes | None] | None:
+    """Return the messages of a frame that holds a list of them, None for each that is no object.
+
+    A frame that is something else, or holds too many, is None.
+    """
+    try:
+        found = strict_json(frame)
+    except DecodeError:
+        return None
+    if not isinstance(found, list) or not 0 < len(found) <= _MOST_IN_A_FRAME:
+        return None
+    return [json.dumps(each).encode() if isinstance(each, dict) else None for each in found]
+
+
+_MOST_IN_A_FRAME: Final = 1000
+
+
+def event_time(value: object) -> datetime | None:
+    """Read a moment from unix seconds or milliseconds, numbers or text, or from ISO 8601 text with a zone."""
+    since_epoch = number(value)
+    if since_epoch is not None:
+        return seconds(since_epoch / 1000 if abs(since_epoch) >= _MILLISECONDS else since_epoch)
+    try:
+        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+        return None if time is None or time.utcoffset() is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+_MILLISECONDS: Final = 1e11
+"""From here on a time counts milliseconds: as seconds it would be in the year 5138."""
 _from_timestamp: Final = datetime.fromtimestamp
 
 

@@ -1,20 +1,29 @@
-"""FieldMap: which quantity each of the vendor's keys means."""
+"""FieldMap: which quantity each of the vendor's keys means; ProductFields: the same for one product."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from math import isfinite
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from attrs import evolve, field, frozen
 
+from energy_core.errors import DecodeError
+from energy_core.http.drift import Drift
 from energy_core.printable import printable_class
 from energy_core.stream.event import Quantity
 from voltstorage_async.straight import Straight
-from voltstorage_async.translator import Meaning, Translator
+from voltstorage_async.translator import Meaning, Meant, Translator, decimal, usable
 
-__all__ = ["FieldMap", "Meaning"]
+__all__ = ["FieldMap", "Meaning", "ProductFields", "SocScale"]
+
+SocScale: TypeAlias = Literal["auto", "ratio", "percent"]
+"""How the service counts a product's state of charge: 0..1 until a value is above 1.5, 0..1, or 0..100."""
+
+_log = logging.getLogger("voltstorage_async")
 
 
 def _meanings(given: Mapping[str, tuple[Quantity, float] | Meaning]) -> Mapping[str, Meaning]:
@@ -38,20 +47,30 @@ _EVENT_KEYS: Final[Mapping[str, Meaning]] = {
     "gridPower": Meaning(Quantity.GRID_POWER, guess=True),  # feed-in is negative there too
     "consumption": Meaning(Quantity.CONSUMPTION_POWER, guess=True),
     "batteryPower": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),  # negative while charging there
-    "soc": Meaning(Quantity.BATTERY_SOC, 100.0, guess=True),  # a ratio 0..1 there
+    "soc": Meaning(Quantity.BATTERY_SOC, 100.0, guess=True, ratio_or_percent=True),
     "dcCurrent": Meaning(Quantity.BATTERY_CURRENT, -1.0, guess=True),  # negative while charging there
     "batteryTemperature": Meaning(Quantity.BATTERY_TEMPERATURE, guess=True),
 }
 
 # The printed sample balances (PV + power electronics = household + feed-in), which tells the signs.
-# `inverterPower` repeats the power electronics' value in every row, so it is left to the vendor's own name.
+# `inverterPower` repeats the power electronics' value in every row of it.
 _COLUMNS: Final[Mapping[str, Meaning]] = {
     "Power_Grid": Meaning(Quantity.GRID_POWER),
     "Power_Household": Meaning(Quantity.CONSUMPTION_POWER),
     "Power_PV": Meaning(Quantity.PV_POWER),
     "Power_Power Electronics": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),
-    "SOC_State of Charge": Meaning(Quantity.BATTERY_SOC, 100.0),
+    "SOC_State of Charge": Meaning(Quantity.BATTERY_SOC, 100.0, ratio_or_percent=True),
+    "inverterPower": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),
 }
+
+
+def _elsewhere(names: Mapping[str, Meaning]) -> dict[str, Meaning]:
+    """Return names that are documented for the other kind of answer, which makes them guesses here."""
+    return {key: meaning._replace(guess=True) for key, meaning in names.items()}
+
+
+_ANY_EVENT_KEY: Final[Mapping[str, Meaning]] = {**_EVENT_KEYS, **_elsewhere(_COLUMNS)}
+_ANY_COLUMN: Final[Mapping[str, Meaning]] = {**_COLUMNS, **_elsewhere(_EVENT_KEYS)}
 
 
 @printable_class
@@ -61,17 +80,21 @@ class FieldMap:
 
     The vendor documents two event keys, `pvPower` and `dcVoltage`; the others are guesses and say so
     (`Meaning.guess`). The columns are those of the printed export; only the sign of the power electronics is
-    inferred. A key that is not here is not lost: it stays in the event's `raw`. Where two keys mean one
-    quantity, the one that stands first here wins.
+    inferred. Events with the names of columns are understood too, and the other way round. A key that is not
+    here is not lost: it stays in the event's `raw`. Where two keys mean one quantity, the one that stands
+    first here wins.
+
+    A state of charge outside 0..100 % is left out. Whether the service counts it from 0 to 1 or to 100 is
+    decided for each product, unless a meaning of your own says so: see `VoltStorageClient(soc_scale=...)`.
 
     >>> own = FieldMap().extended(events={"batteryTemp": (Quantity.BATTERY_TEMPERATURE, 1.0)})
     >>> own.events["batteryTemp"].factor
     1.0
     """
 
-    events: Mapping[str, Meaning] = field(default=_EVENT_KEYS, converter=_meanings)
+    events: Mapping[str, Meaning] = field(default=_ANY_EVENT_KEY, converter=_meanings)
     """Keys of a product event's `data`."""
-    columns: Mapping[str, Meaning] = field(default=_COLUMNS, converter=_meanings)
+    columns: Mapping[str, Meaning] = field(default=_ANY_COLUMN, converter=_meanings)
     """Columns of an export."""
     of_events: Translator = field(init=False, eq=False, repr=False)
     """Translates events by the thousand."""
@@ -80,6 +103,7 @@ class FieldMap:
 
     straight: Straight = field(init=False, eq=False, repr=False)
     """Reads their messages at a glance."""
+    _variants: dict[frozenset[str], FieldMap] = field(factory=dict, init=False, eq=False, repr=False)
 
     @of_events.default
     def _for_events(self) -> Translator:
@@ -102,12 +126,29 @@ class FieldMap:
         """Return a map that knows these keys too; a key already there is given its new meaning."""
         return evolve(self, events={**self.events, **events}, columns={**self.columns, **columns})
 
+    def in_percent(self, names: Collection[str]) -> FieldMap:
+        """Return a map in which these names, of states of charge, count from 0 to 100."""
+
+        def changed(meanings: Mapping[str, Meaning]) -> dict[str, Meaning]:
+            return {
+                key: meaning._replace(factor=1.0, ratio_or_percent=False)
+                if meaning.ratio_or_percent and key in names
+                else meaning
+                for key, meaning in meanings.items()
+            }
+
+        key = frozenset(names)
+        if key not in self._variants:
+            self._variants[key] = evolve(self, events=changed(self.events), columns=changed(self.columns))
+        return self._variants[key]
+
     def as_event(self, values: Mapping[str, float]) -> dict[str, object]:
         """Name and sign an export row's values as an event would; what no event key means keeps its name."""
         told: dict[str, object] = {}
+        chosen = self.of_rows.chosen(values)
         for name, value in values.items():
-            key, factor = self._event_key(self.columns.get(name)) or (name, 1.0)
-            told.setdefault(key, value if factor == 1.0 else value * factor + 0.0)
+            key, factor = self._event_key(chosen.get(name)) or (name, 1.0)
+            told[key] = value if factor == 1.0 else value * factor + 0.0
         return told
 
     def only(self, data: Mapping[str, object], quantities: Collection[str]) -> dict[str, object]:
@@ -132,3 +173,124 @@ class FieldMap:
         """Translate an export row's values, likewise."""
         found, _, unusable = self.of_rows.read(values)
         return found, unusable
+
+
+class ProductFields:
+    """What the names mean that one product sends: a `FieldMap`, and how its state of charge is counted.
+
+    No document says whether that is 0..1 or 0..100, and events may differ from exports. For each name 0..1 is
+    assumed until a value above 1.5 shows otherwise.
+
+    Args:
+        fields: What the names mean.
+        scale: How the state of charge is counted, for all its names.
+        drift: Counts what cannot be read.
+    """
+
+    __slots__ = ("_drift", "_percent", "_scale", "assumed_since", "fields", "learned")
+
+    def __init__(self, fields: FieldMap, *, scale: SocScale = "auto", drift: Drift | None = None) -> None:
+        self.fields = fields
+        self.learned = 0
+        """How often the scale of a name was found to be another than was assumed."""
+        self.assumed_since: int | None = None
+        """The earliest second of a state of charge that was read with the assumed scale."""
+        self._drift = drift
+        self._scale = checked_scale(scale)
+        self._percent: frozenset[str] = frozenset()
+        if scale == "percent":
+            self.fields = fields.in_percent(_open_names(fields))
+
+    @property
+    def scale(self) -> str:
+        """How the state of charge is counted, and how that is known."""
+        if self._scale != "auto":
+            return f"{'0..1' if self._scale == 'ratio' else '0..100'} (set)"
+        if not self._percent:
+            return "0..1 (assumed)"
+        return f"0..100 (learned: {', '.join(sorted(self._percent))})"
+
+    def event(self, data: Mapping[str, object], second: int) -> Meant:
+        """Translate an event's data, which may show the scale."""
+        meant = self.fields.of_events.read(data)
+        if meant[2]:
+            if self._learn(self.fields.events, data):
+                meant = self.fields.of_events.read(data)
+            if meant[2]:
+                self._note_unusable("LatestData", self.fields.events, data)
+        self._assume(meant, second)
+        return meant
+
+    def row(self, values: Mapping[str, object], second: int) -> Meant:
+        """Translate an export row's values, likewise."""
+        meant = self.fields.of_rows.read(values)
+        if meant[2]:
+            if self._learn(self.fields.columns, values):
+                meant = self.fields.of_rows.read(values)
+            if meant[2]:
+                self._note_unusable("ExportRow", self.fields.columns, values)
+        self._assume(meant, second)
+        return meant
+
+    def note(self, model: str, name: str, problem: str) -> None:
+        """Count one deviation; a stream goes on even where the drift is strict."""
+        if self._drift is not None:
+            with suppress(DecodeError):
+                self._drift.note(model, name, problem)
+
+    def _learn(self, meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> bool:
+        """Tell whether the data shows that a name counts to 100."""
+        if self._scale != "auto":
+            return False
+        shown = {
+            key
+            for key, value in data.items()
+            if key in meanings
+            and meanings[key].ratio_or_percent
+            and _ABOVE_ALL_RATIOS < (decimal(value) or 0.0) <= _FULL
+        }
+        if not shown:
+            return False
+        self._percent |= shown
+        self.fields = self.fields.in_percent(self._percent)
+        self.learned += 1
+        for key in sorted(shown):
+            _log.warning("%s is a charge of 0 to 100, not of 0 to 1; set soc_scale to say so", key)
+            self.note("LatestData", key, "percent instead of a ratio")
+        return True
+
+    def _assume(self, meant: Meant, second: int) -> None:
+        if self._scale == "auto" and Quantity.BATTERY_SOC in meant[0] and not self._percent:
+            since = self.assumed_since
+            self.assumed_since = second if since is None else min(since, second)
+
+    def _note_unusable(self, model: str, meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> None:
+        for key, value in data.items():
+            if key in meanings and value is not None and value != "" and usable(value, meanings[key]) is None:
+                charge = meanings[key].quantity is Quantity.BATTERY_SOC and decimal(value) is not None
+                self.note(model, key, "not within 0..100 %" if charge else "not a number")
+
+    def __repr__(self) -> str:
+        return f"<ProductFields, state of charge {self.scale}>"
+
+
+def checked_scale(scale: object) -> SocScale:
+    """Return one of the scales.
+
+    Raises:
+        ValueError: it is none.
+    """
+    for known in get_args(SocScale):
+        if scale == known:
+            found: SocScale = known
+            return found
+    raise ValueError(f"soc_scale must be one of {', '.join(get_args(SocScale))}: {scale!r}")
+
+
+def _open_names(fields: FieldMap) -> set[str]:
+    both = (*fields.events.items(), *fields.columns.items())
+    return {key for key, meaning in both if meaning.ratio_or_percent}
+
+
+_ABOVE_ALL_RATIOS: Final = 1.5
+_FULL: Final = 100.0

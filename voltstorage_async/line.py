@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import DecodeError
 from energy_core.http.decode import strict_json
+from energy_core.http.drift import UNKNOWN
 from energy_core.http.request import JSON
 from energy_core.printable import printable
 from energy_core.stream.admission import FROM_THE_FUTURE, Horizon
@@ -22,18 +23,21 @@ from energy_core.stream.timing import SocketTiming
 from energy_core.stream.unread import Unread
 from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
-from voltstorage_async.codec import event_message
+from voltstorage_async.codec import event_message, messages_in
 from voltstorage_async.events import UnknownProductEvent
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import ProductFields
 from voltstorage_async.filling import Filling
 from voltstorage_async.translator import Glance, Meant
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
 _QUANTITIES: Final = Keys(Quantity)
+SOC_SCALE: Final = "soc_scale"
+"""The reason of a gap in which a state of charge was delivered on a scale that proved wrong."""
 _CREDIT: Final = 256
 _COST: Final = 8
 """A message that is read in full for all that takes up what was won with so many others, at the most."""
 
+_NOTHING: Final[Meant] = ({}, (), 0)
 _from_timestamp: Final = datetime.fromtimestamp
 
 
@@ -96,6 +100,7 @@ class Line:
             "_horizon",
             "_last_in_full",
             "_latest",
+            "_learned",
             "_mender",
             "_mending",
             "_on_ahead",
@@ -121,7 +126,7 @@ class Line:
         past: Past,
         sink: Sink,
         *,
-        fields: FieldMap,
+        fields: ProductFields,
         since: datetime | None,
         timing: SocketTiming,
         healing: Healing,
@@ -147,7 +152,8 @@ class Line:
         self._past = past
         self._sink = sink
         self._fields = fields
-        self._straight = fields.straight if unread else None
+        self._learned = fields.learned
+        self._straight = fields.fields.straight if unread else None
         self._glance: Glance | None = None  # reads messages that look like those before ...
         self._last_in_full: Sequence[Quantity] | None = None  # ... held these when one was last read in full
         self._credit = _CREDIT  # of glancing, which does not pay where too much is read in full all the same
@@ -161,7 +167,7 @@ class Line:
             lag_s=healing.lag_s,
             window_s=healing.window_s,
             window_ids=healing.window_ids,
-            expected=[meaning.quantity for meaning in fields.events.values()],
+            expected=[meaning.quantity for meaning in fields.fields.events.values()],
             keys=_QUANTITIES,
         )
         self._filling = Filling(self._mender, past, healing, self._clock, self._hand_over)
@@ -217,11 +223,13 @@ class Line:
 
     def _on_messages(self, messages: list[bytes]) -> int:
         """Read what came, and hand it over in runs of data that follow each other and are alike."""
+        if self._learned != self._fields.learned:  # by what was fetched
+            self._rescaled(self._mender.newest or 0)
         glance, product = self._glance, self._product_id
         run: list[Said] = []
         seconds: list[int] = []
         alike: Sequence[Quantity] = ()
-        events, last = 0, 0
+        events, listed, last = 0, 0, 0
         raw: Mapping[str, object]
         time: datetime | None
         for message in messages:
@@ -232,14 +240,17 @@ class Line:
                 try:
                     raw, time, second, (values, quantities, unusable) = self._read(message)
                 except DecodeError:
-                    self.malformed += 1
+                    run, seconds = self._flushed(run, seconds, alike)
+                    listed += self._on_list(message)
                     continue
+                if self._learned != self._fields.learned:
+                    run, seconds = self._flushed(run, seconds, alike)
+                    self._rescaled(second)
                 glance = self._glance
             events += 1
             aside = time is None or (second > self._latest and self._is_ahead(time))
             if run and (aside or quantities is not alike or second <= last):
-                self._on_run(run, seconds, alike)
-                run, seconds = [], []
+                run, seconds = self._flushed(run, seconds, alike)
             if time is None or aside:
                 self._leave_out(time, values, raw)
                 continue
@@ -247,19 +258,45 @@ class Line:
             alike, last = quantities, second
             seconds.append(second)
             run.append((time, f"{product}/{second}/0", values, raw, False, 0))
-        if run:
-            self._on_run(run, seconds, alike)
+        self._flushed(run, seconds, alike)
         self.received += events
-        return events
+        return events + listed
+
+    def _flushed(
+        self, run: list[Said], seconds: list[int], quantities: Sequence[Quantity]
+    ) -> tuple[list[Said], list[int]]:
+        """Hand over a run, if there is one; return an empty one."""
+        if run:
+            self._on_run(run, seconds, quantities)
+        return [], []
+
+    def _on_list(self, message: bytes) -> int:
+        """Read a frame that holds several messages; any other that cannot be read is counted."""
+        messages = messages_in(message) or [None]
+        readable = [each for each in messages if each is not None]
+        if unread := len(messages) - len(readable):
+            self.malformed += unread
+            self._fields.note("ProductEvent", "message", "unreadable")
+        return self._on_messages(readable) if readable else 0
+
+    def _rescaled(self, second: int) -> None:
+        """Report that charges were delivered on another scale than the one that was found now."""
+        fields = self._fields
+        self._learned, since = fields.learned, fields.assumed_since
+        if self._straight is not None:
+            self._straight, self._glance = fields.fields.straight, None
+        if since is not None and self._mender.newest is not None:
+            missing = frozenset({Quantity.BATTERY_SOC})
+            self._miss(Missing(min(since, second), max(since, self._mender.newest), SOC_SCALE, missing))
 
     def _read(self, message: bytes) -> tuple[Mapping[str, JSON], datetime | None, int, Meant]:
         """Read a message in full; what has no time is no data. After two that are alike, a glance will do."""
         raw, time, second, data = event_message(message)
-        meant = self._fields.of_events.read(data)
+        meant = _NOTHING if time is None else self._fields.event(data, second)
         if self._straight is not None and time is not None:
-            _, quantities, _ = meant
+            _, quantities, unusable = meant
             alike, self._last_in_full = self._last_in_full in {None, quantities}, quantities
-            self._glance = self._straight.like(message, raw, data) if alike else None
+            self._glance = self._straight.like(message, raw, data) if alike and not unusable else None
             self._weigh()
         return raw, time, second, meant
 
@@ -299,9 +336,15 @@ class Line:
         """Count and tell what is no data, or dated after its time."""
         if time is None:
             self.unknown += 1
+            kind = raw.get("type")
+            if kind == "latest-data":  # which is documented, so that something is lost
+                self._fields.note("LatestData", "message", "without a time or data that can be read")
+            else:
+                self._fields.note("ProductEvent", f"type {kind}"[:80], UNKNOWN)
             self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=raw))
             return
         self.malformed += 1
+        self._fields.note("LatestData", "time", "after the service's own time")
         if self._on_ahead is not None:
             self._on_ahead(Moment.of_live((time, "", values, raw, False, 0)))
         elif self._horizon.begins():
@@ -394,9 +437,11 @@ class Line:
     # --- telling -------------------------------------------------------------------------------------------
 
     def _tell(self, take: Take[Moment]) -> None:
-        moment, _, ordinal, keys, backfilled = take
+        moment, second, ordinal, keys, backfilled = take
+        if self._learned != self._fields.learned:  # by what was fetched
+            self._rescaled(second)
         if len(keys) < len(moment.values):
-            moment = moment.only(keys, self._fields)
+            moment = moment.only(keys, self._fields.fields)
         self.backfilled += backfilled
         self._sink.tell(moment, ordinal)
 

@@ -17,7 +17,7 @@ from energy_core.stream.timing import SocketTiming
 from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import UnknownProductEvent
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import ProductFields
 from voltstorage_async.line import Line
 
 
@@ -40,7 +40,7 @@ class ProductSource:
         link: Link,
         past: Past,
         *,
-        fields: FieldMap,
+        fields: ProductFields,
         since: datetime | None = None,
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
         healing: Healing = Healing(),  # noqa: B008  (frozen)
@@ -82,6 +82,16 @@ class ProductSource:
     def unusable(self) -> int:
         """Values left out because they are not numbers."""
         return self._line.unusable if self._line else 0
+
+    @property
+    def notes(self) -> Mapping[str, int | str]:
+        """What was left out, counted, and which scale of the state of charge is assumed."""
+        return {
+            "unknown": self.unknown,
+            "malformed": self.malformed,
+            "unusable": self.unusable,
+            "battery_soc_scale": self._fields.scale,
+        }
 
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Presume a hole from where a consumer stopped; before `run`."""

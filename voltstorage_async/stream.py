@@ -21,7 +21,7 @@ from energy_core.stream.timing import SocketTiming
 from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import ProductEvent, ProductGap, UnknownProductEvent
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import ProductFields
 from voltstorage_async.line import Line
 
 BUFFER: Final = 1024
@@ -48,7 +48,7 @@ class ProductStream:
         link: Link,
         past: Past,
         *,
-        fields: FieldMap,
+        fields: ProductFields,
         since: datetime | None = None,
         buffer: int = BUFFER,
         timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from energy_core.http.readers import number
 from energy_core.stream.event import Quantity
 
 
@@ -16,6 +18,8 @@ class Meaning(NamedTuple):
     factor: float = 1.0
     guess: bool = False
     """Whether the key is in no public document."""
+    ratio_or_percent: bool = False
+    """Whether the service may send 0..100 where the factor is for 0..1: see `ProductFields`."""
 
 
 Meant: TypeAlias = tuple[dict[Quantity, float], tuple[Quantity, ...], int]
@@ -93,6 +97,11 @@ def written(
     # A zero stays a plain one: -1 * 0.0 would be written -0.0.
     scaled = (f"v{at} = v{at}{scale} + 0.0" for at, scale in zip(places, scales, strict=True))
     values = ", ".join(f"q{at}: v{at}" for at in places)
+    bounds = "".join(
+        f" and 0.0 <= v{at} <= {_FULL!r}"
+        for at, meaning in enumerate(meanings)
+        if meaning.quantity is Quantity.BATTERY_SOC
+    )
     text = f"""
 def read(data):
     {head}
@@ -100,7 +109,7 @@ def read(data):
         {"; ".join(scaled) or "pass"}
     except OverflowError:
         return None
-    if isfinite({" + ".join(f"v{at}" for at in places) or "0.0"}):  # only if all its parts are
+    if isfinite({" + ".join(f"v{at}" for at in places) or "0.0"}){bounds}:  # only if all its parts are
         return {told.format(meant=f"({{{values}}}, quantities, 0)")}
     return None
 """
@@ -115,23 +124,47 @@ def read(data):
 def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Meant:
     values: dict[Quantity, float] = {}
     unusable = 0
-    for key, (quantity, factor, _) in meanings.items():
+    for key, meaning in meanings.items():
         value = data.get(key)
-        if value is None or quantity in values:
+        if value is None or (not value and isinstance(value, str)) or meaning.quantity in values:
             continue
-        number = _usable(value, factor)
+        number = usable(value, meaning)
         if number is None:
             unusable += 1
         else:
-            values[quantity] = number
+            values[meaning.quantity] = number
     return values, tuple(values), unusable
 
 
-def _usable(value: object, factor: float) -> float | None:
-    if type(value) is not float and type(value) is not int:  # exactly: to isinstance a boolean is an int
+def usable(value: object, meaning: Meaning) -> float | None:
+    """Return a value in its quantity's unit and sign; None where it is no number or cannot be right."""
+    read = decimal(value)
+    if read is None:
         return None
-    try:
-        scaled = value * factor + 0.0
-    except OverflowError:
+    scaled = read * meaning.factor + 0.0
+    if not isfinite(scaled) or (meaning.quantity is Quantity.BATTERY_SOC and not 0.0 <= scaled <= _FULL):
         return None
-    return scaled if isfinite(scaled) else None
+    return scaled
+
+
+def decimal(value: object, *, comma: bool = False) -> float | None:
+    """Read a number, also from text, and with a decimal comma where that is its only reading.
+
+    ``"0,57"`` can only be 0.57, while ``"1,234"`` may be a thousand: that is read where `comma` says that the
+    comma is the decimal point here.
+    """
+    read = number(value)
+    if read is not None or not isinstance(value, str):
+        return read
+    parts = _WITH_COMMA.fullmatch(value.strip())
+    if parts is None:
+        return None
+    whole, fraction = parts["whole"], parts["fraction"]
+    thousands = len(fraction) == _GROUP and 0 < len(whole) <= _GROUP and not whole.startswith("0")
+    return number(value.replace(",", ".")) if comma or not thousands else None
+
+
+_FULL: Final = 100.0
+_GROUP: Final = 3
+"""Digits of a group of thousands."""
+_WITH_COMMA: Final = re.compile(r"[-+]?(?P<whole>[0-9]*),(?P<fraction>[0-9]+)(?:[eE][-+]?[0-9]+)?")

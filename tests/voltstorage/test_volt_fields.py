@@ -14,6 +14,7 @@ from energy_core.errors import DecodeError
 from energy_core.stream.event import Quantity
 from voltstorage_async import FieldMap, LatestData, Meaning, UnknownProductEvent
 from voltstorage_async.codec import product_event
+from voltstorage_async.fields import ProductFields
 
 
 @pytest.mark.parametrize(
@@ -47,14 +48,24 @@ def test_every_event_key(key, sent, quantity, meant):
 )
 def test_every_export_column(column, sent, quantity, meant):
     """Each column has its quantity, unit and sign."""
-    assert FieldMap().row({column: sent, "inverterPower": 1.0}) == ({quantity: pytest.approx(meant)}, 0)
+    assert FieldMap().row({column: sent, "elsewhere": 1.0}) == ({quantity: pytest.approx(meant)}, 0)
+    assert FieldMap().reading({column: sent, "elsewhere": 1.0}) == ({quantity: pytest.approx(meant)}, 0)
+
+
+def test_the_inverter_repeats_the_power_electronics():
+    """In the printed export both columns hold the same; one of them is enough, and the other is no second."""
+    assert FieldMap().row({"inverterPower": 433.105}) == ({Quantity.BATTERY_POWER: -433.105}, 0)
+    both = {"inverterPower": 1.0, "Power_Power Electronics": 433.105}
+    assert FieldMap().row(both) == ({Quantity.BATTERY_POWER: -433.105}, 0)
+    assert FieldMap().as_event(both) == {"inverterPower": 1.0, "batteryPower": 433.105}
 
 
 def test_guesses_are_marked():
     """Only the documented keys are not guesses."""
     known = FieldMap()
     assert {key for key, meaning in known.events.items() if not meaning.guess} == {"pvPower", "dcVoltage"}
-    assert {key for key, meaning in known.columns.items() if meaning.guess} == {"Power_Power Electronics"}
+    documented = {"Power_Grid", "Power_Household", "Power_PV", "SOC_State of Charge"}
+    assert {key for key, meaning in known.columns.items() if not meaning.guess} == documented
 
 
 def test_a_map_of_the_users_own():
@@ -140,3 +151,82 @@ def test_any_frame_is_an_event_or_a_decode_error(frame):
         assert event.time.tzinfo is not None
         values, _ = FieldMap().reading(event.data)
         assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("100.5", 100.5),
+        (" -3 ", -3.0),
+        ("1e2", 100.0),
+        ("0,57", 0.57),
+        ("-12,5", -12.5),
+        ("0,611", 0.611),
+        ("1234,567", 1234.567),
+        ("12,5e1", 125.0),
+        ("", None),
+        ("1,234", None),  # may be a thousand
+        ("815,662", None),
+        ("1.234,5", None),
+        ("1,2,3", None),
+        ("12 W", None),
+        ("nan", None),
+        ("1_000", None),
+        ("--", None),
+        (True, None),
+    ],
+)
+def test_numbers_as_text(text, meant):
+    """Text is a number where it has one reading; anything else is counted, and nothing is empty."""
+    expected = {} if meant is None else {Quantity.PV_POWER: pytest.approx(meant)}
+    unusable = int(meant is None and text != "")
+    assert FieldMap().reading({"pvPower": text}) == (expected, unusable)
+    assert FieldMap().row({"Power_PV": text}) == (expected, unusable)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["soc", "SOC_State of Charge", "pvPower"]),
+            st.floats(-10, 200)
+            | st.floats(0, 1)
+            | st.integers(-5, 120)
+            | st.sampled_from(["57", "0,5", "x"]),
+        ),
+        max_size=20,
+    ),
+    st.sampled_from(["auto", "ratio", "percent"]),
+)
+def test_no_charge_outside_its_range_is_ever_read(datas, scale):
+    """Whatever the service sends, in whichever order, a state of charge is 0..100 % or missing."""
+    product = ProductFields(FieldMap(), scale=scale)
+    for second, data in enumerate(datas):
+        for values, quantities, _ in (product.event(data, second), product.row(data, second)):
+            assert 0.0 <= values.get(Quantity.BATTERY_SOC, 0.0) <= 100.0
+            assert tuple(values) == quantities
+        assert 0.0 <= FieldMap().reading(data)[0].get(Quantity.BATTERY_SOC, 0.0) <= 100.0
+
+
+def test_a_backfilled_charge_is_named_and_counted_as_the_events_are():
+    """Events in percent, an export of ratios: the column becomes the event's key on the event's scale."""
+    product = ProductFields(FieldMap())
+    assert product.event({"soc": 57}, 1)[0] == {Quantity.BATTERY_SOC: 57.0}
+    row = {"SOC_State of Charge": 0.5}
+    assert product.row(row, 2)[0] == {Quantity.BATTERY_SOC: 50.0}
+    assert product.fields.as_event(row) == {"soc": 50.0}
+
+
+def test_a_meaning_of_the_users_own_decides_the_scale():
+    """Who says what a key means is not second-guessed; values outside 0..100 % are left out all the same."""
+    own = FieldMap().extended(events={"soc": (Quantity.BATTERY_SOC, 100.0)})
+    product = ProductFields(own)
+    assert product.event({"soc": 57}, 1) == ({}, (), 1)
+    assert product.event({"soc": 0.57}, 2)[0] == {Quantity.BATTERY_SOC: pytest.approx(57.0)}
+    assert product.learned == 0
+
+
+@pytest.mark.parametrize("scale", ["per cent", None, 1])
+def test_a_scale_is_one_of_three(scale):
+    """A scale nobody knows is refused by name."""
+    with pytest.raises(ValueError, match="soc_scale must be one of auto, ratio, percent"):
+        ProductFields(FieldMap(), scale=scale)

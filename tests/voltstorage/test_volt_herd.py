@@ -65,6 +65,7 @@ class Connection:
 
     fault = None
     close_code = 1006
+    close_words = ""
 
     def __init__(self, server: Server, on_open, on_messages) -> None:
         self._server = server

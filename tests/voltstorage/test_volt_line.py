@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from energy_core.stream.event import State
 from energy_core.stream.hole import Mender
 from energy_core.stream.timing import SocketTiming
+from tests.socket_rig import FakeLink
 from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
 from voltstorage_async.backfill import Healing, Moment
 from voltstorage_async.codec import event_message
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.fields import FieldMap, ProductFields
 from voltstorage_async.line import Line
 
 TWO, ONE = {"pvPower": 1.5, "dcVoltage": 26.0}, {"pvPower": 2}
@@ -78,8 +79,8 @@ class Notes:
 
 def a_line(sink, *, unread):
     return Line(
-        *(7, None, None, sink),
-        fields=FieldMap(),
+        *(7, FakeLink("ws://localhost/events"), None, sink),
+        fields=ProductFields(FieldMap()),
         since=None,
         timing=SocketTiming(),
         healing=Healing(hold=5, window_ids=10),

@@ -171,7 +171,8 @@ LIKE = {"pvPower": -2, "soc": 0.25, "mode": "boost", "on": False, "nothing": Non
 @pytest.mark.parametrize(
     "data",
     [
-        *(LIKE | {"soc": value} for value in (0, -0.0, 7.5e-05, 1e22, 123456789012345, -0.1, 2.5e99)),
+        *(LIKE | {"pvPower": value} for value in (0, -0.0, 7.5e-05, 1e22, 123456789012345, -0.1, 2.5e99)),
+        *(LIKE | {"soc": value} for value in (0, 1, -0.0, 7.5e-05, 0.999)),
         *(LIKE | {"mode": value} for value in ("", "a b", "{:}", "...")),
         LIKE | {"on": True},
     ],
@@ -191,7 +192,7 @@ def test_a_message_that_looks_like_another_is_read_at_a_glance(way, data):
             message_of(data)
             for data in ({"pvPower": 1}, {**PV, "new": 2}, {}, [], {**PV, "soc": None}, {**PV, "soc": "1"})
         ),
-        *(message_of({**PV, "soc": value}) for value in (True, [1], {}, 2**63, 10**400)),
+        *(message_of({**PV, "soc": value}) for value in (True, [1], {}, 2**63, 10**400, 57, -0.01, 1.01)),
         *(message_of(PV, time=time) for time in (-1, 0, SECOND * 1000, 1.5, None, True, "1")),
         *(message_of(PV, type="firmware"), message_of(PV, more=1)),
         *(
@@ -239,7 +240,7 @@ def test_a_second_message_of_a_look_costs_nothing_to_learn(way):
     """Making what reads it takes hundreds of times as long as reading."""
     straight = FieldMap().straight
     first = glance_of(message_of(PV), way, straight)
-    assert glance_of(message_of({"pvPower": 7, "soc": 8.5}), way, straight) is first
+    assert glance_of(message_of({"pvPower": 7, "soc": 0.85}), way, straight) is first
     assert repr(straight) == "<Straight, 1 looks known, 1 lessons>"
 
 

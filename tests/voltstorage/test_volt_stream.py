@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from datetime import UTC, datetime
 
 import pytest
 import trustme
+from aiohttp import web
+from attrs import evolve
 
+from energy_core import merge
 from energy_core.errors import (
     AuthFailed,
     BadRequest,
@@ -302,9 +306,16 @@ async def test_the_source_speaks_in_fixed_units_and_signs(service, served, quick
         Quantity.BATTERY_TEMPERATURE: 31.5,
     }
     assert raw["data"]["pumpSpeed"] == 7
-    assert sparse == {Quantity.GRID_POWER: 0.0, Quantity.BATTERY_POWER: 0.0}
+    assert sparse == {Quantity.PV_POWER: 421.0, Quantity.GRID_POWER: 0.0, Quantity.BATTERY_POWER: 0.0}
     assert str(sparse[Quantity.BATTERY_POWER]) == "0.0"
-    assert source.unusable == 2
+    assert source.unusable == 1
+    assert served.drift.counts == {("LatestData", "soc", "not a number"): 1}
+    assert source.notes == {
+        "unknown": 0,
+        "malformed": 0,
+        "unusable": 1,
+        "battery_soc_scale": "0..1 (assumed)",
+    }
     assert outlet.states[:2] == [State.CONNECTING, State.LIVE]
     with pytest.raises(StreamBusy):
         await source.run(outlet)
@@ -332,3 +343,147 @@ async def test_ordinals_go_on_for_a_second_that_comes_back(service, served, quic
     running.cancel()
     await asyncio.wait([running])
     assert [reading[2] for reading in outlet.readings] == ["77/10/0", "77/10/1", "77/11/0", "77/10/2"]
+
+
+async def told(served, service, quick, *messages, count, **options):
+    """Return the first readings and gaps that a source makes of these messages, and the source."""
+    service.plays = [sends(*messages, stay=service.quiet)]
+    source = served.live(77, timing=quick, **options)
+    events = []
+    async with merge(source) as stream:
+        async with asyncio.timeout(5):
+            while len(events) < count:
+                event = await anext(stream)
+                if event.kind != "status":
+                    events.append(event)
+        notes = dict(stream.status[source.id].notes)
+    return events, notes
+
+
+@pytest.mark.parametrize(
+    "time", [1575154800000, 1575154800123, "1575154800", "1575154800000", 1575154800.9, 1575154800999.0]
+)
+async def test_a_time_in_milliseconds_or_text_is_understood(service, served, quick, time):
+    """Numbers that count milliseconds, and numbers as text, are the same second."""
+    message = json.dumps({"type": "latest-data", "time": time, "data": {"pvPower": 1}})
+    (event,), _ = await told(served, service, quick, message, count=1)
+    assert event.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
+    assert event.id == "77/1575154800/0"
+    assert not served.drift.counts
+
+
+@pytest.mark.parametrize("time", ["2019-11-30T23:00:00Z", "2019-12-01T00:00:00.250+01:00"])
+async def test_a_time_as_iso_text_is_understood(service, served, quick, time):
+    """Text with a zone is one moment, whatever the zone."""
+    (event,), _ = await told(served, service, quick, frame(time, pvPower=1), count=1)
+    assert event.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("time", ["2019-11-30T23:00:00", "yesterday", None, True, [], 1e300])
+async def test_a_known_type_that_cannot_be_read_is_counted(service, served, quick, time):
+    """A time without a zone has many readings; what cannot be read is in the status and in the drift."""
+    messages = [frame(time, pvPower=1), frame(1575154800, pvPower=2)]
+    (event,), notes = await told(served, service, quick, *messages, count=1)
+    assert event.values == {Quantity.PV_POWER: 2.0}
+    assert notes["unknown"] == 1
+    (key,) = served.drift.counts
+    assert key[0] == "LatestData"
+
+
+async def test_an_undocumented_type_is_counted(service, served, quick):
+    """A type that no document has is in the status and in the drift, by its name."""
+    messages = ['{"type": "firmware", "version": 7}', frame(1575154800, pvPower=2)]
+    _, notes = await told(served, service, quick, *messages, count=1)
+    assert notes["unknown"] == 1
+    assert list(served.drift.counts) == [("ProductEvent", "type firmware", "unknown")]
+
+
+async def test_a_list_of_messages_is_each_of_them(service, served, quick):
+    """A frame may hold several messages; those that are no object are counted, the others delivered."""
+    several = [json.loads(frame(1575154800 + n, pvPower=n)) for n in range(3)]
+    messages = [json.dumps([several[0], 7, several[1]]), json.dumps([several[2]]), "[]"]
+    events, notes = await told(served, service, quick, *messages, count=3)
+    assert [event.values[Quantity.PV_POWER] for event in events] == [0.0, 1.0, 2.0]
+    assert [event.raw for event in events] == several
+    assert notes["malformed"] in {1, 2}  # the last frame may not have been read yet
+    assert ("ProductEvent", "message", "unreadable") in served.drift.counts
+
+
+async def test_a_list_of_very_many_messages_is_one_that_cannot_be_read(service, served, quick):
+    """Reading them one by one would hold up all other streams."""
+    messages = ["[" + ",".join(["{}"] * 1001) + "]", frame(1575154800, pvPower=2)]
+    _, notes = await told(served, service, quick, *messages, count=1)
+    assert (notes["malformed"], notes["unknown"]) == (1, 0)
+
+
+async def test_names_of_the_export_are_understood_in_events(service, served, quick):
+    """The service may name what it pushes as it names what it exports."""
+    data = {"Power_Grid": -49.8754, "SOC_State of Charge": 0.25, "inverterPower": 433.105}
+    (event,), _ = await told(served, service, quick, frame(1575154800, **data), count=1)
+    assert event.values == {
+        Quantity.GRID_POWER: -49.8754,
+        Quantity.BATTERY_SOC: 25.0,
+        Quantity.BATTERY_POWER: -433.105,
+    }
+
+
+async def test_a_charge_in_percent_is_learned_from_its_first_value(service, served, quick):
+    """The first value above 1.5 shows the scale; nothing outside 0..100 % is delivered, and nothing lost."""
+    messages = [frame(100 + n, soc=soc) for n, soc in enumerate((57, 0.9, 100, 101, -1, 0))]
+    events, notes = await told(served, service, quick, *messages, count=6)
+    assert [event.values.get(Quantity.BATTERY_SOC) for event in events] == [57.0, 0.9, 100.0, None, None, 0.0]
+    assert notes["battery_soc_scale"] == "0..100 (learned: soc)"
+    assert notes["unusable"] == 2
+    assert served.drift.counts == {
+        ("LatestData", "soc", "percent instead of a ratio"): 1,
+        ("LatestData", "soc", "not within 0..100 %"): 2,
+    }
+
+
+async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, quick):
+    """What was delivered on the assumed scale is said to be wrong when the scale is learned."""
+    messages = [frame(100 + n, soc=soc) for n, soc in enumerate((0.8, 0.9, 1.0, 1.2, 2, 0.5))]
+    events, _ = await told(served, service, quick, *messages, count=7)
+    told_so = [event.values.get(Quantity.BATTERY_SOC) for event in events if event.kind == "reading"]
+    assert told_so == [80.0, 90.0, 100.0, None, 2.0, 0.5]
+    (gap,) = [event.detail for event in events if event.kind == "gap"]
+    assert (gap.reason, gap.quantities) == ("soc_scale", (Quantity.BATTERY_SOC,))
+    assert (gap.start.timestamp(), gap.end.timestamp()) == (100.0, 103.0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "sent", "said"),
+    [
+        ("percent", (0.5, 0.5), "0..100 (set)"),
+        ("ratio", (0.5, 50.0), "0..1 (set)"),
+        ("ratio", (57, None), "0..1 (set)"),
+        ({77: "percent"}, (1, 1.0), "0..100 (set)"),
+        ({78: "percent"}, (1, 100.0), "0..1 (assumed)"),
+    ],
+)
+async def test_the_scale_can_be_set(service, quick, scale, sent, said):
+    """A setting decides, for all products or for one; then nothing is learned."""
+    login = {"email": "anybody@example.com", "password": "right", "base_url": service.base_url}
+    async with VoltStorageClient(**login, soc_scale=scale) as client:
+        (event,), notes = await told(client, service, quick, frame(100, soc=sent[0]), count=1)
+    assert event.values.get(Quantity.BATTERY_SOC) == sent[1]
+    assert notes["battery_soc_scale"] == said
+
+
+async def test_a_scale_is_learned_from_what_was_missed_too(service, served, quick, prompt):
+    """A row of the export that shows the scale counts for it, and the live values keep their own."""
+
+    async def export(request):
+        return web.Response(text="Time,SOC_State of Charge\r\n1970-01-01T00:01:30+00:00,57\r\n")
+
+    service.export = export
+    since = datetime.fromtimestamp(85, UTC)
+    messages = [frame(100, soc=0.58), frame(101, soc=0.59)]
+    events, notes = await told(
+        served, service, quick, *messages, count=3, since=since, healing=evolve(prompt, furthest_back_s=1e10)
+    )
+    readings = [event for event in events if event.kind == "reading"]
+    charges = [event.values.get(Quantity.BATTERY_SOC) for event in readings]
+    assert charges[0] == 57.0
+    assert charges[1:] == pytest.approx([58.0, 59.0][: len(charges) - 1])
+    assert notes["battery_soc_scale"] == "0..100 (learned: SOC_State of Charge)"
