@@ -206,7 +206,7 @@ class Poller:
             self._awake.set()
             for each in observations:
                 await self._tell(devices[each.source], outlet, until=each.time)
-            self._announce_stale(outlet)
+            self._announce_stale(outlet, again=True)
             self._announce(outlet)
             await self._rest(started + self._interval_s, outlet)
 
@@ -254,7 +254,7 @@ class Poller:
             newest = None if logged is None or self._horizon.is_ahead(logged) else logged
             if site is None:
                 age_s = float("inf") if newest is None else (self._horizon.now() - newest).total_seconds()
-                site = self._sites[source] = Site(newest, age_s, now)
+                site = self._sites[source] = Site(newest, age_s, now, polled_s=self._interval_s)
                 if source != self._id:
                     outlet.status(State.LIVE, about=source)
             elif site.note(newest, now) and site.stale:
@@ -265,11 +265,12 @@ class Poller:
         for source in self._sites.keys() - seen.keys() if seen else ():
             self._sites[source].trouble = "the vendor's answer does not have the site any more"
 
-    def _announce_stale(self, outlet: Outlet) -> None:
+    def _announce_stale(self, outlet: Outlet, *, again: bool = False) -> None:
+        """Announce the sites that are stale; of those that were, their age is told again after each poll."""
         now = self._clock.monotonic()
         for source, site in self._sites.items():
-            site.stale = site.stale or now >= site.stale_at
-            if site.stale and source != self._id:
+            known, site.stale = site.stale, site.stale or now >= site.stale_at
+            if site.stale and source != self._id and (again or not known):
                 outlet.status(State.STALE, reason=site.reason(now), about=source)
 
     async def _look(self, outlet: Outlet) -> None:

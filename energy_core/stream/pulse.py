@@ -97,17 +97,19 @@ class Site:
         newest: When the site has logged last, by its own clock; None where that is not known.
         age_s: Seconds that have passed since.
         now: A monotonic time.
+        polled_s: Seconds from one poll to the next: no interval can be seen that is shorter.
     """
 
-    __slots__ = ("_intervals", "_logged_at", "newest", "stale", "trouble")
+    __slots__ = ("_intervals", "_logged_at", "_polled_s", "newest", "stale", "trouble")
 
-    def __init__(self, newest: datetime | None, age_s: float, now: float) -> None:
+    def __init__(self, newest: datetime | None, age_s: float, now: float, *, polled_s: float = 0.0) -> None:
         self.newest = newest
         self.stale = False
         """What was announced."""
         self.trouble = ""
         """Why there can be no data of it."""
         self._logged_at = now - max(0.0, age_s)
+        self._polled_s = polled_s
         self._intervals: deque[float] = deque(maxlen=8)
 
     def note(self, newest: datetime | None, now: float) -> bool:
@@ -135,4 +137,4 @@ class Site:
         usual = known[(len(known) - 1) // 2] if known else 0.0
         if len(known) == 1:
             usual = min(usual, _SINGLE_S)
-        return self._logged_at + max(_FLOOR_S, _FACTOR * usual)
+        return self._logged_at + max(_FLOOR_S, _FACTOR * max(usual, self._polled_s))
