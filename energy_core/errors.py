@@ -62,6 +62,8 @@ class RequestError(EnergyError):
 
     form: str | None = None
     """What a refusal came as: json, text, html (a page, as proxies send it) or empty; None otherwise."""
+    words: str = ""
+    """The vendor's own words in a refusal, in the account's language and without anything secret."""
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class RequestError(EnergyError):
     def as_a(self, kind: type[R], message: str) -> R:
         """Return an error of another kind that is about the same request and the same answer."""
         error = kind(message)
-        facts = ("vendor", "operation", "method", "path", "status", "error_code", "attempts", "form")
+        facts = ("vendor", "operation", "method", "path", "status", "error_code", "attempts", "form", "words")
         for fact in facts:
             setattr(error, fact, getattr(self, fact))
         return error

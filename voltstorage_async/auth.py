@@ -7,7 +7,7 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from energy_core.errors import AnswerError, AuthFailed, DecodeError, InvalidCredentials, RequestError
 from energy_core.http.api import ApiClient
@@ -118,7 +118,9 @@ def credential(who: Identity, endpoints: Endpoints, api: Callable[[], ApiClient]
 
 async def _log_in(api: ApiClient, who: Identity, endpoints: Endpoints) -> Grant:
     try:
-        token = await api.call(LOGIN.at(endpoints.login), login_token, json=_form(who))
+        hides = () if who.password is None else (who.password,)
+        operation = evolve(LOGIN, path=endpoints.login, hides=hides)
+        token = await api.call(operation, login_token, json=_form(who))
     except (AnswerError, AuthFailed) as error:
         refusal = error
     else:
@@ -139,7 +141,8 @@ def _meaning(refusal: RequestError) -> RequestError:
         return refusal.as_a(type(refusal), gone)
     if refusal.form == "html" or refusal.status not in _REFUSED:  # not about these credentials
         return refusal
-    return refusal.as_a(InvalidCredentials, "the email or the password was refused")
+    said = f": {refusal.words!r}" if refusal.words else ""
+    return refusal.as_a(InvalidCredentials, f"the email or the password was refused{said}")
 
 
 def grant(token: Secret, place: TokenPlace, *, lifetime_s: float | None) -> Grant:

@@ -286,7 +286,9 @@ def check(response: Response, body: JSON, operation: Operation) -> None:
     """
     if response.status < 400 and not is_refusal(body):
         return
-    words = words_of(body) if operation.quotable else ""
+    words = operation.quote(words_of(body))
     if words or response.status < 400:
         kind = _REFUSALS.get(response.status, ServerFault if response.status >= 500 else AnswerError)
-        raise kind(words or "the vendor refused", status=response.status)
+        error = kind(words or "the vendor refused", status=response.status)
+        error.words = words
+        raise error

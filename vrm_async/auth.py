@@ -187,12 +187,13 @@ class Auth:
     def _question(self, code: Secret | None, *, remember_me: bool) -> tuple[Operation, JSON]:
         if self._means.username is None or self._means.password is None:
             return LOGIN_AS_DEMO, None
-        body: dict[str, JSON] = {"username": self._means.username, "password": self._means.password.reveal()}
+        password = self._means.password
+        body: dict[str, JSON] = {"username": self._means.username, "password": password.reveal()}
         if remember_me:
             body["remember_me"] = True
         if code is None:
-            return LOGIN, body
-        return LOGIN_WITH_CODE, {**body, "sms_token": code.reveal()}
+            return evolve(LOGIN, hides=(password,)), body
+        return evolve(LOGIN_WITH_CODE, hides=(password, code)), {**body, "sms_token": code.reveal()}
 
     def _meaning(self, refusal: RequestError, code: Secret | None) -> RequestError:
         """Return what a refused login means for its caller."""
@@ -207,7 +208,8 @@ class Auth:
         what = "user name, password or one-time code" if code else "user name or password"
         if self._means.username is None:
             what = "demo login"
-        return refusal.as_a(InvalidCredentials, f"VRM refused the {what}")
+        said = f": {refusal.words!r}" if refusal.words else ""
+        return refusal.as_a(InvalidCredentials, f"VRM refused the {what}{said}")
 
 
 def _facts(operation: Operation) -> dict[str, object]:

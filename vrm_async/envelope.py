@@ -35,7 +35,7 @@ _PLACE: Final = r"(?:resource|path|route|endpoint|url|uri|page|action|method)"
 _NO_SUCH_PATH: Final = re.compile(
     rf"(?:not find|no such|unknown|invalid|undefined|unsupported) (?:the )?(?:requested )?(?:api )?{_PLACE}\b"
     rf"|\b{_PLACE}\b.{{0,60}}\bnot (?:found|exist|allowed|known|supported)"
-    r"|^(?:VRM refused: )?\W*(?:404 )?not found\W*$",
+    r"|^\W*(?:404 )?not found\W*$",
     re.IGNORECASE,
 )
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
@@ -51,10 +51,12 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
     code = payload.get("error_code") if isinstance(payload, dict) else None
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     by_code = None if response.status == 401 else _BY_CODE.get(code or "")
-    words = words_of(payload) if operation.quotable else ""
+    words = operation.quote(words_of(payload))
     kind = by_code or _kind_of_status(response.status)
     text = f"VRM refused: {words!r}" if words else "VRM refused"
-    raise kind(text, status=response.status, error_code=code)
+    error = kind(text, status=response.status, error_code=code)
+    error.words = words
+    raise error
 
 
 def is_no_such_path(error: RequestError) -> bool:
@@ -65,7 +67,7 @@ def is_no_such_path(error: RequestError) -> bool:
     if error.status in {404, 405, 422}:
         return True
     code = (error.error_code or "").replace("_", " ")
-    return error.status in {200, 400} and any(map(_NO_SUCH_PATH.search, (code, error.message)))
+    return error.status in {200, 400} and any(map(_NO_SUCH_PATH.search, (code, error.words)))
 
 
 def part(payload: JSON, key: str) -> object:

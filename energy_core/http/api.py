@@ -173,9 +173,10 @@ class ApiClient:
     def _refusal(self, response: Response, operation: Operation) -> EnergyError:
         """Return what an answer says that is none: by the vendor's envelope, or else by its status."""
         answered = 200 <= response.status <= 299
-        said = words_of_text(response.body, response.content_type) if operation.quotable else ""
+        said = operation.quote(words_of_text(response.body, response.content_type))
         what = "the server sent no complete answer" if answered else "the server refused"
         error = _by_status(response.status)(f"{what}: {said!r}" if said else what)
+        error.words = said
         try:
             answer = strict_json(response.body, content_type=response.content_type)
             error.form = "json"

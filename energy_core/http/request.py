@@ -12,11 +12,14 @@ from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from attrs import Factory, evolve, field, frozen
 
+from energy_core.secret import Secret
+
 MIB: Final = 1024 * 1024
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 Query: TypeAlias = Sequence[tuple[str, str]]
 
+_PART: Final = 4
 _PLACE = re.compile(r"\{(\w+)\}")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -60,16 +63,27 @@ class Operation:
     """Largest body in bytes, counted after decompression."""
     total_s: float = 60.0
     """Seconds from the granted turn to the last byte."""
+    hides: tuple[Secret, ...] = ()
+    """What its body holds that no error may quote."""
 
     _plain: Request | None = field(
         init=False, repr=False, eq=False, default=Factory(_asked_plainly, takes_self=True)
     )
     """What it asks when it is asked without arguments, where it can be: made once for all times."""
 
-    @property
-    def quotable(self) -> bool:
-        """Whether an error may quote the answer. That of a login may repeat a password."""
-        return self.authenticated and not self.name.startswith("auth.")
+    def quote(self, words: str) -> str:
+        """Return the words of a refusal, or nothing where they may repeat a secret.
+
+        A server may repeat a password that it was sent. What has four characters in common with one is not
+        quoted, and neither is the answer of a login whose secrets are not known here.
+        """
+        if self.hides:
+            return (
+                ""
+                if any(_share(words.casefold(), each.reveal().casefold()) for each in self.hides)
+                else words
+            )
+        return words if self.authenticated and not self.name.startswith("auth.") else ""
 
     def at(self, path: str) -> Operation:
         """Return the same operation under another path template."""
@@ -107,6 +121,12 @@ class Operation:
             json=json,
             priority=self.priority if priority is None else priority,
         )
+
+
+def _share(words: str, secret: str) -> bool:
+    """Whether words hold a part of a secret; they are always taken to hold a very short one."""
+    parts = range(len(secret) - _PART + 1)
+    return len(secret) < _PART or any(secret[at : at + _PART] in words for at in parts)
 
 
 def _path_part(name: str, value: object) -> str:

@@ -275,6 +275,7 @@ async def test_a_refusal_has_the_vendors_words_and_says_what_it_came_as(
             await client.call(GET, as_it_is, id=7)
         error = pickle.loads(pickle.dumps(caught.value))
         assert (error.form, error.message, error.status) == (form, words, status)
+        assert error.words == ("No entry" if form == "text" else "")
         assert isinstance(error, AnswerError if words == "the vendor said no" else kind)
 
 
@@ -283,10 +284,32 @@ async def test_a_login_is_never_quoted(pool: SessionPool, mocked: aioresponses) 
     base = base_url(URL)
     client = ApiClient(pool, pool.account(base.origin, "me", LIMIT, token), base, vendor="acme")
     mocked.get(f"{URL}things/7", status=400, body="wrong hunter2", content_type="text/plain", repeat=True)
-    for facts in ({"authenticated": False}, {"name": "auth.request"}):
+    for facts in ({"authenticated": False}, {"name": "auth.request"}, {"hides": (Secret("Hunter2"),)}):
         with pytest.raises(BadRequest) as caught:
             await client.call(evolve(GET, **facts), as_it_is, id=7)
-        assert caught.value.message == "the server refused"
+        assert (caught.value.message, caught.value.words) == ("the server refused", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "secrets", "quoted"),
+    [
+        ("validity must be a number", ["hunter2"], True),
+        ("wrong password", ["hunter2"], True),
+        ("wrong HUNTER2", ["hunter2"], False),
+        ("ends with nter", ["hunter2"], False),
+        ("hun***", ["hunter2"], True),
+        ("the code 123456 is wrong", ["hunter2", "123456"], False),
+        ("anything", ["abc"], False),
+        ("anything", [""], False),
+    ],
+)
+def test_words_that_share_a_part_with_a_secret_are_not_quoted(
+    words: str, secrets: list[str], *, quoted: bool
+) -> None:
+    """Four characters in common are too many; a secret shorter than that is taken to be anywhere."""
+    login = evolve(GET, authenticated=False, hides=tuple(map(Secret, secrets)))
+    assert login.quote(words) == (words if quoted else "")
+    assert "hunter2" not in repr(login)
 
 
 async def test_accounts_are_shared(pool: SessionPool) -> None:

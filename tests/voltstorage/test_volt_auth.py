@@ -206,6 +206,25 @@ async def test_what_a_login_answers_has_one_meaning(mocked, status, body, error)
 
 
 @pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"errors": ["validity must be a number"]}', "validity must be a number"),
+        ("Too long", "Too long"),
+        (f'{{"message": "{PASSWORD} is wrong"}}', ""),
+    ],
+)
+async def test_a_refused_login_has_the_words_that_repeat_no_secret(mocked, body, words):
+    """The vendor answers missing parameters and a wrong password with one status."""
+    mocked.post(f"{BASE}login/password", status=400, body=body, repeat=True)
+    async with VoltStorageClient(email="a@example.com", password=PASSWORD) as client:
+        with pytest.raises(InvalidCredentials) as refused:
+            await client.auth.login()
+    assert refused.value.words == words
+    assert words in str(refused.value)
+    assert PASSWORD not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("body", "words"), [('{"message": "Token expired"}', "Token expired"), ("No entry", "No entry")]
 )
 async def test_the_words_of_a_refused_token_are_in_the_error(mocked, body, words):

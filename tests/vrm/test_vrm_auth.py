@@ -259,6 +259,26 @@ async def test_the_words_of_a_refused_token_are_in_the_error(fake, logins, body,
             assert (refused.value.status, refused.value.operation) == (401, "tags.get")
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"success": False, "errors": {"username": ["is required"]}}, "username: is required"),
+        (b"Too short", "Too short"),
+        ({"success": False, "errors": "Wrong S3CRET-PASS for anna"}, ""),
+        (b"you sent s3cret-", ""),
+    ],
+)
+async def test_a_refused_login_has_the_words_that_repeat_no_secret(fake, body, words):
+    """They tell what is wrong with the request, where it is not the password."""
+    fake.answers("POST", "auth/login", body, status=400)
+    async with login_client(fake) as vrm:
+        with pytest.raises(InvalidCredentials) as refused:
+            await vrm.users.me()
+    assert refused.value.words == words
+    assert str(refused.value).count("'") == (2 if words else 0)
+    assert "s3cret" not in str(refused.value).casefold()
+
+
 async def test_a_second_factor_is_asked_for(fake, two_factor):
     """Without a code the login says that one was sent; with it the client goes on."""
     async with login_client(fake) as vrm:
