@@ -14,6 +14,8 @@ battery_current          A    positive = charging, negative = discharging
 battery_temperature      degC
 ======================== ==== ================================================================
 
+VRM's battery power is derived, as voltage times current of one device and second, where VRM sends none.
+
 Six more names, of energies in kWh, are reserved: no source emits them. `EnergyMeter` gives energies.
 """
 
