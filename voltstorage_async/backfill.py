@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from types import TracebackType
@@ -35,6 +35,11 @@ def _count(_: Healing, attribute: Attribute[int], value: int) -> None:
         raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
 
 
+def _ascending(_: Healing, attribute: Attribute[tuple[float, ...]], value: tuple[float, ...]) -> None:
+    if not value or list(value) != sorted(value) or not all(isfinite(each) and each > 0 for each in value):
+        raise ValueError(f"{attribute.name} must be positive and ascending, not {value!r}")
+
+
 def _some(_: Healing, attribute: Attribute[float], value: float) -> None:
     if not (isfinite(value) and value > 0):
         raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
@@ -59,8 +64,8 @@ class Healing:
     """A moment told within this time is not told again."""
     window_ids: int = field(default=1000, validator=_count)
     """The most events remembered for that."""
-    lag_s: float = field(default=60.0, validator=_seconds)
-    """Where an export ends more than this before its hole does, the rest is a gap, `not_recorded`."""
+    retry_s: tuple[float, ...] = field(default=(60.0, 300.0, 900.0), validator=_ascending)
+    """What an export did not bring is asked for again so long after the first time, then it is a gap."""
     attempts: int = field(default=3, validator=_count)
     """How often a page is asked for that breaks off in the middle; each time from where it broke off."""
     silence_s: float = field(default=60.0, validator=_some)
@@ -143,6 +148,9 @@ class Moments:
     def __init__(self, rows: ExportRows, fields: ProductFields) -> None:
         self._rows = rows
         self._fields = fields
+        self._block: Iterator[ExportRow] = iter(())
+        self._blocks = rows.blocks()
+        self._doubtful = False
 
     @property
     def exported(self) -> frozenset[Quantity]:
@@ -154,6 +162,11 @@ class Moments:
     def malformed(self) -> int:
         """Rows left out because they cannot be read."""
         return self._rows.malformed
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether rows near the last moment, or behind it, could not be read."""
+        return self._doubtful
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,7 +185,14 @@ class Moments:
         Raises:
             RequestError: as the request itself.
         """
-        return self._read(await anext(self._rows))
+        for row in self._block:
+            return self._read(row)
+        malformed = self.malformed
+        try:
+            self._block = iter(await anext(self._blocks))
+        finally:  # which of a block's rows they were, nobody says
+            self._doubtful = self.malformed > malformed
+        return self._read(next(self._block))
 
     def _read(self, row: ExportRow) -> Moment:
         numbers, texts = row.values, row.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -62,6 +62,9 @@ class Sink(Protocol):
     def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
         """Take notice of what is lost."""
 
+    def wait_for(self, stretches: Sequence[tuple[datetime, datetime]]) -> None:
+        """Take notice of the stretches that will be asked for again: these, and no others."""
+
     def be(self, state: State, reason: str, retry_in: float | None) -> None:
         """Take notice of how the line is doing."""
 
@@ -89,6 +92,7 @@ class Line:
 
     __slots__ = (
         *(
+            "_announced",
             "_clock",
             "_credit",
             "_deaf",
@@ -108,6 +112,7 @@ class Line:
         *(
             "_past",
             "_product_id",
+            "_resumed",
             "_sink",
             "_socket",
             "_state",
@@ -164,13 +169,15 @@ class Line:
             since=None if since is None else int(since.timestamp()),
             hold=healing.hold,
             overlap_s=healing.overlap_s,
-            lag_s=healing.lag_s,
+            retry_s=healing.retry_s,
             window_s=healing.window_s,
             window_ids=healing.window_ids,
-            expected=[meaning.quantity for meaning in fields.fields.events.values()],
             keys=_QUANTITIES,
         )
-        self._filling = Filling(self._mender, past, healing, self._clock, self._hand_over)
+        self._horizon = Horizon(self._clock, vendor_clock)
+        self._filling = Filling(
+            self._mender, past, healing, self._clock, self._horizon, hand_over=self._hand_over
+        )
         self._socket = ReconnectingSocket(
             link,
             on_messages=self._on_messages,
@@ -180,7 +187,6 @@ class Line:
             ssl_context=ssl_context,
             vendor_clock=vendor_clock,
         )
-        self._horizon = Horizon(self._clock, vendor_clock)
         self._on_ahead = on_ahead
         self._latest = 0.0  # seconds from which on a time is looked at
         self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
@@ -188,6 +194,8 @@ class Line:
         self._deaf = False  # the server has news and does not tell them over this link
         self._tasks: asyncio.TaskGroup | None = None
         self._mending = False
+        self._announced: list[tuple[datetime, datetime]] = []  # what waits, as it was said last
+        self._resumed: Sequence[tuple[datetime, datetime]] = ()
         self._stirred: asyncio.Event | None = None
         """There only while somebody waits for it: a program may have thousands of lines."""
 
@@ -196,8 +204,20 @@ class Line:
         """Live events that found no room, or could not be held; they are fetched later."""
         return self._mender.discarded
 
-    def resume(self, stopped: Position) -> None:
+    @property
+    def left_out(self) -> int:
+        """Rows of the past that are dated wrongly, or outside the range that was asked for."""
+        return self._filling.left_out
+
+    @property
+    def waiting(self) -> list[tuple[datetime, datetime]]:
+        """Stretches that will be asked for again."""
+        return [(moment_of(each.start), moment_of(each.end)) for each in self._mender.waiting]
+
+    def resume(self, stopped: Position, *, seen: Collection[Quantity] = ()) -> None:
         """Go on where a consumer stopped, perhaps in the middle of a second; before `run`."""
+        self._resumed = stopped.pending
+        self._mender.heard([*stopped.seen, *seen])
         if stopped.quantities:
             second = int(stopped.time.timestamp())
             of_it = [each.rpartition("/")[2] for each in stopped.ids if f"/{second}/" in each]
@@ -212,12 +232,21 @@ class Line:
             RequestError: a refusal that waiting cannot mend.
             ClientClosed: the client was closed meanwhile.
         """
+        for start, end in self._resumed:
+            first, last = int(start.timestamp()), int(end.timestamp())
+            self._mender.resume_waiting(first, last, self._clock.monotonic())
         try:
             async with asyncio.TaskGroup() as self._tasks:
+                if self._resumed:
+                    self._stir()
                 await self._socket.run()
         except BaseExceptionGroup as group:
             error = group.exceptions[0]
             raise error from error.__cause__
+        finally:
+            for missing in self._mender.give_up_waiting():
+                self._miss(missing)
+            self._announce_waiting()
 
     # --- what the socket says ------------------------------------------------------------------------------
 
@@ -319,6 +348,9 @@ class Line:
         for each in run:
             moment = Moment.of_live(each)
             take = mender.live(moment.second, quantities, moment, room=sink.holds(1))
+            if mender.waiting:  # what waits must be known before it is told what comes behind it
+                self._announce_waiting(done=False)
+                self._stir()
             if take is not None:
                 self._tell(take)
             elif mender.open or mender.ready:
@@ -390,14 +422,21 @@ class Line:
             if self._mender.open:
                 await self._sink.room()
                 await self._fill()
+            elif (waiting := self._mender.ask_again(self._clock.monotonic())) is not None:
+                await self._sink.room()
+                await self._filling.fill_later(waiting)
             elif self._state[0] is State.STALE:
                 await self._question_silence()
+            elif (due := self._mender.due) is not None:
+                self._announce()
+                await self._rest(due)
             else:
                 break
         self._mending = False
         self._announce()
 
     async def _hand_over(self) -> None:
+        self._announce_waiting(done=False)
         while self._mender.ready:
             await self._sink.room()
             each = self._mender.pop()
@@ -405,6 +444,7 @@ class Line:
                 self._tell(each)
             elif each is not None:
                 self._miss(each)
+        self._announce_waiting()
 
     async def _question_silence(self) -> None:
         """Ask whether there really is nothing new; if there is, it is a hole, and so is what is told next."""
@@ -417,8 +457,12 @@ class Line:
             await self._fill(latest)
         if not self._silent():
             return
+        due = self._clock.monotonic() + self._healing.silence_s
+        await self._rest(due if self._mender.due is None else min(due, self._mender.due))
+
+    async def _rest(self, wake_at: float) -> None:
+        """Wait for something to be due, or to happen."""
         stirred = self._stirred = asyncio.Event()
-        wake_at = self._clock.monotonic() + self._healing.silence_s
         timer = self._clock.call_at(wake_at, stirred.set)
         try:
             await stirred.wait()
@@ -436,6 +480,18 @@ class Line:
 
     # --- telling -------------------------------------------------------------------------------------------
 
+    def _announce_waiting(self, *, done: bool = True) -> None:
+        """Say which stretches will be asked for again, where that has changed.
+
+        `done`: what was found of the others has been told.
+        """
+        waiting = self.waiting if self._mender.waiting else []
+        if not done:
+            waiting = sorted({*waiting, *self._announced})
+        if waiting != self._announced:
+            self._announced = waiting
+            self._sink.wait_for(waiting)
+
     def _tell(self, take: Take[Moment]) -> None:
         moment, second, ordinal, keys, backfilled = take
         if self._learned != self._fields.learned:  # by what was fetched
@@ -447,10 +503,15 @@ class Line:
 
     def _miss(self, missing: Missing) -> None:
         self.gaps += 1
-        start, end = (datetime.fromtimestamp(second, UTC) for second in (missing.start, missing.end))
+        start, end = moment_of(missing.start), moment_of(missing.end)
         self._sink.miss(start, end, missing.reason, frozenset(map(Quantity, missing.keys)))
 
     @printable
     def __repr__(self) -> str:
         counts = f"{self.received} received, {self.backfilled} backfilled, {self.gaps} gaps"
         return f"<Line of product {self._product_id} {self._state[0]}, {counts}; {self._mender!r}>"
+
+
+def moment_of(second: int) -> datetime:
+    """Return the beginning of a unix second."""
+    return datetime.fromtimestamp(second, UTC)

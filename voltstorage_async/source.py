@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ssl
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Self
 
+from energy_core.clock import SystemClock
 from energy_core.errors import StreamBusy
 from energy_core.printable import printable
-from energy_core.stream.delivered import BEYOND_CAP, NOT_EXPORTED
+from energy_core.stream.admission import Horizon
+from energy_core.stream.delivered import BEYOND_CAP, Take
 from energy_core.stream.event import Outlet, Position, Quantity, Said, SourceId, State
+from energy_core.stream.hole import Mender
 from energy_core.stream.link import Link
 from energy_core.stream.timing import SocketTiming
 from energy_core.vendor_clock import VendorClock
 from voltstorage_async.backfill import Healing, Moment, Past
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import ProductFields
-from voltstorage_async.line import Line
+from voltstorage_async.filling import Filling
+from voltstorage_async.line import Line, moment_of
 
 
 class ProductSource:
@@ -31,7 +35,7 @@ class ProductSource:
 
     __slots__ = (
         *("_fields", "_healing", "_id", "_line", "_link", "_past", "_seen", "_since", "_ssl_context"),
-        *("__weakref__", "_stopped", "_timing", "owner", "vendor_clock"),
+        *("__weakref__", "_stopped", "_timing", "left_out", "owner", "vendor_clock"),
     )
 
     def __init__(
@@ -46,6 +50,7 @@ class ProductSource:
         healing: Healing = Healing(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
         owner: str = "",
+        seen: Collection[Quantity] = (),
         vendor_clock: VendorClock | None = None,
     ) -> None:
         self.owner = owner
@@ -60,7 +65,8 @@ class ProductSource:
         self._healing = healing
         self._ssl_context = ssl_context
         self.vendor_clock = vendor_clock
-        self._seen: set[Quantity] = set()
+        self._seen: set[Quantity] = set(seen)
+        self.left_out = 0
         self._line: Line | None = None
 
     @property
@@ -98,6 +104,7 @@ class ProductSource:
         position = positions.get(self._id)
         if position is not None:
             self._stopped = position
+            self._seen |= position.seen | position.quantities
             self._since = position.time - timedelta(seconds=self._healing.overlap_s)
 
     def again(self) -> Self:
@@ -112,6 +119,7 @@ class ProductSource:
             healing=self._healing,
             ssl_context=self._ssl_context,
             owner=self.owner,
+            seen=self._seen,
             vendor_clock=self.vendor_clock,
         )
 
@@ -140,39 +148,47 @@ class ProductSource:
             unread=True,
         )
         if self._stopped is not None:
-            self._line.resume(self._stopped)
+            self._line.resume(self._stopped, seen=self._seen)
         await self._line.run()
 
-    async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
+    async def refill(
+        self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
+    ) -> list[tuple[datetime, datetime]]:
         """Put everything the export has from `start` to `end` into `outlet`, and say what it cannot have.
 
-        Raises:
-            RequestError: the export cannot be had.
+        Returns:
+            The stretches that the export did not prove to be whole: it may have more of them later.
         """
-        mouth, page_s = _Mouth(source, outlet, self._seen), self._healing.page_s
         begin, last = start.timestamp(), end.timestamp()
         if begin < last - self._healing.furthest_back_s:
             begin = last - self._healing.furthest_back_s
-            outlet.gap(
-                source, start=start, end=datetime.fromtimestamp(begin, start.tzinfo), reason=BEYOND_CAP
-            )
-        ordinals: Counter[int] = Counter()
-        lacking: set[Quantity] = set()
-        while begin <= last:
-            # Whole seconds, as live events have them: the last one is wanted to its end.
-            async with self._past.moments(begin, min(begin + page_s, int(last) + 1.0)) as moments:
-                async for moment in moments:
-                    second = moment.second
-                    if second > last:
-                        break
-                    if moment.values:
-                        await outlet.room()
-                        mouth.tell(moment, ordinals[second])
-                        ordinals[second] += 1
-                lacking |= self._seen - moments.exported
-            begin += page_s
-        if lacking:
-            outlet.gap(source, start=start, end=end, reason=NOT_EXPORTED, quantities=sorted(lacking))
+            until = datetime.fromtimestamp(begin, start.tzinfo)
+            outlet.gap(source, start=start, end=until, reason=BEYOND_CAP)
+        clock, mouth = SystemClock(), _Mouth(source, outlet, set())
+        mender: Mender[Moment] = Mender(
+            window_s=self._healing.furthest_back_s + 1, window_ids=sys.maxsize, retry_s=self._healing.retry_s
+        )
+        mender.heard(self._seen)
+
+        async def hand_over() -> None:
+            while mender.ready:
+                await outlet.room()
+                each = mender.pop()
+                if isinstance(each, Take):
+                    mouth.tell(each.item.only(each.keys, self._fields.fields), each.ordinal)
+                elif each is not None:
+                    start, end = moment_of(each.start), moment_of(each.end)
+                    mouth.miss(start, end, each.reason, frozenset(map(Quantity, each.keys)))
+
+        filling = Filling(
+            mender, self._past, self._healing, clock, Horizon(clock, self.vendor_clock), hand_over=hand_over
+        )
+        now = clock.monotonic()
+        mender.resume_waiting(int(begin), int(last), now)
+        if (waiting := mender.ask_again(now)) is not None:
+            await filling.fill_later(waiting)
+        self.left_out += filling.left_out
+        return [(moment_of(each.start), moment_of(each.end)) for each in mender.waiting]
 
     @printable
     def __repr__(self) -> str:
@@ -225,6 +241,10 @@ class _Mouth:
     def set_aside(self, moment: Moment) -> None:
         """Hand over what is dated after its time: the outlet counts and reports it, and goes no further."""
         self.tell(moment, 0)
+
+    def wait_for(self, stretches: Sequence[tuple[datetime, datetime]]) -> None:
+        """Say what will be asked for again."""
+        self._outlet.pending(self._id, stretches)
 
     def be(self, state: State, reason: str, retry_in: float | None) -> None:
         """Announce a state."""

@@ -109,6 +109,11 @@ class ProductStream:
         return self._line.gaps
 
     @property
+    def pending(self) -> tuple[tuple[datetime, datetime], ...]:
+        """Stretches that the export does not have yet: they are asked for again, then reported as gaps."""
+        return self._inbox.pending
+
+    @property
     def discarded(self) -> int:
         """Live events that were let go, most because the consumer was too slow; they are fetched later."""
         return self._line.discarded
@@ -210,6 +215,7 @@ class _Inbox:
         self.ended = False
         self.reconnects = 0
         self.dropped = 0
+        self.pending: tuple[tuple[datetime, datetime], ...] = ()
         self._product_id = product_id
         self._capacity = capacity
         self._events: deque[ProductEvent] = deque()
@@ -251,6 +257,10 @@ class _Inbox:
         """Take notice of what is lost."""
         product = self._product_id
         self._put(ProductGap(product_id=product, start=start, end=end, reason=reason, quantities=quantities))
+
+    def wait_for(self, stretches: Sequence[tuple[datetime, datetime]]) -> None:
+        """Take notice of what will be asked for again."""
+        self.pending = tuple(stretches)
 
     def be(self, state: State, reason: str, retry_in: float | None) -> None:
         """Take notice of how the line is doing."""

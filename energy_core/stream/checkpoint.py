@@ -27,6 +27,9 @@ VERSION: Final = 1
 LARGEST: Final = 64 * 1024 * 1024
 """Bytes; a larger file is not a checkpoint."""
 
+_LAST: Final = 253_402_300_799
+"""The last second there is."""
+
 Positions = Mapping[SourceId, Position]
 
 _MOST: Final = 2**53 - 1
@@ -92,8 +95,36 @@ def _entry(owner: SourceId, source: SourceId, at: Position) -> list[object]:
     site = None if source.site == owner.site else source.site
     prefix = commonprefix(at.ids)  # noqa: RUF071  (of texts, not of paths)
     rest = [each[len(prefix) :] for each in at.ids]
-    held = sum(1 << number for number, each in enumerate(Quantity) if each in at.quantities)
-    return [site, source.instance, at.time.isoformat(), at.seq, prefix, rest, held]
+    entry: list[object] = [
+        site,
+        source.instance,
+        at.time.isoformat(),
+        at.seq,
+        prefix,
+        rest,
+        _bits(at.quantities),
+    ]
+    if at.seen or at.pending:
+        stretches = [[int(each.timestamp()) for each in stretch] for stretch in at.pending]
+        entry += [_bits(at.seen), stretches]
+    return entry
+
+
+def _bits(quantities: frozenset[Quantity]) -> int:
+    return sum(1 << number for number, each in enumerate(Quantity) if each in quantities)
+
+
+def _quantities(bits: object) -> frozenset[Quantity]:
+    held = _whole(bits, least=0, most=(1 << len(Quantity)) - 1)
+    return frozenset(each for number, each in enumerate(Quantity) if held >> number & 1)
+
+
+def _stretch(said: object) -> tuple[datetime, datetime]:
+    match said:
+        case [start, end]:
+            first, last = (_whole(each, least=0, most=_LAST) for each in (start, end))
+            return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(max(first, last), UTC)
+    raise TypeError
 
 
 def _owner(said: Mapping[str, object]) -> tuple[SourceId, Positions]:
@@ -112,16 +143,20 @@ def _source_id(said: object) -> SourceId:
 
 def _position(owner: SourceId, said: object) -> tuple[SourceId, Position]:
     match said:
-        case [site, instance, stamp, seq, prefix, list(rest), held]:
+        case [site, instance, stamp, seq, prefix, list(rest), held, *others]:
+            seen, stretches = others or (0, [])
+            if not isinstance(stretches, list):
+                raise TypeError
             where = owner.site if site is None else _text(site)
             source = SourceId(owner.vendor, owner.account, where, _whole(instance))
             beginning = _text(prefix)
-            bits = _whole(held, least=0, most=(1 << len(Quantity)) - 1)
             return source, Position(
                 time=_moment(_text(stamp)),
                 seq=_whole(seq, least=0),
                 ids=tuple(beginning + _text(each) for each in rest),
-                quantities=frozenset(each for number, each in enumerate(Quantity) if bits >> number & 1),
+                quantities=_quantities(held),
+                seen=_quantities(seen),
+                pending=tuple(_stretch(each) for each in stretches),
             )
     raise TypeError
 

@@ -17,6 +17,8 @@ NOT_EXPORTED: Final = "not_exported"
 """The record of the past does not know these quantities."""
 NOT_RECORDED: Final = "not_recorded"
 """The record of the past ends before the hole does."""
+TOO_MANY_GAPS: Final = "too_many_gaps"
+"""More gaps wait to be asked for again than can be kept apart."""
 BEYOND_CAP: Final = "beyond_cap"
 """Further back than is asked for."""
 
@@ -87,6 +89,8 @@ _SET: Final = (1 << _BITS) - 1
 _ONE: Final = 1 << 2 * _BITS
 
 _SLACK: Final = 16
+_BOUND: Final = 2 * 8 * 1024
+"""Whatever waits to be asked for again, no more seconds than half of this are remembered for it."""
 
 
 class Delivered:
@@ -101,7 +105,7 @@ class Delivered:
         most: Events of which something is remembered.
     """
 
-    __slots__ = ("_enough", "_events", "_log", "_long", "_most", "_window_s")
+    __slots__ = ("_enough", "_events", "_log", "_long", "_most", "_window_s", "since")
 
     def __init__(self, *, window_s: float, most: int) -> None:
         self._window_s = window_s
@@ -109,6 +113,8 @@ class Delivered:
         # Of live events a little more is remembered, so that forgetting is not a matter of each of them.
         self._enough = most + most // _SLACK
         self._long = window_s + window_s / _SLACK
+        self.since: int | None = None
+        """What was delivered from this second on is not forgotten, within a bound."""
         self._log = array("q")  # second, number, second, number ...
         self._events = 0
 
@@ -151,6 +157,16 @@ class Delivered:
         told = self._log[at + 1]
         return bits & ~(told | told >> _BITS) & _SET
 
+    def between(self, start: int, end: int) -> list[int]:
+        """Return the seconds from `start` to `end` of which something was delivered."""
+        first, after = self._find(start), self._find(end + 1)
+        return list(self._log[first:after:2])
+
+    def newest_until(self, second: int) -> int | None:
+        """Return the newest second not later than this of which something was delivered."""
+        at = self._find(second + 1)
+        return self._log[at - 2] if at else None
+
     def _find(self, second: int) -> int:
         """Return where a second stands, or would."""
         log = self._log
@@ -174,6 +190,8 @@ class Delivered:
         """Forget the earliest; what is told now is never forgotten at once, however far back it lies."""
         log, gone = self._log, 0
         since = log[-2] - self._window_s
+        if self.since is not None and len(log) < _BOUND:
+            told = min(told, self._find(self.since))
         while gone < told and (self._events > self._most or log[gone] < since):
             self._events -= log[gone + 1] >> 2 * _BITS
             gone += 2

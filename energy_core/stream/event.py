@@ -148,6 +148,10 @@ class Position:
     """Ids of the readings within the last two seconds before `time`, oldest first: these may come again."""
     quantities: frozenset[Quantity] = frozenset()
     """What the readings of the very moment `time` held: there may be more of it to tell."""
+    seen: frozenset[Quantity] = frozenset()
+    """What earlier readings held beside that."""
+    pending: tuple[tuple[datetime, datetime], ...] = ()
+    """Stretches before `time` that were still to be asked for again."""
 
 
 Said: TypeAlias = tuple[datetime, str, Mapping[Quantity, float], Mapping[str, object], bool, int]
@@ -214,6 +218,12 @@ class Outlet(Protocol):
         quantities: Collection[Quantity] = (),
     ) -> None:
         """Report a stretch of time that cannot be delivered, or only these quantities of it."""
+
+    def pending(self, source: SourceId, stretches: Sequence[tuple[datetime, datetime]]) -> None:
+        """Say which stretches of a source will be asked for again: these, and no others.
+
+        They are in the status, and in checkpoints until what they brought was consumed.
+        """
 
     async def room(self) -> None:
         """Wait until a buffer has room. For pollers and backfills, which may wait; never for a socket."""

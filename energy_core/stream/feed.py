@@ -17,9 +17,9 @@ from energy_core.stream.admission import FROM_THE_FUTURE, Gate, Horizon, admit_s
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
 from energy_core.stream.event import Event, Outlet, Position, Reading, Said, Source
 from energy_core.stream.ledger import Ledger
-from energy_core.stream.line import SLOW, Line, Track
+from energy_core.stream.line import SLOW, Line, Stretch, Track
 from energy_core.stream.quantity import Quantity
-from energy_core.stream.refill import RefillOutlet
+from energy_core.stream.refill import RETRY_S, Fetched, LaterRefills, RefillOutlet
 from energy_core.stream.state import SourceStatus, Standing
 from energy_core.vendor_clock import VendorClock
 
@@ -36,7 +36,7 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 CLOCK_OFF_S: Final = 60.0
 """Our clock is said to be wrong when it is that far from the vendor's."""
 
-Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[None]]
+Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[Sequence[Stretch] | None]]
 Join: TypeAlias = Callable[["Feed"], Mapping[SourceId, Position]]
 """Enters a feed under the id of its source, and returns where a consumer stopped there."""
 
@@ -52,7 +52,7 @@ class Feed:
         *("__weakref__", "_backfilled", "_dropped", "_error", "_fault", "_gaps", "_gate", "_heard"),
         *("_identify", "_join", "_last", "_late", "_leaving", "_ledger", "_lines", "_menders", "_missing"),
         *("_now", "_over", "_readings", "_refused", "_sites", "_spoken_for", "_standing", "_tracks"),
-        *("_horizon", "_offset_s", "_vendor_clock"),
+        *("_horizon", "_offset_s", "_later", "_pending", "_vendor_clock"),
         *("id", "restarts", "source", "speaks_for", "task"),
     )
 
@@ -70,7 +70,7 @@ class Feed:
         self._standing = Standing(ledger.clock.utcnow())
         self._sites: dict[SourceId, Standing] = {}
         self._missing: Mapping[SourceId, datetime] = {}
-        self._menders: set[asyncio.Task[str | None]] = set()
+        self._menders: set[asyncio.Task[Fetched]] = set()
         self._error: EnergyError | None = None
         self._fault: Exception | None = None
         self._leaving = self._over = False
@@ -78,6 +78,10 @@ class Feed:
         self._refused = 0
         self._vendor_clock: VendorClock | None = getattr(source, "vendor_clock", None)
         self._horizon = Horizon(ledger.clock, self._vendor_clock)
+        self._pending: dict[SourceId, Sequence[Stretch]] = {}  # what the source waits for ...
+        retry_s: Sequence[float] = getattr(source, "retry_s", RETRY_S)
+        # ... and what is missing in one line only:
+        self._later = LaterRefills(ledger.clock, self._refill_again, self._lack, retry_s=retry_s)
         self._offset_s = 0.0  # of our clock, as it was told last
         self._gate = Gate()
         self._now = stamping(ledger.clock)
@@ -106,6 +110,7 @@ class Feed:
             dropped=self._dropped,
             gaps=self._gaps,
             refused=self._refused,
+            pending=self._all_pending,
             clock_offset_s=None if self._vendor_clock is None else self._vendor_clock.offset_s,
             restarts=self.restarts,
             notes=MappingProxyType(dict(getattr(self.source, "notes", {}))),
@@ -247,6 +252,23 @@ class Feed:
         gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
         self._ledger.note(self, source, Kind.GAP, gap, time=end)
 
+    def pending(self, source: SourceId, stretches: Sequence[Stretch]) -> None:
+        """Say which stretches of a source will be asked for again: these, and no others."""
+        if self._shut():
+            return
+        for start, end in stretches:
+            admit_stretch(source, start, end)
+        self.speaks_for.add(source)
+        self._pending[source] = tuple(stretches)
+        for line in self._ledger.lines:
+            if not line.buffer.ended:
+                line.track(source, self, self._ledger.key(source)).wait_for(stretches)
+
+    @property
+    def _all_pending(self) -> tuple[Stretch, ...]:
+        of_source = (stretch for stretches in self._pending.values() for stretch in stretches)
+        return tuple(sorted({*of_source, *self._later.stretches}))
+
     def _from_the_future(self, source: SourceId, time: datetime) -> None:
         """Set aside a reading after which all others would look late; the first of an episode is a gap."""
         self._refused += 1
@@ -279,21 +301,36 @@ class Feed:
         line.menders.add(mender)
         mender.add_done_callback(partial(self._mended, line, source))
 
-    async def _fetch(self, refill: Callable[[], Awaitable[None]]) -> str | None:
-        """Return why it could not be fetched; None if it was."""
+    async def _fetch(self, refill: Callable[[], Awaitable[Sequence[Stretch] | None]]) -> Fetched:
+        """Return why it could not be fetched, None if it was, and what is to be asked for again."""
         try:
-            await refill()
+            return None, await refill() or ()
         except EnergyError as error:
-            return str(error)
+            return str(error), ()
         except Exception as fault:  # noqa: BLE001  (whatever it is, it is reported and stays here)
-            return str(self._internal(fault))
-        return None
+            return str(self._internal(fault)), ()
 
-    def _mended(self, line: Line, source: SourceId, mender: asyncio.Task[str | None]) -> None:
+    def _mended(self, line: Line, source: SourceId, mender: asyncio.Task[Fetched]) -> None:
         self._menders.discard(mender)
         line.menders.discard(mender)
-        trouble = SLOW if mender.cancelled() else mender.result()
+        trouble, again = (SLOW, ()) if mender.cancelled() else mender.result()
+        for stretch in again:  # before what was held is let go: a checkpoint must know of them by then
+            self._later.add(line, source, stretch)
         self._gaps += line.end_refill(source, trouble=trouble)
+
+    async def _refill_again(self, line: Line, source: SourceId, stretch: Stretch) -> Fetched:
+        refill: Refill | None = None if self._leaving else getattr(self.source, "refill", None)
+        if refill is None:
+            return SLOW, ()
+        return await self._fetch(partial(refill, RefillOutlet(line, source, late=True), source, *stretch))
+
+    def _lack(self, line: Line, source: SourceId, stretch: Stretch, reason: str) -> None:
+        """Tell one line that a stretch is missing."""
+        if not (line.buffer.ended or self._ledger.ended):
+            self._gaps += 1
+            start, end = stretch
+            gap = Gap(start=start, end=end, reason=reason)
+            line.note(line.tracks[source], source, Kind.GAP, gap, end, self._ledger.clock.utcnow())
 
     async def _run(self) -> None:
         """Run the source to its end and announce how it ended. Raises nothing but cancellation."""
@@ -347,7 +384,7 @@ class Feed:
 
     async def _stop_mending(self) -> None:
         self._leaving = True
-        menders = tuple(self._menders)
+        menders = (*self._menders, *self._later.tasks)
         for mender in menders:
             mender.cancel()
         if menders:

@@ -11,13 +11,26 @@ Times are whole unix seconds, the grain in which a moment of the past and its li
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from energy_core.printable import printable
-from energy_core.stream.delivered import NOT_EXPORTED, NOT_RECORDED, Delivered, Keys, Missing, Take
+from energy_core.stream.delivered import (
+    NOT_EXPORTED,
+    NOT_RECORDED,
+    TOO_MANY_GAPS,
+    Delivered,
+    Keys,
+    Missing,
+    Take,
+)
 from energy_core.stream.outbox import Outbox
 
 T = TypeVar("T")
+
+_MOST_WAITING: Final = 4
+_LONGEST_JOINED: Final = 3600
+_MOST_PIECES: Final = 16
 
 
 class _Held(NamedTuple, Generic[T]):
@@ -29,21 +42,47 @@ class _Held(NamedTuple, Generic[T]):
     """The number of the hole before it; 0: it follows without one."""
 
 
+class Waiting:
+    """Seconds that a fill did not prove to be whole, both ends included; they are asked for again."""
+
+    __slots__ = ("due", "end", "first", "lacks", "reason", "start", "tries")
+
+    def __init__(self, start: int, end: int, reason: str, first: float, *, lacks: bool) -> None:
+        self.start = start
+        self.end = end
+        self.reason = reason
+        """Why it is a gap, if it never is filled."""
+        self.first = first
+        """When it was asked for first."""
+        self.due = first
+        """When it is asked for again."""
+        self.tries = 0
+        self.lacks = lacks
+        """Whether it is still to be told which quantities the record does not have."""
+
+    def __repr__(self) -> str:
+        return f"<Waiting {self.start} to {self.end}, tried {self.tries} times>"
+
+
 class Mender(Generic[T]):
     """Decides what a stream hands over, and when, so that nothing is lost in silence or told twice.
 
     Without a hole `live` returns its event at once. With one (`open`): `begin` a fill, ask for the past and
     give it to `row`, then say `done` or `fail`. Meanwhile and afterwards, hand over what `pop` returns.
 
+    A record may be behind, and an answer may lack anything, so nothing is whole because an answer ended: a
+    row proves the seconds between it and the row before it in the same answer, the last one its own too.
+    What is not proved waits (`waiting`) until it is `due` again, while live events go on: `ask_again`, then
+    `late_row`, then `answered`. After the last try it is missing.
+
     Args:
         since: Unix second from which on a first connection presumes a hole; None: the stream begins with its
             first event.
         hold: Live events that are held; past it they are discarded, and the hole is open again.
         overlap_s: How far before the last event the past is asked for.
-        lag_s: A record that ends more than this before its hole does has a hole itself.
+        retry_s: When what was not proved is asked for again, in seconds since it was asked for first.
         window_s: Seconds in which a repeated moment is known as such.
         window_ids: The most events of that window.
-        expected: Quantities a live event may hold, for a hole before the first of them.
         keys: Knows the quantities; a program with thousands of streams need not have as many of these.
     """
 
@@ -57,10 +96,10 @@ class Mender(Generic[T]):
             "_closed_at",
             "_covered",
             "_delivered",
-            "_expected",
         ),
-        *("_held", "_hold", "_keys", "_lag_s", "_latest", "_open", "_outbox", "_overlap_s", "_present"),
-        *("_reach", "_spoken", "discarded", "filling", "holes", "newest", "repeated"),
+        *("_held", "_hold", "_keys", "_latest", "_open", "_outbox", "_overlap_s", "_present"),
+        *("_doubt", "_proven", "_reach", "_retry_s", "_row", "_spoken", "_tail", "discarded", "filling"),
+        *("holes", "newest", "repeated", "waiting"),
     )
 
     def __init__(
@@ -69,10 +108,9 @@ class Mender(Generic[T]):
         since: int | None = None,
         hold: int = 256,
         overlap_s: float = 2.0,
-        lag_s: float = 60.0,
+        retry_s: Sequence[float] = (60.0, 300.0, 900.0),
         window_s: float = 600.0,
         window_ids: int = 1000,
-        expected: Collection[str] = (),
         keys: Keys | None = None,
     ) -> None:
         self.newest: int | None = None
@@ -85,12 +123,17 @@ class Mender(Generic[T]):
         """Between `begin` and `done` or `fail`."""
         self._hold = hold
         self._overlap_s = overlap_s
-        self._lag_s = lag_s
+        self._retry_s = retry_s
+        self.waiting: list[Waiting] = []
+        """What waits to be asked for again, oldest first."""
+        self._tail: Waiting | None = None  # the same, up to the next live event
+        self._proven = 0  # up to here the fill under way has proved that nothing is missing
+        self._row = 0  # the second of its last row
+        self._doubt: tuple[int, int] | None = None  # where rows of it could not be read
         self._delivered = Delivered(window_s=window_s, most=window_ids)
         self._keys = keys or Keys()
         self._alike: Collection[str] = ()  # the quantities of the last event that passed ...
         self._bits = 0  # ... and their number
-        self._expected = self._keys.bits(expected)
         self._spoken = 0  # every quantity that came live so far
         self._held: list[_Held[T]] = []
         self._outbox: Outbox[T] = Outbox(self._keys, accounted=since)
@@ -111,7 +154,18 @@ class Mender(Generic[T]):
         bits = self._keys.bits(keys)
         for _ in range(count):
             self._delivered.live(second, bits)
+        self._spoken |= bits
         self.newest = second
+
+    def heard(self, keys: Collection[str]) -> None:
+        """Note quantities that have come live."""
+        self._spoken |= self._keys.bits(keys)
+
+    def resume_waiting(self, start: int, end: int, now: float) -> None:
+        """Ask again for what an earlier run was waiting for."""
+        waiting = Waiting(start, end, NOT_RECORDED, now, lacks=True)
+        self.waiting.append(waiting)
+        self._pin()
 
     # --- live events ---------------------------------------------------------------------------------------
 
@@ -148,6 +202,8 @@ class Mender(Generic[T]):
         self._spoken |= bits
         if not (self._open or self._broken):
             self._outbox.settle(second)
+            if self._tail is not None and not self.filling:
+                self._end_tail(second, bits)
         if self._open or self._held or self._outbox.ready or self.filling:
             self._keep(_Held(second, keys, bits, item, self._open))
             return None
@@ -168,16 +224,19 @@ class Mender(Generic[T]):
 
     # --- a fill --------------------------------------------------------------------------------------------
 
-    def begin(self, known: int) -> float:
+    def begin(self, known: int, present: int | None = None) -> float:
         """Begin to fill; return the unix second from which on the past is wanted.
 
         Args:
             known: `holes` so long ago that what fell into them must have been recorded by now. Later ones are
                 left to another fill.
+            present: The second of the present state, where it is known.
         """
         self.filling, self._calm = True, False
         self._covered = known
-        self._base = self._reach = position = self._position
+        self._base = self._reach = position = self._position_before(present)
+        self._proven = self._row = position - 1
+        self._doubt = self._tail = None
         self._closed_at = self._latest = self._present = None
         self._outbox.reconsider(position)
         overlap_s = 0.0 if self.newest is None else self._overlap_s
@@ -190,8 +249,9 @@ class Mender(Generic[T]):
 
     def skip(self, until: int, reason: str) -> None:
         """Give up what lies before `until`."""
-        self._outbox.miss(self._position, until, reason)
+        self._outbox.miss(self._base, until, reason)
         self._base = self._reach = until
+        self._proven = self._row = until - 1
 
     def latest(self, second: int, keys: Collection[str], item: T) -> None:
         """Take the present state; it is handed over in its place, unless live events say more."""
@@ -211,7 +271,9 @@ class Mender(Generic[T]):
             return None
         return max(held.second for held in self._held if held.hole)
 
-    def row(self, second: int, keys: Collection[str], item: T, *, whole: bool = False) -> bool:
+    def row(
+        self, second: int, keys: Collection[str], item: T, *, whole: bool = False, doubt: bool = False
+    ) -> bool:
         """Take a moment of the past, in order; return False once no more is wanted.
 
         Args:
@@ -219,7 +281,9 @@ class Mender(Generic[T]):
             keys: The quantities it holds.
             item: What is handed over, as far as it is fresh.
             whole: It may repeat what has not changed, as the first row of an answer does.
+            doubt: There are rows near it that could not be read: it proves nothing.
         """
+        self._prove(second, doubt=doubt)
         closed = self._closed_at
         if closed is not None and second > closed and not (self._open or self._broken):
             return False
@@ -227,35 +291,72 @@ class Mender(Generic[T]):
             # The past has come this far without a break, so no hole is left before these.
             self._release()
         self._tell_latest(before=second)
-        if not (whole and self.newest is not None and second < self.newest):
+        if not (whole and self.newest is not None and second < self._base):
             self._filled(second, self._keys.bits(keys), item)
         self._reach = max(self._reach, second)
         return True
 
-    def damaged(self, start: int, reason: str) -> None:
-        """Say that the rows since `start` are not all there."""
-        self._outbox.miss(start, self._reach, reason)
+    def doubt_since(self, second: int) -> None:
+        """Say that rows after this second were dated wrongly: they have proved nothing."""
+        self._proven = min(self._proven, second)
 
-    def done(self, exported: Collection[str]) -> None:
-        """End the fill: the past was read to its end. It knows the quantities `exported`."""
+    def _prove(self, second: int, *, doubt: bool) -> None:
+        """Note how far a row proves that nothing is missing."""
+        if doubt:
+            first = self._row if self._doubt is None else self._doubt[0]
+            self._doubt = first, max(second, self._row)
+        self._row = max(self._row, second)
+        self._proven = max(self._proven, second - 1)
+
+    def done(self, exported: Collection[str], now: float = 0.0, *, reason: str = NOT_RECORDED) -> None:
+        """End the fill: the past was read to its end.
+
+        Args:
+            exported: The quantities it knows.
+            now: Monotonic seconds.
+            reason: Why what is not there is a gap, should it never come.
+        """
+        self._proven = max(self._proven, self._row)
         closing = [held.second for held in self._held if 0 < held.hole <= self._covered]
         self._closed_at = max(closing, default=self._closed_at)
         later = max(self._open, *(held.hole for held in self._held), 0) > self._covered
         end = max(self._closed_at or 0, self._reach) if later else self._end
-        if end is not None and end - self._reach > self._lag_s:
-            self._outbox.miss(self._reach, end, NOT_RECORDED)
         self._miss_unknown(self._base, end, exported)
         if end is not None and end < self._reach:  # the present state was told in between
             self._miss_unknown(end, self._reach, exported)
         if self._open <= self._covered:
             self._open = 0
         self._finish(self._covered)
+        self._wait_for_rest(end, reason, now, lacks=False)
 
-    def fail(self, reason: str, exported: Collection[str] | None = None) -> None:
-        """End the fill: the past cannot be had from here on. `exported` as for `done`, where it is known."""
-        reached = max(self._position, self._reach)
+    def fail(
+        self,
+        reason: str,
+        exported: Collection[str] | None = None,
+        now: float = 0.0,
+        *,
+        final: bool = True,
+    ) -> None:
+        """End the fill: the past cannot be had from here on.
+
+        Args:
+            reason: Why.
+            exported: The quantities it knows, where that is known.
+            now: Monotonic seconds.
+            final: It cannot be had later either.
+        """
+        reached = self._reach
         if exported is not None and reached > self._base:
             self._miss_unknown(self._base, reached, exported)
+        if not final:
+            end = self._held[0].second if self._held and self._held[0].hole else self._end
+            if not self._held:
+                self._open = 0
+                if end is None:
+                    self._latest = None
+            self._finish(self._held[0].hole if self._held else 0)
+            self._wait_for_rest(end, reason, now, lacks=True)
+            return
         if not self._held:
             end = self._end
             self._outbox.miss(reached, end, reason)
@@ -270,6 +371,144 @@ class Mender(Generic[T]):
                 self._tell_latest(before=first)
             self._outbox.miss(reached, first, reason)
         self._finish(self._held[0].hole if self._held else 0)
+
+    # --- what is asked for again ---------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float | None:
+        """When something is to be asked for again, monotonic seconds; None: nothing waits."""
+        return min((each.due for each in self.waiting), default=None)
+
+    def ask_again(self, now: float) -> Waiting | None:
+        """Begin to ask for what is due."""
+        due = min(self.waiting, key=lambda each: each.due, default=None)
+        if due is None or due.due > now:
+            return None
+        self._proven, self._row, self._doubt = due.start - 1, due.start - 1, None
+        return due
+
+    def late_row(
+        self, waiting: Waiting, second: int, keys: Collection[str], item: T, *, doubt: bool = False
+    ) -> bool:
+        """Take a moment of what was asked for again, as `row` does. Seconds outside are settled."""
+        self._prove(second, doubt=doubt)
+        if waiting.start <= second <= waiting.end:
+            bits = self._keys.bits(keys)
+            fresh = self._delivered.fresh(second, bits)
+            if fresh:
+                ordinal = self._delivered.filled(second, fresh)
+                take = Take(item, second, ordinal, self._keys.names(fresh), backfilled=True)
+                self._outbox.ready.append(take)
+        return second <= waiting.end
+
+    def answered(
+        self,
+        waiting: Waiting,
+        exported: Collection[str] | None,
+        *,
+        trouble: str = "",
+        final: bool = False,
+    ) -> None:
+        """End what `ask_again` has begun.
+
+        Args:
+            waiting: What it returned.
+            exported: The quantities the record knows, where that is known.
+            trouble: Why it broke off; empty: it did not.
+            final: It cannot be had later either.
+        """
+        self.waiting.remove(waiting)
+        if not trouble:
+            self._proven = max(self._proven, self._row)
+        if waiting.lacks and exported is not None and self._proven >= waiting.start:
+            waiting.lacks = False
+            self._miss_unknown(waiting.start - 1, waiting.end, exported)
+        waiting.reason = trouble or waiting.reason
+        if self._proven >= waiting.end and self._doubt is None:
+            waiting.end = waiting.start - 1
+        elif self._doubt is None:
+            waiting.start = max(waiting.start, self._proven + 1)
+        if waiting.start <= waiting.end:
+            if final or waiting.tries >= len(self._retry_s):
+                self._give_up(waiting, waiting.reason)
+            else:
+                self._wait(waiting)
+        self._pin()
+
+    def give_up_waiting(self) -> list[Missing]:
+        """Return what waits as missing, because nobody will ask again."""
+        missing = [each for one in self.waiting for each in self._missing(one, one.reason)]
+        self.waiting.clear()
+        self._pin()
+        return missing
+
+    def _wait_for_rest(self, end: int | None, reason: str, now: float, *, lacks: bool) -> None:
+        """Let wait what the fill that has just ended has not proved."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None:
+            first, last = max(doubt[0], self._base), min(doubt[1], end or doubt[1])
+            self._wait(Waiting(first, last, reason, now, lacks=lacks))
+        start = max(self._proven + 1, self._base)
+        if start == self._base and self._is_whole(start):
+            start += 1
+        rest = Waiting(start, start, reason, now, lacks=lacks)
+        if end is None:
+            if not self._open and not self._held and self._closed_at is None:
+                self._tail = rest
+            return
+        rest.end = end - 1 if self._is_whole(end) else end
+        self._wait(rest)
+
+    def _end_tail(self, second: int, bits: int) -> None:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            tail.end = second - 1 if self._spoken and not self._spoken & ~bits else second
+            self._wait(tail)
+
+    def _is_whole(self, second: int) -> bool:
+        """Tell whether everything that ever came was delivered of a second."""
+        return bool(self._spoken) and not self._delivered.fresh(second, self._spoken)
+
+    def _wait(self, waiting: Waiting) -> None:
+        if waiting.start > waiting.end:
+            return
+        waiting.due = waiting.first + self._retry_s[waiting.tries]
+        waiting.tries += 1
+        self.waiting.append(waiting)
+        self.waiting.sort(key=lambda each: each.start)
+        while len(self.waiting) > _MOST_WAITING:
+            self._join()
+        self._pin()
+
+    def _join(self) -> None:
+        """Make one of the two that lie closest; what was delivered between them is known."""
+        apart = [after.start - before.end for before, after in pairwise(self.waiting)]
+        at = apart.index(min(apart))
+        before, after = self.waiting[at], self.waiting[at + 1]
+        if after.end - before.start > _LONGEST_JOINED:
+            self._give_up(self.waiting.pop(0), TOO_MANY_GAPS)
+            return
+        before.end = max(before.end, after.end)
+        if after.first > before.first:  # the younger has all its tries
+            before.first, before.due, before.tries = after.first, after.due, after.tries
+        before.lacks |= after.lacks
+        del self.waiting[at + 1]
+
+    def _give_up(self, waiting: Waiting, reason: str) -> None:
+        self._outbox.ready.extend(self._missing(waiting, reason))
+
+    def _missing(self, waiting: Waiting, reason: str) -> list[Missing]:
+        """Return what is missing of it: not what was delivered within it."""
+        start, end = waiting.start, waiting.end
+        told = self._delivered.between(start, end)
+        edges = [start - 1, *told, end + 1]
+        missing = [(before, after) for before, after in pairwise(edges) if after - before > 1]
+        if not 0 < len(missing) <= _MOST_PIECES:
+            return [Missing(start, end, reason)]
+        return [Missing(before, after, reason) for before, after in missing]
+
+    def _pin(self) -> None:
+        self._delivered.since = min((each.start for each in self.waiting), default=None)
 
     # --- what is handed over -------------------------------------------------------------------------------
 
@@ -301,7 +540,8 @@ class Mender(Generic[T]):
     def _calms_down(self) -> bool:
         """Look whether there is nothing to decide about; there is not, until a hole is presumed or filled."""
         outbox = self._outbox
-        self._calm = not (self._open or self._held or self.filling or outbox.ready or outbox.pending)
+        waits = outbox.ready or outbox.pending or self._tail
+        self._calm = not (self._open or self._held or self.filling or waits)
         return self._calm
 
     def _break(self) -> None:
@@ -309,10 +549,16 @@ class Mender(Generic[T]):
         self.holes += 1
         self._open = self.holes
 
-    @property
-    def _position(self) -> int:
-        """The second up to which everything was handed over or accounted for."""
-        return max(place for place in (self.newest, self._outbox.accounted, 0) if place is not None)
+    def _position_before(self, present: int | None) -> int:
+        """Return the second up to which everything was handed over or accounted for.
+
+        An event may be dated ahead. A hole that ends before it begins with the newest before that.
+        """
+        newest = self.newest
+        ends = [held.second for held in self._held if held.hole] + ([] if present is None else [present])
+        if newest is not None and ends and newest > max(ends):
+            newest = self._delivered.newest_until(max(ends)) or max(ends)
+        return max(place for place in (newest, self._outbox.accounted, 0) if place is not None)
 
     @property
     def _end(self) -> int | None:
@@ -369,7 +615,7 @@ class Mender(Generic[T]):
         self.filling = False
 
     def _miss_unknown(self, start: int, end: int | None, exported: Collection[str]) -> None:
-        unknown = (self._spoken or self._expected) & ~self._keys.bits(exported)
+        unknown = self._spoken & ~self._keys.bits(exported)
         if unknown:
             self._outbox.miss(start, end, NOT_EXPORTED, unknown)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.printable import printable
@@ -19,6 +19,8 @@ from energy_core.stream.window import Window
 
 SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
+
+Stretch: TypeAlias = tuple[datetime, datetime]
 
 _REPEATABLE: Final = 32
 """Ids of the last seconds before a source was removed."""
@@ -38,11 +40,24 @@ class Owner(Protocol):
         """Count readings that one consumer loses."""
 
 
+class _Awaited:
+    """A stretch that somebody will ask for again."""
+
+    __slots__ = ("by_refill", "stretch", "until")
+
+    def __init__(self, stretch: Stretch, *, by_refill: bool) -> None:
+        self.stretch = stretch
+        self.by_refill = by_refill
+        """Whether only this consumer lacks it, and the source does not."""
+        self.until: int | None = None
+        """The last number of what came of it, once it is settled."""
+
+
 class Track:
     """The numbering of one source in one line."""
 
     __slots__ = (
-        *("doubt", "hole", "ids", "key", "line", "newest"),
+        *("awaited", "doubt", "hole", "ids", "key", "line", "newest"),
         *("owner", "quantities", "seq", "stopped", "window"),
     )
 
@@ -64,6 +79,21 @@ class Track:
         self.doubt: datetime | None = None
         """Readings up to this moment may repeat what was delivered, even if they look live."""
         self.hole: Overflow | None = None
+        self.awaited: list[_Awaited] = []
+
+    def wait_for(self, stretches: Collection[Stretch], *, by_refill: bool = False) -> None:
+        """Note what will be asked for again: these stretches, and no others."""
+        known = [each for each in self.awaited if each.by_refill is by_refill and each.until is None]
+        for each in known:
+            if each.stretch not in stretches:
+                each.until = self.seq
+        new = set(stretches).difference(each.stretch for each in known)
+        self.awaited += [_Awaited(each, by_refill=by_refill) for each in sorted(new)]
+
+    def pending(self, seq: int) -> tuple[Stretch, ...]:
+        """Return what a consumer who has come to this number still waits for."""
+        self.awaited = [each for each in self.awaited if each.until is None or each.until > seq]
+        return tuple(sorted({each.stretch for each in self.awaited}))
 
     def position(self) -> Position | None:
         """Return how far it has come."""
@@ -74,6 +104,7 @@ class Track:
             seq=self.seq,
             ids=self.ids,
             quantities=frozenset(self.quantities),
+            pending=tuple(sorted({each.stretch for each in self.awaited if each.until is None})),
         )
 
     def reach(self, event: Event, *, newer: bool) -> None:
@@ -96,7 +127,7 @@ class Line:
         self.lost = 0
         """Readings that the consumer was too slow for; under `block` they were fetched again if possible."""
         self.tracks: dict[SourceId, Track] = {}
-        self.menders: set[asyncio.Task[str | None]] = set()
+        self.menders: set[asyncio.Task[Any]] = set()
         """Tasks that fetch again what it had no room for."""
         self.clock = clock
         self._mends = policy == "block"
@@ -215,6 +246,18 @@ class Line:
                 if track.hole is not None:
                     track.hole.admits = False
 
+    def late(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
+        """Put a reading that a refill had to ask for again."""
+        track = self.tracks[source]
+        hole = track.hole
+        if hole is not None:
+            hole.admits = True
+        try:
+            self.reading(track, source, reading, received_at)
+        finally:
+            if hole is not None:
+                hole.admits = False
+
     def note(  # noqa: PLR0917  (its callers have them all at hand)
         self, track: Track, source: SourceId, kind: Kind, detail: Detail, time: datetime, at: datetime
     ) -> None:
@@ -241,6 +284,12 @@ class Line:
             track.stopped = position
             track.window = Window(position.ids)
         track.doubt = track.newest
+        track.wait_for(position.pending)
+
+    def pending(self, source: SourceId, seq: int) -> tuple[Stretch, ...] | None:
+        """Return what a consumer who has come to this number still waits for; None: the source is unknown."""
+        track = self.tracks.get(source)
+        return None if track is None else track.pending(seq)
 
     def begin_refill(self, source: SourceId) -> tuple[datetime, datetime] | None:
         """Hold what comes live from now on, and return the stretch to fetch; None when there is no hole."""

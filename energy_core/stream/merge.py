@@ -122,7 +122,12 @@ class MergedStream(Reader):
             ids = {source.id for source in self._sources}
             start = await load(self._checkpoint, ids, self._on_corrupt, self._clock.utcnow())
             is_store = not isinstance(self._checkpoint, Checkpoint)
-            self._progress = Progress(start, self._line.owner_of, auto=self._autocommit and is_store)
+            self._progress = Progress(
+                start,
+                self._line.owner_of,
+                auto=self._autocommit and is_store,
+                pending=self._line.pending,
+            )
             self._crew.known = partial(_known, self._progress, self._ledger)
             if not isinstance(self._checkpoint, Checkpoint):
                 self._saver = Saver(self._checkpoint, self._progress, self._clock)
@@ -316,4 +321,5 @@ def _known(
 ) -> Mapping[SourceId, Position]:
     """Return where the consumer stopped in the sources of a feed that begins."""
     consumed = progress.positions(feed, alone=alone)
+    progress.begin(feed, ledger.clock.utcnow())
     return dict(consumed) | ledger.delivered(consumed)

@@ -27,12 +27,16 @@ _MOST_HANDED: Final = 4096
 class _Reached:
     """The position of one source, in the making."""
 
-    __slots__ = ("ids", "quantities", "seq", "time")
+    __slots__ = ("first", "ids", "pending", "quantities", "seen", "seq", "time")
 
     def __init__(self, at: Position | None = None) -> None:
+        self.first = at is None or not at.ids
+        """Whether no reading was consumed yet."""
         self.time: datetime | None = at.time if at else None
         self.seq = at.seq if at else 0
         self.quantities: Collection[Quantity] = at.quantities if at else ()
+        self.seen: set[Quantity] = {*at.seen, *at.quantities} if at else set()
+        self.pending = at.pending if at else ()
         self.ids: deque[tuple[datetime, str]] = deque(
             ((at.time, each) for each in at.ids) if at else (), maxlen=_MOST_IDS
         )
@@ -41,7 +45,9 @@ class _Reached:
         self.seq = max(self.seq, event.seq)
         if event.kind is not Kind.READING:
             return
-        if self.time is None or event.time > self.time:
+        self.seen.update(event.values)
+        if self.first or self.time is None or event.time > self.time:
+            self.first = False
             self.time, self.quantities = event.time, event.values.keys()
         elif event.time == self.time:
             self.quantities = {*self.quantities, *event.values}
@@ -53,7 +59,19 @@ class _Reached:
         if self.time is None:
             return None
         ids = tuple(each for time, each in self.ids if time >= self.time - _EDGE)
-        return Position(time=self.time, seq=self.seq, ids=ids, quantities=frozenset(self.quantities))
+        quantities = frozenset(self.quantities)
+        return Position(
+            time=self.time,
+            seq=self.seq,
+            ids=ids,
+            quantities=quantities,
+            seen=frozenset(self.seen - quantities),
+            pending=self.pending,
+        )
+
+
+def _nobody_knows(_: SourceId, _seq: int) -> None:
+    """Nothing is known of what is waited for."""
 
 
 class Progress:
@@ -62,14 +80,25 @@ class Progress:
     Args:
         start: Where it began; what this says of sources that are not merged now is kept.
         owner: Says which merged source speaks for the source of an event.
+        pending: Says what a consumer of a source who has come to a number still waits for; None: unknown.
         auto: Whether asking for the next event commits all that was handed out before.
     """
 
-    def __init__(self, start: Checkpoint, owner: Callable[[SourceId], SourceId], *, auto: bool) -> None:
+    def __init__(
+        self,
+        start: Checkpoint,
+        owner: Callable[[SourceId], SourceId],
+        *,
+        auto: bool,
+        pending: Callable[[SourceId, int], tuple[tuple[datetime, datetime], ...] | None] = _nobody_knows,
+    ) -> None:
         self.auto = auto
         self.changed = False
         """Whether something was committed since the last `checkpoint`."""
+        self.on_news: Callable[[], None] | None = None
+        """Called when there is a position worth saving at once."""
         self._owner = owner
+        self._pending = pending
         self._reached: dict[SourceId, dict[SourceId, _Reached]] = {
             feed: {source: _Reached(at) for source, at in positions.items()}
             for feed, positions in start.positions.items()
@@ -77,6 +106,18 @@ class Progress:
         self._places: dict[SourceId, _Reached] = {}
         self._handed: dict[int, Event] = {}
         self._folded: list[Event] = []
+
+    def begin(self, feed: SourceId, now: datetime) -> None:
+        """Note that a source begins which never brought anything: what is missed from now on is missing."""
+        if not self.positions(feed):
+            self._reached.setdefault(feed, {})[feed] = _Reached(Position(time=now, seq=0))
+            self._places.pop(feed, None)
+            self._hurry()
+
+    def _hurry(self) -> None:
+        self.changed = True
+        if self.on_news is not None:
+            self.on_news()
 
     def hand_out(self, event: Event) -> None:
         """Note that the consumer gets this event."""
@@ -111,6 +152,9 @@ class Progress:
         self.changed = False
         positions: dict[SourceId, Positions] = {}
         for feed, sources in self._reached.items():
+            for source, reached in sources.items():
+                pending = self._pending(source, reached.seq)
+                reached.pending = reached.pending if pending is None else pending
             known = {source: reached.position() for source, reached in sources.items()}
             if any(known.values()):
                 positions[feed] = {source: at for source, at in known.items() if at is not None}
@@ -143,18 +187,28 @@ class Progress:
     def _commit(self, last: Event | None) -> None:
         self.changed = True
         for event in self._folded:
-            self._place(event.source).add(event)
+            self._add(event)
         self._folded.clear()
         if last is None:
             for event in self._handed.values():
-                self._place(event.source).add(event)
+                self._add(event)
             self._handed.clear()
             return
         while True:
             event = self._handed.pop(next(iter(self._handed)))
-            self._place(event.source).add(event)
+            self._add(event)
             if event is last:
                 return
+
+    def _add(self, event: Event) -> None:
+        place = self._place(event.source)
+        first = place.first
+        place.add(event)
+        if first and not place.first:
+            feed = self._owner(event.source)
+            if feed != event.source and (begun := self._reached[feed].get(feed)) is not None and begun.first:
+                begun.time = None  # what it speaks for has positions now
+            self._hurry()
 
     def _place(self, source: SourceId) -> _Reached:
         place = self._places.get(source)

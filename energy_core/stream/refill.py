@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
 
+from energy_core.clock import Clock
 from energy_core.stream.admission import Gate, admit_stretch
+from energy_core.stream.delivered import NOT_RECORDED, TOO_MANY_GAPS
 from energy_core.stream.detail import Gap, Kind, SourceId, State
 from energy_core.stream.event import Reading, Said
-from energy_core.stream.line import Line
+from energy_core.stream.line import Line, Stretch
 from energy_core.stream.quantity import Quantity
+
+RETRY_S: Final = (60.0, 300.0, 900.0)
+"""What a refill did not bring is asked for again so long after it."""
+
+_MOST: Final = 8
+
+Fetched: TypeAlias = tuple[str | None, Sequence[Stretch]]
+"""Why a refill failed, None if it did not; and the stretches that it could not prove to be whole."""
 
 
 class RefillOutlet:
-    """Takes readings of one source for one line; of any other source it takes nothing."""
+    """Takes readings of one source for one line; of any other source it takes nothing.
 
-    def __init__(self, line: Line, source: SourceId) -> None:
+    Args:
+        line: Whose.
+        source: Of what.
+        late: Live readings did not wait for these.
+    """
+
+    def __init__(self, line: Line, source: SourceId, *, late: bool = False) -> None:
+        self._put = line.late if late else line.refill
         self._line = line
         self._source = source
         self._admit = Gate().admit
@@ -41,7 +60,7 @@ class RefillOutlet:
             received_at = self._line.clock.utcnow()
             for each in readings:
                 reading = Reading(*each)._replace(backfilled=True)
-                self._line.refill(source, reading, received_at)
+                self._put(source, reading, received_at)
 
     def status(
         self, state: State, *, reason: str = "", retry_in: float | None = None, about: SourceId | None = None
@@ -64,6 +83,90 @@ class RefillOutlet:
             gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
             self._line.note(track, source, Kind.GAP, gap, end, now)
 
+    def pending(self, source: SourceId, stretches: Sequence[Stretch]) -> None:
+        """Let it be: what a refill returns is asked for again."""
+
     async def room(self) -> None:
         """Wait until the consumer has room."""
         await self._line.buffer.room()
+
+
+class _Later(NamedTuple):
+    line: Line
+    source: SourceId
+    stretch: Stretch
+
+
+class LaterRefills:
+    """Asks again for what refills did not bring, while live readings go on.
+
+    Args:
+        clock: Where time comes from.
+        ask: Asks once.
+        lack: Tells a line that a stretch is missing, and why.
+        retry_s: When, in seconds since the refill.
+    """
+
+    __slots__ = ("_ask", "_clock", "_lack", "_retry_s", "tasks")
+
+    def __init__(
+        self,
+        clock: Clock,
+        ask: Callable[[Line, SourceId, Stretch], Awaitable[Fetched]],
+        lack: Callable[[Line, SourceId, Stretch, str], None],
+        *,
+        retry_s: Sequence[float],
+    ) -> None:
+        self.tasks: dict[asyncio.Task[None], _Later] = {}
+        self._clock = clock
+        self._ask = ask
+        self._lack = lack
+        self._retry_s = retry_s
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """What is still to be asked for."""
+        return [each.stretch for each in self.tasks.values()]
+
+    def add(self, line: Line, source: SourceId, stretch: Stretch) -> None:
+        """Ask later for a stretch that a line lacks."""
+        if len(self.tasks) >= _MOST:
+            self._lack(line, source, stretch, TOO_MANY_GAPS)
+            return
+        work = self._run(_Later(line, source, stretch))
+        task = asyncio.get_running_loop().create_task(work, name=f"energy later refill of {source}")
+        self.tasks[task] = _Later(line, source, stretch)
+        line.menders.add(task)
+        self._show(line, source)
+        task.add_done_callback(self._ended)
+
+    async def _run(self, later: _Later) -> None:
+        line, source, stretch = later
+        since, trouble = self._clock.monotonic(), None
+        missing: list[Stretch] = [stretch]
+        for wait in self._retry_s:
+            await self._clock.sleep(max(0.0, since + wait - self._clock.monotonic()))
+            asked, missing = missing, []
+            for each in asked:
+                trouble, again = await self._ask(line, source, each)
+                missing += [each] if trouble else again
+            if not missing:
+                return
+        for each in missing:
+            self._lack(line, source, each, trouble or NOT_RECORDED)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        later = self.tasks.pop(task)
+        later.line.menders.discard(task)
+        if task.cancelled():
+            self._lack(*later, NOT_RECORDED)
+        self._show(later.line, later.source)
+
+    def _show(self, line: Line, source: SourceId) -> None:
+        """Say what the line still waits for; once it has ended, that stays as it was."""
+        if not line.buffer.ended:
+            mine = [each.stretch for each in self.tasks.values() if each[:2] == (line, source)]
+            line.tracks[source].wait_for(mine, by_refill=True)
+
+    def __repr__(self) -> str:
+        return f"<LaterRefills, {len(self.tasks)} under way>"

@@ -79,6 +79,8 @@ class Saver:
         self._progress = progress
         self._clock = clock
         self._troubled = False
+        self._hurry = asyncio.Event()
+        progress.on_news = self._hurry.set
         self._task = asyncio.get_running_loop().create_task(self._run(), name="energy checkpoints")
 
     async def close(self, grace_s: float) -> None:
@@ -100,9 +102,15 @@ class Saver:
         self._task.cancel()
 
     async def _run(self) -> None:
+        """Save at once when a source begins or brings its first event, then every few seconds."""
         while True:
-            await self._clock.sleep(INTERVAL_S)
+            self._hurry.clear()
             await self._save()
+            timer = self._clock.call_at(self._clock.monotonic() + INTERVAL_S, self._hurry.set)
+            try:
+                await self._hurry.wait()
+            finally:
+                timer.cancel()
 
     async def _save(self) -> None:
         if not self._progress.changed:

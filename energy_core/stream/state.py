@@ -65,6 +65,9 @@ class SourceStatus:
     clock_offset_s: float | None = None
     """Seconds from our clock to the vendor's, as of its last answer with a `Date`: positive where ours is
     behind. None where it has not shown its clock."""
+    pending: tuple[tuple[datetime, datetime], ...] = ()
+    """Stretches that the vendor's record did not bring yet, start and end: they are asked for again, after 1,
+    5 and 15 minutes, then each is a gap."""
     restarts: int = 0
     """How often it was restarted."""
     notes: Mapping[str, int | str] = MappingProxyType({})

@@ -55,11 +55,12 @@ class Account:
         self.readings: list[tuple[int, dict[Quantity, float], bool, bool, str]] = []
         self.gaps: list[tuple[int, int, frozenset[Quantity], str]] = []
         self.state: Callable[[], State] = lambda: State.CONNECTING
+        self.pending: Callable[[], object] = tuple
 
     def calm(self, after: int) -> bool:
         """Whether events come live again and no hole is being filled."""
         second, _, backfilled, *_ = self.readings[-1]
-        return second > after and not backfilled and self.state() is State.LIVE
+        return second > after and not (backfilled or self.pending()) and self.state() is State.LIVE
 
     def lost(self, told: Told) -> bool:
         second, quantity = told
@@ -72,6 +73,7 @@ async def listen_merged(client: VoltStorageClient, product: int, healing: Healin
     source = client.live(product, timing=TIMING, healing=healing)
     async with merge(source) as events:
         account.state = lambda: events.status[source.id].state
+        account.pending = lambda: events.status[source.id].pending
         async for event in events:
             if event.kind is Kind.READING:
                 at = int(event.time.timestamp())
@@ -85,6 +87,7 @@ async def listen_typed(client: VoltStorageClient, product: int, healing: Healing
     newest = 0
     async with client.events(product, timing=TIMING, healing=healing) as stream:
         account.state = lambda: stream.status.state
+        account.pending = lambda: stream.pending
         async for event in stream:
             if isinstance(event, LatestData):
                 at, name = int(event.time.timestamp()), str(len(account.readings))
@@ -148,6 +151,7 @@ async def a_bad_hour(seed: int, *, export_fails: bool) -> list[dict[str, int]]:
     simulator = Simulator(seed=seed, speed=SPEED, frame_s=1 / SPEED, start=NOON)
     healing = Healing(
         settle_s=random.choice([0.01, 0.03]),
+        retry_s=(0.05, 0.2, 0.6),
         page_s=random.choice([60.0, 3600.0]),
         hold=random.choice([48, 256, 10_000]),
         silence_s=0.1,

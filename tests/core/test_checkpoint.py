@@ -16,7 +16,7 @@ from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
 from energy_core.stream.event import Event, Kind, Position, Quantity, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.progress import Progress
-from tests.core.scripted import Recorder, moments, of_kind, readings
+from tests.core.scripted import Recorder, Script, moments, of_kind, readings
 from tests.virtual_time import EPOCH, VirtualClock
 
 A = SourceId("test", "me", "a")
@@ -301,7 +301,7 @@ async def test_the_last_event_of_a_stream_that_ended_is_consumed():
 
 @virtual
 async def test_it_is_saved_every_five_seconds_while_anything_happens():
-    """Saves are five seconds apart, and there are none while nothing is consumed."""
+    """At once, with the first event of each source, then five seconds apart while anything is consumed."""
     shelf = Shelf()
     async with merge(
         Recorder(moments=8), Recorder("b", every_s=100), checkpoint=shelf, clock=VirtualClock()
@@ -309,7 +309,7 @@ async def test_it_is_saved_every_five_seconds_while_anything_happens():
         async for event in events:
             if event.source.site == "b" and event.id == "b-2":
                 break
-    assert shelf.saves == [5, 10, 105]
+    assert shelf.saves == [0, 1, 6, 11, 100]
 
 
 @virtual
@@ -367,7 +367,7 @@ async def test_a_store_without_autocommit_waits_for_commits():
         Recorder(), checkpoint=shelf, autocommit=False, include_status=False, clock=VirtualClock()
     ) as events:
         handed = [await anext(events) for _ in range(20)]
-        assert shelf.text is None
+        assert (at(shelf.text).time, at(shelf.text).seq) == (EPOCH, 0), "where the stream was opened"
         events.commit(handed[4])
     assert at(shelf.text).seq == 5
 
@@ -605,3 +605,98 @@ async def test_a_clock_that_was_never_set_makes_no_position_a_future_one():
 
     async with merge(Recorder(), checkpoint=shelf, clock=Unset()) as events:
         assert events.status[A].state is not State.FAILED
+
+
+@virtual
+@pytest.mark.parametrize("life_s", [0.5, 1.5, 2.5, 7.5])
+async def test_a_program_that_is_killed_again_and_again_loses_nothing(life_s):
+    """Its position is saved when the stream opens and with the first event: each life knows of the last."""
+    shelf, seen, lives = Shelf(), [], 0
+    recorder = Recorder()
+    while lives < 8:
+        lives += 1
+        killed = asyncio.get_running_loop().time() + life_s
+        stream = merge(recorder, checkpoint=shelf, clock=VirtualClock())
+        await stream.__aenter__()
+        try:
+            async with asyncio.timeout_at(killed):
+                while True:
+                    seen.append(await anext(stream))
+        except TimeoutError:
+            pass
+        saved, shelf.trouble = shelf.text, OSError("killed")  # nothing is saved in the end
+        await stream.aclose()
+        shelf.text, shelf.trouble = saved, None
+        await asyncio.sleep(3)
+        recorder = recorder.again()
+    end = moments(seen)[-1] if moments(seen) else 0
+    assert end > 8 * 3 - 5
+    assert set(moments(seen)) >= set(range(1, end + 1))
+
+
+@virtual
+async def test_a_source_that_cannot_resume_reports_what_was_missed_since_the_stream_opened():
+    """Even if it had brought nothing by then."""
+    shelf = Shelf()
+    async with merge(Recorder(every_s=100, resumable=False), checkpoint=shelf, clock=VirtualClock()):
+        await asyncio.sleep(1)
+    await asyncio.sleep(9)
+    source = Recorder(moments=1, resumable=False)
+    async with merge(source, checkpoint=shelf, clock=VirtualClock()) as events:
+        gaps = of_kind([event async for event in events], Kind.GAP)
+    assert [(gap.start, gap.end) for gap in gaps] == [(EPOCH, EPOCH + timedelta(seconds=10))]
+
+
+STRETCH = (EPOCH + timedelta(seconds=2), EPOCH + timedelta(seconds=4))
+
+
+@virtual
+async def test_what_is_to_be_asked_for_again_is_in_the_checkpoint_until_it_was_consumed():
+    """A kill between the answer and its consumption costs nothing; and the status shows it meanwhile."""
+    resumed = []
+
+    async def play(pen):
+        pen.read(5)
+        pen.outlet.pending(pen.source, [STRETCH])
+        pen.read(at=6)
+        await asyncio.sleep(10)
+        pen.read(at=3, backfilled=True)
+        pen.outlet.pending(pen.source, [])
+        await asyncio.sleep(10)
+
+    source = Script("a", play)
+    source.resume = resumed.append
+    async with merge(source, checkpoint=Checkpoint(), include_status=False, clock=VirtualClock()) as events:
+        handed = [await anext(events) for _ in range(6)]
+        assert events.status[A].pending == (STRETCH,)
+        await asyncio.sleep(15)
+        handed.append(await anext(events))
+        assert events.status[A].pending == ()
+        before = events.commit(handed[5])
+        after = events.commit(handed[6])
+    assert before.positions[A][A].pending == (STRETCH,)
+    assert after.positions[A][A].pending == ()
+    stored = Checkpoint.from_json(before.to_json())
+    assert stored == before
+    source = Script("a", play)
+    source.resume = resumed.append
+    async with merge(source, checkpoint=stored, clock=VirtualClock()):
+        pass
+    assert resumed[-1][A].pending == (STRETCH,)
+
+
+def test_a_position_says_what_was_seen_and_what_is_pending():
+    """Nine members then, seven otherwise; both forms are read."""
+    full = Position(
+        time=EPOCH,
+        seq=7,
+        ids=("a/1",),
+        quantities=frozenset({Quantity.PV_POWER}),
+        seen=frozenset({Quantity.GRID_POWER}),
+        pending=(STRETCH,),
+    )
+    text = Checkpoint({A: {A: full}}).to_json()
+    assert Checkpoint.from_json(text).positions[A][A] == full
+    [entry] = json.loads(text)["sources"][0]["at"]
+    assert len(entry) == 9
+    assert len(json.dumps(entry, separators=(",", ":"))) < 250

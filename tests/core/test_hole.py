@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from energy_core.stream.delivered import (
     Missing,
     Take,
 )
-from energy_core.stream.hole import Mender
+from energy_core.stream.hole import Mender, Waiting
 from energy_core.stream.quantity import Quantity
 
 EXPORTED = frozenset({"a", "b"})
@@ -28,14 +29,18 @@ class World:
     """A service that tells changes, a link that fails, a record of the past, and a consumer."""
 
     def __init__(self, *, hold: int, runs: bool) -> None:
-        self.mender: Mender[str] = Mender(hold=hold, lag_s=1000)
+        self.mender: Mender[str] = Mender(hold=hold)
         self.runs = runs
         self.second = 100
         self.truth: dict[int, frozenset[str]] = {}
         self.sent: list[tuple[int, frozenset[str]]] = []
         self.up = self.deaf = self.slow = False
         self.told: list[Take[str] | Missing] = []
-        self.rows: list[tuple[int, frozenset[str]]] | None = None
+        self.rows: list[tuple[int, frozenset[str], bool]] | None = None
+        self.again: Waiting | None = None
+        self.now = 0.0
+        self.behind = 0
+        self.spoilt = ""
         self.most_held = 0
         self.asked: tuple[int, int] | None = None
 
@@ -80,8 +85,55 @@ class World:
             self.told.append(each)
             most -= 1
 
+    def outage(self, seconds: int) -> None:
+        """Lose the link for so long, and ask for it as soon as it is back: a common pair."""
+        self.cut()
+        for _ in range(seconds):
+            self.tick(frozenset("ab"))
+        self.connect()
+        self.begin(with_latest=False)
+
     def ask(self) -> None:
         self.asked = (self.second, self.mender.holes)
+
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    def lag(self, seconds: int) -> None:
+        self.behind = seconds
+
+    def spoil(self, how: str) -> None:
+        self.spoilt = how
+
+    def record(self, start: float, end: int) -> list[tuple[int, frozenset[str], bool]]:
+        """Return what the record answers now; each row with the doubt whether others near it are there."""
+        known = range(int(start), min(end, self.second - self.behind + 1))
+        rows = [(second, self.truth.get(second, frozenset()) & EXPORTED, False) for second in known]
+        rows = [each for each in rows if each[1]]
+        how, self.spoilt = self.spoilt, ""
+        if how == "empty":
+            rows.clear()
+        elif how == "cut":
+            del rows[len(rows) // 2 :]
+        elif how == "unreadable" and len(rows) > 2:
+            middle = len(rows) // 2
+            del rows[middle]
+            rows[middle] = (*rows[middle][:2], True)
+        return rows
+
+    def ask_again(self, most: int) -> None:
+        """Read `most` rows of what is asked for again; the answer ends when there are no more."""
+        if self.rows is not None:
+            return
+        self.again = self.mender.ask_again(self.now)
+        if self.again is None:
+            return
+        rows = self.record(self.again.start - 2, self.second + 1)
+        for second, keys, doubt in rows[:most]:
+            if not self.mender.late_row(self.again, second, keys, "late", doubt=doubt):
+                break
+        broken = "broke off" if len(rows) > most else ""
+        self.mender.answered(self.again, EXPORTED, trouble=broken)
 
     def begin(self, *, with_latest: bool) -> None:
         if not self.mender.open or self.mender.ready:
@@ -92,36 +144,37 @@ class World:
         self.asked = None
         if second == self.second:
             self.tick(frozenset("a"))  # what is measured is recorded a moment later
-        self.start = self.mender.begin(holes)
+        self.start = self.mender.begin(holes, self.second if with_latest else None)
         if with_latest:
             self.mender.latest(self.second, SPOKEN, "latest")
         end = self.mender.horizon
-        past = range(int(self.start), min(self.second, self.second if end is None else end + 1))
-        rows = [(second, self.truth.get(second, frozenset()) & EXPORTED) for second in past]
-        rows = [(second, keys) for second, keys in rows if keys]
+        rows = self.record(self.start, self.second if end is None else min(self.second, end + 1))
         if rows:
-            rows[0] = (rows[0][0], EXPORTED)
+            rows[0] = (rows[0][0], EXPORTED, rows[0][2])
         self.rows, self.whole = rows, True
 
     def read(self, most: int) -> None:
         while self.rows and most:
-            second, keys = self.rows.pop(0)
+            second, keys, doubt = self.rows.pop(0)
             most -= 1
-            if not self.mender.row(second, keys, "row", whole=self.whole):
+            if not self.mender.row(second, keys, "row", whole=self.whole, doubt=doubt):
                 self.rows.clear()
             self.whole = False
         if self.rows is not None and not self.rows and most:
             self.rows = None
-            self.mender.done(EXPORTED)
+            self.mender.done(EXPORTED, self.now)
 
-    def fail(self) -> None:
+    def fail(self, *, final: bool = False) -> None:
         if self.rows is not None:
             self.rows = None
-            self.mender.fail("no", EXPORTED)
+            self.mender.fail("no", EXPORTED, self.now, final=final)
+
+    def refuse(self) -> None:
+        self.fail(final=True)
 
     def settle(self) -> None:
         """Let all end well: the link comes back, and what is open is filled."""
-        self.slow = False
+        self.slow, self.behind, self.spoilt = False, 0, ""
         self.connect()
         self.unmute()
         self.tick(frozenset("ab"))
@@ -132,7 +185,14 @@ class World:
                 break
             self.begin(with_latest=True)
         self.tick(frozenset("ab"))  # ends what is missing up to the next live event
+        self.tick(frozenset("ab"))  # and is recorded
         self.hand_over()
+        for seconds in (61, 301, 901):
+            self.wait(seconds)
+            for _ in range(10):
+                self.ask_again(10_000)
+            self.hand_over()
+        assert not self.mender.waiting
         assert not self.mender.open
         assert not self.mender.ready
 
@@ -148,9 +208,16 @@ OPS = st.one_of(
     st.tuples(st.just("tick"), st.frozensets(st.sampled_from("abx"), max_size=3)),
     st.tuples(st.just("tick"), st.frozensets(st.sampled_from("abx"), min_size=1, max_size=3)),
     st.tuples(
-        st.sampled_from(["connect", "cut", "cut", "mute", "unmute", "crowd", "hand_over", "fail", "ask"]),
+        st.sampled_from(["connect", "cut", "cut", "mute", "unmute", "crowd", "hand_over", "ask"]),
         st.none(),
     ),
+    st.tuples(st.sampled_from(["fail", "refuse"]), st.none()),
+    st.tuples(st.just("lag"), st.integers(0, 27)),
+    st.tuples(st.just("spoil"), st.sampled_from(["empty", "cut", "unreadable"])),
+    st.tuples(st.just("wait"), st.sampled_from([5, 61, 301, 901])),
+    st.tuples(st.just("ask_again"), st.integers(0, 30)),
+    st.tuples(st.just("outage"), st.integers(1, 9)),
+    st.tuples(st.just("outage"), st.integers(1, 9)),
     st.tuples(st.just("begin"), st.booleans()),
     st.tuples(st.just("read"), st.integers(1, 30)),
 )
@@ -173,6 +240,8 @@ def test_what_is_told_and_what_is_missing_is_the_truth(script, hold, runs):
                 world.read(argument)
             case "begin":
                 world.begin(with_latest=argument)
+            case "lag" | "spoil" | "wait" | "ask_again" | "outage":
+                getattr(world, op)(argument)
             case _:
                 getattr(world, op)()
     world.settle()
@@ -183,16 +252,21 @@ def test_what_is_told_and_what_is_missing_is_the_truth(script, hold, runs):
     for second, keys in world.truth.items():
         for key in keys:
             assert second < begun or (second, key) in told or world.accounted(second, key), (second, key)
-    seconds = [take.second for take in takes]
-    assert seconds == sorted(seconds)
+    in_order = [take for take in takes if take.item != "late"]
+    newest = accumulate((take.second for take in in_order), max)
+    overlap = 2  # what a fill finds there of an earlier one comes late
+    assert all(
+        take.second >= most - overlap * take.backfilled for take, most in zip(in_order, newest, strict=True)
+    )
     assert len({(take.second, take.ordinal) for take in takes}) == len(takes)
     later = [(take.second, key) for take in takes if take.backfilled for key in take.keys]
     live = {(take.second, key) for take in takes if not take.backfilled for key in take.keys}
     assert len(later) == len(set(later))
     assert not live & set(later)
-    for gap in world.told:
+    for at, gap in enumerate(world.told):
         if isinstance(gap, Missing) and not gap.keys:
-            assert not [second for second in seconds if gap.start < second < gap.end]
+            after = {take.second for take in world.told[at:] if isinstance(take, Take) and take.backfilled}
+            assert not [second for second in after if gap.start < second < gap.end], gap
     assert world.most_held <= hold
 
 
@@ -427,16 +501,107 @@ def test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told(
     ]
 
 
-def test_a_record_that_is_behind_is_reported():
-    """Where the record ends long before the hole does, the rest of the hole is a gap."""
-    mender = broken(lag_s=60)
-    mender.live(300, "ab", "live")
+def test_a_record_that_is_behind_is_asked_again_and_then_reported():
+    """After 1, 5 and 15 minutes; live events go on meanwhile, and what comes later fills what it can."""
+    mender = broken()
+    mender.live(110, "ab", "live")
     mender.begin(mender.holes)
-    assert filled(mender, (150, "a")) == [
-        ("row", 150, True),
-        Missing(150, 300, NOT_RECORDED),
-        ("live", 300, False),
-    ]
+    mender.row(103, "a", "row")
+    mender.done("ab", 1000.0)
+    assert popped(mender) == [("row", 103, True), ("live", 110, False)]
+    assert mender.passes((111,), "ab")
+    for due, rows in ((1060.0, []), (1300.0, [105]), (1900.0, [])):
+        [waiting] = mender.waiting
+        assert mender.due == due
+        assert mender.ask_again(due - 0.1) is None
+        assert mender.ask_again(due) is waiting
+        for second in (100, *rows):
+            assert mender.late_row(waiting, second, "ab", "late")
+        mender.answered(waiting, "ab")
+        if rows:
+            assert popped(mender) == [("late", 105, True)]
+    assert mender.due is None
+    assert popped(mender) == [Missing(105, 110, NOT_RECORDED)]
+
+
+def test_a_later_row_proves_that_nothing_is_missing():
+    """A product that said nothing in an outage has no rows of it; the rows behind it tell."""
+    mender = broken()
+    mender.live(110, "ab", "live")
+    mender.begin(mender.holes)
+    mender.done("ab")
+    [waiting] = mender.waiting
+    assert (waiting.start, waiting.end) == (101, 109)
+    mender.ask_again(60)
+    assert not mender.late_row(waiting, 112, "ab", "late")
+    mender.answered(waiting, "ab")
+    assert not mender.waiting
+    assert popped(mender) == [("live", 110, False)]
+
+
+def test_a_second_that_is_told_in_part_waits_too():
+    """Of the seconds at both ends a part may have been missed."""
+    mender: Mender[str] = Mender()
+    mender.live(99, "ab", "live")
+    mender.live(100, "a", "live")
+    mender.hole()
+    mender.live(104, "b", "live")
+    mender.begin(mender.holes)
+    mender.done("ab")
+    [waiting] = mender.waiting
+    assert (waiting.start, waiting.end) == (100, 104)
+    mender.ask_again(60)
+    for second in (100, 101, 104, 105):
+        mender.late_row(waiting, second, "ab", "late")
+    mender.answered(waiting, "ab")
+    told = [(take.second, set(take.keys)) for take in iter(mender.pop, None)]
+    assert told == [(104, {"b"}), (100, {"b"}), (101, {"a", "b"}), (104, {"a"})]
+
+
+def test_what_ends_with_the_next_live_event_waits_from_then_on():
+    """An answer that ends before anything came live leaves an end that nobody knows."""
+    mender = broken()
+    mender.begin(mender.holes)
+    mender.row(103, "ab", "row")
+    mender.done("ab", 5.0)
+    assert popped(mender) == [("row", 103, True)]
+    assert not mender.passes((109,), "ab")
+    assert mender.live(109, "ab", "live") is not None
+    [waiting] = mender.waiting
+    assert (waiting.start, waiting.end, waiting.due) == (104, 108, 65.0)
+
+
+def test_an_event_that_is_dated_ahead_hides_no_hole():
+    """A hole begins with the newest event before its end, not with the newest of all."""
+    mender: Mender[str] = Mender()
+    for second in (100, 400, 101):
+        mender.live(second, "a", "live")
+    mender.hole()
+    mender.live(111, "a", "live")
+    assert mender.begin(mender.holes) == 99
+    out = filled(mender, *((second, "a") for second in range(99, 112)))
+    assert [second for _, second, _ in out] == [99, *range(102, 112)]
+
+
+def test_more_than_can_be_kept_apart_is_joined():
+    """Many outages within a quarter of an hour wait as a few stretches, and nothing is told twice."""
+    mender = broken()
+    for start in range(110, 200, 10):
+        mender.live(start, "ab", "live")
+        mender.begin(mender.holes)
+        mender.done("ab")
+        mender.hole()
+    mender.live(200, "ab", "live")
+    mender.begin(mender.holes)
+    mender.done("ab")
+    popped(mender)
+    assert len(mender.waiting) == 4
+    while (waiting := mender.ask_again(60)) is not None:
+        for second in range(waiting.start, 202):
+            mender.late_row(waiting, second, "ab", "late")
+        mender.answered(waiting, "ab")
+    late = [second for _, second, _ in popped(mender)]
+    assert late == [second for second in range(101, 200) if second % 10]
 
 
 def test_what_lies_too_far_back_is_given_up():
@@ -447,13 +612,24 @@ def test_what_lies_too_far_back_is_given_up():
     assert filled(mender, (5001, "a")) == [Missing(100, 5000, BEYOND_CAP), ("row", 5001, True)]
 
 
-def test_rows_that_could_not_be_read_are_reported():
-    """A damaged page is a gap as long as the page was."""
+def test_rows_that_could_not_be_read_are_asked_for_again():
+    """What lies between readable ones waits; if it stays so, it is a gap between its neighbours."""
     mender = broken()
+    mender.live(141, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(140, "a", "row")
-    mender.damaged(100, "malformed")
-    assert filled(mender) == [("row", 140, True), Missing(100, 140, "malformed")]
+    for second in (101, 102, 104):
+        mender.row(second, "ab", "row", doubt=second == 104)
+    for second in range(105, 142):
+        mender.row(second, "ab", "row")
+    mender.done("ab", reason="malformed")
+    assert [second for _, second, _ in popped(mender)] == [101, 102, *range(104, 142)]
+    for _ in range(3):
+        waiting = mender.ask_again(900)
+        for second in (101, 102, 104):
+            mender.late_row(waiting, second, "ab", "late", doubt=second == 104)
+        mender.late_row(waiting, 105, "ab", "late")
+        mender.answered(waiting, "ab")
+    assert popped(mender) == [Missing(102, 104, "malformed")]
 
 
 def test_a_live_event_that_comes_behind_its_record_is_not_told_again():
