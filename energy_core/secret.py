@@ -1,10 +1,19 @@
 """A value that never prints, pickles or logs itself."""
 
 import hmac
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from secrets import token_bytes
 from typing import Final, NoReturn
 
+MASK: Final = "***"
+SHORTEST: Final = 4
+"""Shorter secrets are not looked for: masking every ``a`` would hide the text and give the secret away."""
+
+_LONGEST: Final = 64
+"""Of a longer secret, such as a JWT, this many characters are looked for; the rest goes too."""
+
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
 _PROCESS_KEY: Final = token_bytes(16)
 
 
@@ -51,3 +60,28 @@ def fingerprint(*parts: str | Secret) -> str:
     """
     texts = [part.reveal() if isinstance(part, Secret) else part for part in parts]
     return hmac.digest(_PROCESS_KEY, repr(texts).encode(), "sha256").hex()[:8]
+
+
+def masked(text: str, secrets: Iterable[Secret]) -> str:
+    """Return a text of a server's with ``***`` for each of these secrets that it repeats.
+
+    A secret is found in upper and lower case, and percent-encoded, escaped as in JSON or HTML, or escaped
+    twice, each of its characters by itself.
+    """
+    # The longest first: a header's value holds the token.
+    for value in sorted({secret.reveal() for secret in secrets}, key=len, reverse=True):
+        if len(value) >= SHORTEST:
+            pattern = "".join(map(_spellings, value[:_LONGEST])) + r"[^\s\"'<>]*" * (len(value) > _LONGEST)
+            text = re.sub(pattern, MASK, text, flags=re.IGNORECASE)
+    return text
+
+
+def _spellings(char: str) -> str:
+    """Return a pattern of the ways in which a character may be written."""
+    ways = [rf"\\*{re.escape(char)}", "".join(f"%(?:25)*{byte:02x}" for byte in char.encode())]
+    ways += [rf"\\+u{ord(char):04x}", rf"\\+x{ord(char):02x}", rf"&\#(?:0*{ord(char)}|x0*{ord(char):x});"]
+    if char in _ENTITIES:
+        ways.append(_ENTITIES[char])
+    if char == " ":
+        ways.append(r"\+")
+    return f"(?:{'|'.join(ways)})"

@@ -117,6 +117,8 @@ def credential(who: Identity, endpoints: Endpoints, api: Callable[[], ApiClient]
 
 
 async def _log_in(api: ApiClient, who: Identity, endpoints: Endpoints) -> Grant:
+    if who.password is not None:
+        api.account.credential.guard(who.password)
     try:
         hides = () if who.password is None else (who.password,)
         operation = evolve(LOGIN, path=endpoints.login, hides=hides)

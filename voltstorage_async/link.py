@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from energy_core.errors import DecodeError
 from energy_core.http.decode import strict_json
@@ -10,7 +10,6 @@ from energy_core.http.pool import Account, SessionPool
 from energy_core.http.request import BaseUrl, base_url
 from energy_core.http.words import words_of, words_of_text
 from energy_core.printable import printable
-from energy_core.secret import Secret
 from energy_core.stream.link import Address, Words
 from voltstorage_async.endpoints import Endpoints
 
@@ -54,7 +53,6 @@ class ProductLink:
         self._account = account
         self._url = url
         self._header = header
-        self._token: Secret | None = None  # of the last address
 
     @property
     def renewable(self) -> bool:
@@ -63,10 +61,8 @@ class ProductLink:
 
     def words(self, body: bytes) -> Words:
         """Return what the server said in the body of a refusal, or in a close frame."""
-        if self._token is not None:  # a server may repeat what it was sent
-            token = self._token.reveal()
-            for spelled in (token, quote(token, safe="")):
-                body = body.replace(spelled.encode(), b"***")
+        # A server may repeat what it was sent.
+        body = self._account.credential.hide(body.decode(errors="replace")).encode()
         try:
             text = words_of(strict_json(body))
         except DecodeError:
@@ -85,8 +81,7 @@ class ProductLink:
     async def address(self) -> Address:
         """Return the address with the present token, logging in when there is none."""
         issued = await self._account.credential.get()
-        self._token = issued.grant.token
-        token = self._token.reveal()
+        token = issued.grant.token.reveal()
         joint = "&" if "?" in self._url else "?"
         return Address(
             url=f"{self._url}{joint}{urlencode({'token': token})}",

@@ -161,8 +161,10 @@ class Auth:
         from vrm_async import codec_access  # noqa: PLC0415  (most clients hold a token and never log in)
 
         operation, body = self._question(code, remember_me=remember_me)
+        asking = self._api.call(operation, codec_access.login, json=body)
+        del body  # reporters print the local variables of a traceback
         try:
-            answer = await self._api.call(operation, codec_access.login, json=body)
+            answer = await asking
         except (AnswerError, AuthFailed) as error:
             refusal = error
         else:
@@ -191,8 +193,10 @@ class Auth:
         body: dict[str, JSON] = {"username": self._means.username, "password": password.reveal()}
         if remember_me:
             body["remember_me"] = True
+        self._account.credential.guard(password)
         if code is None:
             return evolve(LOGIN, hides=(password,)), body
+        self._account.credential.guard(code)
         return evolve(LOGIN_WITH_CODE, hides=(password, code)), {**body, "sms_token": code.reveal()}
 
     def _meaning(self, refusal: RequestError, code: Secret | None) -> RequestError:

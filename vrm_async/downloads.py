@@ -185,6 +185,7 @@ class Downloads:
             body=Unwrap(html=html),
             progress=progress,
             operation=request.operation,
+            refuse=self._api.refuse,
         )
         return await pouring.run()
 

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from energy_core.errors import DecodeError, RequestError
-from energy_core.http.decode import strict_json
 from energy_core.http.download import Download
 from energy_core.http.request import Operation, Response
 from energy_core.http.retrying import with_facts
-from vrm_async.envelope import check
 from vrm_async.saving import Saving
 from vrm_async.unwrap import Unwrap
 
@@ -100,6 +98,8 @@ class Pouring:
     body: Unwrap
     progress: Watch | None
     operation: Operation
+    refuse: Callable[[Response, Operation], None]
+    """Raises what an answer says that is a refusal."""
 
     async def run(self) -> Saved:
         """Write all of it, and only then give the file its name.
@@ -149,7 +149,7 @@ class Pouring:
     def _refuse(self, document: bytes) -> None:
         """Raise what a JSON object in place of a file says."""
         response = self.download.response
-        check(response, strict_json(document, content_type=response.content_type), self.operation)
+        self.refuse(evolve(response, body=document), self.operation)
         raise DecodeError("the answer is a JSON document, not a file", kind="shape")
 
 

@@ -160,33 +160,71 @@ class ApiClient:
             failure = error
         if not isinstance(failure, DecodeError):
             failure.form = "json"
-        raise _explained(failure, response, operation)
+        raise self._explained(failure, response, operation)
 
     def _checked(self, response: Response, operation: Operation) -> JSON:
         if response.status == 204:
             return {"success": True}  # all that it says
         answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
-        if self._check is not None:
-            self._check(response, answer, operation)
+        if self._is_refused(response, answer, operation):
+            self._check_masked(response, answer, operation)
         return answer
+
+    def _is_refused(self, response: Response, answer: JSON, operation: Operation) -> bool:
+        try:
+            if self._check is not None:
+                self._check(response, answer, operation)
+        except RequestError:
+            return True
+        return False
+
+    def _check_masked(self, response: Response, answer: JSON, operation: Operation) -> None:
+        """Raise the vendor's refusal: its words may repeat a credential, and are cut after that is masked."""
+        if self._check is not None:
+            self._check(response, _masked(answer, self.account.credential.hide), operation)
+
+    def refuse(self, response: Response, operation: Operation) -> None:
+        """Raise what a whole answer says, if it is a refusal. No frame of the traceback holds the answer."""
+        try:
+            self._checked(response, operation)
+        except RequestError as error:
+            failure = error
+        else:
+            return
+        raise self._explained(failure, response, operation)
 
     def _refusal(self, response: Response, operation: Operation) -> EnergyError:
         """Return what an answer says that is none: by the vendor's envelope, or else by its status."""
         answered = 200 <= response.status <= 299
-        said = operation.quote(words_of_text(response.body, response.content_type))
+        said = operation.quote(self._words(response))
         what = "the server sent no complete answer" if answered else "the server refused"
         error = _by_status(response.status)(f"{what}: {said!r}" if said else what)
         error.words = said
         try:
             answer = strict_json(response.body, content_type=response.content_type)
             error.form = "json"
-            if self._check is not None:
-                self._check(response, answer, operation)
+            self._check_masked(response, answer, operation)
         except DecodeError as unread:
             error.form = unread.kind if unread.kind in {"html", "empty"} else "text"
         except RequestError as refusal:
             error, error.form = refusal, "json"
-        return _explained(error, response, operation)
+        return self._explained(error, response, operation)
+
+    def _words(self, response: Response) -> str:
+        text = response.body[:LARGE].decode(errors="replace")
+        return words_of_text(self.account.credential.hide(text).encode(), response.content_type)
+
+    def _explained(self, error: RequestError, response: Response, operation: Operation) -> EnergyError:
+        """Add the facts of the call, and mask what any part of the error repeats of a credential."""
+        hide = self.account.credential.hide
+        error.message, error.words = hide(error.message), hide(error.words)
+        error.args = (error.message, *error.args[1:])
+        if error.error_code is not None:
+            error.error_code = hide(error.error_code)
+        if isinstance(error, DecodeError) and error.content_type is not None:
+            error.content_type = hide(response.content_type)[:100]
+        explained = with_facts(error, operation, attempts=response.attempts, status=response.status)
+        return explained.with_traceback(None)
 
     def _worth_asking_again(self, error: DecodeError, response: Response, operation: Operation) -> bool:
         html = error.kind == "html" and 200 <= response.status <= 299
@@ -225,6 +263,12 @@ def _by_status(status: int) -> type[RequestError]:
     return _REFUSALS.get(status, ServerFault if status >= 500 else AnswerError)
 
 
-def _explained(error: RequestError, response: Response, operation: Operation) -> EnergyError:
-    explained = with_facts(error, operation, attempts=response.attempts, status=response.status)
-    return explained.with_traceback(None)
+def _masked(value: JSON, hide: Callable[[str], str]) -> JSON:
+    """Return a JSON value with all its texts masked."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, list):
+        return [_masked(item, hide) for item in value]
+    if isinstance(value, dict):
+        return {hide(key): _masked(item, hide) for key, item in value.items()}
+    return value

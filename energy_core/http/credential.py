@@ -7,6 +7,7 @@ import copy
 import logging
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -15,7 +16,7 @@ from attrs import field, frozen
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError
 from energy_core.printable import printable, printable_class
-from energy_core.secret import Secret
+from energy_core.secret import Secret, masked
 
 RENEW_AT: Final = 0.8
 """The part of a credential's life after which a new one is fetched while the old one serves on."""
@@ -29,6 +30,9 @@ RENEW_AGAIN_S: Final = 30.0
 REFUSED_FIRST_S: Final = 30.0
 REFUSED_LONGEST_S: Final = 3600.0
 """How long a refused login is not tried again: doubles with each refusal in a row, up to the longest."""
+
+REMEMBERED: Final = 16
+"""Secrets of an account that are masked in what its server says; the latest count."""
 
 _log = logging.getLogger("energy_core.http")
 
@@ -92,6 +96,7 @@ class Credential:
         self._refusals = 0
         self._refused_until = -math.inf
         self._closed = False
+        self._secrets: OrderedDict[Secret, None] = OrderedDict()
         if grant is not None:
             self.set(grant)
 
@@ -151,6 +156,17 @@ class Credential:
         """Make `grant` the next generation; what went wrong with earlier ones is forgotten."""
         self._issue(grant)
         self._since = None
+
+    def guard(self, secret: Secret) -> None:
+        """Mask a secret that is sent, such as a password, in everything that the server says."""
+        self._secrets[secret] = None
+        self._secrets.move_to_end(secret)
+        while len(self._secrets) > REMEMBERED:
+            self._secrets.popitem(last=False)
+
+    def hide(self, text: str) -> str:
+        """Return a text of the server's without any secret of the account that it repeats."""
+        return masked(text, self._secrets)
 
     async def aclose(self) -> None:
         """Stop a running login; those who wait for it get `ClientClosed`. May be called again."""
@@ -221,6 +237,8 @@ class Credential:
         self._generation += 1
         self._refusal, self._refusals, self._refused_until = None, 0, -math.inf
         self._issued = Issued(grant, self._generation)
+        for secret in (grant.token, *grant.headers.values(), *grant.query.values()):
+            self.guard(secret)
         return self._issued
 
     def _begin_life(self, grant: Grant, now: float) -> None:

@@ -3,23 +3,29 @@ from __future__ import annotations
 import asyncio
 import copy
 import gzip
+import html
 import io
+import json
 import logging
 import pickle
+import re
 import traceback
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote
 
 import aiohttp
 import pytest
 from attrs import evolve
 
-from energy_core.errors import ClientClosed, EnergyError, RequestError
+from energy_core.errors import AuthFailed, ClientClosed, DecodeError, EnergyError, RequestError
 from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.lane import Limit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url
-from energy_core.secret import Secret
+from energy_core.secret import Secret, masked
 from tests.faults.acme import CREATE, FAST, READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Connect, Serve
 from tests.faults.fault_server import (
@@ -35,6 +41,9 @@ from tests.faults.fault_server import (
     raw,
     reset,
 )
+from voltstorage_async import VoltStorageClient
+from voltstorage_async.link import ProductLink
+from vrm_async import VRMClient
 
 IMPATIENT = evolve(FAST, read_gap_s=0.1, least_bytes_per_s=10_000.0, slow_after_s=0.05)
 PASSWORD = SENTINEL + "-password"
@@ -315,3 +324,185 @@ def test_limits_of_the_account_are_public() -> None:
     """A limit shows its numbers: there is nothing secret about it."""
     assert repr(Limit(10, 1.0)) == "Limit(burst=10, per_second=1.0, in_flight=6)"
     assert issubclass(ClientClosed, EnergyError)
+
+
+# --- refusals that repeat what was sent, by the real clients -----------------------------------------------
+
+ODD = 's3nt/t0ken+"0f<n0>&0ne='
+HIDDEN_PASSWORD = "pa$s/w0rd & %more"
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "upper case": str.upper,
+    "percent-encoded": lambda text: quote(text, safe=""),
+    "percent-encoded twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "percent-encoded in lower case": lambda text: "".join(f"%{ord(char):02x}" for char in text),
+    "in a query": quote_plus,
+    "JSON in a text": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "unicode escapes": lambda text: "".join(f"\\u{ord(char):04X}" for char in text),
+    "HTML": html.escape,
+    "HTML by number": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "a Python repr": lambda text: repr(text)[1:-1],
+}
+
+PLACES: dict[str, Callable[[str], tuple[str, str]]] = {
+    "errors": lambda said: (json.dumps({"success": False, "errors": f"no access for {said}"}), JSON_TYPE),
+    "nested errors": lambda said: (json.dumps({"success": False, "errors": {"a": [said]}}), JSON_TYPE),
+    "a key": lambda said: (json.dumps({"success": False, "errors": {f"Bearer {said}": "no"}}), JSON_TYPE),
+    "error_code": lambda said: (json.dumps({"success": False, "error_code": said}), JSON_TYPE),
+    "a message": lambda said: (json.dumps({"message": f"invalid token {said}"}), JSON_TYPE),
+    "cut off": lambda said: (json.dumps({"success": False, "errors": "x " * 92 + said}), JSON_TYPE),
+    "far away": lambda said: (json.dumps({"errors": " " * 1990 + said}), JSON_TYPE),
+    "a list": lambda said: (json.dumps([said]), JSON_TYPE),
+    "text": lambda said: (f"Token {said} is not valid", "text/plain"),
+    "text far away": lambda said: (" " * 1990 + said, "text/plain"),
+    "a page": lambda said: (f"<html>{said}</html>", "text/html"),
+    "broken JSON": lambda said: (f'{{"errors": "{said}', JSON_TYPE),
+}
+JSON_TYPE = "application/json"
+
+Client = VRMClient | VoltStorageClient
+
+
+def plainly(said: str) -> str:
+    """What a reader gets out of a text who undoes every way of escaping."""
+    for _ in range(3):
+        said = html.unescape(unquote(said))
+        said = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), said).replace("\\", "")
+    return said.lower()
+
+
+def assert_hidden(said: str, *secrets: str) -> None:
+    plain = plainly(said)
+    for secret in secrets:
+        for part in (secret[:6], secret[-6:]):
+            where = plain.find(part.lower())
+            assert where < 0, plain[max(0, where - 300) : where + 100]
+
+
+async def first_page(client: Client) -> None:
+    async for _ in client.products.list():
+        return
+
+
+ASKED: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
+    "vrm, a call": lambda client, _: client.users.me(),
+    "vrm, a write": lambda client, _: client.installations.set_favorite(7, favorite=True),
+    "vrm, anything": lambda client, _: client.request("GET", "things"),
+    "vrm, a download": lambda client, folder: client.downloads.overview(folder / "x", site_ids=[7]),
+    "volt, a call": lambda client, _: client.products.latest(7),
+    "volt, a list": lambda client, _: first_page(client),
+}
+
+
+def sending(server: FaultServer, pool: SessionPool, asked: str) -> Client:
+    if asked.startswith("vrm"):
+        return VRMClient(pool, token=ODD, base_url=server.url, limit=WIDE)
+    return VoltStorageClient(pool, token=ODD, base_url=server.url, limit=WIDE)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_refusal_that_repeats_the_token(
+    serve: Serve, everything_logged: io.StringIO, tmp_path: Path, asked: str, spelling: str
+) -> None:
+    """However a refusal repeats the token, no message, local variable, pickle or log shows it."""
+    said = SPELLINGS[spelling](ODD)
+    for place, where in PLACES.items():
+        for status in (200, 400, 401, 403, 404, 429, 500):
+            body, kind = where(said)
+            server = await serve(always(answer(status, body, content_type=kind)))
+            async with SessionPool(timeouts=FAST, attempts=1, random=lambda: 0.0) as pool:
+                error = await outcome_of(ASKED[asked](sending(server, pool, asked), tmp_path))
+            assert isinstance(error, RequestError) or (error is None and status == 200), place
+            for told in told_by(error):
+                assert_hidden(told, ODD)
+    assert_hidden(everything_logged.getvalue(), ODD)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_refused_handshake_that_repeats_the_token(spelling: str) -> None:
+    """What a socket says of a refused handshake or a close frame holds no token, however it is written."""
+    base = base_url("https://volt.example/rest/")
+    grant = Grant(token=Secret(ODD))
+    async with SessionPool() as pool:
+        account = pool.account(base.origin, "me", WIDE, lambda: Credential(grant=grant))
+        link = ProductLink(pool, account, "wss://volt.example/events", header=False)
+        for where in PLACES.values():
+            body, _ = where(SPELLINGS[spelling](ODD))
+            assert_hidden(repr(link.words(body.encode())), ODD)
+        assert link.words(f"no access for {ODD}".encode()).text == "no access for ***"
+
+
+async def test_content_type_that_repeats_the_token(serve: Serve) -> None:
+    """An error names the content type, and not a token in it, whole or cut off."""
+    for before in ("text/plain", "x" * 90):
+        server = await serve(always(answer(200, "{", content_type=f"{before}-{SENTINEL}")))
+        async with VRMClient(token=SENTINEL, base_url=server.url) as client:
+            error = await outcome_of(client.users.me())
+        assert isinstance(error, DecodeError)
+        assert error.content_type == f"{before}-***"
+        for told in told_by(error):
+            assert_silent(told)
+
+
+@pytest.mark.parametrize("vendor", ["vrm", "volt"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_refused_login_that_repeats_the_password(
+    serve: Serve, everything_logged: io.StringIO, vendor: str, spelling: str
+) -> None:
+    """A login called by hand or by itself shows neither password nor one-time code."""
+    said = SPELLINGS[spelling](HIDDEN_PASSWORD)
+    for where in PLACES.values():
+        for status in (200, 400, 401, 403, 404, 429, 500):
+            body, kind = where(said)
+            server = await serve(always(answer(status, body, content_type=kind)))
+            async with SessionPool(timeouts=FAST, attempts=1, random=lambda: 0.0) as pool:
+                with warnings.catch_warnings(action="ignore"):
+                    client: Client = (
+                        VRMClient(
+                            pool, username="a@b.c", password=HIDDEN_PASSWORD, base_url=server.url, limit=WIDE
+                        )
+                        if vendor == "vrm"
+                        else VoltStorageClient(
+                            pool, email="a@b.c", password=HIDDEN_PASSWORD, base_url=server.url, limit=WIDE
+                        )
+                    )
+                by_hand = await outcome_of(client.auth.login())
+                by_itself = await outcome_of(
+                    client.users.me() if isinstance(client, VRMClient) else client.products.latest(7)
+                )
+            for error in (by_hand, by_itself):
+                assert isinstance(error, RequestError)
+                for told in told_by(error):
+                    assert_hidden(told, HIDDEN_PASSWORD)
+    assert_hidden(everything_logged.getvalue(), HIDDEN_PASSWORD)
+
+
+async def test_old_token_is_hidden_too(serve: Serve, connect: Connect) -> None:
+    """After a renewal the server may still repeat the token before it."""
+    tokens = iter([SENTINEL, "an0ther-t0ken"])
+
+    async def login() -> Grant:
+        return Grant(token=Secret(next(tokens)))
+
+    server = await serve(always(answer(401, f"neither {SENTINEL} nor an0ther-t0ken")))
+    error = await outcome_of(
+        connect(server, credential=lambda: Credential(login=login)).call(READ, as_it_is, id=7)
+    )
+    assert isinstance(error, AuthFailed)
+    assert "an0ther-t0ken" not in "".join(told_by(error))
+    for told in told_by(error):
+        assert_silent(told)
+
+
+def test_masking_leaves_the_rest_of_a_text() -> None:
+    """Words around a secret stay; a secret too short to be one is not looked for."""
+    secrets = [Secret("t0ken"), Secret("Bearer t0ken"), Secret("a")]
+    assert (
+        masked("no access for Bearer t0ken, or T0KEN; a t0k%65n", secrets)
+        == "no access for ***, or ***; a ***"
+    )
+    long = "eyJ" + "x1" * 200
+    assert masked(f"is {long[:150]}, not {long!r}.", [Secret(long)]) == "is *** not '***'."
+    assert masked("nothing", []) == "nothing"
