@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -20,7 +20,7 @@ from energy_core.stream.ledger import Ledger
 from energy_core.stream.line import SLOW, Line, Stretch, Track
 from energy_core.stream.quantity import Quantity
 from energy_core.stream.refill import RETRY_S, Fetched, LaterRefills, RefillOutlet
-from energy_core.stream.state import SourceStatus, Standing
+from energy_core.stream.state import Site, SourceStatus, Standing
 from energy_core.vendor_clock import VendorClock
 
 _log: Final = logging.getLogger("energy_core.stream")
@@ -30,8 +30,6 @@ NOT_RESUMABLE: Final = "not_resumable"
 
 _FINE: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
 """States in which a source with several sites knows how each of them is doing."""
-
-_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 CLOCK_OFF_S: Final = 60.0
 """Our clock is said to be wrong when it is that far from the vendor's."""
@@ -68,7 +66,7 @@ class Feed:
         self._join: Join | None = None
         self._ledger = ledger
         self._standing = Standing(ledger.clock.utcnow())
-        self._sites: dict[SourceId, Standing] = {}
+        self._sites: dict[SourceId, Site] = {}
         self._missing: Mapping[SourceId, datetime] = {}
         self._menders: set[asyncio.Task[Fetched]] = set()
         self._error: EnergyError | None = None
@@ -119,33 +117,23 @@ class Feed:
 
     @property
     def sites(self) -> Mapping[SourceId, SourceStatus]:
-        """How each of several sites is doing; where the source itself is doing worse, as that is.
+        """How each of several sites is doing; where the source itself is doing worse, as that is."""
+        return {site: self._of_site(own) for site, own in self._sites.items()}
 
-        The counters are those of the source, and zero here.
-        """
-        if not self._sites:
-            return {}
-        newest: dict[SourceId, datetime] = {}
-        for line in self._ledger.lines:
-            for source, track in line.tracks.items():
-                site = source._replace(instance=0)
-                if track.newest is not None and track.newest > newest.get(site, _NEVER):
-                    newest[site] = track.newest
-        now = self._ledger.clock.utcnow()
-        standings = {
-            site: own if self._standing.state in _FINE else self._standing
-            for site, own in self._sites.items()
-        }
-        return {
-            site: SourceStatus(
-                state=standing.state,
-                since=standing.since,
-                age_s=max(0.0, (now - standing.since).total_seconds()),
-                reason=standing.reason,
-                last=newest.get(site),
-            )
-            for site, standing in standings.items()
-        }
+    def _of_site(self, own: Site) -> SourceStatus:
+        standing, now = own.standing, self._ledger.clock.utcnow()
+        if self._standing.state not in _FINE:
+            standing = self._standing
+        heard = own.heard
+        return SourceStatus(
+            state=standing.state,
+            since=standing.since,
+            age_s=max(0.0, (now - standing.since).total_seconds()),
+            reason=standing.reason,
+            readings=own.readings,
+            last=own.last,
+            quiet_s=None if heard is None else max(0.0, (now - heard).total_seconds()),
+        )
 
     @property
     def over(self) -> bool:
@@ -206,6 +194,8 @@ class Feed:
         for track in self._tracks:
             events = track.line.readings(track, source, readings, received_at, live, events)
         self._readings += len(readings)
+        if self._sites and (site := self._sites.get(source._replace(instance=0))) is not None:
+            site.take(len(readings), newest, received_at)
         if self._last is None or newest > self._last:
             self._last = newest
         if not live or (events and (events[0] is None or events[0].late)):
@@ -447,11 +437,11 @@ class Feed:
     def _move_site(self, site: SourceId, state: State, reason: str) -> None:
         ledger = self._ledger
         now = ledger.clock.utcnow()
-        standing = self._sites.get(site)
-        if standing is None:
-            standing = self._sites[site] = Standing(now, State.LIVE)
+        own = self._sites.get(site)
+        if own is None:
+            own = self._sites[site] = Site(now)
             self.speaks_for.add(site)
-        if standing.move(state, at=now, reason=reason) and ledger.include_status and not ledger.ended:
+        if own.standing.move(state, at=now, reason=reason) and ledger.include_status and not ledger.ended:
             ledger.note(self, site, Kind.STATUS, Status(state=state, reason=reason))
 
     def _clock_off(self) -> str:

@@ -106,3 +106,22 @@ class Standing:
     @printable
     def __repr__(self) -> str:
         return f"<Standing {self.state} since {self.since:%H:%M:%S}>"
+
+
+class Site:
+    """How one of several sites of a source is doing, and what has come of it."""
+
+    __slots__ = ("heard", "last", "readings", "standing")
+
+    def __init__(self, since: datetime) -> None:
+        self.standing = Standing(since, State.LIVE)
+        self.readings = 0
+        self.last: datetime | None = None
+        self.heard: datetime | None = None
+
+    def take(self, count: int, newest: datetime, received_at: datetime) -> None:
+        """Count readings."""
+        self.readings += count
+        self.heard = received_at
+        if self.last is None or newest > self.last:
+            self.last = newest

@@ -337,7 +337,8 @@ async def test_a_site_that_stops_logging_is_stale_and_live_again():
         "1": "live",
         "2": "live",
     }
-    assert status[SITE._replace(site="1")].last == EPOCH + timedelta(seconds=2940)
+    first = status[SITE._replace(site="1")]
+    assert (first.readings, first.last, first.quiet_s) == (50, EPOCH + timedelta(seconds=2940), 60)
 
 
 async def test_the_status_of_a_stale_site_has_its_age():
