@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from energy_core.clock import Clock
+from energy_core.printable import printable
 from energy_core.retry import parse_http_date
 
 AHEAD_S: Final = 300.0
@@ -64,6 +65,7 @@ class VendorClock:
         """Seconds from our clock to the vendor's, at its last answer: positive where ours is behind."""
         return None if self._date is None else self._date.timestamp() - self._wall_at
 
+    @printable
     def __repr__(self) -> str:
         offset = self.offset_s
         return "<VendorClock, not seen>" if offset is None else f"<VendorClock {offset:+.0f} s from ours>"

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from energy_core.errors import DecodeError
 from energy_core.http.drift import Drift
-from energy_core.printable import printable_class
+from energy_core.printable import printable, printable_class
 from energy_core.stream.event import Quantity
 from voltstorage_async.straight import Straight
 from voltstorage_async.translator import Meaning, Meant, Translator, decimal, usable
@@ -270,6 +270,7 @@ class ProductFields:
                 charge = meanings[key].quantity is Quantity.BATTERY_SOC and decimal(value) is not None
                 self.note(model, key, "not within 0..100 %" if charge else "not a number")
 
+    @printable
     def __repr__(self) -> str:
         return f"<ProductFields, state of charge {self.scale}>"
 

@@ -60,6 +60,7 @@ class Waiting:
         self.lacks = lacks
         """Whether it is still to be told which quantities the record does not have."""
 
+    @printable
     def __repr__(self) -> str:
         return f"<Waiting {self.start} to {self.end}, tried {self.tries} times>"
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 
 from energy_core.clock import Clock
+from energy_core.printable import printable
 from energy_core.stream.admission import Gate, admit_stretch
 from energy_core.stream.delivered import NOT_RECORDED, TOO_MANY_GAPS
 from energy_core.stream.detail import Gap, Kind, SourceId, State
@@ -168,5 +169,6 @@ class LaterRefills:
             mine = [each.stretch for each in self.tasks.values() if each[:2] == (line, source)]
             line.tracks[source].wait_for(mine, by_refill=True)
 
+    @printable
     def __repr__(self) -> str:
         return f"<LaterRefills, {len(self.tasks)} under way>"
