@@ -210,7 +210,8 @@ async def test_what_a_login_answers_has_one_meaning(mocked, status, body, error)
     [
         ('{"errors": ["validity must be a number"]}', "validity must be a number"),
         ("Too long", "Too long"),
-        (f'{{"message": "{PASSWORD} is wrong"}}', ""),
+        (f'{{"message": "{PASSWORD} is wrong"}}', "*** is wrong"),
+        (f'{{"message": "{PASSWORD[2:9]} is no password"}}', ""),
     ],
 )
 async def test_a_refused_login_has_the_words_that_repeat_no_secret(mocked, body, words):
