@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from math import isfinite
 from typing import Final, Literal, TypeAlias
@@ -15,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from energy_core.http.readers import number
+from voltstorage_async.translator import decimal
 
 Numbers: TypeAlias = Callable[[object], dict[str, float]]
 
@@ -33,20 +35,46 @@ class CsvLayout:
     columns: tuple[str, ...]
     time_at: int
     purity: Purity = field(default="any", eq=False)
+    comma: bool = field(default=False, eq=False)
+    """Whether a comma in a number is its decimal point, whatever it looks like: "1,234" is 1.234."""
     numbers: Numbers = field(init=False, eq=False, repr=False)
     """The cells that are numbers, the time's excepted."""
 
     @numbers.default
     def _reader(self) -> Numbers:
-        return _reader(self.columns, self.time_at, self.purity)
+        return _reader(self.columns, self.time_at, self.purity, self.comma)
 
     def texts(self, record: object) -> dict[str, str]:
         """The cells that are neither empty nor numbers, the time's excepted."""
         cells = _named(record, self.columns, self.time_at)
-        return {name: cell for name, cell in cells if number(cell) is None}
+        return {name: cell for name, cell in cells if decimal(cell, comma=self.comma) is None}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return CsvLayout, (self.columns, self.time_at, self.purity)
+        return CsvLayout, (self.columns, self.time_at, self.purity, self.comma)
+
+
+def row_time(value: object, offset: tzinfo) -> datetime | None:
+    """Read a row's time from ISO 8601 text, or from unix seconds or milliseconds as a number or as text.
+
+    Args:
+        value: As the service wrote it.
+        offset: The zone of text that names none.
+    """
+    count = number(value)
+    try:
+        if count is not None and (count >= _YEAR_2001 or not isinstance(value, str)):
+            return _EPOCH + timedelta(seconds=count / 1000 if count >= _MILLISECONDS else count)
+        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+        return time.replace(tzinfo=offset) if time is not None and time.tzinfo is None else time
+    except (ValueError, OverflowError):
+        return None
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_2001: Final = 1e9
+"""Text of fewer digits may be a day, such as 20200325."""
+_MILLISECONDS: Final = 1e11
+"""From here on a time counts milliseconds: as seconds it would be in the year 5138."""
 
 
 def _named(record: object, columns: Sequence[str], time_at: int) -> Iterator[tuple[str, str]]:
@@ -56,10 +84,10 @@ def _named(record: object, columns: Sequence[str], time_at: int) -> Iterator[tup
 
 
 @lru_cache(maxsize=64)
-def _reader(columns: tuple[str, ...], time_at: int, purity: Purity) -> Numbers:
+def _reader(columns: tuple[str, ...], time_at: int, purity: Purity, comma: bool) -> Numbers:
     def careful(record: object) -> dict[str, float]:
         cells = _named(record, columns, time_at)
-        return {name: value for name, cell in cells if (value := number(cell)) is not None}
+        return {name: value for name, cell in cells if (value := decimal(cell, comma=comma)) is not None}
 
     if purity == "any" or len(columns) > _MOST_WRITTEN_OUT:
         return careful

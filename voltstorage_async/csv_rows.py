@@ -6,6 +6,7 @@ Both give the same rows. A row keeps its cells as the text they came as; what th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
@@ -16,8 +17,9 @@ from typing import Final
 from attrs import evolve
 
 from energy_core.errors import BodyTooLarge, DecodeError
-from voltstorage_async.cells import CsvLayout, Purity
+from voltstorage_async.cells import CsvLayout, Purity, row_time
 from voltstorage_async.models import ExportRow
+from voltstorage_async.translator import decimal
 
 LINE_LIMIT: Final = 64 * 1024
 """Longest line in bytes; no total limit."""
@@ -69,8 +71,8 @@ class CsvRows:
 
     def __init__(self, *, separator: str = ",", offset: tzinfo = UTC) -> None:
         self.malformed = 0
-        """Rows left out because their time or their number of cells cannot be read, and a last row that lost
-        its last cell (see `finish`)."""
+        """Rows left out because their time or their number of cells cannot be read, rows with a number that
+        has several readings, and a last row that lost its last cell (see `finish`)."""
         self.repaired = False
         """Whether rows were separated otherwise than their header, as exports of 2021 are."""
         self._asked = separator
@@ -78,8 +80,9 @@ class CsvRows:
         self._named: str | None = None
         self._first = True
         self._separator = separator
+        self._comma = False  # a comma was seen in a number that can only be a decimal point
         self._layout: CsvLayout | None = None
-        self._layouts: dict[Purity, CsvLayout] = {}
+        self._layouts: dict[tuple[Purity, bool], CsvLayout] = {}
         self._rest = bytearray()
 
     @property
@@ -106,12 +109,15 @@ class CsvRows:
         self._keep(chunk[end:])
         return self._read(block)
 
-    def finish(self) -> list[ExportRow]:
+    def finish(self, *, whole: bool = False) -> list[ExportRow]:
         """Return what the last line holds where no line end follows it.
 
         Such a line may have been cut in its last cell, and 11 may once have been 1193. So the row comes
-        without that cell, and counts as malformed, unless the cell is empty. A header alone is an empty
-        export, with a line end or without.
+        without that cell, and counts as malformed, unless the cell is empty, or it is known that the body is
+        whole. A header alone is an empty export, with a line end or without.
+
+        Args:
+            whole: Whether as many bytes came as were announced.
 
         Raises:
             DecodeError: the export ended before its header, or in the middle of a line.
@@ -125,7 +131,7 @@ class CsvRows:
         if self.malformed > before or open_quote:
             self.malformed = before
             raise DecodeError("the export ends in the middle of a line", kind="csv")
-        return rows if last.endswith(b"\r") else self._certain(rows)
+        return rows if whole or last.endswith(b"\r") else self._certain(rows)
 
     def _certain(self, rows: list[ExportRow]) -> list[ExportRow]:
         """Return a last row without the cell that may be the beginning of another."""
@@ -153,9 +159,10 @@ class CsvRows:
         if layout is None or not lines:
             return []
         if '"' not in text and layout.time_at == 0:
-            rows = self._plain(lines, self._of(_purity(text, longest)))
+            comma = self._separator != "," and "," in text
+            rows = self._plain(lines, self._of(_purity(text, longest), comma=comma))
             if rows is not None:
-                return rows
+                return self._counted(rows) if comma else rows
         return [row for line in lines if (row := self._row(line)) is not None]
 
     def _plain(self, lines: list[str], layout: CsvLayout) -> list[ExportRow] | None:
@@ -185,26 +192,30 @@ class CsvRows:
         return None
 
     def _header(self, line: str) -> CsvLayout:
-        for separator in (self._named, self._asked, *_SEPARATORS):
-            if separator and separator in line:
+        # Names may hold a separator of another file: what makes a Time column is the one of this file.
+        for separator in filter(None, (self._named, self._asked, *_SEPARATORS)):
+            columns = tuple(_split(line, separator))
+            times = [at for at, name in enumerate(columns) if name.strip().casefold() in TIME_NAMES]
+            if times:
                 break
         else:
-            separator = self._named or self._asked
-        columns = tuple(_split(line, separator))
-        times = [at for at, name in enumerate(columns) if name.strip().casefold() in TIME_NAMES]
-        if not times:
             kind = "html" if line.lstrip().startswith("<") else "csv"
             raise DecodeError("the export has no header with a Time column", kind=kind)
         self._separator = separator
         return CsvLayout(columns, times[0])
 
-    def _of(self, purity: Purity) -> CsvLayout:
+    def _of(self, purity: Purity, *, comma: bool) -> CsvLayout:
         """The layout of rows that are known to hold no more than that."""
-        layout = self._layouts.get(purity)
+        layout = self._layouts.get((purity, comma))
         if layout is None:
             assert self._layout is not None  # noqa: S101  (rows come after their header)
-            layout = self._layouts[purity] = evolve(self._layout, purity=purity)
+            layout = self._layouts[purity, comma] = evolve(self._layout, purity=purity, comma=comma)
         return layout
+
+    def _counted(self, rows: list[ExportRow]) -> list[ExportRow]:
+        """Count rows in which a number with a comma has no single reading."""
+        self.malformed += sum(_has_odd_number(row) for row in rows)
+        return rows
 
     def _row(self, line: str) -> ExportRow | None:
         """Read one line the careful way; None and a count where it cannot be read."""
@@ -212,28 +223,37 @@ class CsvRows:
         if not line.strip():
             return None
         layout = self._layout
-        cells = None if layout is None else self._fitting(line, len(layout.columns))
-        time = None if layout is None or cells is None else self._time(cells[layout.time_at])
-        if layout is None or time is None:
+        found = None if layout is None else self._fitting(line, layout)
+        if found is None:
             self.malformed += 1
             return None
-        return ExportRow(time, cells, layout)
+        time, cells = found
+        commas = [cell for cell in cells if "," in cell]
+        self._comma |= any(decimal(cell) is not None for cell in commas)
+        row = ExportRow(time, cells, self._of("any", comma=self._comma or self._separator != ","))
+        if commas:
+            self._counted([row])
+        return row
 
-    def _fitting(self, line: str, wanted: int) -> list[str] | None:
-        """Cut with the separator that gives this line as many cells as the header has."""
+    def _fitting(self, line: str, layout: CsvLayout) -> tuple[datetime, list[str]] | None:
+        """Cut with the separator that gives as many cells as the header has, and a time among them."""
         for separator in (self._separator, self._named, self._asked, *_SEPARATORS):
-            if separator and len(cells := _split(line, separator)) == wanted:
+            if not separator or len(cells := _split(line, separator)) != len(layout.columns):
+                continue
+            time = row_time(cells[layout.time_at], self._offset)
+            if time is not None:
                 self.repaired |= separator != self._separator
                 self._separator = separator  # the next lines will be like this one
-                return cells
+                return time, cells
         return None
 
-    def _time(self, cell: str) -> datetime | None:
-        try:
-            time = datetime.fromisoformat(cell.strip())
-        except ValueError:
-            return None
-        return time if time.tzinfo is not None else time.replace(tzinfo=self._offset)
+
+def _has_odd_number(row: ExportRow) -> bool:
+    """Tell whether a cell looks like a number with a comma and cannot be read as one."""
+    return any("," in text and _NUMBER_LIKE.fullmatch(text) for text in row.text.values())
+
+
+_NUMBER_LIKE: Final = re.compile(r"\s*[-+]?[0-9][0-9.,']*\s*")
 
 
 def _lines(text: str) -> list[str]:

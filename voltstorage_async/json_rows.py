@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from attrs import frozen
 
 from energy_core.errors import BodyTooLarge, DecodeError
 from energy_core.http.decode import strict_json
-from energy_core.http.readers import number
+from voltstorage_async.cells import row_time
 from voltstorage_async.csv_rows import LINE_LIMIT, TIME_NAMES
 from voltstorage_async.models import ExportRow
+from voltstorage_async.translator import decimal
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SPACE: Final = b" \t\r\n"
 _MARK: Final = re.compile(rb'["\[\]{},]')
 _TEXT_MARK: Final = re.compile(rb'["\\]')
@@ -33,11 +33,11 @@ class JsonLayout:
 
     def numbers(self, record: object) -> dict[str, float]:
         """The members that are numbers, the time's excepted."""
-        return {name: value for name, cell in _cells(record) if (value := number(cell)) is not None}
+        return {name: value for name, cell in _cells(record) if (value := decimal(cell)) is not None}
 
     def texts(self, record: object) -> dict[str, str]:
         """The members that are neither empty nor numbers, the time's excepted."""
-        return {name: str(cell) for name, cell in _cells(record) if number(cell) is None}
+        return {name: str(cell) for name, cell in _cells(record) if decimal(cell) is None}
 
 
 def _cells(record: object) -> Iterator[tuple[str, object]]:
@@ -80,7 +80,7 @@ class JsonRows:
         """
         return [row for element in self._cutter.feed(chunk) if (row := self._row(element)) is not None]
 
-    def finish(self) -> list[ExportRow]:
+    def finish(self, *, whole: bool = False) -> list[ExportRow]:  # noqa: ARG002  (an array has an end)
         """Say that no more comes.
 
         Raises:
@@ -106,14 +106,7 @@ class JsonRows:
 
     def _time(self, record: Mapping[str, object]) -> datetime | None:
         value = next((value for name, value in record.items() if name.casefold() in TIME_NAMES), None)
-        try:
-            if isinstance(value, str):
-                time = datetime.fromisoformat(value)
-                return time if time.tzinfo is not None else time.replace(tzinfo=self._offset)
-            seconds = number(value)
-            return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
-        except (ValueError, OverflowError):
-            return None
+        return row_time(value, self._offset)
 
 
 class Cutter:

@@ -40,8 +40,8 @@ class RowParser(Protocol):
     def feed(self, chunk: bytes) -> list[ExportRow]:
         """Take the next bytes and return the rows they complete."""
 
-    def finish(self) -> list[ExportRow]:
-        """Return what is left."""
+    def finish(self, *, whole: bool = False) -> list[ExportRow]:
+        """Return what is left; `whole`: as many bytes came as were announced."""
 
 
 class ExportRows:
@@ -51,7 +51,8 @@ class ExportRows:
     end, in a plain ``async for``. The first request is sent when the first row is asked for, the next one
     when the page before has been read. Where the connection breaks or the export ends in the middle of a
     line, the rows that had arrived come first, then the error. A last line of CSV without a line end may have
-    been cut in its last cell: that cell is left out and counted in `malformed`, for it may be wrong. A wait
+    been cut in its last cell: unless Content-Length proves the body whole, that cell is left out and counted
+    in `malformed`, for it may be wrong. A wait
     that was cancelled ends the export: ask for a new one from the last row's time on. One consumer; another
     gets StreamBusy.
     """
@@ -85,6 +86,7 @@ class ExportRows:
         self._download: Download | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._chunks: AsyncIterator[bytes] | None = None
+        self._measured = False  # Content-Length says where the page ends
         self._chunk = memoryview(b"")
         self._rows: Iterator[ExportRow] = iter(())
         self._received = 0
@@ -103,7 +105,7 @@ class ExportRows:
 
     @property
     def malformed(self) -> int:
-        """Rows left out because they cannot be read, and last rows of a CSV that lost their last cell."""
+        """Rows that cannot be read, hold a number with several readings, or lost their last cell."""
         return self._malformed + self._parser.malformed
 
     @property
@@ -184,7 +186,7 @@ class ExportRows:
         if self._state == "closed":
             return []
         try:
-            rows = self._parser.finish() if piece is None else self._parser.feed(piece)
+            rows = self._parser.finish(whole=self._measured) if piece is None else self._parser.feed(piece)
         except DecodeError as error:
             raise self._explained(_refused(self._first) or error) from None
         for _ in range(self._parser.malformed - before):
@@ -208,6 +210,7 @@ class ExportRows:
                 if self._state == "closed":  # meanwhile, by another task
                     await self._let_go()
                     return None
+                self._measured = download.has_length
                 self._chunks, self._state = download.chunks(), "open"
             chunk = await anext(self._chunks, None)
             if chunk is None:

@@ -48,6 +48,12 @@ class Download:
     def __repr__(self) -> str:
         return f"<Download status {self.response.status}, {self._received} bytes handed out>"
 
+    @property
+    def has_length(self) -> bool:
+        """Whether Content-Length says how long the body is: then its end is its end, and no cut."""
+        headers = self.response.headers
+        return headers.get("content-length", "").isdigit() and "transfer-encoding" not in headers
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Return the iterator over the decompressed body. Cancelling a step is safe; the rest is then lost.
 

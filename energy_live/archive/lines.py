@@ -1,8 +1,8 @@
 """Rows as lines of CSV in one normal form, so that the same row is always the same line.
 
-Numbers stay as the vendor wrote them. Times are UTC with milliseconds. A text that a spreadsheet would take
-for a formula gets an apostrophe in front; so does one that begins with an apostrophe, so that taking one off
-gives back every text.
+Numbers stay as the vendor wrote them, except that a decimal comma becomes a point. Times are UTC with
+milliseconds. A text that a spreadsheet would take for a formula gets an apostrophe in front; so does one that
+begins with an apostrophe, so that taking one off gives back every text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 from energy_core.http.readers import number
 from voltstorage_async import ExportRow
 from voltstorage_async.cells import CsvLayout
+from voltstorage_async.translator import decimal
 
 TIME: Final = "Time"
 
@@ -91,18 +92,23 @@ class Lines:
         normal = _NORMAL.fullmatch if self._time_at == 0 else _never
         # As a rule a line is in the normal form already, and then it may stay as it is.
         return [
-            f"{text}\n" if normal(text := ",".join(cells)) else self._normal(row.time, cells)
+            f"{text}\n"
+            if normal(text := ",".join(cells)) and text.count(",") == len(cells) - 1  # none is within a cell
+            else self._normal(row, cells)
             for row in rows
             if isinstance(cells := row.record, list)
         ]
 
-    def _normal(self, time: datetime, cells: Sequence[str]) -> str:
+    def _normal(self, row: ExportRow, cells: Sequence[str]) -> str:
         others = [*cells[: self._time_at], *cells[self._time_at + 1 :]]
-        return line([stamp(time), *(self._cell(at, cell) for at, cell in enumerate(others))])
+        comma = isinstance(row.layout, CsvLayout) and row.layout.comma
+        return line([stamp(row.time), *(self._cell(at, cell, comma) for at, cell in enumerate(others))])
 
-    def _cell(self, at: int, text: str) -> str:
+    def _cell(self, at: int, text: str, comma: bool) -> str:
         if not text or number(text) is not None:
             return text.strip()
+        if decimal(text, comma=comma) is not None:
+            return text.strip().replace(",", ".")
         self._text.add(at)
         return harmless(text)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 _PAGE: Final = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
@@ -44,6 +44,8 @@ class Fault:
     """Whether a cut body's declared length is its own; otherwise the connection breaks in the middle."""
     answered: bool = False
     """Whether the server had done its work before the connection broke."""
+    length: bool = True
+    """Whether an answer declares its length; otherwise it comes in chunks."""
     code: int = 1000
     text: str = ""
     after_frames: int = 0
@@ -63,6 +65,11 @@ def answer(
     names += [(name.replace("_", "-").title(), value) for name, value in headers.items()]
     content = body.encode() if isinstance(body, str) else body
     return Fault(trouble=Trouble.ANSWER, status=status, body=content, headers=tuple(names))
+
+
+def chunked(fault: Fault) -> Fault:
+    """Answer in chunks, so that no Content-Length says how long the body is."""
+    return evolve(fault, length=False)
 
 
 def rate_limited(retry_after: str | float | None = None, *, html: bool = False) -> Fault:

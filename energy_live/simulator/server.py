@@ -148,7 +148,10 @@ class Service:
         self.journal.count("faults")
         match fault.trouble:
             case Trouble.ANSWER:
-                return web.Response(status=fault.status, body=fault.body, headers=fault.headers)
+                response = web.Response(status=fault.status, body=fault.body, headers=fault.headers)
+                if not fault.length:
+                    response.enable_chunked_encoding()
+                return response
             case Trouble.SLOW:
                 await self.clock.sleep(fault.seconds or 0.0)
             case Trouble.RESET:

@@ -12,7 +12,7 @@ from energy_live.archive.check import check
 from energy_live.archive.folder import Folder
 from energy_live.archive.manifest import Manifest
 from energy_live.archive.store import Store
-from energy_live.simulator.faults import answer
+from energy_live.simulator.faults import answer, chunked
 from tests.live.archive_rig import NOW, account, exports, files, household, save, table
 
 
@@ -127,7 +127,8 @@ async def test_a_day_that_was_cut_in_its_last_cell_is_told_and_read_again(home, 
     root, whole = tmp_path / "a", files(saved)
     columns, lines = await exported(home, 301, datetime(2024, 10, 28, tzinfo=UTC))
     body = cut_in_its_last_cell(columns, lines[:-1], to=2)
-    home.faults.add(answer(200, body, content_type="text/csv"), path="data/export.csv", times=1, after=3)
+    cut = chunked(answer(200, body, content_type="text/csv"))
+    home.faults.add(cut, path="data/export.csv", times=1, after=3)
     outcome = await save(home, root)
     assert outcome.missing == ["product 301: history of 2024-10-28: not all of its rows could be read"]
     assert "product 301: 1 rows could not be read, or not wholly" in outcome.notes
@@ -164,7 +165,8 @@ async def test_a_clean_day_is_not_replaced_by_one_that_was_cut(home, saved):
     cut = cut_in_its_last_cell(columns, lines, to=2)
     name = "product-301/history-2024-11.csv"
     for body, missing in ((cut.removesuffix("11") + "1193.25\r\n", []), (cut, ["2024-11-04"])):
-        home.faults.add(answer(200, body, content_type="text/csv"), path="data/export.csv", times=1)
+        fault = chunked(answer(200, body, content_type="text/csv"))
+        home.faults.add(fault, path="data/export.csv", times=1)
         outcome = await save(home, saved, products=(301,))
         assert outcome.missing == [
             f"product 301: history of {day}: not all of its rows could be read" for day in missing

@@ -145,7 +145,23 @@ def test_harmless_is_harmless_and_can_be_undone(text):
 @given(
     st.lists(
         st.sampled_from(
-            ["", "0", "-1.5", "+7", ".5", "1e5", "1e999", "nan", "ok", "a b", "1_0", *PAYLOADS[:-1]]
+            [
+                "",
+                "0",
+                "-1.5",
+                "+7",
+                ".5",
+                "1e5",
+                "-12,5",
+                "1,234",
+                "1.234,5",
+                "1e999",
+                "nan",
+                "ok",
+                "a b",
+                "1_0",
+                *PAYLOADS[:-1],
+            ]
         ),
         min_size=2,
         max_size=2,

@@ -83,6 +83,34 @@ async def test_a_last_cell_that_may_have_been_cut_is_left_out(service, served):
     assert served.drift.counts["ExportRow", "record", "malformed"] == 1
 
 
+async def test_a_last_cell_is_kept_where_the_length_proves_the_body_whole(service, served):
+    """With Content-Length and as many bytes, a last row without a line end is whole."""
+
+    async def export(request):
+        return web.Response(body=HEAD + ROW.rstrip(), content_type="text/csv")
+
+    service.export = export
+    async with served.export.rows(77, START, END) as rows:
+        assert [row.values async for row in rows] == [{"a": -49.8754, "b": 0.61}]
+    assert rows.malformed == 0
+    assert not served.drift.counts
+
+
+async def test_an_export_for_another_spreadsheet_is_numbers(service, served):
+    """Decimal commas are numbers; one that may mean thousands is counted in the drift as well."""
+    german = ROW.replace(b"-49.8754", b'"-49,8754"').replace(b"0.61", b'"0,61"')
+    body = HEAD + german + ROW.replace(b"0.61", b'"1.234,5"')
+
+    async def export(request):
+        return web.Response(body=body, content_type="text/csv")
+
+    service.export = export
+    async with served.export.rows(77, START, END) as rows:
+        got = [row.values async for row in rows]
+    assert got == [{"a": -49.8754, "b": 0.61}, {"a": -49.8754}]
+    assert served.drift.counts == {("ExportRow", "record", "malformed"): 1}
+
+
 async def test_a_cancelled_wait_ends_the_export_and_says_so(service, served):
     """After a cancelled wait the rest is lost, and asking on is an error instead of an early end."""
     service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())

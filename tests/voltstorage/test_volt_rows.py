@@ -80,7 +80,7 @@ def test_quotes_may_be_broken():
 
 def test_what_is_not_a_number_is_text():
     """A status is text; so are Python's own spellings of numbers, NaN and infinities."""
-    cells = ["ok", "nan", "inf", "1e999", "1_000", "\u0661", "9" * 400, "12,5"]
+    cells = ["ok", "nan", "inf", "1e999", "1_000", "\u0661", "9" * 400, "1,2,5"]
     body = "Time;" + ";".join("abcdefgh") + f"\n{T};" + ";".join(cells) + "\n"
     (row,) = read(CsvRows(), body)
     assert row.values == {}
@@ -368,3 +368,90 @@ def test_forward_fill_tells_what_was_measured():
         ({"a": 3.0, "b": 2.0}, {}, {"a"}),
     ]
     assert {row.time for row in filled} == {AT}
+
+
+ZONED = "2024-10-26T22:00:0{}+00:00"
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "sep=;\r\nTime;grid;soc\r\n{0};-12,5;0,57\r\n{1};-13,25;0,58\r\n",
+        "Time;grid;soc\n{0};-12,5;0,57\n{1};-13,25;0,58\n",
+        "Time\tgrid\tsoc\n{0}\t-12,5\t0,57\n{1}\t-13,25\t0,58\n",
+        'Time,grid,soc\n{0},"-12,5","0,57"\n{1},"-13,25","0,58"\n',
+        '"Time","grid","soc"\n"{0}","-12,5","0,57"\n"{1}","-13,25","0,58"\n',
+        "Time,grid,soc\n{0};-12,5;0,57\n{1};-13,25;0,58\n",
+        "sep=;\nTime,grid,soc\n{0};-12,5;0,57\n{1};-13,25;0,58\n",
+        'Time;grid;soc\n{0},"-12,5","0,57"\n{1},"-13,25","0,58"\n',
+        "Time;grid;soc\n{0},-12.5,0.57\n{1},-13.25,0.58\n",
+    ],
+)
+def test_decimal_commas_are_numbers(body, step):
+    """However a German spreadsheet's export is separated and quoted, its numbers are numbers."""
+    parser = CsvRows()
+    rows = read(parser, body.format(ZONED.format(0), ZONED.format(1)), step=step)
+    assert [row.values for row in rows] == [{"grid": -12.5, "soc": 0.57}, {"grid": -13.25, "soc": 0.58}]
+    assert [row.text for row in rows] == [{}, {}]
+    assert parser.malformed == 0
+
+
+def test_a_comma_that_may_mean_thousands_is_counted():
+    """In quotes, "1,234" has two readings until a comma was seen that can only be a decimal point."""
+    parser = CsvRows()
+    cells = ('"1,234"', '"815,662"', '"0,57"', '"1,234"')
+    rows = read(parser, "Time,a\n" + "".join(f"{T},{cell}\n" for cell in cells))
+    assert [row.values for row in rows] == [{}, {}, {"a": 0.57}, {"a": 1.234}]
+    assert [row.text for row in rows] == [{"a": "1,234"}, {"a": "815,662"}, {}, {}]
+    assert parser.malformed == 2
+
+
+def test_commas_beside_another_separator_are_decimal_points():
+    """Where cells are not separated by commas, a comma in a number is no thousand's mark."""
+    assert values(f"Time;a;b\n{T};815,662;1\n") == [{"a": 815.662, "b": 1.0}]
+
+
+@pytest.mark.parametrize("cell", ["1.234,5", "1,2,3", "1,234.5", "12,"])
+def test_a_number_without_a_single_reading_is_counted(cell):
+    """It stays in the row's text, and the row counts as malformed."""
+    parser = CsvRows()
+    (row,) = read(parser, f"Time;a;b\n{T};{cell};7\n")
+    assert (row.values, row.text, parser.malformed) == ({"b": 7.0}, {"a": cell}, 1)
+
+
+def test_text_with_commas_is_no_malformed_number():
+    """A status may hold commas."""
+    parser = CsvRows()
+    (row,) = read(parser, f"Time;a\n{T};charging, slowly\n")
+    assert (row.text, parser.malformed) == ({"a": "charging, slowly"}, 0)
+
+
+def test_names_may_hold_the_separator_of_another_file():
+    """What makes a Time column is what separates."""
+    assert values(f"Time;Power, Grid;b\n{T};1;2\n") == [{"Power, Grid": 1.0, "b": 2.0}]
+
+
+@pytest.mark.parametrize("time", ["1616674841", "1616674841000", "1616674841.0"])
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_rows_time_may_count_seconds_or_milliseconds(time, kind):
+    """A number is the moment it counts to, and never a day in the year 1616."""
+    if kind == "csv":
+        (row,) = read(CsvRows(), f"Time,a\n{time},1\n")
+    else:
+        (row,) = read(JsonRows(), f'[{{"Time": {time}, "a": 1}}]')
+    assert row.time == datetime(2021, 3, 25, 12, 20, 41, tzinfo=UTC)
+
+
+def test_numbers_in_the_text_of_json_rows():
+    """Text is a number there as elsewhere, a decimal comma with one reading included."""
+    (row,) = read(JsonRows(), f'[{{"Time": "{T}", "a": "0,57", "b": "12.5", "c": "1,234"}}]')
+    assert (row.values, row.text) == ({"a": 0.57, "b": 12.5}, {"c": "1,234"})
+
+
+def test_a_last_cell_is_kept_where_the_body_is_known_to_be_whole():
+    """As many bytes as were announced: nothing was cut off."""
+    parser = CsvRows()
+    parser.feed(f"Time,a,b\n{T},1,1193".encode())
+    (row,) = parser.finish(whole=True)
+    assert (row.values, parser.malformed) == ({"a": 1.0, "b": 1193.0}, 0)
