@@ -183,4 +183,8 @@ sites: Final[Callable[[JSON], tuple[Site, ...]]] = Documented(_read_sites, _stra
 def system_overview(payload: JSON) -> SystemOverview:
     """Read ``installations/{idSite}/system-overview``."""
     found = part(payload, "records")
-    return SystemOverview() if is_nothing(found) else _overview(found)
+    if is_nothing(found):
+        return SystemOverview()
+    if isinstance(found, Mapping) and "devices" not in found:
+        note("SystemOverview", "devices", "missing")
+    return _overview({"devices": found} if isinstance(found, list) else found)

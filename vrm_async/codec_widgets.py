@@ -90,8 +90,10 @@ def hours_of_ac(payload: JSON) -> HoursOfAc:
 
 
 def alarm_panel(payload: JSON) -> AlarmPanel:
-    """Read the panel Alarm."""
-    found = by_key(part(payload, "records"))
-    data = found.get("data")
-    listed = data.get("alarms", data) if isinstance(data, Mapping) else data
-    return AlarmPanel(alarms=raised(listed), raw=found)
+    """Read the panel Alarm; no document says where in the answer the alarms are."""
+    records = part(payload, "records")
+    inner = records
+    if isinstance(records, Mapping) and "alarms" not in records:
+        inner = records.get("data")
+    listed = inner.get("alarms", inner) if isinstance(inner, Mapping) else inner
+    return AlarmPanel(alarms=raised(listed), raw=by_key(records))

@@ -7,7 +7,7 @@ import pytest
 
 from energy_core.errors import DecodeError
 from energy_core.http.drift import Drift, collecting
-from vrm_async import codec, codec_access, codec_alarms, codec_attributes, codec_sites, tables
+from vrm_async import codec, codec_access, codec_alarms, codec_attributes, codec_sites, codec_widgets, tables
 from vrm_async.models import Device
 
 SEEN = 1772366400
@@ -304,6 +304,29 @@ def test_zero_is_never():
     )
     fleet = codec_sites.fleet({"records": [{"idSite": 1, "lastTimestamp": 0}], "attributes": []})
     assert fleet.sites[0].last_seen is None
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"idAlarm": 1}],
+        {"alarms": [{"idAlarm": 1}]},
+        {"data": [{"idAlarm": 1}]},
+        {"data": {"1": {"idAlarm": 1}}},
+        {"data": {"alarms": {"idAlarm": 1}}},
+    ],
+)
+def test_alarms_are_found_wherever_the_panel_has_them(records):
+    """No document says where they are."""
+    assert [alarm.id for alarm in codec_widgets.alarm_panel({"records": records}).alarms] == [1]
+
+
+def test_devices_that_are_missing_are_counted():
+    """A bare list is one; an answer without any word of devices is no site without devices."""
+    assert len(codec.system_overview({"records": [DEVICE]}).devices) == 1
+    with collecting(Drift()) as drift:
+        assert codec.system_overview({"records": {"unconfigured_devices": False}}).devices == ()
+    assert drift.counts == {("SystemOverview", "devices", "missing"): 1}
 
 
 def test_a_custom_widget_stands_where_it_is_documented():
