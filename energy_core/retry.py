@@ -130,11 +130,11 @@ class RetryBudget:
         if self._level < self.MOST:
             self._level += self.SHARE
 
-    def withdraw(self) -> bool:
+    def withdraw(self, cost: float = 1.0) -> bool:
         """Take one retry out; False when the budget does not allow it."""
-        if self._level < 1.0:
+        if self._level < cost:
             return False
-        self._level -= 1.0
+        self._level -= cost
         return True
 
     @printable

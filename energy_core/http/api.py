@@ -30,6 +30,7 @@ from energy_core.http.request import JSON, MIB, BaseUrl, Operation, Priority, Qu
 from energy_core.http.retrying import with_facts
 from energy_core.http.words import words_of_text
 from energy_core.printable import printable
+from energy_core.retry import RetryBudget
 
 Check = Callable[[Response, JSON, Operation], None]
 """A vendor's envelope rule: raises an `AnswerError` (or an `AuthError`) when the answer is a refusal."""
@@ -228,7 +229,9 @@ class ApiClient:
 
     def _worth_asking_again(self, error: DecodeError, response: Response, operation: Operation) -> bool:
         html = error.kind == "html" and 200 <= response.status <= 299
-        return html and operation.repeatable and self.account.budget.withdraw()
+        # The second request pays in like a call of its own.
+        cost = 1.0 + RetryBudget.SHARE
+        return html and operation.repeatable and self.account.budget.withdraw(cost)
 
 
 class _Opening:

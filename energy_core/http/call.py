@@ -211,13 +211,16 @@ class Call:
         if isinstance(head, EnergyError) or head.status != 401 or issued is None:
             return self.effort.pause_after(head)
         if self._renewed or not credential.renewable:  # the vendor's words are the error
+            credential.note_useless(issued.generation)
             return None
         self._renewed = True
         try:
-            await credential.renew(issued.generation)
+            renewed = await credential.renew(issued.generation)
         except EnergyError as error:
             failure = error.with_traceback(None)
         else:
+            if renewed.generation == issued.generation:  # there is no other one now
+                return None
             self.effort.tries -= 1  # the replay is the same try with a valid credential
             return 0.0
         if isinstance(failure, AuthFailed) and failure.status is None:

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 from attrs import field, frozen
 
 from energy_core.clock import Clock, SystemClock
-from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError
+from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError, RequestError
 from energy_core.printable import printable, printable_class
+from energy_core.retry import full_jitter
 from energy_core.secret import Secret, masked
 
 RENEW_AT: Final = 0.8
@@ -26,6 +27,11 @@ RENEW_JITTER: Final = 0.05
 
 RENEW_AGAIN_S: Final = 30.0
 """Between two tries to renew in the background."""
+
+FAILED_FIRST_S: Final = 1.0
+FAILED_LONGEST_S: Final = 20.0
+"""How long an account does not log in after a second login in a row that failed for another reason than a
+refusal: at most this, doubled with each, up to the longest. It counts for all its calls and streams."""
 
 REFUSED_FIRST_S: Final = 30.0
 REFUSED_LONGEST_S: Final = 3600.0
@@ -95,6 +101,11 @@ class Credential:
         self._refusal: AuthError | None = None
         self._refusals = 0
         self._refused_until = -math.inf
+        self._failure: RequestError | None = None
+        self._failures = 0
+        self._failed_until = -math.inf
+        self._useless: int | None = None  # the generation that was refused although it was new
+        self._useless_until = -math.inf
         self._closed = False
         self._secrets: OrderedDict[Secret, None] = OrderedDict()
         if grant is not None:
@@ -132,12 +143,18 @@ class Credential:
     async def renew(self, generation: int) -> Issued:
         """Return a later grant than the refused `generation`; logs in only if nobody has. Cancelling is safe.
 
+        One that was new when it was refused is returned as it is for half a minute: another login would bring
+        one that is refused too.
+
         Raises:
             AuthError: As for `get`; a fixed credential cannot be renewed and raises `AuthFailed`.
             ClientClosed: The credential is closed, or was while waiting.
         """
         self._check_open()
         if self._issued is not None and self._issued.generation != generation:
+            return self._issued
+        useless = generation == self._useless and self._clock.monotonic() < self._useless_until
+        if self._issued is not None and useless:
             return self._issued
         self._since = self._ends_at = -math.inf  # refused once is refused for all: nobody is handed it again
         return await self._new()
@@ -151,6 +168,12 @@ class Credential:
         """Never hand out the current grant again: it was revoked. The next request logs in."""
         self._issued = None
         self._since, self._renew_at, self._ends_at = None, math.inf, math.inf
+
+    def note_useless(self, generation: int) -> None:
+        """Note that a grant was refused although a login had only just brought it."""
+        if generation == self._generation != self._useless:
+            self._useless = generation
+            self._useless_until = self._clock.monotonic() + RENEW_AGAIN_S
 
     def set(self, grant: Grant) -> None:
         """Make `grant` the next generation; what went wrong with earlier ones is forgotten."""
@@ -217,6 +240,10 @@ class Credential:
                 raise AuthFailed("the credential was refused" if self._issued else "there is no credential")
             if self._refusal is not None and self._clock.monotonic() < self._refused_until:
                 raise _for_one(self._refusal)
+            if self._failure is not None and self._clock.monotonic() < self._failed_until:
+                failure = copy.copy(self._failure)
+                failure.attempts = 0  # none for this caller
+                raise failure
             self._task = asyncio.get_running_loop().create_task(
                 self._log_in(self._login), name="energy-login"
             )
@@ -236,6 +263,7 @@ class Credential:
     def _issue(self, grant: Grant) -> Issued:
         self._generation += 1
         self._refusal, self._refusals, self._refused_until = None, 0, -math.inf
+        self._failure, self._failures, self._failed_until = None, 0, -math.inf
         self._issued = Issued(grant, self._generation)
         for secret in (grant.token, *grant.headers.values(), *grant.query.values()):
             self.guard(secret)
@@ -248,7 +276,7 @@ class Credential:
         self._renew_at = now + life * (RENEW_AT + RENEW_JITTER * self._random())
 
     def _note_failure(self, error: Exception) -> Exception:
-        """Remember a refusal, so that a wrong password is not sent over and over; other trouble may pass."""
+        """Remember a refusal, so that a wrong password is not sent on and on, and an outage for seconds."""
         now = self._clock.monotonic()
         self._renew_at = now + RENEW_AGAIN_S
         if isinstance(error, AuthError):
@@ -257,6 +285,14 @@ class Credential:
                 REFUSED_LONGEST_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 16)
             )
             self._refusals += 1
+        elif isinstance(error, RequestError):
+            self._failure = error
+            self._failed_until = now
+            if self._failures:  # a single failure may pass at once
+                self._failed_until += full_jitter(
+                    self._failures - 1, base=FAILED_FIRST_S, cap=FAILED_LONGEST_S, random=self._random
+                )
+            self._failures += 1
         _log.warning("a login failed: %s", error if isinstance(error, EnergyError) else type(error).__name__)
         return error
 

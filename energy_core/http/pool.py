@@ -268,7 +268,8 @@ class SessionPool:
     async def _perform(self, request: Request, account: Account, base_url: BaseUrl, deliver: Deliver[T]) -> T:
         if self._loop is not asyncio.get_running_loop() or self._closed is not None:
             self._check_open()
-        account.budget.deposit()
+        if request.priority is not Priority.AUTH:  # a login is made for a call, which has paid in
+            account.budget.deposit()
         call = Call(request, account, base_url, self._gear)
         flight, effort = call.flight, call.effort
         self._departures.add(flight)

@@ -102,6 +102,8 @@ class Effort:
     def _worth_repeating(self, outcome: Head | EnergyError) -> bool:
         if isinstance(outcome, Head):
             return outcome.passing and (outcome.retry_after or 0.0) <= self.patience.max_retry_after_s
+        if is_of_login(outcome):
+            return False  # the login had tries of its own
         if isinstance(outcome, ConnectError):
             return outcome.kind != "tls"
         return isinstance(outcome, ConnectionLost | DeadlineExceeded)
@@ -110,10 +112,16 @@ class Effort:
         """Return the error to raise, with the facts of this call."""
         status = error.status if isinstance(error, RequestError) else None
         in_doubt = isinstance(error, TransportError) and not isinstance(error, ConnectError)
+        in_doubt = in_doubt and not is_of_login(error)
         if in_doubt and self.sends and not self.operation.repeatable:
             reason = f"it may or may not have happened: {error}"
             return with_facts(OutcomeUnknown(reason), self.operation, attempts=self.sends, status=status)
         return with_facts(error, self.operation, attempts=self.sends)
+
+
+def is_of_login(error: EnergyError) -> bool:
+    """Whether an error is that of the login a call waited for: it names its operation already."""
+    return isinstance(error, RequestError) and error.operation is not None
 
 
 def _is_429(outcome: Head | EnergyError) -> bool:

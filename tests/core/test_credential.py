@@ -3,6 +3,7 @@ import gc
 import logging
 import pickle
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -233,6 +234,45 @@ async def test_other_trouble_is_not_remembered(vendor):
     assert {(type(each), each.kind) for each in outcomes} == {(ConnectError, "refused")}
     vendor.trouble = None
     assert token(await credential.get()) == "token 2"
+
+
+async def test_an_outage_of_the_login_has_one_schedule(vendor):
+    """However many callers there are, logins that fail come ever more seldom, up to every 20 seconds."""
+    vendor.trouble = ConnectError("refused", kind="refused", attempts=3)
+    credential = Credential(login=vendor.login, random=lambda: 0.999)
+    attempts = []
+
+    async def caller() -> None:
+        for _ in range(600):
+            with pytest.raises(ConnectError) as caught:
+                await credential.get()
+            attempts.append(caught.value.attempts)
+            await pass_time(1.0)
+
+    await asyncio.gather(*(caller() for _ in range(20)))
+    pauses = [round(later - earlier) for earlier, later in pairwise(vendor.at)]
+    assert pauses[:6] == [2, 2, 3, 5, 9, 17]
+    assert set(pauses[6:]) <= {20, 21, 22}
+    assert set(attempts) == {0, 3}
+    assert attempts.count(3) == 20 * vendor.logins
+    vendor.trouble = None
+    await pass_time(20.0)
+    assert token(await credential.get()) == f"token {vendor.logins}"
+
+
+async def test_a_new_grant_that_is_refused_is_kept_for_half_a_minute(vendor):
+    """Another login would bring one that is refused too; then there is one more."""
+    credential = vendor.credential()
+    first = await credential.get()
+    second = await credential.renew(first.generation)
+    credential.note_useless(second.generation)
+    assert await credential.renew(second.generation) == second
+    await pass_time(29.0)
+    credential.note_useless(second.generation)
+    credential.note_useless(first.generation)
+    assert await credential.renew(second.generation) == second
+    await pass_time(2.0)
+    assert token(await credential.renew(second.generation)) == "token 3"
 
 
 async def test_a_fault_in_the_login_itself_reaches_its_waiters(vendor, caplog):

@@ -5,15 +5,25 @@ import json
 from collections.abc import Awaitable, Callable
 
 import pytest
+from attrs import evolve
 
-from energy_core.errors import AuthFailed, InvalidCredentials, PermissionDenied, ServerFault
+from energy_core.errors import (
+    AuthFailed,
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    InvalidCredentials,
+    PermissionDenied,
+    RequestError,
+    ServerFault,
+)
 from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.request import Operation, Priority, Response
 from energy_core.secret import Secret
 from tests.faults.acme import READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import Act, WireRequest, always, answer, in_turn
+from tests.faults.fault_server import Act, WireRequest, always, answer, in_turn, raw, reset
 
 LOGIN = Operation(
     vendor="acme",
@@ -24,6 +34,7 @@ LOGIN = Operation(
     authenticated=False,
     priority=Priority.AUTH,
 )
+AGAIN = evolve(LOGIN, repeatable=True)
 
 
 class Guard:
@@ -44,7 +55,7 @@ class Guard:
         return answer() if request.headers.get("x-authorization") == self.valid else answer(401)
 
 
-def logging_in(client_of: Callable[[], ApiClient]) -> Callable[[], Awaitable[Grant]]:
+def logging_in(client_of: Callable[[], ApiClient], operation: Operation) -> Callable[[], Awaitable[Grant]]:
     async def login() -> Grant:
         def read(value: object) -> Secret:
             assert isinstance(value, dict)
@@ -56,7 +67,7 @@ def logging_in(client_of: Callable[[], ApiClient]) -> Callable[[], Awaitable[Gra
 
         client = client_of()
         client._check = check
-        token = await client.call(LOGIN, read, json={"user": "x"})
+        token = await client.call(operation, read, json={"user": "x"})
         return Grant(token=token, headers={"X-Authorization": token})
 
     return login
@@ -64,9 +75,11 @@ def logging_in(client_of: Callable[[], ApiClient]) -> Callable[[], Awaitable[Gra
 
 @pytest.fixture
 def connect_with_login(connect: Connect) -> Connect:
-    def make(server: object, **options: object) -> ApiClient:
+    def make(
+        server: object, *, login: Operation = LOGIN, chance: float = 0.0, **options: object
+    ) -> ApiClient:
         clients: list[ApiClient] = []
-        credential = Credential(login=logging_in(lambda: clients[0]))
+        credential = Credential(login=logging_in(lambda: clients[0], login), random=lambda: chance)
         clients.append(connect(server, credential=lambda: credential, **options))
         return clients[0]
 
@@ -199,6 +212,94 @@ async def test_login_in_trouble_is_not_remembered(serve: Serve, connect_with_log
         await client.call(READ, as_it_is, id=7)
     assert caught.value.operation == "auth.login"
     assert await client.call(READ, as_it_is, id=7) == {"success": True}
+
+
+DOWN: dict[str, Act] = {
+    "500": answer(500),
+    "503": answer(503),
+    "502 as a page": answer(502, "<html>", content_type="text/html"),
+    "200 as a page": answer(200, "<html>", content_type="text/html"),
+    "reset": reset(),
+    "closed": raw(b""),
+}
+
+
+@pytest.mark.parametrize("random", [0.0, 0.5])
+@pytest.mark.parametrize("fault", DOWN)
+async def test_login_that_is_down_is_one_schedule(
+    serve: Serve, connect_with_login: Connect, fault: str, random: float
+) -> None:
+    """Calls that wait for a login repeat nothing of their own: 300 of them make at most 360 requests.
+
+    `attempts` of an error is what was sent for its call: nothing while the account waits to log in again.
+    """
+    server = await serve(always(DOWN[fault]))
+    client = connect_with_login(server, login=AGAIN, chance=random)
+    for _ in range(300):
+        before = len(server.requests)
+        with pytest.raises(RequestError) as caught:
+            await client.call(READ, as_it_is, id=7)
+        assert caught.value.operation == "auth.login"
+        assert caught.value.attempts == len(server.requests) - before
+    assert all("login" in request.path for request in server.requests)
+    assert 3 <= len(server.requests) <= 360
+
+
+async def test_refused_connection_of_a_login_is_tried_three_times(
+    serve: Serve, connect_with_login: Connect
+) -> None:
+    """Not three times by the login, for each of three times by the call."""
+    server = await serve(always(answer()))
+    url = server.url
+    await server.__aexit__()
+    client = connect_with_login(server, login=AGAIN, url=url)
+    with pytest.raises(ConnectError) as caught:
+        await client.call(READ, as_it_is, id=7)
+    assert caught.value.operation == "auth.login"
+    assert client._pool.stats().lanes[client.account.origin, "tester"].granted == 3
+
+
+async def test_pages_in_place_of_answers_stay_within_the_budget(serve: Serve, connect: Connect) -> None:
+    """Each HTML page with 200 may be asked for again, and all of them together by a fifth."""
+    server = await serve(always(answer(200, "<html>", content_type="text/html")))
+    client = connect(server)
+    for _ in range(300):
+        with pytest.raises(DecodeError):
+            await client.call(READ, as_it_is, id=7)
+    assert len(server.requests) <= 360
+
+
+async def test_tokens_that_are_all_refused_make_no_storm_of_logins(serve: Serve, connect: Connect) -> None:
+    """Where a new token is refused too, the next half a minute brings no more logins, and no replays."""
+    logins = 0
+
+    async def login() -> Grant:
+        nonlocal logins
+        logins += 1
+        return Grant(token=Secret(f"token {logins}"), headers={"X-Authorization": Secret(f"t{logins}")})
+
+    server = await serve(always(answer(401)))
+    client = connect(server, credential=lambda: Credential(login=login))
+    for _ in range(300):
+        with pytest.raises(AuthFailed):
+            await client.call(READ, as_it_is, id=7)
+    assert logins == 2
+    assert len(server.requests) == 301
+
+
+async def test_login_in_trouble_leaves_a_refused_write_certain(serve: Serve, connect: Connect) -> None:
+    """A write that was refused with 401 did not happen, also when the login after it breaks off."""
+    logins = iter([Grant(token=Secret("x"), headers={"X-Authorization": Secret("x")})])
+
+    async def login() -> Grant:
+        for grant in logins:
+            return grant
+        raise ConnectionLost("broken", operation="auth.login")
+
+    server = await serve(always(answer(401)))
+    with pytest.raises(ConnectionLost):
+        await connect(server, credential=lambda: Credential(login=login)).call(REVOKE, as_it_is, id=7)
+    assert len(server.requests) == 1
 
 
 async def test_replay_is_not_charged(serve: Serve, connect_with_login: Connect) -> None:
