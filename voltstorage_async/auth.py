@@ -190,6 +190,7 @@ class Auth:
 
         Raises:
             InvalidCredentials: the email or the password was refused.
+            AnswerError: this login is no longer offered (404, 405, 410, 415), or refused for another reason.
             ValueError: the client was given a token, not an email and a password.
         """
         if self._who.token is not None:

@@ -101,7 +101,8 @@ class Auth:
 
         Raises:
             TwoFactorRequired: VRM wants a code; call again with it.
-            InvalidCredentials: VRM said no.
+            InvalidCredentials: VRM refused the user name, the password or the code.
+            AnswerError: this login is no longer offered (404, 405, 410, 415), or refused for another reason.
         """
         if not self._means.logs_in:
             raise ValueError("this client holds an access token and has nothing to log in with")

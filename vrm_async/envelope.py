@@ -44,7 +44,7 @@ _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
 def check(response: Response, payload: JSON, operation: Operation) -> None:
     """Raise the typed error of a refusal: by its error_code, else by its status, never by its text.
 
-    The text is in the account's language; it is quoted in the message and decides nothing.
+    The text is in the account's language and is quoted in the message. Only `is_no_such_path` looks at it.
     """
     if response.status < 400 and not is_refusal(payload):
         return
