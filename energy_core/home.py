@@ -11,6 +11,7 @@ from attrs import frozen
 from energy_core.choice import Preference, announcer
 from energy_core.printable import printable
 from energy_core.stream.event import Event, Kind, Quantity, SourceId, State, Status
+from energy_core.vendor_clock import AHEAD_S
 
 
 @frozen(kw_only=True)
@@ -45,16 +46,23 @@ class _Held:
         return max(0.0, (now - self.time).total_seconds(), (now - self.received_at).total_seconds())
 
     def gives_way_to(self, event: Event) -> bool:
+        if not event.backfilled and _ahead_s(self) > AHEAD_S >= _ahead_s(event):
+            return True  # a clock was wrong, and is right again
         if (event.time, event.revision) != (self.time, self.revision):
             return (event.time, event.revision) > (self.time, self.revision)
         return self.backfilled or not event.backfilled
+
+
+def _ahead_s(told: _Held | Event) -> float:
+    return (told.time - told.received_at).total_seconds()
 
 
 class HomeState:
     """Folds events into the present state of one home. Does no I/O and asks nobody for the time.
 
     A reading may hold only what changed, so each quantity keeps its newest value, and a late reading brings
-    only what nobody has said since. A quantity that no source gave is missing; it is never zero.
+    only what nobody has said since. A value dated far ahead gives way to the next that is
+    not. A quantity that no source gave is missing; it is never zero.
 
     Args:
         prefer: Which source to ask for what. By default any; then the one whose id sorts first, among those

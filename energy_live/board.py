@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from energy_core import Event, Quantity, SourceId, State, Status
 from energy_core.choice import announcer
+from energy_core.vendor_clock import AHEAD_S
 from energy_live.view import Place
 
 # In the order of interest: where the terminal is too narrow for all, the last ones give way.
@@ -44,6 +45,7 @@ _STYLES: Final[Mapping[State, str]] = MappingProxyType(
         State.CLOSED: "dim",
     }
 )
+_AHEAD: Final = timedelta(seconds=AHEAD_S)
 _UNKNOWN: Final = Status(state=State.CONNECTING)
 _LONGEST_NAME: Final = 32
 _MOST_TROUBLES: Final = 5
@@ -92,6 +94,9 @@ class Board:
         elif event.values:
             self.readings += 1
             row = self.rows.setdefault(event.source, Row(event.time, event.received_at))
+            if event.time < row.time and (event.backfilled or row.time <= row.received_at + _AHEAD):
+                row.values = {**event.values, **row.values}  # older than what is shown
+                return
             row.time, row.received_at = event.time, event.received_at
             row.values.update(event.values)
 

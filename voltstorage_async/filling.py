@@ -190,11 +190,11 @@ class Filling:
         self._exported, self._doubtful = _ALL, False
         trouble: RequestError | None = None
         try:
-            more = True
-            while more and start < end:
+            more, until = True, start
+            while more and until < end:
                 until = min(start + self._healing.page_s, end)
                 more = await self._later_rows(waiting, start - self._healing.overlap_s, until)
-                start = until
+                start = self._next(start, until)
         except RequestError as error:
             trouble = error
         reason = "" if trouble is None else f"{EXPORT_FAILED}: {trouble}"
@@ -222,9 +222,14 @@ class Filling:
         while start + page_s < now:
             if not await self._page(start, start + page_s):
                 return
-            start += page_s
+            start = self._next(start, start + page_s)
         last = self._mender.horizon
         await self._page(start, None if last is None else max(start, last) + 1.0)
+
+    def _next(self, start: float, until: float) -> float:
+        """Return where the next page begins: right behind what this one has proved, if that is anything."""
+        reached = self._mender.proven + 1.0
+        return min(reached, until) if reached > start else until
 
     async def _page(self, start: float, end: float | None) -> bool:
         """Read one page; where it breaks off, go on from there. Returns whether more is wanted."""
@@ -241,6 +246,7 @@ class Filling:
 
     async def _rows(self, start: float, end: float | None) -> bool:
         mender, whole, more = self._mender, True, True
+        mender.asked(int(start))
         async with self._past.moments(start, end) as moments:
             rows = InOrder(moments, start, end, self._horizon)
             try:
@@ -265,6 +271,7 @@ class Filling:
 
     async def _later_rows(self, waiting: Waiting, start: float, end: float) -> bool:
         mender, more = self._mender, True
+        mender.asked(int(start))
         async with self._past.moments(start, end) as moments:
             rows = InOrder(moments, start, end, self._horizon)
             try:

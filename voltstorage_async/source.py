@@ -96,8 +96,14 @@ class ProductSource:
             "unknown": self.unknown,
             "malformed": self.malformed,
             "unusable": self.unusable,
+            "rows_left_out": self.left_out + (self._line.left_out if self._line else 0),
             "battery_soc_scale": self._fields.scale,
         }
+
+    @property
+    def retry_s(self) -> Sequence[float]:
+        """When what a refill did not bring is asked for again."""
+        return self._healing.retry_s
 
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Presume a hole from where a consumer stopped; before `run`."""

@@ -297,6 +297,21 @@ class Mender(Generic[T]):
         self._reach = max(self._reach, second)
         return True
 
+    @property
+    def proven(self) -> int:
+        """The second up to which what was asked for last is whole."""
+        return self._proven
+
+    def asked(self, start: int) -> None:
+        """Say from which second on the next answer is: its rows prove nothing before that."""
+        if start > self._proven + 1:
+            self._distrust(self._proven + 1, start)
+            self._proven = start - 1
+
+    def _distrust(self, start: int, end: int) -> None:
+        known = self._doubt
+        self._doubt = (start, end) if known is None else (min(start, known[0]), max(end, known[1]))
+
     def doubt_since(self, second: int) -> None:
         """Say that rows after this second were dated wrongly: they have proved nothing."""
         self._proven = min(self._proven, second)
@@ -304,8 +319,7 @@ class Mender(Generic[T]):
     def _prove(self, second: int, *, doubt: bool) -> None:
         """Note how far a row proves that nothing is missing."""
         if doubt:
-            first = self._row if self._doubt is None else self._doubt[0]
-            self._doubt = first, max(second, self._row)
+            self._distrust(self._row, max(second, self._row))
         self._row = max(self._row, second)
         self._proven = max(self._proven, second - 1)
 

@@ -118,6 +118,8 @@ class Poller:
         self._ahead: set[str] = set()
         """Ids that were set aside, as long as the vendor still tells them: one day their time will come."""
         self._stopped: dict[SourceId, Position] = {}
+        self._begun: Position | None = None
+        """Where an earlier run began that brought nothing."""
         self._looker = Looker(look_back, looking, self._clock)
         self._awake = asyncio.Event()
         """Set when there may be something to look for."""
@@ -147,6 +149,11 @@ class Poller:
     def resume(self, positions: Mapping[SourceId, Position]) -> None:
         """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
         self._stopped = dict(positions)
+        begun = self._stopped.pop(self._id, None)
+        if begun is not None and begun.ids:
+            self._stopped[self._id] = begun  # of a device with the poller's own name
+        else:
+            self._begun = begun
 
     async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
         """Fetch again what a slow consumer had no room for.
@@ -300,9 +307,11 @@ class Poller:
         now = self._clock.monotonic()
         touched: dict[SourceId, Device] = {}
         for each in observations:
-            device = self._looker.device(each.source, self._stopped.pop(each.source, None))
+            device = self._looker.device(each.source, self._stopped.pop(each.source, self._begun))
             touched[each.source] = device
             device.take(each, now)
+        if observations:
+            self._begun = None  # a device that comes later was not missed
         for source, count in Counter(each.source for each in observations).items():
             touched[source].answered(count)
         if not self._looker.looks:

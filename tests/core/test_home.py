@@ -193,3 +193,23 @@ def test_the_order_of_events_does_not_matter(orders):
         snapshots.append(home.snapshot(now=START + timedelta(seconds=50)))
     assert snapshots[0] == snapshots[1]
     assert all(each.stale == (each.age_s > 20.0) for each in snapshots[0].values())
+
+
+def test_a_value_dated_ahead_gives_way_to_the_next_that_is_not():
+    """A clock that was wrong does not keep what came of it in place until its time has come."""
+    teller = Teller()
+    wrong = teller.reading(7200, {SOC: 1.0}, received_s=0)
+    right = teller.reading(2, {SOC: 50.0}, received_s=2)
+    assert right.late
+    present = told([wrong, right], now=3)
+    assert (present.value, present.time) == (50.0, at(2))
+
+
+def test_of_a_clock_of_ours_that_is_behind_nothing_is_wrong():
+    """All that comes live is dated ahead then; what was fetched later, and is older, changes nothing."""
+    teller = Teller()
+    live = teller.reading(7200, {SOC: 50.0}, received_s=0)
+    old = teller.reading(2, {SOC: 1.0}, received_s=3, backfilled=True)
+    newer = teller.reading(7201, {SOC: 51.0}, received_s=4)
+    assert told([live, old], now=3).value == 50.0
+    assert told([live, old, newer], now=4).value == 51.0
