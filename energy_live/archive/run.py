@@ -18,6 +18,7 @@ from energy_live.archive.manifest import Damaged, Format, Manifest, PieceEntry, 
 from energy_live.archive.patience import Patience, Stopped, reason
 from energy_live.archive.plan import Month, Scope, Table
 from energy_live.archive.progress import Meter, Silence
+from energy_live.archive.stage import DamagedDay
 from energy_live.archive.statistics import Records, records
 from energy_live.archive.store import Store
 from energy_live.archive.writer import has_parquet
@@ -242,14 +243,24 @@ class Run:
                 continue
             self.meter.at(f"{scope.product.id} {month}")
             try:
-                gathered = await history.month(month, again=entry.last_day)
+                gathered = await self._month(history, scope, entry, month)
             except Forbidden as forbidden:
                 return [*spans(missing), f"history from {month} on: {forbidden}"]
             missing.extend(gathered.missing)
-            self._keep_month(scope, entry, month, gathered)
             if entry.months[str(month)].final:
                 history.stage.clear(month)
         return spans(missing)
+
+    async def _month(self, history: History, scope: Scope, entry: ProductEntry, month: Month) -> Gathered:
+        """Read a month and keep it; a day that has changed on the disk meanwhile is read again, once."""
+        gathered = await history.month(month, again=entry.last_day)
+        try:
+            self._keep_month(scope, entry, month, gathered)
+        except DamagedDay as damage:
+            self._note(scope, f"{damage}, and was read again")
+            gathered = await history.month(month, again=entry.last_day)
+            self._keep_month(scope, entry, month, gathered)
+        return gathered
 
     def _keep_month(self, scope: Scope, entry: ProductEntry, month: Month, gathered: Gathered) -> None:
         name = f"product-{scope.product.id}/history-{month}.{self.store.writer.suffix}"

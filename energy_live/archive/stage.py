@@ -1,11 +1,12 @@
 """Staged days: what was fetched of a month that is not yet whole. They survive any kill, day by day.
 
-A staged day is a file with a header, its lines, and a last line that says what it holds. That line is written
-last, so a file without it is none.
+A staged day is a file with a header, its lines, and a last line that says what it holds, with a checksum of
+it all. That line is written last, so a file without it is none, and neither is one in which a byte changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,8 +22,14 @@ from voltstorage_async import ExportRow
 from voltstorage_async.cells import CsvLayout
 
 _MARK: Final = b"\n#"
+_CHECKSUM: Final = "sha256"
+_PIECE: Final = 1024 * 1024
 _TAIL: Final = 1024 * 1024
 """Bytes from the end among which the last line begins: names of columns have 64 KiB together."""
+
+
+class DamagedDay(OSError):
+    """A staged day has changed on the disk since it was read."""
 
 
 @frozen(kw_only=True)
@@ -110,6 +117,7 @@ class Draft:
         self._day = day
         self._file = file
         self._lines: Lines | None = None
+        self._digest = hashlib.sha256()
         self.rows = 0
         self.malformed = 0
         """Rows that could not be read, as whoever reads them counts."""
@@ -123,7 +131,7 @@ class Draft:
         if not rows:
             return 0
         lines = self._lines or self._begin(rows[0])
-        self._file.write("".join(lines.write(rows)).encode())
+        self._write("".join(lines.write(rows)).encode())
         self.rows += len(rows)
         self._first = self._first or rows[0].time
         self._last = rows[-1].time
@@ -133,8 +141,12 @@ class Draft:
         if not isinstance(row.layout, CsvLayout):
             raise TypeError("only exports in CSV are archived")
         self._lines = Lines(row.layout)
-        self._file.write(line([TIME, *self._lines.columns]).encode())
+        self._write(line([TIME, *self._lines.columns]).encode())
         return self._lines
+
+    def _write(self, content: bytes) -> None:
+        self._digest.update(content)
+        self._file.write(content)
 
     def finish(self) -> None:
         """Write the last line, which makes the day whole."""
@@ -148,15 +160,30 @@ class Draft:
             "last": None if self._last is None else stamp(self._last),
             "end": stamp(self._day.end),
         }
-        self._file.write(_MARK + json.dumps(facts, sort_keys=True).encode() + b"\n")
+        self._file.write(_last_line(facts, self._digest))
+
+
+def _last_line(facts: dict[str, object], content: hashlib._Hash) -> bytes:
+    """Return the line that says what a day holds; its checksum is of the content and of these facts."""
+    whole = content.copy()
+    whole.update(json.dumps(facts, sort_keys=True).encode())
+    return _MARK + json.dumps(facts | {_CHECKSUM: whole.hexdigest()}, sort_keys=True).encode() + b"\n"
 
 
 def _read(name: str, file: IO[bytes]) -> Staged:
+    """Read what a day holds.
+
+    Raises:
+        ValueError, TypeError, LookupError: it is torn, or a byte of it has changed.
+    """
     size = file.seek(0, 2)
     file.seek(max(0, size - _TAIL))
     tail = file.read()
     mark = tail.rindex(_MARK)
     facts = json.loads(tail[mark + len(_MARK) :])
+    del facts[_CHECKSUM]
+    if _last_line(facts, _digest_of(file, size - len(tail) + mark)) != tail[mark:]:
+        raise ValueError("a byte of a staged day has changed")
     file.seek(0)
     header = file.readline() if facts["rows"] else b""
     return Staged(
@@ -173,12 +200,41 @@ def _read(name: str, file: IO[bytes]) -> Staged:
     )
 
 
+def _digest_of(file: IO[bytes], length: int) -> hashlib._Hash:
+    """Return the digest of a file's first bytes."""
+    found = hashlib.sha256()
+    file.seek(0)
+    while length > 0 and (piece := file.read(min(length, _PIECE))):
+        found.update(piece)
+        length -= len(piece)
+    return found
+
+
 def union(days: Sequence[Staged]) -> list[str]:
     """Return the columns of all days, in the order of their coming."""
     return list(dict.fromkeys(name for day in days for name in day.columns))
 
 
+def check_day(source: IO[bytes], day: Staged) -> None:
+    """Look once more, before it becomes part of a month, that a staged day is what was read of it.
+
+    Raises:
+        DamagedDay: it is not.
+    """
+    try:
+        sound = _read(day.name, source) == day
+    except (ValueError, TypeError, LookupError):
+        sound = False
+    if not sound:
+        raise DamagedDay(f"{day.name} was changed or damaged")
+
+
 def body(source: IO[bytes], day: Staged) -> bytes:
-    """Return the lines of a staged day without header and last line."""
+    """Return the lines of a staged day without header and last line.
+
+    Raises:
+        DamagedDay: the day has changed on the disk.
+    """
+    check_day(source, day)
     source.seek(day.begin_at)
     return source.read(day.end_at - day.begin_at)

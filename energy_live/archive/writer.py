@@ -11,7 +11,7 @@ from typing import IO, Final, Protocol
 
 from energy_live.archive.lines import TIME, line
 from energy_live.archive.manifest import Format
-from energy_live.archive.stage import Staged, body, union
+from energy_live.archive.stage import Staged, body, check_day, union
 
 _COPIED: Final = 1024 * 1024
 
@@ -69,6 +69,7 @@ class CsvWriter:
 
 
 def _copy(source: IO[bytes], day: Staged, target: IO[bytes]) -> None:
+    check_day(source, day)
     source.seek(day.begin_at)
     left = day.end_at - day.begin_at
     while left > 0 and (piece := source.read(min(left, _COPIED))):

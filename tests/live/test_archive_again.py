@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from energy_core.clock import SystemClock
 from energy_live.archive.check import check
 from energy_live.archive.folder import Folder
 from energy_live.archive.manifest import Manifest
+from energy_live.archive.progress import Silence
+from energy_live.archive.run import Wish, archive
 from energy_live.archive.store import Store
 from energy_live.simulator.faults import answer, chunked
 from tests.live.archive_rig import NOW, account, exports, files, household, save, table
@@ -217,3 +220,56 @@ def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch,
     assert (tmp_path / name).read_bytes() == (b"new" if noted else b"old")
     assert check(tmp_path).damage == []
     assert not list(tmp_path.rglob("*.part"))
+
+
+def spoil(path):
+    """Change one digit of a value, as a disk may."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\n") + 40
+    while not chr(content[at]).isdigit():
+        at += 1
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+async def test_a_staged_day_that_changed_on_the_disk_is_read_again(home, saved):
+    """Its own checksum finds it: the month has what the service says, and not what the disk made of it."""
+    before = files(saved)
+    day = saved / "product-301/.stage/2024-11-02.csv"
+    whole = day.read_bytes()
+    spoil(day)
+    asked = len(home.requests)
+    outcome = await save(home, saved)
+    assert (outcome.missing, files(saved), day.read_bytes()) == ([], before, whole)
+    assert len(exports(home, asked)) == 1 + 3  # the day, and the last day of each product
+
+
+async def test_a_staged_day_that_changes_before_its_month_is_written_is_read_again(home, tmp_path, saved):
+    """However late it changes, what is written was looked at as it was written."""
+    before, root = files(saved), tmp_path / "late"
+    wreck = Disk(root / "product-301/.stage/2024-11-02.csv")
+    async with account(home) as client:
+        outcome = await archive(
+            root,
+            client,
+            Wish(until=NOW, format="csv"),
+            service="https://volt.example/rest/",
+            clock=SystemClock(),
+            meter=wreck,
+        )
+    assert wreck.spoilt
+    assert outcome.missing == []
+    assert any("2024-11-02.csv was changed or damaged, and was read again" in each for each in outcome.notes)
+    assert files(root) == before
+
+
+class Disk(Silence):
+    """Spoils a file as soon as the day after it is read."""
+
+    def __init__(self, path):
+        self.path, self.spoilt = path, False
+
+    def step(self, steps=1):
+        if not self.spoilt and self.path.exists() and self.path.with_name("2024-11-03.csv").exists():
+            self.spoilt = True
+            spoil(self.path)

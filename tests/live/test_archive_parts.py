@@ -28,7 +28,7 @@ from energy_live.archive.folder import Folder
 from energy_live.archive.lines import Lines, distinct, harmless, line, original
 from energy_live.archive.patience import Patience, Stopped
 from energy_live.archive.plan import Day, Month, Scope
-from energy_live.archive.stage import Stage
+from energy_live.archive.stage import DamagedDay, Stage
 from energy_live.archive.writer import writer
 from voltstorage_async import Product
 from voltstorage_async.csv_rows import CsvRows
@@ -255,9 +255,28 @@ def test_a_torn_day_is_none(tmp_path):
     whole = path.read_bytes()
     stage = Stage(Folder(tmp_path), 7)
     march = Day(date(2020, 3, 1), datetime(2020, 3, 2, tzinfo=UTC))
-    for length in range(len(whole) - 1):
+    for length in range(len(whole)):
         path.write_bytes(whole[:length])
         assert stage.read(march) is None
+    path.write_bytes(whole)
+    assert stage.read(march) == day
+
+
+def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
+    """Whichever byte of a staged day is another, its own checksum finds it: it is never part of a month."""
+    (day,) = staged(Folder(tmp_path), {1: DAYS[1]})
+    path = tmp_path / day.name
+    whole = path.read_bytes()
+    stage = Stage(Folder(tmp_path), 7)
+    march = Day(date(2020, 3, 1), datetime(2020, 3, 2, tzinfo=UTC))
+    for at in range(len(whole)):
+        for flip in (1, 0x80):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+            assert stage.read(march) is None
+    path.write_bytes(whole.replace(b"1,'=x", b"2,'=x"))
+    for kind in ("csv", "parquet"):
+        with pytest.raises(DamagedDay, match="2020-03-01"):
+            writer(kind).month([day], tmp_path, io.BytesIO())
     path.write_bytes(whole)
     assert stage.read(march) == day
 
