@@ -133,7 +133,8 @@ def buckets(
                 id=f"{source.site}/{source.instance}/{(time_ms + after_ms) // 1000}",
                 values=values,
                 raw={
-                    code: {"rawValue": value, "timestamp": time_ms // 1000} for code, value in bucket.items()
+                    code: {"rawValue": value, "timestamp": time_ms // 1000, "resolution": step_ms / 1000}
+                    for code, value in bucket.items()
                 },
                 bucket_s=step_ms / 1000,
                 bucket_at_s=after_ms / 1000,

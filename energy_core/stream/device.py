@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
 
 from energy_core.printable import printable
+from energy_core.stream.delivered import NOT_RECORDED
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Position
-from energy_core.stream.lookback import EPOCH, Looking, Rhythm
+from energy_core.stream.lookback import EPOCH, SKIPPED, Looking, Rhythm
 from energy_core.stream.observation import Observation
 from energy_core.stream.past import Missing, Past
 
@@ -26,6 +27,20 @@ class Hole(NamedTuple):
     start: datetime
     end: datetime
 
+
+class Behind(NamedTuple):
+    """A stretch that a look has not brought."""
+
+    start: datetime
+    end: datetime
+    since: float
+    """Monotonic time of that look."""
+    tries: int
+    """How often it was asked for again."""
+
+
+MOST_BEHIND: Final = 8
+"""So many stretches of one device are asked for again; any other is a gap at once."""
 
 Tellable: TypeAlias = Observation | Missing
 
@@ -56,6 +71,7 @@ class Device:
         self._past = Past(source, self._stopped)
         self._rhythm = Rhythm()
         self._held: list[Observation] = []
+        self._behind: list[Behind] = []
         self._covered: list[Hole] = []
         self._began = EPOCH
         self._reach = EPOCH
@@ -66,11 +82,23 @@ class Device:
         if stopped is not None:
             for name in stopped.ids:
                 self._past.note(name, stopped.time)
+            # What is older than the stop cannot be told from what was delivered.
+            self.ready.extend(Missing(*stretch, NOT_RECORDED) for stretch in stopped.pending)
 
     @property
     def past(self) -> Past:
         """What is known of it."""
         return self._past
+
+    @property
+    def pending(self) -> tuple[tuple[datetime, datetime], ...]:
+        """The stretches that are asked for again."""
+        return tuple((each.start, each.end) for each in self._behind)
+
+    @property
+    def again_at(self) -> float | None:
+        """Monotonic time at which the next of them is due."""
+        return min((self._due(each) for each in self._behind), default=None)
 
     def take(self, each: Observation, now: float) -> None:
         """Take a moment that was polled; one that is known changes nothing."""
@@ -106,7 +134,7 @@ class Device:
         """Begin a look; return the ranges to ask for, oldest first."""
         newest = self._past.newest
         looking = self._looking
-        starts = [hole.start for hole in self.holes]
+        starts = [hole.start for hole in self.holes] + [each.start for each in self._behind]
         if self._trouble and self._looked is not None:  # what the looks that failed should have covered
             starts.append(self._looked - timedelta(seconds=looking.span_s - looking.every_s))
         self._covered, self._began = list(self.holes), newest
@@ -114,13 +142,15 @@ class Device:
         self._reach = ranges[0][0]
         return ranges
 
-    def done(self, found: Iterable[Observation]) -> None:
-        """End a look that has told everything."""
-        missing = self._beyond(self._reach)
+    def done(self, found: Iterable[Observation], *, now: float) -> None:
+        """End a look that has told all the vendor has; what it did not bring is asked for again."""
+        mine = [each for each in found if each.source == self.source]
+        fresh = self._sifted(mine)
+        missing = [*self._beyond(self._reach), *self._ask_again(mine, now)]
         if self._trouble and self._looked is not None and self._reach > self._looked:
             missing.append(Missing(self._looked, self._reach, BEYOND_CAP))
         self._looked, self._trouble = self._began, ""
-        self._release(self._sifted(found), missing)
+        self._release(fresh, missing)
 
     def failed(self, found: Iterable[Observation], *, since: datetime, trouble: str, now: float) -> None:
         """End a look that has told nothing from `since` on: holes there are gaps."""
@@ -131,7 +161,9 @@ class Device:
             if hole in self._covered and hole.end > since
         ]
         self._trouble, self._rests_until = trouble, now + self._looking.rest_s
-        self._release(self._sifted(found), missing)
+        mine = [each for each in found if each.source == self.source]
+        fresh = self._sifted(mine)
+        self._release(fresh, [*missing, *self._tried(mine, now, trouble)])
 
     def give_up(self, reason: str) -> None:
         """Say that what may be missing is, and go on; what a look finds later comes late."""
@@ -162,8 +194,54 @@ class Device:
             if hole in self._covered and hole.start < reach
         ]
 
-    def _sifted(self, found: Iterable[Observation]) -> list[Observation]:
-        mine = [each for each in found if each.source == self.source]
+    def _ask_again(self, mine: list[Observation], now: float) -> list[Missing]:
+        """Note what of the holes this look has not brought; return what is given up."""
+        missing = self._tried(mine, now, NOT_RECORDED)
+        for hole in self.holes:
+            if hole in self._covered and self._reach < hole.end:
+                for start, end in self._uncovered(max(hole.start, self._reach), hole.end, mine):
+                    if len(self._behind) < MOST_BEHIND and self._looking.again_s:
+                        self._behind.append(Behind(start, end, now, 0))
+                    else:
+                        missing.append(Missing(start, end, NOT_RECORDED))
+        return missing
+
+    def _tried(self, mine: list[Observation], now: float, reason: str) -> list[Missing]:
+        """Take out what a look has brought of the stretches behind; return those that are given up."""
+        behind, missing = self._behind, []
+        self._behind = []
+        for each in behind:
+            tries = each.tries + (now >= self._due(each))
+            for start, end in self._uncovered(each.start, each.end, mine):
+                if tries < len(self._looking.again_s):
+                    self._behind.append(Behind(start, end, each.since, tries))
+                else:
+                    missing.append(Missing(start, end, reason))
+        return missing
+
+    def _uncovered(
+        self, start: datetime, end: datetime, mine: list[Observation]
+    ) -> list[tuple[datetime, datetime]]:
+        """Return what of a stretch no moment and no bucket covers, as far as a device logs more often."""
+        known = [(time, time) for time in self._past.between(start, end)]
+        for each in mine:
+            begins = each.time - timedelta(seconds=each.bucket_at_s)
+            known.append((begins, begins + timedelta(seconds=each.bucket_s)))
+        inside = sorted(stretch for stretch in known if stretch[1] > start and stretch[0] < end)
+        usual = self._rhythm.usual
+        if usual is None and inside:
+            return []
+        least, found, reach = timedelta(seconds=SKIPPED * (usual or 0.0)), [], start
+        for begins, ends in (*inside, (end, end)):
+            if begins - reach > least:
+                found.append((reach, begins))
+            reach = max(reach, ends)
+        return found
+
+    def _due(self, each: Behind) -> float:
+        return each.since + self._looking.again_s[each.tries]
+
+    def _sifted(self, mine: list[Observation]) -> list[Observation]:
         self._rhythm.presume(each.time for each in mine)
         return self._past.sift(mine, self._began - timedelta(seconds=self._looking.settled_s))
 

@@ -14,7 +14,7 @@ from energy_core.printable import printable_class
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-_SKIPPED: Final = 1.9
+SKIPPED: Final = 1.9
 """A site has skipped a log slot when this many times its usual interval has passed."""
 
 
@@ -41,6 +41,9 @@ class Looking:
     """Seconds a look at one device may take before it has failed."""
     rest_s: float = field(default=600.0, validator=_positive)
     """Seconds after a failed look in which a skipped slot of the same device is a gap at once."""
+    again_s: tuple[float, ...] = (60.0, 300.0, 900.0)
+    """What a look did not bring of a stretch that is missing is asked for again so many seconds after it, and
+    is a gap after the last time."""
     hold: int = field(default=256, validator=validators.ge(1))
     """Newer moments of a device that wait for a look; one more, and the hole before them is a gap."""
 
@@ -69,6 +72,11 @@ class Rhythm:
         self._last: datetime | None = None
         self._recent: deque[float] = deque(maxlen=8)
 
+    @property
+    def usual(self) -> float | None:
+        """The usual interval in seconds; None as long as it is not known."""
+        return min(self._recent) if len(self._recent) > 1 else self._presumed
+
     def presume(self, times: Iterable[datetime]) -> None:
         """Learn from moments of the past, for the time until enough have been noted."""
         intervals = [(after - before).total_seconds() for before, after in pairwise(sorted(set(times)))]
@@ -87,7 +95,7 @@ class Rhythm:
         if last is None or time <= last:
             return None
         interval = (time - last).total_seconds()
-        usual = min(self._recent) if len(self._recent) > 1 else self._presumed
+        usual = self.usual
         self._recent.append(interval)
-        skipped = unless_known if usual is None else interval > _SKIPPED * usual
+        skipped = unless_known if usual is None else interval > SKIPPED * usual
         return last if skipped else None

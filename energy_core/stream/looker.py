@@ -87,7 +87,7 @@ class Looker:
             trouble = str(error) or f"looking back took more than {self._looking.patience_s:g} s"
             device.failed(found, since=start, trouble=trouble, now=self._clock.monotonic())
         else:
-            device.done(found)
+            device.done(found, now=self._clock.monotonic())
 
     async def recall(self, source: SourceId, start: datetime, end: datetime) -> list[Tellable]:
         """Return what the vendor says of a stretch, oldest first and by the names it was told with."""
@@ -105,7 +105,10 @@ class Looker:
         return ()
 
     def _due(self) -> Iterator[tuple[float, Device]]:
-        return ((device.due, device) for device in self.devices.values() if device.due is not None)
+        for device in self.devices.values():
+            for when in (device.due, device.again_at):
+                if when is not None:
+                    yield when, device
 
     @printable
     def __repr__(self) -> str:

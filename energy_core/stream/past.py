@@ -69,6 +69,10 @@ class Past:
         """Tell whether a moment is known."""
         return id in self._moments
 
+    def between(self, start: datetime, end: datetime) -> list[datetime]:
+        """Return the times of the known moments between two others."""
+        return [time for time in self._moments.values() if start < time < end]
+
     def forget(self, answer: int, since: datetime | None) -> None:
         """Forget the moments seen longest ago; what is forgotten lies below the floor from then on.
 

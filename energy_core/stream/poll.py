@@ -287,9 +287,15 @@ class Poller:
             if device is None:
                 await self._idle()
                 continue
+            before = device.pending
             await self._looker.look(device)
+            after = device.pending
+            if not set(after) <= set(before):  # a checkpoint knows of it before what is newer is delivered
+                outlet.pending(device.source, sorted({*before, *after}))
             self._announce(outlet)
             await self._tell(device, outlet)
+            if after != before:
+                outlet.pending(device.source, after)
 
     async def _idle(self) -> None:
         """Wait until a look is due, or until polling has brought something."""

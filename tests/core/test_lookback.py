@@ -219,6 +219,69 @@ async def test_a_past_that_may_not_be_seen_is_a_gap_and_no_end():
     assert moments(seen) == [each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.never]
 
 
+async def watch_pending(vendor, until, times, **options):
+    """Watch, and return the events and what was pending at some times, in seconds."""
+    found, source = {}, poller(vendor, **options)
+    async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
+        for second in times:
+            await asyncio.sleep(second - asyncio.get_running_loop().time())
+            pending = events.status[LIST].pending
+            found[second] = [(seconds(start), seconds(end)) for start, end in pending]
+        await asyncio.sleep(until - asyncio.get_running_loop().time())
+        await events.drain()
+        return [event async for event in events], found
+
+
+@virtual
+async def test_a_record_that_is_behind_is_asked_for_again():
+    """What a look does not bring is pending and comes late, after 1, 5 or 15 minutes; live readings go on."""
+    vendor = Vendor()
+    vendor.late = {1200: 1500, 1260: 1500, 1320: 1500}
+    seen, pending = await watch_pending(vendor, 3 * HOUR, [1380, 1410, 1500, 1800])
+    assert pending == {1380: [], 1410: [(1140, 1380)], 1500: [(1140, 1380)], 1800: []}
+    assert of_kind(seen, Kind.GAP) == []
+    late = [event for event in readings(seen) if event.late]
+    assert [(seconds(event.time), event.backfilled) for event in late] == [
+        (s, True) for s in (1200, 1260, 1320)
+    ]
+    assert all(
+        1680 <= seconds(event.received_at) <= 1720 for event in late
+    )  # five minutes after the first look
+    on_time = [seconds(event.time) for event in readings(seen) if not event.late]
+    assert on_time == [each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.late]
+
+
+@virtual
+async def test_what_no_record_brings_is_a_gap_in_the_end():
+    """After the last time the stretch is reported, once; a part that came meanwhile is not in it."""
+    vendor = Vendor()
+    vendor.never = {1260, 1320, 1380}
+    vendor.late = {1200: 1440 + 200}
+    seen, pending = await watch_pending(vendor, 3 * HOUR, [1470, 1800, 2400])
+    assert pending == {1470: [(1140, 1440)], 1800: [(1200, 1440)], 2400: []}
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end), gap.reason) == (1200, 1440, "not_recorded")
+    assert sorted(moments(seen)) == [
+        each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.never
+    ]
+
+
+@virtual
+async def test_a_stop_whose_record_is_behind_loses_nothing():
+    """What the record has of the time away comes first; the rest comes late or is reported."""
+    vendor = Vendor()
+    vendor.never = set(range(2 * HOUR, 3 * HOUR, MINUTE))
+    start = Checkpoint(
+        {LIST: {SITE: Position(time=EPOCH + timedelta(seconds=MINUTE), seq=1, ids=("151734/258/60",))}}
+    )
+    await asyncio.sleep(4 * HOUR)
+    seen = await watch(poller(vendor), 5 * HOUR - 30, checkpoint=start)
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end)) == (2 * HOUR - MINUTE, 3 * HOUR)
+    expected = [each for each in range(2 * MINUTE, 5 * HOUR, MINUTE) if each not in vendor.never]
+    assert moments(seen) == expected
+
+
 @virtual
 async def test_no_data_is_an_answer():
     """A vendor with nothing to say about a stretch is no trouble, and no gap."""

@@ -173,7 +173,8 @@ def test_buckets_are_as_long_as_the_step(minutes, step_s):
     found = list(buckets(drawn, measures(item("bs", 1)), SITE, START, end))
     assert {each.bucket_s for each in found} == {step_s}
     assert [each.id for each in found] == [f"7/0/{AT + 60 * at}" for at in minutes]
-    assert found[0].raw == {"bs": {"rawValue": 1.0, "timestamp": AT + 60 * minutes[0]}}
+    raw = {"rawValue": 1.0, "timestamp": AT + 60 * minutes[0], "resolution": step_s}
+    assert found[0].raw == {"bs": raw}
 
 
 def test_one_odd_point_moves_no_other_bucket():
