@@ -75,6 +75,7 @@ class StatsHistory(History[Stats]):
         self._ruler: Ruler | None = None
         self._proven = interval not in SURE
         self._wary = False
+        """Whether VRM counts days of 24 hours, so that days of other lengths are asked for by themselves."""
 
     def rows(self) -> Rows:
         """Return an async iterator over the buckets, each with all its codes; it shares this one's pieces."""

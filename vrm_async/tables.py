@@ -167,14 +167,14 @@ def _age(value: object) -> float | None:
 
 
 def logged_at(value: object) -> datetime | None:
-    """Read what stands where an age should be, and is a time: VRM's document describes it so."""
+    """Read the time of secondsAgo, where its value is a Unix timestamp as VRM's document says, and no age."""
     told = value.get("value") if isinstance(value, Mapping) else value
     count = number(told)
     return None if count is None or count < _NO_AGE_S else seconds(told)
 
 
 _NO_AGE_S: Final = 10**9
-"""In seconds 31 years, and as a time 2001: what is more is no age."""
+"""31 years as an age, 2001 as a time: a larger number is a time."""
 
 
 _BESIDES: Final = frozenset({"hasOldData", "secondsAgo"})
@@ -355,13 +355,13 @@ def _cells(row: object) -> list[object]:
 
 
 def _moment_ms(value: object) -> int | None:
-    """Read a time; what counts less than three years of seconds is a state, or a clock that was not set."""
+    """Read a time. A smaller number is a state, or the time of a clock that was not set."""
     moment = time_ms(value)
     return moment if moment is not None and moment >= _FIRST_TIME_MS else None
 
 
 _FIRST_TIME_MS: Final = 10**11
-"""1973: no state has so large a number in seconds, and no site of VRM is so old."""
+"""1973: no site of VRM is so old."""
 
 
 def _state(said: list[object], enum: Mapping[int, str]) -> tuple[int | None, str | None]:

@@ -184,7 +184,7 @@ def of_stats(code: str, kind: str | None) -> Unit:
 
 
 class WithUnit:
-    """What has a raw value, and VRM's format of it."""
+    """The unit and the value of a record with `raw_value` and `format`."""
 
     __slots__ = ()
 
