@@ -321,6 +321,10 @@ class Line:
             since = hole.until if trouble is not None else hole.reopened
             track.hole = Overflow(since, max(since, hole.end))
             self.buffer.settle()
+            hole = track.hole
+            if hole is not None and not hole.filling and source not in self.buffer.losses:
+                # What was lost has been announced already, so no relief will come for it.
+                track.owner.mend(self, source)
         else:
             track.doubt = track.newest
             for reading, received_at in hole.held:

@@ -434,3 +434,17 @@ async def test_an_unknown_policy_is_refused(policy):
     """A policy that does not exist is a ValueError that names those that do."""
     with pytest.raises(ValueError, match="coalesce_latest"):
         merge(Recorder(), policy=policy)
+
+
+@pytest.mark.parametrize("refill_s", [0.5, 3.0, 6.0, 9.0])
+async def test_what_is_lost_while_a_refill_is_under_way_is_fetched_though_the_consumer_only_waits(refill_s):
+    """Its losses may have been announced by then, so that nothing else would remind anybody of them."""
+    async with merge(
+        Recorder(moments=200, refill_s=refill_s), policy="block", buffer=4, clock=VirtualClock()
+    ) as events:
+        await asyncio.sleep(10)
+        seen = []
+        async with asyncio.timeout(2000):
+            while len(readings(seen)) < 150:
+                seen.append(await anext(events))
+    assert moments(seen) == list(range(1, 151))
