@@ -321,8 +321,7 @@ class Line:
             since = hole.until if trouble is not None else hole.reopened
             track.hole = Overflow(since, max(since, hole.end))
             self.buffer.settle()
-            hole = track.hole
-            if hole is not None and not hole.filling and source not in self.buffer.losses:
+            if source not in self.buffer.losses:
                 # What was lost has been announced already, so no relief will come for it.
                 track.owner.mend(self, source)
         else:
