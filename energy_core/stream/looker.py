@@ -89,14 +89,20 @@ class Looker:
         else:
             device.done(found, now=self._clock.monotonic())
 
-    async def recall(self, source: SourceId, start: datetime, end: datetime) -> list[Tellable]:
-        """Return what the vendor says of a stretch, oldest first and by the names it was told with."""
+    async def recall(
+        self, source: SourceId, start: datetime, end: datetime
+    ) -> tuple[list[Tellable], list[tuple[datetime, datetime]]]:
+        """Return what the vendor says of a stretch, oldest first, and what of it the vendor lacks as yet.
+
+        Readings have the names that they were delivered with.
+        """
         found: list[Observation] = []
         for since, until in self._looking.ranges(end, start):
             found += await self._ask(source, since, until)
         device = self.devices.get(source)
         past = device.past if device else Past(source)
-        return list(past.recall(each for each in found if each.source == source))
+        mine = [each for each in found if each.source == source]
+        return list(past.recall(mine)), past.lacking(mine, start, end)
 
     async def _ask(self, source: SourceId, start: datetime, end: datetime) -> Iterable[Observation]:
         if self._look_back is not None:

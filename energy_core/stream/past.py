@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
 
 from attrs import evolve
@@ -19,6 +19,7 @@ from energy_core.stream.revisions import Revisions
 COARSE: Final = "coarse"
 """The reason of a gap in a stretch of which the vendor keeps one value for several moments."""
 
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 _LEAST: Final = 32
 _MOST: Final = 2048
 
@@ -116,6 +117,27 @@ class Past:
                 yield Missing(inside[0][0], inside[-1][0], COARSE)
             elif inside or not each.bucket_s or self._over(each):
                 yield _called(each, inside)
+
+    def lacking(
+        self, found: Iterable[Observation], start: datetime, end: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """Return the stretches whose moments are known and not in what looking back has brought."""
+        names, buckets = set(), []
+        for each in found:
+            names.add(each.id)
+            if each.bucket_s:
+                buckets.append((_begin(each), _end(each)))
+        buckets.sort()
+        lacking: list[tuple[datetime, datetime]] = []
+        whole = True
+        for time, name in self._told():
+            if start <= time <= end:
+                at = bisect_right(buckets, (time, _END_OF_TIME)) - 1
+                there = name in names or (at >= 0 and time < buckets[at][1])
+                if not there:
+                    lacking.append((time if whole else lacking.pop()[0], time))
+                whole = there
+        return lacking
 
     def _placed(self, found: Iterable[Observation]) -> Iterator[tuple[Observation, bool]]:
         """Give each its moment, and tell whether that is known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random as _random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -155,8 +155,10 @@ class Poller:
         else:
             self._begun = begun
 
-    async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
-        """Fetch again what a slow consumer had no room for.
+    async def refill(
+        self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
+    ) -> Sequence[tuple[datetime, datetime]]:
+        """Fetch again what a slow consumer had no room for; return what the vendor lacks as yet.
 
         Raises:
             StreamError: this poller cannot look back.
@@ -164,10 +166,12 @@ class Poller:
         """
         if not self._looker.looks:
             raise StreamError("slow_consumer")
-        for each in await self._looker.recall(source, start, end):
+        found, lacking = await self._looker.recall(source, start, end)
+        for each in found:
             if isinstance(each, Missing) or start <= each.time <= end:
                 await outlet.room()
                 _put(outlet, source, each)
+        return lacking
 
     def again(self) -> Poller:
         """Return a fresh poller that asks the same."""

@@ -29,6 +29,7 @@ class Vendor:
         self.late = {}  # second -> second at which the vendor learns of it
         self.changes = {}  # second -> [(second from which on, value)]
         self.never = set()
+        self.behind = {}  # second -> second at which its record has it
         self.asked, self.looked = [], []
         self.trouble = None
         self.look_s = 0.0
@@ -67,7 +68,11 @@ class Vendor:
             raise self.trouble
         first, last = seconds(start), min(seconds(end), int(self.now()))
         found = [self.moment(each) for each in range(max(first, MINUTE), last + 1) if not each % MINUTE]
-        return [each for each in reversed(found) if self.known(seconds(each.time))]
+        return [
+            each
+            for each in reversed(found)
+            if self.known(seconds(each.time)) and self.behind.get(seconds(each.time), 0) <= self.now()
+        ]
 
 
 def poller(vendor, **options):
@@ -264,6 +269,34 @@ async def test_what_no_record_brings_is_a_gap_in_the_end():
     assert sorted(moments(seen)) == [
         each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.never
     ]
+
+
+@virtual
+@pytest.mark.parametrize(("has_it_at", "gaps"), [(HOUR + 200, []), (2 * HOUR, [(1200, 1260)])])
+async def test_what_a_slow_consumer_missed_is_asked_for_again_too(has_it_at, gaps):
+    """A record that does not have it yet is asked after 1, 5 and 15 minutes; then it is a gap."""
+    vendor = Vendor()
+    vendor.behind = dict.fromkeys((1200, 1260), has_it_at)
+    seen = []
+    async with merge(poller(vendor), clock=VirtualClock(), include_status=False) as events:
+        slow = events.subscribe(buffer=4)
+
+        async def fast():
+            async for _ in events:  # polling goes on for a consumer that keeps up
+                pass
+
+        async with asyncio.TaskGroup() as tasks, slow:
+            reading = tasks.create_task(fast())
+            await asyncio.sleep(HOUR)
+            async for event in slow:
+                seen.append(event)
+                if event.kind is Kind.READING and seconds(event.time) > 2 * HOUR:
+                    break
+            reading.cancel()
+    expected = [each for each in range(MINUTE, 2 * HOUR, MINUTE) if not gaps or each not in vendor.behind]
+    told = {seconds(event.time) for event in readings(seen)}
+    assert [each for each in expected if each not in told] == []
+    assert [(seconds(gap.start), seconds(gap.end)) for gap in of_kind(seen, Kind.GAP)] == gaps
 
 
 @virtual
