@@ -78,37 +78,47 @@ class TokenBucket:
 
 
 class AdaptiveRate:
-    """A rate that is cut when the server says too many, and slowly comes back to its ceiling.
+    """A rate that is cut when the server says too many, and comes back to its ceiling.
 
-    Multiplying down and adding up is what lets several programs on one account find equal shares without
-    knowing of each other.
+    Most of what a cut took comes back within seconds, to a little below the rate that was too high; from
+    there the rate grows slowly. Multiplying down and adding up is what lets several programs on one account
+    find equal shares without knowing of each other.
     """
 
-    __slots__ = ("_cut_at", "_floor", "_low", "ceiling", "lowered")
+    __slots__ = ("_cut_at", "_floor", "_good", "_low", "ceiling", "lowered")
 
     CUT: Final = 0.7
-    REGAIN: Final = 0.002
-    """Requests per second gained in each second."""
+    BACK: Final = 0.9
+    """The part of the rate before a cut that comes back fast ..."""
+    BACK_S: Final = 30.0
+    """... in so many seconds."""
+    REGAIN: Final = 0.001
+    """Requests per second gained in each second after that."""
 
     def __init__(self, ceiling: float) -> None:
         self.ceiling = _positive("ceiling", ceiling)
         self.lowered = False
         """Whether the rate was cut and has not been seen back at its ceiling since."""
         self._floor = ceiling / 100
-        self._low = ceiling
+        self._low = self._good = ceiling
         self._cut_at = math.inf
 
     def at(self, now: float) -> float:
         """Return the rate at `now`."""
         if not self.lowered:
             return self.ceiling
-        rate = self._low + max(0.0, now - self._cut_at) * self.REGAIN
+        elapsed = max(0.0, now - self._cut_at)
+        good = self._good * self.BACK
+        if elapsed < self.BACK_S:
+            return self._low + max(0.0, good - self._low) * elapsed / self.BACK_S
+        rate = max(self._low, good) + (elapsed - self.BACK_S) * self.REGAIN
         self.lowered = rate < self.ceiling
         return rate if self.lowered else self.ceiling
 
     def cut(self, now: float) -> None:
         """Go slower from `now` on."""
-        self._low = max(self._floor, self.at(now) * self.CUT)
+        self._good = self.at(now)
+        self._low = max(self._floor, self._good * self.CUT)
         self._cut_at = now
         self.lowered = True
 

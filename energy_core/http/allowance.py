@@ -24,6 +24,12 @@ LONGEST_HOLD_S: Final = 86_400.0
 QUIET_S: Final = 60.0
 """So long without a 429, and the next one begins a new trouble instead of continuing the old one."""
 
+IN_A_ROW: Final = 3
+"""So many answers in a row that say too many, without Retry-After and not in JSON, are taken for a limit.
+
+Fewer are what servers in trouble and proxies send now and then; the request is only repeated.
+"""
+
 LONGEST_GUESS_S: Final = 20.0
 """The longest hold we choose ourselves, when an answer says too many and not how long."""
 
@@ -70,6 +76,7 @@ class Allowance:
         "_slowed",
         "_trouble_at",
         "_troubles",
+        "in_a_row",
         "throttled",
         "try_take",
     )
@@ -85,6 +92,8 @@ class Allowance:
         self._held_until = -math.inf  # ... and with our jitter on top
         self._trouble_at = -math.inf
         self._troubles = 0
+        self.in_a_row = 0
+        """Doubtful answers since the last one that was not refused."""
         self.throttled = 0
         """Answers so far that said too many."""
 
@@ -121,7 +130,9 @@ class Allowance:
         """Seconds until the hold ends, jitter included; 0 when there is none."""
         return max(0.0, self._held_until - now)
 
-    def too_many(self, now: float, *, sent_at: float, retry_after: float | None, in_flight: int) -> None:
+    def too_many(
+        self, now: float, *, sent_at: float, retry_after: float | None, in_flight: int, certain: bool = True
+    ) -> None:
         """React to an answer that said too many: empty the bucket, hold, and slow down once per trouble.
 
         Args:
@@ -129,13 +140,20 @@ class Allowance:
             sent_at: When its request's turn had come; one from before the last reaction proves nothing new.
             retry_after: Seconds the answer asks for; None when it does not say.
             in_flight: Requests still on their way; the server may yet count them.
+            certain: The limiter said it. Other answers count from the third in a row on; before, they hold
+                for a moment and change nothing else.
         """
         self.throttled += 1
+        if not certain:
+            self.in_a_row += 1
+            if self.in_a_row < IN_A_ROW:
+                self.hold(now, self._guess(self.in_a_row - 1))
+                return
         if sent_at > self._trouble_at:
             self._begin_trouble(now, in_flight)
         else:
             self._bucket.drain(now)
-        self.hold(now, self._guess() if retry_after is None else retry_after)
+        self.hold(now, self._guess(self._troubles) if retry_after is None else retry_after)
 
     def _begin_trouble(self, now: float, in_flight: int) -> None:
         quiet = now - self._trouble_at > QUIET_S
@@ -151,9 +169,9 @@ class Allowance:
         self._bucket.drain(now)
         self._bucket.take(now, in_flight + 1)
 
-    def _guess(self) -> float:
+    def _guess(self, troubles: int) -> float:
         slot = 1.0 / self._rate.ceiling
-        return full_jitter(self._troubles, base=slot, cap=LONGEST_GUESS_S, random=self._random)
+        return full_jitter(troubles, base=slot, cap=LONGEST_GUESS_S, random=self._random)
 
     def level(self, now: float) -> float:
         """Tokens in stock; negative is a debt."""

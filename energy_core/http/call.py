@@ -154,6 +154,8 @@ class Call:
                 return reply
             if self._trusted:
                 self._account.vendor_clock.heard(reply.headers.get("date"), reply.headers.get("age"))
+            if reply.status != 429:
+                self._account.lane.passed()
             if _log.isEnabledFor(logging.DEBUG):
                 self._log_answer(reply.status)
             try:
@@ -173,12 +175,18 @@ class Call:
 
     async def _unusual(self, reply: Reply, deliver: Deliver[T]) -> Answer[T]:
         head = read_head(reply.status, reply.headers, now=self._gear.clock.utcnow())
-        if head.throttling:
+        is_json = "json" in reply.headers.get("content-type", "").lower()
+        if head.throttling and (head.retry_after is not None or is_json):
             self._account.lane.throttled(self._sent_at, head.retry_after)
+            return Answer(head, await deliver.later(self, reply))
         if not head.readable:
             reply.close()
             return Answer(head, None)
-        return Answer(head, await deliver.later(self, reply))
+        result = await deliver.later(self, reply)
+        if head.throttling:  # perhaps a proxy's, and no limit behind it
+            is_json = isinstance(result, Response) and result.body.lstrip()[:1] in {b"{", b"["}
+            self._account.lane.throttled(self._sent_at, None, certain=is_json)
+        return Answer(head, result)
 
     # What the transport asks while it sends.
 

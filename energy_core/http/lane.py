@@ -194,16 +194,24 @@ class Lane:
         self._allowance.hold(now, seconds)
         self._serve(now)
 
-    def throttled(self, sent_at: float, retry_after: float | None) -> None:
+    def passed(self) -> None:
+        """Note an answer that was not refused for being too many."""
+        self._allowance.in_a_row = 0
+
+    def throttled(self, sent_at: float, retry_after: float | None, *, certain: bool = True) -> None:
         """React to an answer that said too many (a 429, or a 503 with Retry-After): slow down and hold.
 
         Args:
             sent_at: The clock's time when the request's turn had come.
             retry_after: Seconds the answer asks for; None when it does not say.
+            certain: The answer has a Retry-After or is JSON, as a limiter's are. Any other slows down from
+                the third in a row on.
         """
         now = self._now()
         self._recall()
-        self._allowance.too_many(now, sent_at=sent_at, retry_after=retry_after, in_flight=self._in_flight)
+        self._allowance.too_many(
+            now, sent_at=sent_at, retry_after=retry_after, in_flight=self._in_flight, certain=certain
+        )
         self._serve(now)
 
     def close(self) -> None:

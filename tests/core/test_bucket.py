@@ -113,15 +113,17 @@ def test_nonsense_is_refused(bad):
         AdaptiveRate(bad)
 
 
-def test_a_cut_rate_comes_back_slowly_and_stops_at_its_ceiling():
-    """Three tenths less at once, two thousandths more each second, never above the limit."""
+def test_a_cut_rate_comes_back_fast_then_slowly_and_stops_at_its_ceiling():
+    """Three tenths less at once, nine tenths again after 30 s, then 0.001 more each second."""
     rate = AdaptiveRate(3.0)
     assert rate.at(50.0) == 3.0
     rate.cut(50.0)
     assert rate.at(50.0) == pytest.approx(2.1)
-    assert rate.at(150.0) == pytest.approx(2.3)
+    assert rate.at(65.0) == pytest.approx(2.4)
+    assert rate.at(80.0) == pytest.approx(2.7)
+    assert rate.at(180.0) == pytest.approx(2.8)
     assert rate.lowered
-    assert rate.at(501.0) == 3.0
+    assert rate.at(381.0) == 3.0
     assert not rate.lowered
 
 
@@ -129,8 +131,12 @@ def test_cuts_multiply_from_where_the_rate_is():
     """A second cut starts from what had been regained."""
     rate = AdaptiveRate(3.0)
     rate.cut(0.0)
-    rate.cut(100.0)
-    assert rate.at(100.0) == pytest.approx(2.3 * 0.7)
+    rate.cut(130.0)
+    assert rate.at(130.0) == pytest.approx(2.8 * 0.7)
+    assert rate.at(160.0) == pytest.approx(2.8 * 0.9)
+    rate.cut(160.0)
+    rate.cut(160.0)
+    assert rate.at(160.0) == pytest.approx(2.8 * 0.9 * 0.7 * 0.7)
 
 
 def test_no_number_of_cuts_stops_a_lane_for_good():

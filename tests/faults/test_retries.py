@@ -202,6 +202,39 @@ async def test_bad_retry_after_does_not_hide_the_429(
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("refused", "lowered"),
+    [
+        (answer(429, "<html>slow down</html>", content_type="text/html"), False),
+        (answer(429, "slow down", content_type="text/plain"), False),
+        (answer(429, "", content_type="text/plain"), False),
+        (answer(429, '{"success": false}'), True),
+        (answer(429, '{"success": false}', content_type="text/html"), True),
+        (answer(429, "slow down", [("Retry-After", "0")], content_type="text/plain"), True),
+    ],
+)
+async def test_429_slows_down_where_a_limiter_sent_it(
+    serve: Serve, connect: Connect, refused: Act, lowered: bool
+) -> None:
+    """One in JSON or with Retry-After empties the stock; of any other kind it takes three in a row."""
+    server = await serve(in_turn(refused, answer(), refused, refused, answer(), answer(404), answer()))
+    client = connect(server, limit=Limit(1000, 1000.0))
+    for _ in range(2):
+        await client.call(READ, as_it_is, id=7)
+    assert (client.account.lane.stats().rate < 1000.0) is lowered
+    assert client.account.lane.stats().throttled == 3
+
+
+async def test_three_429s_in_a_row_slow_down_whatever_they_are(serve: Serve, connect: Connect) -> None:
+    """A limiter may answer in plain text too."""
+    server = await serve(always(answer(429, "slow down", content_type="text/plain")))
+    client = connect(server, limit=Limit(3, 1000.0))
+    for _ in range(2):
+        with pytest.raises(RateLimited):
+            await client.call(READ, as_it_is, id=7)
+    assert client.account.lane.stats().rate < 1000.0
+
+
 async def test_retry_budget_in_an_outage(serve: Serve, connect: Connect) -> None:
     """While everything answers 503, retries stay below a fifth of the calls."""
     server = await serve(always(answer(503)))
