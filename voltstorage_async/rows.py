@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
@@ -23,6 +24,9 @@ from voltstorage_async.pages import ExportProgress, Page, Pages, Seam
 PIECE: Final = 16 * 1024
 """Bytes that are parsed at a time: their rows are still in the processor's cache when they are read."""
 
+
+_ROUND: Final = 100
+"""An answer of so many rows, a multiple of it, or a larger power of two may have been cut by a limit."""
 
 T = TypeVar("T")
 
@@ -82,6 +86,9 @@ class ExportRows:
         self._repaired = False
         self._seam = Seam()
         self._before_seam = Seam()
+        self._page_rows = 0  # of the present request
+        self._last: datetime | None = None  # the time of the last row that it brought anew
+        self._rest: Page | None = None  # of the present page, where the request before did not reach its end
         self._open: AbstractAsyncContextManager[Download] | None = None
         self._download: Download | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -189,11 +196,17 @@ class ExportRows:
             rows = self._parser.finish(whole=self._measured) if piece is None else self._parser.feed(piece)
         except DecodeError as error:
             raise self._explained(_refused(self._first) or error) from None
+        self._page_rows += len(rows)
+        rows = self._before_seam.fresh(rows)  # which knows none before the first request has ended
+        if self._rest is not None:
+            start = self._rest.start
+            rows = [row for row in rows if row.time >= start]
+        self._seam.keep(rows)
+        self._last = rows[-1].time if rows else self._last
+        if self._rest is not None and self._last is None:
+            self._parser.malformed = before  # read again, and counted already
         for _ in range(self._parser.malformed - before):
             self._drift.note("ExportRow", "record", "malformed")
-        if self._at:
-            rows = self._before_seam.fresh(rows)
-        self._seam.keep(rows)
         self._received += len(rows)
         self._report(rows, ended=piece is None)
         if piece is None:
@@ -204,7 +217,8 @@ class ExportRows:
         """Wait for the next bytes; None at the end of a page."""
         if not self._chunk:
             if self._chunks is None:
-                opening = self._opening(self._pages[self._at])
+                self._page_rows, self._last = 0, None
+                opening = self._opening(self._rest or self._pages[self._at])
                 download = await opening.__aenter__()
                 self._open, self._download, self._loop = opening, download, asyncio.get_running_loop()
                 if self._state == "closed":  # meanwhile, by another task
@@ -222,15 +236,34 @@ class ExportRows:
     async def _end_page(self) -> None:
         await self._let_go()
         self._chunks = None
-        if self._at + 1 == len(self._pages):
-            self._state = "ended"
-            return
-        self._at += 1
+        self._rest = self._unread_rest()
+        if self._rest is None:
+            if self._at + 1 == len(self._pages):
+                self._state = "ended"
+                return
+            self._at += 1
         self._columns |= dict.fromkeys(self._parser.columns)
         self._malformed += self._parser.malformed
         self._repaired |= self._parser.repaired
         self._parser, self._first = self._new_parser(), b""
         self._before_seam, self._seam = self._seam, Seam()
+
+    def _unread_rest(self) -> Page | None:
+        """Return what to ask for again, where the service may give no more than so many rows at once.
+
+        That is known when an answer to it brings nothing new.
+        """
+        end, last = self._pages[self._at].end, self._last
+        if (
+            end is None
+            or last is None
+            or last >= end
+            or (self._rest is not None and last <= self._rest.start)
+        ):
+            return None
+        count = self._page_rows
+        round_number = count >= _ROUND and (count % _ROUND == 0 or count & (count - 1) == 0)
+        return Page(last, end) if round_number else None
 
     def _report(self, rows: list[ExportRow], *, ended: bool) -> None:
         if self._progress is None or not (rows or ended):

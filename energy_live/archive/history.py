@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from attrs import define, field, frozen
@@ -26,6 +26,8 @@ _QUIET: Final = 3
 """After so many days without a row it is worth asking when the next one comes."""
 _FAILING: Final = 3
 """After so many failures in a row the rest of a month is left for the next run."""
+_LONG_BEFORE_ITS_END: Final = timedelta(hours=1)
+"""A day whose last row is so long before its end may have been cut by a limit of the service."""
 _UNCLEAN: Final = "not all of its rows could be read"
 
 
@@ -158,7 +160,24 @@ class History:
                 async for block in rows.blocks():
                     self.meter.rows(draft.add(block))
                 draft.malformed = rows.malformed
+            doubtful = draft.last is not None and day.end - draft.last > _LONG_BEFORE_ITS_END
+            while doubtful and draft.last is not None:
+                doubtful = await self._more(draft, draft.last, day.end)
             return draft
+
+    async def _more(self, draft: Draft, last: datetime, end: datetime) -> bool:
+        """Ask for what follows the last row of a day; tell whether there was anything.
+
+        The service may give only so many rows at once. That the rest of a day is silent is known when an
+        answer to it brings nothing new.
+        """
+        count = draft.rows
+        async with self._rows(last, end) as rows:
+            async for block in rows.blocks():
+                self.meter.rows(draft.add([row for row in block if row.time > last]))
+            if draft.rows > count:
+                draft.malformed += rows.malformed
+        return draft.rows > count
 
     async def _next_row(self, start: datetime, end: datetime) -> datetime:
         """Return when something is recorded next, or `end`. Where the service will not say: `start`."""

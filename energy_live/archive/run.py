@@ -26,6 +26,8 @@ from energy_live.config import Unusable
 from voltstorage_async import Product, VoltStorageClient
 
 PRODUCTS: Final = "products.json"
+_UNREADABLE_PRODUCT: Final = ("Product", "record", "malformed")
+"""How the client's drift counts a product that cannot be read."""
 SKEW: Final = timedelta(minutes=1)
 """How far our clock may be ahead of the service's, which refuses questions about the future."""
 
@@ -145,7 +147,10 @@ class Run:
 
     async def _products(self) -> dict[int, Product]:
         """Read the list of products and keep it; one that has left the list stays in the file."""
+        unreadable = self.client.drift.counts.get(_UNREADABLE_PRODUCT, 0)
         products = {product.id: product async for product in self.client.products.list()}
+        if self.client.drift.counts.get(_UNREADABLE_PRODUCT, 0) > unreadable:
+            self.outcome.missing.append("products: some of the account's list could not be read")
         try:
             known = {one["id"]: one for one in json.loads(self.store.folder.path(PRODUCTS).read_bytes())}
         except (OSError, ValueError, TypeError, LookupError):

@@ -124,6 +124,11 @@ class Draft:
         self._first: datetime | None = None
         self._last: datetime | None = None
 
+    @property
+    def last(self) -> datetime | None:
+        """The time of the last row."""
+        return self._last
+
     def add(self, block: Sequence[ExportRow]) -> int:
         """Take rows; the service may send some that belong to the days around. Returns how many count."""
         start, end = self._day.start, self._day.end

@@ -273,3 +273,62 @@ class Disk(Silence):
         if not self.spoilt and self.path.exists() and self.path.with_name("2024-11-03.csv").exists():
             self.spoilt = True
             spoil(self.path)
+
+
+class Capped:
+    """An export that gives at most so many rows, whatever it is asked for."""
+
+    def __init__(self, rows, most):
+        self._rows, self._most = rows, most
+        self.malformed = 0
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *error):
+        await self._rows.aclose()
+
+    def __aiter__(self):
+        return self._each()
+
+    def __anext__(self):
+        return anext(self._rows)
+
+    async def _each(self):
+        async for row in self._rows:
+            yield row
+
+    async def blocks(self):
+        left = self._most
+        async for row in self._rows:
+            left -= 1
+            yield [row]
+            if not left:
+                return
+
+
+@pytest.mark.parametrize("most", [2, 10, 37])
+async def test_a_service_that_gives_only_so_many_rows_a_request_is_asked_on(home, saved, tmp_path, most):
+    """A day that ends early is asked on from its last row: the archive is never complete with less."""
+    root = tmp_path / "capped"
+    async with account(home) as client:
+        whole = client.export.rows
+        client.export.rows = lambda *args, **more: Capped(whole(*args, **more), most)
+        outcome = await archive(
+            root,
+            client,
+            Wish(until=NOW, format="csv"),
+            service="https://volt.example/rest/",
+            clock=SystemClock(),
+        )
+    assert outcome.missing == []
+    assert files(root) == files(saved)
+
+
+async def test_a_product_that_cannot_be_read_is_missing(home, saved, tmp_path):
+    """An archive says so where it cannot tell which product there is; the others are saved."""
+    products = [*json.loads((saved / "products.json").read_text()), {"id": None}, {"serialNumber": "X"}]
+    home.faults.add(answer(200, json.dumps(products)), path="products", times=None)
+    outcome = await save(home, tmp_path / "a")
+    assert outcome.missing[0] == "products: some of the account's list could not be read"
+    assert (tmp_path / "a/product-301").is_dir()

@@ -224,3 +224,52 @@ def test_a_seam_keeps_two_rows_of_one_moment_apart():
     seam.keep(rows(("1", ""), ("", "2")))
     again = rows(("1", ""), ("1", "2"), ("", "3"), ("", ""), ("", "2"))
     assert [row.values for row in seam.fresh(again)] == [{"b": 3.0}, {}]
+
+
+@pytest.mark.parametrize("most", [100, 128, 300])
+async def test_a_service_that_gives_only_so_many_rows_is_asked_on(service, served, most):
+    """An answer of a round number of rows is asked on from its last row, until one brings nothing new."""
+    every = [START + n * timedelta(minutes=1) for n in range(700)]
+    asked = []
+
+    async def export(request):
+        begin, end = (datetime.fromtimestamp(float(request.query[name]), UTC) for name in ("from", "to"))
+        asked.append(begin)
+        found = [at for at in every if begin <= at <= end][:most]
+        return web.Response(text=history(*((at, str(every.index(at)), "") for at in found)) + "broken\r\n")
+
+    service.export = export
+    rows = served.export.rows(77, START, START + 24 * HOUR)
+    got = [row async for row in rows]
+    assert [row.time for row in got] == every
+    assert [row.values["a"] for row in got] == list(range(700))
+    assert len(asked) == len(set(asked)) > 700 // most
+    assert rows.malformed == len(asked)
+
+
+async def test_a_round_number_of_rows_may_be_all_there_are(service, served):
+    """One more request says so; what it repeats comes once, and is counted once."""
+    every = [START + n * timedelta(minutes=1) for n in range(200)]
+
+    async def export(request):
+        begin = datetime.fromtimestamp(float(request.query["from"]), UTC)
+        found = [at for at in every if begin <= at]
+        return web.Response(text=history(*((at, str(every.index(at)), "") for at in found)) + "broken\r\n")
+
+    service.export = export
+    rows = served.export.rows(77, START, START + 24 * HOUR)
+    assert [row.time async for row in rows] == every
+    assert (rows.received, rows.malformed) == (200, 1)
+    assert served.drift.counts["ExportRow", "record", "malformed"] == 1
+
+
+async def test_a_service_that_ignores_the_range_ends_the_export(service, served):
+    """The same rows again and again are told once, and not for ever."""
+    every = [START + n * timedelta(minutes=1) for n in range(100)]
+    body = history(*((at, "1", "") for at in every))
+
+    async def export(request):
+        return web.Response(text=body)
+
+    service.export = export
+    assert [row.time async for row in served.export.rows(77, START, START + 24 * HOUR)] == every
