@@ -316,6 +316,20 @@ async def test_a_stop_whose_record_is_behind_loses_nothing():
 
 
 @virtual
+async def test_what_was_pending_at_a_stop_is_a_gap():
+    """Older readings cannot be told from delivered ones, so a stretch that still waited is reported."""
+    vendor = Vendor()
+    moments_of = [EPOCH + timedelta(seconds=each) for each in (600, 900, HOUR)]
+    stopped = Position(time=moments_of[2], seq=60, pending=((moments_of[0], moments_of[1]),))
+    await asyncio.sleep(HOUR + 90)
+    start = Checkpoint({LIST: {SITE: stopped}})
+    seen = await watch(poller(vendor), HOUR + 1000, checkpoint=start)
+    [gap] = of_kind(seen, Kind.GAP)
+    assert (seconds(gap.start), seconds(gap.end), gap.reason) == (600, 900, "not_recorded")
+    assert moments(seen) == list(range(HOUR + MINUTE, HOUR + 1000, MINUTE))
+
+
+@virtual
 async def test_no_data_is_an_answer():
     """A vendor with nothing to say about a stretch is no trouble, and no gap."""
     vendor = Vendor()
