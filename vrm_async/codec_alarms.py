@@ -12,7 +12,7 @@ from energy_core.http.lenient import MalformedRecord, model, records
 from energy_core.http.readers import integer, seconds_or_never
 from energy_core.http.request import JSON
 from vrm_async.envelope import content
-from vrm_async.folding import by_key, enum_names
+from vrm_async.folding import enum_names, items
 from vrm_async.models_alarms import Alarm, AlarmAttribute, AlarmDevice, Alarms, AlarmUser, RaisedAlarm
 
 _PASCAL: Final = {"AlarmEnabled": "alarmEnabled", "NotifyAfterSeconds": "notifyAfterSeconds"}
@@ -21,7 +21,7 @@ _PASCAL: Final = {"AlarmEnabled": "alarmEnabled", "NotifyAfterSeconds": "notifyA
 def _states(value: object) -> tuple[int, ...]:
     """Read the states of a rule: numbers, or records as an attribute's enum has them."""
     found = []
-    for item in by_key(value).values():
+    for item in items(value):
         number = integer(item.get("valueEnum") if isinstance(item, Mapping) else item)
         if number is None:
             note("Alarm", "enum_values", "malformed")

@@ -10,7 +10,7 @@ from energy_core.http.lenient import model, records
 from energy_core.http.readers import is_nothing
 from energy_core.http.request import JSON
 from vrm_async.envelope import content, done
-from vrm_async.folding import by_key
+from vrm_async.folding import items
 from vrm_async.models_ess import DynamicEssPlan, DynamicEssSettings, PriceSchedule, PriceSpan
 
 WRITTEN: Final[Mapping[str, str]] = {
@@ -79,7 +79,7 @@ def plan(payload: JSON) -> DynamicEssPlan:
     """Read the plan, whose records may be in several places."""
     found = content(payload)
     listed = next((found[key] for key in ("records", "schedule", "data") if key in found), None)
-    entries = tuple(item for item in by_key(listed).values() if isinstance(item, Mapping))
+    entries = tuple(item for item in items(listed) if isinstance(item, Mapping))
     return DynamicEssPlan(entries=entries, raw=found)
 
 

@@ -17,7 +17,7 @@ from attrs import frozen
 from energy_core.http.drift import note
 from energy_core.http.readers import integer
 from energy_core.stream.event import Quantity
-from vrm_async.folding import by_key
+from vrm_async.folding import by_key, items
 from vrm_async.units import value_in
 
 SINGLE: Final[Mapping[str, Quantity]] = {
@@ -96,13 +96,13 @@ class Parts(NamedTuple):
     def of(cls, total: Sum, entry: Entry | None) -> Parts:
         """Read what the list says of a sum."""
         item = {} if entry is None else entry.item
-        parts = [by_key(each) for each in by_key(item.get("dataAttributes")).values()]
+        parts = [by_key(each) for each in items(item.get("dataAttributes"))]
         named = tuple(
             (code, integer(part.get("instance")))
             for part in parts
             if isinstance(code := part.get("code"), str)
         )
-        may_be = by_key(item.get("consistsOfAttributeCodes")).values()
+        may_be = items(item.get("consistsOfAttributeCodes"))
         codes = tuple(code for code, _ in named) or tuple(code for code in may_be if isinstance(code, str))
         return cls(entry, named, codes or total.parts)
 
@@ -122,7 +122,7 @@ def attributes(entries: Entries) -> dict[str, int]:
     """Return the ids of the attributes, and of the parts of sums, by code."""
     found = {}
     for code in SUMS.keys() & entries.keys():
-        for each in by_key(entries[code].item.get("dataAttributes")).values():
+        for each in items(entries[code].item.get("dataAttributes")):
             part = by_key(each)
             if isinstance(named := part.get("code"), str):
                 found[named] = integer(part.get("idDataAttribute"))

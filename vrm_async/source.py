@@ -19,7 +19,7 @@ from energy_core.stream.poll import Looking, Observation, Polled, Poller, Seen
 from energy_core.vendor_clock import AHEAD_S
 from vrm_async import arguments
 from vrm_async.envelope import part
-from vrm_async.folding import by_key, by_number
+from vrm_async.folding import by_number, items
 from vrm_async.points import time_ms
 from vrm_async.quantities import (
     BATTERY_SENSORS,
@@ -179,7 +179,7 @@ def _listed(
     payload: JSON, wanted: set[int], account: str, latest_s: float
 ) -> tuple[int, dict[SourceId, Seen], list[Read]]:
     records: dict[int, list[Mapping[str, object]]] = {}
-    for record in by_key(part(payload, "records")).values():
+    for record in items(part(payload, "records")):
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
         if site_id is None or site_id < 0 or not isinstance(record, Mapping):
             note("Site", "record", "malformed")
@@ -202,13 +202,10 @@ def _of_site(
     site: SourceId, records: Sequence[Mapping[str, object]], latest_s: float
 ) -> tuple[int | None, list[Read]]:
     """Return when a site has logged last, and its readings. A site that is listed twice is one site."""
-    items = [
-        (item, record.get("last_timestamp"))
-        for record in records
-        for item in by_key(record.get("extended")).values()
-        if isinstance(item, Mapping)
+    told = [
+        (item, record.get("last_timestamp")) for record in records for item in items(record.get("extended"))
     ]
-    entries = [entry for item, last in items for entry in _entries(item, last)]
+    entries = [entry for item, last in told for entry in _entries(item, last)]
     newest = _newest(records, entries, latest_s)
     if newest is None and not entries:
         return None, []
@@ -274,10 +271,10 @@ def _of_device(
             yield Read(observation, made_of, attributes(group))
 
 
-def _entries(item: Mapping[str, object], last: object) -> Iterator[Entry]:
+def _entries(item: object, last: object) -> Iterator[Entry]:
     """Give the values of an attribute, one an instance. A time of null is unknown, one left out is `last`."""
-    code = item.get("code")
-    if not isinstance(code, str):
+    code = item.get("code") if isinstance(item, Mapping) else None
+    if not isinstance(item, Mapping) or not isinstance(code, str):
         note("Attribute", "record", "malformed")
         return
     kind, attribute = integer(item.get("idDeviceType")), integer(item.get("idDataAttribute"))
@@ -345,4 +342,4 @@ def _seconds(value: object) -> int | None:
     if milliseconds is not None and milliseconds > LAST_S * 1000:
         note("Attribute", "timestamp", "after 2106")
         return None
-    return None if milliseconds is None else milliseconds // 1000
+    return milliseconds // 1000 if milliseconds else None  # 0 is never

@@ -7,7 +7,16 @@ import pytest
 
 from energy_core.errors import DecodeError
 from energy_core.http.drift import Drift, collecting
-from vrm_async import codec, codec_access, codec_alarms, codec_attributes, codec_sites, codec_widgets, tables
+from vrm_async import (
+    codec,
+    codec_access,
+    codec_alarms,
+    codec_attributes,
+    codec_ess,
+    codec_sites,
+    codec_widgets,
+    tables,
+)
 from vrm_async.models import Device
 
 SEEN = 1772366400
@@ -246,6 +255,11 @@ ONE = {
     "tags": (lambda one: tuple(codec_sites.tags({"tags": {"user": one}})), {"idTag": 1, "name": "x"}),
     "tag": (lambda one: tuple(codec_sites.tags({"tags": {"user": one}})), "x"),
     "rules": (lambda one: codec_alarms.alarms({"alarms": one}).alarms, ALARMS["alarms"][0]),
+    "states of a rule": (
+        lambda one: codec_alarms.rule({"idDataAttribute": 40, "enumValues": one}).enum_values,
+        {"nameEnum": "Off", "valueEnum": 0},
+    ),
+    "plan": (lambda one: codec_ess.plan({"success": True, "schedule": one}).entries, {"start": 1, "soc": 5}),
     "fleet": (
         lambda one: codec_sites.fleet({"records": one, "attributes": []}).sites,
         {"idSite": 1, "description": "x", "lastTimestamp": SEEN, "value_bs": 5},

@@ -394,6 +394,37 @@ def test_a_damaged_site_costs_no_other():
     assert drift.counts["Site", "record", "malformed"] == 2
 
 
+def test_a_list_of_one_site_attribute_or_part_may_be_that_one():
+    """As PHP writes a list of one."""
+    sum_of_one = item("from_to_grid", None, dataAttributes={"code": "g1", "instance": 0})
+    one = {"idSite": 7, "last_timestamp": NOW, "extended": item("bs", 80)}
+    payload = {"success": True, "records": one}
+    found = listed(payload, set(), "token-1").readings
+    assert [(each.observation.id, dict(each.observation.values)) for each in found] == [
+        (f"7/0/{NOW}", {Quantity.BATTERY_SOC: 80.0})
+    ]
+    assert values(sum_of_one, item("g1", 100), item("g2", 20)) == {Quantity.GRID_POWER: 100.0}
+    by_code = item("from_to_grid", None, consistsOfAttributeCodes={"0": "g1"})
+    assert values(by_code, item("g1", 100), item("g2", 20)) == {Quantity.GRID_POWER: 100.0}
+
+
+@pytest.mark.parametrize("never", [0, "0", 0.0, None])
+def test_a_time_of_zero_is_never(never):
+    """A value without a time is no reading of 1970, and nothing is stale since then."""
+    payload = {"success": True, "records": [site(item("bs", 80, time=never), last=never)]}
+    found = listed(payload, set(), "token-1")
+    assert found.readings == []
+    assert [seen.newest for seen in found.sites.values()] == [None]
+
+
+def test_what_is_no_attribute_is_counted():
+    """It costs no other attribute."""
+    drift = Drift()
+    with collecting(drift):
+        assert values(None, "bs", 5, ["bs", 80], item("bs", 80)) == {Quantity.BATTERY_SOC: 80.0}
+    assert drift.counts["Attribute", "record", "malformed"] == 4
+
+
 # --- as a source ----------------------------------------------------------------------------------------
 
 
