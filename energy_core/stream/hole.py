@@ -91,6 +91,7 @@ class Mender(Generic[T]):
         *(
             "_alike",
             "_base",
+            "_behind",
             "_bits",
             "_broken",
             "_calm",
@@ -116,6 +117,7 @@ class Mender(Generic[T]):
     ) -> None:
         self.newest: int | None = None
         """The newest second handed over."""
+        self._behind = -1, 0  # the newest second, and that of the last live event that was not newer
         self.discarded = 0
         """Live events that found no place; a fill brings what they told."""
         self.repeated = 0
@@ -205,13 +207,22 @@ class Mender(Generic[T]):
             self._outbox.settle(second)
             if self._tail is not None and not self.filling:
                 self._end_tail(second, bits)
-        if self._open or self._held or self._outbox.ready or self.filling:
-            self._keep(_Held(second, keys, bits, item, self._open))
+        ends = self._ends_a_hole(second)
+        if (self._open and ends) or self._held or self._outbox.ready or self.filling:
+            self._keep(_Held(second, keys, bits, item, self._open if ends else 0))
             return None
         if room:
             return self._live(second, keys, bits, item)
         self._discard()
         return None
+
+    def _ends_a_hole(self, second: int) -> bool:
+        """Tell whether a hole ends with an event: one dated no later than those before says nothing of that.
+
+        Where the newest was dated ahead, as later events show, the last of these counts.
+        """
+        newest, last = self._behind
+        return self.newest is None or second > (last if newest == self.newest else self.newest)
 
     def hole(self) -> None:
         """Presume a hole before the next live event. Before the first event of a run there is none."""
@@ -545,8 +556,9 @@ class Mender(Generic[T]):
             self._discard()
             return
         self._held.append(held)
-        self._broken += held.hole > 0
-        self._open = 0
+        if held.hole:
+            self._broken += 1
+            self._open = 0
 
     def _discard(self) -> None:
         self.discarded += 1
@@ -589,6 +601,8 @@ class Mender(Generic[T]):
             return None
         if self.newest is None or second > self.newest:
             self.newest = second
+        else:
+            self._behind = self.newest, second
         return Take(item, second, ordinal, keys if fresh == bits else self._keys.names(fresh))
 
     def _filled(self, second: int, bits: int, item: T) -> None:

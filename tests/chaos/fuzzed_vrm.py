@@ -187,7 +187,9 @@ class FuzzedVRM:
         answer = {"success": True, "records": {"data": data, "meta": meta, "instance": instance}}
         if self.fuzzing and self._random.random() < 0.6:
             self.inputs += 1
-            answer = mutated(answer, self._random, times=self._random.choice((1, 2, 5)))
+            odd = mutated(answer, self._random, times=self._random.choice((1, 2, 5)))
+            self.touched |= {Slot(site, instance, stamp) for stamp in _changed(answer, odd)}
+            answer = odd
         return self._maybe_spoiled(answer, (), most=99)
 
     def _maybe_spoiled(self, answer: Any, whole: Any, *, most: int = 2, unreadable: int = 0) -> bytes | float:
@@ -226,6 +228,22 @@ def _unreadable(record: Any, wanted: tuple[int, ...]) -> int:
     if _number(record.get("idSite")) not in wanted or not isinstance(found, list):
         return 0
     return sum(isinstance(each, dict) and not isinstance(each.get("code"), str) for each in found)
+
+
+def _changed(answer: Any, odd: Any) -> set[int]:
+    """Return the moments of which a mutated graph says something else; all of them, if it may."""
+    points = {code: dict(each or ()) for code, each in answer["records"]["data"].items()}
+    everything = {stamp for each in points.values() for stamp in each}
+    try:
+        data = odd["records"]["data"]
+        same = odd["success"] is True and data.keys() == points.keys()
+        same = same and {**odd["records"], "data": 0} == {**answer["records"], "data": 0}
+        left = {code: dict(each or ()) for code, each in data.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return everything
+    if not same:
+        return everything
+    return {at for code, each in points.items() for at in each if left[code].get(at) != each[at]}
 
 
 def _item(code: str, value: float, instance: int, stamp: int, kind: int) -> dict[str, Any]:

@@ -165,8 +165,14 @@ class _HttpServer:
 class MemorySocket:
     """The server's side of one WebSocket connection."""
 
-    def __init__(self, protocol: asyncio.BaseProtocol, answer: Callable[[Asked], bytes | None]) -> None:
+    def __init__(
+        self,
+        protocol: asyncio.BaseProtocol,
+        answer: Callable[[Asked], bytes | None],
+        now: Callable[[], datetime],
+    ) -> None:
         self.open = False
+        self._now = now
         self.on_open: Callable[[MemorySocket], None] = lambda _: None
         self._answer = answer
         self._server = ServerProtocol(max_size=None)
@@ -206,7 +212,10 @@ class MemorySocket:
             self.transport.deliver(refusal)
             self.transport.close()
             return
-        self._server.send_response(self._server.accept(request))
+        response = self._server.accept(request)
+        del response.headers["Date"]  # of the real world
+        response.headers["Date"] = format_datetime(self._now(), usegmt=True)
+        self._server.send_response(response)
         self._flush()
         self.open = True
         self.on_open(self)
@@ -221,18 +230,21 @@ class MemorySocket:
 
 
 def web_sockets(
-    answer: Callable[[Asked], bytes | None], on_open: Callable[[MemorySocket], None]
+    answer: Callable[[Asked], bytes | None],
+    on_open: Callable[[MemorySocket], None],
+    now: Callable[[], datetime],
 ) -> Callable[..., Any]:
     """Return what takes the place of the loop's `create_connection`.
 
     Args:
         answer: Says how a handshake is refused; None: it is not.
         on_open: Told of every connection whose handshake went well.
+        now: The server's time.
     """
 
     async def create_connection(factory: Callable[[], Any], *_: Any, **__: Any) -> Any:
         protocol = factory()
-        socket = MemorySocket(protocol, answer)
+        socket = MemorySocket(protocol, answer, now)
         socket.on_open = on_open
         protocol.connection_made(socket.transport)
         return socket.transport, protocol

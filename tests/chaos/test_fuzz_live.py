@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random as jitter
 from random import Random
 
 import aiohttp
 import pytest
 
-from energy_core import Event, Gap, Kind, SessionPool, merge
+from energy_core import Event, Gap, Kind, SessionPool, SourceStatus, merge
+from energy_core.clock import SystemClock
 from energy_core.stream.event import SourceId
+from tests.chaos.fuzzed_volt import PRODUCT, STEP_S, FuzzedVolt
+from tests.chaos.fuzzed_volt import truth as measured
 from tests.chaos.fuzzed_vrm import BATTERY, EVERY_S, SITES, START, FuzzedVRM, Slot, truth
-from tests.chaos.memory_net import MemoryConnector, run_inline
+from tests.chaos.memory_net import MemoryConnector, run_inline, web_sockets
 from tests.virtual_time import VirtualClock
+from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 from vrm_async.source import live
 
@@ -37,6 +42,7 @@ class Heard:
     def __init__(self) -> None:
         self.readings: dict[tuple[SourceId, str], list[Event]] = {}
         self.gaps: dict[SourceId, list[Gap]] = {}
+        self.statuses: dict[SourceId, SourceStatus] = {}
 
     async def listen(self, events) -> None:
         async for event in events:
@@ -77,7 +83,7 @@ async def fuzz(events, server, caplog) -> tuple[Heard, float]:
     server.fuzzing = False
     await asyncio.sleep(TAIL_S)
     check_running(events)
-    until = clock.monotonic()
+    until, heard.statuses = clock.monotonic(), dict(events.status)
     await events.aclose()
     await listening
     assert heard.faults(caplog) == []
@@ -89,6 +95,7 @@ async def test_vrm(seed, caplog):
     """Lists of sites, graphs, users, statuses and headers."""
     run_inline(asyncio.get_running_loop())
     clock, random, wanted = VirtualClock(), Random(seed), WANTED[seed % len(WANTED)]
+    jitter.seed(seed)
     vrm = FuzzedVRM(random, clock.monotonic, wanted)
     async with (
         aiohttp.ClientSession(connector=MemoryConnector(vrm.answer)) as session,
@@ -120,3 +127,51 @@ async def test_vrm(seed, caplog):
     assert (missing[:9], wrong[:9]) == ([], [])
     counted = client.drift.counts
     assert sum(counted[key] for key in counted if key[1:] == ("record", "malformed")) >= vrm.unreadable > 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_voltstorage(seed, caplog, monkeypatch):
+    """Frames, lost connections, handshakes, exports, latest answers, statuses and headers."""
+    loop = asyncio.get_running_loop()
+    run_inline(loop)
+    clock, random = VirtualClock(), Random(seed)
+    jitter.seed(seed)
+    monkeypatch.setattr(SystemClock, "utcnow", lambda _: clock.utcnow())
+    volt = FuzzedVolt(random, clock.monotonic)
+    monkeypatch.setattr(loop, "create_connection", web_sockets(volt.handshake, volt.opened, clock.utcnow))
+    async with (
+        aiohttp.ClientSession(connector=MemoryConnector(volt.answer)) as session,
+        SessionPool(session, clock=clock, random=random.random) as pool,
+        VoltStorageClient(
+            pool,
+            email="a@example.com",
+            password="x",
+            base_url="http://127.0.0.1:1/rest/",
+            soc_scale="ratio",  # or one odd charge, rightly, decides it
+        ) as client,
+    ):
+        measuring = asyncio.create_task(volt.measure())
+        source = client.live(PRODUCT)
+        async with merge(source, clock=clock) as events:
+            heard, until = await fuzz(events, volt, caplog)
+        if measuring.done():
+            await measuring
+        measuring.cancel()
+        await asyncio.wait([measuring])
+    missing, wrong = [], []
+    for second in range(START + 300, int(START + until) - 900, STEP_S):
+        found = heard.readings.get((source.id, f"{PRODUCT}/{second}/0"), [])
+        if second in volt.touched:
+            continue
+        if not found and (second in volt.sent or not heard.reported(source.id, second)):
+            missing.append(second - START)
+        wrong += [
+            (second - START, event.values)
+            for event in found
+            if dict(event.values) != pytest.approx(measured(second))
+        ]
+    assert (missing[:9], wrong[:9]) == ([], [])
+    live = sum(not event.backfilled for found in heard.readings.values() for event in found)
+    (status,) = heard.statuses.values()
+    told = live + source.unknown + source.malformed + status.refused
+    assert told >= len(volt.sent) + volt.odd

@@ -583,6 +583,22 @@ def test_an_event_that_is_dated_ahead_hides_no_hole():
     assert [second for _, second, _ in out] == [99, *range(102, 112)]
 
 
+@pytest.mark.parametrize("second", [1, 99, 101])
+def test_an_event_that_is_no_newer_ends_no_hole(second):
+    """One from long ago, or the last one again, says nothing of what was missed up to now."""
+    mender: Mender[str] = Mender()
+    for known in (99, 101):
+        mender.live(known, "a", "live")
+    mender.hole()
+    take = mender.live(second, "a", "odd")
+    assert take is None or take.second == second
+    assert mender.open
+    mender.live(111, "a", "live")
+    assert mender.begin(mender.holes) == 99
+    out = filled(mender, *((each, "a") for each in range(99, 112)))
+    assert [told for _, told, _ in out] == [100, *range(102, 112)]
+
+
 def test_more_than_can_be_kept_apart_is_joined():
     """Many outages within a quarter of an hour wait as a few stretches, and nothing is told twice."""
     mender = broken()
