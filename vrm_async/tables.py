@@ -304,6 +304,13 @@ def _state_history(name: str, instance: int | None, payload: JSON) -> StateHisto
     return StateHistory(name=name, instance=instance, states=states, raw=found)
 
 
+def _names(value: object) -> dict[int, str]:
+    """Read names by number, or the records of numbers and names that attributes have."""
+    if any(isinstance(item, Mapping) for item in items(value)):
+        return enum_names(value)
+    return {code: name for code, item in by_number(value).items() if (name := text(item)) is not None}
+
+
 def _rows(value: object) -> list[object]:
     """Read a list of rows; PHP may write a list with holes as an object, and a list of one as that one."""
     if not isinstance(value, list | Mapping):
@@ -314,7 +321,7 @@ def _rows(value: object) -> list[object]:
 
 
 def _states(key: str, rows: list[object], about: Mapping[str, object], names: object) -> States:
-    enum = {code: name for code, value in by_number(names).items() if (name := text(value)) is not None}
+    enum = _names(names)
     changes = [change for row in rows if (change := _change(row, enum)) is not None]
     times_ms, ends_ms, codes, shown = zip(*changes, strict=True) if changes else ((), (), (), ())
     return States(

@@ -237,6 +237,12 @@ def test_names_may_be_a_list():
     assert states.code == "12"
 
 
+def test_names_may_be_records():
+    """Attributes have them as records of name and number."""
+    names = [{"nameEnum": "Bulk", "valueEnum": 3}, {"nameEnum": "Absorption", "valueEnum": 4}]
+    assert read_states([[3, T0, T0 + 60]], names).names == ("Bulk",)
+
+
 def test_a_damaged_change_costs_no_other():
     """It is counted and left out."""
     drift = Drift()
