@@ -128,10 +128,13 @@ class CsvRows:
         rows = self._read(last) if last else []
         if self._layout is None:
             raise DecodeError("the export is empty", kind="empty")
-        if self.malformed > before or open_quote:
+        if (self.malformed > before and not rows) or open_quote:
             self.malformed = before
             raise DecodeError("the export ends in the middle of a line", kind="csv")
-        return rows if whole or last.endswith(b"\r") else self._certain(rows)
+        if not whole and not last.endswith(b"\r"):
+            rows = self._certain(rows)
+            self.malformed = min(self.malformed, before + 1)  # one row, whatever it has lost
+        return rows
 
     def _certain(self, rows: list[ExportRow]) -> list[ExportRow]:
         """Return a last row without the cell that may be the beginning of another."""
@@ -192,10 +195,13 @@ class CsvRows:
         return None
 
     def _header(self, line: str) -> CsvLayout:
+        line = line.rstrip("\r")
+        if "\r" in line:  # then the rows are in it too
+            raise DecodeError("the export's lines end with carriage returns alone", kind="csv")
         # Names may hold a separator of another file: what makes a Time column is the one of this file.
         for separator in filter(None, (self._named, self._asked, *_SEPARATORS)):
-            columns = tuple(_split(line, separator))
-            times = [at for at, name in enumerate(columns) if name.strip().casefold() in TIME_NAMES]
+            columns = tuple(map(str.strip, _split(line, separator)))
+            times = [at for at, name in enumerate(columns) if name.casefold() in TIME_NAMES]
             if times:
                 break
         else:
@@ -214,7 +220,7 @@ class CsvRows:
 
     def _counted(self, rows: list[ExportRow]) -> list[ExportRow]:
         """Count rows in which a number with a comma has no single reading."""
-        self.malformed += sum(_has_odd_number(row) for row in rows)
+        self.malformed += sum(has_odd_number(row) for row in rows)
         return rows
 
     def _row(self, line: str) -> ExportRow | None:
@@ -248,12 +254,12 @@ class CsvRows:
         return None
 
 
-def _has_odd_number(row: ExportRow) -> bool:
+def has_odd_number(row: ExportRow) -> bool:
     """Tell whether a cell looks like a number with a comma and cannot be read as one."""
     return any("," in text and _NUMBER_LIKE.fullmatch(text) for text in row.text.values())
 
 
-_NUMBER_LIKE: Final = re.compile(r"\s*[-+]?[0-9][0-9.,']*\s*")
+_NUMBER_LIKE: Final = re.compile(r"\s*[-+\u2212]?[0-9][0-9.,'\u2019\s]*")
 
 
 def _lines(text: str) -> list[str]:

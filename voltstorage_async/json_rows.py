@@ -16,7 +16,7 @@ from attrs import frozen
 from energy_core.errors import BodyTooLarge, DecodeError
 from energy_core.http.decode import strict_json
 from voltstorage_async.cells import row_time
-from voltstorage_async.csv_rows import LINE_LIMIT, TIME_NAMES
+from voltstorage_async.csv_rows import LINE_LIMIT, TIME_NAMES, has_odd_number
 from voltstorage_async.models import ExportRow
 from voltstorage_async.translator import decimal
 
@@ -59,7 +59,8 @@ class JsonRows:
 
     def __init__(self, *, offset: tzinfo = UTC) -> None:
         self.malformed = 0
-        """Rows left out because they are not JSON, not objects, or have no time."""
+        """Rows left out because they are not JSON, not objects, or have no time, and rows with a number in
+        text that has several readings."""
         self.repaired = False
         """Nothing is repaired here; CSV exports are."""
         self._offset = offset
@@ -99,6 +100,7 @@ class JsonRows:
             self.malformed += 1
             return None
         row = ExportRow(time, record, _LAYOUT)
+        self.malformed += has_odd_number(row)
         for name, _ in _cells(record):
             if name not in self._columns and len(self._columns) < LINE_LIMIT:
                 self._columns[name] = None

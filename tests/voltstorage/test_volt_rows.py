@@ -445,8 +445,9 @@ def test_a_rows_time_may_count_seconds_or_milliseconds(time, kind):
 
 def test_numbers_in_the_text_of_json_rows():
     """Text is a number there as elsewhere, a decimal comma with one reading included."""
-    (row,) = read(JsonRows(), f'[{{"Time": "{T}", "a": "0,57", "b": "12.5", "c": "1,234"}}]')
-    assert (row.values, row.text) == ({"a": 0.57, "b": 12.5}, {"c": "1,234"})
+    parser = JsonRows()
+    (row,) = read(parser, f'[{{"Time": "{T}", "a": "0,57", "b": "12.5", "c": "1,234"}}]')
+    assert (row.values, row.text, parser.malformed) == ({"a": 0.57, "b": 12.5}, {"c": "1,234"}, 1)
 
 
 def test_a_last_cell_is_kept_where_the_body_is_known_to_be_whole():
@@ -455,3 +456,39 @@ def test_a_last_cell_is_kept_where_the_body_is_known_to_be_whole():
     parser.feed(f"Time,a,b\n{T},1,1193".encode())
     (row,) = parser.finish(whole=True)
     assert (row.values, parser.malformed) == ({"a": 1.0, "b": 1193.0}, 0)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("line", "read_so"),
+    [('"1,234",0.5', {"b": 0.5}), ('0.5,"1,234"', {"a": 0.5})],
+)
+def test_a_last_row_with_an_ambiguous_number_is_a_row(line, read_so, whole):
+    """It is counted as any other such row, and is no reason to say that the export was cut."""
+    parser = CsvRows()
+    parser.feed(f"Time,a,b\n{T},1,2\n{T},{line}".encode())
+    (row,) = parser.finish(whole=whole)
+    certain = read_so if whole else {name: value for name, value in read_so.items() if name == "a"}
+    assert (row.values, parser.malformed) == (certain, 1)
+
+
+@pytest.mark.parametrize(
+    "cell", ["1\u00a0234,5", "1 234,5", "1'234,5", "1\u2019234,5", "\u221212,5", "1.234,5"]
+)
+def test_a_grouped_number_is_counted(cell):
+    """It is no number here, and it is not passed off as mere text."""
+    parser = CsvRows()
+    (row,) = read(parser, f"Time;a;b\n{T};{cell};0,5\n")
+    assert (row.values, row.text, parser.malformed) == ({"b": 0.5}, {"a": cell}, 1)
+
+
+@pytest.mark.parametrize("name", [" Power_Grid", "Power_Grid ", "\tPower_Grid", "Power_Grid\r"])
+def test_space_around_a_column_is_not_of_its_name(name):
+    """The column means what it means without."""
+    assert values(f"Time,{name}\r\n{T},1\r\n") == [{"Power_Grid": 1.0}]
+
+
+def test_lines_that_end_with_carriage_returns_alone_are_refused():
+    """All rows would stand in the header, and be lost without a word."""
+    with pytest.raises(DecodeError, match="carriage returns"):
+        read(CsvRows(), f"Time,a\r{T},1\r{T},2\r")
