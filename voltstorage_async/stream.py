@@ -57,6 +57,7 @@ class ProductStream:
         vendor_clock: VendorClock | None = None,
     ) -> None:
         self.product_id = product_id
+        self._fields = fields
         self._inbox = _Inbox(product_id, buffer)
         self._line = Line(
             product_id,
@@ -77,6 +78,11 @@ class ProductStream:
     def status(self) -> Status:
         """How the stream is doing now, and in how many seconds it tries again where it waits to."""
         return self._inbox.status
+
+    @property
+    def soc_scale(self) -> str:
+        """How the product's state of charge is counted in `data`, and how that is known."""
+        return self._fields.scale
 
     @property
     def received(self) -> int:
