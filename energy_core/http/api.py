@@ -110,7 +110,12 @@ class ApiClient:
             if not self._worth_asking_again(error, response, operation):
                 raise
         # An HTML page with status 200 is a proxy's doing and often gone a moment later.
-        again = await self._pool.send(request, self.account, self.base)
+        try:
+            again = await self._pool.send(request, self.account, self.base)
+        except RequestError as error:
+            if error.operation == operation.name and error.attempts is not None:  # and not a login's
+                error.attempts += response.attempts
+            raise
         again = evolve(again, attempts=response.attempts + again.attempts)
         return await asyncio.to_thread(self._understand, again, operation, into)
 

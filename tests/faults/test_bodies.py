@@ -15,13 +15,14 @@ from energy_core.errors import (
     DecodeError,
     NotFound,
     OutcomeUnknown,
+    RequestError,
 )
 from energy_core.http.body import Body
 from energy_core.http.request import MIB
 from energy_core.http.transport import Timeouts
 from tests.faults.acme import FAST, READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import CLOCK, always, answer, drip, head, in_turn, raw
+from tests.faults.fault_server import CLOCK, Act, always, answer, drip, head, in_turn, raw, reset
 
 JSON_TYPE = ("Content-Type", "application/json")
 SMALL_LIMIT = evolve(READ, body_limit=1000)
@@ -65,6 +66,17 @@ async def test_html_page_with_200_is_asked_once_more(serve: Serve, connect: Conn
     with pytest.raises(DecodeError):
         await connect(server).call(REVOKE, as_it_is, id=7)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("after", "attempts"), [(answer(404), 2), (answer(503), 4), (reset(), 4)])
+async def test_attempts_after_an_html_page_count_it_too(
+    serve: Serve, connect: Connect, after: Act, attempts: int
+) -> None:
+    """Whatever the second request ends in, the error counts every request of the call."""
+    server = await serve(in_turn(answer(200, "<html>", content_type="text/html"), after, after, after))
+    with pytest.raises(RequestError) as caught:
+        await connect(server).call(READ, as_it_is, id=7)
+    assert caught.value.attempts == len(server.requests) == attempts
 
 
 @pytest.mark.parametrize("status", [404, 502])
