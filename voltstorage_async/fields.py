@@ -187,7 +187,7 @@ class ProductFields:
         drift: Counts what cannot be read.
     """
 
-    __slots__ = ("_drift", "_percent", "_scale", "assumed_since", "fields", "learned")
+    __slots__ = ("_drift", "_percent", "_scale", "assumed_since", "fields", "learned", "meaningless")
 
     def __init__(self, fields: FieldMap, *, scale: SocScale = "auto", drift: Drift | None = None) -> None:
         self.fields = fields
@@ -195,6 +195,8 @@ class ProductFields:
         """How often the scale of a name was found to be another than was assumed."""
         self.assumed_since: int | None = None
         """The earliest second of a state of charge that was read with the assumed scale."""
+        self.meaningless: dict[str, None] = {}
+        """Keys of events none of whose keys is known, the first few of them."""
         self._drift = drift
         self._scale = checked_scale(scale)
         self._percent: frozenset[str] = frozenset()
@@ -218,6 +220,8 @@ class ProductFields:
                 meant = self.fields.of_events.read(data)
             if meant[2]:
                 self._note_unusable("LatestData", self.fields.events, data)
+        if not meant[0] and self.fields.events.keys().isdisjoint(data):
+            self._note_meaningless(data)
         self._assume(meant, second)
         return meant
 
@@ -264,6 +268,12 @@ class ProductFields:
             since = self.assumed_since
             self.assumed_since = second if since is None else min(since, second)
 
+    def _note_meaningless(self, data: Mapping[str, object]) -> None:
+        for key in data:
+            if key not in self.meaningless and len(self.meaningless) < _MOST_NAMES:
+                self.meaningless[key] = None
+                self.note("LatestData", key, "unknown")
+
     def _note_unusable(self, model: str, meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> None:
         for key, value in data.items():
             if key in meanings and value is not None and value != "" and usable(value, meanings[key]) is None:
@@ -294,4 +304,5 @@ def _open_names(fields: FieldMap) -> set[str]:
 
 
 _ABOVE_ALL_RATIOS: Final = 1.5
+_MOST_NAMES: Final = 32
 _FULL: Final = 100.0

@@ -91,13 +91,15 @@ class ProductSource:
 
     @property
     def notes(self) -> Mapping[str, int | str]:
-        """What was left out, counted, and which scale of the state of charge is assumed."""
+        """What was left out, counted; the assumed scale of the state of charge; keys that mean nothing."""
+        meaningless = ", ".join(self._fields.meaningless)
         return {
             "unknown": self.unknown,
             "malformed": self.malformed,
             "unusable": self.unusable,
             "rows_left_out": self.left_out + (self._line.left_out if self._line else 0),
             "battery_soc_scale": self._fields.scale,
+            **({"without_meaning": meaningless} if meaningless else {}),
         }
 
     @property

@@ -422,6 +422,19 @@ async def test_names_of_the_export_are_understood_in_events(service, served, qui
     }
 
 
+async def test_events_of_which_no_key_is_known_are_reported(service, served, quick):
+    """They are delivered with what they hold, and the status and the drift name their keys."""
+    strange = [frame(1575154800 + n, PvPower=n, power_grid=1, SOC=0.5) for n in range(4)]
+    messages = [*strange, frame(1575154810, pvPower=2, elsewhere=1), frame(1575154811, pvPower=None)]
+    events, notes = await told(served, service, quick, *messages, count=6)
+    assert [len(event.values) for event in events] == [0, 0, 0, 0, 1, 0]
+    assert events[3].raw["data"] == {"PvPower": 3, "power_grid": 1, "SOC": 0.5}
+    assert notes["without_meaning"] == "PvPower, power_grid, SOC"
+    assert served.drift.counts == {
+        ("LatestData", key, "unknown"): 1 for key in ("PvPower", "power_grid", "SOC")
+    }
+
+
 async def test_a_charge_in_percent_is_learned_from_its_first_value(service, served, quick):
     """The first value above 1.5 shows the scale; nothing outside 0..100 % is delivered, and nothing lost."""
     messages = [frame(100 + n, soc=soc) for n, soc in enumerate((57, 0.9, 100, 101, -1, 0))]
