@@ -64,7 +64,7 @@ class Entry(NamedTuple):
     code: str
     instance: int
     stamp: int | None
-    """When it was logged, in seconds; None where VRM does not say."""
+    """When it was logged, unix seconds; None where that is not known."""
     value: object
     pattern: object
     """VRM's format, which holds the unit."""
@@ -94,7 +94,7 @@ class Parts(NamedTuple):
 
     @classmethod
     def of(cls, total: Sum, entry: Entry | None) -> Parts:
-        """Read what the list says of a sum."""
+        """Read the parts of a sum."""
         item = {} if entry is None else entry.item
         parts = [by_key(each) for each in items(item.get("dataAttributes"))]
         named = tuple(
@@ -133,7 +133,7 @@ def attributes(entries: Entries) -> dict[str, int]:
 def measured(
     moment: Entries, device: Entries, sums: Mapping[str, Parts], *, temperature: str | None
 ) -> dict[Quantity, Measured]:
-    """Return what the attributes of one moment of one device instance say; what they do not say is not in it.
+    """Return the quantities of one moment of one device instance, without those that are missing.
 
     Args:
         moment: The attributes that were logged at that moment.

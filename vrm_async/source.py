@@ -146,7 +146,7 @@ class Read(NamedTuple):
 
 @frozen
 class Listed:
-    """What a list of sites says."""
+    """The contents of a list of sites."""
 
     count: int
     """Sites in it, wanted or not."""

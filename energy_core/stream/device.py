@@ -143,7 +143,7 @@ class Device:
         return ranges
 
     def done(self, found: Iterable[Observation], *, now: float) -> None:
-        """End a look that has told all the vendor has; what it did not bring is asked for again."""
+        """End a look that succeeded; what it did not bring of the holes is asked for again."""
         mine = [each for each in found if each.source == self.source]
         fresh = self._sifted(mine)
         missing = [*self._beyond(self._reach), *self._ask_again(mine, now)]

@@ -40,7 +40,7 @@ class Observation:
 
 
 class Seen(NamedTuple):
-    """What one answer says of a site."""
+    """When a site has logged, as of one answer."""
 
     newest: datetime | None
     """When the site has logged last; None where that is not known."""

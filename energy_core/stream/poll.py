@@ -277,7 +277,7 @@ class Poller:
             self._sites[source].trouble = "the vendor's answer does not have the site any more"
 
     def _announce_stale(self, outlet: Outlet, *, again: bool = False) -> None:
-        """Announce the sites that are stale; of those that were, their age is told again after each poll."""
+        """Announce the sites that have become stale, and with `again` the present age of those that were."""
         now = self._clock.monotonic()
         for source, site in self._sites.items():
             known, site.stale = site.stale, site.stale or now >= site.stale_at
