@@ -210,6 +210,7 @@ class FileCheckpoint:
         """Where the file is, as it was given."""
         self._path = Path(path)
         self._turn = asyncio.Lock()
+        self._writing: asyncio.Future[None] | None = None
 
     async def load(self) -> str | None:
         """Return what the file holds; None when there is none.
@@ -220,13 +221,18 @@ class FileCheckpoint:
         return await asyncio.to_thread(self._read)
 
     async def save(self, text: str) -> None:
-        """Replace the file, durably. Cancelling it lets the replacement finish.
+        """Replace the file, durably. Cancelling it lets the replacement finish, before the next one begins.
 
         Raises:
             CheckpointError: it cannot be written; the file before it is untouched.
         """
         async with self._turn:
-            await asyncio.to_thread(self._replace, text)
+            loop, writing = asyncio.get_running_loop(), self._writing
+            if writing is not None and not writing.done() and writing.get_loop() is loop:
+                await asyncio.wait([writing])  # of a save that was cancelled: it would undo this one
+            self._writing = writing = loop.run_in_executor(None, self._replace, text)
+            writing.add_done_callback(_retrieve)
+            await asyncio.shield(writing)
 
     def _read(self) -> str | None:
         try:
@@ -264,6 +270,12 @@ class FileCheckpoint:
     @printable
     def __repr__(self) -> str:
         return f"<FileCheckpoint {self._path.name}>"
+
+
+def _retrieve(writing: asyncio.Future[None]) -> None:
+    """Take the error of a save that nothing waits for any more."""
+    if not writing.cancelled():
+        writing.exception()
 
 
 def _sync_folder(folder: Path) -> None:

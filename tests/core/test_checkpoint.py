@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -243,18 +244,24 @@ async def test_a_file_that_cannot_be_read_says_so(tmp_path):
 
 async def test_files_are_read_and_written_off_the_event_loop(tmp_path, monkeypatch):
     """Neither loading nor saving blocks the loop."""
-    calls = []
-    to_thread = asyncio.to_thread
-
-    async def noted(work, *args):
-        calls.append(work.__name__)
-        return await to_thread(work, *args)
-
-    monkeypatch.setattr(asyncio, "to_thread", noted)
+    threads = {}
     store = FileCheckpoint(tmp_path / "position.json")
+
+    def noted(name):
+        work = getattr(store, name)
+
+        def run(*args):
+            threads[name] = threading.get_ident()
+            return work(*args)
+
+        monkeypatch.setattr(store, name, run)
+
+    noted("_replace")
+    noted("_read")
     await store.save("x")
-    await store.load()
-    assert calls == ["_replace", "_read"]
+    assert await store.load() == "x"
+    assert threads.keys() == {"_replace", "_read"}
+    assert threading.get_ident() not in threads.values()
 
 
 @virtual
@@ -700,3 +707,30 @@ def test_a_position_says_what_was_seen_and_what_is_pending():
     [entry] = json.loads(text)["sources"][0]["at"]
     assert len(entry) == 9
     assert len(json.dumps(entry, separators=(",", ":"))) < 250
+
+
+async def test_a_cancelled_save_never_undoes_the_next_one(tmp_path, monkeypatch):
+    """The thread of a cancelled save goes on; a newer text waits for it, and is what the file holds."""
+    store, go_on, begun = FileCheckpoint(tmp_path / "position"), threading.Event(), threading.Event()
+    replace = store._replace
+
+    def slowly(text):
+        begun.set()
+        if text == "old":
+            go_on.wait(10)
+        replace(text)
+
+    monkeypatch.setattr(store, "_replace", slowly)
+    old = asyncio.create_task(store.save("old"))
+    await asyncio.to_thread(begun.wait, 10)
+    old.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await old
+    new = asyncio.create_task(store.save("new"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not new.done()
+    go_on.set()
+    await new
+    assert await store.load() == "new"
+    assert [each.name for each in tmp_path.iterdir()] == ["position"]
