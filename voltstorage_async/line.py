@@ -273,6 +273,7 @@ class Line:
                     listed += self._on_list(message)
                     continue
                 if self._learned != self._fields.learned:
+                    self._learned = self._fields.learned  # reported once, after what came before
                     run, seconds = self._flushed(run, seconds, alike)
                     self._rescaled(second)
                 glance = self._glance

@@ -459,10 +459,16 @@ async def test_a_stream_says_which_scale_it_assumes(service, served, quick):
     assert served.live(78).notes["battery_soc_scale"] == "0..1 (assumed)"
 
 
-async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, quick):
-    """What was delivered on the assumed scale is said to be wrong when the scale is learned."""
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, quick, at_once):
+    """What was delivered on the assumed scale is said to be wrong, once, when the scale is learned."""
     messages = [frame(100 + n, soc=soc) for n, soc in enumerate((0.8, 0.9, 1.0, 1.2, 2, 0.5))]
-    events, _ = await told(served, service, quick, *messages, count=7)
+    if at_once:
+        messages = [f"[{','.join(messages)}]", frame(200, pvPower=1)]
+    events, _ = await told(served, service, quick, *messages, count=7 + at_once)
+    if at_once:
+        assert events.pop().time == datetime.fromtimestamp(200, UTC)
+    assert [event.kind for event in events] == ["reading"] * 4 + ["gap"] + ["reading"] * 2
     told_so = [event.values.get(Quantity.BATTERY_SOC) for event in events if event.kind == "reading"]
     assert told_so == [80.0, 90.0, 100.0, None, 2.0, 0.5]
     (gap,) = [event.detail for event in events if event.kind == "gap"]
