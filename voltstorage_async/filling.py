@@ -286,7 +286,8 @@ class Filling:
             finally:
                 self._look_at(rows)
                 self.left_out += rows.left_out
-            self._exported &= moments.exported
+                if moments.exported:
+                    self._exported &= moments.exported
         return more
 
     def _look_at(self, rows: InOrder) -> None:

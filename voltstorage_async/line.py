@@ -212,7 +212,8 @@ class Line:
     @property
     def waiting(self) -> list[tuple[datetime, datetime]]:
         """Stretches that will be asked for again."""
-        return [(moment_of(each.start), moment_of(each.end)) for each in self._mender.waiting]
+        parts = (part for each in self._mender.waiting for part in each.parts)
+        return [(moment_of(start), moment_of(end)) for start, end in parts]
 
     def resume(self, stopped: Position, *, seen: Collection[Quantity] = ()) -> None:
         """Go on where a consumer stopped, perhaps in the middle of a second; before `run`."""

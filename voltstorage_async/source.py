@@ -93,11 +93,12 @@ class ProductSource:
     def notes(self) -> Mapping[str, int | str]:
         """What was left out, counted; the assumed scale of the state of charge; keys that mean nothing."""
         meaningless = ", ".join(self._fields.meaningless)
+        left_out = self.left_out + (self._line.left_out if self._line else 0)
         return {
+            **({"rows_left_out": left_out} if left_out else {}),
             "unknown": self.unknown,
             "malformed": self.malformed,
             "unusable": self.unusable,
-            "rows_left_out": self.left_out + (self._line.left_out if self._line else 0),
             "battery_soc_scale": self._fields.scale,
             **({"without_meaning": meaningless} if meaningless else {}),
         }
@@ -196,7 +197,8 @@ class ProductSource:
         if (waiting := mender.ask_again(now)) is not None:
             await filling.fill_later(waiting)
         self.left_out += filling.left_out
-        return [(moment_of(each.start), moment_of(each.end)) for each in mender.waiting]
+        parts = (part for each in mender.waiting for part in each.parts)
+        return [(moment_of(start), moment_of(end)) for start, end in parts]
 
     @printable
     def __repr__(self) -> str:

@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 _MOST_WAITING: Final = 4
 _LONGEST_JOINED: Final = 3600
-_MOST_PIECES: Final = 16
+_MOST_PARTS: Final = 8
+_MOST_PIECES: Final = 64
 
 
 class _Held(NamedTuple, Generic[T]):
@@ -43,13 +44,13 @@ class _Held(NamedTuple, Generic[T]):
 
 
 class Waiting:
-    """Seconds that a fill did not prove to be whole, both ends included; they are asked for again."""
+    """Seconds that a fill did not prove to be whole; they are asked for again."""
 
-    __slots__ = ("due", "end", "first", "lacks", "reason", "start", "tries")
+    __slots__ = ("due", "first", "lacks", "parts", "reason", "tries")
 
     def __init__(self, start: int, end: int, reason: str, first: float, *, lacks: bool) -> None:
-        self.start = start
-        self.end = end
+        self.parts = [(start, end)]
+        """In order, both ends included; what lies between two of them is settled."""
         self.reason = reason
         """Why it is a gap, if it never is filled."""
         self.first = first
@@ -60,9 +61,31 @@ class Waiting:
         self.lacks = lacks
         """Whether it is still to be told which quantities the record does not have."""
 
-    @printable
+    @property
+    def start(self) -> int:
+        """Its first second."""
+        return self.parts[0][0]
+
+    @property
+    def end(self) -> int:
+        """Its last second."""
+        return self.parts[-1][1]
+
+    def has(self, second: int) -> bool:
+        """Tell whether a second belongs to it."""
+        return any(start <= second <= end for start, end in self.parts)
+
+    def keep(self, proven: int, doubt: tuple[int, int] | None) -> None:
+        """Leave out what was proved; what is doubted was not."""
+        kept: list[tuple[int, int]] = []
+        for start, end in self.parts:
+            if doubt is not None:
+                kept.append((max(start, doubt[0]), min(end, doubt[1], proven)))
+            kept.append((max(start, proven + 1), end))
+        self.parts = [each for each in kept if each[0] <= each[1]]
+
     def __repr__(self) -> str:
-        return f"<Waiting {self.start} to {self.end}, tried {self.tries} times>"
+        return f"<Waiting for {self.parts}, tried {self.tries} times>"
 
 
 class Mender(Generic[T]):
@@ -100,7 +123,18 @@ class Mender(Generic[T]):
             "_delivered",
         ),
         *("_held", "_hold", "_keys", "_latest", "_open", "_outbox", "_overlap_s", "_present"),
-        *("_doubt", "_proven", "_reach", "_retry_s", "_row", "_spoken", "_tail", "discarded", "filling"),
+        *(
+            "_asking",
+            "_doubt",
+            "_proven",
+            "_reach",
+            "_retry_s",
+            "_row",
+            "_spoken",
+            "_tail",
+            "discarded",
+            "filling",
+        ),
         *("holes", "newest", "repeated", "waiting"),
     )
 
@@ -129,6 +163,7 @@ class Mender(Generic[T]):
         self._retry_s = retry_s
         self.waiting: list[Waiting] = []
         """What waits to be asked for again, oldest first."""
+        self._asking: Waiting | None = None
         self._tail: Waiting | None = None  # the same, up to the next live event
         self._proven = 0  # up to here the fill under way has proved that nothing is missing
         self._row = 0  # the second of its last row
@@ -374,6 +409,10 @@ class Mender(Generic[T]):
         reached = self._reach
         if exported is not None and reached > self._base:
             self._miss_unknown(self._base, reached, exported)
+        doubt, self._doubt = (self._doubt, None) if final else (None, self._doubt)
+        if doubt is not None:
+            first, last = max(doubt[0], self._base), min(doubt[1], reached)
+            self._wait(Waiting(first, last, reason, now, lacks=True))
         if not final:
             end = self._held[0].second if self._held and self._held[0].hole else self._end
             if not self._held:
@@ -411,6 +450,7 @@ class Mender(Generic[T]):
         if due is None or due.due > now:
             return None
         self._proven, self._row, self._doubt = due.start - 1, due.start - 1, None
+        self._asking = due
         return due
 
     def late_row(
@@ -418,7 +458,7 @@ class Mender(Generic[T]):
     ) -> bool:
         """Take a moment of what was asked for again, as `row` does. Seconds outside are settled."""
         self._prove(second, doubt=doubt)
-        if waiting.start <= second <= waiting.end:
+        if waiting.has(second):
             bits = self._keys.bits(keys)
             fresh = self._delivered.fresh(second, bits)
             if fresh:
@@ -444,17 +484,15 @@ class Mender(Generic[T]):
             final: It cannot be had later either.
         """
         self.waiting.remove(waiting)
+        self._asking = None
         if not trouble:
             self._proven = max(self._proven, self._row)
-        if waiting.lacks and exported is not None and self._proven >= waiting.start:
+        if waiting.lacks and exported is not None and self._row >= waiting.start:
             waiting.lacks = False
             self._miss_unknown(waiting.start - 1, waiting.end, exported)
         waiting.reason = trouble or waiting.reason
-        if self._proven >= waiting.end and self._doubt is None:
-            waiting.end = waiting.start - 1
-        elif self._doubt is None:
-            waiting.start = max(waiting.start, self._proven + 1)
-        if waiting.start <= waiting.end:
+        waiting.keep(self._proven, self._doubt)
+        if waiting.parts:
             if final or waiting.tries >= len(self._retry_s):
                 self._give_up(waiting, waiting.reason)
             else:
@@ -477,18 +515,18 @@ class Mender(Generic[T]):
         start = max(self._proven + 1, self._base)
         if start == self._base and self._is_whole(start):
             start += 1
-        rest = Waiting(start, start, reason, now, lacks=lacks)
         if end is None:
             if not self._open and not self._held and self._closed_at is None:
-                self._tail = rest
+                self._tail = Waiting(start, start, reason, now, lacks=lacks)
             return
-        rest.end = end - 1 if self._is_whole(end) else end
-        self._wait(rest)
+        end = end - 1 if self._is_whole(end) else end
+        self._wait(Waiting(start, end, reason, now, lacks=lacks))
 
     def _end_tail(self, second: int, bits: int) -> None:
         tail, self._tail = self._tail, None
         if tail is not None:
-            tail.end = second - 1 if self._spoken and not self._spoken & ~bits else second
+            whole = self._spoken and not self._spoken & ~bits
+            tail.parts = [(tail.start, second - 1 if whole else second)]
             self._wait(tail)
 
     def _is_whole(self, second: int) -> bool:
@@ -502,32 +540,33 @@ class Mender(Generic[T]):
         waiting.tries += 1
         self.waiting.append(waiting)
         self.waiting.sort(key=lambda each: each.start)
-        while len(self.waiting) > _MOST_WAITING:
+        if len(self.waiting) > _MOST_WAITING:
             self._join()
         self._pin()
 
     def _join(self) -> None:
-        """Make one of the two that lie closest; what was delivered between them is known."""
-        apart = [after.start - before.end for before, after in pairwise(self.waiting)]
-        at = apart.index(min(apart))
-        before, after = self.waiting[at], self.waiting[at + 1]
-        if after.end - before.start > _LONGEST_JOINED:
-            self._give_up(self.waiting.pop(0), TOO_MANY_GAPS)
-            return
-        before.end = max(before.end, after.end)
+        """Ask for two together that nobody is asking for now, those that lie closest."""
+        free = [each for each in self.waiting if each is not self._asking]
+        before, after = min(pairwise(free), key=lambda pair: pair[1].start - pair[0].end)
+        before.parts = sorted([*before.parts, *after.parts])
         if after.first > before.first:  # the younger has all its tries
             before.first, before.due, before.tries = after.first, after.due, after.tries
         before.lacks |= after.lacks
-        del self.waiting[at + 1]
+        self.waiting.remove(after)
+        while len(before.parts) > _MOST_PARTS or before.end - before.start > _LONGEST_JOINED:
+            part = before.parts.pop(0)
+            self._outbox.ready.extend(self._missing_of(part, TOO_MANY_GAPS))
 
     def _give_up(self, waiting: Waiting, reason: str) -> None:
         self._outbox.ready.extend(self._missing(waiting, reason))
 
     def _missing(self, waiting: Waiting, reason: str) -> list[Missing]:
-        """Return what is missing of it: not what was delivered within it."""
-        start, end = waiting.start, waiting.end
-        told = self._delivered.between(start, end)
-        edges = [start - 1, *told, end + 1]
+        return [each for part in waiting.parts for each in self._missing_of(part, reason)]
+
+    def _missing_of(self, part: tuple[int, int], reason: str) -> list[Missing]:
+        """Return what is missing of a stretch: not what was delivered within it."""
+        start, end = part
+        edges = [start - 1, *self._delivered.between(start, end), end + 1]
         missing = [(before, after) for before, after in pairwise(edges) if after - before > 1]
         if not 0 < len(missing) <= _MOST_PIECES:
             return [Missing(start, end, reason)]
