@@ -476,6 +476,14 @@ async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, q
     assert (gap.start.timestamp(), gap.end.timestamp()) == (100.0, 103.0)
 
 
+async def test_a_scale_that_proves_wrong_in_the_first_frame_is_one_gap(service, served, quick):
+    """The first event is told on its own; what follows it in the frame shows the scale."""
+    first = f"[{frame(100, soc=0.8)},{frame(101, soc=57)}]"
+    events, _ = await told(served, service, quick, first, frame(200, pvPower=1), count=4)
+    assert [event.kind for event in events] == ["reading", "gap", "reading", "reading"]
+    assert (events[1].detail.start.timestamp(), events[1].detail.end.timestamp()) == (100.0, 100.0)
+
+
 @pytest.mark.parametrize(
     ("scale", "sent", "said"),
     [
