@@ -135,6 +135,22 @@ def _weighted(value: object) -> Weighted | None:
     return mean if mean is None or mean.total_weight else evolve(mean, value=None)
 
 
+def event_time(value: object) -> datetime | None:
+    """Read a moment from unix seconds or milliseconds, numbers or text, or from ISO 8601 text with a zone."""
+    since_epoch = number(value)
+    if since_epoch is not None:
+        return seconds(since_epoch / 1000 if abs(since_epoch) >= _MILLISECONDS else since_epoch)
+    try:
+        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+        return None if time is None or time.utcoffset() is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+_MILLISECONDS: Final = 1e11
+"""From here on a time counts milliseconds: as seconds it would be in the year 5138."""
+
+
 _statistics = records(
     model(
         Statistics,
@@ -156,7 +172,7 @@ _statistics = records(
             "self_sufficiency": "self-sufficiency",
         },
         read={
-            "start": seconds,
+            "start": event_time,
             "own_consumption": _sampled,
             "electrolyte_temp": _sampled,
             "pump_temp": _sampled,
@@ -246,20 +262,6 @@ def messages_in(frame: bytes) -> list[bytes | None] | None:
 _MOST_IN_A_FRAME: Final = 1000
 
 
-def event_time(value: object) -> datetime | None:
-    """Read a moment from unix seconds or milliseconds, numbers or text, or from ISO 8601 text with a zone."""
-    since_epoch = number(value)
-    if since_epoch is not None:
-        return seconds(since_epoch / 1000 if abs(since_epoch) >= _MILLISECONDS else since_epoch)
-    try:
-        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
-        return None if time is None or time.utcoffset() is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-_MILLISECONDS: Final = 1e11
-"""From here on a time counts milliseconds: as seconds it would be in the year 5138."""
 _from_timestamp: Final = datetime.fromtimestamp
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voltstorage_async import Sampled, Statistics, Weighted, merge_statistics
+from voltstorage_async.codec import statistics
 
 numbers = st.floats(0, 1e9)
 counts = st.integers(0, 10_000)
@@ -43,6 +44,13 @@ def same(one: Statistics, other: Statistics) -> bool:
         for each in (one, other)
     ]
     return len(flat[0]) == len(flat[1]) and all(map(alike, *flat))
+
+
+@pytest.mark.parametrize("start", [1584835200, "1584835200", 1584835200000, "2020-03-22T01:00:00+01:00"])
+def test_a_period_may_begin_in_any_spelling_of_a_time(start):
+    """As in events, latest data and rows: seconds, milliseconds, text."""
+    (period,) = statistics([{"timespan_start": start}])
+    assert period.start == datetime(2020, 3, 22, tzinfo=UTC)
 
 
 def test_means_are_weighted_by_their_samples():
