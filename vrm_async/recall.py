@@ -19,6 +19,9 @@ from vrm_async.quantities import MadeOf, combined, credible
 from vrm_async.series import Graph, Series, moment
 from vrm_async.widget_history import WIDGET
 
+_REMEMBERED: Final = 5
+"""Readings whose times are compared, to know when the device is used to log."""
+
 _LOGGED_EVERY_MS: Final = 60_000
 """The step of a graph of which a single point is known: devices log every minute at the most."""
 
@@ -26,23 +29,31 @@ _LOGGED_EVERY_MS: Final = 60_000
 class Measures:
     """Which attributes of a device make its quantities, as its live readings show."""
 
-    __slots__ = ("_attributes", "_made_of", "logged_ms")
+    __slots__ = ("_attributes", "_logged_ms", "_made_of")
 
     def __init__(self) -> None:
-        self.logged_ms = 0
-        """When the device logged, milliseconds: it does so at the same point of each interval."""
+        self._logged_ms: tuple[int, ...] = ()
         self._made_of: dict[Quantity, tuple[str, ...]] = {}
         self._attributes: dict[str, int] = {}
 
     def learn(self, live: Observation, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
         """Learn from a live reading which codes make its quantities, and which attributes these are."""
         self._attributes |= attributes
-        self.logged_ms = round(live.time.timestamp()) * 1000
+        self._logged_ms = (*self._logged_ms[1 - _REMEMBERED :], round(live.time.timestamp()) * 1000)
         self._made_of |= {
             quantity: codes
             for quantity, codes in made_of.items()
             if codes and all(arguments.is_code(code) for code in codes)
         }
+
+    @property
+    def logged_ms(self) -> int:
+        """When the device logged, milliseconds: it does so at the same point of each interval.
+
+        One reading with a time of its own is no habit: most of the last ones count.
+        """
+        points = Counter(each % _LOGGED_EVERY_MS for each in self._logged_ms)
+        return max(self._logged_ms, key=lambda each: (points[each % _LOGGED_EVERY_MS], each), default=0)
 
     @property
     def codes(self) -> list[str]:

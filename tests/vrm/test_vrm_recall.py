@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs import evolve
 
 from energy_core.http.drift import Drift, collecting
 from energy_core.http.request import Priority
@@ -202,6 +203,24 @@ def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
     assert [each.id for each in found] == [f"7/0/{AT + 13}", f"7/0/{AT + 73}"]
     assert [each.time for each in found] == [START + timedelta(seconds=13), START + timedelta(seconds=73)]
     assert {(each.bucket_s, each.bucket_at_s) for each in found} == {(60, 13)}
+
+
+def test_one_odd_time_is_no_habit():
+    """The moment of a bucket follows most of the last readings, and a lasting change soon."""
+    learnt = Measures()
+
+    def logged(second):
+        for observation, made_of, attributes in live(item("bs", 50)):
+            moved = evolve(observation, time=START + timedelta(seconds=second))
+            learnt.learn(moved, made_of, attributes)
+        return [each.id for each in buckets(drawn, learnt, SITE, START, START + timedelta(hours=1))]
+
+    drawn = graph(bs=[(0, 50), (1, 51)])
+    usual, odd = [f"7/0/{AT + 20}", f"7/0/{AT + 80}"], [f"7/0/{AT + 33}", f"7/0/{AT + 93}"]
+    assert logged(20) == logged(80) == usual
+    assert logged(93) == usual
+    assert logged(140) == usual
+    assert [logged(153), logged(213), logged(273), logged(333)][-1] == odd
 
 
 async def test_it_asks_once_a_range_in_the_background(vrm, mocked, monkeypatch):
