@@ -94,6 +94,6 @@ def alarm_panel(payload: JSON) -> AlarmPanel:
     records = part(payload, "records")
     inner = records
     if isinstance(records, Mapping) and "alarms" not in records:
-        inner = records.get("data")
+        inner = records.get("data", records)
     listed = inner.get("alarms", inner) if isinstance(inner, Mapping) else inner
     return AlarmPanel(alarms=raised(listed), raw=by_key(records))

@@ -183,13 +183,7 @@ class Widgets(WidgetHistories):
             return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAc")
         except AnswerError as error:
             refusal = error
-        if refusal.status not in {
-            200,
-            400,
-            404,
-            405,
-            422,
-        }:  # about the account or the site
+        if refusal.status not in {200, 400, 404, 405, 422}:  # about the account or the site
             raise refusal
         try:
             return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAC")

@@ -324,6 +324,8 @@ def test_zero_is_never():
     "records",
     [
         [{"idAlarm": 1}],
+        {"idAlarm": 1},
+        {"1": {"idAlarm": 1}},
         {"alarms": [{"idAlarm": 1}]},
         {"data": [{"idAlarm": 1}]},
         {"data": {"1": {"idAlarm": 1}}},
