@@ -138,7 +138,7 @@ class Past:
 
     def _as_moment(self, latest: Latest, time: datetime) -> Moment:
         second = int(time.timestamp())
-        values, _, _ = self._fields.event(latest.data, second)
+        values, _, _ = self._fields.event(latest.data)
         return Moment(second, time, latest.data, {"time": second, "data": latest.data}, values)
 
 
@@ -199,7 +199,7 @@ class Moments:
         # Whole, as a live event's: the same measurement has the same time, however it came here.
         time = row.time.astimezone(UTC).replace(microsecond=0)
         second = int(time.timestamp())
-        values, _, _ = self._fields.row({**numbers, **texts}, second)
+        values, _, _ = self._fields.row({**numbers, **texts})
         return Moment(
             second,
             time,

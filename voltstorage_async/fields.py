@@ -187,14 +187,12 @@ class ProductFields:
         drift: Counts what cannot be read.
     """
 
-    __slots__ = ("_drift", "_percent", "_scale", "assumed_since", "fields", "learned", "meaningless")
+    __slots__ = ("_drift", "_percent", "_scale", "fields", "learned", "meaningless")
 
     def __init__(self, fields: FieldMap, *, scale: SocScale = "auto", drift: Drift | None = None) -> None:
         self.fields = fields
         self.learned = 0
         """How often the scale of a name was found to be another than was assumed."""
-        self.assumed_since: int | None = None
-        """The earliest second of a state of charge that was read with the assumed scale."""
         self.meaningless: dict[str, None] = {}
         """Keys of events none of whose keys is known, the first few of them."""
         self._drift = drift
@@ -202,6 +200,11 @@ class ProductFields:
         self._percent: frozenset[str] = frozenset()
         if scale == "percent":
             self.fields = fields.in_percent(_open_names(fields))
+
+    @property
+    def assumes(self) -> bool:
+        """Whether a state of charge is read with a scale that is neither set nor learned."""
+        return self._scale == "auto" and not self._percent
 
     @property
     def scale(self) -> str:
@@ -212,7 +215,7 @@ class ProductFields:
             return "0..1 (assumed)"
         return f"0..100 (learned: {', '.join(sorted(self._percent))})"
 
-    def event(self, data: Mapping[str, object], second: int) -> Meant:
+    def event(self, data: Mapping[str, object]) -> Meant:
         """Translate an event's data, which may show the scale."""
         meant = self.fields.of_events.read(data)
         if meant[2]:
@@ -222,10 +225,9 @@ class ProductFields:
                 self._note_unusable("LatestData", self.fields.events, data)
         if not meant[0] and self.fields.events.keys().isdisjoint(data):
             self._note_meaningless(data)
-        self._assume(meant, second)
         return meant
 
-    def row(self, values: Mapping[str, object], second: int) -> Meant:
+    def row(self, values: Mapping[str, object]) -> Meant:
         """Translate an export row's values, likewise."""
         meant = self.fields.of_rows.read(values)
         if meant[2]:
@@ -233,7 +235,6 @@ class ProductFields:
                 meant = self.fields.of_rows.read(values)
             if meant[2]:
                 self._note_unusable("ExportRow", self.fields.columns, values)
-        self._assume(meant, second)
         return meant
 
     def note(self, model: str, name: str, problem: str) -> None:
@@ -262,11 +263,6 @@ class ProductFields:
             _log.warning("%s is a charge of 0 to 100, not of 0 to 1; set soc_scale to say so", key)
             self.note("LatestData", key, "percent instead of a ratio")
         return True
-
-    def _assume(self, meant: Meant, second: int) -> None:
-        if self._scale == "auto" and Quantity.BATTERY_SOC in meant[0] and not self._percent:
-            since = self.assumed_since
-            self.assumed_since = second if since is None else min(since, second)
 
     def _note_meaningless(self, data: Mapping[str, object]) -> None:
         for key in data:

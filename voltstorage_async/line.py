@@ -114,6 +114,8 @@ class Line:
             "_product_id",
             "_resumed",
             "_sink",
+            "_assuming",
+            "_soc_since",
             "_socket",
             "_state",
             "_stirred",
@@ -158,6 +160,8 @@ class Line:
         self._sink = sink
         self._fields = fields
         self._learned = fields.learned
+        self._assuming = fields.assumes
+        self._soc_since: int | None = None  # the earliest second of a charge told on an assumed scale
         self._straight = fields.fields.straight if unread else None
         self._glance: Glance | None = None  # reads messages that look like those before ...
         self._last_in_full: Sequence[Quantity] | None = None  # ... held these when one was last read in full
@@ -272,6 +276,7 @@ class Line:
                 except DecodeError:
                     run, seconds = self._flushed(run, seconds, alike)
                     listed += self._on_list(message)
+                    glance = self._glance  # a list may have shown another scale
                     continue
                 if self._learned != self._fields.learned:
                     self._learned = self._fields.learned  # reported once, after what came before
@@ -310,10 +315,16 @@ class Line:
             self._fields.note("ProductEvent", "message", "unreadable")
         return self._on_messages(readable) if readable else 0
 
+    def _note_soc(self, second: int) -> None:
+        """Note that a state of charge is told, perhaps on a scale that will prove wrong."""
+        since = self._soc_since
+        if self._assuming and (since is None or second < since):
+            self._soc_since = second
+
     def _rescaled(self, second: int) -> None:
         """Report that charges were delivered on another scale than the one that was found now."""
         fields = self._fields
-        self._learned, since = fields.learned, fields.assumed_since
+        self._learned, self._assuming, since = fields.learned, fields.assumes, self._soc_since
         if self._straight is not None:
             self._straight, self._glance = fields.fields.straight, None
         if since is not None and self._mender.newest is not None:
@@ -323,7 +334,7 @@ class Line:
     def _read(self, message: bytes) -> tuple[Mapping[str, JSON], datetime | None, int, Meant]:
         """Read a message in full; what has no time is no data. After two that are alike, a glance will do."""
         raw, time, second, data = event_message(message)
-        meant = _NOTHING if time is None else self._fields.event(data, second)
+        meant = _NOTHING if time is None else self._fields.event(data)
         if self._straight is not None and time is not None:
             _, quantities, unusable = meant
             alike, self._last_in_full = self._last_in_full in {None, quantities}, quantities
@@ -344,6 +355,8 @@ class Line:
             self._deaf = False
             mender.hole()
         self._heard_at = self._socket.heard_at
+        if Quantity.BATTERY_SOC in quantities:
+            self._note_soc(seconds[0])
         if sink.holds(len(run)) and mender.passes(seconds, quantities):
             sink.tell_run(run, quantities)
             return
@@ -498,6 +511,8 @@ class Line:
         moment, second, ordinal, keys, backfilled = take
         if self._learned != self._fields.learned:  # by what was fetched
             self._rescaled(second)
+        if backfilled and Quantity.BATTERY_SOC in keys:
+            self._note_soc(second)
         if len(keys) < len(moment.values):
             moment = moment.only(keys, self._fields.fields)
         self.backfilled += backfilled

@@ -200,8 +200,8 @@ def test_numbers_as_text(text, meant):
 def test_no_charge_outside_its_range_is_ever_read(datas, scale):
     """Whatever the service sends, in whichever order, a state of charge is 0..100 % or missing."""
     product = ProductFields(FieldMap(), scale=scale)
-    for second, data in enumerate(datas):
-        for values, quantities, _ in (product.event(data, second), product.row(data, second)):
+    for data in datas:
+        for values, quantities, _ in (product.event(data), product.row(data)):
             assert 0.0 <= values.get(Quantity.BATTERY_SOC, 0.0) <= 100.0
             assert tuple(values) == quantities
         assert 0.0 <= FieldMap().reading(data)[0].get(Quantity.BATTERY_SOC, 0.0) <= 100.0
@@ -210,9 +210,9 @@ def test_no_charge_outside_its_range_is_ever_read(datas, scale):
 def test_a_backfilled_charge_is_named_and_counted_as_the_events_are():
     """Events in percent, an export of ratios: the column becomes the event's key on the event's scale."""
     product = ProductFields(FieldMap())
-    assert product.event({"soc": 57}, 1)[0] == {Quantity.BATTERY_SOC: 57.0}
+    assert product.event({"soc": 57})[0] == {Quantity.BATTERY_SOC: 57.0}
     row = {"SOC_State of Charge": 0.5}
-    assert product.row(row, 2)[0] == {Quantity.BATTERY_SOC: 50.0}
+    assert product.row(row)[0] == {Quantity.BATTERY_SOC: 50.0}
     assert product.fields.as_event(row) == {"soc": 50.0}
 
 
@@ -220,8 +220,8 @@ def test_a_meaning_of_the_users_own_decides_the_scale():
     """Who says what a key means is not second-guessed; values outside 0..100 % are left out all the same."""
     own = FieldMap().extended(events={"soc": (Quantity.BATTERY_SOC, 100.0)})
     product = ProductFields(own)
-    assert product.event({"soc": 57}, 1) == ({}, (), 1)
-    assert product.event({"soc": 0.57}, 2)[0] == {Quantity.BATTERY_SOC: pytest.approx(57.0)}
+    assert product.event({"soc": 57}) == ({}, (), 1)
+    assert product.event({"soc": 0.57})[0] == {Quantity.BATTERY_SOC: pytest.approx(57.0)}
     assert product.learned == 0
 
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.stream.event import State
+from energy_core.stream.event import Quantity, State
 from energy_core.stream.hole import Mender
 from energy_core.stream.timing import SocketTiming
 from tests.socket_rig import FakeLink
 from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
+from tests.voltstorage.volt_service import frame
 from voltstorage_async.backfill import Healing, Moment
 from voltstorage_async.codec import event_message
 from voltstorage_async.fields import FieldMap, ProductFields
@@ -29,6 +30,9 @@ datas = st.sampled_from(
         {"pvPower": 2, "dcVoltage": 26.5},
         {"dcVoltage": 27.0},
         {"pvPower": "none", "dcVoltage": 27.5},
+        {"pvPower": "1.5", "soc": 0.5},
+        {"soc": 0.5},
+        {"soc": 57},
         {"pump": 3},
         {},
     ]
@@ -43,6 +47,7 @@ messages = st.one_of(
     ),
     st.sampled_from([b'{"type": "firmware"}', b"[]", b"{"]),
 )
+messages = messages | st.lists(messages, min_size=1, max_size=3).map(lambda each: b"[%b]" % b",".join(each))
 
 
 class Notes:
@@ -185,3 +190,15 @@ def test_a_line_gives_up_glancing_where_it_does_not_pay(odd_ones, gives_up):
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(glances()) is not gives_up
+
+
+async def test_a_scale_that_a_list_has_shown_counts_for_what_comes_with_it():
+    """Messages of one read are read with what those before them have shown, in whichever form they came."""
+    sink = Notes(1000)
+    line = a_line(sink, unread=True)
+    line._on_state(State.LIVE, "", None)
+    sent = [frame(START + second, soc=57 if second == 4 else 0.5).encode() for second in range(1, 7)]
+    sent[3] = b"[" + sent[3] + b"]"
+    line._on_messages(sent)
+    charges = [said[0].values[Quantity.BATTERY_SOC] for said in sink.said if isinstance(said[0], Moment)]
+    assert charges == [50.0, 50.0, 50.0, 57.0, 0.5, 0.5]
