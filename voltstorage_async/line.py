@@ -119,6 +119,7 @@ class Line:
             "_socket",
             "_state",
             "_stirred",
+            "_vendor_clock",
             "_straight",
             "_tasks",
             "_weighed",
@@ -178,6 +179,7 @@ class Line:
             window_ids=healing.window_ids,
             keys=_QUANTITIES,
         )
+        self._vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
         self._filling = Filling(
             self._mender, past, healing, self._clock, self._horizon, hand_over=self._hand_over
@@ -404,6 +406,8 @@ class Line:
         self._stir_up()
         if opened:
             self._deaf = False
+            if self._vendor_clock is not None and (offset_s := self._vendor_clock.offset_s) is not None:
+                self._mender.correct_start(int(self._horizon.now().timestamp()), offset_s)
             self._mender.hole()
         self._announce()
         if self._mender.open or state is State.STALE:

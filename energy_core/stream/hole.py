@@ -259,6 +259,12 @@ class Mender(Generic[T]):
         newest, last = self._behind
         return self.newest is None or second > (last if newest == self.newest else self.newest)
 
+    def correct_start(self, now: int, offset_s: float) -> None:
+        """Move a start that is later than `now` by the offset of the clock that it was taken from."""
+        since = self._outbox.accounted
+        if self.newest is None and since is not None and since > now:
+            self._outbox.accounted = min(now, int(since + offset_s))
+
     def hole(self) -> None:
         """Presume a hole before the next live event. Before the first event of a run there is none."""
         if self.newest is not None or self._outbox.accounted is not None:

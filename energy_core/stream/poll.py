@@ -6,8 +6,10 @@ import asyncio
 import random as _random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
+
+from attrs import evolve
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import (
@@ -312,8 +314,16 @@ class Poller:
             if timer is not None:
                 timer.cancel()
 
+    def _correct_begun(self) -> None:
+        """Move a beginning that our own clock dated after the vendor's present, by what the two differ."""
+        begun, offset_s = self._begun, None if self.vendor_clock is None else self.vendor_clock.offset_s
+        now = self._horizon.now()
+        if begun is not None and offset_s is not None and begun.time > now:
+            self._begun = evolve(begun, time=min(now, begun.time + timedelta(seconds=offset_s)))
+
     def _take(self, observations: list[Observation]) -> dict[SourceId, Device]:
         """Hand every device what was polled of it; return these devices."""
+        self._correct_begun()
         now = self._clock.monotonic()
         touched: dict[SourceId, Device] = {}
         for each in observations:

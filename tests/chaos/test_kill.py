@@ -8,9 +8,10 @@ import json
 import os
 import random
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Event, Kind
 from energy_live.simulator import Simulator
 from energy_live.simulator.export import EXPORTED, Extract
@@ -39,6 +40,14 @@ def events(ledger):
     return [Event.from_json(line) for line in ledger.read_bytes().split(b"\n")[:-1] if line]
 
 
+def dated_at_home(checkpoint):
+    """Tell whether every position is a reading's, and none is the start that our own clock has dated."""
+    if not checkpoint.exists():
+        return False
+    positions = Checkpoint.from_json(checkpoint.read_text()).positions.values()
+    return all(at.time < NOON + timedelta(days=1) for each in positions for at in each.values())
+
+
 async def lives(simulator, folder, chance):
     """Start the program and kill it, again and again; return how much each life has written."""
     ledger, checkpoint = folder / "ledger.jsonl", folder / "position.json"
@@ -59,7 +68,7 @@ async def lives(simulator, folder, chance):
         try:
             if life < KILLS:
                 if life == 0:
-                    await until(checkpoint.exists)
+                    await until(lambda: dated_at_home(checkpoint))
                 else:
                     await asyncio.sleep(chance.uniform(0.2, 1.2))
             else:  # the last one may catch up

@@ -751,3 +751,13 @@ def test_the_far_past_does_not_push_out_itself(late):
     for second in range(late, late + 3000):
         window.filled(second, 1)
         assert window.fresh(second, 1) == 0
+
+
+@pytest.mark.parametrize(("now", "expected"), [(1000, 900), (899, 699), (500, 500)])
+def test_a_start_by_a_clock_that_is_ahead_is_moved(now: int, expected: int) -> None:
+    """A start after the vendor's present was dated by another clock; any other stays as it is."""
+    mender: Mender[str] = Mender(since=900)
+    mender.correct_start(now, -201.0)
+    mender.hole()
+    assert mender.begin(now + 10.0) is not None
+    assert mender._outbox.accounted == expected

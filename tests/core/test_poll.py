@@ -20,7 +20,8 @@ from energy_core.errors import (
     TwoFactorRequired,
     UnexpectedRedirect,
 )
-from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.checkpoint import Checkpoint
+from energy_core.stream.event import Kind, Position, SourceId, State
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Observation, Polled, Poller, Seen
 from energy_core.stream.pulse import Site
@@ -491,3 +492,30 @@ async def test_one_poller_in_trouble_leaves_the_others_on_time():
     async with merge(*pollers, clock=clock):
         await clock.sleep(95)
     assert all(vendor.asked_at == list(range(0, 100, 10)) for vendor in vendors[::2])
+
+
+@pytest.mark.parametrize("ahead_h", [0, 5, 24 * 200])
+async def test_a_beginning_by_our_own_clock_is_moved_to_the_vendors(ahead_h):
+    """A program that was killed before its first reading goes on from there, although our clock is ahead."""
+    clock = VirtualClock(timedelta(hours=ahead_h))
+    vendor_clock = VendorClock(clock)
+
+    async def look_back(_source, _start, _end):
+        return [replaced(seen_at(second)) for second in range(0, int(clock.monotonic()) + 1, 60)]
+
+    def replaced(observation):
+        return evolve(observation, source=FLEET._replace(site="1"))
+
+    async def ask():
+        vendor_clock.heard(format_datetime(EPOCH + timedelta(seconds=clock.monotonic()), usegmt=True))
+        return [replaced(seen_at(int(clock.monotonic()) // 60 * 60))]
+
+    begun = Position(time=clock.utcnow() + timedelta(seconds=600), seq=0)
+    await clock.sleep(1800)
+    poller = Poller(FLEET, ask, interval_s=60, look_back=look_back, clock=clock, vendor_clock=vendor_clock)
+    async with merge(poller, clock=clock, checkpoint=Checkpoint({FLEET: {FLEET: begun}})) as stream:
+        await clock.sleep(30)
+        await stream.drain()
+        events = [event async for event in stream]
+    seconds = [int((event.time - EPOCH).total_seconds()) for event in events if event.kind is Kind.READING]
+    assert seconds == list(range(660, 1801, 60))
