@@ -63,17 +63,27 @@ def fingerprint(*parts: str | Secret) -> str:
 
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
-    """Return a text of a server's with ``***`` for each of these secrets that it repeats.
+    """Return a text of a server's with ``***`` for each of these secrets that it repeats; see `masker`."""
+    return masker(secrets)(text)
+
+
+def masker(secrets: Iterable[Secret]) -> Callable[[str], str]:
+    """Return what puts ``***`` in place of these secrets, for many texts.
 
     A secret is found in upper and lower case, and percent-encoded, escaped as in JSON or HTML, or escaped
     twice, each of its characters by itself.
     """
     # The longest first: a header's value holds the token.
-    for value in sorted({secret.reveal() for secret in secrets}, key=len, reverse=True):
-        if len(value) >= SHORTEST:
-            pattern = "".join(map(_spellings, value[:_LONGEST])) + r"[^\s\"'<>]*" * (len(value) > _LONGEST)
-            text = re.sub(pattern, MASK, text, flags=re.IGNORECASE)
-    return text
+    values = sorted({secret.reveal() for secret in secrets}, key=len, reverse=True)
+    patterns = [
+        "".join(map(_spellings, value[:_LONGEST])) + r"[^\s\"'<>]*" * (len(value) > _LONGEST)
+        for value in values
+        if len(value) >= SHORTEST
+    ]
+    if not patterns:
+        return str
+    found = re.compile("|".join(patterns), re.IGNORECASE)
+    return lambda text: found.sub(MASK, text)
 
 
 def _spellings(char: str) -> str:

@@ -31,6 +31,7 @@ from energy_core.http.retrying import with_facts
 from energy_core.http.words import words_of_text
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
+from energy_core.secret import MASK
 
 Check = Callable[[Response, JSON, Operation], None]
 """A vendor's envelope rule: raises an `AnswerError` (or an `AuthError`) when the answer is a refusal."""
@@ -172,22 +173,20 @@ class ApiClient:
         if response.status == 204:
             return {"success": True}  # all that it says
         answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
-        if self._is_refused(response, answer, operation):
-            self._check_masked(response, answer, operation)
-        return answer
-
-    def _is_refused(self, response: Response, answer: JSON, operation: Operation) -> bool:
         try:
             if self._check is not None:
                 self._check(response, answer, operation)
-        except RequestError:
-            return True
-        return False
+        except RequestError as error:
+            refusal = error
+        else:
+            return answer
+        self._check_masked(response, answer, operation)
+        raise refusal
 
     def _check_masked(self, response: Response, answer: JSON, operation: Operation) -> None:
         """Raise the vendor's refusal: its words may repeat a credential, and are cut after that is masked."""
         if self._check is not None:
-            self._check(response, _masked(answer, self.account.credential.hide), operation)
+            self._check(response, _Masking(self.account.credential.hide).answer(answer), operation)
 
     def refuse(self, response: Response, operation: Operation) -> None:
         """Raise what a whole answer says, if it is a refusal. No frame of the traceback holds the answer."""
@@ -271,12 +270,34 @@ def _by_status(status: int) -> type[RequestError]:
     return _REFUSALS.get(status, ServerFault if status >= 500 else AnswerError)
 
 
-def _masked(value: JSON, hide: Callable[[str], str]) -> JSON:
-    """Return a JSON value with all its texts masked."""
-    if isinstance(value, str):
-        return hide(value)
-    if isinstance(value, list):
-        return [_masked(item, hide) for item in value]
-    if isinstance(value, dict):
-        return {hide(key): _masked(item, hide) for key, item in value.items()}
-    return value
+_MOST_KEYS: Final = 100
+"""An object that says no has fewer."""
+
+
+class _Masking:
+    """Masks the texts of a refusal up to a total length; what comes after them is ``***`` altogether."""
+
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        self._hide = hide
+        self._left = LARGE
+
+    def answer(self, answer: JSON) -> JSON:
+        """Return an answer with all its texts masked, its own before those of lists and objects in it."""
+        if not isinstance(answer, dict) or len(answer) > _MOST_KEYS:
+            return self.of(answer)
+        own = {key: self.of(value) for key, value in answer.items() if not isinstance(value, list | dict)}
+        return {self._hide(key): own[key] if key in own else self.of(answer[key]) for key in answer}
+
+    def of(self, value: JSON) -> JSON:
+        """Return a JSON value with all its texts masked."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list):
+            return [self.of(item) for item in value]
+        if isinstance(value, dict):
+            return {self._text(key): self.of(item) for key, item in value.items()}
+        return value
+
+    def _text(self, text: str) -> str:
+        self._left -= len(text) + 16
+        return self._hide(text) if self._left >= 0 else MASK

@@ -17,7 +17,7 @@ from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError, RequestError
 from energy_core.printable import printable, printable_class
 from energy_core.retry import full_jitter
-from energy_core.secret import Secret, masked
+from energy_core.secret import Secret, masker
 
 RENEW_AT: Final = 0.8
 """The part of a credential's life after which a new one is fetched while the old one serves on."""
@@ -108,6 +108,7 @@ class Credential:
         self._useless_until = -math.inf
         self._closed = False
         self._secrets: OrderedDict[Secret, None] = OrderedDict()
+        self._mask: Callable[[str], str] | None = None
         if grant is not None:
             self.set(grant)
 
@@ -186,10 +187,13 @@ class Credential:
         self._secrets.move_to_end(secret)
         while len(self._secrets) > REMEMBERED:
             self._secrets.popitem(last=False)
+        self._mask = None
 
     def hide(self, text: str) -> str:
         """Return a text of the server's without any secret of the account that it repeats."""
-        return masked(text, self._secrets)
+        if self._mask is None:  # made when there is something to mask: most programs never need it
+            self._mask = masker(self._secrets)
+        return self._mask(text)
 
     async def aclose(self) -> None:
         """Stop a running login; those who wait for it get `ClientClosed`. May be called again."""

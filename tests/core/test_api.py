@@ -192,6 +192,29 @@ async def test_strict_client(pool: SessionPool, mocked: aioresponses) -> None:
     assert caught.value.kind == "duplicate_key"
 
 
+async def test_words_far_into_a_large_refusal_are_not_looked_through(
+    client: ApiClient, mocked: aioresponses
+) -> None:
+    """Masking stops after 64 KiB of texts: what an error quotes stands at the beginning."""
+    seen: list[JSON] = []
+
+    def noting(_response: Response, answer: JSON, _operation: Operation) -> None:
+        seen.append(answer)
+        raise AnswerError("no")
+
+    client._check = noting
+    client.account.credential.guard(Secret("hunter2"))
+    errors = ["of hunter2", *(["x" * 84] * 5000)]
+    mocked.get(f"{URL}things/7", status=400, payload={"errors": errors, "success": False, "error_code": "y"})
+    with pytest.raises(AnswerError):
+        await client.call(GET, as_it_is, id=7)
+    (answer,) = seen
+    assert isinstance(answer, dict)
+    assert (answer["success"], answer["error_code"]) == (False, "y")
+    assert answer["errors"][:2] == ["of ***", "x" * 84]  # type: ignore[index, call-overload]
+    assert set(answer["errors"][700:]) == {"***"}  # type: ignore[index, call-overload]
+
+
 async def test_large_answers_are_read_off_the_loop(client: ApiClient, mocked: aioresponses) -> None:
     """Above one MiB parsing and structuring happen in a thread; notes and errors arrive all the same."""
 
