@@ -28,6 +28,9 @@ from energy_core.stream.outbox import Outbox
 
 T = TypeVar("T")
 
+_BELIEVED_S: Final = 330
+"""An event may be dated so far ahead and be believed; one that is older than that is itself dated wrongly."""
+
 _MOST_WAITING: Final = 4
 _LONGEST_JOINED: Final = 3600
 _MOST_PARTS: Final = 8
@@ -646,7 +649,7 @@ class Mender(Generic[T]):
             return None
         if self.newest is None or second > self.newest:
             self.newest = second
-        else:
+        elif self.newest - second <= _BELIEVED_S:
             self._behind = self.newest, second
         return Take(item, second, ordinal, keys if fresh == bits else self._keys.names(fresh))
 

@@ -103,14 +103,18 @@ class FuzzedVolt:
     def _odd(self, frame: dict[str, Any]) -> bytes:
         """Return a mutated message; a second that it may be taken for is touched.
 
-        A time up to five minutes ahead is believed: until it has come, an outage cannot be told from it.
+        A time within five minutes of now is believed: an outage beside it cannot be told from it.
         """
-        message, now = self._mutated(frame), START + int(self._now())
+        message = self._mutated(frame)
+        self._touch(message)
+        return message
+
+    def _touch(self, message: bytes) -> None:
+        now = START + int(self._now())
         for number in map(int, re.findall(rb"1[0-9]{9}", message)):
             self.touched.add(number)
-            if number <= now + BELIEVED_S:
-                self.touched.update(range(now, number + 1))
-        return message
+            if abs(number - now) <= BELIEVED_S:
+                self.touched.update(range(min(now, number), max(now, number) + 1))
 
     def _mutated(self, frame: dict[str, Any]) -> bytes:
         random = self._random
@@ -161,6 +165,7 @@ class FuzzedVolt:
             if self.fuzzing and self._random.random() < 0.6:
                 self.inputs += 1
                 latest = mutated(latest, self._random)
+                self._touch(text_of(latest))
                 self.touched.add(second)
             return self._spoiled(text_of(latest), "application/json", [second])
         return self._http(404, b'{"errors":["unknown"]}')

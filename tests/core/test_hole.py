@@ -584,10 +584,11 @@ def test_an_event_that_is_dated_ahead_hides_no_hole():
 
 
 @pytest.mark.parametrize("second", [1, 99, 101])
-def test_an_event_that_is_no_newer_ends_no_hole(second):
+@pytest.mark.parametrize("before", [(99, 101), (99, 101, -9000)])
+def test_an_event_that_is_no_newer_ends_no_hole(second, before):
     """One from long ago, or the last one again, says nothing of what was missed up to now."""
     mender: Mender[str] = Mender()
-    for known in (99, 101):
+    for known in before:
         mender.live(known, "a", "live")
     mender.hole()
     take = mender.live(second, "a", "odd")
