@@ -633,7 +633,10 @@ class Mender(Generic[T]):
         ends = [held.second for held in self._held if held.hole] + ([] if present is None else [present])
         if newest is not None and ends and newest > max(ends):
             newest = self._delivered.newest_until(max(ends)) or max(ends)
-        return max(place for place in (newest, self._outbox.accounted, 0) if place is not None)
+        accounted = self._outbox.accounted
+        if newest is None and ends and accounted is not None and accounted > max(ends):
+            accounted = self._outbox.accounted = max(ends)  # noted by a clock of ours that was ahead
+        return max(place for place in (newest, accounted, 0) if place is not None)
 
     @property
     def _end(self) -> int | None:

@@ -280,8 +280,9 @@ class Line:
         """Go on where a consumer stopped: its numbers continue, its last readings are known."""
         if track.newest is None:
             track.seq = max(track.seq, position.seq)
-            track.newest = position.time
             track.stopped = position
+            if position.ids:  # otherwise it is when a run began that brought nothing, by our own clock
+                track.newest = position.time
             track.window = Window(position.ids)
         track.doubt = track.newest
         track.wait_for(position.pending)

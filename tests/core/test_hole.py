@@ -762,3 +762,15 @@ def test_a_start_by_a_clock_that_is_ahead_is_moved(now: int, expected: int) -> N
     mender.hole()
     assert mender.begin(now + 10.0) is not None
     assert mender._outbox.accounted == expected
+
+
+def test_a_beginning_that_lies_ahead_is_none():
+    """An earlier run noted it by a clock that was wrong: nothing is asked of the future, and all goes on."""
+    mender: Mender[str] = Mender(since=10_000)
+    mender.hole()
+    mender.live(110, "ab", "live")
+    assert mender.begin(mender.holes) == 110
+    assert filled(mender, (110, "ab"), (111, "ab")) == [("live", 110, False)]
+    mender.hole()
+    mender.live(120, "ab", "live")
+    assert mender.begin(mender.holes) == 110

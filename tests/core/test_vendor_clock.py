@@ -6,12 +6,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from energy_core.stream.event import Gap, Kind, Quantity, SourceId, State, Status
+from energy_core.stream.checkpoint import Checkpoint
+from energy_core.stream.event import Gap, Kind, Position, Quantity, SourceId, State, Status
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Observation, Poller
 from energy_core.vendor_clock import VendorClock
 from tests.core.scripted import Script, moments, of_kind
 from tests.virtual_time import EPOCH, VirtualClock
+from vrm_async.source import listed
 
 A = SourceId("test", "me", "a")
 HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
@@ -192,3 +194,39 @@ async def test_a_date_that_no_server_has_says_nothing(date):
     clock.heard(date)
     await asyncio.sleep(60)
     assert clock.now() == EPOCH + timedelta(seconds=60)
+
+
+async def test_devices_of_a_run_that_brought_nothing_are_looked_for_since_it_began():
+    """A poller that was killed before its first answer missed what its devices told from then on."""
+    clock, asked = VirtualClock(), []
+
+    async def ask():
+        return [observed(int(clock.utcnow().timestamp()))]
+
+    async def look_back(source, start, end):
+        asked.append((start, end))
+        return [observed(int(EPOCH.timestamp()) + second) for second in (60, 120, 180)]
+
+    begun = Checkpoint({A: {A: Position(time=EPOCH, seq=0)}})
+    await asyncio.sleep(240)
+    poller = Poller(A, ask, interval_s=60, look_back=look_back, clock=clock, random=lambda: 0.0)
+    async with merge(poller, checkpoint=begun, include_status=False, clock=clock) as events:
+        seen = [await anext(events) for _ in range(4)]
+    assert asked
+    assert moments(seen) == [60, 120, 180, 240]
+
+
+async def test_a_site_has_not_logged_later_than_now():
+    """A last log dated ahead makes no leftovers of its values; a value dated ahead is no rival."""
+    now = int(EPOCH.timestamp())
+    record = {
+        "idSite": 1,
+        "last_timestamp": now + 3600,
+        "extended": [
+            {"code": "bs", "rawValue": 60, "instance": 0, "timestamp": now},
+            {"code": "bs", "rawValue": 10, "instance": 0, "timestamp": now + 7200},
+        ],
+    }
+    found = listed({"success": True, "records": [record]}, set(), "me", latest_s=now + 300)
+    assert [each.observation.values for each in found.readings] == [{Quantity.BATTERY_SOC: 60.0}]
+    assert found.sites[SourceId("vrm", "me", "1")].newest == EPOCH
