@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -236,6 +237,9 @@ class ExportRows:
     async def _end_page(self) -> None:
         await self._let_go()
         self._chunks = None
+        for name, count in Counter(self._parser.columns).items():
+            if count > 1:
+                self._drift.note("ExportRow", name, "a column twice")
         self._rest = self._unread_rest()
         if self._rest is None:
             if self._at + 1 == len(self._pages):

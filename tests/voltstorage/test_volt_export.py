@@ -111,6 +111,14 @@ async def test_an_export_for_another_spreadsheet_is_numbers(service, served):
     assert served.drift.counts == {("ExportRow", "record", "malformed"): 1}
 
 
+async def test_a_column_that_comes_twice_is_in_the_drift(service, served):
+    """A row has one value a name, the last that is there; that another is left out is said."""
+    service.export = answers(HEAD.replace(b"b", b"a") + ROW + ROW.replace(b"0.61", b""))
+    async with served.export.rows(77, START, END) as rows:
+        assert [row.values async for row in rows] == [{"a": 0.61}, {"a": -49.8754}]
+    assert served.drift.counts == {("ExportRow", "a", "a column twice"): 1}
+
+
 async def test_a_cancelled_wait_ends_the_export_and_says_so(service, served):
     """After a cancelled wait the rest is lost, and asking on is an error instead of an early end."""
     service.export = answers(HEAD + ROW, then=lambda _: service.quiet.wait())
