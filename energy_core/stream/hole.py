@@ -87,6 +87,7 @@ class Waiting:
             kept.append((max(start, proven + 1), end))
         self.parts = [each for each in kept if each[0] <= each[1]]
 
+    @printable
     def __repr__(self) -> str:
         return f"<Waiting for {self.parts}, tried {self.tries} times>"
 
