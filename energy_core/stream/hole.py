@@ -653,7 +653,8 @@ class Mender(Generic[T]):
             return None
         if self.newest is None or second > self.newest:
             self.newest = second
-        elif self.newest - second <= _BELIEVED_S:
+        elif self.newest - second <= _BELIEVED_S or self._delivered.newest_until(self.newest - 1) == second:
+            # Nothing lies between the two: it is the newest that was dated ahead, however far.
             self._behind = self.newest, second
         return Take(item, second, ordinal, keys if fresh == bits else self._keys.names(fresh))
 

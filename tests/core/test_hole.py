@@ -774,3 +774,16 @@ def test_a_beginning_that_lies_ahead_is_none():
     mender.hole()
     mender.live(120, "ab", "live")
     assert mender.begin(mender.holes) == 110
+
+
+@pytest.mark.parametrize("ahead", [100, 3600, 86_000])
+def test_a_hole_ends_though_the_newest_event_was_dated_far_ahead(ahead: int) -> None:
+    """The event behind it shows what time it is; one of long ago does not."""
+    mender: Mender[str] = Mender()
+    for second in (100, 101, 101 + ahead, 103, 5):
+        mender.live(second, "a", "live")
+    mender.hole()
+    mender.live(115, "a", "live")
+    assert mender.begin(mender.holes) == 101
+    told = [second for _, second, _ in filled(mender, *((second, "a") for second in range(101, 117)))]
+    assert {102, *range(104, 116)} <= set(told) <= set(range(101, 116))
