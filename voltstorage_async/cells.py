@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from energy_core.http.readers import number
-from voltstorage_async.translator import decimal
+from voltstorage_async.translator import EARLIEST_YEAR, decimal
 
 Numbers: TypeAlias = Callable[[object], dict[str, float]]
 
@@ -56,6 +56,8 @@ class CsvLayout:
 def row_time(value: object, offset: tzinfo) -> datetime | None:
     """Read a row's time from ISO 8601 text, or from unix seconds or milliseconds as a number or as text.
 
+    Before `EARLIEST_YEAR` there is none.
+
     Args:
         value: As the service wrote it.
         offset: The zone of text that names none.
@@ -63,11 +65,16 @@ def row_time(value: object, offset: tzinfo) -> datetime | None:
     count = number(value)
     try:
         if count is not None and (count >= _YEAR_2001 or not isinstance(value, str)):
-            return _EPOCH + timedelta(seconds=count / 1000 if count >= _MILLISECONDS else count)
-        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
-        return time.replace(tzinfo=offset) if time is not None and time.tzinfo is None else time
+            time = _EPOCH + timedelta(seconds=count / 1000 if count >= _MILLISECONDS else count)
+        elif isinstance(value, str):
+            time = datetime.fromisoformat(value.strip())
+        else:
+            return None
     except (ValueError, OverflowError):
         return None
+    if time.year < EARLIEST_YEAR:
+        return None
+    return time.replace(tzinfo=offset) if time.tzinfo is None else time
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -38,6 +38,7 @@ from voltstorage_async.models import (
     Statistics,
     Weighted,
 )
+from voltstorage_async.translator import EARLIEST_SECOND, EARLIEST_YEAR
 
 VENDOR: Final = "voltstorage"
 
@@ -136,15 +137,21 @@ def _weighted(value: object) -> Weighted | None:
 
 
 def event_time(value: object) -> datetime | None:
-    """Read a moment from unix seconds or milliseconds, numbers or text, or from ISO 8601 text with a zone."""
+    """Read a moment from unix seconds or milliseconds, numbers or text, or from ISO 8601 text with a zone.
+
+    Before `EARLIEST_YEAR` there is none: 0 is how a device says that it does not know the time.
+    """
     since_epoch = number(value)
+    time: datetime | None
     if since_epoch is not None:
-        return seconds(since_epoch / 1000 if abs(since_epoch) >= _MILLISECONDS else since_epoch)
-    try:
-        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
-        return None if time is None or time.utcoffset() is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+        time = seconds(since_epoch / 1000 if abs(since_epoch) >= _MILLISECONDS else since_epoch)
+    else:
+        try:
+            read = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+            time = None if read is None or read.utcoffset() is None else read.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+    return None if time is None or time.year < EARLIEST_YEAR else time
 
 
 _MILLISECONDS: Final = 1e11
@@ -233,7 +240,7 @@ def event_message(frame: bytes) -> Message:
         return raw, None, 0, _NO_DATA
     if type(data) is not dict or kind != "latest-data":
         return raw, None, 0, _NO_DATA
-    if type(second) is int:  # as documented, and a third of the time
+    if type(second) is int and second >= EARLIEST_SECOND:  # as documented, and a third of the time
         try:
             return raw, _from_timestamp(second, UTC), second, data
         except (OverflowError, OSError, ValueError):

@@ -19,7 +19,7 @@ from attrs import evolve
 from energy_core.errors import BodyTooLarge, DecodeError
 from voltstorage_async.cells import CsvLayout, Purity, row_time
 from voltstorage_async.models import ExportRow
-from voltstorage_async.translator import decimal
+from voltstorage_async.translator import EARLIEST_YEAR, decimal
 
 LINE_LIMIT: Final = 64 * 1024
 """Longest line in bytes; no total limit."""
@@ -27,6 +27,8 @@ LINE_LIMIT: Final = 64 * 1024
 _BOM: Final = "\ufeff"
 _SEPARATORS: Final = (",", ";", "\t", "|")
 TIME_NAMES: Final = {"time", "timestamp"}
+_EARLIEST: Final = str(EARLIEST_YEAR)
+"""ISO 8601 text begins with its year."""
 _new_row = partial(tuple.__new__, ExportRow)
 _first_cell = itemgetter(0)
 _zone = attrgetter("tzinfo")
@@ -176,6 +178,8 @@ class CsvRows:
         try:
             times = list(map(datetime.fromisoformat, map(_first_cell, records)))
         except ValueError:
+            return None
+        if min(map(_first_cell, records)) < _EARLIEST:
             return None
         if None in map(_zone, times):
             return None

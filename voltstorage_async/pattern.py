@@ -15,8 +15,8 @@ from energy_core.http.request import JSON
 from voltstorage_async.translator import Glance, Meaning, written
 
 # Narrower than JSON, so that nothing is left to decide: no number leaves 64 bits or becomes infinite, no time
-# lies beyond all calendars, and text is plain.
-_SECOND: Final = rb"([1-9][0-9]{0,10}+)"
+# lies before 2001 or beyond all calendars, and text is plain.
+_SECOND: Final = rb"([1-9][0-9]{9,10}+)"
 _NUMBER: Final = rb"-?+(?:0|[1-9][0-9]{0,14}+)(?:\.[0-9]{1,17}+)?+(?:[eE][-+]?+[0-9]{1,2}+)?+"
 _VALUES: Final[Mapping[type, bytes]] = {
     int: _NUMBER,

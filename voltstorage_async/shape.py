@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from energy_core.http.bounded import REFUSALS
 from energy_core.http.request import JSON
-from voltstorage_async.translator import Glance, Meaning, written
+from voltstorage_async.translator import EARLIEST_SECOND, Glance, Meaning, written
 
 if TYPE_CHECKING:
     import msgspec
@@ -37,7 +37,7 @@ def by_shape(data: Mapping[str, JSON], chosen: Mapping[str, Meaning]) -> Glance 
     kinds = {int: whole | float, float: whole | float, str: str, bool: bool, type(None): None}
     fields = [(f"f{at}", kinds[type(data[key])], msgspec.field(name=key)) for at, key in enumerate(data)]
     inner = msgspec.defstruct("Data", fields, gc=False, forbid_unknown_fields=True)
-    second = Annotated[int, msgspec.Meta(ge=1, le=_LAST_SECOND)]
+    second = Annotated[int, msgspec.Meta(ge=EARLIEST_SECOND, le=_LAST_SECOND)]
     members = [("type", Literal["latest-data"]), ("time", second), ("data", inner)]
     message = msgspec.defstruct("Message", members, gc=False, forbid_unknown_fields=True)
     places = [list(data).index(key) for key in chosen]

@@ -164,6 +164,11 @@ def decimal(value: object, *, comma: bool = False) -> float | None:
     return number(value.replace(",", ".")) if comma or not thousands else None
 
 
+EARLIEST_YEAR: Final = 2000
+"""A time before is none: a device that does not know the time says 0, or what it counts since it started."""
+EARLIEST_SECOND: Final = 946_684_800
+"""The first second of that year."""
+
 _FULL: Final = 100.0
 _GROUP: Final = 3
 """Digits of a group of thousands."""

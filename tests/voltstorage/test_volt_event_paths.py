@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
 from energy_core.http.decode import unaccelerated
-from voltstorage_async.codec import product_event
+from energy_core.http.drift import Drift, collecting
+from voltstorage_async.codec import latest, product_event, statistics
 from voltstorage_async.events import LatestData
 
 FRAME = {"type": "latest-data", "time": 1_780_000_000, "data": {"pvPower": 1, "dcVoltage": 48.5, "on": True}}
@@ -55,3 +56,16 @@ def test_an_event_is_complete(at):
     assert getattr(event, at) == getattr(twin, at)
     assert event == twin
     assert repr(event) == repr(twin)
+
+
+@pytest.mark.parametrize("time", [0, -5, 35, "0", "1970-01-01T00:00:35Z", -1e12])
+def test_no_answer_is_of_1970(time):
+    """A device that does not know the time says so; its data arrive without one, and the drift counts it."""
+    drift = Drift()
+    with collecting(drift):
+        told = latest(7)({"time": time, "data": {"soc": 0.5}})
+        (period,) = statistics([{"timespan_start": time, "pv-total": 5}])
+    assert (told.time, told.data) == (None, {"soc": 0.5})
+    assert (period.start, period.pv_total_j) == (None, 5.0)
+    assert drift.counts["Latest", "time", "unreadable"] == 1
+    assert sum(drift.counts.values()) == 2

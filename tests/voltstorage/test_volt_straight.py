@@ -140,19 +140,40 @@ def message_of(data, **members):
 @both_ways
 @settings(max_examples=600, deadline=None)
 @given(messages=alike())
-@example(messages=[message_of(PV), b'{"type": "latest-data", "time": 1.0, "data": {"pvPower": 1, "soc": 1}}'])
 @example(
-    messages=[message_of(PV), b'{"type": "latest-data", "time": 1, "data": {"pvPower": 1e400, "soc": 1}}']
+    messages=[
+        message_of(PV),
+        b'{"type": "latest-data", "time": 1575154800.0, "data": {"pvPower": 1, "soc": 1}}',
+    ]
 )
-@example(messages=[message_of(PV), b'{"type": "latest-data", "time": 1, "data": {"pvPower": 01, "soc": 1}}'])
-@example(messages=[message_of(PV), b'{"type": "latest-data", "time": 1, "data": {"pvPower": -0, "soc": 1.}}'])
+@example(
+    messages=[
+        message_of(PV),
+        b'{"type": "latest-data", "time": 1575154800, "data": {"pvPower": 1e400, "soc": 1}}',
+    ]
+)
+@example(
+    messages=[
+        message_of(PV),
+        b'{"type": "latest-data", "time": 1575154800, "data": {"pvPower": 01, "soc": 1}}',
+    ]
+)
+@example(
+    messages=[
+        message_of(PV),
+        b'{"type": "latest-data", "time": 1575154800, "data": {"pvPower": -0, "soc": 1.}}',
+    ]
+)
+@example(messages=[message_of(PV), *(message_of(PV, time=time) for time in (0, -5, 35, 946684799, 10**9))])
 @example(messages=[message_of({"huge": 1}), message_of({"huge": 10**14})])
 @example(messages=[message_of({"mode": 1}), message_of({"mode": 1}).replace(b": 1}", b": 1e999}")])
 @example(messages=[message_of({"mode": "a"}), message_of({"mode": "b"}).replace(b'"b"', b'"\xff"')])
 @example(messages=[message_of({"mode": "a"}), message_of({"mode": "b"}).replace(b'"b"', b'"\\ud800"')])
 @example(messages=[message_of({"mode": "a"}), message_of({"mode": "b"}).replace(b'"b"', b'"\n"')])
 @example(messages=[message_of(PV), message_of({"pvPower": 1, "soc": 2**64})])
-@example(messages=[message_of({}), b'{"type": "latest-data", "time": 1, "data": {}, "type": "firmware"}'])
+@example(
+    messages=[message_of({}), b'{"type": "latest-data", "time": 1575154800, "data": {}, "type": "firmware"}']
+)
 def test_whatever_is_read_at_a_glance_is_what_it_says_in_full(way, messages):
     """Nothing is read that would be refused, nothing differently, down to zeros and the order of values."""
     if in_full(messages[0]) is None:
@@ -226,7 +247,7 @@ def test_there_is_no_glance_at_a_message_with_something_to_decide(way, message):
     "message",
     [
         message_of({"soc": 1})[:-2] + b', "soc": 1}}',  # told twice
-        *(message_of({"\u00e9": 1}), '{"type":"latest-data","time":1,"data":{"é":1}}'.encode()),
+        *(message_of({"\u00e9": 1}), '{"type":"latest-data","time":1575154800,"data":{"é":1}}'.encode()),
         *(message_of({":x": 1}).replace(b": {", b":{"), message_of({"mode": "x" * 5000})),
     ],
 )

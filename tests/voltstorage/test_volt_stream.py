@@ -28,6 +28,8 @@ from energy_core.stream.event import Quantity, SourceId, State
 from tests.voltstorage.volt_service import TOKEN, frame, serving, until
 from voltstorage_async import Endpoints, LatestData, UnknownProductEvent, VoltStorageClient
 
+START = 1_575_154_800
+
 
 def sends(*frames, stay=None):
     async def play(socket):
@@ -67,7 +69,7 @@ async def test_events_arrive_typed(service, served, quick):
 async def test_malformed_frames_are_counted_and_never_end_the_stream(service, served, quick):
     """Whatever cannot be read is counted, and the next good message arrives."""
     bad = [b"\xff\xfe", "", "nope", "[]", "null", '{"type":', "1e999", '{"a":NaN}', "[" * 200]
-    service.plays = [sends(*bad, frame(1, pvPower=1), stay=service.quiet)]
+    service.plays = [sends(*bad, frame(START + 1, pvPower=1), stay=service.quiet)]
     async with served.events(77, timing=quick) as stream:
         event = await anext(stream)
         assert event.data == {"pvPower": 1}
@@ -80,7 +82,10 @@ async def test_malformed_frames_are_counted_and_never_end_the_stream(service, se
 async def test_a_close_by_the_server_is_healed(service, served, quick, prompt, code):
     """Whatever code the server closes with, the stream goes on with the next connection."""
     service.close_code = code
-    service.plays = [sends(frame(1, pvPower=1)), sends(frame(2, pvPower=2), stay=service.quiet)]
+    service.plays = [
+        sends(frame(START + 1, pvPower=1)),
+        sends(frame(START + 2, pvPower=2), stay=service.quiet),
+    ]
     async with served.events(77, timing=quick, healing=prompt) as stream:
         assert [(await anext(stream)).data["pvPower"] for _ in range(2)] == [1, 2]
         assert stream.reconnects == 1
@@ -89,7 +94,7 @@ async def test_a_close_by_the_server_is_healed(service, served, quick, prompt, c
 
 async def test_an_expired_token_at_the_handshake_is_renewed_once(service, served, quick):
     """A 401 brings one login and an immediate second handshake; its token is the new one."""
-    service.plays = [sends(frame(1, pvPower=1), stay=service.quiet)]
+    service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
     assert [product.id async for product in served.products.list()] == [77]
     service.valid.clear()
     async with served.events(77, timing=quick) as stream:
@@ -101,7 +106,7 @@ async def test_an_expired_token_at_the_handshake_is_renewed_once(service, served
 
 async def test_many_streams_with_an_expired_token_log_in_once(service, quick):
     """However many streams are refused at once, one login serves them all."""
-    service.plays = [sends(frame(1, pvPower=1), stay=service.quiet)]
+    service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
     limit = Limit(1000, 1000.0, 50)
     async with VoltStorageClient(
         email="a@example.com", password="right", base_url=service.base_url, limit=limit
@@ -142,7 +147,7 @@ async def test_a_refusal_that_waiting_cannot_mend_is_raised(service, served, qui
 
 async def test_the_reader_never_waits_for_the_consumer(service, served, quick):
     """With a full buffer further events are let go and counted, to be fetched once there is room."""
-    service.plays = [sends(*(frame(n, pvPower=n) for n in range(1, 501)), stay=service.quiet)]
+    service.plays = [sends(*(frame(START + n, pvPower=n) for n in range(1, 501)), stay=service.quiet)]
     async with served.events(77, buffer=10, timing=quick) as stream:
         await until(lambda: stream.received == 500)
         assert stream.discarded > 0
@@ -154,7 +159,7 @@ async def test_a_cancelled_wait_loses_nothing(service, served, quick):
 
     async def slowly(socket):
         for n in range(60):
-            await socket.send_str(frame(n, pvPower=n))
+            await socket.send_str(frame(START + n, pvPower=n))
             await asyncio.sleep(0.001)
         await service.quiet.wait()
 
@@ -213,7 +218,7 @@ async def test_closing_the_client_ends_its_streams(service, quick):
 
 async def test_the_bearer_header_goes_along_when_asked_for(service, quick):
     """`Endpoints.events_header` adds the header to the token in the query."""
-    service.plays = [sends(frame(1, pvPower=1), stay=service.quiet)]
+    service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
     where = service.base_url.replace("http", "ws") + "products/events"
     async with VoltStorageClient(
         email="a@example.com",
@@ -235,7 +240,7 @@ async def test_a_pools_tls_context_serves_the_events_too(quick):
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(trusting)
     async with serving(server) as service:
-        service.plays = [sends(frame(1, pvPower=1), stay=service.quiet)]
+        service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
         account = {"email": "a@example.com", "password": "right", "base_url": service.base_url}
         async with SessionPool(ssl_context=trusting) as pool:
             client = VoltStorageClient(pool, **account)
@@ -318,7 +323,7 @@ async def test_the_source_speaks_in_fixed_units_and_signs(service, served, quick
 
 async def test_the_source_counts_what_is_no_reading(service, served, quick):
     """Unknown and malformed messages are counted and make no reading."""
-    service.plays = [sends('{"type": "x"}', "oops", frame(5, pvPower=1), stay=service.quiet)]
+    service.plays = [sends('{"type": "x"}', "oops", frame(START + 5, pvPower=1), stay=service.quiet)]
     source, outlet = served.live(77, timing=quick), Outlet()
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: outlet.readings)
@@ -330,14 +335,16 @@ async def test_the_source_counts_what_is_no_reading(service, served, quick):
 
 async def test_ordinals_go_on_for_a_second_that_comes_back(service, served, quick):
     """The ordinal counts the frames of a second, whatever came in between."""
-    frames = [frame(second, pvPower=1) for second in (10, 10, 11, 10)]
+    frames = [frame(START + second, pvPower=1) for second in (10, 10, 11, 10)]
     service.plays = [sends(*frames, stay=service.quiet)]
     source, outlet = served.live(77, timing=quick), Outlet()
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: len(outlet.readings) == 4)
     running.cancel()
     await asyncio.wait([running])
-    assert [reading[2] for reading in outlet.readings] == ["77/10/0", "77/10/1", "77/11/0", "77/10/2"]
+    assert [reading[2] for reading in outlet.readings] == [
+        *(f"77/{START + 10}/0", f"77/{START + 10}/1", f"77/{START + 11}/0", f"77/{START + 10}/2")
+    ]
 
 
 async def told(served, service, quick, *messages, count, **options):
@@ -374,7 +381,13 @@ async def test_a_time_as_iso_text_is_understood(service, served, quick, time):
     assert event.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("time", ["2019-11-30T23:00:00", "yesterday", None, True, [], 1e300])
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("2019-11-30T23:00:00", "yesterday", None, True, [], 1e300, 0, -5, 35, "0", 0.5, -1e12, 946684799),
+        *("1970-01-01T00:00:35Z", "0001-01-01T00:00:00+14:00"),
+    ],
+)
 async def test_a_known_type_that_cannot_be_read_is_counted(service, served, quick, time):
     """A time without a zone has many readings; what cannot be read is in the status and in the drift."""
     messages = [frame(time, pvPower=1), frame(1575154800, pvPower=2)]
@@ -437,7 +450,7 @@ async def test_events_of_which_no_key_is_known_are_reported(service, served, qui
 
 async def test_a_charge_in_percent_is_learned_from_its_first_value(service, served, quick):
     """The first value above 1.5 shows the scale; nothing outside 0..100 % is delivered, and nothing lost."""
-    messages = [frame(100 + n, soc=soc) for n, soc in enumerate((57, 0.9, 100, 101, -1, 0))]
+    messages = [frame(START + 100 + n, soc=soc) for n, soc in enumerate((57, 0.9, 100, 101, -1, 0))]
     events, notes = await told(served, service, quick, *messages, count=6)
     assert [event.values.get(Quantity.BATTERY_SOC) for event in events] == [57.0, 0.9, 100.0, None, None, 0.0]
     assert notes["battery_soc_scale"] == "0..100 (learned: soc)"
@@ -450,7 +463,7 @@ async def test_a_charge_in_percent_is_learned_from_its_first_value(service, serv
 
 async def test_a_stream_says_which_scale_it_assumes(service, served, quick):
     """The scale is the product's: a source knows what a stream of the same product has learned."""
-    service.plays = [sends(frame(100, soc=57), stay=service.quiet)]
+    service.plays = [sends(frame(START + 100, soc=57), stay=service.quiet)]
     async with served.events(77, timing=quick) as stream:
         assert stream.soc_scale == "0..1 (assumed)"
         assert (await anext(stream)).data == {"soc": 57}
@@ -462,26 +475,29 @@ async def test_a_stream_says_which_scale_it_assumes(service, served, quick):
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, quick, at_once):
     """What was delivered on the assumed scale is said to be wrong, once, when the scale is learned."""
-    messages = [frame(100 + n, soc=soc) for n, soc in enumerate((0.8, 0.9, 1.0, 1.2, 2, 0.5))]
+    messages = [frame(START + 100 + n, soc=soc) for n, soc in enumerate((0.8, 0.9, 1.0, 1.2, 2, 0.5))]
     if at_once:
-        messages = [f"[{','.join(messages)}]", frame(200, pvPower=1)]
+        messages = [f"[{','.join(messages)}]", frame(START + 200, pvPower=1)]
     events, _ = await told(served, service, quick, *messages, count=7 + at_once)
     if at_once:
-        assert events.pop().time == datetime.fromtimestamp(200, UTC)
+        assert events.pop().time == datetime.fromtimestamp(START + 200, UTC)
     assert [event.kind for event in events] == ["reading"] * 4 + ["gap"] + ["reading"] * 2
     told_so = [event.values.get(Quantity.BATTERY_SOC) for event in events if event.kind == "reading"]
     assert told_so == [80.0, 90.0, 100.0, None, 2.0, 0.5]
     (gap,) = [event.detail for event in events if event.kind == "gap"]
     assert (gap.reason, gap.quantities) == ("soc_scale", (Quantity.BATTERY_SOC,))
-    assert (gap.start.timestamp(), gap.end.timestamp()) == (100.0, 103.0)
+    assert (gap.start.timestamp(), gap.end.timestamp()) == (START + 100, START + 103)
 
 
 async def test_a_scale_that_proves_wrong_in_the_first_frame_is_one_gap(service, served, quick):
     """The first event is told on its own; what follows it in the frame shows the scale."""
-    first = f"[{frame(100, soc=0.8)},{frame(101, soc=57)}]"
-    events, _ = await told(served, service, quick, first, frame(200, pvPower=1), count=4)
+    first = f"[{frame(START + 100, soc=0.8)},{frame(START + 101, soc=57)}]"
+    events, _ = await told(served, service, quick, first, frame(START + 200, pvPower=1), count=4)
     assert [event.kind for event in events] == ["reading", "gap", "reading", "reading"]
-    assert (events[1].detail.start.timestamp(), events[1].detail.end.timestamp()) == (100.0, 100.0)
+    assert (events[1].detail.start.timestamp(), events[1].detail.end.timestamp()) == (
+        START + 100,
+        START + 100,
+    )
 
 
 @pytest.mark.parametrize(
@@ -498,7 +514,7 @@ async def test_the_scale_can_be_set(service, quick, scale, sent, said):
     """A setting decides, for all products or for one; then nothing is learned."""
     login = {"email": "anybody@example.com", "password": "right", "base_url": service.base_url}
     async with VoltStorageClient(**login, soc_scale=scale) as client:
-        (event,), notes = await told(client, service, quick, frame(100, soc=sent[0]), count=1)
+        (event,), notes = await told(client, service, quick, frame(START + 100, soc=sent[0]), count=1)
     assert event.values.get(Quantity.BATTERY_SOC) == sent[1]
     assert notes["battery_soc_scale"] == said
 
@@ -507,11 +523,11 @@ async def test_a_scale_is_learned_from_what_was_missed_too(service, served, quic
     """A row of the export that shows the scale counts for it, and the live values keep their own."""
 
     async def export(request):
-        return web.Response(text="Time,SOC_State of Charge\r\n1970-01-01T00:01:30+00:00,57\r\n")
+        return web.Response(text="Time,SOC_State of Charge\r\n2019-11-30T23:01:30+00:00,57\r\n")
 
     service.export = export
-    since = datetime.fromtimestamp(85, UTC)
-    messages = [frame(100, soc=0.58), frame(101, soc=0.59)]
+    since = datetime.fromtimestamp(START + 85, UTC)
+    messages = [frame(START + 100, soc=0.58), frame(START + 101, soc=0.59)]
     events, notes = await told(
         served, service, quick, *messages, count=3, since=since, healing=evolve(prompt, furthest_back_s=1e10)
     )
