@@ -47,6 +47,8 @@ SYSTEM: Final = 6
 BATTERY: Final = 0
 """The number of `tst` that makes `tsT` a battery's temperature; other sensors hang in fridges and rooms."""
 
+FIRST_S: Final = 946_684_800
+"""Values before 2000 have no time: VRM is younger."""
 LAST_S: Final = 2**32
 """A later time is none: gateways count seconds in 32 bits, and dates near the year 9999 overflow."""
 
@@ -341,5 +343,8 @@ def _seconds(value: object) -> int | None:
     milliseconds = time_ms(value)
     if milliseconds is not None and milliseconds > LAST_S * 1000:
         note("Attribute", "timestamp", "after 2106")
+        return None
+    if milliseconds and milliseconds < FIRST_S * 1000:  # of a device that does not know the time
+        note("Attribute", "timestamp", "before 2000")
         return None
     return milliseconds // 1000 if milliseconds else None  # 0 is never

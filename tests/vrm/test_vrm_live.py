@@ -408,9 +408,9 @@ def test_a_list_of_one_site_attribute_or_part_may_be_that_one():
     assert values(by_code, item("g1", 100), item("g2", 20)) == {Quantity.GRID_POWER: 100.0}
 
 
-@pytest.mark.parametrize("never", [0, "0", 0.0, None])
+@pytest.mark.parametrize("never", [0, "0", 0.0, None, -5, 35, 946684799, 946684799000])
 def test_a_time_of_zero_is_never(never):
-    """A value without a time is no reading of 1970, and nothing is stale since then."""
+    """A value without a time is no reading of 1970, nor is what a device says that does not know the time."""
     payload = {"success": True, "records": [site(item("bs", 80, time=never), last=never)]}
     found = listed(payload, set(), "token-1")
     assert found.readings == []
