@@ -157,6 +157,11 @@ class Delivered:
         told = self._log[at + 1]
         return bits & ~(told | told >> _BITS) & _SET
 
+    def was_filled(self, second: int) -> bool:
+        """Tell whether a backfill delivered something of a second."""
+        at = self._find(second)
+        return at < len(self._log) and self._log[at] == second and bool(self._log[at + 1] >> _BITS & _SET)
+
     def between(self, start: int, end: int) -> list[int]:
         """Return the seconds from `start` to `end` of which something was delivered."""
         first, after = self._find(start), self._find(end + 1)

@@ -543,6 +543,10 @@ class Mender(Generic[T]):
         """Tell whether everything that ever came was delivered of a second."""
         return bool(self._spoken) and not self._delivered.fresh(second, self._spoken)
 
+    def _is_told(self, second: int) -> bool:
+        """Tell whether the record told a second, or all that ever came was delivered of it."""
+        return self._delivered.was_filled(second) or self._is_whole(second)
+
     def _wait(self, waiting: Waiting) -> None:
         if waiting.start > waiting.end:
             return
@@ -578,7 +582,10 @@ class Mender(Generic[T]):
         start, end = part
         edges = [start - 1, *self._delivered.between(start, end), end + 1]
         missing = [(before, after) for before, after in pairwise(edges) if after - before > 1]
-        if not 0 < len(missing) <= _MOST_PIECES:
+        if not missing:  # but of a second that a hole begins or ends in, some may be
+            ends = {start, end}
+            return [Missing(each, each, reason) for each in sorted(ends) if not self._is_told(each)]
+        if len(missing) > _MOST_PIECES:
             return [Missing(start, end, reason)]
         return [Missing(before, after, reason) for before, after in missing]
 

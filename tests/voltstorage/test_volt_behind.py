@@ -178,3 +178,32 @@ async def test_a_resume_reports_no_quantity_that_the_product_never_had(service, 
     assert [(gap.reason, gap.quantities) for gap in gaps(seen)] == [
         ("not_exported", (Quantity.BATTERY_VOLTAGE,))
     ]
+
+
+async def after_a_cut(service, served, quick, answer):
+    """Return what is told where the export answers in this way whatever is asked."""
+    service.export = answer
+    cut_after(service, 100, frame(T + 150, pvPower=1, gridPower=2), frame(T + 160, pvPower=1, gridPower=2))
+    source = served.live(77, timing=quick, healing=Healing(settle_s=0.01, retry_s=(0.05, 0.1, 0.2)))
+    async with merge(source, include_status=False) as events:
+        seen = await gathered(events, lambda seen: 160 in of_readings(seen))
+        await until(lambda: not events.status[source.id].pending)
+        seen += await gathered(events, lambda _: False, within_s=0.2)
+    return seen
+
+
+@pytest.mark.parametrize("garbage", ["garbage\r\n", "1970-01-01T00:00:35Z,1,1,1,1\r\n"])
+async def test_what_cannot_be_read_behind_the_last_row_makes_no_gap_of_what_was_told(
+    service, served, quick, garbage
+):
+    """Each second was delivered: nothing is missing."""
+    rows = [row(second, second, second) for second in range(90, 151)]
+    whole = exports(*rows)
+
+    async def answer(request):
+        said = await whole(request)
+        return web.Response(text=said.text + garbage, content_type="text/csv")
+
+    seen = await after_a_cut(service, served, quick, answer)
+    assert set(range(100, 151)) <= set(of_readings(seen))
+    assert [gap for gap in gaps(seen) if seconds(gap.start) < 150] == []
