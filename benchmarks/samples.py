@@ -28,6 +28,8 @@ def product_event(number: int, fields: int = 8) -> bytes:
     """Return one message of a product's stream; the next comes a second later."""
     names = FIELDS if fields == 8 else ("pvPower", "dcVoltage")[:fields]
     data = {name: round(100.5 + at + (number % 997) * 0.25, 2) for at, name in enumerate(names)}
+    if "soc" in data:
+        data["soc"] = round(number % 997 / 1000, 3)  # a share, as the vendor prints it
     return json.dumps(
         {"type": "latest-data", "time": START + number, "data": data}, separators=(",", ":")
     ).encode()

@@ -139,14 +139,16 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
 
 def _parse(body: bytes, *, strict: bool) -> JSON:
     # All looking is done, and its copies of the body are gone, before the parser needs memory.
-    if len(body) > 2 * MAX_DEPTH:  # every bracket is closed, so that fewer bytes cannot nest deeper
+    is_long = len(body) > 2 * MAX_DEPTH  # fewer bytes cannot nest deeper and close again
+    if is_long:
         _check_depth(body)
     if fast_parser is not None and not strict and not _has_long_number(body, _glance(body)):
         try:
             return fast_parser(body)
         except ValueError:
             pass  # refused: what follows decides, and says why
-    _check_depth(body)
+    if not is_long:
+        _check_depth(body)
     if strict:
         return _parse_slowly(body, _UNIQUE)
     return _parse_slowly(body, _CAREFUL if _has_large_number(body, _glance(body)) else _PLAIN)
@@ -399,7 +401,9 @@ def _check_depth(body: bytes, *, above: int = 0) -> None:
 def _structure(body: bytes, table: bytes | None = _ONE_BRACKET) -> bytes:
     """Return the brackets outside of strings, all of one kind or, without a `table`, as they are."""
     if b"\\" in body and _HIDES_A_QUOTE.search(body):
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+        if b"\\\\" in body:
+            body = body.replace(b"\\\\", b"")
+        body = body.replace(b'\\"', b"")
     # Two quotes side by side can go anywhere: the number of quotes before a bracket stays odd or even.
     marks = body.translate(table, _NOT_NESTING).replace(b'""', b"")
     if b'"' not in marks:
