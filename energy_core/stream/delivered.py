@@ -195,9 +195,8 @@ class Delivered:
         """Forget the earliest; what is told now is never forgotten at once, however far back it lies."""
         log, gone = self._log, 0
         since = log[-2] - self._window_s
-        if self.since is not None and len(log) < _BOUND:
-            told = min(told, self._find(self.since))
-        while gone < told and (self._events > self._most or log[gone] < since):
+        kept = log[-2] + 1 if self.since is None or len(log) >= _BOUND else self.since
+        while gone < told and log[gone] < kept and (self._events > self._most or log[gone] < since):
             self._events -= log[gone + 1] >> 2 * _BITS
             gone += 2
         del log[:gone]

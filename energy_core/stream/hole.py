@@ -293,7 +293,12 @@ class Mender(Generic[T]):
         self._covered = known
         self._base = self._reach = position = self._position_before(present)
         self._proven = self._row = position - 1
-        self._doubt = self._tail = None
+        self._doubt = None
+        tail, self._tail = self._tail, None
+        if tail is not None and tail.start < position:  # of the rest is asked now
+            tail.parts = [(tail.start, position - 1)]
+            self._wait(tail)
+        self._pin()
         self._closed_at = self._latest = self._present = None
         self._outbox.reconsider(position)
         overlap_s = 0.0 if self.newest is None else self._overlap_s
@@ -378,6 +383,8 @@ class Mender(Generic[T]):
             self._distrust(self._row, max(second, self._row))
         self._row = max(self._row, second)
         self._proven = max(self._proven, second - 1)
+        if self._doubt is None and not self.waiting:
+            self._delivered.since = int(self._proven - self._overlap_s)  # as `_pin` does
 
     def done(self, exported: Collection[str], now: float = 0.0, *, reason: str = NOT_RECORDED) -> None:
         """End the fill: the past was read to its end.
@@ -399,6 +406,7 @@ class Mender(Generic[T]):
             self._open = 0
         self._finish(self._covered)
         self._wait_for_rest(end, reason, now, lacks=False)
+        self._pin()
 
     def fail(
         self,
@@ -431,6 +439,7 @@ class Mender(Generic[T]):
                     self._latest = None
             self._finish(self._held[0].hole if self._held else 0)
             self._wait_for_rest(end, reason, now, lacks=True)
+            self._pin()
             return
         if not self._held:
             end = self._end
@@ -446,6 +455,7 @@ class Mender(Generic[T]):
                 self._tell_latest(before=first)
             self._outbox.miss(reached, first, reason)
         self._finish(self._held[0].hole if self._held else 0)
+        self._pin()
 
     # --- what is asked for again ---------------------------------------------------------------------------
 
@@ -526,7 +536,7 @@ class Mender(Generic[T]):
         if start == self._base and self._is_whole(start):
             start += 1
         if end is None:
-            if not self._open and not self._held and self._closed_at is None:
+            if not self._open and not self._held:
                 self._tail = Waiting(start, start, reason, now, lacks=lacks)
             return
         end = end - 1 if self._is_whole(end) else end
@@ -590,7 +600,12 @@ class Mender(Generic[T]):
         return [Missing(before, after, reason) for before, after in missing]
 
     def _pin(self) -> None:
-        self._delivered.since = min((each.start for each in self.waiting), default=None)
+        """Keep in memory what was delivered of the seconds that are asked for, now or later."""
+        starts = [each.start for each in (*self.waiting, self._tail) if each is not None]
+        if self.filling:  # held events, or rows, may be many
+            unproven = self._proven if self._doubt is None else min(self._proven, self._doubt[0])
+            starts.append(int(unproven - self._overlap_s))
+        self._delivered.since = min(starts, default=None)
 
     # --- what is handed over -------------------------------------------------------------------------------
 

@@ -571,6 +571,83 @@ def test_what_ends_with_the_next_live_event_waits_from_then_on():
     assert (waiting.start, waiting.end, waiting.due) == (104, 108, 65.0)
 
 
+def test_held_events_push_nothing_out_of_memory_that_is_asked_for_again():
+    """However much is let go of at the end of a fill: what was told is not told again, nor in a gap."""
+    mender = broken(hold=10_000)
+    mender.live(110, "ab", "live")
+    mender.begin(mender.holes)
+    mender.row(103, "a", "row")
+    for second in range(111, 1500):
+        mender.live(second, "ab", "live")
+    mender.fail("no", "ab", final=False)
+    assert [second for _, second, _ in popped(mender)] == [103, *range(110, 1500)]
+    waiting = mender.ask_again(60)
+    assert waiting.parts == [(103, 109)]
+    mender.late_row(waiting, 103, "a", "late")
+    mender.late_row(waiting, 104, "a", "late")
+    mender.answered(waiting, None, trouble="403", final=True)
+    assert popped(mender) == [("late", 104, True), Missing(104, 110, "403")]
+
+
+def test_rows_push_nothing_out_of_memory_that_is_asked_for_again():
+    """However long the answer is in which some could not be read, none is told again."""
+    mender = broken()
+    mender.live(3000, "ab", "live")
+    mender.begin(mender.holes)
+    for second in (101, 102, 104, *range(105, 3000)):
+        mender.row(second, "ab", "row", doubt=second == 104)
+    mender.done("ab")
+    popped(mender)
+    waiting = mender.ask_again(60)
+    for second in range(101, 106):
+        mender.late_row(waiting, second, "ab", "late")
+    mender.answered(waiting, "ab")
+    assert popped(mender) == [("late", 103, True)]
+    assert not mender.waiting
+
+
+def test_what_breaks_off_though_the_link_was_lost_again_waits():
+    """The hole behind the one that was filled so far ends with the next live event too."""
+    mender = broken()
+    mender.live(110, "ab", "live")
+    mender.begin(mender.holes)
+    mender.row(111, "ab", "row")
+    mender.hole()
+    mender.fail("no", "ab", final=False)
+    popped(mender)
+    mender.live(150, "ab", "live")
+    assert [each.parts for each in mender.waiting] == [[(111, 149)]]
+
+
+def test_what_was_discarded_waits_where_the_answer_ends_before_the_next_live_event():
+    """Whether something was held behind the hole or not."""
+    mender = broken(hold=1)
+    mender.live(110, "ab", "live")
+    mender.live(111, "ab", "discarded")
+    mender.begin(mender.holes)
+    mender.row(112, "ab", "row")
+    mender.done("ab")
+    popped(mender)
+    mender.live(150, "ab", "live")
+    assert [each.parts for each in mender.waiting] == [[(113, 149)]]
+
+
+def test_what_waits_for_the_next_live_event_is_kept_when_the_link_is_lost_before():
+    """Of what lies before the newest event nothing is asked by the next fill."""
+    mender = broken(hold=2)
+    for second in (105, 106, 107):
+        mender.live(second, "ab", "live")
+    mender.begin(mender.holes)
+    mender.row(101, "ab", "row")
+    mender.done("ab")
+    assert [second for _, second, _ in popped(mender)] == [101, 105, 106]
+    mender.hole()
+    mender.live(150, "ab", "live")
+    assert mender.begin(mender.holes) == 104
+    assert [each.parts for each in mender.waiting] == [[(102, 105)]]
+    assert filled(mender, (149, "ab")) == [("row", 149, True), ("live", 150, False)]
+
+
 def test_an_event_that_is_dated_ahead_hides_no_hole():
     """A hole begins with the newest event before its end, not with the newest of all."""
     mender: Mender[str] = Mender()
