@@ -78,6 +78,12 @@ class Waiting:
         """Tell whether a second belongs to it."""
         return any(start <= second <= end for start, end in self.parts)
 
+    def add(self, start: int, end: int) -> None:
+        """Let a stretch behind the others belong to it too; past a bound, with what lies before it."""
+        if start <= end:
+            more = len(self.parts) >= _MOST_PARTS
+            self.parts.append((self.parts.pop()[0] if more else start, end))
+
     def keep(self, proven: int, doubt: tuple[int, int] | None) -> None:
         """Leave out what was proved; what is doubted was not."""
         kept: list[tuple[int, int]] = []
@@ -293,11 +299,7 @@ class Mender(Generic[T]):
         self._covered = known
         self._base = self._reach = position = self._position_before(present)
         self._proven = self._row = position - 1
-        self._doubt = None
-        tail, self._tail = self._tail, None
-        if tail is not None and tail.start < position:  # of the rest is asked now
-            tail.parts = [(tail.start, position - 1)]
-            self._wait(tail)
+        self._doubt = self._tail = None
         self._pin()
         self._closed_at = self._latest = self._present = None
         self._outbox.reconsider(position)
@@ -404,8 +406,9 @@ class Mender(Generic[T]):
             self._miss_unknown(end, self._reach, exported)
         if self._open <= self._covered:
             self._open = 0
+        runs = self._runs()
         self._finish(self._covered)
-        self._wait_for_rest(end, reason, now, lacks=False)
+        self._wait_for_rest(end, reason, now, lacks=False, runs=runs)
         self._pin()
 
     def fail(
@@ -432,8 +435,10 @@ class Mender(Generic[T]):
             first, last = max(doubt[0], self._base), min(doubt[1], reached)
             self._wait(Waiting(first, last, reason, now, lacks=True))
         if not final:
-            end = self._held[0].second if self._held and self._held[0].hole else self._end
-            if not self._held:
+            if self._held:  # without a hole before the first, its last row may have been cut, no more
+                end: int | None = self._held[0].second if self._held[0].hole else self._row
+            else:
+                end = self._end
                 self._open = 0
                 if end is None:
                     self._latest = None
@@ -526,7 +531,29 @@ class Mender(Generic[T]):
         self._pin()
         return missing
 
-    def _wait_for_rest(self, end: int | None, reason: str, now: float, *, lacks: bool) -> None:
+    def _runs(self) -> list[tuple[int, int]]:
+        """Return the first and the last second of what came live, and is let go of now, between holes."""
+        runs: list[tuple[int, int]] = []
+        for held in self._held:
+            if held.hole > self._covered:
+                break
+            if not runs:
+                runs.append((held.second if held.hole else self._base, held.second))
+            elif held.hole:
+                runs.append((held.second, held.second))
+            else:
+                runs[-1] = runs[-1][0], max(runs[-1][1], held.second)
+        return runs
+
+    def _wait_for_rest(
+        self,
+        end: int | None,
+        reason: str,
+        now: float,
+        *,
+        lacks: bool,
+        runs: Collection[tuple[int, int]] = (),
+    ) -> None:
         """Let wait what the fill that has just ended has not proved."""
         doubt, self._doubt = self._doubt, None
         if doubt is not None:
@@ -535,12 +562,18 @@ class Mender(Generic[T]):
         start = max(self._proven + 1, self._base)
         if start == self._base and self._is_whole(start):
             start += 1
+        rest = Waiting(start, start, reason, now, lacks=lacks)
+        rest.parts.clear()
+        for first, last in runs:
+            rest.add(start, first - self._is_whole(first))
+            start = max(start, last + self._is_whole(last))
         if end is None:
             if not self._open and not self._held:
                 self._tail = Waiting(start, start, reason, now, lacks=lacks)
-            return
-        end = end - 1 if self._is_whole(end) else end
-        self._wait(Waiting(start, end, reason, now, lacks=lacks))
+        elif all(last < end for _, last in runs):
+            rest.add(start, end - self._is_whole(end))
+        if rest.parts:
+            self._wait(rest)
 
     def _end_tail(self, second: int, bits: int) -> None:
         tail, self._tail = self._tail, None

@@ -644,8 +644,41 @@ def test_what_waits_for_the_next_live_event_is_kept_when_the_link_is_lost_before
     mender.hole()
     mender.live(150, "ab", "live")
     assert mender.begin(mender.holes) == 104
-    assert [each.parts for each in mender.waiting] == [[(102, 105)]]
+    assert [each.parts for each in mender.waiting] == [[(102, 104)]]
     assert filled(mender, (149, "ab")) == [("row", 149, True), ("live", 150, False)]
+
+
+def test_what_came_live_between_two_holes_is_in_no_gap():
+    """One answer closes both, and proves neither: only what lies before each waits."""
+    mender = broken()
+    for second in range(110, 400, 3):
+        mender.live(second, "ab", "live")
+    mender.hole()
+    mender.live(450, "ab", "live")
+    mender.begin(mender.holes)
+    mender.row(104, "ab", "row")
+    mender.done("ab")
+    popped(mender)
+    waiting = mender.ask_again(60)
+    assert waiting.parts == [(105, 109), (399, 449)]
+    mender.answered(waiting, "ab", trouble="403", final=True)
+    assert popped(mender) == [Missing(104, 110, "403"), Missing(398, 450, "403")]
+
+
+def test_holes_that_one_answer_does_not_fill_wait_as_a_few_parts():
+    """However many they are, nothing of them is lost, and nothing that was told is in a gap."""
+    mender = broken()
+    for second in range(110, 310, 10):
+        mender.live(second, "ab", "live")
+        mender.hole()
+    mender.live(310, "ab", "live")
+    mender.begin(mender.holes)
+    mender.done("ab")
+    popped(mender)
+    waiting = mender.ask_again(60)
+    assert len(waiting.parts) == 8
+    mender.answered(waiting, None, trouble="403", final=True)
+    assert popped(mender) == [Missing(second, second + 10, "403") for second in range(100, 310, 10)]
 
 
 def test_an_event_that_is_dated_ahead_hides_no_hole():
