@@ -61,7 +61,7 @@ class HomeState:
     """Folds events into the present state of one home. Does no I/O and asks nobody for the time.
 
     A reading may hold only what changed, so each quantity keeps its newest value, and a late reading brings
-    only what nobody has said since. A value dated far ahead gives way to the next that is
+    only what no later event has said. A value dated far ahead gives way to the next that is
     not. A quantity that no source gave is missing; it is never zero.
 
     Args:

@@ -22,7 +22,7 @@ class VendorClock:
     """A vendor's clock, by the `Date` headers of its answers; one for all that talk to one origin.
 
     Between two answers its time passes as ours does. Where our two clocks disagree about how much has passed
-    (somebody set the wall clock, or the machine slept), the larger count is taken: a right value is never
+    (the wall clock was set, or the machine slept), the larger count is taken: a right value is never
     taken for one from the future.
 
     Args:

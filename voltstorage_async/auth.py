@@ -54,7 +54,7 @@ class Identity:
 
     @property
     def owner(self) -> str:
-        """Tells this account's credential from others, in this process only."""
+        """A fingerprint that distinguishes credentials, in this process only."""
         if self.token is not None:
             return f"token/{fingerprint(self.token)}"
         # With another password it is another one: a wrong password must not use the session of a right one.

@@ -190,7 +190,7 @@ class Moments:
         malformed = self.malformed
         try:
             self._block = iter(await anext(self._blocks))
-        finally:  # which of a block's rows they were, nobody says
+        finally:  # which of a block's rows they were is not known
             self._doubtful = self.malformed > malformed
         return self._read(next(self._block))
 

@@ -318,7 +318,7 @@ class Line:
         return self._on_messages(readable) if readable else 0
 
     def _note_soc(self, second: int) -> None:
-        """Note that a state of charge is told, perhaps on a scale that will prove wrong."""
+        """Note that a state of charge is delivered, perhaps on a scale that will prove wrong."""
         since = self._soc_since
         if self._assuming and (since is None or second < since):
             self._soc_since = second
@@ -365,7 +365,7 @@ class Line:
         for each in run:
             moment = Moment.of_live(each)
             take = mender.live(moment.second, quantities, moment, room=sink.holds(1))
-            if mender.waiting:  # what waits must be known before it is told what comes behind it
+            if mender.waiting:  # the waiting stretches must be known before what follows is delivered
                 self._announce_waiting(done=False)
                 self._stir()
             if take is not None:

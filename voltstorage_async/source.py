@@ -54,7 +54,7 @@ class ProductSource:
         vendor_clock: VendorClock | None = None,
     ) -> None:
         self.owner = owner
-        """Tells the account's credential from others of its label."""
+        """Distinguishes credentials under one account label."""
         self._id = id
         self._link = link
         self._past = past

@@ -132,7 +132,7 @@ class ProductStream:
     async def __aenter__(self) -> Self:
         if self._task is not None or self._closed:
             raise StreamClosed("a stream is opened once; ask the client for another")
-        # The task does not hold the stream: one that nobody holds any more can be collected.
+        # The task holds no reference to the stream, so that a forgotten stream is collected.
         self._task = asyncio.get_running_loop().create_task(
             _read(self._line, self._inbox, self.product_id), name=f"voltstorage-{self.product_id}"
         )

@@ -28,7 +28,7 @@ class Means:
 
     @property
     def owner(self) -> str:
-        """Tells these means from others, in this process only.
+        """A fingerprint that distinguishes credentials, in this process only.
 
         With another password they are others: a wrong password must not use the session of a right one.
         """

@@ -35,7 +35,7 @@ class Paging(Generic[T]):
 
     Args:
         name: The list's name, for drift.
-        key: What tells two records apart.
+        key: Returns the identity of a record, to recognise duplicates.
         drift: Counts a list that ends before its announced number.
     """
 

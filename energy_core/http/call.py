@@ -49,9 +49,9 @@ class Account:
     credential: Credential
     budget: RetryBudget
     vendor_clock: VendorClock
-    """Of the origin, whoever asks there."""
+    """The clock of the origin, shared by all its accounts."""
     owner: str = ""
-    """Tells credentials apart, in this process only."""
+    """A fingerprint that distinguishes credentials, in this process only."""
     users: WeakSet[object] = field(factory=WeakSet)
     """The clients that use it."""
 

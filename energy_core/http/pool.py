@@ -153,7 +153,7 @@ class SessionPool:
             name: a label that tells accounts apart; never a secret.
             limit: what the account may send.
             credential: makes the credential.
-            owner: Tells credentials apart: a `fingerprint`.
+            owner: A `fingerprint` that distinguishes credentials.
             user: The client, until it is released or forgotten.
 
         Raises:

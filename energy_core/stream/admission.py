@@ -33,7 +33,7 @@ def horizon(now: datetime) -> datetime:
 
 
 class Horizon:
-    """Tells which times have not come yet, by the vendor's own clock as far as that is known.
+    """Decides which times lie in the future, by the vendor's own clock where that is known.
 
     Without it, by ours: that may be wrong itself, so only what is more than a day ahead is.
 

@@ -80,7 +80,7 @@ class Feed:
         retry_s: Sequence[float] = getattr(source, "retry_s", RETRY_S)
         # ... and what is missing in one line only:
         self._later = LaterRefills(ledger.clock, self._refill_again, self._lack, retry_s=retry_s)
-        self._offset_s = 0.0  # of our clock, as it was told last
+        self._offset_s = 0.0  # of our clock, as the last status reported it
         self._gate = Gate()
         self._now = stamping(ledger.clock)
         self._spoken_for: SourceId | None = None

@@ -53,7 +53,7 @@ class Cutter:
         self.fed = False
         """Set when the protocol sees something: it may have an answer then, or a new state."""
         self.date: str | None = None
-        """The `Date` of the answer to the handshake, until somebody takes it."""
+        """The `Date` of the answer to the handshake, until it is read."""
         self._protocol = protocol
         self._largest = largest
         self._spares = not log.isEnabledFor(logging.DEBUG)
@@ -132,7 +132,7 @@ class Cutter:
 
 
 def _date(answer: Response) -> str | None:
-    """Return when it was given; of what comes out of a cache nobody knows."""
+    """Return its `Date`; None for an answer out of a cache."""
     dates = answer.headers.get_all("Date")
     return dates[0] if len(dates) == 1 and "Age" not in answer.headers else None
 

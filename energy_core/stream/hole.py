@@ -62,7 +62,7 @@ class Waiting:
         """When it is asked for again."""
         self.tries = 0
         self.lacks = lacks
-        """Whether it is still to be told which quantities the record does not have."""
+        """Whether the quantities that the record lacks are still to be reported."""
 
     @property
     def start(self) -> int:
@@ -75,7 +75,7 @@ class Waiting:
         return self.parts[-1][1]
 
     def has(self, second: int) -> bool:
-        """Tell whether a second belongs to it."""
+        """Return whether a second belongs to it."""
         return any(start <= second <= end for start, end in self.parts)
 
     def add(self, start: int, end: int) -> None:
@@ -525,7 +525,7 @@ class Mender(Generic[T]):
         self._pin()
 
     def give_up_waiting(self) -> list[Missing]:
-        """Return what waits as missing, because nobody will ask again."""
+        """Return the waiting stretches as missing: the stream ends and asks no more."""
         missing = [each for one in self.waiting for each in self._missing(one, one.reason)]
         self.waiting.clear()
         self._pin()
@@ -602,7 +602,7 @@ class Mender(Generic[T]):
         self._pin()
 
     def _join(self) -> None:
-        """Ask for two together that nobody is asking for now, those that lie closest."""
+        """Join the two closest stretches that are not being fetched."""
         free = [each for each in self.waiting if each is not self._asking]
         before, after = min(pairwise(free), key=lambda pair: pair[1].start - pair[0].end)
         before.parts = sorted([*before.parts, *after.parts])

@@ -41,7 +41,7 @@ class Owner(Protocol):
 
 
 class _Awaited:
-    """A stretch that somebody will ask for again."""
+    """A stretch that will be fetched again."""
 
     __slots__ = ("by_refill", "stretch", "until")
 

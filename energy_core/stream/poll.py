@@ -81,8 +81,8 @@ class Poller:
         clock: Where time comes from.
         random: Gives numbers in [0, 1) for the jitter.
         identify: Brings the label of the account, where `id` does not know it yet.
-        owner: Tells the account's credential from others of its label; empty: it needs not be told.
-        vendor_clock: The vendor's time: what is dated after it is told to nobody, and no position to go by.
+        owner: Distinguishes credentials under one account label; empty: not checked.
+        vendor_clock: The vendor's time: what is dated after it is not delivered and is no position.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Poller:
         self.vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
         self._ahead: set[str] = set()
-        """Ids that were set aside, as long as the vendor still tells them: one day their time will come."""
+        """Ids that were set aside, kept while the vendor sends them: their time will come."""
         self._stopped: dict[SourceId, Position] = {}
         self._begun: Position | None = None
         """Where an earlier run began that brought nothing."""
@@ -135,7 +135,7 @@ class Poller:
         """Ask for the label of the account until the vendor has answered; returns at once where it is known.
 
         Raises:
-            RequestError: a refusal that waiting cannot mend.
+            RequestError: a refusal that waiting cannot change.
         """
         while self._label is not None and not self._id.identified:
             label = await self._attempt(self._label, outlet)

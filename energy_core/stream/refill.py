@@ -104,7 +104,7 @@ class LaterRefills:
     Args:
         clock: Where time comes from.
         ask: Asks once.
-        lack: Tells a line that a stretch is missing, and why.
+        lack: Reports to a consumer that a stretch is missing, and why.
         retry_s: When, in seconds since the refill.
     """
 

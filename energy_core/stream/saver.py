@@ -20,7 +20,7 @@ _AHEAD: Final = timedelta(days=1)
 """No reading is delivered that is further in the future."""
 
 _SET: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""A clock before this program's own time has not been set yet and tells nothing."""
+"""A clock before this program's own time has not been set yet and is ignored."""
 
 INTERVAL_S: Final = 5.0
 """So often a checkpoint is saved while anything is consumed."""
