@@ -102,11 +102,11 @@ def raw(url: str, case: str, times: int) -> Asker:
 
 def ours(url: str, case: str, times: int) -> Asker:
     """Typed, signed, in its turn within a limit, retried where safe."""
-    from energy_core import Limit
+    from energy_core import RateLimit
     from vrm_async import VRMClient
 
     async def open_ours(stack: AsyncExitStack, url: str) -> dict[str, Ask]:
-        wide = Limit(1_000_000, 1_000_000.0)  # so that the limit is kept and never waited for
+        wide = RateLimit(1_000_000, 1_000_000.0)  # so that the limit is kept and never waited for
         client = await stack.enter_async_context(VRMClient(token=TOKEN, base_url=url, limit=wide))
         return {
             "me": client.users.me,

@@ -19,10 +19,10 @@ from benchmarks.receivers import Countdown, Receiver, Task, read_all
 from energy_core.clock import SystemClock
 from energy_core.http.decode import strict_json
 from energy_core.stream.event import Draft, Event, Kind, SourceId, put_raw
-from energy_core.stream.link import Address
-from energy_core.stream.timing import SocketTiming
-from energy_core.stream.unread import Unread
-from energy_core.stream.wire import Wire
+from energy_core.stream.link import Endpoint
+from energy_core.stream.timing import SocketConfig
+from energy_core.stream.unread import LazyMapping
+from energy_core.stream.wire import Connection
 from voltstorage_async import FieldMap
 from voltstorage_async.translator import Glance
 
@@ -63,7 +63,7 @@ class _Events:
             event.time = datetime.fromtimestamp(second, UTC)
             event.id = f"0/{second}/0"
             event.values = values
-            put_raw(event, Unread(strict_json, message))
+            put_raw(event, LazyMapping(strict_json, message))
             event.__class__ = Event  # type: ignore[assignment]
             self._pending.append(event)  # type: ignore[arg-type]
         self._there.set()
@@ -122,7 +122,7 @@ class _Complete(_Events):
             event.seq = self._seq
             event.id = name = f"0/{second}/0"
             event.values = values
-            put_raw(event, Unread(strict_json, message))
+            put_raw(event, LazyMapping(strict_json, message))
             event.detail = None
             event.backfilled = event.late = False
             event.revision = 0
@@ -147,13 +147,13 @@ async def _receive(make: Callable[[], _Events], task: Task) -> None:
     count, events = Countdown(task), make()
     wires = []
     for url in task.urls():
-        address = Address(url=url)
-        wire = Wire(
+        address = Endpoint(url=url)
+        wire = Connection(
             address,
             on_open=lambda _: None,
             on_messages=events.take,
             clock=SystemClock(),
-            timing=SocketTiming(),
+            timing=SocketConfig(),
         )
         await wire.open(address, None)
         wires.append(wire)

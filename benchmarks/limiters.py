@@ -92,13 +92,13 @@ class Crowd:
 
 
 def _lane(burst: float, per_second: float) -> Acquire:
-    from energy_core.http.lane import Lane, Limit
+    from energy_core.http.lane import RateLimit, RateLimiter
     from energy_core.http.request import Priority
 
-    lane = Lane(Limit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
+    lane = RateLimiter(RateLimit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
 
     async def acquire() -> None:
-        async with lane.turn(Priority.INTERACTIVE):
+        async with lane.slot(Priority.INTERACTIVE):
             pass
 
     return acquire
@@ -147,18 +147,18 @@ def alone_lane(size: int) -> Alone:
     """Ours: bucket, hold, adaptive rate, classes and places in flight."""
 
     async def again(times: int) -> float:
-        from energy_core.http.lane import Lane, Limit
+        from energy_core.http.lane import RateLimit, RateLimiter
         from energy_core.http.request import Priority
 
-        lane, priority = Lane(Limit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
+        lane, priority = RateLimiter(RateLimit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
         started = process_time()
-        for _ in range(times):  # as a request takes its turn, see `Passage`
-            if not lane.try_enter(priority):
-                await lane.enter(priority)
+        for _ in range(times):  # as a request takes its turn, see `SendMiddleware`
+            if not lane.try_acquire(priority):
+                await lane.acquire(priority)
             try:
                 pass
             finally:
-                lane.leave(priority)
+                lane.release(priority)
         return process_time() - started
 
     return Alone(again, size)

@@ -14,7 +14,7 @@ from typing import Final
 
 from benchmarks.receivers import Receiver, Task
 from energy_core.stream.event import Event, Kind, SourceId, State
-from energy_core.stream.link import Address, Words
+from energy_core.stream.link import Endpoint, Words
 from energy_core.stream.merge import merge
 from voltstorage_async import VoltStorageClient
 from voltstorage_async.fields import FieldMap, ProductFields
@@ -50,9 +50,9 @@ class _Link:
     def hold(self, seconds: float) -> None:
         """Nobody holds anything here."""
 
-    async def address(self) -> Address:
+    async def address(self) -> Endpoint:
         """Return the address."""
-        return Address(url=f"{self._url}&token=x", headers={}, generation=0)
+        return Endpoint(url=f"{self._url}&token=x", headers={}, generation=0)
 
     async def renew(self, generation: int) -> None:
         """Nothing expires here."""

@@ -41,15 +41,15 @@ class Outcome(NamedTuple):
 
 def ours(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
     """The lane; what is refused is asked again in a new turn."""
-    from energy_core.http.lane import Lane, Limit
+    from energy_core.http.lane import RateLimit, RateLimiter
     from energy_core.http.request import Priority
 
-    lane = Lane(Limit(200, 3.0), random=chance.random, max_queue_wait_s=1e9)
+    lane = RateLimiter(RateLimit(200, 3.0), random=chance.random, max_queue_wait_s=1e9)
     loop = asyncio.get_running_loop()
 
     async def poll() -> bool:
         while True:
-            async with lane.turn(Priority.INTERACTIVE):
+            async with lane.slot(Priority.INTERACTIVE):
                 sent_at = loop.time()
                 retry_after = await _sent(server, chance)
             if retry_after is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from energy_core.lazy import lazily
 
 if TYPE_CHECKING:
-    from energy_core.choice import From, Preference
+    from energy_core.choice import SourceFilter, SourcePreference
     from energy_core.errors import (
         AnswerError,
         AuthError,
@@ -40,36 +40,36 @@ if TYPE_CHECKING:
         WrongLoop,
     )
     from energy_core.home import HomeState, Present
-    from energy_core.http.decode import decoding
-    from energy_core.http.lane import Limit
+    from energy_core.http.decode import json_backend
+    from energy_core.http.lane import RateLimit
     from energy_core.http.pool import SessionPool
     from energy_core.http.transport import Timeouts
     from energy_core.lazy import preload
-    from energy_core.meter import EnergyMeter, Hole
+    from energy_core.meter import EnergyMeter, UnmeasuredRange
     from energy_core.secret import Secret
     from energy_core.service import run_service
     from energy_core.shares import self_consumption, self_sufficiency, weighted_mean
     from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, FileCheckpoint
     from energy_core.stream.event import (
+        Backfillable,
         Dropped,
         Event,
         Gap,
         Kind,
         Noting,
         Outlet,
-        Position,
         Quantity,
         Reading,
-        Refillable,
-        Repeatable,
+        Restartable,
         Resumable,
         Source,
         SourceId,
         State,
         Status,
+        StreamPosition,
     )
     from energy_core.stream.merge import MergedStream, merge
-    from energy_core.stream.poll import Looking, Observation, Polled, Poller, Seen
+    from energy_core.stream.poll import LookbackConfig, Polled, PolledReading, Poller, Seen
     from energy_core.stream.state import SourceStatus
     from energy_core.stream.subscription import Subscription
     from energy_core.totals import EnergyTotals
@@ -113,6 +113,7 @@ __all__ = [
     "AnswerError",
     "AuthError",
     "AuthFailed",
+    "Backfillable",
     "BadRequest",
     "BodyTooLarge",
     "Checkpoint",
@@ -129,34 +130,29 @@ __all__ = [
     "EnergyTotals",
     "Event",
     "FileCheckpoint",
-    "From",
     "Gap",
-    "Hole",
     "HomeState",
     "InternalError",
     "InvalidCredentials",
     "Kind",
-    "Limit",
-    "Looking",
+    "LookbackConfig",
     "MergedStream",
     "NoData",
     "NotFound",
     "Noting",
-    "Observation",
     "OutcomeUnknown",
     "Outlet",
     "PermissionDenied",
     "Polled",
+    "PolledReading",
     "Poller",
-    "Position",
-    "Preference",
     "Present",
     "Quantity",
+    "RateLimit",
     "RateLimited",
     "Reading",
-    "Refillable",
-    "Repeatable",
     "RequestError",
+    "Restartable",
     "Resumable",
     "Secret",
     "Seen",
@@ -164,21 +160,25 @@ __all__ = [
     "SessionPool",
     "SlowConsumer",
     "Source",
+    "SourceFilter",
     "SourceId",
+    "SourcePreference",
     "SourceStatus",
     "State",
     "Status",
     "StreamBusy",
     "StreamClosed",
     "StreamError",
+    "StreamPosition",
     "Subscription",
     "TLSVerificationError",
     "Timeouts",
     "TransportError",
     "TwoFactorRequired",
     "UnexpectedRedirect",
+    "UnmeasuredRange",
     "WrongLoop",
-    "decoding",
+    "json_backend",
     "merge",
     "preload",
     "run_service",

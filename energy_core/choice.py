@@ -15,7 +15,7 @@ from energy_core.stream.event import Quantity, SourceId, State
 
 @printable_class
 @frozen
-class From:
+class SourceFilter:
     """Names sources by what is said here; what is left out may be anything.
 
     >>> From("vrm", site=151734).names(SourceId("vrm", "me", "151734", 288))
@@ -34,12 +34,12 @@ class From:
         return all(mine is None or mine == its for mine, its in zip(wanted, source, strict=True))
 
 
-_ANY: Final = (From(),)
+_ANY: Final = (SourceFilter(),)
 _SITES_ARE_KNOWN: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
 """States of a poller in which each of its sites has a state of its own."""
 
 
-class Preference:
+class SourcePreference:
     """An order of sources, first choice first; a source that is nowhere in it is not asked.
 
     Args:
@@ -48,7 +48,9 @@ class Preference:
     """
 
     def __init__(
-        self, *order: From, by_quantity: Mapping[Quantity, Iterable[From]] = MappingProxyType({})
+        self,
+        *order: SourceFilter,
+        by_quantity: Mapping[Quantity, Iterable[SourceFilter]] = MappingProxyType({}),
     ) -> None:
         self._order = order or _ANY
         self._by_quantity = {quantity: tuple(order) for quantity, order in by_quantity.items()}

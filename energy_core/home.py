@@ -8,7 +8,7 @@ from math import isfinite
 
 from attrs import frozen
 
-from energy_core.choice import Preference, announcer
+from energy_core.choice import SourcePreference, announcer
 from energy_core.printable import printable
 from energy_core.stream.event import Event, Kind, Quantity, SourceId, State, Status
 from energy_core.vendor_clock import AHEAD_S
@@ -35,7 +35,7 @@ class Present:
 
 
 @frozen
-class _Held:
+class _HeldValue:
     value: float
     time: datetime
     received_at: datetime
@@ -53,7 +53,7 @@ class _Held:
         return self.backfilled or not event.backfilled
 
 
-def _ahead_s(told: _Held | Event) -> float:
+def _ahead_s(told: _HeldValue | Event) -> float:
     return (told.time - told.received_at).total_seconds()
 
 
@@ -71,14 +71,14 @@ class HomeState:
             there is none the youngest stale one is told, as stale.
     """
 
-    def __init__(self, prefer: Preference | None = None, *, max_age_s: float = 900.0) -> None:
+    def __init__(self, prefer: SourcePreference | None = None, *, max_age_s: float = 900.0) -> None:
         if not max_age_s > 0:
             raise ValueError(f"max_age_s must be a positive number of seconds, not {max_age_s!r}")
         self.unusable = 0
         """Values that were left out because they are not finite numbers."""
-        self._prefer = prefer or Preference()
+        self._prefer = prefer or SourcePreference()
         self._max_age_s = max_age_s
-        self._held: dict[Quantity, dict[SourceId, _Held]] = {}
+        self._held: dict[Quantity, dict[SourceId, _HeldValue]] = {}
         self._states: dict[SourceId, State] = {}
 
     def take(self, event: Event) -> None:
@@ -128,11 +128,11 @@ class HomeState:
         by_source = self._held.setdefault(quantity, {})
         held = by_source.get(event.source)
         if held is None or held.gives_way_to(event):
-            by_source[event.source] = _Held(
+            by_source[event.source] = _HeldValue(
                 value, event.time, event.received_at, event.revision, event.backfilled
             )
 
-    def _standing(self, held: _Held, now: datetime) -> tuple[bool, float]:
+    def _standing(self, held: _HeldValue, now: datetime) -> tuple[bool, float]:
         """Return what comes before the rank: fresh before stale, and among the stale the youngest."""
         age_s = held.age_s(now)
         stale = age_s > self._max_age_s

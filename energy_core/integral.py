@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from math import nan
 
-from energy_core.spans import Cuts, Days, micros
+from energy_core.spans import Days, Interruptions, micros
 from energy_core.stream.event import Event, Quantity
 
 
@@ -30,7 +30,7 @@ class Bin:
         """Microseconds over which power was integrated."""
 
 
-class Track:
+class PowerTrack:
     """The readings of one quantity of one source, and the energy they make.
 
     Two neighbours are joined when they are no further apart than `max_gap` and no cut lies between them:
@@ -47,7 +47,7 @@ class Track:
 
     def __init__(self, days: Days, *, hold: bool, max_gap: int, keep: int) -> None:
         self.bins: dict[date, Bin] = {}
-        self._days, self._cuts = days, Cuts()
+        self._days, self._cuts = days, Interruptions()
         self._hold, self._max_gap, self._keep = hold, max_gap, keep
         self._times, self._values, self._said = array("q"), array("d"), bytearray()
         self._filled = bytearray()
@@ -161,7 +161,7 @@ class Track:
         self._revisions = {moment: n for moment, n in self._revisions.items() if moment >= oldest}
 
 
-class Line:
+class PowerCurve:
     """What one source measures, and where its readings were interrupted.
 
     Args:
@@ -169,7 +169,7 @@ class Line:
         hold: Whether the source tells only changes.
     """
 
-    def __init__(self, tracks: Mapping[Quantity, Track], *, hold: bool) -> None:
+    def __init__(self, tracks: Mapping[Quantity, PowerTrack], *, hold: bool) -> None:
         self.tracks = tracks
         self.broken = False
         """Whether something was lost since the newest reading: the next one is not joined to it."""

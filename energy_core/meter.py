@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import date, datetime, tzinfo
 from typing import Final, NamedTuple
 
-from energy_core.choice import From, Preference, speaks_for
-from energy_core.integral import Bin, Line, Track
+from energy_core.choice import SourceFilter, SourcePreference, speaks_for
+from energy_core.integral import Bin, PowerCurve, PowerTrack
 from energy_core.printable import printable
 from energy_core.spans import Days, micros, moment_of
 from energy_core.stream.event import Event, Gap, Kind, Quantity, SourceId, State, Status
@@ -17,7 +17,7 @@ _LARGEST_W: Final = 1e12
 _FIRST_YEAR, _LAST_YEAR = 2, 9997
 
 
-class Hole(NamedTuple):
+class UnmeasuredRange(NamedTuple):
     """A stretch between two readings over which no energy was counted."""
 
     start: datetime
@@ -44,9 +44,9 @@ class EnergyMeter:
     def __init__(
         self,
         zone: tzinfo,
-        prefer: Preference | None = None,
+        prefer: SourcePreference | None = None,
         *,
-        changes_only: Iterable[From] = (),
+        changes_only: Iterable[SourceFilter] = (),
         max_gap_s: float = 1200.0,
         keep: int = 20_000,
     ) -> None:
@@ -58,12 +58,12 @@ class EnergyMeter:
         """Powers that came when everything around them was settled; they are in no total."""
         self.unusable = 0
         """Powers left out because they are no number that a home can have, or at no time there can be."""
-        self._prefer = prefer or Preference()
+        self._prefer = prefer or SourcePreference()
         self._changes_only = tuple(changes_only)
         self._max_gap = round(max_gap_s * 1e6)
         self._keep = keep
         self._days = Days(zone)
-        self._lines: dict[SourceId, Line] = {}
+        self._lines: dict[SourceId, PowerCurve] = {}
         self._oldest_day = date.min
 
     def take(self, event: Event) -> None:
@@ -97,12 +97,13 @@ class EnergyMeter:
         """Return the sum of all `days`."""
         return self._totals(self.days())
 
-    def holes(self, quantity: Quantity, source: SourceId) -> tuple[Hole, ...]:
+    def holes(self, quantity: Quantity, source: SourceId) -> tuple[UnmeasuredRange, ...]:
         """Return where nothing was counted between the readings that are kept of one power of one source."""
         line = self._lines.get(source)
         track = line.tracks.get(quantity) if line else None
         return tuple(
-            Hole(moment_of(start), moment_of(end)) for start, end in (track.holes() if track else ())
+            UnmeasuredRange(moment_of(start), moment_of(end))
+            for start, end in (track.holes() if track else ())
         )
 
     def forget(self, before: date) -> None:
@@ -113,16 +114,17 @@ class EnergyMeter:
                 for day in [day for day in track.bins if day < self._oldest_day]:
                     del track.bins[day]
 
-    def _line(self, source: SourceId) -> Line:
+    def _line(self, source: SourceId) -> PowerCurve:
         hold = any(each.names(source) for each in self._changes_only)
         asked = [power for power in POWERS if self._prefer.rank(source, power) is not None]
         tracks = {
-            power: Track(self._days, hold=hold, max_gap=self._max_gap, keep=self._keep) for power in asked
+            power: PowerTrack(self._days, hold=hold, max_gap=self._max_gap, keep=self._keep)
+            for power in asked
         }
-        line = self._lines[source] = Line(tracks, hold=hold)
+        line = self._lines[source] = PowerCurve(tracks, hold=hold)
         return line
 
-    def _read(self, line: Line, event: Event) -> None:
+    def _read(self, line: PowerCurve, event: Event) -> None:
         if not _FIRST_YEAR <= event.time.year <= _LAST_YEAR:
             self.unusable += 1
             return

@@ -57,7 +57,7 @@ class Days:
         return micros(datetime.combine(day, time(), self._zone))
 
 
-class Cuts:
+class Interruptions:
     """Stretches of time of one source over which nothing is joined, apart from each other and in order."""
 
     def __init__(self) -> None:

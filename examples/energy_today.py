@@ -3,7 +3,7 @@
 from os import environ
 from zoneinfo import ZoneInfo
 
-from energy_core import EnergyMeter, From, HomeState, Quantity, SessionPool, merge, run_service
+from energy_core import EnergyMeter, HomeState, Quantity, SessionPool, SourceFilter, merge, run_service
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 
@@ -19,7 +19,7 @@ async def main() -> None:
         volt = VoltStorageClient(pool, email=email, password=password, base_url=VOLT_URL)
         site, product = (await vrm.users.installations())[0], await anext(volt.products.list())
         state = HomeState()
-        meter = EnergyMeter(ZoneInfo(site.timezone or "UTC"), changes_only=[From("voltstorage")])
+        meter = EnergyMeter(ZoneInfo(site.timezone or "UTC"), changes_only=[SourceFilter("voltstorage")])
         async with merge(vrm.live(site.id), volt.live(product.id)) as events:
             async for event in events:
                 state.take(event)

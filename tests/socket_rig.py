@@ -11,13 +11,13 @@ from websockets.utils import accept_key
 
 from energy_core.stream.event import State
 from energy_core.stream.link import Words
-from energy_core.stream.socket import Address, ReconnectingSocket
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.socket import Endpoint, ReconnectingSocket
+from energy_core.stream.timing import SocketConfig
 
 TOKEN = "s3ntinel-t0ken-in-the-query"
 HEADER = "s3ntinel-in-the-header"
 
-FAST = SocketTiming(
+FAST = SocketConfig(
     open_timeout_s=2.0,
     first_delay_s=0.01,
     backoff_base_s=0.01,
@@ -53,11 +53,11 @@ class FakeLink:
     def hold(self, seconds: float) -> None:
         self.held.append(seconds)
 
-    async def address(self) -> Address:
+    async def address(self) -> Endpoint:
         if self.address_error:
             raise self.address_error.pop(0)
         url = f"{self.url}?productId=7&token={TOKEN}-{self.generation}"
-        return Address(url=url, headers={"X-Authorization": f"Token {HEADER}"}, generation=self.generation)
+        return Endpoint(url=url, headers={"X-Authorization": f"Token {HEADER}"}, generation=self.generation)
 
     async def renew(self, generation: int) -> None:
         self.renewed.append(generation)
@@ -118,7 +118,7 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running(link: FakeLink, timing: SocketTiming = FAST, **options: object) -> AsyncIterator[Rig]:
+async def running(link: FakeLink, timing: SocketConfig = FAST, **options: object) -> AsyncIterator[Rig]:
     """Run a socket; on leaving it is cancelled and gone."""
     listener = Listener()
     socket = ReconnectingSocket(

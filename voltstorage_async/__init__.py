@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from energy_core.lazy import lazily
 
 if TYPE_CHECKING:
-    from voltstorage_async.backfill import Healing
+    from voltstorage_async.backfill import BackfillConfig
     from voltstorage_async.client import DEFAULT_LIMIT, VoltStorageClient
     from voltstorage_async.endpoints import BASE_URL, Endpoints
     from voltstorage_async.events import LatestData, ProductEvent, ProductGap, UnknownProductEvent
-    from voltstorage_async.fields import FieldMap, Meaning, SocScale
+    from voltstorage_async.fields import FieldMap, FieldMeaning, SocScale
     from voltstorage_async.fill import FilledRow, ForwardFill
     from voltstorage_async.models import (
         ExportRow,
@@ -54,17 +54,17 @@ else:
 __all__ = [
     "BASE_URL",
     "DEFAULT_LIMIT",
+    "BackfillConfig",
     "Endpoints",
     "ExportProgress",
     "ExportRow",
     "ExportRows",
     "FieldMap",
+    "FieldMeaning",
     "FilledRow",
     "ForwardFill",
-    "Healing",
     "Latest",
     "LatestData",
-    "Meaning",
     "Owner",
     "Product",
     "ProductEvent",

@@ -44,7 +44,7 @@ _REFUSED: Final = frozenset({200, 201, 202, 203, 400, 401, 403, 422})
 
 
 @frozen
-class Identity:
+class VoltCredentials:
     """Who the account is: a token, or an email with its password. Made by `identity`, which checks it."""
 
     token: Secret | None = None
@@ -61,7 +61,7 @@ class Identity:
         return f"login/{fingerprint(self.email or '', self.password or '')}"
 
 
-def identity(*, email: str | None, password: str | None, token: str | None, validity: int) -> Identity:
+def identity(*, email: str | None, password: str | None, token: str | None, validity: int) -> VoltCredentials:
     """Check what the user gave.
 
     Raises:
@@ -78,11 +78,11 @@ def identity(*, email: str | None, password: str | None, token: str | None, vali
     if token is not None:
         if email is not None or password is not None:
             raise ValueError("give either token, or email and password, not both")
-        return Identity(token=_token(token))
+        return VoltCredentials(token=_token(token))
     if email is None or password is None:
         raise ValueError("give email and password, or token")
     # The vendor does not tell upper from lower case in an email, so neither may the account's lane.
-    return Identity(email=_email(email), password=_password(password), validity=validity)
+    return VoltCredentials(email=_email(email), password=_password(password), validity=validity)
 
 
 def _token(text: str) -> Secret:
@@ -105,7 +105,7 @@ def _password(text: str) -> Secret:
     return Secret(text)
 
 
-def credential(who: Identity, endpoints: Endpoints, api: Callable[[], ApiClient]) -> Credential:
+def credential(who: VoltCredentials, endpoints: Endpoints, api: Callable[[], ApiClient]) -> Credential:
     """Return the account's credential: fixed for a token, else one that logs in by itself."""
     if who.token is not None:
         return Credential(grant=grant(who.token, endpoints.token_in, lifetime_s=None))
@@ -116,7 +116,7 @@ def credential(who: Identity, endpoints: Endpoints, api: Callable[[], ApiClient]
     return Credential(login=login)
 
 
-async def _log_in(api: ApiClient, who: Identity, endpoints: Endpoints) -> Grant:
+async def _log_in(api: ApiClient, who: VoltCredentials, endpoints: Endpoints) -> Grant:
     if who.password is not None:
         api.account.credential.guard(who.password)
     try:
@@ -131,7 +131,7 @@ async def _log_in(api: ApiClient, who: Identity, endpoints: Endpoints) -> Grant:
     raise _meaning(refusal)
 
 
-def _form(who: Identity) -> JSON:
+def _form(who: VoltCredentials) -> JSON:
     password = "" if who.password is None else who.password.reveal()
     return {"email": who.email, "password": password, "validity": who.validity}
 
@@ -179,7 +179,9 @@ def lifetime(token: Secret, validity: int) -> float:
 class Auth:
     """`client.auth`: logging in ahead of time. Requests log in by themselves when they must."""
 
-    def __init__(self, who: Identity, endpoints: Endpoints, api: ApiClient, credential: Credential) -> None:
+    def __init__(
+        self, who: VoltCredentials, endpoints: Endpoints, api: ApiClient, credential: Credential
+    ) -> None:
         self._who = who
         self._endpoints = endpoints
         self._api = api

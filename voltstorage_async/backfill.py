@@ -13,7 +13,7 @@ from attrs import Attribute, field, frozen
 from energy_core.http.request import Priority
 from energy_core.printable import printable_class
 from energy_core.stream.event import Quantity, Said
-from energy_core.stream.unread import look
+from energy_core.stream.unread import resolve
 from voltstorage_async.events import LatestData
 from voltstorage_async.export import Export
 from voltstorage_async.fields import FieldMap, ProductFields
@@ -25,29 +25,29 @@ _ONE_REQUEST: Final = timedelta(days=36_500)
 """Our own paging decides: it knows the service's time."""
 
 
-def _seconds(_: Healing, attribute: Attribute[float], value: float) -> None:
+def _seconds(_: BackfillConfig, attribute: Attribute[float], value: float) -> None:
     if not (isfinite(value) and value >= 0):
         raise ValueError(f"{attribute.name} must be finite and not negative, not {value!r}")
 
 
-def _count(_: Healing, attribute: Attribute[int], value: int) -> None:
+def _count(_: BackfillConfig, attribute: Attribute[int], value: int) -> None:
     if not value >= 1:
         raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
 
 
-def _ascending(_: Healing, attribute: Attribute[tuple[float, ...]], value: tuple[float, ...]) -> None:
+def _ascending(_: BackfillConfig, attribute: Attribute[tuple[float, ...]], value: tuple[float, ...]) -> None:
     if not value or list(value) != sorted(value) or not all(isfinite(each) and each > 0 for each in value):
         raise ValueError(f"{attribute.name} must be positive and ascending, not {value!r}")
 
 
-def _some(_: Healing, attribute: Attribute[float], value: float) -> None:
+def _some(_: BackfillConfig, attribute: Attribute[float], value: float) -> None:
     if not (isfinite(value) and value > 0):
         raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
 
 
 @printable_class
 @frozen(kw_only=True)
-class Healing:
+class BackfillConfig:
     """How holes in a stream are filled. The defaults are the promise; tests shorten them."""
 
     overlap_s: float = field(default=2.0, validator=_seconds)
@@ -72,7 +72,7 @@ class Healing:
     """While the server says nothing, the latest data is asked for this often: is there really nothing new?"""
 
 
-class Moment(NamedTuple):
+class RecordedMoment(NamedTuple):
     """What was measured at one second, live or fetched later."""
 
     second: int
@@ -90,11 +90,11 @@ class Moment(NamedTuple):
     def of_live(cls, reading: Said) -> Self:
         """Return what a live reading says."""
         time, _, values, said, _, _ = reading
-        raw = look(said)
+        raw = resolve(said)
         data: Mapping[str, object] = raw["data"]  # type: ignore[assignment]  # or it would be no reading
         return cls(int(time.timestamp()), time, data, raw, values, backfilled=False)
 
-    def only(self, quantities: Collection[str], fields: FieldMap) -> Moment:
+    def only(self, quantities: Collection[str], fields: FieldMap) -> RecordedMoment:
         """Leave out the other quantities."""
         values = {each: value for each, value in self.values.items() if each in quantities}
         return self._replace(data=fields.only(self.data, quantities), values=values)
@@ -106,7 +106,7 @@ class Moment(NamedTuple):
         )
 
 
-class Past:
+class RecordedData:
     """What the service knows of one product's past and present."""
 
     def __init__(self, product_id: int, export: Export, products: Products, fields: ProductFields) -> None:
@@ -115,7 +115,7 @@ class Past:
         self._products = products
         self._fields = fields
 
-    async def present(self) -> Moment | None:
+    async def present(self) -> RecordedMoment | None:
         """Return the latest data; None where the service does not say of when it is.
 
         Raises:
@@ -124,7 +124,7 @@ class Past:
         latest = await self._products.latest(self._product_id, priority=Priority.BACKGROUND)
         return None if latest.time is None else self._as_moment(latest, latest.time)
 
-    def moments(self, start: float, end: float | None) -> Moments:
+    def moments(self, start: float, end: float | None) -> RecordedMoments:
         """Return what was recorded from `start` to `end` (unix seconds; None: now), for an ``async with``."""
         rows = self._export.rows(
             self._product_id,
@@ -134,15 +134,15 @@ class Past:
             page=_ONE_REQUEST,
             priority=Priority.BACKGROUND,
         )
-        return Moments(rows, self._fields)
+        return RecordedMoments(rows, self._fields)
 
-    def _as_moment(self, latest: Latest, time: datetime) -> Moment:
+    def _as_moment(self, latest: Latest, time: datetime) -> RecordedMoment:
         second = int(time.timestamp())
         values, _, _ = self._fields.event(latest.data)
-        return Moment(second, time, latest.data, {"time": second, "data": latest.data}, values)
+        return RecordedMoment(second, time, latest.data, {"time": second, "data": latest.data}, values)
 
 
-class Moments:
+class RecordedMoments:
     """The rows of one export as moments, to the second, in the vendor's order."""
 
     def __init__(self, rows: ExportRows, fields: ProductFields) -> None:
@@ -179,7 +179,7 @@ class Moments:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Moment:
+    async def __anext__(self) -> RecordedMoment:
         """Return the next moment.
 
         Raises:
@@ -194,13 +194,13 @@ class Moments:
             self._doubtful = self.malformed > malformed
         return self._read(next(self._block))
 
-    def _read(self, row: ExportRow) -> Moment:
+    def _read(self, row: ExportRow) -> RecordedMoment:
         numbers, texts = row.values, row.text
         # Whole, as a live event's: the same measurement has the same time, however it came here.
         time = row.time.astimezone(UTC).replace(microsecond=0)
         second = int(time.timestamp())
         values, _, _ = self._fields.row({**numbers, **texts})
-        return Moment(
+        return RecordedMoment(
             second,
             time,
             self._fields.fields.as_event(numbers) | texts,

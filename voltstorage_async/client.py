@@ -10,22 +10,22 @@ from weakref import WeakSet
 
 from energy_core.http.api import ApiClient
 from energy_core.http.drift import Drift
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url as checked_base_url
 from energy_core.lazy import preloaded
 from energy_core.printable import printable
 from energy_core.stream.detail import account_label
 from energy_core.stream.event import SourceId
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.timing import SocketConfig
 from voltstorage_async import arguments as given
 from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, credential, identity
-from voltstorage_async.backfill import Healing, Past
+from voltstorage_async.backfill import BackfillConfig, RecordedData
 from voltstorage_async.codec import VENDOR, check
 from voltstorage_async.endpoints import BASE_URL, Endpoints
 from voltstorage_async.export import Export
 from voltstorage_async.fields import FieldMap, ProductFields, SocScale, checked_scale
-from voltstorage_async.link import ProductLink, events_address
+from voltstorage_async.link import ProductEndpoint, events_address
 from voltstorage_async.products import Products
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BUFFER: Final = 1024
 """Events that may wait for their consumer."""
 DEFAULT_ACCOUNT: Final = "default"
-DEFAULT_LIMIT: Final = Limit(10, 1.0, 4)
+DEFAULT_LIMIT: Final = RateLimit(10, 1.0, 4)
 """Ten requests at once after a rest, then one a second, four waiting for their answer.
 
 The vendor documents no limit. This one is our choice: modest, since nobody there will answer a complaint.
@@ -80,7 +80,7 @@ class VoltStorageClient:
         endpoints: Endpoints = Endpoints(),  # noqa: B008  (frozen)
         fields: FieldMap = FieldMap(),  # noqa: B008  (frozen)
         soc_scale: SocScale | Mapping[int, SocScale] = "auto",
-        limit: Limit = DEFAULT_LIMIT,
+        limit: RateLimit = DEFAULT_LIMIT,
     ) -> None:
         who = identity(email=email, password=password, token=token, validity=validity)
         label = account_label(account) or DEFAULT_ACCOUNT
@@ -121,8 +121,8 @@ class VoltStorageClient:
         *,
         since: datetime | None = None,
         buffer: int = BUFFER,
-        timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
-        healing: Healing = Healing(),  # noqa: B008  (frozen)
+        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductStream:
         """Return a product's events, for an ``async with``.
 
@@ -157,8 +157,8 @@ class VoltStorageClient:
         product_id: int,
         *,
         since: datetime | None = None,
-        timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
-        healing: Healing = Healing(),  # noqa: B008  (frozen)
+        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductSource:
         """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
         from voltstorage_async.source import ProductSource  # noqa: PLC0415  (as above)
@@ -177,13 +177,13 @@ class VoltStorageClient:
             vendor_clock=self._account.vendor_clock,
         )
 
-    def _link(self, product_id: int) -> ProductLink:
+    def _link(self, product_id: int) -> ProductEndpoint:
         given.entity_id("product_id", product_id)
         url = events_address(self._base, self._endpoints, product_id)
-        return ProductLink(self._pool, self._account, url, header=self._endpoints.events_header)
+        return ProductEndpoint(self._pool, self._account, url, header=self._endpoints.events_header)
 
-    def _past(self, product_id: int) -> Past:
-        return Past(product_id, self.export, self.products, self._product(product_id))
+    def _past(self, product_id: int) -> RecordedData:
+        return RecordedData(product_id, self.export, self.products, self._product(product_id))
 
     def _product(self, product_id: int) -> ProductFields:
         """Return what one product's names mean, the same for all that read it."""

@@ -21,7 +21,7 @@ from energy_core.errors import (
     ServerFault,
 )
 from energy_core.http.decode import strict_json
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import number, seconds
 from energy_core.http.request import JSON, Operation, Response
@@ -77,7 +77,7 @@ _products = records(_product, "Product")
 
 
 @frozen(kw_only=True)
-class Page:
+class ProductPage:
     """One page of the product list."""
 
     records: list[JSON]
@@ -85,9 +85,9 @@ class Page:
     products: tuple[Product, ...]
 
 
-def product_page(body: JSON) -> Page:
+def product_page(body: JSON) -> ProductPage:
     """Read the product list: an array without an envelope or a total."""
-    return Page(records=_array(body, "product list"), products=_products(body))
+    return ProductPage(records=_array(body, "product list"), products=_products(body))
 
 
 # --- data -------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def latest(product_id: int) -> Callable[[JSON], Latest]:
             return Latest(product_id=product_id, data=body)
         time = event_time(body.get("time"))
         if time is None:
-            note("Latest", "time", "unreadable")
+            report("Latest", "time", "unreadable")
         return Latest(product_id=product_id, time=time, data=data or {})
 
     return read

@@ -18,7 +18,7 @@ from voltstorage_async.codec import VENDOR
 from voltstorage_async.csv_rows import CsvRows
 from voltstorage_async.endpoints import Endpoints
 from voltstorage_async.json_rows import JsonRows
-from voltstorage_async.pages import PAGE, SHORTEST, ExportProgress, Page, Pages
+from voltstorage_async.pages import PAGE, SHORTEST, ExportChunk, ExportChunks, ExportProgress
 from voltstorage_async.rows import ExportRows, RowParser
 
 Format: TypeAlias = Literal["csv", "json"]
@@ -124,7 +124,7 @@ class Export:
             progress=progress,
         )
 
-    def _pages(self, start: datetime | None, end: datetime | None, length: timedelta | None) -> Pages:
+    def _pages(self, start: datetime | None, end: datetime | None, length: timedelta | None) -> ExportChunks:
         if start is None:
             raise TypeError("start is required")
         if length is None:
@@ -134,7 +134,7 @@ class Export:
         if length < SHORTEST:
             raise ValueError(f"page must be at least {SHORTEST}: {length}")
         given.span(start, end)
-        return Pages(start, end, length, self._clock.utcnow())
+        return ExportChunks(start, end, length, self._clock.utcnow())
 
 
 def _owner(path: str, product_id: int | None, component_id: int | None) -> Query:
@@ -147,7 +147,7 @@ def _owner(path: str, product_id: int | None, component_id: int | None) -> Query
     return [("componentId", str(given.entity_id("component_id", component_id)))]
 
 
-def _range(page: Page) -> list[tuple[str, str]]:
+def _range(page: ExportChunk) -> list[tuple[str, str]]:
     ends = (("from", page.start), ("to", page.end))
     return [(name, given.unix(moment)) for name, moment in ends if moment is not None]
 

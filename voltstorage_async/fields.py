@@ -15,10 +15,10 @@ from energy_core.errors import DecodeError
 from energy_core.http.drift import Drift
 from energy_core.printable import printable, printable_class
 from energy_core.stream.event import Quantity
-from voltstorage_async.straight import Straight
-from voltstorage_async.translator import Meaning, Meant, Translator, decimal, usable
+from voltstorage_async.straight import FastReaders
+from voltstorage_async.translator import Decoded, FieldMeaning, FieldReader, decimal, usable
 
-__all__ = ["FieldMap", "Meaning", "ProductFields", "SocScale"]
+__all__ = ["FieldMap", "FieldMeaning", "ProductFields", "SocScale"]
 
 SocScale: TypeAlias = Literal["auto", "ratio", "percent"]
 """How the service counts a product's state of charge: 0..1 until a value is above 1.5, 0..1, or 0..100."""
@@ -26,13 +26,13 @@ SocScale: TypeAlias = Literal["auto", "ratio", "percent"]
 _log = logging.getLogger("voltstorage_async")
 
 
-def _meanings(given: Mapping[str, tuple[Quantity, float] | Meaning]) -> Mapping[str, Meaning]:
+def _meanings(given: Mapping[str, tuple[Quantity, float] | FieldMeaning]) -> Mapping[str, FieldMeaning]:
     return MappingProxyType({str(key): _meaning(key, value) for key, value in given.items()})
 
 
-def _meaning(key: str, value: tuple[Quantity, float] | Meaning) -> Meaning:
+def _meaning(key: str, value: tuple[Quantity, float] | FieldMeaning) -> FieldMeaning:
     try:
-        made = Meaning(*value)
+        made = FieldMeaning(*value)
         made = made._replace(quantity=Quantity(made.quantity), factor=float(made.factor))
     except (TypeError, ValueError):
         raise ValueError(f"the meaning of {key!r} must be (Quantity, factor)") from None
@@ -41,36 +41,36 @@ def _meaning(key: str, value: tuple[Quantity, float] | Meaning) -> Meaning:
     return made
 
 
-_EVENT_KEYS: Final[Mapping[str, Meaning]] = {
-    "pvPower": Meaning(Quantity.PV_POWER),
-    "dcVoltage": Meaning(Quantity.BATTERY_VOLTAGE),
-    "gridPower": Meaning(Quantity.GRID_POWER, guess=True),  # feed-in is negative there too
-    "consumption": Meaning(Quantity.CONSUMPTION_POWER, guess=True),
-    "batteryPower": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),  # negative while charging there
-    "soc": Meaning(Quantity.BATTERY_SOC, 100.0, guess=True, ratio_or_percent=True),
-    "dcCurrent": Meaning(Quantity.BATTERY_CURRENT, -1.0, guess=True),  # negative while charging there
-    "batteryTemperature": Meaning(Quantity.BATTERY_TEMPERATURE, guess=True),
+_EVENT_KEYS: Final[Mapping[str, FieldMeaning]] = {
+    "pvPower": FieldMeaning(Quantity.PV_POWER),
+    "dcVoltage": FieldMeaning(Quantity.BATTERY_VOLTAGE),
+    "gridPower": FieldMeaning(Quantity.GRID_POWER, guess=True),  # feed-in is negative there too
+    "consumption": FieldMeaning(Quantity.CONSUMPTION_POWER, guess=True),
+    "batteryPower": FieldMeaning(Quantity.BATTERY_POWER, -1.0, guess=True),  # negative while charging there
+    "soc": FieldMeaning(Quantity.BATTERY_SOC, 100.0, guess=True, ratio_or_percent=True),
+    "dcCurrent": FieldMeaning(Quantity.BATTERY_CURRENT, -1.0, guess=True),  # negative while charging there
+    "batteryTemperature": FieldMeaning(Quantity.BATTERY_TEMPERATURE, guess=True),
 }
 
 # The printed sample balances (PV + power electronics = household + feed-in), which tells the signs.
 # `inverterPower` repeats the power electronics' value in every row of it.
-_COLUMNS: Final[Mapping[str, Meaning]] = {
-    "Power_Grid": Meaning(Quantity.GRID_POWER),
-    "Power_Household": Meaning(Quantity.CONSUMPTION_POWER),
-    "Power_PV": Meaning(Quantity.PV_POWER),
-    "Power_Power Electronics": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),
-    "SOC_State of Charge": Meaning(Quantity.BATTERY_SOC, 100.0, ratio_or_percent=True),
-    "inverterPower": Meaning(Quantity.BATTERY_POWER, -1.0, guess=True),
+_COLUMNS: Final[Mapping[str, FieldMeaning]] = {
+    "Power_Grid": FieldMeaning(Quantity.GRID_POWER),
+    "Power_Household": FieldMeaning(Quantity.CONSUMPTION_POWER),
+    "Power_PV": FieldMeaning(Quantity.PV_POWER),
+    "Power_Power Electronics": FieldMeaning(Quantity.BATTERY_POWER, -1.0, guess=True),
+    "SOC_State of Charge": FieldMeaning(Quantity.BATTERY_SOC, 100.0, ratio_or_percent=True),
+    "inverterPower": FieldMeaning(Quantity.BATTERY_POWER, -1.0, guess=True),
 }
 
 
-def _elsewhere(names: Mapping[str, Meaning]) -> dict[str, Meaning]:
+def _elsewhere(names: Mapping[str, FieldMeaning]) -> dict[str, FieldMeaning]:
     """Return names that are documented for the other kind of answer, which makes them guesses here."""
     return {key: meaning._replace(guess=True) for key, meaning in names.items()}
 
 
-_ANY_EVENT_KEY: Final[Mapping[str, Meaning]] = {**_EVENT_KEYS, **_elsewhere(_COLUMNS)}
-_ANY_COLUMN: Final[Mapping[str, Meaning]] = {**_COLUMNS, **_elsewhere(_EVENT_KEYS)}
+_ANY_EVENT_KEY: Final[Mapping[str, FieldMeaning]] = {**_EVENT_KEYS, **_elsewhere(_COLUMNS)}
+_ANY_COLUMN: Final[Mapping[str, FieldMeaning]] = {**_COLUMNS, **_elsewhere(_EVENT_KEYS)}
 
 
 @printable_class
@@ -79,7 +79,7 @@ class FieldMap:
     """What the vendor's event keys and export columns mean, replaceable as a whole or by `extended`.
 
     The vendor documents two event keys, `pvPower` and `dcVoltage`; the others are guesses and say so
-    (`Meaning.guess`). The columns are those of the printed export; only the sign of the power electronics is
+    (`FieldMeaning.guess`). The columns are those of the printed export; only the sign of the power electronics is
     inferred. Events with the names of columns are understood too, and the other way round. A key that is not
     here is not lost: it stays in the event's `raw`. Where two keys mean one quantity, the one that stands
     first here wins.
@@ -92,36 +92,36 @@ class FieldMap:
     1.0
     """
 
-    events: Mapping[str, Meaning] = field(default=_ANY_EVENT_KEY, converter=_meanings)
+    events: Mapping[str, FieldMeaning] = field(default=_ANY_EVENT_KEY, converter=_meanings)
     """Keys of a product event's `data`."""
-    columns: Mapping[str, Meaning] = field(default=_ANY_COLUMN, converter=_meanings)
+    columns: Mapping[str, FieldMeaning] = field(default=_ANY_COLUMN, converter=_meanings)
     """Columns of an export."""
-    of_events: Translator = field(init=False, eq=False, repr=False)
+    of_events: FieldReader = field(init=False, eq=False, repr=False)
     """Translates events by the thousand."""
-    of_rows: Translator = field(init=False, eq=False, repr=False)
+    of_rows: FieldReader = field(init=False, eq=False, repr=False)
     """Likewise the rows of an export."""
 
-    straight: Straight = field(init=False, eq=False, repr=False)
+    straight: FastReaders = field(init=False, eq=False, repr=False)
     """Reads their messages at a glance."""
     _variants: dict[frozenset[str], FieldMap] = field(factory=dict, init=False, eq=False, repr=False)
 
     @of_events.default
-    def _for_events(self) -> Translator:
-        return Translator(self.events)
+    def _for_events(self) -> FieldReader:
+        return FieldReader(self.events)
 
     @of_rows.default
-    def _for_rows(self) -> Translator:
-        return Translator(self.columns)
+    def _for_rows(self) -> FieldReader:
+        return FieldReader(self.columns)
 
     @straight.default
-    def _for_messages(self) -> Straight:
-        return Straight(self.of_events)
+    def _for_messages(self) -> FastReaders:
+        return FastReaders(self.of_events)
 
     def extended(
         self,
         *,
-        events: Mapping[str, tuple[Quantity, float] | Meaning] = MappingProxyType({}),
-        columns: Mapping[str, tuple[Quantity, float] | Meaning] = MappingProxyType({}),
+        events: Mapping[str, tuple[Quantity, float] | FieldMeaning] = MappingProxyType({}),
+        columns: Mapping[str, tuple[Quantity, float] | FieldMeaning] = MappingProxyType({}),
     ) -> FieldMap:
         """Return a map that knows these keys too; a key already there is given its new meaning."""
         return evolve(self, events={**self.events, **events}, columns={**self.columns, **columns})
@@ -129,7 +129,7 @@ class FieldMap:
     def in_percent(self, names: Collection[str]) -> FieldMap:
         """Return a map in which these names, of states of charge, count from 0 to 100."""
 
-        def changed(meanings: Mapping[str, Meaning]) -> dict[str, Meaning]:
+        def changed(meanings: Mapping[str, FieldMeaning]) -> dict[str, FieldMeaning]:
             return {
                 key: meaning._replace(factor=1.0, ratio_or_percent=False)
                 if meaning.ratio_or_percent and key in names
@@ -158,7 +158,7 @@ class FieldMap:
             key: value for key, value in data.items() if key not in known or known[key].quantity in quantities
         }
 
-    def _event_key(self, column: Meaning | None) -> tuple[str, float] | None:
+    def _event_key(self, column: FieldMeaning | None) -> tuple[str, float] | None:
         if column is None:
             return None
         same = ((key, each) for key, each in self.events.items() if each.quantity is column.quantity)
@@ -215,7 +215,7 @@ class ProductFields:
             return "0..1 (assumed)"
         return f"0..100 (learned: {', '.join(sorted(self._percent))})"
 
-    def event(self, data: Mapping[str, object]) -> Meant:
+    def event(self, data: Mapping[str, object]) -> Decoded:
         """Translate an event's data, which may show the scale."""
         meant = self.fields.of_events.read(data)
         if meant[2]:
@@ -227,7 +227,7 @@ class ProductFields:
             self._note_meaningless(data)
         return meant
 
-    def row(self, values: Mapping[str, object]) -> Meant:
+    def row(self, values: Mapping[str, object]) -> Decoded:
         """Translate an export row's values, likewise."""
         meant = self.fields.of_rows.read(values)
         if meant[2]:
@@ -243,7 +243,7 @@ class ProductFields:
             with suppress(DecodeError):
                 self._drift.note(model, name, problem)
 
-    def _learn(self, meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> bool:
+    def _learn(self, meanings: Mapping[str, FieldMeaning], data: Mapping[str, object]) -> bool:
         """Tell whether the data shows that a name counts to 100."""
         if self._scale != "auto":
             return False
@@ -270,7 +270,9 @@ class ProductFields:
                 self.meaningless[key] = None
                 self.note("LatestData", key, "unknown")
 
-    def _note_unusable(self, model: str, meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> None:
+    def _note_unusable(
+        self, model: str, meanings: Mapping[str, FieldMeaning], data: Mapping[str, object]
+    ) -> None:
         for key, value in data.items():
             if key in meanings and value is not None and value != "" and usable(value, meanings[key]) is None:
                 charge = meanings[key].quantity is Quantity.BATTERY_SOC and decimal(value) is not None

@@ -10,8 +10,8 @@ from energy_core.errors import AuthError, BadRequest, NotFound, PermissionDenied
 from energy_core.stream.admission import Horizon
 from energy_core.stream.delivered import BEYOND_CAP, NOT_RECORDED
 from energy_core.stream.event import Quantity
-from energy_core.stream.hole import Mender, Waiting
-from voltstorage_async.backfill import Healing, Moment, Moments, Past
+from energy_core.stream.hole import GapFiller, Waiting
+from voltstorage_async.backfill import BackfillConfig, RecordedData, RecordedMoment, RecordedMoments
 
 EXPORT_FAILED: Final = "export_failed"
 """Begins the reason of a gap that the export did not answer for."""
@@ -43,12 +43,12 @@ class InOrder:
         *("doubt", "left_out", "wrong_since"),
     )
 
-    def __init__(self, moments: Moments, start: float, end: float | None, horizon: Horizon) -> None:
+    def __init__(self, moments: RecordedMoments, start: float, end: float | None, horizon: Horizon) -> None:
         self._moments = moments
         self._start = self._told = int(start)
         self._end = float("inf") if end is None else end
         self._horizon = horizon
-        self._kept: Moment | None = None
+        self._kept: RecordedMoment | None = None
         self._beyond = False
         self.doubt = False
         """Whether rows before the last one, or right behind it, are missing or wrong."""
@@ -60,7 +60,7 @@ class InOrder:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Moment:
+    async def __anext__(self) -> RecordedMoment:
         """Return the next moment.
 
         Raises:
@@ -90,7 +90,7 @@ class InOrder:
         """Forget the doubt about what was returned: what comes next is doubted for its own sake."""
         self.doubt = self._moments.doubtful
 
-    def _is_outside(self, moment: Moment) -> bool:
+    def _is_outside(self, moment: RecordedMoment) -> bool:
         """Count a row that was not asked for; where rows that were come behind it, it was one of them."""
         if moment.second > self._end:
             self._beyond = True
@@ -105,7 +105,7 @@ class InOrder:
         return True
 
 
-class Filling:
+class GapTracker:
     """Asks the past for what the mender wants.
 
     Args:
@@ -124,9 +124,9 @@ class Filling:
 
     def __init__(
         self,
-        mender: Mender[Moment],
-        past: Past,
-        healing: Healing,
+        mender: GapFiller[RecordedMoment],
+        past: RecordedData,
+        healing: BackfillConfig,
         clock: Clock,
         horizon: Horizon,
         *,
@@ -143,7 +143,7 @@ class Filling:
         self._exported = _ALL
         self._doubtful = False  # whether rows of the fill under way could not be read
 
-    async def present(self) -> Moment | None:
+    async def present(self) -> RecordedMoment | None:
         """Ask for the latest data; None where they cannot be had, or are dated after their time."""
         try:
             latest = await self._past.present()
@@ -154,7 +154,7 @@ class Filling:
             return None
         return latest
 
-    async def fill(self, heard_at: Callable[[], float | None], latest: Moment | None = None) -> None:
+    async def fill(self, heard_at: Callable[[], float | None], latest: RecordedMoment | None = None) -> None:
         """Fill the hole as far as it can be filled, and account for the rest.
 
         Args:
@@ -166,7 +166,7 @@ class Filling:
         latest = latest or await self.present()
         start = mender.begin(holes, None if latest is None else latest.second)
         if latest is not None:
-            mender.latest(latest.second, latest.values, latest)
+            mender.on_latest(latest.second, latest.values, latest)
         now = self._now_there(start, heard_at())
         furthest = now - self._healing.furthest_back_s
         if start < furthest:
@@ -234,14 +234,14 @@ class Filling:
     async def _page(self, start: float, end: float | None) -> bool:
         """Read one page; where it breaks off, go on from there. Returns whether more is wanted."""
         for left in reversed(range(self._healing.attempts)):
-            reached = self._mender.reach
+            reached = self._mender.covered_to
             try:
                 return await self._rows(start, end)
             except RequestError:
                 # What broke off before it began was tried often enough by the pool.
-                if not left or self._mender.reach <= reached:
+                if not left or self._mender.covered_to <= reached:
                     raise
-            start = self._mender.reach - self._healing.overlap_s
+            start = self._mender.covered_to - self._healing.overlap_s
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover
 
     async def _rows(self, start: float, end: float | None) -> bool:
@@ -252,7 +252,9 @@ class Filling:
             try:
                 async for moment in rows:
                     self._look_at(rows)
-                    more = mender.row(moment.second, moment.values, moment, whole=whole, doubt=rows.doubt)
+                    more = mender.on_history(
+                        moment.second, moment.values, moment, whole=whole, doubt=rows.doubt
+                    )
                     if not more:
                         break
                     rows.go_on()

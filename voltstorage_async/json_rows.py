@@ -65,7 +65,7 @@ class JsonRows:
         """Nothing is repaired here; CSV exports are."""
         self._offset = offset
         self._columns: dict[str, None] = {}
-        self._cutter = Cutter()
+        self._cutter = ElementSplitter()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class JsonRows:
         return row_time(value, self._offset)
 
 
-class Cutter:
+class ElementSplitter:
     """Cuts a top-level JSON array into its elements, without reading them."""
 
     def __init__(self) -> None:

@@ -15,33 +15,33 @@ from energy_core.http.drift import UNKNOWN
 from energy_core.http.request import JSON
 from energy_core.printable import printable
 from energy_core.stream.admission import FROM_THE_FUTURE, Horizon
-from energy_core.stream.delivered import Keys, Missing, Take
-from energy_core.stream.event import Position, Quantity, Said, State
-from energy_core.stream.hole import Mender
-from energy_core.stream.socket import Link, ReconnectingSocket
-from energy_core.stream.timing import SocketTiming
-from energy_core.stream.unread import Unread
+from energy_core.stream.delivered import Emit, Missing, QuantityBits
+from energy_core.stream.event import Quantity, Said, State, StreamPosition
+from energy_core.stream.hole import GapFiller
+from energy_core.stream.socket import EndpointProvider, ReconnectingSocket
+from energy_core.stream.timing import SocketConfig
+from energy_core.stream.unread import LazyMapping
 from energy_core.vendor_clock import VendorClock
-from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.backfill import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.codec import event_message, messages_in
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import ProductFields
-from voltstorage_async.filling import Filling
-from voltstorage_async.translator import Glance, Meant
+from voltstorage_async.filling import GapTracker
+from voltstorage_async.translator import Decoded, Glance
 
 _UP: Final = frozenset({State.LIVE, State.STALE})
-_QUANTITIES: Final = Keys(Quantity)
+_QUANTITIES: Final = QuantityBits(Quantity)
 SOC_SCALE: Final = "soc_scale"
 """The reason of a gap in which a state of charge was delivered on a scale that proved wrong."""
 _CREDIT: Final = 256
 _COST: Final = 8
 """A message that is read in full for all that takes up what was won with so many others, at the most."""
 
-_NOTHING: Final[Meant] = ({}, (), 0)
+_NOTHING: Final[Decoded] = ({}, (), 0)
 _from_timestamp: Final = datetime.fromtimestamp
 
 
-class Sink(Protocol):
+class FeedListener(Protocol):
     """Who is told."""
 
     async def room(self) -> None:
@@ -53,7 +53,7 @@ class Sink(Protocol):
     def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:
         """Take live readings, all of these quantities, each the first of its second; `raw` may be unread."""
 
-    def tell(self, moment: Moment, ordinal: int) -> None:
+    def tell(self, moment: RecordedMoment, ordinal: int) -> None:
         """Take what was measured in a second; the ordinal tells moments of one second apart."""
 
     def remark(self, event: UnknownProductEvent) -> None:
@@ -69,7 +69,7 @@ class Sink(Protocol):
         """Take notice of how the line is doing."""
 
 
-class Line:
+class ProductFeed:
     """Reads the socket without ever waiting; a task that exists only while there is a hole fills it.
 
     A message of unknown type has no time, so it is never held and never fetched again.
@@ -130,18 +130,18 @@ class Line:
     def __init__(
         self,
         product_id: int,
-        link: Link,
-        past: Past,
-        sink: Sink,
+        link: EndpointProvider,
+        past: RecordedData,
+        sink: FeedListener,
         *,
         fields: ProductFields,
         since: datetime | None,
-        timing: SocketTiming,
-        healing: Healing,
+        timing: SocketConfig,
+        healing: BackfillConfig,
         clock: Clock | None = None,
         ssl_context: ssl.SSLContext | None = None,
         vendor_clock: VendorClock | None = None,
-        on_ahead: Callable[[Moment], None] | None = None,
+        on_ahead: Callable[[RecordedMoment], None] | None = None,
         unread: bool = False,
     ) -> None:
         self.received = 0
@@ -170,7 +170,7 @@ class Line:
         self._weighed = 0  # what had been received when it was weighed
         self._healing = healing
         self._clock = clock or SystemClock()
-        self._mender: Mender[Moment] = Mender(
+        self._mender: GapFiller[RecordedMoment] = GapFiller(
             since=None if since is None else int(since.timestamp()),
             hold=healing.hold,
             overlap_s=healing.overlap_s,
@@ -181,7 +181,7 @@ class Line:
         )
         self._vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
-        self._filling = Filling(
+        self._filling = GapTracker(
             self._mender, past, healing, self._clock, self._horizon, hand_over=self._hand_over
         )
         self._socket = ReconnectingSocket(
@@ -221,7 +221,7 @@ class Line:
         parts = (part for each in self._mender.waiting for part in each.parts)
         return [(moment_of(start), moment_of(end)) for start, end in parts]
 
-    def resume(self, stopped: Position, *, seen: Collection[Quantity] = ()) -> None:
+    def resume(self, stopped: StreamPosition, *, seen: Collection[Quantity] = ()) -> None:
         """Go on where a consumer stopped, perhaps in the middle of a second; before `run`."""
         self._resumed = stopped.pending
         self._mender.heard([*stopped.seen, *seen])
@@ -271,7 +271,7 @@ class Line:
         for message in messages:
             if glance is not None and (told := glance(message)) is not None:
                 second, (values, quantities, unusable) = told
-                raw, time = Unread(strict_json, message), _from_timestamp(second, UTC)
+                raw, time = LazyMapping(strict_json, message), _from_timestamp(second, UTC)
             else:
                 try:
                     raw, time, second, (values, quantities, unusable) = self._read(message)
@@ -333,7 +333,7 @@ class Line:
             missing = frozenset({Quantity.BATTERY_SOC})
             self._miss(Missing(min(since, second), max(since, self._mender.newest), SOC_SCALE, missing))
 
-    def _read(self, message: bytes) -> tuple[Mapping[str, JSON], datetime | None, int, Meant]:
+    def _read(self, message: bytes) -> tuple[Mapping[str, JSON], datetime | None, int, Decoded]:
         """Read a message in full; what has no time is no data. After two that are alike, a glance will do."""
         raw, time, second, data = event_message(message)
         meant = _NOTHING if time is None else self._fields.event(data)
@@ -355,16 +355,16 @@ class Line:
         mender, sink = self._mender, self._sink
         if self._deaf:
             self._deaf = False
-            mender.hole()
+            mender.open_gap()
         self._heard_at = self._socket.heard_at
         if Quantity.BATTERY_SOC in quantities:
             self._note_soc(seconds[0])
-        if sink.holds(len(run)) and mender.passes(seconds, quantities):
+        if sink.holds(len(run)) and mender.try_pass_through(seconds, quantities):
             sink.tell_run(run, quantities)
             return
         for each in run:
-            moment = Moment.of_live(each)
-            take = mender.live(moment.second, quantities, moment, room=sink.holds(1))
+            moment = RecordedMoment.of_live(each)
+            take = mender.on_live(moment.second, quantities, moment, room=sink.holds(1))
             if mender.waiting:  # the waiting stretches must be known before what follows is delivered
                 self._announce_waiting(done=False)
                 self._stir()
@@ -395,7 +395,7 @@ class Line:
         self.malformed += 1
         self._fields.note("LatestData", "time", "after the service's own time")
         if self._on_ahead is not None:
-            self._on_ahead(Moment.of_live((time, "", values, raw, False, 0)))
+            self._on_ahead(RecordedMoment.of_live((time, "", values, raw, False, 0)))
         elif self._horizon.begins():
             now = int(self._horizon.now().timestamp())
             self._miss(Missing(min(self._mender.newest or now, now), now, FROM_THE_FUTURE))
@@ -408,7 +408,7 @@ class Line:
             self._deaf = False
             if self._vendor_clock is not None and (offset_s := self._vendor_clock.offset_s) is not None:
                 self._mender.correct_start(int(self._horizon.now().timestamp()), offset_s)
-            self._mender.hole()
+            self._mender.open_gap()
         self._announce()
         if self._mender.open or state is State.STALE:
             self._stir()
@@ -459,7 +459,7 @@ class Line:
         while self._mender.ready:
             await self._sink.room()
             each = self._mender.pop()
-            if isinstance(each, Take):
+            if isinstance(each, Emit):
                 self._tell(each)
             elif each is not None:
                 self._miss(each)
@@ -472,7 +472,7 @@ class Line:
             return
         if latest is not None and newest is not None and latest.second > newest:
             self._deaf = True
-            self._mender.hole()
+            self._mender.open_gap()
             await self._fill(latest)
         if not self._silent():
             return
@@ -492,7 +492,7 @@ class Line:
     def _silent(self) -> bool:
         return self._state[0] is State.STALE and not self._mender.open
 
-    async def _fill(self, latest: Moment | None = None) -> None:
+    async def _fill(self, latest: RecordedMoment | None = None) -> None:
         self._announce()
         await self._filling.fill(lambda: self._heard_at, latest)
         self._announce()
@@ -511,7 +511,7 @@ class Line:
             self._announced = waiting
             self._sink.wait_for(waiting)
 
-    def _tell(self, take: Take[Moment]) -> None:
+    def _tell(self, take: Emit[RecordedMoment]) -> None:
         moment, second, ordinal, keys, backfilled = take
         if self._learned != self._fields.learned:  # by what was fetched
             self._rescaled(second)

@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 
 from energy_core.errors import DecodeError
 from energy_core.http.decode import strict_json
-from energy_core.http.pool import Account, SessionPool
+from energy_core.http.pool import ServiceAccount, SessionPool
 from energy_core.http.request import BaseUrl, base_url
 from energy_core.http.words import words_of, words_of_text
 from energy_core.printable import printable
-from energy_core.stream.link import Address, Words
+from energy_core.stream.link import Endpoint, Words
 from voltstorage_async.endpoints import Endpoints
 
 
@@ -45,10 +45,10 @@ def _socket_root(address: str) -> BaseUrl:
         ) from None
 
 
-class ProductLink:
+class ProductEndpoint:
     """What a socket needs to know of the account: its turn, its token, and who to tell to wait."""
 
-    def __init__(self, pool: SessionPool, account: Account, url: str, *, header: bool) -> None:
+    def __init__(self, pool: SessionPool, account: ServiceAccount, url: str, *, header: bool) -> None:
         self._pool = pool
         self._account = account
         self._url = url
@@ -76,14 +76,14 @@ class ProductLink:
 
     def hold(self, seconds: float) -> None:
         """Let every request of the account wait: the server asked for it."""
-        self._account.lane.hold(seconds)
+        self._account.limiter.hold(seconds)
 
-    async def address(self) -> Address:
+    async def address(self) -> Endpoint:
         """Return the address with the present token, logging in when there is none."""
         issued = await self._account.credential.get()
         token = issued.grant.token.reveal()
         joint = "&" if "?" in self._url else "?"
-        return Address(
+        return Endpoint(
             url=f"{self._url}{joint}{urlencode({'token': token})}",
             headers={"Authorization": f"Bearer {token}"} if self._header else {},
             generation=issued.generation,

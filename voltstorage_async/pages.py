@@ -20,7 +20,7 @@ _MOST_AT_ONCE: Final = 100
 """Rows of one moment that are remembered; more are not plausible."""
 
 
-class Page(NamedTuple):
+class ExportChunk(NamedTuple):
     """What one request asks for; both ends belong to it, as the service counts."""
 
     start: datetime
@@ -41,7 +41,7 @@ class ExportProgress(NamedTuple):
 
 
 @frozen
-class Pages:
+class ExportChunks:
     """A range cut into pages of `length`; only the last may be shorter, and only it may be open."""
 
     start: datetime
@@ -54,12 +54,12 @@ class Pages:
         span = (self.now if self.end is None else self.end) - self.start
         return max(1, -(-span // self.length))
 
-    def __getitem__(self, at: int) -> Page:
+    def __getitem__(self, at: int) -> ExportChunk:
         begin = self.start + at * self.length
-        return Page(begin, self.end if at + 1 == len(self) else begin + self.length)
+        return ExportChunk(begin, self.end if at + 1 == len(self) else begin + self.length)
 
 
-class Seam:
+class ChunkSeam:
     """Knows the rows of the last moment, so that the next page, which begins with it, repeats none.
 
     The first row of a page may be whole where the last of the page before was sparse: a row that holds all of

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from energy_core.http.request import JSON
-from voltstorage_async.translator import Glance, Meaning, written
+from voltstorage_async.translator import FieldMeaning, Glance, written
 
 # Narrower than JSON, so that nothing is left to decide: no number leaves 64 bits or becomes infinite, no time
 # lies before 2001 or beyond all calendars, and text is plain.
@@ -31,7 +31,7 @@ _KEY_AND_VALUE: Final = re.compile(rb'"([^"]*+)"[ \t\r\n]*+:[ \t\r\n]*+("[^"]*+"
 
 
 def by_pattern(
-    message: bytes, raw: Mapping[str, JSON], data: Mapping[str, JSON], chosen: Mapping[str, Meaning]
+    message: bytes, raw: Mapping[str, JSON], data: Mapping[str, JSON], chosen: Mapping[str, FieldMeaning]
 ) -> Glance | None:
     """Return what reads messages whose text is like this one's, or None where that cannot be told.
 

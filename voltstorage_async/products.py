@@ -12,7 +12,7 @@ from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation, Priority
 from energy_core.printable import printable
 from voltstorage_async import arguments as given
-from voltstorage_async.codec import VENDOR, Page, latest, product_page, statistics
+from voltstorage_async.codec import VENDOR, ProductPage, latest, product_page, statistics
 from voltstorage_async.endpoints import Endpoints
 from voltstorage_async.models import Latest, Product, Statistics
 
@@ -129,7 +129,7 @@ class ProductPages:
     Cancelling a wait loses nothing: the page is asked for again. One consumer; another gets StreamBusy.
     """
 
-    def __init__(self, ask: Callable[[int], Awaitable[Page]], *, only: int | None) -> None:
+    def __init__(self, ask: Callable[[int], Awaitable[ProductPage]], *, only: int | None) -> None:
         self._ask = ask
         self._only = only
         self._number = only or 1

@@ -20,7 +20,7 @@ from energy_core.http.words import is_refusal, words_of
 from energy_core.printable import printable
 from voltstorage_async.fill import FilledRow, ForwardFill
 from voltstorage_async.models import ExportRow
-from voltstorage_async.pages import ExportProgress, Page, Pages, Seam
+from voltstorage_async.pages import ChunkSeam, ExportChunk, ExportChunks, ExportProgress
 
 PIECE: Final = 16 * 1024
 """Bytes that are parsed at a time: their rows are still in the processor's cache when they are read."""
@@ -64,8 +64,8 @@ class ExportRows:
 
     def __init__(
         self,
-        pages: Pages,
-        opening: Callable[[Page], AbstractAsyncContextManager[Download]],
+        pages: ExportChunks,
+        opening: Callable[[ExportChunk], AbstractAsyncContextManager[Download]],
         parser: Callable[[], RowParser],
         *,
         operation: Operation,
@@ -85,11 +85,13 @@ class ExportRows:
         self._columns: dict[str, None] = {}
         self._malformed = 0
         self._repaired = False
-        self._seam = Seam()
-        self._before_seam = Seam()
+        self._seam = ChunkSeam()
+        self._before_seam = ChunkSeam()
         self._page_rows = 0  # of the present request
         self._last: datetime | None = None  # the time of the last row that it brought anew
-        self._rest: Page | None = None  # of the present page, where the request before did not reach its end
+        self._rest: ExportChunk | None = (
+            None  # of the present page, where the request before did not reach its end
+        )
         self._open: AbstractAsyncContextManager[Download] | None = None
         self._download: Download | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -250,9 +252,9 @@ class ExportRows:
         self._malformed += self._parser.malformed
         self._repaired |= self._parser.repaired
         self._parser, self._first = self._new_parser(), b""
-        self._before_seam, self._seam = self._seam, Seam()
+        self._before_seam, self._seam = self._seam, ChunkSeam()
 
-    def _unread_rest(self) -> Page | None:
+    def _unread_rest(self) -> ExportChunk | None:
         """Return what to ask for again, where the service may give no more than so many rows at once.
 
         That is known when an answer to it brings nothing new.
@@ -267,7 +269,7 @@ class ExportRows:
             return None
         count = self._page_rows
         round_number = count >= _ROUND and (count % _ROUND == 0 or count & (count - 1) == 0)
-        return Page(last, end) if round_number else None
+        return ExportChunk(last, end) if round_number else None
 
     def _report(self, rows: list[ExportRow], *, ended: bool) -> None:
         if self._progress is None or not (rows or ended):

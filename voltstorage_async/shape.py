@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from energy_core.http.bounded import REFUSALS
 from energy_core.http.request import JSON
-from voltstorage_async.translator import EARLIEST_SECOND, Glance, Meaning, written
+from voltstorage_async.translator import EARLIEST_SECOND, FieldMeaning, Glance, written
 
 if TYPE_CHECKING:
     import msgspec
@@ -24,7 +24,7 @@ _LAST_SECOND: Final = 99_999_999_999
 """Before the end of all calendars, and the last that `pattern` takes."""
 
 
-def by_shape(data: Mapping[str, JSON], chosen: Mapping[str, Meaning]) -> Glance | None:
+def by_shape(data: Mapping[str, JSON], chosen: Mapping[str, FieldMeaning]) -> Glance | None:
     """Return what reads messages whose data has these keys with values of these types; None: none can.
 
     Args:

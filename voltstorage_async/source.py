@@ -12,17 +12,17 @@ from energy_core.clock import SystemClock
 from energy_core.errors import StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.admission import Horizon
-from energy_core.stream.delivered import BEYOND_CAP, Take
-from energy_core.stream.event import Outlet, Position, Quantity, Said, SourceId, State
-from energy_core.stream.hole import Mender
-from energy_core.stream.link import Link
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.delivered import BEYOND_CAP, Emit
+from energy_core.stream.event import Outlet, Quantity, Said, SourceId, State, StreamPosition
+from energy_core.stream.hole import GapFiller
+from energy_core.stream.link import EndpointProvider
+from energy_core.stream.timing import SocketConfig
 from energy_core.vendor_clock import VendorClock
-from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.backfill import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.events import UnknownProductEvent
 from voltstorage_async.fields import ProductFields
-from voltstorage_async.filling import Filling
-from voltstorage_async.line import Line, moment_of
+from voltstorage_async.filling import GapTracker
+from voltstorage_async.line import ProductFeed, moment_of
 
 
 class ProductSource:
@@ -41,13 +41,13 @@ class ProductSource:
     def __init__(
         self,
         id: SourceId,  # noqa: A002  (the source's own word)
-        link: Link,
-        past: Past,
+        link: EndpointProvider,
+        past: RecordedData,
         *,
         fields: ProductFields,
         since: datetime | None = None,
-        timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
-        healing: Healing = Healing(),  # noqa: B008  (frozen)
+        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
         owner: str = "",
         seen: Collection[Quantity] = (),
@@ -60,14 +60,14 @@ class ProductSource:
         self._past = past
         self._fields = fields
         self._since = since
-        self._stopped: Position | None = None
+        self._stopped: StreamPosition | None = None
         self._timing = timing
         self._healing = healing
         self._ssl_context = ssl_context
         self.vendor_clock = vendor_clock
         self._seen: set[Quantity] = set(seen)
         self.left_out = 0
-        self._line: Line | None = None
+        self._line: ProductFeed | None = None
 
     @property
     def id(self) -> SourceId:
@@ -108,7 +108,7 @@ class ProductSource:
         """When what a refill did not bring is asked for again."""
         return self._healing.retry_s
 
-    def resume(self, positions: Mapping[SourceId, Position]) -> None:
+    def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Presume a hole from where a consumer stopped; before `run`."""
         position = positions.get(self._id)
         if position is not None:
@@ -141,8 +141,8 @@ class ProductSource:
         """
         if self._line is not None:
             raise StreamBusy("a source is used once; ask the client for another")
-        mouth = _Mouth(self._id, outlet, self._seen)
-        self._line = Line(
+        mouth = _OutletListener(self._id, outlet, self._seen)
+        self._line = ProductFeed(
             int(self._id.site),
             self._link,
             self._past,
@@ -173,8 +173,8 @@ class ProductSource:
             begin = last - self._healing.furthest_back_s
             until = datetime.fromtimestamp(begin, start.tzinfo)
             outlet.gap(source, start=start, end=until, reason=BEYOND_CAP)
-        clock, mouth = SystemClock(), _Mouth(source, outlet, set())
-        mender: Mender[Moment] = Mender(
+        clock, mouth = SystemClock(), _OutletListener(source, outlet, set())
+        mender: GapFiller[RecordedMoment] = GapFiller(
             window_s=self._healing.furthest_back_s + 1, window_ids=sys.maxsize, retry_s=self._healing.retry_s
         )
         mender.heard(self._seen)
@@ -183,13 +183,13 @@ class ProductSource:
             while mender.ready:
                 await outlet.room()
                 each = mender.pop()
-                if isinstance(each, Take):
+                if isinstance(each, Emit):
                     mouth.tell(each.item.only(each.keys, self._fields.fields), each.ordinal)
                 elif each is not None:
                     start, end = moment_of(each.start), moment_of(each.end)
                     mouth.miss(start, end, each.reason, frozenset(map(Quantity, each.keys)))
 
-        filling = Filling(
+        filling = GapTracker(
             mender, self._past, self._healing, clock, Horizon(clock, self.vendor_clock), hand_over=hand_over
         )
         now = clock.monotonic()
@@ -206,8 +206,8 @@ class ProductSource:
         return f"<ProductSource {self._id}: {counts}>"
 
 
-class _Mouth:
-    """The line's `Sink`: says it all to an outlet, which has its own ways with slow consumers."""
+class _OutletListener:
+    """The line's `FeedListener`: says it all to an outlet, which has its own ways with slow consumers."""
 
     __slots__ = ("_id", "_outlet", "_product", "_quantities", "_seen")
 
@@ -233,7 +233,7 @@ class _Mouth:
             self._seen.update(quantities)
         self._outlet.readings(self._id, readings)
 
-    def tell(self, moment: Moment, ordinal: int) -> None:
+    def tell(self, moment: RecordedMoment, ordinal: int) -> None:
         """Hand over one reading."""
         second, time, _, raw, values, backfilled = moment
         if not backfilled:
@@ -248,7 +248,7 @@ class _Mouth:
         """Report a gap."""
         self._outlet.gap(self._id, start=start, end=end, reason=reason, quantities=sorted(quantities))
 
-    def set_aside(self, moment: Moment) -> None:
+    def set_aside(self, moment: RecordedMoment) -> None:
         """Hand over what is dated after its time: the outlet counts and reports it, and goes no further."""
         self.tell(moment, 0)
 

@@ -10,7 +10,7 @@ from energy_core.http.request import JSON
 from energy_core.printable import printable
 from voltstorage_async.pattern import by_pattern
 from voltstorage_async.shape import by_shape
-from voltstorage_async.translator import Glance, Translator
+from voltstorage_async.translator import FieldReader, Glance
 
 _MEMBERS: Final = frozenset({"type", "time", "data"})
 _KINDS: Final = {int: "number", float: "number", str: "text", bool: "switch", type(None): "nothing"}
@@ -22,7 +22,7 @@ _LESSONS: Final = 128
 """So often something is made that reads at a glance, which takes hundreds of times as long as to read so."""
 
 
-class Straight:
+class FastReaders:
     """Knows what messages look like.
 
     Args:
@@ -31,7 +31,7 @@ class Straight:
 
     __slots__ = ("_glances", "_lessons", "_translator")
 
-    def __init__(self, translator: Translator) -> None:
+    def __init__(self, translator: FieldReader) -> None:
         self._translator = translator
         self._glances: dict[tuple[object, ...], Glance] = {}
         self._lessons = 0

@@ -16,13 +16,13 @@ from typing import Final, Self
 from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy, StreamClosed
 from energy_core.printable import printable
 from energy_core.stream.event import Quantity, Said, State, Status
-from energy_core.stream.link import Link
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.link import EndpointProvider
+from energy_core.stream.timing import SocketConfig
 from energy_core.vendor_clock import VendorClock
-from voltstorage_async.backfill import Healing, Moment, Past
+from voltstorage_async.backfill import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.events import ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.fields import ProductFields
-from voltstorage_async.line import Line
+from voltstorage_async.line import ProductFeed
 
 BUFFER: Final = 1024
 """Events that may wait for their consumer before further ones have to be fetched later."""
@@ -45,21 +45,21 @@ class ProductStream:
     def __init__(
         self,
         product_id: int,
-        link: Link,
-        past: Past,
+        link: EndpointProvider,
+        past: RecordedData,
         *,
         fields: ProductFields,
         since: datetime | None = None,
         buffer: int = BUFFER,
-        timing: SocketTiming = SocketTiming(),  # noqa: B008  (frozen)
-        healing: Healing = Healing(),  # noqa: B008  (frozen)
+        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
         vendor_clock: VendorClock | None = None,
     ) -> None:
         self.product_id = product_id
         self._fields = fields
         self._inbox = _Inbox(product_id, buffer)
-        self._line = Line(
+        self._line = ProductFeed(
             product_id,
             link,
             past,
@@ -198,7 +198,7 @@ class ProductStream:
         return f"<ProductStream {self.product_id} {self.status.state}, {counts}>"
 
 
-async def _read(line: Line, inbox: _Inbox, product_id: int) -> None:
+async def _read(line: ProductFeed, inbox: _Inbox, product_id: int) -> None:
     """Run the line to its end; whatever ends it is kept for the consumer."""
     try:
         await line.run()
@@ -213,7 +213,7 @@ async def _read(line: Line, inbox: _Inbox, product_id: int) -> None:
 
 
 class _Inbox:
-    """The line's `Sink` and the consumer's buffer."""
+    """The line's `FeedListener` and the consumer's buffer."""
 
     def __init__(self, product_id: int, capacity: int) -> None:
         self.status = Status(state=State.CONNECTING)
@@ -244,11 +244,11 @@ class _Inbox:
     def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
         """Take what was measured lately."""
         product = self._product_id
-        self._events.extend(Moment.of_live(reading).event(product) for reading in readings)
+        self._events.extend(RecordedMoment.of_live(reading).event(product) for reading in readings)
         if self._taker is not None:
             self._wake()
 
-    def tell(self, moment: Moment, ordinal: int) -> None:  # noqa: ARG002  (an event has no name)
+    def tell(self, moment: RecordedMoment, ordinal: int) -> None:  # noqa: ARG002  (an event has no name)
         """Take what was measured."""
         self._put(moment.event(self._product_id))
 

@@ -11,7 +11,7 @@ from energy_core.http.readers import number
 from energy_core.stream.event import Quantity
 
 
-class Meaning(NamedTuple):
+class FieldMeaning(NamedTuple):
     """The quantity a key holds and what to multiply by to reach its unit and sign."""
 
     quantity: Quantity
@@ -22,14 +22,14 @@ class Meaning(NamedTuple):
     """Whether the service may send 0..100 where the factor is for 0..1: see `ProductFields`."""
 
 
-Meant: TypeAlias = tuple[dict[Quantity, float], tuple[Quantity, ...], int]
+Decoded: TypeAlias = tuple[dict[Quantity, float], tuple[Quantity, ...], int]
 """What data means: values; their quantities, one and the same object for data of the same shape; and how many
 known keys held something that is not a number."""
 
-Reader: TypeAlias = Callable[[Mapping[str, object]], Meant | None]
+Reader: TypeAlias = Callable[[Mapping[str, object]], Decoded | None]
 """Reads data of one shape; None where something in it is not a number."""
 
-Glance: TypeAlias = Callable[[bytes], tuple[int, Meant] | None]
+Glance: TypeAlias = Callable[[bytes], tuple[int, Decoded] | None]
 """Reads messages that look alike: the time in unix seconds, and what the data means; None for any other."""
 
 _MOST_SHAPES: Final = 64
@@ -37,22 +37,22 @@ _LONGEST: Final = 4096
 """All keys of a shape together."""
 
 
-class Translator:
+class FieldReader:
     """Translates data; for every shape (keys and their order) it meets, it writes itself a reader."""
 
     __slots__ = ("_meanings", "_readers")
 
-    def __init__(self, meanings: Mapping[str, Meaning]) -> None:
+    def __init__(self, meanings: Mapping[str, FieldMeaning]) -> None:
         self._meanings = meanings
         self._readers: dict[tuple[str, ...], Reader] = {}
 
-    def read(self, data: Mapping[str, object]) -> Meant:
+    def read(self, data: Mapping[str, object]) -> Decoded:
         """Translate."""
         keys = tuple(data)
         read = self._readers.get(keys) or self._learn(keys)
         return read(data) or _read_carefully(self._meanings, data)
 
-    def chosen(self, keys: Collection[str]) -> dict[str, Meaning]:
+    def chosen(self, keys: Collection[str]) -> dict[str, FieldMeaning]:
         """Return which of these keys are read, one for each quantity, in the order of the values."""
         chosen: dict[Quantity, str] = {}
         for key, meaning in self._meanings.items():
@@ -79,7 +79,7 @@ class Translator:
 
 
 def written(
-    head: str, told: str, meanings: Sequence[Meaning], names: Mapping[str, Any]
+    head: str, told: str, meanings: Sequence[FieldMeaning], names: Mapping[str, Any]
 ) -> Callable[[Any], Any]:
     """Write out what reads `data`, value by value: a loop over them takes three times as long.
 
@@ -121,7 +121,7 @@ def read(data):
     return read
 
 
-def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object]) -> Meant:
+def _read_carefully(meanings: Mapping[str, FieldMeaning], data: Mapping[str, object]) -> Decoded:
     values: dict[Quantity, float] = {}
     unusable = 0
     for key, meaning in meanings.items():
@@ -136,7 +136,7 @@ def _read_carefully(meanings: Mapping[str, Meaning], data: Mapping[str, object])
     return values, tuple(values), unusable
 
 
-def usable(value: object, meaning: Meaning) -> float | None:
+def usable(value: object, meaning: FieldMeaning) -> float | None:
     """Return a value in its quantity's unit and sign; None where it is no number or cannot be right."""
     read = decimal(value)
     if read is None:

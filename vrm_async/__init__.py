@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from energy_core.lazy import lazily
 
 if TYPE_CHECKING:
-    from vrm_async.arguments import Verbatim
+    from vrm_async.arguments import Unlisted
     from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue
     from vrm_async.catalogue import Catalogue, DataAttribute
     from vrm_async.client import VRMClient
-    from vrm_async.history import Checkpoint, Part
+    from vrm_async.history import Chunk, HistoryCursor
     from vrm_async.models import (
         AccessToken,
         Device,
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
         SiteTags,
     )
     from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
-    from vrm_async.panels import StateHistory, States, Summary, SummaryValue
+    from vrm_async.panels import StateSeries, StateSet, Summary, SummaryValue
     from vrm_async.periods import Calendar, Span
-    from vrm_async.pouring import Progress, Saved
+    from vrm_async.pouring import DownloadProgress, SavedFile
     from vrm_async.series import Graph, OverallStats, Period, Series, Stats
     from vrm_async.stats_history import StatsHistory
-    from vrm_async.widget_history import GraphHistory, StatesHistory
+    from vrm_async.widget_history import GraphHistory, StatePages
 else:
     __getattr__ = lazily(
         __name__,
@@ -77,11 +77,12 @@ __all__ = [
     "Attributes",
     "Calendar",
     "Catalogue",
-    "Checkpoint",
+    "Chunk",
     "CustomWidget",
     "DataAttribute",
     "Device",
     "Diagnostic",
+    "DownloadProgress",
     "DynamicEssPlan",
     "DynamicEssSettings",
     "FleetAnswer",
@@ -90,6 +91,7 @@ __all__ = [
     "Graph",
     "GraphHistory",
     "Group",
+    "HistoryCursor",
     "HoursOfAc",
     "InstanceValue",
     "Invite",
@@ -97,14 +99,12 @@ __all__ = [
     "LoginResult",
     "NewAccessToken",
     "OverallStats",
-    "Part",
     "Period",
     "Position",
     "PriceSchedule",
     "PriceSpan",
-    "Progress",
     "RaisedAlarm",
-    "Saved",
+    "SavedFile",
     "SearchHit",
     "SearchResult",
     "Series",
@@ -113,18 +113,18 @@ __all__ = [
     "SiteUser",
     "SiteUsers",
     "Span",
-    "StateHistory",
-    "States",
-    "StatesHistory",
+    "StatePages",
+    "StateSeries",
+    "StateSet",
     "Stats",
     "StatsHistory",
     "Summary",
     "SummaryValue",
     "SystemOverview",
     "Tag",
+    "Unlisted",
     "User",
     "VRMClient",
-    "Verbatim",
     "Widget",
 ]
 

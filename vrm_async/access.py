@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation
 from vrm_async import arguments, codec_access
-from vrm_async.arguments import Verbatim
+from vrm_async.arguments import Unlisted
 from vrm_async.envelope import done
 from vrm_async.models_access import SiteUsers
 from vrm_async.operations import SITE, reads, writes
@@ -38,7 +38,7 @@ class Access:
         """
         return await self._api.call(USERS, codec_access.users, idSite=arguments.whole("site_id", site_id))
 
-    async def invite(self, site_id: int, *, name: str, email: str, access_level: int | Verbatim) -> None:
+    async def invite(self, site_id: int, *, name: str, email: str, access_level: int | Unlisted) -> None:
         """Mail somebody an invitation.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/invite
@@ -50,7 +50,7 @@ class Access:
         }
         await self._send(INVITE, site_id, body)
 
-    async def set_invite_rights(self, site_id: int, levels: Mapping[str, int | Verbatim]) -> None:
+    async def set_invite_rights(self, site_id: int, levels: Mapping[str, int | Unlisted]) -> None:
         """Change what invited people will be allowed to do: a level for each e-mail address.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/invite-rights
@@ -63,7 +63,7 @@ class Access:
         site_id = arguments.whole("site_id", site_id)
         await self._api.call(SET_INVITE_RIGHTS, codec_access.all_changed, json=body, idSite=site_id)
 
-    async def set_user_rights(self, site_id: int, levels: Mapping[int, int | Verbatim]) -> None:
+    async def set_user_rights(self, site_id: int, levels: Mapping[int, int | Unlisted]) -> None:
         """Change what users may do: a level for each idUser.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/user-rights
@@ -85,7 +85,7 @@ class Access:
         """
         await self._send(LEAVE, site_id, None)
 
-    async def link_user_groups(self, site_id: int, levels: Mapping[int, int | Verbatim]) -> None:
+    async def link_user_groups(self, site_id: int, levels: Mapping[int, int | Unlisted]) -> None:
         """Give groups of users access: a level for each idUserGroup.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/link-user-groups
@@ -97,7 +97,7 @@ class Access:
         await self._send(LINK_USER_GROUPS, site_id, {"userGroups": groups})
 
     async def set_user_group(
-        self, site_id: int, user_group_id: int, access_level: int | Verbatim | None
+        self, site_id: int, user_group_id: int, access_level: int | Unlisted | None
     ) -> None:
         """Change what a group of users may do; None takes its access away.
 
@@ -111,7 +111,7 @@ class Access:
         await self._api.call(operation, done, json=body, idSite=arguments.whole("site_id", site_id))
 
 
-def _some(levels: Mapping[Key, int | Verbatim]) -> list[Key]:
+def _some(levels: Mapping[Key, int | Unlisted]) -> list[Key]:
     if not isinstance(levels, Mapping):
         raise TypeError(f"levels must be a mapping, not {type(levels).__name__}")
     if not levels:
@@ -119,5 +119,5 @@ def _some(levels: Mapping[Key, int | Verbatim]) -> list[Key]:
     return list(levels)
 
 
-def _levels(levels: Mapping[Key, int | Verbatim]) -> list[JSON]:
+def _levels(levels: Mapping[Key, int | Unlisted]) -> list[JSON]:
     return [arguments.access_level(level) for level in levels.values()]

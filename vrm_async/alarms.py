@@ -23,7 +23,7 @@ LOG: Final = reads("alarms.log", f"{SITE}/alarm-log")
 _NOTHING: Final[Mapping[str, JSON]] = {}
 
 
-class AlarmsEndpoint:
+class AlarmsResource:
     """The rules VRM watches a site by. Needs full access to the site."""
 
     def __init__(self, api: ApiClient) -> None:

@@ -26,8 +26,8 @@ ACCESS_LEVELS: Final = (0, 1, 2)
 
 @printable_class
 @frozen
-class Verbatim:
-    """A value that goes to VRM as it is, although its documents do not list it: ``Verbatim("new_type")``."""
+class Unlisted:
+    """A value that goes to VRM as it is, although its documents do not list it: ``Unlisted("new_type")``."""
 
     value: str | int
 
@@ -96,9 +96,9 @@ def instance(value: int | None) -> list[tuple[str, str]]:
     return [] if value is None else [("instance", str(whole("instance", value)))]
 
 
-def one_of(name: str, value: str | Verbatim, allowed: Iterable[str]) -> str:
+def one_of(name: str, value: str | Unlisted, allowed: Iterable[str]) -> str:
     """Return a value of a closed list, or one that was explicitly said to be outside it."""
-    if isinstance(value, Verbatim):
+    if isinstance(value, Unlisted):
         return str(value.value)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
@@ -116,9 +116,9 @@ def widget(name: str) -> str:
     return name
 
 
-def access_level(value: int | Verbatim) -> int:
+def access_level(value: int | Unlisted) -> int:
     """Return what somebody may do at a site."""
-    if isinstance(value, Verbatim) and isinstance(value.value, int):
+    if isinstance(value, Unlisted) and isinstance(value.value, int):
         return value.value
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"access_level must be an int, not {type(value).__name__}")

@@ -12,7 +12,7 @@ MISSING: Final = "tables need pyarrow, which is not installed: pip install 'ener
 
 
 @frozen
-class Column:
+class ArrowColumn:
     """One column: its name, Arrow's word for its type, its values, and what is worth knowing about it."""
 
     name: str
@@ -27,7 +27,7 @@ class Stream(Protocol):
     """What Arrow's PyCapsule interface hands over; consumers look at it, nobody else."""
 
 
-def stream(columns: Iterable[Column], requested_schema: object = None) -> Stream:
+def stream(columns: Iterable[ArrowColumn], requested_schema: object = None) -> Stream:
     """Return a PyCapsule with the columns as one table.
 
     Raises:
@@ -56,12 +56,12 @@ def _type(pa: ModuleType, kind: str) -> object:
     return {"float": pa.float64, "int": pa.int64, "text": pa.string}[kind]()
 
 
-def _field(pa: ModuleType, column: Column) -> object:
+def _field(pa: ModuleType, column: ArrowColumn) -> object:
     told = {name: value for name, value in column.about.items() if value is not None}
     return pa.field(column.name, _type(pa, column.kind), metadata=told or None)
 
 
-def _array(pa: ModuleType, column: Column) -> object:
+def _array(pa: ModuleType, column: ArrowColumn) -> object:
     values = column.values
     if column.kind == "float" and int in set(map(type, values)):
         # Arrow refuses integers that a float cannot hold exactly; VRM writes 5 for 5.0.

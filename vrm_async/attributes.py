@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, overload
 from attrs import field, frozen
 
 from energy_core.printable import printable
-from vrm_async.late import LateRecord
+from vrm_async.late import LazyRecord
 from vrm_async.units import WithUnit
 
 Raw: TypeAlias = Mapping[str, object]
@@ -34,7 +34,7 @@ class InstanceValue:
 
 
 @frozen(kw_only=True)
-class Attribute(LateRecord, WithUnit):
+class Attribute(LazyRecord, WithUnit):
     """One item of a site's `extended` list: a data attribute, or a sum that VRM makes of several."""
 
     late_fields: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
@@ -189,7 +189,7 @@ def listed(attributes: tuple[Attribute, ...]) -> Listed:
 
 
 @frozen(kw_only=True)
-class Diagnostic(LateRecord, WithUnit):
+class Diagnostic(LazyRecord, WithUnit):
     """The newest log of one attribute of one device, from ``installations/{idSite}/diagnostics``."""
 
     late_fields: ClassVar = frozenset({"raw", "enum"})

@@ -20,7 +20,7 @@ from energy_core.http.credential import Credential, Grant
 from energy_core.http.request import JSON, Operation, Priority
 from energy_core.secret import Secret
 from vrm_async.envelope import content, is_no_such_path
-from vrm_async.identity import Means
+from vrm_async.identity import Credentials
 
 if TYPE_CHECKING:
     from vrm_async.codec_access import LoginAnswer
@@ -72,7 +72,7 @@ class HasCredential(Protocol):
 class Auth:
     """Logging in and out; most programs never call it, since a client logs in by itself when it must."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Credentials) -> None:
         self._means = means
         self._sms_token = means.sms_token
         self._two_factor = False

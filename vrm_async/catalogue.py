@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from energy_core.errors import DecodeError
 from energy_core.http.api import ApiClient
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import integer, text
 from energy_core.http.request import JSON, Operation
 from energy_core.printable import printable
@@ -159,7 +159,7 @@ class Catalogue:
         return f"<{type(self).__name__}: {'not read yet' if unread else f'{len(self)} rows'}>"
 
 
-class CatalogueEndpoint(Catalogue):
+class CatalogueResource(Catalogue):
     """The catalogue of a client: the package's rows until `refresh` has loaded the service's."""
 
     def __init__(self, api: ApiClient) -> None:
@@ -201,7 +201,7 @@ def _service_row(key: str, record: object) -> DataAttribute | None:
     number = integer(told.get("idDataAttribute", key))
     if not code or number is None:
         if key != "success":
-            note("DataAttribute", "record", "malformed")
+            report("DataAttribute", "record", "malformed")
         return None
     description = text(told.get("description")) or ""
     row = DataAttribute(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from energy_core.http.api import ApiClient
 from energy_core.http.drift import Drift
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, MIB, Priority
 from energy_core.http.request import base_url as parse_base_url
@@ -17,20 +17,20 @@ from energy_core.printable import printable
 from energy_core.stream.detail import account_label
 from vrm_async import auth
 from vrm_async.envelope import check
-from vrm_async.groups import Groups
-from vrm_async.identity import means as checked_means
+from vrm_async.groups import Resources
+from vrm_async.identity import credentials as checked_means
 
 if TYPE_CHECKING:
-    from energy_core.stream.poll import Looking, Poller
+    from energy_core.stream.poll import LookbackConfig, Poller
     from vrm_async import raw
     from vrm_async.periods import Calendar
 
 BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
-LIMIT: Final = Limit(200, 3.0, 6)
+LIMIT: Final = RateLimit(200, 3.0, 6)
 """VRM allows 200 requests in a window that one leaves every 0.33 s."""
 
 
-class VRMClient(Groups):
+class VRMClient(Resources):
     """Victron's VRM for one account: an access token, a login (deprecated by VRM), or its public demo.
 
     Without a pool it opens its own at the first await and owns it; with one it shares lane and login with
@@ -65,12 +65,12 @@ class VRMClient(Groups):
         demo: bool = False,
         account: str | None = None,
         base_url: str = BASE_URL,
-        limit: Limit = LIMIT,
+        limit: RateLimit = LIMIT,
         strict: bool = False,
     ) -> None:
         if pool is not None and not isinstance(pool, SessionPool):
             raise TypeError(f"pool must be a SessionPool, not {type(pool).__name__}; did you mean token=...?")
-        if not isinstance(limit, Limit):
+        if not isinstance(limit, RateLimit):
             raise TypeError(f"limit must be a Limit, not {type(limit).__name__}")
         means = checked_means(
             token=token, username=username, password=password, sms_token=sms_token, demo=demo
@@ -99,7 +99,7 @@ class VRMClient(Groups):
         """What VRM sent that its documents do not say."""
         return self._api.drift
 
-    def live(self, *site_ids: int, interval_s: float = 60.0, looking: Looking | None = None) -> Poller:
+    def live(self, *site_ids: int, interval_s: float = 60.0, looking: LookbackConfig | None = None) -> Poller:
         """Return a source of readings for `merge`: of these sites, or of every site of the account.
 
         Args:

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Final
 
 from energy_core.errors import DecodeError
-from energy_core.http.bounded import Documented
+from energy_core.http.bounded import TypedDecoder
 from energy_core.http.decode import strict_json
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import flag, is_nothing, seconds_or_never
 from energy_core.http.request import JSON
-from energy_core.http.slots import slot, stored_fields
+from energy_core.http.slots import slot_writer, stored_fields
 from vrm_async import straight
 from vrm_async.codec_attributes import extended, parsed, unread_of_one_answer
 from vrm_async.envelope import part
@@ -36,7 +36,7 @@ def geofence(value: object) -> Mapping[str, object] | None:
         except DecodeError:
             value = None
         if not isinstance(value, dict):
-            note("Site", "geofence", "not JSON")
+            report("Site", "geofence", "not JSON")
     return value if isinstance(value, Mapping) and value else None
 
 
@@ -153,8 +153,8 @@ def _raw_user(body: bytes) -> object:
 
 
 _create: Final[Callable[[type[User]], User]] = object.__new__
-_put_user: Final = tuple(slot(User, name) for name in stored_fields(User) if name != "raw")
-user: Final[Callable[[JSON], User]] = Documented(_read_user, _straight_user, silent=True)
+_put_user: Final = tuple(slot_writer(User, name) for name in stored_fields(User) if name != "raw")
+user: Final[Callable[[JSON], User]] = TypedDecoder(_read_user, _straight_user, silent=True)
 """Read ``users/me``."""
 
 
@@ -176,7 +176,7 @@ def _raw_site(record: Mapping[str, object]) -> dict[str, object]:
     return {key: parsed(value) for key, value in record.items()}
 
 
-sites: Final[Callable[[JSON], tuple[Site, ...]]] = Documented(_read_sites, _straight_sites)
+sites: Final[Callable[[JSON], tuple[Site, ...]]] = TypedDecoder(_read_sites, _straight_sites)
 """Read ``users/{idUser}/installations``."""
 
 
@@ -186,5 +186,5 @@ def system_overview(payload: JSON) -> SystemOverview:
     if is_nothing(found):
         return SystemOverview()
     if isinstance(found, Mapping) and "devices" not in found:
-        note("SystemOverview", "devices", "missing")
+        report("SystemOverview", "devices", "missing")
     return _overview({"devices": found} if isinstance(found, list) else found)

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import evolve
 
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.lenient import MalformedRecord, model, records
 from energy_core.http.readers import integer, seconds_or_never
 from energy_core.http.request import JSON
@@ -24,7 +24,7 @@ def _states(value: object) -> tuple[int, ...]:
     for item in items(value):
         number = integer(item.get("valueEnum") if isinstance(item, Mapping) else item)
         if number is None:
-            note("Alarm", "enum_values", "malformed")
+            report("Alarm", "enum_values", "malformed")
         else:
             found.append(number)
     return tuple(found)

@@ -11,9 +11,9 @@ from typing import Final
 from attrs import frozen
 
 from energy_core.http import bounded
-from energy_core.http.bounded import REFUSALS, Documented
+from energy_core.http.bounded import REFUSALS, TypedDecoder
 from energy_core.http.decode import strict_json
-from energy_core.http.drift import Drift, collecting, collector, note
+from energy_core.http.drift import Drift, collect_drift, current_drift, report
 from energy_core.http.lenient import model, records
 from energy_core.http.readers import integer, is_nothing, seconds_or_never
 from energy_core.http.request import JSON
@@ -21,7 +21,7 @@ from vrm_async import straight_attributes
 from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue, Listed, listed
 from vrm_async.envelope import part
 from vrm_async.folding import by_number, enum_names, items
-from vrm_async.late import LateRaw
+from vrm_async.late import LazyRaw
 
 # --- what is extended -----------------------------------------------------------------------------------
 
@@ -56,16 +56,16 @@ _attributes = records(attribute, "Attribute")
 
 
 @frozen
-class Unread:
+class LazyText:
     """The text of what is `extended`, and what reads it when somebody looks."""
 
     text: bytes
     read: Callable[[bytes], Listed]
 
 
-def unread_of_one_answer() -> Callable[[bytes], Unread]:
+def unread_of_one_answer() -> Callable[[bytes], LazyText]:
     """Return what leaves the attributes of each site of an answer unread."""
-    return partial(Unread, read=straight_attributes.AtHand(attribute.read))
+    return partial(LazyText, read=straight_attributes.AtHand(attribute.read))
 
 
 class _Look:
@@ -82,7 +82,7 @@ class _Look:
         if self._decoded is not None:
             return self._decoded
         value = self._value
-        if isinstance(value, Unread) and bounded.bounded_parser is not None:
+        if isinstance(value, LazyText) and bounded.bounded_parser is not None:
             with suppress(*REFUSALS):
                 return value.read(value.text)
         with _one_at_a_time:  # or a deviation would be counted by each thread that looks
@@ -91,7 +91,7 @@ class _Look:
             return self._decoded
 
     def _decode(self) -> Listed:
-        with collecting(self._drift) if self._drift is not None else nullcontext():
+        with collect_drift(self._drift) if self._drift is not None else nullcontext():
             return listed(_attributes(parsed(self._value)))
 
 
@@ -100,13 +100,13 @@ _one_at_a_time: Final = RLock()
 
 def extended(value: object) -> Attributes:
     """Put decoding off until somebody looks, unless strictness wants to complain now."""
-    if isinstance(value, Unread) and not value.text.startswith((b"[", b"{")):
+    if isinstance(value, LazyText) and not value.text.startswith((b"[", b"{")):
         value = strict_json(value.text)
-    if not isinstance(value, Unread | list | Mapping):
+    if not isinstance(value, LazyText | list | Mapping):
         if not is_nothing(value):
-            note("Site", "extended", "not a list")
+            report("Site", "extended", "not a list")
         return Attributes()
-    drift = collector()
+    drift = current_drift()
     if drift is not None and drift.strict:
         return Attributes.of(_attributes(parsed(value)))
     return Attributes(_Look(value, drift))
@@ -114,7 +114,7 @@ def extended(value: object) -> Attributes:
 
 def parsed(value: object) -> object:
     """Return a value as JSON, also where it was left unread."""
-    return strict_json(value.text) if isinstance(value, Unread) else value
+    return strict_json(value.text) if isinstance(value, LazyText) else value
 
 
 # --- diagnostics ----------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ _diagnostics = records(diagnostic, "Diagnostic")
 
 
 @frozen(kw_only=True)
-class Page(LateRaw):
+class DiagnosticsPage(LazyRaw):
     """One page of diagnostics."""
 
     records: tuple[Diagnostic, ...]
@@ -148,22 +148,22 @@ class Page(LateRaw):
     """num_records: of this page or of all, VRM does not say which."""
 
 
-def _read_page(payload: JSON) -> Page:
+def _read_page(payload: JSON) -> DiagnosticsPage:
     found = part(payload, "records")
     raw = list(items(found))
     total = integer(payload.get("num_records")) if isinstance(payload, dict) else None
-    return Page(records=_diagnostics(found), size=len(raw), raw=raw, total=total)
+    return DiagnosticsPage(records=_diagnostics(found), size=len(raw), raw=raw, total=total)
 
 
-def _straight_page(body: bytes) -> Page | None:
+def _straight_page(body: bytes) -> DiagnosticsPage | None:
     found = straight_attributes.diagnostics(body, diagnostic.read)
     if found is None:
         return None
     made = tuple(found.records)
-    page = Page(records=made, size=len(made), raw=[], total=found.total)
+    page = DiagnosticsPage(records=made, size=len(made), raw=[], total=found.total)
     page.put_off_raw(lambda: [record.raw for record in made])
     return page
 
 
-diagnostics_page: Final[Callable[[JSON], Page]] = Documented(_read_page, _straight_page)
+diagnostics_page: Final[Callable[[JSON], DiagnosticsPage]] = TypedDecoder(_read_page, _straight_page)
 """Read one page of ``installations/{idSite}/diagnostics``."""

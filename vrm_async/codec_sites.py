@@ -8,7 +8,7 @@ from datetime import datetime
 from attrs import evolve
 
 from energy_core.errors import DecodeError
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.lenient import MalformedRecord, model, records
 from energy_core.http.readers import integer, is_nothing, number, seconds
 from energy_core.http.request import JSON
@@ -60,7 +60,7 @@ def _one_tag(item: object, source: str | None) -> Tag | None:
     try:
         tag = _tag({"name": item} if isinstance(item, str) and item else item)
     except MalformedRecord:
-        note("Tag", "record", "malformed")
+        report("Tag", "record", "malformed")
         return None
     return tag if tag.source else evolve(tag, source=source)
 
@@ -95,7 +95,7 @@ def custom_widget_id(payload: JSON) -> int | None:
         told = integer(inner.get("idCustomWidget")) if isinstance(inner, Mapping) else None
         if told is not None:
             return told
-    note("CustomWidget", "id", "missing")
+    report("CustomWidget", "id", "missing")
     return None
 
 
@@ -107,7 +107,7 @@ def last_reset(payload: JSON) -> datetime | None:
     value = part(payload, "last_reset")
     moment = seconds(value)
     if moment is None and not is_nothing(value):
-        note("Forecasts", "last_reset", "not a time")
+        report("Forecasts", "last_reset", "not a time")
     return None if number(value) == 0 else moment
 
 
@@ -139,7 +139,7 @@ def _raw_value(value: object) -> RawValue | None:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return value if value != "" else None
     if not is_nothing(value):
-        note("FleetSite", "value", f"unreadable {type(value).__name__}")
+        report("FleetSite", "value", f"unreadable {type(value).__name__}")
     return None
 
 
@@ -190,5 +190,5 @@ def overview(payload: JSON) -> FleetOverview:
     listed = found[places[0]]
     rows = tuple(row for row in items(listed) if isinstance(row, Mapping))
     if len(rows) < len(items(listed)):
-        note("FleetOverview", "rows", "malformed")
+        report("FleetOverview", "rows", "malformed")
     return FleetOverview(rows=rows, raw=found)

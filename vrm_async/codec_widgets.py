@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import flag, is_nothing, number, text
 from energy_core.http.request import JSON
 from vrm_async import tables
@@ -85,7 +85,7 @@ def hours_of_ac(payload: JSON) -> HoursOfAc:
     data = found.get("data")
     said = text(data)
     if said is None and not is_nothing(data):
-        note("HoursOfAc", "data", f"{type(data).__name__} instead of str")
+        report("HoursOfAc", "data", f"{type(data).__name__} instead of str")
     return HoursOfAc(hours=number(data), text=said or None, raw=found)
 
 

@@ -11,14 +11,14 @@ from typing import Final
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation, Request
 from vrm_async import arguments
-from vrm_async.arguments import Verbatim
+from vrm_async.arguments import Unlisted
 from vrm_async.envelope import done
 from vrm_async.fleet import SiteIds, overview_body
 from vrm_async.folding import by_key
-from vrm_async.formulas import Harmless
-from vrm_async.pouring import AsItIs, Filter, Pouring, Saved, Watch, Xml
-from vrm_async.saving import Saving
-from vrm_async.unwrap import Unwrap
+from vrm_async.formulas import FormulaEscaper
+from vrm_async.pouring import AsItIs, BodyFilter, Pouring, SavedFile, Watch, Xml
+from vrm_async.saving import AtomicFile
+from vrm_async.unwrap import BodyDecoder
 
 _TOTAL_S: Final = 900.0
 
@@ -75,12 +75,12 @@ class Downloads:
         *,
         start: datetime,
         end: datetime,
-        format: str | Verbatim = "csv",  # noqa: A002  (VRM's own word)
-        datatype: str | Verbatim = "log",
+        format: str | Unlisted = "csv",  # noqa: A002  (VRM's own word)
+        datatype: str | Unlisted = "log",
         debug: bool = False,
         harmless: bool = False,
         progress: Watch | None = None,
-    ) -> Saved:
+    ) -> SavedFile:
         """Save the logs or energies of a site. VRM has deprecated this.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/data-download
@@ -106,8 +106,8 @@ class Downloads:
             raise ValueError(f"harmless goes with format 'csv'; the format is {format!r}")
         query = _asked(start, end, format, datatype, debug=debug)
         request = DATA.request(query=query, idSite=arguments.whole("site_id", site_id))
-        passing = Harmless() if harmless else AsItIs()
-        return await self._save(request, Saving(path), passing, progress, html=format == "html")
+        passing = FormulaEscaper() if harmless else AsItIs()
+        return await self._save(request, AtomicFile(path), passing, progress, html=format == "html")
 
     async def data_by_mail(
         self,
@@ -115,8 +115,8 @@ class Downloads:
         *,
         start: datetime,
         end: datetime,
-        format: str | Verbatim = "csv",  # noqa: A002  (VRM's own word)
-        datatype: str | Verbatim = "log",
+        format: str | Unlisted = "csv",  # noqa: A002  (VRM's own word)
+        datatype: str | Unlisted = "log",
         debug: bool = False,
     ) -> Mapping[str, object]:
         """Let VRM send the same to the account's e-mail address; returns what it answers. Deprecated, too.
@@ -135,7 +135,7 @@ class Downloads:
         start: datetime,
         end: datetime,
         progress: Watch | None = None,
-    ) -> Saved:
+    ) -> SavedFile:
         """Save where a site has been, as KML.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/gps-download
@@ -148,7 +148,7 @@ class Downloads:
             progress: Called after each piece.
         """
         request = GPS.request(query=arguments.span(start, end), idSite=arguments.whole("site_id", site_id))
-        return await self._save(request, Saving(path), Xml(), progress)
+        return await self._save(request, AtomicFile(path), Xml(), progress)
 
     async def overview(
         self,
@@ -158,7 +158,7 @@ class Downloads:
         columns: Mapping[str, JSON] | None = None,
         only_visible: bool = False,
         progress: Watch | None = None,
-    ) -> Saved:
+    ) -> SavedFile:
         """Save a table of sites as XLSX; `fleet.overview` returns the same as values.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installation-overview-download
@@ -173,16 +173,22 @@ class Downloads:
         listed = None if site_ids is None else arguments.several("site_ids", site_ids)
         body = overview_body(columns, only_visible=only_visible, as_json=False)
         body["siteIds"] = [*(await self._site_ids() if listed is None else listed)]
-        return await self._save(OVERVIEW.request(json=body), Saving(path), AsItIs(), progress)
+        return await self._save(OVERVIEW.request(json=body), AtomicFile(path), AsItIs(), progress)
 
     async def _save(
-        self, request: Request, file: Saving, passing: Filter, progress: Watch | None, *, html: bool = False
-    ) -> Saved:
+        self,
+        request: Request,
+        file: AtomicFile,
+        passing: BodyFilter,
+        progress: Watch | None,
+        *,
+        html: bool = False,
+    ) -> SavedFile:
         pouring = Pouring(
             download=await self._api.begin(request),
             file=file,
             passing=passing,
-            body=Unwrap(html=html),
+            body=BodyDecoder(html=html),
             progress=progress,
             operation=request.operation,
             refuse=self._api.refuse,
@@ -198,8 +204,8 @@ def _mailed(payload: JSON) -> Mapping[str, object]:
 def _asked(
     start: datetime,
     end: datetime,
-    format: str | Verbatim,  # noqa: A002  (VRM's own word)
-    datatype: str | Verbatim,
+    format: str | Unlisted,  # noqa: A002  (VRM's own word)
+    datatype: str | Unlisted,
     *,
     debug: bool,
 ) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import integer, is_nothing, number, text
 from energy_core.http.typed import items_of
 
@@ -27,7 +27,7 @@ def by_number(value: object) -> dict[int, object]:
     for key, item in by_key(value).items():
         numeral = integer(key)
         if numeral is None:
-            note("Attribute", "instances", "a key is not a number")
+            report("Attribute", "instances", "a key is not a number")
         else:
             found[numeral] = item
     return found
@@ -41,7 +41,7 @@ def numbers(value: object) -> dict[str, float | None]:
 def _number_of(code: str, value: object) -> float | None:
     found = number(value)
     if found is None and not is_nothing(value):
-        note("Totals", code, "not a number")
+        report("Totals", code, "not a number")
     return found
 
 
@@ -60,7 +60,7 @@ def enum_names(value: object) -> dict[int, str]:
         numeral = integer(item.get("valueEnum")) if isinstance(item, Mapping) else None
         name = text(item.get("nameEnum")) if isinstance(item, Mapping) else None
         if numeral is None or name is None:
-            note("Attribute", "enum", "malformed")
+            report("Attribute", "enum", "malformed")
         else:
             names[numeral] = name
     return names

@@ -21,7 +21,7 @@ _FULL_WIDTH: Final = tuple(chr(0xFEE0 + ord(sign)).encode().decode("latin-1") fo
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
-class Harmless:
+class FormulaEscaper:
     """Feed a CSV file as it comes, write what it gives back; one row is held.
 
     A text that begins with ``= + - @``, a tab, a line break or a full-width form of the signs gets an

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from energy_core.http.api import ApiClient
     from vrm_async.access import Access
-    from vrm_async.alarms import AlarmsEndpoint
-    from vrm_async.catalogue import CatalogueEndpoint
+    from vrm_async.alarms import AlarmsResource
+    from vrm_async.catalogue import CatalogueResource
     from vrm_async.custom_widgets import CustomWidgets
     from vrm_async.downloads import Downloads
     from vrm_async.dynamic_ess import DynamicEss
     from vrm_async.fleet import Fleet
     from vrm_async.forecasts import Forecasts
     from vrm_async.installations import Installations
-    from vrm_async.places import Places
-    from vrm_async.stats import StatsEndpoint
+    from vrm_async.places import SiteLookup
+    from vrm_async.stats import StatsResource
     from vrm_async.tags import Tags
     from vrm_async.tokens import Tokens
     from vrm_async.users import Users
     from vrm_async.widgets import Widgets
 
 
-class Groups:
+class Resources:
     """Everything under one `ApiClient`, by subject."""
 
     def __init__(self, api: ApiClient) -> None:
@@ -58,11 +58,11 @@ class Groups:
         return Installations(self._api)
 
     @cached_property
-    def catalogue(self) -> CatalogueEndpoint:
+    def catalogue(self) -> CatalogueResource:
         """The data attributes: what a code means."""
-        from vrm_async.catalogue import CatalogueEndpoint
+        from vrm_async.catalogue import CatalogueResource
 
-        return CatalogueEndpoint(self._api)
+        return CatalogueResource(self._api)
 
     @cached_property
     def downloads(self) -> Downloads:
@@ -72,11 +72,11 @@ class Groups:
         return Downloads(self._api, self._site_ids)
 
     @cached_property
-    def stats(self) -> StatsEndpoint:
+    def stats(self) -> StatsResource:
         """Energy and measurements of a site in buckets of time."""
-        from vrm_async.stats import StatsEndpoint
+        from vrm_async.stats import StatsResource
 
-        return StatsEndpoint(self._api, self._places.facts)
+        return StatsResource(self._api, self._places.facts)
 
     @cached_property
     def widgets(self) -> Widgets:
@@ -86,11 +86,11 @@ class Groups:
         return Widgets(self._api)
 
     @cached_property
-    def alarms(self) -> AlarmsEndpoint:
+    def alarms(self) -> AlarmsResource:
         """Alarms of a site: the rules, and what they raised."""
-        from vrm_async.alarms import AlarmsEndpoint
+        from vrm_async.alarms import AlarmsResource
 
-        return AlarmsEndpoint(self._api)
+        return AlarmsResource(self._api)
 
     @cached_property
     def tags(self) -> Tags:
@@ -138,7 +138,7 @@ class Groups:
         return [site.id for site in await self.users.installations()]
 
     @cached_property
-    def _places(self) -> Places:
-        from vrm_async.places import Places
+    def _places(self) -> SiteLookup:
+        from vrm_async.places import SiteLookup
 
-        return Places(self.users)
+        return SiteLookup(self.users)

@@ -15,19 +15,19 @@ from energy_core.printable import printable
 from vrm_async import arguments
 from vrm_async.pieces import EPOCH
 
-LATE: Final = timedelta(days=2)
+REREAD: Final = timedelta(days=2)
 """How late devices may deliver: a gateway without network keeps its logs and sends them when it is back."""
 
 _VERSION: Final = 1
 
-Checkpoint: TypeAlias = Mapping[str, str | int]
+HistoryCursor: TypeAlias = Mapping[str, str | int]
 """Where a reader stopped: a small plain mapping that JSON can hold."""
 
 T = TypeVar("T")
 
 
 @frozen(kw_only=True)
-class Part(Generic[T]):
+class Chunk(Generic[T]):
     """One piece of a history. Pieces follow each other without overlap and without a hole."""
 
     start: datetime
@@ -38,11 +38,11 @@ class Part(Generic[T]):
     """What VRM has in between."""
     empty: bool = False
     """Whether VRM has no data here: it cannot mean that the piece is too large, for that is seen to."""
-    again: bool = False
+    overlaps_checkpoint: bool = False
     """Whether it reaches back before the checkpoint: some of it may have been delivered before."""
     settled_until: datetime
     """Aware, UTC: what lies later may still change, because devices deliver late."""
-    checkpoint: Checkpoint = field(repr=False)
+    checkpoint: HistoryCursor = field(repr=False)
     """Where to go on after this piece; store it once the piece is safe."""
 
 
@@ -60,7 +60,7 @@ class History(ABC, Generic[T]):
         start: datetime | None,
         end: datetime | None,
         late: timedelta,
-        checkpoint: Checkpoint | None,
+        checkpoint: HistoryCursor | None,
         clock: Clock,
     ) -> None:
         if start is not None and end is not None:
@@ -81,14 +81,14 @@ class History(ABC, Generic[T]):
         self._turn = asyncio.Lock()
 
     @property
-    def checkpoint(self) -> Checkpoint | None:
+    def checkpoint(self) -> HistoryCursor | None:
         """Where to go on after the last piece that was handed out; before the first the one given."""
         return self._checkpoint
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Part[T]:
+    async def __anext__(self) -> Chunk[T]:
         async with self._turn:
             if self._at is None or self._end is None:
                 start, self._end = await self._bounds(self._start, self._end)
@@ -119,21 +119,21 @@ class History(ABC, Generic[T]):
     def _resumed(self, start: datetime) -> datetime:
         return start if self._until is None else max(start, self._floor(self._until - self._late))
 
-    def _part(self, start: datetime, end: datetime, data: T, empty: bool) -> Part[T]:
+    def _part(self, start: datetime, end: datetime, data: T, empty: bool) -> Chunk[T]:
         now = self._clock.utcnow()
-        return Part(
+        return Chunk(
             start=start,
             end=end,
             data=data,
             empty=empty,
-            again=self._until is not None and start < self._until,
+            overlaps_checkpoint=self._until is not None and start < self._until,
             settled_until=min(end, max(now - self._late, EPOCH)),
             # Of the future nothing has been read, even where VRM answered for it.
             checkpoint={"v": _VERSION, "of": self._name, "until": int(min(end, now).timestamp())},
         )
 
 
-def _until(checkpoint: Checkpoint, name: str) -> datetime:
+def _until(checkpoint: HistoryCursor, name: str) -> datetime:
     if not isinstance(checkpoint, Mapping):
         raise TypeError(f"checkpoint must be a mapping, not {type(checkpoint).__name__}")
     until = checkpoint.get("until")

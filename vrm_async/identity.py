@@ -13,7 +13,7 @@ _HEADER_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @frozen(kw_only=True)
-class Means:
+class Credentials:
     """What a client was given to identify itself with: a token, a login, or the wish for the demo account."""
 
     token: Secret | None = None
@@ -39,9 +39,9 @@ class Means:
         return f"login/{fingerprint(self.username.casefold(), self.password)}"
 
 
-def means(
+def credentials(
     *, token: str | None, username: str | None, password: str | None, sms_token: str | None, demo: bool
-) -> Means:
+) -> Credentials:
     """Check the arguments of a client against each other.
 
     Raises:
@@ -58,10 +58,10 @@ def means(
         raise TypeError(f"demo must be a bool, not {type(demo).__name__}")
     if demo:
         _refuse("demo", {name for name, value in given.items() if value is not None})
-        return Means()
+        return Credentials()
     if token is not None:
         _refuse("token", {name for name, value in given.items() if value is not None} - {"token"})
-        return Means(token=_header_token(token))
+        return Credentials(token=_header_token(token))
     if username is None or password is None:
         missing = "username" if username is None else "password"
         raise ValueError(
@@ -69,7 +69,7 @@ def means(
             if username is password is None and sms_token is None
             else f"{missing} is missing: a login takes username and password"
         )
-    return Means(
+    return Credentials(
         username=username.strip(),
         password=Secret(password),
         sms_token=Secret(sms_token.strip()) if sms_token is not None else None,

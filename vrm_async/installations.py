@@ -170,7 +170,7 @@ class Diagnostics:
                 )
             return self._ready.popleft()
 
-    async def _page(self) -> codec_attributes.Page:
+    async def _page(self) -> codec_attributes.DiagnosticsPage:
         query = [("count", str(self._count)), ("page", str(self._paging.number))]
         try:
             return await self._api.call(
@@ -179,7 +179,7 @@ class Diagnostics:
         except NoData:
             if self._paging.number == 1:
                 raise
-            return codec_attributes.Page(records=(), size=0, raw=[], total=None)
+            return codec_attributes.DiagnosticsPage(records=(), size=0, raw=[], total=None)
 
 
 def _identity(record: Diagnostic) -> Hashable:

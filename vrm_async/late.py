@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from energy_core.http.decode import strict_json
-from energy_core.http.slots import slot
+from energy_core.http.slots import slot_writer
 
 Load: TypeAlias = Callable[[], object]
 """What makes `raw`."""
@@ -14,7 +14,7 @@ Read: TypeAlias = Callable[[str, Mapping[str, object]], object]
 """What reads a field of a record, by the field's name."""
 
 
-class LateRaw:
+class LazyRaw:
     """The base of a model whose `raw` may be late. Who compares or copies it finds a field like any other."""
 
     __slots__ = ("_load",)
@@ -34,11 +34,11 @@ class LateRaw:
             return raw
 
 
-put_load = slot(LateRaw, "_load")
+put_load = slot_writer(LazyRaw, "_load")
 """What `put_off_raw` comes to for a model that was made without its `raw`."""
 
 
-class LateRecord:
+class LazyRecord:
     """The base of a model of one record, of which some fields may be late: they are read of its text."""
 
     __slots__ = ("__weakref__", "_read", "_text")
@@ -56,9 +56,9 @@ class LateRecord:
             return value
 
 
-put_text = slot(LateRecord, "_text")
+put_text = slot_writer(LazyRecord, "_text")
 """The text of a record whose late fields are not set: JSON known to be sound, and as documented."""
-put_read = slot(LateRecord, "_read")
+put_read = slot_writer(LazyRecord, "_read")
 """What reads a field of such a record: a `Read`."""
 
 

@@ -14,11 +14,11 @@ from attrs import field, frozen
 
 from energy_core.secret import Secret
 from vrm_async.attributes import Attributes, Raw
-from vrm_async.late import LateRaw
+from vrm_async.late import LazyRaw
 
 
 @frozen(kw_only=True)
-class User(LateRaw):
+class User(LazyRaw):
     """The account behind the credential, from ``users/me``."""
 
     id: int
@@ -54,7 +54,7 @@ class Tag:
 
 
 @frozen(kw_only=True)
-class Site(LateRaw):
+class Site(LazyRaw):
     """One installation. The lower half is filled when asked with ``extended=True``."""
 
     id: int

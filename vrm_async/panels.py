@@ -94,7 +94,7 @@ class Summary:
 
 
 @frozen(kw_only=True, repr=False)
-class States:
+class StateSet:
     """The changes of one enum attribute over time, kept as columns.
 
     Iterating yields ``(aware datetime, number)``; `enum` and `names` say what a number means.
@@ -128,25 +128,25 @@ class States:
 
 
 @frozen(kw_only=True, repr=False)
-class StateHistory:
-    """The state changes of one device instance; iterating yields `States`, a code or an id finds one."""
+class StateSeries:
+    """The state changes of one device instance; iterating yields `StateSet`, a code or an id finds one."""
 
     name: str
     """The widget's name, such as VeBusState."""
     instance: int | None = None
     """The device instance that was asked for; None leaves the choice to VRM."""
-    states: tuple[States, ...] = ()
+    states: tuple[StateSet, ...] = ()
     """One for each attribute."""
     raw: Raw = field(factory=dict)
     """The answer's records as they came."""
 
-    def __iter__(self) -> Iterator[States]:
+    def __iter__(self) -> Iterator[StateSet]:
         return iter(self.states)
 
     def __len__(self) -> int:
         return len(self.states)
 
-    def __getitem__(self, code: str | int) -> States:
+    def __getitem__(self, code: str | int) -> StateSet:
         for states in self.states:
             if code in (states.code, states.attribute_id):
                 return states

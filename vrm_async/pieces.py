@@ -51,7 +51,7 @@ _LENGTHS: Final[Mapping[str, timedelta]] = MappingProxyType({"days": _DAY, "week
 
 
 @frozen
-class Ruler:
+class BucketEdges:
     """The edges of one interval's buckets at one site, and how far a piece may reach."""
 
     interval: str

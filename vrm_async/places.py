@@ -12,7 +12,7 @@ from vrm_async.stats_history import SiteFacts
 from vrm_async.users import INSTALLATIONS, Users
 
 
-class Places:
+class SiteLookup:
     """Remembers what the list of installations says; one call serves all sites of the account."""
 
     def __init__(self, users: Users) -> None:

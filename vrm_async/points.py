@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import number
 
 MILLISECONDS_FROM: Final = 10**11
@@ -35,7 +35,7 @@ def columns(value: object) -> Columns:
         value = [value]
     if not isinstance(value, list):
         if value not in (None, False, ""):
-            note("Series", "points", "not a list")
+            report("Series", "points", "not a list")
         return Columns()
     return _whole(value) or _one_by_one(value)
 
@@ -118,7 +118,7 @@ def _one_by_one(rows: list[object]) -> Columns:
         row = list(each.values()) if isinstance(each, Mapping) else each
         time = time_ms(row[0]) if isinstance(row, list) and len(row) > 1 else None
         if time is None or not isinstance(row, list):
-            note("Series", "point", "malformed")
+            report("Series", "point", "malformed")
             continue
         width = max(width, min(len(row), 4))
         read.append((time, *_three([_value(cell) for cell in row[1:4]])))
@@ -136,5 +136,5 @@ def _three(values: list[float | None]) -> tuple[float | None, float | None, floa
 def _value(cell: object) -> float | None:
     value = number(cell)
     if value is None and cell not in (None, False, ""):
-        note("Series", "value", "not a number")
+        report("Series", "value", "not a number")
     return value

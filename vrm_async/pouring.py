@@ -11,16 +11,16 @@ from attrs import evolve, frozen
 from energy_core.errors import DecodeError, RequestError
 from energy_core.http.download import Download
 from energy_core.http.request import Operation, Response
-from energy_core.http.retrying import with_facts
-from vrm_async.saving import Saving
-from vrm_async.unwrap import Unwrap
+from energy_core.http.retrying import with_context
+from vrm_async.saving import AtomicFile
+from vrm_async.unwrap import BodyDecoder
 
 _SHORT: Final = 256
 """Bytes of a content that may be a refusal in words."""
 
 
 @frozen(kw_only=True)
-class Progress:
+class DownloadProgress:
     """How far a download is."""
 
     received: int
@@ -32,21 +32,21 @@ class Progress:
 
 
 @frozen(kw_only=True)
-class Saved:
+class SavedFile:
     """A file that is on disk."""
 
     path: Path
     """Where it is: always where the caller wanted it, whatever name the server has for it."""
     size: int
     """Its bytes."""
-    wrapping: str
+    encoding: str
     """How it came: `base64` or `raw`."""
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[DownloadProgress], None]
 
 
-class Filter(Protocol):
+class BodyFilter(Protocol):
     """What a file passes on its way to the disk."""
 
     def feed(self, piece: bytes) -> bytes:
@@ -93,15 +93,15 @@ class Pouring:
     """One download on its way into one file."""
 
     download: Download
-    file: Saving
-    passing: Filter
-    body: Unwrap
+    file: AtomicFile
+    passing: BodyFilter
+    body: BodyDecoder
     progress: Watch | None
     operation: Operation
     refuse: Callable[[Response, Operation], None]
     """Raises what an answer says that is a refusal."""
 
-    async def run(self) -> Saved:
+    async def run(self) -> SavedFile:
         """Write all of it, and only then give the file its name.
 
         Raises:
@@ -113,9 +113,9 @@ class Pouring:
             async with self.file:
                 await self._pour()
         except RequestError as error:
-            failure = with_facts(error, self.operation, attempts=response.attempts, status=response.status)
+            failure = with_context(error, self.operation, attempts=response.attempts, status=response.status)
         else:
-            return Saved(path=self.file.path, size=self.file.written, wrapping=self.body.kind or "raw")
+            return SavedFile(path=self.file.path, size=self.file.written, encoding=self.body.kind or "raw")
         finally:
             self.download.close()
         raise failure.with_traceback(None)
@@ -144,7 +144,7 @@ class Pouring:
     def _tell(self, received: int) -> None:
         if self.progress is not None:
             expected = _expected(self.download.response)
-            self.progress(Progress(received=received, written=self.file.written, expected=expected))
+            self.progress(DownloadProgress(received=received, written=self.file.written, expected=expected))
 
     def _refuse(self, document: bytes) -> None:
         """Raise what a JSON object in place of a file says."""

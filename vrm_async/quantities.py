@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from attrs import frozen
 
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import integer
 from energy_core.stream.event import Quantity
 from vrm_async.folding import by_key, items
@@ -177,7 +177,7 @@ def credible(quantity: Quantity, value: float, code: str) -> bool:
     """Tell whether a quantity can have this value; one that it cannot have is counted as drift."""
     if quantity is not Quantity.BATTERY_SOC or 0 <= value <= 100:
         return True
-    note("Attribute", code, "outside 0..100 %")
+    report("Attribute", code, "outside 0..100 %")
     return False
 
 

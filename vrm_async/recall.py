@@ -10,10 +10,10 @@ from math import gcd
 from typing import Final
 
 from energy_core.http.api import ApiClient
-from energy_core.http.drift import collecting
+from energy_core.http.drift import collect_drift
 from energy_core.http.request import Priority
 from energy_core.stream.event import Quantity, SourceId
-from energy_core.stream.observation import Observation
+from energy_core.stream.observation import PolledReading
 from vrm_async import arguments, tables
 from vrm_async.quantities import MadeOf, combined, credible
 from vrm_async.series import Graph, Series, moment
@@ -26,7 +26,7 @@ _LOGGED_EVERY_MS: Final = 60_000
 """The step of a graph of which a single point is known: devices log every minute at the most."""
 
 
-class Measures:
+class DeviceCodes:
     """Which attributes of a device make its quantities, as its live readings show."""
 
     __slots__ = ("_attributes", "_logged_ms", "_made_of")
@@ -36,7 +36,7 @@ class Measures:
         self._made_of: dict[Quantity, tuple[str, ...]] = {}
         self._attributes: dict[str, int] = {}
 
-    def learn(self, live: Observation, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
+    def learn(self, live: PolledReading, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
         """Learn from a live reading which codes make its quantities, and which attributes these are."""
         self._attributes |= attributes
         self._logged_ms = (*self._logged_ms[1 - _REMEMBERED :], round(live.time.timestamp()) * 1000)
@@ -84,7 +84,7 @@ class Measures:
         return found
 
 
-class Recall:
+class GraphLookback:
     """Remembers what the live readings consist of, and asks graphs for the same, in the background.
 
     A graph is of one device instance. Its points are buckets that follow each other from the requested start
@@ -95,15 +95,15 @@ class Recall:
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
-        self._measures: dict[SourceId, Measures] = {}
+        self._measures: dict[SourceId, DeviceCodes] = {}
 
-    def learn(self, live: Observation, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
+    def learn(self, live: PolledReading, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
         """Learn from a live reading what to ask of its device's past."""
-        self._measures.setdefault(live.source, Measures()).learn(live, made_of, attributes)
+        self._measures.setdefault(live.source, DeviceCodes()).learn(live, made_of, attributes)
 
-    async def __call__(self, source: SourceId, start: datetime, end: datetime) -> list[Observation]:
+    async def __call__(self, source: SourceId, start: datetime, end: datetime) -> list[PolledReading]:
         """Return the buckets of a device from `start` to `end`."""
-        measures = self._measures.get(source, Measures())
+        measures = self._measures.get(source, DeviceCodes())
         codes = measures.codes
         start_s, end_s = (max(0, int(edge.timestamp())) for edge in (start, end))
         if not codes or end_s <= start_s:
@@ -119,18 +119,18 @@ class Recall:
             idSite=int(source.site),
             widget="Graph",
         )
-        with collecting(self._api.drift):
+        with collect_drift(self._api.drift):
             return list(buckets(graph, measures, source, start, end))
 
 
 def buckets(
-    graph: Graph, measures: Measures, source: SourceId, start: datetime, end: datetime
-) -> Iterator[Observation]:
+    graph: Graph, measures: DeviceCodes, source: SourceId, start: datetime, end: datetime
+) -> Iterator[PolledReading]:
     """Join the series of a graph by time; a bucket that says nothing of a quantity is none."""
     first_ms, last_ms = (round(edge.timestamp()) * 1000 for edge in (start, end))
     joined: dict[int, dict[str, float]] = {}
     for series in measures.chosen(graph):
-        for time_ms, value in zip(series.times_ms, series.mean, strict=True):
+        for time_ms, value in zip(series.times_ms, series.value, strict=True):
             if value is not None and first_ms <= time_ms <= last_ms:
                 joined.setdefault(time_ms, {})[series.code] = value
     step_ms, phase_ms = _grid(sorted(joined), first_ms)
@@ -138,7 +138,7 @@ def buckets(
         values = measures.values(bucket) if (time_ms - first_ms) % step_ms == phase_ms else None
         if values:
             after_ms = (measures.logged_ms - time_ms) % step_ms
-            yield Observation(
+            yield PolledReading(
                 source=source,
                 time=moment(time_ms + after_ms),
                 id=f"{source.site}/{source.instance}/{(time_ms + after_ms) // 1000}",

@@ -13,7 +13,7 @@ _PIECE: Final = 256 * 1024
 """Bytes that are collected before a thread writes them."""
 
 
-class Saving:
+class AtomicFile:
     """Writes beside the target and renames when all is written: ``async with Saving(path) as file``.
 
     The file is readable by its owner alone (mode 0600). After an error what was there before is left.

@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import evolve
 
-from vrm_async.panels import States
-from vrm_async.pieces import EPOCH, Ruler
+from vrm_async.panels import StateSet
+from vrm_async.pieces import EPOCH, BucketEdges
 from vrm_async.series import Series, Stats, moment
 from vrm_async.units import adds_up
 
@@ -58,13 +58,13 @@ def _columns(series: Series, change: Callable[[Sequence[float | None]], Sequence
     return evolve(
         series,
         times_ms=[int(time) for time in change(series.times_ms) if time is not None],
-        mean=change(series.mean),
+        mean=change(series.value),
         minimum=None if series.minimum is None else change(series.minimum),
         maximum=None if series.maximum is None else change(series.maximum),
     )
 
 
-def on_edges(all_series: Iterable[Series], ruler: Ruler, *, exactly: bool) -> bool:
+def on_edges(all_series: Iterable[Series], ruler: BucketEdges, *, exactly: bool) -> bool:
     """Tell whether every bucket begins where one of the site's days, weeks, months or years does.
 
     Args:
@@ -105,7 +105,7 @@ def _totals(
 
 
 def _total(series: Series) -> float | None:
-    values = [value for value in series.mean if value is not None]
+    values = [value for value in series.value if value is not None]
     return sum(values) if values and adds_up(series.code, series.unit) else None
 
 
@@ -179,7 +179,7 @@ def as_one(series: Series, start: datetime, end: datetime) -> Series:
     return evolve(
         series,
         times_ms=(milliseconds(start),),
-        mean=(_together(series.mean, weights, summed=adds_up(series.code, series.unit)),),
+        mean=(_together(series.value, weights, summed=adds_up(series.code, series.unit)),),
         minimum=None if series.minimum is None else (_extreme(min, series.minimum),),
         maximum=None if series.maximum is None else (_extreme(max, series.maximum),),
     )
@@ -200,8 +200,8 @@ def _extreme(choose: Callable[[list[float]], float], values: Sequence[float | No
 
 
 def changes(
-    states: States, start: datetime, end: datetime, last: tuple[int | None, str | None] | None
-) -> States:
+    states: StateSet, start: datetime, end: datetime, last: tuple[int | None, str | None] | None
+) -> StateSet:
     """Return the changes from `start` to before `end`, without a first one that repeats the state before.
 
     Every window begins with the state that holds at its start; only where that differs from `last` it is a

@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 from attrs import evolve, field, frozen
 
 from energy_core.printable import printable
-from vrm_async.arrow import Column, Stream, stream
-from vrm_async.late import LateRaw
+from vrm_async.arrow import ArrowColumn, Stream, stream
+from vrm_async.late import LazyRaw
 
 Point: TypeAlias = tuple[datetime, float | None]
 """An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
@@ -36,7 +36,7 @@ class Series:
     """The attribute's code, case-sensitive; its id as text where VRM does not name the code."""
     times_ms: Sequence[int] = ()
     """Start of each bucket in milliseconds since the epoch, UTC, whatever unit VRM sent."""
-    mean: Sequence[float | None] = ()
+    value: Sequence[float | None] = ()
     """The bucket's mean for a measured code, its amount for an energy code; in `unit`."""
     minimum: Sequence[float | None] | None = None
     """The bucket's smallest value in `unit`; None when VRM sent no such column."""
@@ -58,10 +58,10 @@ class Series:
         return len(self.times_ms)
 
     def __iter__(self) -> Iterator[Point]:
-        return zip(map(moment, self.times_ms), self.mean, strict=True)
+        return zip(map(moment, self.times_ms), self.value, strict=True)
 
     def __getitem__(self, index: int) -> Point:
-        return moment(self.times_ms[index]), self.mean[index]
+        return moment(self.times_ms[index]), self.value[index]
 
     @property
     def start(self) -> datetime | None:
@@ -81,13 +81,13 @@ class Series:
         """
         return stream(self._columns(), requested_schema)
 
-    def _columns(self) -> Iterator[Column]:
+    def _columns(self) -> Iterator[ArrowColumn]:
         about = {"unit": self.unit, "unit_source": self.unit_source, "code": self.code}
-        yield Column("time", "time", self.times_ms)
-        for name in ("mean", "minimum", "maximum"):
+        yield ArrowColumn("time", "time", self.times_ms)
+        for name in ("value", "minimum", "maximum"):
             values = getattr(self, name)
             if values is not None:
-                yield Column(name, "float", values, about)
+                yield ArrowColumn(name, "float", values, about)
 
     @printable
     def __repr__(self) -> str:
@@ -97,7 +97,7 @@ class Series:
 
 
 @frozen(kw_only=True, repr=False)
-class SeriesByCode(LateRaw):
+class SeriesByCode(LazyRaw):
     """Several series; iterating yields each `Series`, indexing with a code gives that one.
 
     Devices of different kinds may have an attribute of one code. Iterating yields both; indexing gives the
@@ -147,16 +147,16 @@ class SeriesByCode(LateRaw):
         if "bv" not in self or "bc" not in self:
             return None
         voltage, current = self["bv"], self["bc"]
-        volts = dict(zip(voltage.times_ms, voltage.mean, strict=True))
+        volts = dict(zip(voltage.times_ms, voltage.value, strict=True))
         both = [
             (time, volts[time], amps)
-            for time, amps in zip(current.times_ms, current.mean, strict=True)
+            for time, amps in zip(current.times_ms, current.value, strict=True)
             if time in volts
         ]
         return Series(
             code="bp",
             times_ms=[time for time, _, _ in both],
-            mean=[None if volt is None or amps is None else volt * amps for _, volt, amps in both],
+            value=[None if volt is None or amps is None else volt * amps for _, volt, amps in both],
             unit="W",
             unit_source="derived",
             description="Battery power: voltage times current",
@@ -170,14 +170,18 @@ class SeriesByCode(LateRaw):
         """
         return stream(self._columns(), requested_schema)
 
-    def _columns(self) -> Iterator[Column]:
-        yield Column("code", "text", _long(self.series, lambda series: repeat(series.code)))
-        yield Column("instance", "int", _long(self.series, lambda series: repeat(self._owner(series))))
-        yield Column("time", "time", _long(self.series, lambda series: series.times_ms))
-        yield Column("mean", "float", _long(self.series, lambda series: series.mean))
-        yield Column("minimum", "float", _long(self.series, lambda series: series.minimum or repeat(None)))
-        yield Column("maximum", "float", _long(self.series, lambda series: series.maximum or repeat(None)))
-        yield Column("unit", "text", _long(self.series, lambda series: repeat(series.unit)))
+    def _columns(self) -> Iterator[ArrowColumn]:
+        yield ArrowColumn("code", "text", _long(self.series, lambda series: repeat(series.code)))
+        yield ArrowColumn("instance", "int", _long(self.series, lambda series: repeat(self._owner(series))))
+        yield ArrowColumn("time", "time", _long(self.series, lambda series: series.times_ms))
+        yield ArrowColumn("value", "float", _long(self.series, lambda series: series.value))
+        yield ArrowColumn(
+            "minimum", "float", _long(self.series, lambda series: series.minimum or repeat(None))
+        )
+        yield ArrowColumn(
+            "maximum", "float", _long(self.series, lambda series: series.maximum or repeat(None))
+        )
+        yield ArrowColumn("unit", "text", _long(self.series, lambda series: repeat(series.unit)))
 
     def _owner(self, series: Series) -> int | None:
         return series.instance

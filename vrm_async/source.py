@@ -11,11 +11,11 @@ from attrs import frozen
 from energy_core.clock import Clock
 from energy_core.errors import DecodeError, NotFound
 from energy_core.http.api import ApiClient
-from energy_core.http.drift import collector, note
+from energy_core.http.drift import current_drift, report
 from energy_core.http.readers import integer, number
 from energy_core.http.request import JSON
 from energy_core.stream.event import Quantity, SourceId
-from energy_core.stream.poll import Looking, Observation, Polled, Poller, Seen
+from energy_core.stream.poll import LookbackConfig, Polled, PolledReading, Poller, Seen
 from energy_core.vendor_clock import AHEAD_S
 from vrm_async import arguments
 from vrm_async.envelope import part
@@ -34,7 +34,7 @@ from vrm_async.quantities import (
     site_sums,
     value_of,
 )
-from vrm_async.recall import Recall
+from vrm_async.recall import GraphLookback
 from vrm_async.series import moment
 from vrm_async.users import INSTALLATIONS, Users, installations_query
 
@@ -65,7 +65,7 @@ def live(
     *,
     account: str | None,
     interval_s: float,
-    looking: Looking | None = None,
+    looking: LookbackConfig | None = None,
     clock: Clock | None = None,
     owner: str = "",
 ) -> Poller:
@@ -89,7 +89,7 @@ def live(
         identify=label,
         owner=owner,
         look_back=sites.recall,
-        looking=looking or Looking(),
+        looking=looking or LookbackConfig(),
         clock=clock,
         vendor_clock=api.account.vendor_clock,
     )
@@ -99,7 +99,7 @@ class _Sites:
     """Asks for the list of sites with their newest values."""
 
     def __init__(self, api: ApiClient, users: Users, wanted: set[int], account: str | None) -> None:
-        self.recall = Recall(api)
+        self.recall = GraphLookback(api)
         self._api = api
         self._users = users
         self._wanted = wanted
@@ -140,7 +140,7 @@ class _Sites:
 class Read(NamedTuple):
     """A reading, and what its past is asked by."""
 
-    observation: Observation
+    observation: PolledReading
     made_of: MadeOf
     attributes: Mapping[str, int]
     """VRM's ids of the attributes, by code."""
@@ -168,7 +168,7 @@ def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = f
         account: Its label.
         latest_s: No site has logged later than this, unix seconds, whatever it says.
     """
-    drift = collector()
+    drift = current_drift()
     before = {} if drift is None else drift.counts
     count, sites, readings = _listed(payload, wanted, account, latest_s)
     after = {} if drift is None else drift.counts
@@ -184,7 +184,7 @@ def _listed(
     for record in items(part(payload, "records")):
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
         if site_id is None or site_id < 0 or not isinstance(record, Mapping):
-            note("Site", "record", "malformed")
+            report("Site", "record", "malformed")
         else:
             records.setdefault(site_id, []).append(record)
     sites: dict[SourceId, Seen] = {}
@@ -233,7 +233,7 @@ def _newest(records: Sequence[Mapping[str, object]], entries: Sequence[Entry], l
     stamps = [stamp for record in records if (stamp := _seconds(record.get("last_timestamp"))) is not None]
     told = [stamp for stamp in stamps if stamp <= latest_s]
     if len(told) < len(stamps):
-        note("Site", "last_timestamp", "from_the_future")
+        report("Site", "last_timestamp", "from_the_future")
     found = told or [entry.stamp for entry in entries if entry.stamp is not None and entry.stamp <= latest_s]
     return max(found, default=None)
 
@@ -262,7 +262,7 @@ def _of_device(
         found = measured(group, device, sums, temperature=temperature)
         instance = next(iter(group.values())).instance
         if found:
-            observation = Observation(
+            observation = PolledReading(
                 source=site._replace(instance=instance),
                 time=moment(stamp * 1000),
                 id=f"{site.site}/{instance}/{stamp}",
@@ -277,7 +277,7 @@ def _entries(item: object, last: object) -> Iterator[Entry]:
     """Give the values of an attribute, one an instance. A time of null is unknown, one left out is `last`."""
     code = item.get("code") if isinstance(item, Mapping) else None
     if not isinstance(item, Mapping) or not isinstance(code, str):
-        note("Attribute", "record", "malformed")
+        report("Attribute", "record", "malformed")
         return
     kind, attribute = integer(item.get("idDeviceType")), integer(item.get("idDataAttribute"))
     pattern, owner = item.get("formatWithUnit"), item.get("instance")
@@ -285,7 +285,7 @@ def _entries(item: object, last: object) -> Iterator[Entry]:
     if not instances:
         instance = 0 if owner is None else integer(owner)
         if instance is None:
-            note("Attribute", "instance", "not a number")
+            report("Attribute", "instance", "not a number")
             return
         instances = {instance: item}
     for instance, value in instances.items():
@@ -293,7 +293,7 @@ def _entries(item: object, last: object) -> Iterator[Entry]:
             stamp = _seconds(value.get("timestamp", last))
             yield Entry(code, instance, stamp, value.get("rawValue"), pattern, kind, attribute, value)
         else:
-            note("Attribute", "instances", "malformed")
+            report("Attribute", "instances", "malformed")
 
 
 def _chosen(rivals: Sequence[Entry], since: int) -> Entry:
@@ -308,7 +308,7 @@ def _chosen(rivals: Sequence[Entry], since: int) -> Entry:
     best, *others = sorted(rivals, key=lambda entry: _rank(entry, since))
     there = [entry for entry in others if number(entry.value) is not None and _is_fresh(entry, since)]
     if there:
-        note("Attribute", best.code, "several devices of one instance")
+        report("Attribute", best.code, "several devices of one instance")
     return best._replace(contested=any(entry.kind == best.kind for entry in there))
 
 
@@ -342,9 +342,9 @@ def _temperature(fresh: Mapping[str, Entry], kind_of_sensor: Entry | None) -> st
 def _seconds(value: object) -> int | None:
     milliseconds = time_ms(value)
     if milliseconds is not None and milliseconds > LAST_S * 1000:
-        note("Attribute", "timestamp", "after 2106")
+        report("Attribute", "timestamp", "after 2106")
         return None
     if milliseconds and milliseconds < FIRST_S * 1000:  # of a device that does not know the time
-        note("Attribute", "timestamp", "before 2000")
+        report("Attribute", "timestamp", "before 2000")
         return None
     return milliseconds // 1000 if milliseconds else None  # 0 is never

@@ -10,8 +10,8 @@ from energy_core.clock import Clock, SystemClock
 from energy_core.http.api import ApiClient
 from energy_core.http.request import Operation, Priority
 from vrm_async import arguments, tables
-from vrm_async.arguments import Verbatim
-from vrm_async.history import LATE, Checkpoint
+from vrm_async.arguments import Unlisted
+from vrm_async.history import REREAD, HistoryCursor
 from vrm_async.periods import calendar_of
 from vrm_async.pieces import CAPS, EPOCH
 from vrm_async.seams import milliseconds, trimmed, within
@@ -58,7 +58,7 @@ TYPES: Final = (
 )
 
 
-class StatsEndpoint:
+class StatsResource:
     """What a site did over time."""
 
     def __init__(
@@ -78,8 +78,8 @@ class StatsEndpoint:
         *,
         start: datetime,
         end: datetime,
-        type: str | Verbatim | None = None,  # noqa: A002  (VRM's own word)
-        interval: str | Verbatim = "hours",
+        type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
+        interval: str | Unlisted = "hours",
         attribute_codes: Iterable[str] | None = None,
         show_instance: bool = False,
     ) -> Stats:
@@ -117,12 +117,12 @@ class StatsEndpoint:
         start: datetime | None = None,
         end: datetime | None = None,
         interval: str = "hours",
-        type: str | Verbatim | None = None,  # noqa: A002  (VRM's own word)
+        type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
         attribute_codes: Iterable[str] | None = None,
         show_instance: bool = False,
         timezone: str | tzinfo | None = None,
-        late: timedelta = LATE,
-        checkpoint: Checkpoint | None = None,
+        late: timedelta = REREAD,
+        checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
     ) -> StatsHistory:
         """Iterate over a range of any length, in pieces that keep inside VRM's caps; nothing is asked before.
@@ -144,7 +144,7 @@ class StatsEndpoint:
             timezone: The site's zone, where it is known; otherwise the list of installations tells it, once.
                 A name that this machine does not know is a ValueError when the first piece is asked for.
             late: With a checkpoint, read again what is not older than this before it: devices deliver late.
-            checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
+            checkpoint: Where an earlier history of the same question stopped (`Chunk.checkpoint`).
             priority: Its requests let those of others pass.
         """
         site_id = arguments.whole("site_id", site_id)
@@ -179,7 +179,7 @@ class StatsEndpoint:
         self,
         site_id: int,
         *,
-        type: str | Verbatim | None = None,  # noqa: A002  (VRM's own word)
+        type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
         attribute_codes: Iterable[str] | None = None,
     ) -> OverallStats:
         """Return totals of today, this week, this month and this year, as VRM's clock counts them.
@@ -198,7 +198,7 @@ class StatsEndpoint:
 
 
 def _kind(
-    kind: str | Verbatim | None, attribute_codes: Iterable[str] | None, allowed: Iterable[str] = TYPES
+    kind: str | Unlisted | None, attribute_codes: Iterable[str] | None, allowed: Iterable[str] = TYPES
 ) -> list[tuple[str, str]]:
     """Return the type and its codes as query parameters."""
     usual = "kwh" if attribute_codes is None else "custom"
@@ -208,10 +208,10 @@ def _kind(
     return [("type", chosen), *(arguments.codes(attribute_codes) if attribute_codes is not None else [])]
 
 
-def _interval(interval: str | Verbatim, start: datetime, end: datetime) -> str:
+def _interval(interval: str | Unlisted, start: datetime, end: datetime) -> str:
     """Refuse a range that VRM would refuse with the words for an empty one."""
     name = arguments.one_of("interval", interval, INTERVALS)
-    cap = None if isinstance(interval, Verbatim) else INTERVALS[name]
+    cap = None if isinstance(interval, Unlisted) else INTERVALS[name]
     if cap is not None and end.astimezone(UTC) > _later(start, *cap):
         raise ValueError(
             f"end is too far from start: {name!r} may span {cap[0]} {cap[1]} at most; history takes any range"

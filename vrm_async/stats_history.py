@@ -11,9 +11,9 @@ from attrs import frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import BadRequest, DecodeError, NoData
-from vrm_async.history import Checkpoint, History, Part
+from vrm_async.history import Chunk, History, HistoryCursor
 from vrm_async.periods import Calendar
-from vrm_async.pieces import CAPS, EPOCH, SURE, Cap, Ruler
+from vrm_async.pieces import CAPS, EPOCH, SURE, BucketEdges, Cap
 from vrm_async.seams import (
     as_one,
     hour_of,
@@ -48,7 +48,7 @@ Look: TypeAlias = Callable[[], Awaitable[SiteFacts]]
 
 
 class StatsHistory(History[Stats]):
-    """Stats from `start` to `end` in pieces as large as VRM allows; iterating yields a `Part` for each.
+    """Stats from `start` to `end` in pieces as large as VRM allows; iterating yields a `Chunk` for each.
 
     The range is widened to whole buckets: quarters and hours of UTC, the site's own days, weeks from Monday,
     months and years. `rows()` gives bucket after bucket instead.
@@ -64,7 +64,7 @@ class StatsHistory(History[Stats]):
         start: datetime | None,
         end: datetime | None,
         late: timedelta,
-        checkpoint: Checkpoint | None,
+        checkpoint: HistoryCursor | None,
         clock: Clock,
     ) -> None:
         super().__init__(name, start=start, end=end, late=late, checkpoint=checkpoint, clock=clock)
@@ -72,7 +72,7 @@ class StatsHistory(History[Stats]):
         self._look = look
         self._interval: Final = interval
         self._cap = CAPS[interval]
-        self._ruler: Ruler | None = None
+        self._ruler: BucketEdges | None = None
         self._proven = interval not in SURE
         self._wary = False
         """Whether VRM counts days of 24 hours, so that days of other lengths are asked for by themselves."""
@@ -83,7 +83,7 @@ class StatsHistory(History[Stats]):
 
     async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
         facts = await self._look()
-        ruler = self._ruler = Ruler(self._interval, facts.calendar)
+        ruler = self._ruler = BucketEdges(self._interval, facts.calendar)
         first = ruler.floor(_created(facts, self._clock.utcnow()) if start is None else start)
         if first < EPOCH:  # a bucket that begins before there are Unix seconds cannot be asked for
             first = ruler.ceil(EPOCH)
@@ -107,7 +107,7 @@ class StatsHistory(History[Stats]):
                 return stop, data, not any(map(len, data))
 
     @property
-    def _edges(self) -> Ruler:
+    def _edges(self) -> BucketEdges:
         assert self._ruler is not None, "_bounds comes first"  # noqa: S101
         return self._ruler
 
@@ -208,7 +208,7 @@ class Rows:
         self._before = self._after = history.checkpoint
 
     @property
-    def checkpoint(self) -> Checkpoint | None:
+    def checkpoint(self) -> HistoryCursor | None:
         """Where to go on so that no bucket is missed: after the last piece that was handed out to its end."""
         return self._before if self._ready else self._after
 
@@ -223,7 +223,7 @@ class Rows:
         return self._ready.popleft()
 
 
-def rows_of(part: Part[Stats]) -> list[Row]:
+def rows_of(part: Chunk[Stats]) -> list[Row]:
     """Return a piece as rows, in order of time.
 
     Raises:
@@ -233,6 +233,6 @@ def rows_of(part: Part[Stats]) -> list[Row]:
         raise ValueError("rows hold one value for each code: ask without show_instance, or use the pieces")
     table: dict[int, dict[str, float | None]] = {}
     for series in part.data:
-        for time, value in zip(series.times_ms, series.mean, strict=True):
+        for time, value in zip(series.times_ms, series.value, strict=True):
             table.setdefault(time, {})[series.code] = value
     return [(moment(time), table[time]) for time in sorted(table)]

@@ -12,9 +12,9 @@ from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
-from energy_core.http.slots import fill, maker
+from energy_core.http.slots import fill_slot, maker
 from vrm_async.attributes import Attribute, Diagnostic, Listed, listed
-from vrm_async.late import LateRecord, Read, put_read, put_text
+from vrm_async.late import LazyRecord, Read, put_read, put_text
 from vrm_async.points import LAST_MS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class PageParts(NamedTuple):
     total: int | None
 
 
-def _early(shape: type[msgspec.Struct], cls: type[LateRecord]) -> list[str]:
+def _early(shape: type[msgspec.Struct], cls: type[LazyRecord]) -> list[str]:
     return [name for name in shape.__struct_fields__ if name not in cls.late_fields]
 
 
@@ -158,6 +158,6 @@ def diagnostics(body: bytes, read: Read) -> PageParts | None:
     if not page.success or not page.records:
         return None
     made = list(map(_make_diagnostic, page.records))
-    fill(put_text, made, map(bytes, _page_texts(body).records))
-    fill(put_read, made, repeat(read))
+    fill_slot(put_text, made, map(bytes, _page_texts(body).records))
+    fill_slot(put_read, made, repeat(read))
     return PageParts(made, page.num_records)

@@ -9,16 +9,16 @@ from typing import Final, TypeAlias
 
 from attrs import evolve
 
-from energy_core.http.bounded import Documented
+from energy_core.http.bounded import TypedDecoder
 from energy_core.http.decode import strict_json
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.lenient import model
 from energy_core.http.readers import flag, integer, is_nothing, number, seconds, text
 from energy_core.http.request import JSON
 from vrm_async import straight, units
 from vrm_async.envelope import part
 from vrm_async.folding import by_key, by_number, enum_names, items, numbers
-from vrm_async.panels import StateHistory, States, Summary, SummaryValue
+from vrm_async.panels import StateSeries, StateSet, Summary, SummaryValue
 from vrm_async.points import Column, Columns, columns, time_ms
 from vrm_async.series import Graph, OverallStats, Period, Series, Stats
 
@@ -41,7 +41,7 @@ def stats(payload: JSON, *, kind: str | None = None) -> Stats:
 
 def stats_of(kind: str) -> Callable[[JSON], Stats]:
     """Return the reader of stats of a type."""
-    return Documented(partial(stats, kind=kind), partial(_straight_stats, kind))
+    return TypedDecoder(partial(stats, kind=kind), partial(_straight_stats, kind))
 
 
 def _straight_stats(kind: str, body: bytes) -> Stats | None:
@@ -77,7 +77,7 @@ def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
                 item.get(part_name, {} if "instance" in item else item),
             )
         elif not is_nothing(item):
-            note("Stats", "instance", "malformed")
+            report("Stats", "instance", "malformed")
 
 
 def _series(value: object, kind: str | None, instance: int | None = None) -> Iterator[Series]:
@@ -90,7 +90,7 @@ def _one(code: str, found: Columns, kind: str | None, instance: int | None) -> S
     return Series(
         code=code,
         times_ms=found.times_ms,
-        mean=found.mean,
+        value=found.mean,
         minimum=found.minimum,
         maximum=found.maximum,
         unit=unit.name,
@@ -135,7 +135,7 @@ def _drawn(key: str, points: object, about: Mapping[str, object]) -> Series:
     return Series(
         code=code,
         times_ms=times_ms,
-        mean=mean,
+        value=mean,
         minimum=minimum,
         maximum=maximum,
         unit=unit,
@@ -232,7 +232,7 @@ def _places(order: object) -> dict[str, int]:
 
 def _is_value(item: object) -> bool:
     if not isinstance(item, Mapping) and not is_nothing(item):
-        note("Summary", "value", "malformed")
+        report("Summary", "value", "malformed")
     return isinstance(item, Mapping)
 
 
@@ -288,12 +288,12 @@ def is_wrong_instance(found: Summary) -> bool:
 _FRAME: Final = frozenset({"data", "meta", "attributeOrder", "instance"})
 
 
-def state_history(name: str, instance: int | None) -> Callable[[JSON], StateHistory]:
+def state_history(name: str, instance: int | None) -> Callable[[JSON], StateSeries]:
     """Make the reader of one state widget."""
     return partial(_state_history, name, instance)
 
 
-def _state_history(name: str, instance: int | None, payload: JSON) -> StateHistory:
+def _state_history(name: str, instance: int | None, payload: JSON) -> StateSeries:
     found = by_key(part(payload, "records"))
     about, names = by_key(found.get("meta")), by_key(found.get("enums"))
     states = tuple(
@@ -301,7 +301,7 @@ def _state_history(name: str, instance: int | None, payload: JSON) -> StateHisto
         for key, rows in by_key(found.get("data")).items()
         if not is_nothing(rows) or isinstance(rows, list | Mapping)
     )
-    return StateHistory(name=name, instance=instance, states=states, raw=found)
+    return StateSeries(name=name, instance=instance, states=states, raw=found)
 
 
 def _names(value: object) -> dict[int, str]:
@@ -314,17 +314,17 @@ def _names(value: object) -> dict[int, str]:
 def _rows(value: object) -> list[object]:
     """Read a list of rows; PHP may write a list with holes as an object, and a list of one as that one."""
     if not isinstance(value, list | Mapping):
-        note("States", "rows", "not a list")
+        report("States", "rows", "not a list")
         return []
     rows = list(items(value))
     return rows if any(isinstance(row, list | Mapping) for row in rows) or not rows else [value]
 
 
-def _states(key: str, rows: list[object], about: Mapping[str, object], names: object) -> States:
+def _states(key: str, rows: list[object], about: Mapping[str, object], names: object) -> StateSet:
     enum = _names(names)
     changes = [change for row in rows if (change := _change(row, enum)) is not None]
     times_ms, ends_ms, codes, shown = zip(*changes, strict=True) if changes else ((), (), (), ())
-    return States(
+    return StateSet(
         code=text(about.get("code")) or key,
         attribute_id=integer(key),
         times_ms=times_ms,
@@ -349,7 +349,7 @@ def _change(row: object, enum: Mapping[int, str]) -> _Change | None:
     elif first is not None and len(cells) > 1:
         start, end, said = first, second, cells[1:] if second is None else cells[2:]
     else:
-        note("States", "change", "malformed")
+        report("States", "change", "malformed")
         return None
     number_, name = _state(said, enum)
     return start, None if end is None or end < start else end, number_, name

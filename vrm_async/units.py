@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import number
 
 
@@ -158,7 +158,7 @@ def value_in(to: str, raw_value: object, pattern: object) -> float | None:
     unit = unit_of(pattern)
     found = converted(value, unit, to)
     if found is None:
-        note("Attribute", "formatWithUnit", f"{unit!r:.40} cannot be read as {to}")
+        report("Attribute", "formatWithUnit", f"{unit!r:.40} cannot be read as {to}")
     return found
 
 

@@ -20,7 +20,7 @@ _WRAPPING: Final = _BESIDES + b'"\\'
 _HTML: Final = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
-class Unwrap:
+class BodyDecoder:
     """Feed the body as it comes, write what it gives back.
 
     A body that is a JSON object is no file: it is kept in `document`, for whoever can say what it refuses.

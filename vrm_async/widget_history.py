@@ -13,8 +13,8 @@ from energy_core.errors import NoData
 from energy_core.http.api import ApiClient
 from energy_core.http.request import JSON, Operation, Priority
 from vrm_async import arguments, tables
-from vrm_async.history import LATE, Checkpoint, History
-from vrm_async.panels import StateHistory
+from vrm_async.history import REREAD, History, HistoryCursor
+from vrm_async.panels import StateSeries
 from vrm_async.pieces import EPOCH, window_of
 from vrm_async.seams import changes, within
 from vrm_async.series import Graph
@@ -31,13 +31,13 @@ WINDOW: Final = timedelta(days=1)
 """What one request asks for. The longer it is, the coarser VRM's step."""
 _SHORTEST: Final = timedelta(hours=1)
 
-T = TypeVar("T", bound=Graph | StateHistory)
+T = TypeVar("T", bound=Graph | StateSeries)
 Ask: TypeAlias = Callable[[datetime, datetime], Awaitable[T]]
 Cut: TypeAlias = Callable[[T, datetime, datetime], T]
 
 
 class WidgetHistory(History[T], Generic[T]):
-    """One widget from `start` to `end`; iterating yields a `Part` for each window.
+    """One widget from `start` to `end`; iterating yields a `Chunk` for each window.
 
     VRM resamples: it chooses the step by the length of a range, and begins at its start. So every request
     asks for a whole window, all equally long and counted from the epoch; what lies outside is cut off.
@@ -54,7 +54,7 @@ class WidgetHistory(History[T], Generic[T]):
         end: datetime | None,
         window: timedelta,
         late: timedelta,
-        checkpoint: Checkpoint | None,
+        checkpoint: HistoryCursor | None,
         clock: Clock,
     ) -> None:
         if window < _SHORTEST or window % timedelta(seconds=1):
@@ -85,7 +85,7 @@ class WidgetHistory(History[T], Generic[T]):
 
 
 GraphHistory: TypeAlias = WidgetHistory[Graph]
-StatesHistory: TypeAlias = WidgetHistory[StateHistory]
+StatePages: TypeAlias = WidgetHistory[StateSeries]
 
 
 def cut_graph(found: Graph, start: datetime, end: datetime) -> Graph:
@@ -102,7 +102,7 @@ class CutStates:
     def __init__(self) -> None:
         self._last: dict[tuple[str, int | None], tuple[int | None, str | None]] = {}
 
-    def __call__(self, found: StateHistory, start: datetime, end: datetime) -> StateHistory:
+    def __call__(self, found: StateSeries, start: datetime, end: datetime) -> StateSeries:
         """Return what lies in a piece; the first piece begins with the state that holds at its start."""
         cut, last = [], {}
         for states in found:
@@ -134,8 +134,8 @@ class WidgetHistories:
         instance: int | None = 0,
         min_max: bool = False,
         window: timedelta = WINDOW,
-        late: timedelta = LATE,
-        checkpoint: Checkpoint | None = None,
+        late: timedelta = REREAD,
+        checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
     ) -> GraphHistory:
         """Iterate over a graph of any length, in windows that are all alike; nothing is asked before.
@@ -151,7 +151,7 @@ class WidgetHistories:
             min_max: Also ask for the smallest and largest value of each bucket.
             window: What one request asks for; the longer, the coarser VRM's step.
             late: With a checkpoint, read again what is not older than this before it: devices deliver late.
-            checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
+            checkpoint: Where an earlier history of the same question stopped (`Chunk.checkpoint`).
             priority: Its requests let those of others pass.
         """
         query = [*arguments.codes(attribute_codes), *arguments.instance(instance)]
@@ -178,10 +178,10 @@ class WidgetHistories:
         start: datetime,
         end: datetime | None = None,
         window: timedelta = WINDOW,
-        late: timedelta = LATE,
-        checkpoint: Checkpoint | None = None,
+        late: timedelta = REREAD,
+        checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
-    ) -> StatesHistory:
+    ) -> StatePages:
         """Iterate over the changes of state of any length, from a widget such as VeBusState.
 
         A state that goes on over a seam is reported once. The first piece begins with the state that holds at
@@ -197,7 +197,7 @@ class WidgetHistories:
             end: An aware datetime after `start`; without it now.
             window: What one request asks for.
             late: With a checkpoint, read again what is not older than this before it: devices deliver late.
-            checkpoint: Where an earlier history of the same question stopped (`Part.checkpoint`).
+            checkpoint: Where an earlier history of the same question stopped (`Chunk.checkpoint`).
             priority: Its requests let those of others pass.
         """
         into = tables.state_history(arguments.widget(name), instance)
@@ -206,7 +206,7 @@ class WidgetHistories:
             _name(site_id, name, query, window),
             self._asking(site_id, name, query, into, priority),
             CutStates(),
-            StateHistory(name=name, instance=instance),
+            StateSeries(name=name, instance=instance),
             start=start,
             end=end,
             window=window,

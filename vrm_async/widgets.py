@@ -12,7 +12,7 @@ from energy_core.errors import AnswerError, NoData
 from vrm_async import arguments, codec_widgets, tables
 from vrm_async.envelope import is_no_such_path
 from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
-from vrm_async.panels import StateHistory, Summary
+from vrm_async.panels import StateSeries, Summary
 from vrm_async.series import Graph
 from vrm_async.widget_history import WIDGET, WidgetHistories
 
@@ -125,7 +125,7 @@ class Widgets(WidgetHistories):
         instance: int | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
-    ) -> StateHistory:
+    ) -> StateSeries:
         """Return the changes of state of one device, from a widget such as VeBusState.
 
         Without a range it is the last day.

@@ -34,14 +34,14 @@ LONGEST_GUESS_S: Final = 20.0
 """The longest hold we choose ourselves, when an answer says too many and not how long."""
 
 
-def _count(_limit: Limit, attribute: Attribute[int], value: int) -> None:
+def _count(_limit: RateLimit, attribute: Attribute[int], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{attribute.name} must be at least 1: {value}")
 
 
-def _rate(_limit: Limit, attribute: Attribute[float], value: float) -> None:
+def _rate(_limit: RateLimit, attribute: Attribute[float], value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
     if not (value > 0 and math.isfinite(value)):
@@ -50,7 +50,7 @@ def _rate(_limit: Limit, attribute: Attribute[float], value: float) -> None:
 
 @printable_class
 @frozen
-class Limit:
+class RateLimit:
     """What one account may send.
 
     Args:
@@ -64,16 +64,16 @@ class Limit:
     in_flight: int = field(default=6, validator=_count)
 
 
-class Allowance:
+class RateLimitState:
     """What one account may send, as far as we know."""
 
     __slots__ = (
         "_asked_until",
         "_bucket",
         "_held_until",
+        "_last_slowdown",
         "_random",
         "_rate",
-        "_slowed",
         "_trouble_at",
         "_troubles",
         "in_a_row",
@@ -81,12 +81,12 @@ class Allowance:
         "try_take",
     )
 
-    def __init__(self, limit: Limit, *, random: Callable[[], float]) -> None:
+    def __init__(self, limit: RateLimit, *, random: Callable[[], float]) -> None:
         self._bucket = TokenBucket(limit.burst, limit.per_second)
         self.try_take: Callable[[float], bool] = self._bucket.try_take
         """Use one token, if a request may be sent now; without a hold only the bucket has a say."""
         self._rate = AdaptiveRate(limit.per_second)
-        self._slowed = False  # the bucket does not fill at the full rate
+        self._last_slowdown = False  # the bucket does not fill at the full rate
         self._random = random
         self._asked_until = -math.inf  # the vendor's own words ...
         self._held_until = -math.inf  # ... and with our jitter on top
@@ -100,10 +100,10 @@ class Allowance:
     def _try_take_with_care(self, now: float) -> bool:
         if now < self._held_until:
             return False
-        if self._slowed:
+        if self._last_slowdown:
             self._bucket.set_rate(now, self._rate.at(now))
-            self._slowed = self._rate.lowered
-        if not self._slowed:
+            self._last_slowdown = self._rate.lowered
+        if not self._last_slowdown:
             self.try_take = self._bucket.try_take
         return self._bucket.try_take(now)
 
@@ -130,7 +130,7 @@ class Allowance:
         """Seconds until the hold ends, jitter included; 0 when there is none."""
         return max(0.0, self._held_until - now)
 
-    def too_many(
+    def on_throttled(
         self, now: float, *, sent_at: float, retry_after: float | None, in_flight: int, certain: bool = True
     ) -> None:
         """React to an answer that said too many: empty the bucket, hold, and slow down once per trouble.
@@ -150,19 +150,19 @@ class Allowance:
                 self.hold(now, self._guess(self.in_a_row - 1))
                 return
         if sent_at > self._trouble_at:
-            self._begin_trouble(now, in_flight)
+            self._begin_throttle_episode(now, in_flight)
         else:
             self._bucket.drain(now)
         self.hold(now, self._guess(self._troubles) if retry_after is None else retry_after)
 
-    def _begin_trouble(self, now: float, in_flight: int) -> None:
+    def _begin_throttle_episode(self, now: float, in_flight: int) -> None:
         quiet = now - self._trouble_at > QUIET_S
         # The first 429 in a while, with tokens in stock, says that the stock was wrong: another program used
         # the allowance, or this one did before it was restarted. Emptying it is enough. Any other says that
         # the rate is wrong.
         if not (quiet and self._bucket.has_token(now)):
             self._rate.cut(now)
-            self._slowed = True
+            self._last_slowdown = True
         self._troubles = 0 if quiet else self._troubles + 1
         self._trouble_at = now
         # The server is full as of now, and may yet count the refused request and those on their way.

@@ -21,13 +21,13 @@ from energy_core.errors import (
     RequestError,
     ServerFault,
 )
-from energy_core.http.bounded import Documented, straight
+from energy_core.http.bounded import TypedDecoder, decode_typed
 from energy_core.http.decode import LARGE, has_room, strict_json
 from energy_core.http.download import Download
-from energy_core.http.drift import Drift, collecting
-from energy_core.http.pool import Account, SessionPool
+from energy_core.http.drift import Drift, collect_drift
+from energy_core.http.pool import ServiceAccount, SessionPool
 from energy_core.http.request import JSON, MIB, BaseUrl, Operation, Priority, Query, Request, Response
-from energy_core.http.retrying import with_facts
+from energy_core.http.retrying import with_context
 from energy_core.http.words import words_of_text
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
@@ -64,7 +64,7 @@ class ApiClient:
     def __init__(
         self,
         pool: SessionPool,
-        account: Account,
+        account: ServiceAccount,
         base: BaseUrl,
         *,
         vendor: str,
@@ -154,14 +154,14 @@ class ApiClient:
         if not _is_answer(response.status, operation):
             raise self._refusal(response, operation)
         crowded = len(response.body) > LARGE and not has_room(response.body)  # `strict_json` will say so
-        if isinstance(into, Documented) and into.silent and not self._strict and not crowded:
+        if isinstance(into, TypedDecoder) and into.silent and not self._strict and not crowded:
             # Most small answers end here; the others are not harmed by being tried once more below.
-            small: T | None = straight(into, response.body)
+            small: T | None = decode_typed(into, response.body)
             if small is not None:
                 return small
         try:
-            with collecting(self.drift):
-                made = None if self._strict or crowded else straight(into, response.body)
+            with collect_drift(self.drift):
+                made = None if self._strict or crowded else decode_typed(into, response.body)
                 return into(self._checked(response, operation)) if made is None else made
         except RequestError as error:
             failure = error
@@ -228,7 +228,7 @@ class ApiClient:
             error.error_code = hide(error.error_code)
         if isinstance(error, DecodeError) and error.content_type is not None:
             error.content_type = hide(response.content_type)[:100]
-        explained = with_facts(error, operation, attempts=response.attempts, status=response.status)
+        explained = with_context(error, operation, attempts=response.attempts, status=response.status)
         return explained.with_traceback(None)
 
     def _worth_asking_again(self, error: DecodeError, response: Response, operation: Operation) -> bool:

@@ -13,22 +13,22 @@ from itertools import repeat
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from energy_core.http.drift import collector
+from energy_core.http.drift import current_drift
 from energy_core.http.readers import Reader, flag, moment, number, seconds, seconds_or_never
-from energy_core.http.slots import Put, created, fill
+from energy_core.http.slots import SlotWriter, create_empty, fill_slot
 
 T = TypeVar("T")
-LEAST: Final = 8
+MIN_RECORDS: Final = 8
 """Fewer records are read one by one as quickly."""
 
 MISSING: Final = object()
 """Stands for the value of a key that is not there."""
 
 
-class Column(NamedTuple):
+class FieldColumn(NamedTuple):
     """How one field of every record is read."""
 
-    put: Put
+    put: SlotWriter
     key: str
     ready: frozenset[object]
     """The exact types of values that go in as they are."""
@@ -41,8 +41,8 @@ class Column(NamedTuple):
     required: bool
 
 
-def read_all(
-    cls: type[T], records: list[object], columns: Sequence[Column], raw: Put | None
+def structure_columns(
+    cls: type[T], records: list[object], columns: Sequence[FieldColumn], raw: SlotWriter | None
 ) -> list[T] | None:
     """Make a `cls` of each record; None if they have to be read one by one.
 
@@ -52,20 +52,20 @@ def read_all(
         columns: its fields, the required ones first, so that there are no notes yet when one is missing.
         raw: fills the slot of the record itself.
     """
-    drift = collector()
+    drift = current_drift()
     if set(map(type, records)) != {dict}:
         return None
     if drift is not None and drift.strict:
         return None
     get: Callable[..., object] = dict.get
-    made = created(cls, len(records))
+    made = create_empty(cls, len(records))
     for column in columns:
         found = _read(column, list(map(get, records, repeat(column.key), repeat(_absent(column)))))
         if found is None:
             return None
-        fill(column.put, made, found)
+        fill_slot(column.put, made, found)
     if raw is not None:
-        fill(raw, made, records)
+        fill_slot(raw, made, records)
     if drift is not None:
         every: list[dict[str, object]] = records  # type: ignore[assignment]
         for key in set().union(*every).difference(column.key for column in columns):
@@ -73,12 +73,12 @@ def read_all(
     return made
 
 
-def _absent(column: Column) -> object:
+def _absent(column: FieldColumn) -> object:
     """Return what stands for a key that is not there."""
     return None if column.plain else MISSING
 
 
-def _read(column: Column, values: Sequence[object]) -> Sequence[object] | None:
+def _read(column: FieldColumn, values: Sequence[object]) -> Sequence[object] | None:
     kinds = set(map(type, values))
     ready = column.ready | {NoneType} if column.plain else column.ready
     if kinds <= ready:

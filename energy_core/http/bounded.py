@@ -48,7 +48,7 @@ else:
     bounded_parser = _parse_first
 
 
-class Documented(Generic[T]):
+class TypedDecoder(Generic[T]):
     """A reader of answers that need not see them parsed, where they are exactly as documented.
 
     Args:
@@ -70,9 +70,9 @@ class Documented(Generic[T]):
         return self._read(payload)
 
 
-def straight(into: Callable[[JSON], T], body: bytes) -> T | None:
+def decode_typed(into: Callable[[JSON], T], body: bytes) -> T | None:
     """Return what `into` makes of a body that is exactly as documented, or None where it has to be parsed."""
-    if bounded_parser is None or not isinstance(into, Documented):
+    if bounded_parser is None or not isinstance(into, TypedDecoder):
         return None
     try:
         made: T | None = into.straight(body)

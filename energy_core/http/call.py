@@ -20,13 +20,13 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.http.credential import Credential, Grant, Issued
-from energy_core.http.errand import Signature, Turns
-from energy_core.http.flight import Departures, Flight
-from energy_core.http.lane import Lane
+from energy_core.http.errand import AuthHeadersProtocol, Limiter
+from energy_core.http.flight import CallDeadline, InFlight
+from energy_core.http.lane import RateLimiter
 from energy_core.http.request import BaseUrl, Request, Response
-from energy_core.http.retrying import Effort, Head, Patience, read_head
-from energy_core.http.slots import slots
-from energy_core.http.transport import Reply, Transport
+from energy_core.http.retrying import ResponseHead, RetryConfig, RetryState, read_head
+from energy_core.http.slots import slot_writers
+from energy_core.http.transport import OpenResponse, Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
 from energy_core.vendor_clock import VendorClock
@@ -40,12 +40,12 @@ T = TypeVar("T")
 
 
 @frozen(kw_only=True, eq=False)
-class Account:
+class ServiceAccount:
     """What all clients of one account at one origin share."""
 
     origin: str
     name: str
-    lane: Lane
+    limiter: RateLimiter
     credential: Credential
     budget: RetryBudget
     vendor_clock: VendorClock
@@ -60,12 +60,12 @@ class Account:
         self.users.discard(user)
 
 
-class Gear(NamedTuple):
+class CallContext(NamedTuple):
     """What all calls of a pool use."""
 
     transport: Transport
-    departures: Departures
-    patience: Patience
+    in_flight: InFlight
+    retries: RetryConfig
     clock: Clock
     loop: asyncio.AbstractEventLoop | None
     """None until the first call."""
@@ -73,25 +73,27 @@ class Gear(NamedTuple):
     """The clock, read the fast way."""
 
 
-class Answer(Generic[T]):
+class Non2xx(Generic[T]):
     """What one try brought, when it brought an answer other than 2xx."""
 
     __slots__ = ("head", "result")
 
-    def __init__(self, head: Head, result: T | None) -> None:
+    def __init__(self, head: ResponseHead, result: T | None) -> None:
         self.head = head
         self.result = result
 
 
 _create: Final[Callable[[type[Response]], Response]] = object.__new__
-_put_status, _put_headers, _put_body, _put_attempts = slots(Response, "status", "headers", "body", "attempts")
-NOT_A_RESULT: Final = (Answer, EnergyError)
+_put_status, _put_headers, _put_body, _put_attempts = slot_writers(
+    Response, "status", "headers", "body", "attempts"
+)
+NOT_A_RESULT: Final = (Non2xx, EnergyError)
 
 
 class Call:
     """A request on its way: it is sent, reacts to being throttled or refused, and says what its end means.
 
-    It is the `Errand` of its passages: whose turn, signature and deadline they ask for.
+    It is the `SendCallbacks` of its passages: whose turn, signature and deadline they ask for.
     """
 
     __slots__ = (
@@ -105,25 +107,25 @@ class Call:
         "_url",
         "effort",
         "flight",
-        "lane",
+        "limiter",
     )
 
-    def __init__(self, request: Request, account: Account, base: BaseUrl, gear: Gear) -> None:
+    def __init__(self, request: Request, account: ServiceAccount, base: BaseUrl, gear: CallContext) -> None:
         self._trusted = base.origin == account.origin
         if request.operation.authenticated and not self._trusted:
             raise ValueError("the base URL leads to another origin than the one the credential belongs to")
         self._url = base.join(request.path, request.query)
         self._request = request
         self._account = account
-        self.lane: Turns = account.lane
+        self.limiter: Limiter = account.limiter
         self._gear = gear
-        self.effort = Effort(request.operation, account.budget, gear.patience)
-        self.flight = Flight(gear.departures, gear.loop)
+        self.effort = RetryState(request.operation, account.budget, gear.retries)
+        self.flight = CallDeadline(gear.in_flight, gear.loop)
         self._issued: Issued | None = None
         self._renewed = False
         self._sent_at = 0.0
 
-    async def go_on(self, outcome: Answer[T] | EnergyError, deliver: Deliver[T]) -> T:
+    async def go_on(self, outcome: Non2xx[T] | EnergyError, deliver: BodyHandler[T]) -> T:
         """Try again until the outcome is final, then return it or raise it."""
         while True:
             pause = await self._pause_after(outcome)
@@ -136,7 +138,7 @@ class Call:
                 return again
             outcome = again
 
-    def response(self, reply: Reply, body: bytes) -> Response:
+    def response(self, reply: OpenResponse, body: bytes) -> Response:
         """Return an answer as a plain value."""
         made = _create(Response)
         _put_status(made, reply.status)
@@ -145,7 +147,7 @@ class Call:
         _put_attempts(made, self.effort.sends or 1)
         return made
 
-    async def attempt(self, deliver: Deliver[T]) -> T | Answer[T] | EnergyError:
+    async def attempt(self, deliver: BodyHandler[T]) -> T | Non2xx[T] | EnergyError:
         """Try once; return the result if all is well, and otherwise what came instead."""
         self.effort.tries += 1
         try:
@@ -155,7 +157,7 @@ class Call:
             if self._trusted:
                 self._account.vendor_clock.heard(reply.headers.get("date"), reply.headers.get("age"))
             if reply.status != 429:
-                self._account.lane.passed()
+                self._account.limiter.passed()
             if _log.isEnabledFor(logging.DEBUG):
                 self._log_answer(reply.status)
             try:
@@ -171,26 +173,26 @@ class Call:
         except EnergyError as error:
             return error.with_traceback(None)
         finally:
-            self.effort.spent_s += self.flight.land(self._gear.now())
+            self.effort.spent_s += self.flight.stop(self._gear.now())
 
-    async def _unusual(self, reply: Reply, deliver: Deliver[T]) -> Answer[T]:
+    async def _unusual(self, reply: OpenResponse, deliver: BodyHandler[T]) -> Non2xx[T]:
         head = read_head(reply.status, reply.headers, now=self._gear.clock.utcnow())
         is_json = "json" in reply.headers.get("content-type", "").lower()
         if head.throttling and (head.retry_after is not None or is_json):
-            self._account.lane.throttled(self._sent_at, head.retry_after)
-            return Answer(head, await deliver.later(self, reply))
+            self._account.limiter.throttled(self._sent_at, head.retry_after)
+            return Non2xx(head, await deliver.later(self, reply))
         if not head.readable:
             reply.close()
-            return Answer(head, None)
+            return Non2xx(head, None)
         result = await deliver.later(self, reply)
         if head.throttling:  # perhaps a proxy's, and no limit behind it
             is_json = isinstance(result, Response) and result.body.lstrip()[:1] in {b"{", b"["}
-            self._account.lane.throttled(self._sent_at, None, certain=is_json)
-        return Answer(head, result)
+            self._account.limiter.throttled(self._sent_at, None, certain=is_json)
+        return Non2xx(head, result)
 
     # What the transport asks while it sends.
 
-    def signature(self) -> Signature | None:
+    def auth_headers(self) -> AuthHeadersProtocol | None:
         """What the request is signed with, if it is there now."""
         if not self._request.operation.authenticated:
             return _UNSIGNED
@@ -200,21 +202,21 @@ class Call:
         self._issued = issued
         return issued.grant
 
-    async def sign(self) -> Signature:
+    async def authorize(self) -> AuthHeadersProtocol:
         """Wait for a login."""
         self._issued = await self._account.credential.get()
         return self._issued.grant
 
-    def off(self) -> None:
+    def on_sent(self) -> None:
         """Start the deadline."""
         self._sent_at = now = self._gear.now()
         self.effort.sends += 1
-        self.flight.take_off(now, self.effort.left_s)
+        self.flight.start(now, self.effort.left_s)
 
     # What an outcome leads to.
 
-    async def _pause_after(self, outcome: Answer[T] | EnergyError) -> float | None:
-        head = outcome.head if isinstance(outcome, Answer) else outcome
+    async def _pause_after(self, outcome: Non2xx[T] | EnergyError) -> float | None:
+        head = outcome.head if isinstance(outcome, Non2xx) else outcome
         issued, credential = self._issued, self._account.credential
         if isinstance(head, EnergyError) or head.status != 401 or issued is None:
             return self.effort.pause_after(head)
@@ -235,7 +237,7 @@ class Call:
             failure.status = 401
         raise self.effort.final(failure)
 
-    def _settled(self, outcome: Answer[T] | EnergyError) -> T:
+    def _settled(self, outcome: Non2xx[T] | EnergyError) -> T:
         if isinstance(outcome, EnergyError):
             raise self.effort.final(outcome)
         status = outcome.head.status
@@ -260,9 +262,9 @@ def _unreadable(status: int) -> RequestError:
     return TransportError("the server changed to another protocol")
 
 
-class Deliver(NamedTuple, Generic[T]):
+class BodyHandler(NamedTuple, Generic[T]):
     """Turns a reply whose body is still unread into the call's result."""
 
-    now: Callable[[Call, Reply], T | None]
+    now: Callable[[Call, OpenResponse], T | None]
     """Without waiting, where all of it is there; not asked when the status is other than 2xx."""
-    later: Callable[[Call, Reply], Awaitable[T]]
+    later: Callable[[Call, OpenResponse], Awaitable[T]]

@@ -142,7 +142,7 @@ def _parse(body: bytes, *, strict: bool) -> JSON:
     is_long = len(body) > 2 * MAX_DEPTH  # fewer bytes cannot nest deeper and close again
     if is_long:
         _check_depth(body)
-    if fast_parser is not None and not strict and not _has_long_number(body, _glance(body)):
+    if fast_parser is not None and not strict and not _has_long_number(body, _number_skeleton(body)):
         try:
             return fast_parser(body)
         except ValueError:
@@ -151,7 +151,7 @@ def _parse(body: bytes, *, strict: bool) -> JSON:
         _check_depth(body)
     if strict:
         return _parse_slowly(body, _UNIQUE)
-    return _parse_slowly(body, _CAREFUL if _has_large_number(body, _glance(body)) else _PLAIN)
+    return _parse_slowly(body, _CAREFUL if _has_large_number(body, _number_skeleton(body)) else _PLAIN)
 
 
 def _parse_anyhow(body: bytes) -> JSON:
@@ -313,7 +313,7 @@ def _parse_plain(body: bytes) -> JSON | None:
     return value if end == len(text) else None
 
 
-def decoding() -> str:
+def json_backend() -> str:
     """Say what reads JSON here: what of the extra `speed` is installed, or else the standard library."""
     from importlib.metadata import version  # noqa: PLC0415  (seldom asked for, and slow to load)
 
@@ -343,10 +343,10 @@ def is_sound(part: bytes, *, depth: int) -> bool:
         _check_depth(part, above=depth)
     except (UnicodeDecodeError, _Refused):
         return False
-    return not _has_large_number(part, _glance(part))
+    return not _has_large_number(part, _number_skeleton(part))
 
 
-def _glance(body: bytes) -> bytes:
+def _number_skeleton(body: bytes) -> bytes:
     """Return the numbers of a body, and what looks like one once the rest is gone; most text goes with it."""
     return b"," + body.translate(_SHAPE, _NO_NUMBER)
 

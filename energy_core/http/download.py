@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from energy_core.clock import Clock
 from energy_core.errors import ClientClosed, DeadlineExceeded, EnergyError
 from energy_core.http.request import Response
-from energy_core.http.transport import Reply, Timeouts
+from energy_core.http.transport import OpenResponse, Timeouts
 from energy_core.printable import printable
 
 
@@ -20,7 +20,7 @@ class Download:
 
     def __init__(
         self,
-        reply: Reply,
+        reply: OpenResponse,
         first: bytes,
         *,
         whole: bool,
@@ -112,6 +112,6 @@ class Download:
 
     def _check_speed(self) -> None:
         late = self._waited_s > self._timeouts.slow_after_s
-        if late and self._received < self._timeouts.least_bytes_per_s * self._waited_s:
+        if late and self._received < self._timeouts.min_bytes_per_s * self._waited_s:
             self.close()
             raise self._explained(DeadlineExceeded("the body arrives too slowly"))

@@ -89,7 +89,7 @@ class Drift:
 _collecting: ContextVar[Drift | None] = ContextVar("energy_core_drift", default=None)
 
 
-class collecting:  # noqa: N801  (read as a word: `with collecting(drift):`)
+class collect_drift:  # noqa: N801  (read as a word: `with collecting(drift):`)
     """Send the notes of this context to `drift`; the innermost one collects."""
 
     __slots__ = ("_drift", "_token")
@@ -105,12 +105,12 @@ class collecting:  # noqa: N801  (read as a word: `with collecting(drift):`)
         _collecting.reset(self._token)
 
 
-def collector() -> Drift | None:
+def current_drift() -> Drift | None:
     """Return the `Drift` that is collecting in this context."""
     return _collecting.get()
 
 
-def note(model: str, field: str, problem: str) -> None:
+def report(model: str, field: str, problem: str) -> None:
     """Count one deviation in the `Drift` that is collecting; without one, nothing happens."""
     drift = _collecting.get()
     if drift is not None:

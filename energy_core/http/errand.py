@@ -18,7 +18,7 @@ _HEADERS: Final = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "
 T = TypeVar("T")
 
 
-class Signature(Protocol):
+class AuthHeadersProtocol(Protocol):
     """What a credential puts on a request."""
 
     @property
@@ -30,37 +30,37 @@ class Signature(Protocol):
         """Query names and values."""
 
 
-class Turns(Protocol):
+class Limiter(Protocol):
     """Where the turns to send come from."""
 
-    def try_enter(self, priority: Priority) -> bool:
+    def try_acquire(self, priority: Priority) -> bool:
         """Take a turn, if there is one now."""
 
-    async def enter(self, priority: Priority) -> None:
+    async def acquire(self, priority: Priority) -> None:
         """Wait for a turn."""
 
-    def leave(self, priority: Priority) -> None:
+    def release(self, priority: Priority) -> None:
         """Hear that a turn is over: the head of an answer is there, or none will come."""
 
 
-class Errand(Protocol):
+class SendCallbacks(Protocol):
     """Whose request passes: what the transport asks for while it sends. What is there needs no waiting."""
 
     @property
-    def lane(self) -> Turns:
+    def limiter(self) -> Limiter:
         """Where its turns come from."""
 
-    def signature(self) -> Signature | None:
+    def auth_headers(self) -> AuthHeadersProtocol | None:
         """What the request is signed with, if it is there now."""
 
-    async def sign(self) -> Signature:
+    async def authorize(self) -> AuthHeadersProtocol:
         """Wait for the signature."""
 
-    def off(self) -> None:
+    def on_sent(self) -> None:
         """Hear that the request is sent now; the turn has come."""
 
 
-class Signed:
+class AuthHeaders:
     """All headers of a request and the secret part of its query, made once for as long as a signature lasts.
 
     Args:
@@ -72,7 +72,7 @@ class Signed:
 
     __slots__ = ("by", "headers", "query")
 
-    def __init__(self, signature: Signature | None) -> None:
+    def __init__(self, signature: AuthHeadersProtocol | None) -> None:
         self.by = signature
         # Functions, as in `Secret`: no dump of attributes that a reporter makes shows what they return.
         self.headers: Callable[[], CIMultiDict[str]] = _kept(CIMultiDict(_HEADERS))
@@ -93,4 +93,4 @@ def _revealed(secrets: Mapping[str, Secret]) -> dict[str, str]:
     return {name: secret.reveal() for name, secret in secrets.items()}
 
 
-UNSIGNED: Final = Signed(None)
+NO_AUTH: Final = AuthHeaders(None)

@@ -15,7 +15,7 @@ UNWIND_S: Final = 0.25
 """How long closing waits for aborted calls to give everything back."""
 
 
-class Flight:
+class CallDeadline:
     """One call as something that can be ended: by its deadline, which runs while a request is on the wire.
 
     Its end cancels the task that makes the call, as `asyncio.timeout` does, without a timer for each request:
@@ -24,7 +24,7 @@ class Flight:
 
     __slots__ = ("_before", "_cancelled", "_departures", "_due", "_since", "_task", "aborted", "on_wire")
 
-    def __init__(self, departures: Departures, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(self, departures: InFlight, loop: asyncio.AbstractEventLoop | None = None) -> None:
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101  (a coroutine that awaits a socket runs in one)
         self._task = task
@@ -36,13 +36,13 @@ class Flight:
         self.aborted = False
         self._cancelled = False
 
-    def take_off(self, now: float, seconds: float) -> None:
+    def start(self, now: float, seconds: float) -> None:
         """Start the deadline: the turn has come, the request goes on the wire."""
         if not self.on_wire:
             self.on_wire, self._since = True, now
             self._departures.watch(self, now + seconds)
 
-    def land(self, now: float) -> float:
+    def stop(self, now: float) -> float:
         """Stop the deadline and return the seconds on the wire."""
         if not self.on_wire:
             return 0.0
@@ -61,21 +61,21 @@ class Flight:
             self._cancelled = True
             self._task.cancel()
 
-    def over(self) -> bool:
+    def was_cancelled_by_us(self) -> bool:
         """Take back the cancellation by which the flight ended itself; tell whether it was the only one."""
         if not self._cancelled:
             return False
         self._cancelled = False
         return self._task.uncancel() <= self._before
 
-    def ending(self) -> EnergyError:
+    def error(self) -> EnergyError:
         """Return what the end of the flight means to its caller."""
         if self.aborted:
             return ClientClosed("the client was closed while the request was under way")
         return DeadlineExceeded("the answer was not whole before the deadline")
 
 
-class UnderWay(Protocol):
+class Abortable(Protocol):
     """What closing the pool waits for, and in the end ends."""
 
     @property
@@ -86,13 +86,13 @@ class UnderWay(Protocol):
         """End it now; whoever uses it gets `ClientClosed`."""
 
 
-class Departures:
+class InFlight:
     """Every call and every open download of one pool, and one timer for all their deadlines."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._under_way: set[UnderWay] = set()
-        self.due: dict[Flight, float] = {}
+        self._under_way: set[Abortable] = set()
+        self.due: dict[CallDeadline, float] = {}
         """When each flight on the wire expires; who lands takes itself out."""
         self._timer: Timer | None = None
         self._timer_at = math.inf
@@ -101,17 +101,17 @@ class Departures:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def add(self, one: UnderWay) -> None:
+    def add(self, one: Abortable) -> None:
         """List what has begun."""
         self._under_way.add(one)
 
-    def discard(self, one: UnderWay) -> None:
+    def discard(self, one: Abortable) -> None:
         """Strike out what has ended."""
         self._under_way.discard(one)
         if self._emptied is not None and not self._under_way:
             self._emptied.set()
 
-    def watch(self, flight: Flight, due: float) -> None:
+    def watch(self, flight: CallDeadline, due: float) -> None:
         """Let the flight expire once the clock shows `due`, unless it has landed by then."""
         self.due[flight] = due
         # A timer that fires too early only sets the next: most deadlines are far away and never reached.
@@ -149,6 +149,6 @@ class Departures:
                     await self._emptied.wait()
         return not self._under_way
 
-    def _abort(self, doomed: Iterable[UnderWay]) -> None:
+    def _abort(self, doomed: Iterable[Abortable]) -> None:
         for one in tuple(doomed):
             one.abort()

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from multidict import CIMultiDictProxy
 
-T = TypeVar("T")
+Default = TypeVar("Default")
 
 
-class Headers(Mapping[str, str]):
+class ResponseHeaders(Mapping[str, str]):
     """Headers by their names in lower case, repeated ones joined by a comma; read when asked for."""
 
     __slots__ = ("_raw",)
@@ -21,7 +21,7 @@ class Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return ", ".join(self._raw.getall(name))
 
-    def get(self, name: str, default: T | None = None) -> str | T | None:  # type: ignore[override]
+    def get(self, name: str, default: Default | None = None) -> str | Default | None:  # type: ignore[override]
         """Return a header or the default; unlike the inherited way without raising for what is not there."""
         values = self._raw.getall(name, None)
         return default if values is None else ", ".join(values)

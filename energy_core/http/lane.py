@@ -14,12 +14,12 @@ from attrs import frozen
 
 from energy_core.clock import Clock, SystemClock, Timer, ticking
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
-from energy_core.http.allowance import Allowance, Limit
-from energy_core.http.queue import TurnQueue
+from energy_core.http.allowance import RateLimit, RateLimitState
+from energy_core.http.queue import PriorityQueue
 from energy_core.http.request import Priority
 from energy_core.printable import printable
 
-__all__ = ["Lane", "LaneStats", "Limit"]
+__all__ = ["RateLimit", "RateLimiter", "RateLimiterStats"]
 
 _AUTH: Final = Priority.AUTH  # the one class that needs no place in flight
 
@@ -28,7 +28,7 @@ _SLACK_S: Final = 1e-6
 
 
 @frozen(kw_only=True)
-class LaneStats:
+class RateLimiterStats:
     """A lane at one moment."""
 
     name: str
@@ -65,23 +65,23 @@ class _Waiter:
 _deadline: Final = attrgetter("deadline")
 
 
-class _Turn:
+class _Slot:
     """`async with lane.turn(priority)`; it holds nothing of its own, so one serves all of a class."""
 
     __slots__ = ("_lane", "_priority")
 
-    def __init__(self, lane: Lane, priority: Priority) -> None:
+    def __init__(self, lane: RateLimiter, priority: Priority) -> None:
         self._lane = lane
         self._priority = priority
 
     def __aenter__(self) -> Coroutine[None, None, None]:
-        return self._lane.enter(self._priority)
+        return self._lane.acquire(self._priority)
 
     async def __aexit__(self, *error: object) -> None:
-        self._lane.leave(self._priority)
+        self._lane.release(self._priority)
 
 
-class Lane:
+class RateLimiter:
     """Gives turns to send.
 
     A turn needs three things at once: no hold, a token and, except for auth, a place in flight. The token is
@@ -98,7 +98,7 @@ class Lane:
 
     def __init__(
         self,
-        limit: Limit,
+        limit: RateLimit,
         *,
         clock: Clock = SystemClock(),  # noqa: B008  (it has no state)
         random: Callable[[], float] = random.random,
@@ -112,18 +112,18 @@ class Lane:
         self._now: Callable[[], float] = self._first_now
         self._max_queue_wait_s = max_queue_wait_s
         self._max_hold_s = max_hold_s
-        self._allowance = Allowance(limit, random=random)
-        self._queue: TurnQueue[_Waiter] = TurnQueue()
-        self._called: dict[_Waiter, None] = {}  # have a turn and are not yet awake to use it
-        self._places = limit.in_flight
+        self._allowance = RateLimitState(limit, random=random)
+        self._queue: PriorityQueue[_Waiter] = PriorityQueue()
+        self._granted_waiters: dict[_Waiter, None] = {}  # have a turn and are not yet awake to use it
+        self._max_in_flight = limit.in_flight
         self._in_flight = 0
         self._granted = 0
         self._ended = asyncio.Event()
-        self._turns: Final = [_Turn(self, priority) for priority in Priority]
+        self._turns: Final = [_Slot(self, priority) for priority in Priority]
         self._timer: Timer | None = None
         self._timer_at = math.inf
 
-    def turn(self, priority: Priority) -> AbstractAsyncContextManager[None]:
+    def slot(self, priority: Priority) -> AbstractAsyncContextManager[None]:
         """Wait for a turn to send one request, and keep its place in flight until the block ends.
 
         Cancelling the wait is safe: token and place stay with the lane.
@@ -135,18 +135,22 @@ class Lane:
         """
         return self._turns[priority]
 
-    def try_enter(self, priority: Priority) -> bool:
+    def try_acquire(self, priority: Priority) -> bool:
         """Take a turn if there is one now and nobody waits for it; the caller then owes a `leave`."""
-        if self._queue.size or self._in_flight >= self._places or not self._allowance.try_take(self._now()):
+        if (
+            self._queue.size
+            or self._in_flight >= self._max_in_flight
+            or not self._allowance.try_take(self._now())
+        ):
             return False
         if priority is not _AUTH:
             self._in_flight += 1
         self._granted += 1
         return True
 
-    async def enter(self, priority: Priority) -> None:
+    async def acquire(self, priority: Priority) -> None:
         """Wait for a turn like `turn`; the caller owes a `leave`."""
-        if self.try_enter(priority):
+        if self.try_acquire(priority):
             return
         now = self._now()
         if (refusal := self._refusal(now)) is not None:
@@ -161,16 +165,16 @@ class Lane:
             self._give_up(waiter)
             raise
 
-    def leave(self, priority: Priority) -> None:
+    def release(self, priority: Priority) -> None:
         """Free the place in flight of a turn."""
         if priority is _AUTH:
             return
-        was_full = self._in_flight >= self._places
+        was_full = self._in_flight >= self._max_in_flight
         self._in_flight -= 1
         if was_full and self._queue.size:  # with a place left, those who wait had waited for the timer
             self._serve(self._now())
 
-    async def clear(self) -> None:
+    async def wait_until_open(self) -> None:
         """Wait for the end of a hold, taking neither token nor place. Cancelling is safe.
 
         Raises:
@@ -190,7 +194,7 @@ class Lane:
     def hold(self, seconds: float) -> None:
         """Send nothing for so long and up to a tenth longer, queued requests too; the latest end counts."""
         now = self._now()
-        self._recall()
+        self._revoke_grants()
         self._allowance.hold(now, seconds)
         self._serve(now)
 
@@ -208,8 +212,8 @@ class Lane:
                 the third in a row on.
         """
         now = self._now()
-        self._recall()
-        self._allowance.too_many(
+        self._revoke_grants()
+        self._allowance.on_throttled(
             now, sent_at=sent_at, retry_after=retry_after, in_flight=self._in_flight, certain=certain
         )
         self._serve(now)
@@ -217,14 +221,14 @@ class Lane:
     def close(self) -> None:
         """Give no more turns: everybody who waits gets `ClientClosed`. Turns in use may end in peace."""
         self._ended.set()
-        self._places = 0
-        self._recall()
+        self._max_in_flight = 0
+        self._revoke_grants()
         self._serve(self._now())
 
-    def stats(self) -> LaneStats:
+    def stats(self) -> RateLimiterStats:
         """Return how the lane is doing. Like everything about time, only where an event loop runs."""
         now = self._clock.monotonic()
-        return LaneStats(
+        return RateLimiterStats(
             name=self.name,
             level=self._allowance.level(now),
             rate=self._allowance.rate(now),
@@ -259,13 +263,13 @@ class Lane:
     def _may_start(self, waiter: _Waiter) -> bool:
         if waiter.error is not None:
             raise waiter.error
-        if waiter not in self._called:
+        if waiter not in self._granted_waiters:
             return False
-        del self._called[waiter]
+        del self._granted_waiters[waiter]
         return True
 
     def _give_up(self, waiter: _Waiter) -> None:
-        if waiter in self._called:
+        if waiter in self._granted_waiters:
             self._take_back(waiter)
         self._queue.discard(waiter)
         self._serve(self._now())
@@ -285,14 +289,14 @@ class Lane:
 
     def _take_back(self, waiter: _Waiter) -> None:
         """Undo the turn of one who has been called and has not sent anything yet."""
-        del self._called[waiter]
+        del self._granted_waiters[waiter]
         self._allowance.give_back()
         self._in_flight -= waiter.priority is not _AUTH
         self._granted -= 1
 
-    def _recall(self) -> None:
+    def _revoke_grants(self) -> None:
         """Put those who have been called and have not started back to the heads of their classes."""
-        for waiter in reversed(list(self._called)):
+        for waiter in reversed(list(self._granted_waiters)):
             self._take_back(waiter)
             self._queue.put_back(waiter)
             waiter.called = asyncio.get_running_loop().create_future()
@@ -305,12 +309,12 @@ class Lane:
         while (next_one := self._next()) is not None and self._allowance.try_take(now):
             self._queue.pop(next_one)
             self._occupy(next_one.priority)
-            self._called[next_one] = None
+            self._granted_waiters[next_one] = None
             next_one.wake()
         self._set_timer(self._next_wake(now) if self._queue.size else math.inf)
 
     def _next(self) -> _Waiter | None:
-        return self._queue.next(place=self._in_flight < self._places)
+        return self._queue.next(place=self._in_flight < self._max_in_flight)
 
     def _send_away(self, waiter: _Waiter, error: EnergyError | None) -> None:
         self._queue.discard(waiter)

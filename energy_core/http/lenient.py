@@ -24,8 +24,8 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from energy_core.http.batch import LEAST, MISSING, Column, read_all
-from energy_core.http.drift import collector, note
+from energy_core.http.batch import MIN_RECORDS, MISSING, FieldColumn, structure_columns
+from energy_core.http.drift import current_drift, report
 from energy_core.http.readers import (
     Reader,
     day,
@@ -40,14 +40,14 @@ from energy_core.http.readers import (
     seconds_or_never,
     text,
 )
-from energy_core.http.slots import Put, slot, stored_fields
+from energy_core.http.slots import SlotWriter, slot_writer, stored_fields
 from energy_core.http.typed import (
     MalformedRecord,
     converter,
     items_of,
     name_of,
+    passthrough_types,
     reader_of,
-    ready_types,
     tolerant,
     without_none,
 )
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_Step: TypeAlias = tuple[Put, str, frozenset[object], Reader]
+_Step: TypeAlias = tuple[SlotWriter, str, frozenset[object], Reader]
 """What is needed of a `Column` for one record: a plain tuple, because a named one is slower to unpack."""
 
 _create: Final[Callable[[Any], Any]] = object.__new__
@@ -78,10 +78,10 @@ _NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_READERS: Final[Mapping[str, Reader]] = MappingProxyType({})
 
 
-class Model(Generic[T]):
+class RecordHook(Generic[T]):
     """The hook of a model: called with a record it returns a `T`. Made by `model`."""
 
-    def __init__(self, cls: type[T], columns: Mapping[str, Column], raw: Put | None) -> None:
+    def __init__(self, cls: type[T], columns: Mapping[str, FieldColumn], raw: SlotWriter | None) -> None:
         self.cls = cls
         self.keys = frozenset(column.key for column in columns.values())
         """The keys its fields are read from."""
@@ -113,7 +113,11 @@ class Model(Generic[T]):
 
     def all(self, records: list[object]) -> list[T] | None:
         """Read many records at once, or return None where that must be done one by one."""
-        return read_all(self.cls, records, self._required_first, self._raw) if len(records) >= LEAST else None
+        return (
+            structure_columns(self.cls, records, self._required_first, self._raw)
+            if len(records) >= MIN_RECORDS
+            else None
+        )
 
     def read(self, name: str, record: Mapping[str, object]) -> object:
         """Read one field of a record, by the field's name, as it is read with the others."""
@@ -124,7 +128,7 @@ class Model(Generic[T]):
 
 def model(
     cls: type[T], *, wire: Mapping[str, str] = _NO_NAMES, read: Mapping[str, Reader] = _NO_READERS
-) -> Model[T]:
+) -> RecordHook[T]:
     """Make the hook that turns a record into a `cls`; other models may then have fields of that type.
 
     The hook raises `MalformedRecord` for what is no mapping or lacks a required field, and the `DecodeError`
@@ -141,8 +145,8 @@ def model(
     fields = stored_fields(cls)
     if stray := (wire.keys() | read.keys()) - (fields.keys() - {"raw"}):
         raise TypeError(f"{cls.__name__} has no field to read called {', '.join(sorted(stray))}")
-    put_raw = slot(cls, "raw") if fields.pop("raw", None) else None
-    hook = Model(
+    put_raw = slot_writer(cls, "raw") if fields.pop("raw", None) else None
+    hook = RecordHook(
         cls,
         {name: _column(cls, field, wire.get(name, name), read.get(name)) for name, field in fields.items()},
         put_raw,
@@ -158,13 +162,13 @@ def records(hook: Callable[[object], T], name: str) -> Callable[[object], tuple[
 
     It raises `MalformedRecord` only for what is no list at all.
     """
-    fields = hook.keys if isinstance(hook, Model) else frozenset()
+    fields = hook.keys if isinstance(hook, RecordHook) else frozenset()
 
     def structure(value: object) -> tuple[T, ...]:
         items = items_of(value, fields)
         if items is None:
             raise MalformedRecord(f"{name} must come as a list, not as {type(value).__name__}")
-        at_once = hook.all(items) if isinstance(hook, Model) else None
+        at_once = hook.all(items) if isinstance(hook, RecordHook) else None
         if at_once is not None:
             return tuple(at_once)
         made: list[T] = []
@@ -175,22 +179,24 @@ def records(hook: Callable[[object], T], name: str) -> Callable[[object], tuple[
             except MalformedRecord:
                 malformed += 1
         for _ in range(malformed):
-            note(name, "record", "malformed")
+            report(name, "record", "malformed")
         return tuple(made)
 
     return structure
 
 
-def _column(cls: type, field: attrs.Attribute[object], key: str, custom: Reader | None) -> Column:
+def _column(cls: type, field: attrs.Attribute[object], key: str, custom: Reader | None) -> FieldColumn:
     kind, optional = without_none(field.type)
-    ready = frozenset[object]() if custom else ready_types(kind) | ({NoneType} if optional else set())
+    ready = frozenset[object]() if custom else passthrough_types(kind) | ({NoneType} if optional else set())
     own = custom or reader_of(kind)
     default = _default(field)
     empty = None if optional else _empty(own)
     required = not optional and default is None and empty is None
     plain = optional and default is not None and default() is None and _empty(own) is None
     read = _with_fallback(cls.__name__, field, key, own)
-    return Column(slot(cls, field.name), key, ready, read, own if plain else None, default, required)
+    return FieldColumn(
+        slot_writer(cls, field.name), key, ready, read, own if plain else None, default, required
+    )
 
 
 def _with_fallback(owner: str, field: attrs.Attribute[object], key: str, read: Reader) -> Reader:
@@ -206,7 +212,7 @@ def _with_fallback(owner: str, field: attrs.Attribute[object], key: str, read: R
             if default is not None:
                 return default()
             if not required:
-                note(owner, field.name, "missing")
+                report(owner, field.name, "missing")
             value = None
         result = attempt(value)
         if result is not None or optional:
@@ -239,7 +245,7 @@ def _empty(read: Reader) -> object:
 
 
 def _note_unknown(owner: str, record: Mapping[str, object], known: frozenset[str]) -> None:
-    drift = collector()
+    drift = current_drift()
     if drift is not None and not record.keys() <= known:
         for key in record.keys() - known:
             drift.note_unknown(owner, key)

@@ -16,22 +16,22 @@ from attrs import frozen
 
 from energy_core.clock import Clock, SystemClock, ticking
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
-from energy_core.http.call import NOT_A_RESULT, Account, Call, Deliver, Gear
+from energy_core.http.call import NOT_A_RESULT, BodyHandler, Call, CallContext, ServiceAccount
 from energy_core.http.credential import Credential
 from energy_core.http.download import Download
-from energy_core.http.flight import Departures
-from energy_core.http.lane import Lane, LaneStats, Limit
+from energy_core.http.flight import InFlight
+from energy_core.http.lane import RateLimit, RateLimiter, RateLimiterStats
 from energy_core.http.request import BaseUrl, Priority, Request, Response
-from energy_core.http.retrying import Patience
-from energy_core.http.transport import ClientSession, Reply, Timeouts, Transport
+from energy_core.http.retrying import RetryConfig
+from energy_core.http.transport import ClientSession, OpenResponse, Timeouts, Transport
 from energy_core.lazy import preloaded
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
 from energy_core.vendor_clock import VendorClock
 
-__all__ = ["Account", "PoolStats", "SessionPool"]
+__all__ = ["PoolStats", "ServiceAccount", "SessionPool"]
 
-HANDSHAKES: Final = Limit(10, 10.0, 10)
+HANDSHAKES: Final = RateLimit(10, 10.0, 10)
 """WebSocket handshakes of a whole pool: a thousand streams must not come back in the same second."""
 
 CLOSE_S: Final = 0.25
@@ -44,7 +44,7 @@ T = TypeVar("T")
 class PoolStats:
     """A pool at one moment."""
 
-    lanes: Mapping[tuple[str, str], LaneStats]
+    lanes: Mapping[tuple[str, str], RateLimiterStats]
     """By (origin, account name)."""
     under_way: int
     """Calls and downloads that have not ended, those that wait included."""
@@ -90,16 +90,16 @@ class SessionPool:
         self._timeouts = timeouts
         self._max_retry_after_s = max_retry_after_s
         self._max_queue_wait_s = max_queue_wait_s
-        self._accounts: dict[tuple[str, str], Account] = {}
+        self._accounts: dict[tuple[str, str], ServiceAccount] = {}
         self._credentials: WeakSet[Credential] = WeakSet()
         self._vendor_clocks: dict[str, VendorClock] = {}
         self._handshakes = self._lane(HANDSHAKES, "handshakes")
-        self._departures = Departures(clock)
+        self._departures = InFlight(clock)
         self._transport = Transport(session, ssl_context=ssl_context, timeouts=timeouts, clock=clock)
-        self._gear = Gear(
+        self._gear = CallContext(
             transport=self._transport,
-            departures=self._departures,
-            patience=Patience(attempts, max_retry_after_s, random),
+            in_flight=self._departures,
+            retries=RetryConfig(attempts, max_retry_after_s, random),
             clock=clock,
             loop=None,
             now=clock.monotonic,
@@ -137,12 +137,12 @@ class SessionPool:
         self,
         origin: str,
         name: str,
-        limit: Limit,
+        limit: RateLimit,
         credential: Callable[[], Credential],
         *,
         owner: str = "",
         user: object = None,
-    ) -> Account:
+    ) -> ServiceAccount:
         """Return what all clients of one account share; the first one's `credential` is called.
 
         When the credential of an account was exchanged, its next client gets the new one on the same lane, as
@@ -160,18 +160,18 @@ class SessionPool:
             ValueError: the account is known with another limit, or in use with another credential.
         """
         known = self._accounts.get((origin, name))
-        if known is not None and known.lane.limit != limit:
-            raise ValueError(f"account {name!r} at {origin} already has {known.lane.limit}, not {limit}")
+        if known is not None and known.limiter.limit != limit:
+            raise ValueError(f"account {name!r} at {origin} already has {known.limiter.limit}, not {limit}")
         if known is None or known.owner != owner:
             if known is not None and known.users:
                 raise ValueError(
                     f"account {name!r} at {origin} is in use with another credential: give the other account "
                     "a label of its own (account=...), or close the clients with the old credential first"
                 )
-            known = self._accounts[origin, name] = Account(
+            known = self._accounts[origin, name] = ServiceAccount(
                 origin=origin,
                 name=name,
-                lane=self._lane(limit, f"{origin} {name}") if known is None else known.lane,
+                limiter=self._lane(limit, f"{origin} {name}") if known is None else known.limiter,
                 credential=credential(),
                 budget=RetryBudget() if known is None else known.budget,
                 owner=owner,
@@ -182,7 +182,9 @@ class SessionPool:
             known.users.add(user)
         return known
 
-    def send(self, request: Request, account: Account, base_url: BaseUrl) -> Coroutine[None, None, Response]:
+    def send(
+        self, request: Request, account: ServiceAccount, base_url: BaseUrl
+    ) -> Coroutine[None, None, Response]:
         """Send until there is an answer, and return it whatever its status is.
 
         Cancelling is safe: turn, connection and place in the queue are given back; whether a request that was
@@ -199,7 +201,7 @@ class SessionPool:
         return self._perform(request, account, base_url, _WHOLE)
 
     def open(
-        self, request: Request, account: Account, base_url: BaseUrl
+        self, request: Request, account: ServiceAccount, base_url: BaseUrl
     ) -> AbstractAsyncContextManager[Download]:
         """Send, and hand out the body as it arrives; tried again only until its first byte is there.
 
@@ -208,7 +210,7 @@ class SessionPool:
         """
         return _Opening(self, request, account, base_url)
 
-    async def admit(self, account: Account) -> None:
+    async def admit(self, account: ServiceAccount) -> None:
         """Wait for the turn of one WebSocket handshake. Cancelling is safe.
 
         Handshakes have a limit of their own, the whole pool's, and take nothing of the account's: a thousand
@@ -220,15 +222,17 @@ class SessionPool:
         """
         self._check_open()
         while True:
-            await account.lane.clear()
-            async with self._handshakes.turn(Priority.INTERACTIVE):
+            await account.limiter.wait_until_open()
+            async with self._handshakes.slot(Priority.INTERACTIVE):
                 pass
-            if not account.lane.stats().hold_s:  # one that came meanwhile must not gather a crowd behind it
+            if (
+                not account.limiter.stats().hold_s
+            ):  # one that came meanwhile must not gather a crowd behind it
                 return
 
     def stats(self) -> PoolStats:
         """Return how the pool is doing. Needs a running event loop, as time does."""
-        lanes = {key: account.lane.stats() for key, account in self._accounts.items()}
+        lanes = {key: account.limiter.stats() for key, account in self._accounts.items()}
         return PoolStats(lanes=MappingProxyType(lanes), under_way=len(self._departures), sent=self._sent)
 
     async def aclose(self, grace_s: float = 5.0) -> None:
@@ -253,7 +257,7 @@ class SessionPool:
             self._closed.set()
 
     async def _wind_up(self, grace_s: float) -> None:
-        for lane in (self._handshakes, *(account.lane for account in self._accounts.values())):
+        for lane in (self._handshakes, *(account.limiter for account in self._accounts.values())):
             lane.close()
         try:
             await self._departures.end(grace_s)
@@ -261,11 +265,13 @@ class SessionPool:
             for credential in tuple(self._credentials):
                 await credential.aclose()
 
-    async def begin(self, request: Request, account: Account, base_url: BaseUrl) -> Download:
+    async def begin(self, request: Request, account: ServiceAccount, base_url: BaseUrl) -> Download:
         """Do what entering `open` does; the caller owes the download a `close()`."""
-        return await self._perform(request, account, base_url, Deliver(_not_now, self._streamed))
+        return await self._perform(request, account, base_url, BodyHandler(_not_now, self._streamed))
 
-    async def _perform(self, request: Request, account: Account, base_url: BaseUrl, deliver: Deliver[T]) -> T:
+    async def _perform(
+        self, request: Request, account: ServiceAccount, base_url: BaseUrl, deliver: BodyHandler[T]
+    ) -> T:
         if self._loop is not asyncio.get_running_loop() or self._closed is not None:
             self._check_open()
         if request.priority is not Priority.AUTH:  # a login is made for a call, which has paid in
@@ -279,17 +285,17 @@ class SessionPool:
             outcome = await call.attempt(deliver)
             return await call.go_on(outcome, deliver) if isinstance(outcome, NOT_A_RESULT) else outcome
         except asyncio.CancelledError:
-            if not flight.over():
+            if not flight.was_cancelled_by_us():
                 raise
         except TimeoutError:  # nothing of ours raises it; a login that was handed in may
             pass
         finally:
-            flight.over()
+            flight.was_cancelled_by_us()
             self._departures.discard(flight)
             self._sent += effort.sends
-        raise effort.final(flight.ending())
+        raise effort.final(flight.error())
 
-    async def _streamed(self, call: Call, reply: Reply) -> Download:
+    async def _streamed(self, call: Call, reply: OpenResponse) -> Download:
         fine = 200 <= reply.status <= 299
         first = await reply.first_piece() if fine else (await _whole(call, reply)).body
         download = Download(
@@ -315,8 +321,8 @@ class SessionPool:
         if self._loop is not loop:
             raise WrongLoop("the pool belongs to the event loop it was first used on")
 
-    def _lane(self, limit: Limit, name: str) -> Lane:
-        return Lane(
+    def _lane(self, limit: RateLimit, name: str) -> RateLimiter:
+        return RateLimiter(
             limit,
             clock=self._clock,
             random=self._random,
@@ -329,7 +335,9 @@ class SessionPool:
 class _Opening:
     """`async with pool.open(...)`: a class, so that nothing is left suspended when it is never left."""
 
-    def __init__(self, pool: SessionPool, request: Request, account: Account, base_url: BaseUrl) -> None:
+    def __init__(
+        self, pool: SessionPool, request: Request, account: ServiceAccount, base_url: BaseUrl
+    ) -> None:
         self._pool = pool
         self._question = (request, account, base_url)
         self._download: Download | None = None
@@ -345,16 +353,16 @@ class _Opening:
             self._download.close()
 
 
-def _not_now(_call: Call, _reply: Reply) -> None:
+def _not_now(_call: Call, _reply: OpenResponse) -> None:
     """Deliver nothing at once."""
 
 
-def _whole_now(call: Call, reply: Reply) -> Response | None:
+def _whole_now(call: Call, reply: OpenResponse) -> Response | None:
     body = reply.read_now()
     return None if body is None else call.response(reply, body)
 
 
-async def _whole(call: Call, reply: Reply) -> Response:
+async def _whole(call: Call, reply: OpenResponse) -> Response:
     try:
         body = await reply.read()
     except EnergyError:
@@ -365,4 +373,4 @@ async def _whole(call: Call, reply: Reply) -> Response:
     return call.response(reply, body)
 
 
-_WHOLE: Final = Deliver(_whole_now, _whole)
+_WHOLE: Final = BodyHandler(_whole_now, _whole)

@@ -10,13 +10,13 @@ from multidict import CIMultiDictProxy
 
 from energy_core.errors import TransportError
 from energy_core.http.body import Body
-from energy_core.http.headers import Headers
-from energy_core.http.silence import Silence
+from energy_core.http.headers import ResponseHeaders
+from energy_core.http.silence import ReadTimeouts
 
 _NOTHING: Final[Iterator[bytes]] = iter(())
 
 
-class Content(Protocol):
+class BodyReader(Protocol):
     """A body as aiohttp hands it out."""
 
     def is_eof(self) -> bool:
@@ -32,7 +32,7 @@ class Content(Protocol):
         """Wait for bytes; none mean its end."""
 
 
-class Connection(Protocol):
+class AiohttpConnection(Protocol):
     """What carries an answer."""
 
     @property
@@ -40,7 +40,7 @@ class Connection(Protocol):
         """None once it is lost or given back."""
 
 
-class Raw(Protocol):
+class AiohttpResponse(Protocol):
     """An answer as aiohttp hands it out."""
 
     @property
@@ -52,18 +52,18 @@ class Raw(Protocol):
         """The headers."""
 
     @property
-    def content(self) -> Content:
+    def content(self) -> BodyReader:
         """The body."""
 
     @property
-    def connection(self) -> Connection | None:
+    def connection(self) -> AiohttpConnection | None:
         """None once the answer is at its end."""
 
     def close(self) -> None:
         """Close the connection if the body is not at its end."""
 
 
-def cut(answer: Raw) -> bool:
+def abort_response(answer: AiohttpResponse) -> bool:
     """End an answer whose server has fallen silent; False when it has just come to its own end."""
     connection = answer.connection
     transport = None if connection is None else connection.transport
@@ -73,21 +73,21 @@ def cut(answer: Raw) -> bool:
     return True
 
 
-class Reply:
+class OpenResponse:
     """An answer whose head has arrived. Its body is read once, through one bounded reader."""
 
     __slots__ = ("_body", "_inflating", "_limit", "_raw", "_silence", "_translated", "headers", "status")
 
     def __init__(
         self,
-        raw: Raw,
+        raw: AiohttpResponse,
         limit: int | None,
         translated: Callable[[BaseException], TransportError],
-        silence: Silence[Raw] | None = None,
+        silence: ReadTimeouts[AiohttpResponse] | None = None,
     ) -> None:
         self._raw = raw
         self.status = raw.status
-        self.headers: Mapping[str, str] = Headers(raw.headers)
+        self.headers: Mapping[str, str] = ResponseHeaders(raw.headers)
         self._limit = limit
         self._translated = translated
         self._silence = silence  # None where aiohttp watches
@@ -146,13 +146,13 @@ class Reply:
     async def _arriving(self) -> bytes:
         data, failure = b"", None
         if self._silence is not None:
-            self._silence.begin(self._raw)
+            self._silence.start(self._raw)
         try:
             data = await self._raw.content.readany()
         except Exception as error:  # noqa: BLE001  (aiohttp's parsers add types of their own)
             failure = self._translated(error)
         finally:
-            silent = self._silence is not None and self._silence.end(self._raw)
+            silent = self._silence is not None and self._silence.stop(self._raw)
         if silent:  # whatever the connection made of being cut off: to some bodies that is their end
             failure = self._translated(TimeoutError())
         if failure is not None:

@@ -27,7 +27,7 @@ _PERMANENT: Final = frozenset({501, 505, 506, 508, 510, 511})
 E = TypeVar("E", bound=EnergyError)
 
 
-class Head(NamedTuple):
+class ResponseHead(NamedTuple):
     """Status and headers of an answer, as far as a decision needs them."""
 
     status: int
@@ -44,17 +44,19 @@ class Head(NamedTuple):
         return 200 <= self.status <= 299 or self.status >= 400
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Whether the same request may well succeed later."""
         return self.status in _PASSING or (500 <= self.status <= 599 and self.status not in _PERMANENT)
 
 
-def read_head(status: int, headers: Mapping[str, str], *, now: datetime) -> Head:
+def read_head(status: int, headers: Mapping[str, str], *, now: datetime) -> ResponseHead:
     """Read what the headers say about trying again."""
-    return Head(status, parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now))
+    return ResponseHead(
+        status, parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)
+    )
 
 
-class Patience(NamedTuple):
+class RetryConfig(NamedTuple):
     """What every call of a pool may do."""
 
     tries: int
@@ -65,12 +67,12 @@ class Patience(NamedTuple):
     """Gives numbers in [0, 1)."""
 
 
-class Effort:
+class RetryState:
     """How often one call was tried, how much of its time is gone, and what it may still do."""
 
     __slots__ = ("budget", "operation", "patience", "sends", "spent_s", "tries")
 
-    def __init__(self, operation: Operation, budget: RetryBudget, patience: Patience) -> None:
+    def __init__(self, operation: Operation, budget: RetryBudget, patience: RetryConfig) -> None:
         self.operation = operation
         self.budget = budget
         self.patience = patience
@@ -85,13 +87,13 @@ class Effort:
         """Seconds that remain of the operation's total."""
         return max(0.0, self.operation.total_s - self.spent_s)
 
-    def pause_after(self, outcome: Head | EnergyError) -> float | None:
+    def pause_after(self, outcome: ResponseHead | EnergyError) -> float | None:
         """Return how long to wait before the next try, or None when the outcome is final."""
         # A 429 says that nothing was done: any operation may be sent again after it, and after nothing else.
         allowed = self.operation.repeatable or _is_429(outcome)
         if not (allowed and self.tries < self.patience.tries and self._worth_repeating(outcome)):
             return None
-        throttled = isinstance(outcome, Head) and outcome.throttling
+        throttled = isinstance(outcome, ResponseHead) and outcome.throttling
         # The lane's hold is the pause after being throttled; a second one on top would only lose the turn.
         random = self.patience.random
         pause = 0.0 if throttled else full_jitter(self.tries - 1, base=BASE_S, cap=CAP_S, random=random)
@@ -99,9 +101,9 @@ class Effort:
             return None
         return pause
 
-    def _worth_repeating(self, outcome: Head | EnergyError) -> bool:
-        if isinstance(outcome, Head):
-            return outcome.passing and (outcome.retry_after or 0.0) <= self.patience.max_retry_after_s
+    def _worth_repeating(self, outcome: ResponseHead | EnergyError) -> bool:
+        if isinstance(outcome, ResponseHead):
+            return outcome.transient and (outcome.retry_after or 0.0) <= self.patience.max_retry_after_s
         if is_of_login(outcome):
             return False  # the login had tries of its own
         if isinstance(outcome, ConnectError):
@@ -115,8 +117,8 @@ class Effort:
         in_doubt = in_doubt and not is_of_login(error)
         if in_doubt and self.sends and not self.operation.repeatable:
             reason = f"it may or may not have happened: {error}"
-            return with_facts(OutcomeUnknown(reason), self.operation, attempts=self.sends, status=status)
-        return with_facts(error, self.operation, attempts=self.sends)
+            return with_context(OutcomeUnknown(reason), self.operation, attempts=self.sends, status=status)
+        return with_context(error, self.operation, attempts=self.sends)
 
 
 def is_of_login(error: EnergyError) -> bool:
@@ -124,11 +126,11 @@ def is_of_login(error: EnergyError) -> bool:
     return isinstance(error, RequestError) and error.operation is not None
 
 
-def _is_429(outcome: Head | EnergyError) -> bool:
-    return isinstance(outcome, Head) and outcome.status == 429
+def _is_429(outcome: ResponseHead | EnergyError) -> bool:
+    return isinstance(outcome, ResponseHead) and outcome.status == 429
 
 
-def with_facts(
+def with_context(
     error: E, operation: Operation, *, attempts: int | None = None, status: int | None = None
 ) -> E:
     """Say in the error which operation it is about; a login's error already says so and stays the login's."""

@@ -21,14 +21,14 @@ class Timeouts:
 
     connect_s: float = 10.0
     """Name lookup aside: TCP and TLS together."""
-    read_gap_s: float = 30.0
+    read_timeout_s: float = 30.0
     """The longest silence of a server that owes bytes; the head of an answer counts as one."""
-    least_bytes_per_s: float = 64.0
+    min_bytes_per_s: float = 64.0
     """A streamed body slower than this, after its first `slow_after_s` of waiting, is given up."""
     slow_after_s: float = 60.0
 
 
-class Silence(Generic[T]):
+class ReadTimeouts(Generic[T]):
     """Cuts off what nobody has sent anything for in so long.
 
     Waiting only notes a time: the timer is set once and finds out when it rings who still waits, so that an
@@ -49,17 +49,17 @@ class Silence(Generic[T]):
         self._timer: Timer | None = None
         self._rung_at = -math.inf
 
-    def begin(self, one: T) -> None:
+    def start(self, one: T) -> None:
         """Begin to wait for bytes of this one; again for each next time."""
         self._due[one] = due = self._now() + self._gap_s
         if self._timer is None:
             self._set_timer(due)
 
-    def end(self, one: T) -> bool:
+    def stop(self, one: T) -> bool:
         """Stop waiting; tell whether it was cut off meanwhile."""
         return self._due.pop(one, None) is None
 
-    def is_over(self, one: T) -> bool:
+    def expired(self, one: T) -> bool:
         """Whether it was cut off, or nobody waits for it."""
         return one not in self._due
 

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-T = TypeVar("T")
+S = TypeVar("S")
 
-Put: TypeAlias = Callable[[object, object], None]
+SlotWriter: TypeAlias = Callable[[object, object], None]
 """Fills a slot of an object."""
 
 
-def slots(cls: type, *names: str) -> tuple[Put, ...]:
+def slot_writers(cls: type, *names: str) -> tuple[SlotWriter, ...]:
     """Return what fills the slots of a `cls` made without its constructor, for a hook written by hand.
 
     Raises:
@@ -24,23 +24,23 @@ def slots(cls: type, *names: str) -> tuple[Put, ...]:
     """
     if different := stored_fields(cls).keys() ^ set(names):
         raise TypeError(f"{cls.__name__} has other fields than that: {', '.join(sorted(different))}")
-    return tuple(slot(cls, name) for name in names)
+    return tuple(slot_writer(cls, name) for name in names)
 
 
-def created(cls: type[T], count: int) -> list[T]:
+def create_empty(cls: type[S], count: int) -> list[S]:
     """Make so many of a slotted class, with nothing in their slots."""
-    create: Callable[[type[T]], T] = object.__new__
+    create: Callable[[type[S]], S] = object.__new__
     return list(map(create, repeat(cls, count)))
 
 
-def fill(put: Put, made: Iterable[object], values: Iterable[object]) -> None:
+def fill_slot(put: SlotWriter, made: Iterable[object], values: Iterable[object]) -> None:
     """Fill one slot of each, in a loop that is the interpreter's own."""
     deque(map(put, made, values), maxlen=0)
 
 
 def maker(
-    cls: type[T], names: Iterable[str], via: Mapping[str, Callable[[Any], object]]
-) -> Callable[[Any], T]:
+    cls: type[S], names: Iterable[str], via: Mapping[str, Callable[[Any], object]]
+) -> Callable[[Any], S]:
     """Return what makes a `cls` and fills slots of it from the attributes, of the same names, of its source.
 
     It is written out, name by name, and fills a twin of the class that is not frozen, whose class is then
@@ -61,18 +61,18 @@ def maker(
     known: dict[str, Any] = {"cls": cls, "twin": twin}
     lines = ["def make(source):", "made = twin()"]
     for name in names:
-        slot(cls, name)
+        slot_writer(cls, name)
         value = f"source.{name}"
         if name in via:
             known[f"via_{name}"] = via[name]
             value = f"via_{name}({value})"
         lines.append(f"made.{name} = {value}")
     exec("\n    ".join([*lines, "made.__class__ = cls", "return made"]), known)  # noqa: S102  (as attrs does)
-    make: Callable[[Any], T] = known["make"]
+    make: Callable[[Any], S] = known["make"]
     return make
 
 
-def slot(cls: type, name: str) -> Put:
+def slot_writer(cls: type, name: str) -> SlotWriter:
     """Return what fills one slot, or raise TypeError if there is no such slot."""
     slot = getattr(cls, name, None)
     if not isinstance(slot, MemberDescriptorType):

@@ -30,16 +30,16 @@ from energy_core.errors import (
     TLSVerificationError,
     TransportError,
 )
-from energy_core.http.errand import UNSIGNED, Errand, Signed
-from energy_core.http.reply import Raw, Reply, cut
+from energy_core.http.errand import NO_AUTH, AuthHeaders, SendCallbacks
+from energy_core.http.reply import AiohttpResponse, OpenResponse, abort_response
 from energy_core.http.request import Request, origin_of
-from energy_core.http.silence import Silence, Timeouts
+from energy_core.http.silence import ReadTimeouts, Timeouts
 from energy_core.printable import printable
 
-__all__ = ["ClientSession", "Passage", "Reply", "Timeouts", "Transport"]
+__all__ = ["ClientSession", "OpenResponse", "SendMiddleware", "Timeouts", "Transport"]
 
 
-class Passage:
+class SendMiddleware:
     """One try of one request, as the innermost client middleware: it takes the turn once per wire send.
 
     aiohttp's own second send after a reset never happens, because the failure has become ours before aiohttp
@@ -49,18 +49,24 @@ class Passage:
     __slots__ = ("_sent_to", "_signed", "_silence", "_trusted", "errand", "request", "sends", "url")
 
     def __init__(
-        self, request: Request, url: str, errand: Errand, *, trusted: bool, silence: Silence[Raw] | None
+        self,
+        request: Request,
+        url: str,
+        errand: SendCallbacks,
+        *,
+        trusted: bool,
+        silence: ReadTimeouts[AiohttpResponse] | None,
     ) -> None:
         self.request = request
         self.url = url
         self.errand = errand
         self._trusted = trusted
         self._silence = silence  # None where aiohttp watches
-        self._signed = UNSIGNED
+        self._signed = NO_AUTH
         self._sent_to: URL | None = None
         self.sends = 0
 
-    def __deepcopy__(self, _: object) -> Passage:
+    def __deepcopy__(self, _: object) -> SendMiddleware:
         """Return itself: it leads to an event loop, and aioresponses copies all that it was asked with."""
         return self
 
@@ -68,10 +74,10 @@ class Passage:
     def __repr__(self) -> str:
         return f"<Passage of {self.request.operation.name}, sent {self.sends} times>"
 
-    def sign(self, signed: Signed) -> tuple[URL, CIMultiDict[str]]:
+    def authorize(self, signed: AuthHeaders) -> tuple[URL, CIMultiDict[str]]:
         """Return the URL to send to and the headers to send, signed for the credential's own origin only."""
         self._signed = signed
-        shown = signed if self._trusted else UNSIGNED
+        shown = signed if self._trusted else NO_AUTH
         url = URL(self.url, encoded=True)
         self._sent_to = url = url if shown.query is None else url.extend_query(shown.query())
         return url, shown.headers()
@@ -82,36 +88,36 @@ class Passage:
         """Wait for the turn, bring the signature up to date, send; called by aiohttp."""
         if self.sends or sending.url is not self._sent_to:
             self._check(sending)
-        errand, lane, priority = self.errand, self.errand.lane, self.request.priority
-        waited = not lane.try_enter(priority)
+        errand, lane, priority = self.errand, self.errand.limiter, self.request.priority
+        waited = not lane.try_acquire(priority)
         if waited:
-            await lane.enter(priority)
+            await lane.acquire(priority)
         try:
             if waited or self.sends:
-                await self._sign_again(sending)
+                await self._authorize_again(sending)
             self.sends += 1
-            errand.off()
+            errand.on_sent()
             try:
                 return await handler(sending)
             except (aiohttp.ClientError, OSError) as error:
                 failure = translated(TimeoutError() if self._fell_silent(sending) else error)
             finally:
                 if self._silence is not None and sending.response is not None:
-                    self._silence.end(sending.response)
+                    self._silence.stop(sending.response)
         finally:
-            lane.leave(priority)
+            lane.release(priority)
         raise failure
 
     def _fell_silent(self, sending: aiohttp.ClientRequest) -> bool:
         if self._silence is None or sending.response is None:
             return False
-        return self._silence.is_over(sending.response)
+        return self._silence.expired(sending.response)
 
-    async def _sign_again(self, sending: aiohttp.ClientRequest) -> None:
+    async def _authorize_again(self, sending: aiohttp.ClientRequest) -> None:
         # Minutes may have passed in the queue; a token renewed meanwhile saves a refused request.
-        signature = self.errand.signature() or await self.errand.sign()
+        signature = self.errand.auth_headers() or await self.errand.authorize()
         if signature is not self._signed.by:
-            sending.url, headers = self.sign(Signed(signature))
+            sending.url, headers = self.authorize(AuthHeaders(signature))
             sending.headers.update(headers)
 
     def _check(self, sending: aiohttp.ClientRequest) -> None:
@@ -121,7 +127,7 @@ class Passage:
             raise OutcomeUnknown("a middleware of the session wanted to repeat what must not be repeated")
 
 
-def _watched_by(silence: Silence[Raw]) -> type[aiohttp.ClientResponse]:
+def _watched_by(silence: ReadTimeouts[AiohttpResponse]) -> type[aiohttp.ClientResponse]:
     """Return the class of answers whose head has to come before the silence is too long.
 
     aiohttp's own `sock_read` starts and stops two timers for each request, a tenth of what it costs. It is
@@ -131,7 +137,7 @@ def _watched_by(silence: Silence[Raw]) -> type[aiohttp.ClientResponse]:
     class Watched(aiohttp.ClientResponse):
         def start(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
             if connection.protocol is None or connection.protocol.read_timeout is None:
-                silence.begin(self)  # else aiohttp watches this one
+                silence.start(self)  # else aiohttp watches this one
             return super().start(connection)
 
         def __del__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (aiohttp's own)
@@ -157,13 +163,15 @@ class Transport:
         self._injected = session is not None
         self._session = session
         self._ssl = ssl_context
-        self._signed = UNSIGNED
-        self._silence = Silence[Raw](timeouts.read_gap_s, clock=clock, cut=cut)
+        self._signed = NO_AUTH
+        self._silence = ReadTimeouts[AiohttpResponse](
+            timeouts.read_timeout_s, clock=clock, cut=abort_response
+        )
         # The deadline is the pool's: aiohttp's total would also count the wait for a turn.
         connect_s = timeouts.connect_s
         self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
         self._impatient = aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_s, sock_read=timeouts.read_gap_s
+            total=None, sock_connect=connect_s, sock_read=timeouts.read_timeout_s
         )
 
     @property
@@ -172,19 +180,19 @@ class Transport:
         return self._session is not None and not self._injected
 
     async def exchange(
-        self, request: Request, url: str, errand: Errand, *, trusted: bool
-    ) -> Reply | EnergyError:
+        self, request: Request, url: str, errand: SendCallbacks, *, trusted: bool
+    ) -> OpenResponse | EnergyError:
         """Send once and wait for the head of the answer; a failure of the wire is returned, not raised."""
         # Before queueing: a login must not wait for the requests that wait for it.
-        signature = errand.signature() or await errand.sign()
+        signature = errand.auth_headers() or await errand.authorize()
         if signature is not self._signed.by:
-            self._signed = Signed(signature)
+            self._signed = AuthHeaders(signature)
         # An injected session makes answers of its own, and a body on its way out is not the server's silence.
         silence = None if self._injected or request.json is not None else self._silence
-        passage = Passage(request, url, errand, trusted=trusted, silence=silence)
+        passage = SendMiddleware(request, url, errand, trusted=trusted, silence=silence)
         try:
             raw = await self._sending(passage, watched=silence is not None)
-            return Reply(raw, request.operation.body_limit, translated, silence)
+            return OpenResponse(raw, request.operation.body_limit, translated, silence)
         except asyncio.CancelledError as error:
             # aiohttp's frames hold the headers; a reporter would print them with the traceback.
             error.__context__ = None
@@ -202,10 +210,10 @@ class Transport:
                 async with asyncio.timeout(seconds):
                     await self._session.close()
 
-    def _sending(self, passage: Passage, *, watched: bool) -> Awaitable[aiohttp.ClientResponse]:
+    def _sending(self, passage: SendMiddleware, *, watched: bool) -> Awaitable[aiohttp.ClientResponse]:
         session = self._session = self._session or self._own_session()
         method = passage.request.operation.method
-        url, headers = passage.sign(self._signed)
+        url, headers = passage.authorize(self._signed)
         if watched:  # our own session knows the rest
             return session.request(
                 method, url, headers=headers, allow_redirects=False, middlewares=(passage,)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, Union, get_args, get_origin
 from cattrs import Converter
 
 from energy_core.errors import DecodeError
-from energy_core.http.drift import note
+from energy_core.http.drift import report
 from energy_core.http.readers import NOTHING, Reader, day, flag, integer, is_nothing, moment, number, text
 
 _Hook: TypeAlias = Callable[[object, object], object]
@@ -47,7 +47,7 @@ def reader_of(kind: object) -> Reader:
     return lambda value: hook(value, kind)
 
 
-def ready_types(kind: object) -> frozenset[object]:
+def passthrough_types(kind: object) -> frozenset[object]:
     """Return the exact types of values that are already what a field of this type holds."""
     if kind is object:
         return _JSON
@@ -99,7 +99,7 @@ def tolerant(read: Reader, model: str, field: str, wanted: str) -> Reader:
                 return result
             problem = f"{type(value).__name__} instead of {wanted}"
         # Outside the handlers, so that a strict error has no context that could hold the value.
-        note(model, field, problem)
+        report(model, field, problem)
         return None
 
     return attempt

@@ -11,7 +11,7 @@ from energy_core.clock import Clock
 from energy_core.stream.detail import SourceId
 from energy_core.stream.event import Said
 from energy_core.stream.quantity import Quantity
-from energy_core.stream.unread import Unread
+from energy_core.stream.unread import LazyMapping
 from energy_core.vendor_clock import AHEAD_S, VendorClock
 
 FROM_THE_FUTURE: Final = "from_the_future"
@@ -27,7 +27,7 @@ _NO_HORIZON: Final = datetime.max.replace(tzinfo=UTC)
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def horizon(now: datetime) -> datetime:
+def latest_allowed(now: datetime) -> datetime:
     """Return the latest time that a reading may have; a clock of ours that was never set knows of none."""
     return now + _AHEAD if now > _NEVER_SET else _NO_HORIZON
 
@@ -61,7 +61,7 @@ class Horizon:
         if time <= self.latest:
             return False
         told = None if self._vendor_clock is None else self._vendor_clock.now()
-        self.latest = horizon(self._clock.utcnow()) if told is None else told + _TOLERATED
+        self.latest = latest_allowed(self._clock.utcnow()) if told is None else told + _TOLERATED
         return time > self.latest
 
     def begins(self, source: SourceId | None = None) -> bool:
@@ -71,7 +71,7 @@ class Horizon:
         return last is None or now - last > EPISODE_S
 
 
-class Gate:
+class ReadingValidator:
     """Refuses a reading that would do harm further on, where nobody could tell whose it was."""
 
     __slots__ = ("_sizes",)
@@ -93,7 +93,9 @@ class Gate:
             raise TypeError(f"a reading needs a SourceId: {source!r}")
         live, newest = True, _BEFORE_ALL
         for time, id, values, raw, backfilled, revision in readings:  # noqa: A001  (the event's own word)
-            known = raw.__class__ is dict or raw.__class__ is Unread  # asking an abstract class takes a while
+            known = (
+                raw.__class__ is dict or raw.__class__ is LazyMapping
+            )  # asking an abstract class takes a while
             if id.__class__ is not str or not (known or isinstance(raw, Mapping)):
                 raise TypeError(f"a reading of {source} needs a text id and a mapping: {id!r}, {raw!r}")
             if time.tzinfo is not UTC and time.utcoffset() is None:

@@ -19,7 +19,7 @@ from attrs import field, frozen
 from energy_core.errors import CheckpointError
 from energy_core.printable import printable, printable_class
 from energy_core.stream.detail import SourceId
-from energy_core.stream.event import Position
+from energy_core.stream.event import StreamPosition
 from energy_core.stream.quantity import Quantity
 
 VERSION: Final = 1
@@ -30,7 +30,7 @@ LARGEST: Final = 64 * 1024 * 1024
 _LAST: Final = 253_402_300_799
 """The last second there is."""
 
-Positions = Mapping[SourceId, Position]
+Positions = Mapping[SourceId, StreamPosition]
 
 _MOST: Final = 2**53 - 1
 """No count of ours is larger, nor any number that every reader of JSON reads."""
@@ -90,7 +90,7 @@ class Checkpoint:
             _refuse("is damaged")
 
 
-def _entry(owner: SourceId, source: SourceId, at: Position) -> list[object]:
+def _entry(owner: SourceId, source: SourceId, at: StreamPosition) -> list[object]:
     """Return one position; what many ids begin with is written once."""
     site = None if source.site == owner.site else source.site
     prefix = commonprefix(at.ids)  # noqa: RUF071  (of texts, not of paths)
@@ -141,7 +141,7 @@ def _source_id(said: object) -> SourceId:
     raise TypeError
 
 
-def _position(owner: SourceId, said: object) -> tuple[SourceId, Position]:
+def _position(owner: SourceId, said: object) -> tuple[SourceId, StreamPosition]:
     match said:
         case [site, instance, stamp, seq, prefix, list(rest), held, *others]:
             seen, stretches = others or (0, [])
@@ -150,7 +150,7 @@ def _position(owner: SourceId, said: object) -> tuple[SourceId, Position]:
             where = owner.site if site is None else _text(site)
             source = SourceId(owner.vendor, owner.account, where, _whole(instance))
             beginning = _text(prefix)
-            return source, Position(
+            return source, StreamPosition(
                 time=_moment(_text(stamp)),
                 seq=_whole(seq, least=0),
                 ids=tuple(beginning + _text(each) for each in rest),

@@ -11,11 +11,11 @@ from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from energy_core.errors import StreamError
-from energy_core.stream.event import Position, Source, SourceId
-from energy_core.stream.feed import Feed, Join
-from energy_core.stream.ledger import Ledger
+from energy_core.stream.event import Source, SourceId, StreamPosition
+from energy_core.stream.feed import Join, SourceTask
+from energy_core.stream.ledger import Fanout
 
-Known: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, Position]]
+Known: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, StreamPosition]]
 """Says where a consumer stopped in the sources of a feed, given whether no other feed is like it."""
 
 _log: Final = logging.getLogger("energy_core.stream")
@@ -41,19 +41,19 @@ def refuse_unusable(sources: tuple[Source, ...]) -> None:
         _refuse_stranger(source, owners)
 
 
-class Crew:
+class Supervisor:
     """Runs each source in a feed of its own.
 
     Args:
         ledger: What the feeds share.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Fanout) -> None:
         self.known: Known = _nothing
         self._ledger = ledger
-        self._feeds: dict[SourceId, Feed] = {}
+        self._feeds: dict[SourceId, SourceTask] = {}
 
-    def __iter__(self) -> Iterator[Feed]:
+    def __iter__(self) -> Iterator[SourceTask]:
         return iter(self._feeds.values())
 
     def begin(self, sources: tuple[Source, ...]) -> None:
@@ -63,7 +63,7 @@ class Crew:
             ValueError: they cannot be merged.
         """
         refuse_unusable(sources)
-        feeds = [Feed(source, self._ledger) for source in sources]
+        feeds = [SourceTask(source, self._ledger) for source in sources]
         self._feeds = {feed.id: feed for feed in feeds}  # all of them, before the first looks for others
         for feed in feeds:
             self._start(feed, self._join)
@@ -79,7 +79,7 @@ class Crew:
             raise ValueError(f"there is a source {source.id} already; remove or restart it")
         _refuse_used(source)
         _refuse_stranger(source, {feed.id[:2]: _owner(feed.source) for feed in self})
-        self._start(Feed(source, self._ledger), self._join)
+        self._start(SourceTask(source, self._ledger), self._join)
 
     async def remove(self, source_id: SourceId, grace_s: float) -> None:
         """End one.
@@ -107,7 +107,7 @@ class Crew:
         feed = self._feeds[source_id]
         fresh = _again(feed) if isinstance(source, SourceId) else source
         _refuse_used(fresh)
-        new = Feed(fresh, self._ledger, restarts=feed.restarts + 1)
+        new = SourceTask(fresh, self._ledger, restarts=feed.restarts + 1)
         self._ledger.began(new)  # already now: a stream does not end while its only source is restarted
         try:
             await stop([feed], grace_s)
@@ -117,20 +117,20 @@ class Crew:
             self._ledger.over(new, None)
             raise
         new.speaks_for |= feed.speaks_for
-        delivered = self._ledger.hand_over(feed.speaks_for, new)
+        delivered = self._ledger.deliver(feed.speaks_for, new)
         self._start(new, lambda successor: delivered or self._join(successor))
 
-    def _check_still(self, feed: Feed) -> None:
+    def _check_still(self, feed: SourceTask) -> None:
         if self._feeds.get(feed.id) is not feed:
             raise StreamError(f"the source {feed.id} was removed or restarted meanwhile")
 
-    def _start(self, feed: Feed, join: Join) -> None:
+    def _start(self, feed: SourceTask, join: Join) -> None:
         with suppress(TypeError):  # without a weak reference a second use cannot be noticed
             _used[id(feed.source)] = feed.source
         self._feeds[feed.id] = feed
         feed.start(join)
 
-    def _join(self, feed: Feed) -> Mapping[SourceId, Position]:
+    def _join(self, feed: SourceTask) -> Mapping[SourceId, StreamPosition]:
         """Enter a feed under the id of its source, which may have become known since.
 
         Raises:
@@ -145,11 +145,11 @@ class Crew:
             self._feeds = {source_id if each is feed else name: each for name, each in self._feeds.items()}
             feed.speaks_for = {source_id}
             feed.id = source_id
-        self._ledger.adopt(feed)
+        self._ledger.transfer_devices(feed)
         return self.known(source_id, lambda: sum(map(source_id.is_like, self._feeds)) == 1)
 
 
-async def stop(feeds: Iterable[Feed], grace_s: float) -> None:
+async def stop(feeds: Iterable[SourceTask], grace_s: float) -> None:
     """Cancel these and wait until they have ended; after the grace they are left behind with an error."""
     tasks = {feed.task for feed in feeds if feed.task is not None}
     for task in tasks:
@@ -176,11 +176,11 @@ def _refuse_stranger(source: Source, owners: dict[tuple[str, str], str]) -> None
         )
 
 
-def _nothing(_source: SourceId, _alone: Callable[[], bool]) -> Mapping[SourceId, Position]:
+def _nothing(_source: SourceId, _alone: Callable[[], bool]) -> Mapping[SourceId, StreamPosition]:
     return {}
 
 
-def _again(feed: Feed) -> Source:
+def _again(feed: SourceTask) -> Source:
     again: Callable[[], Source] | None = getattr(feed.source, "again", None)
     if again is None:
         raise ValueError(f"the source {feed.id} cannot repeat itself; give restart() a fresh one")

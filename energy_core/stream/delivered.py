@@ -23,7 +23,7 @@ BEYOND_CAP: Final = "beyond_cap"
 """Further back than is asked for."""
 
 
-class Take(NamedTuple, Generic[T]):
+class Emit(NamedTuple, Generic[T]):
     """Hand this over now."""
 
     item: T
@@ -45,7 +45,7 @@ class Missing(NamedTuple):
     """Only these quantities are missing; empty: anything may be."""
 
 
-class Keys:
+class QuantityBits:
     """Sets of quantities as numbers, a bit each: small, quick to compare, and many of them are kept.
 
     Args:
@@ -93,10 +93,10 @@ _BOUND: Final = 2 * 8 * 1024
 """Whatever waits to be asked for again, no more seconds than half of this are remembered for it."""
 
 
-class Delivered:
+class DeliveredIndex:
     """What was delivered of late: for each second how many events, and which quantities came live or later.
 
-    Quantities are the bits of `Keys`. A stream remembers ten minutes and a program may have thousands of
+    Quantities are the bits of `QuantityBits`. A stream remembers ten minutes and a program may have thousands of
     streams, so a second takes sixteen bytes of one array: itself, and a number that is the count of its
     events, the quantities that came later and those that came live, one behind the other.
 

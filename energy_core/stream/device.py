@@ -10,10 +10,10 @@ from typing import Final, NamedTuple, TypeAlias
 from energy_core.printable import printable
 from energy_core.stream.delivered import NOT_RECORDED
 from energy_core.stream.detail import SourceId
-from energy_core.stream.event import Position
-from energy_core.stream.lookback import EPOCH, SKIPPED, Looking, Rhythm
-from energy_core.stream.observation import Observation
-from energy_core.stream.past import Missing, Past
+from energy_core.stream.event import StreamPosition
+from energy_core.stream.lookback import EPOCH, SKIPPED, IntervalEstimator, LookbackConfig
+from energy_core.stream.observation import PolledReading
+from energy_core.stream.past import BucketMatcher, MissingRange
 
 BEYOND_CAP: Final = "beyond_cap"
 """The reason of a gap that lies further back than is looked for."""
@@ -42,10 +42,10 @@ class Behind(NamedTuple):
 MOST_BEHIND: Final = 8
 """So many stretches of one device are asked for again; any other is a gap at once."""
 
-Tellable: TypeAlias = Observation | Missing
+Tellable: TypeAlias = PolledReading | MissingRange
 
 
-class Device:
+class DeviceBackfill:
     """Decides what is told of a device, and when, so that old comes before new.
 
     A moment that is new is `ready` at once, unless something may be missing before it: then there is a hole,
@@ -59,7 +59,12 @@ class Device:
     """
 
     def __init__(
-        self, source: SourceId, looking: Looking, stopped: Position | None = None, *, due: float | None = None
+        self,
+        source: SourceId,
+        looking: LookbackConfig,
+        stopped: StreamPosition | None = None,
+        *,
+        due: float | None = None,
     ) -> None:
         self.source = source
         self.due = due
@@ -68,9 +73,9 @@ class Device:
         """What is to be told next, in this order."""
         self._looking = looking
         self._stopped = stopped.time if stopped else None
-        self._past = Past(source, self._stopped)
-        self._rhythm = Rhythm()
-        self._held: list[Observation] = []
+        self._past = BucketMatcher(source, self._stopped)
+        self._rhythm = IntervalEstimator()
+        self._held: list[PolledReading] = []
         self._behind: list[Behind] = []
         self._covered: list[Hole] = []
         self._began = EPOCH
@@ -83,10 +88,10 @@ class Device:
             for name in stopped.ids:
                 self._past.note(name, stopped.time)
             # What is older than the stop cannot be told from what was delivered.
-            self.ready.extend(Missing(*stretch, NOT_RECORDED) for stretch in stopped.pending)
+            self.ready.extend(MissingRange(*stretch, NOT_RECORDED) for stretch in stopped.pending)
 
     @property
-    def past(self) -> Past:
+    def past(self) -> BucketMatcher:
         """What is known of it."""
         return self._past
 
@@ -100,7 +105,7 @@ class Device:
         """Monotonic time at which the next of them is due."""
         return min((self._due(each) for each in self._behind), default=None)
 
-    def take(self, each: Observation, now: float) -> None:
+    def take(self, each: PolledReading, now: float) -> None:
         """Take a moment that was polled; one that is known changes nothing."""
         known = self._past.has(each.id) and not each.revision
         self._past.note(each.id, each.time)
@@ -116,7 +121,7 @@ class Device:
         self._held.append(each)
         if now < self._rests_until:
             self.give_up(self._trouble)
-        elif len(self._held) > self._looking.hold:
+        elif len(self._held) > self._looking.max_held:
             self.give_up(HELD_TOO_LONG)
 
     def is_ready(self, until: datetime | None = None) -> bool:
@@ -136,31 +141,31 @@ class Device:
         looking = self._looking
         starts = [hole.start for hole in self.holes] + [each.start for each in self._behind]
         if self._trouble and self._looked is not None:  # what the looks that failed should have covered
-            starts.append(self._looked - timedelta(seconds=looking.span_s - looking.every_s))
+            starts.append(self._looked - timedelta(seconds=looking.span_s - looking.interval_s))
         self._covered, self._began = list(self.holes), newest
         ranges = looking.ranges(newest, min(starts, default=None))
         self._reach = ranges[0][0]
         return ranges
 
-    def done(self, found: Iterable[Observation], *, now: float) -> None:
+    def done(self, found: Iterable[PolledReading], *, now: float) -> None:
         """End a look that succeeded; what it did not bring of the holes is asked for again."""
         mine = [each for each in found if each.source == self.source]
         fresh = self._sifted(mine)
         missing = [*self._beyond(self._reach), *self._ask_again(mine, now)]
         if self._trouble and self._looked is not None and self._reach > self._looked:
-            missing.append(Missing(self._looked, self._reach, BEYOND_CAP))
+            missing.append(MissingRange(self._looked, self._reach, BEYOND_CAP))
         self._looked, self._trouble = self._began, ""
         self._release(fresh, missing)
 
-    def failed(self, found: Iterable[Observation], *, since: datetime, trouble: str, now: float) -> None:
+    def failed(self, found: Iterable[PolledReading], *, since: datetime, trouble: str, now: float) -> None:
         """End a look that has told nothing from `since` on: holes there are gaps."""
         missing = self._beyond(self._reach)
         missing += [
-            Missing(max(hole.start, since), hole.end, trouble)
+            MissingRange(max(hole.start, since), hole.end, trouble)
             for hole in self.holes
             if hole in self._covered and hole.end > since
         ]
-        self._trouble, self._rests_until = trouble, now + self._looking.rest_s
+        self._trouble, self._rests_until = trouble, now + self._looking.cooldown_s
         mine = [each for each in found if each.source == self.source]
         fresh = self._sifted(mine)
         self._release(fresh, [*missing, *self._tried(mine, now, trouble)])
@@ -168,7 +173,7 @@ class Device:
     def give_up(self, reason: str) -> None:
         """Say that what may be missing is, and go on; what a look finds later comes late."""
         self._covered = list(self.holes)
-        self._release([], [Missing(*hole, reason) for hole in self.holes])
+        self._release([], [MissingRange(*hole, reason) for hole in self.holes])
 
     def go_on(self) -> None:
         """Take it that nothing is missing, neither here nor since the stop."""
@@ -186,15 +191,15 @@ class Device:
             return stopped
         return skipped if self.due is not None else None
 
-    def _beyond(self, reach: datetime) -> list[Missing]:
+    def _beyond(self, reach: datetime) -> list[MissingRange]:
         """Return what of the holes lies further back than this look reaches."""
         return [
-            Missing(hole.start, min(reach, hole.end), BEYOND_CAP)
+            MissingRange(hole.start, min(reach, hole.end), BEYOND_CAP)
             for hole in self.holes
             if hole in self._covered and hole.start < reach
         ]
 
-    def _ask_again(self, mine: list[Observation], now: float) -> list[Missing]:
+    def _ask_again(self, mine: list[PolledReading], now: float) -> list[MissingRange]:
         """Note what of the holes this look has not brought; return what is given up."""
         missing = self._tried(mine, now, NOT_RECORDED)
         for hole in self.holes:
@@ -203,10 +208,10 @@ class Device:
                     if len(self._behind) < MOST_BEHIND and self._looking.again_s:
                         self._behind.append(Behind(start, end, now, 0))
                     else:
-                        missing.append(Missing(start, end, NOT_RECORDED))
+                        missing.append(MissingRange(start, end, NOT_RECORDED))
         return missing
 
-    def _tried(self, mine: list[Observation], now: float, reason: str) -> list[Missing]:
+    def _tried(self, mine: list[PolledReading], now: float, reason: str) -> list[MissingRange]:
         """Take out what a look has brought of the stretches behind; return those that are given up."""
         behind, missing = self._behind, []
         self._behind = []
@@ -216,11 +221,11 @@ class Device:
                 if tries < len(self._looking.again_s):
                     self._behind.append(Behind(start, end, each.since, tries))
                 else:
-                    missing.append(Missing(start, end, reason))
+                    missing.append(MissingRange(start, end, reason))
         return missing
 
     def _uncovered(
-        self, start: datetime, end: datetime, mine: list[Observation]
+        self, start: datetime, end: datetime, mine: list[PolledReading]
     ) -> list[tuple[datetime, datetime]]:
         """Return what of a stretch no moment and no bucket covers, as far as a device logs more often."""
         known = [(time, time) for time in self._past.between(start, end)]
@@ -241,11 +246,11 @@ class Device:
     def _due(self, each: Behind) -> float:
         return each.since + self._looking.again_s[each.tries]
 
-    def _sifted(self, mine: list[Observation]) -> list[Observation]:
+    def _sifted(self, mine: list[PolledReading]) -> list[PolledReading]:
         self._rhythm.presume(each.time for each in mine)
-        return self._past.sift(mine, self._began - timedelta(seconds=self._looking.settled_s))
+        return self._past.sift(mine, self._began - timedelta(seconds=self._looking.settle_s))
 
-    def _release(self, found: list[Observation], missing: list[Missing]) -> None:
+    def _release(self, found: list[PolledReading], missing: list[MissingRange]) -> None:
         """Close the holes that were covered and let go what lies before the next."""
         self.holes = [hole for hole in self.holes if hole not in self._covered]
         self._covered = []
@@ -260,10 +265,10 @@ class Device:
         return f"<Device {self.source}: {len(self.holes)} holes, {len(self._held)} held>"
 
 
-def _moment(observation: Observation) -> datetime:
+def _moment(observation: PolledReading) -> datetime:
     return observation.time
 
 
 def _place(each: Tellable) -> tuple[datetime, bool]:
     """A gap comes before the moment it ends with."""
-    return (each.end, False) if isinstance(each, Missing) else (each.time, True)
+    return (each.end, False) if isinstance(each, MissingRange) else (each.time, True)

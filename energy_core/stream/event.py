@@ -14,12 +14,13 @@ from attrs import define, field, frozen
 
 from energy_core.printable import printable_class
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId, State, Status
-from energy_core.stream.jsonform import JSON_VERSION, Members, spoken, written
+from energy_core.stream.jsonform import JSON_VERSION, EventMembers, detail_members, dumps
 from energy_core.stream.quantity import Quantity
-from energy_core.stream.unread import look_late
+from energy_core.stream.unread import make_lazy
 
 __all__ = [
     "JSON_VERSION",
+    "Backfillable",
     "Detail",
     "Dropped",
     "Event",
@@ -28,16 +29,15 @@ __all__ = [
     "Kind",
     "Noting",
     "Outlet",
-    "Position",
     "Quantity",
     "Reading",
-    "Refillable",
-    "Repeatable",
+    "Restartable",
     "Resumable",
     "Source",
     "SourceId",
     "State",
     "Status",
+    "StreamPosition",
 ]
 
 
@@ -64,7 +64,7 @@ class Draft:
     revision: int = 0
 
 
-put_raw: Final = look_late(Draft, "raw")
+put_raw: Final = make_lazy(Draft, "raw")
 """Fills the `raw` of a draft."""
 
 
@@ -90,7 +90,7 @@ class Event(Draft):
 
     def to_json(self) -> str:
         """Return one line of JSON, `"v": 1` first; `docs/events.md` describes it."""
-        return written(
+        return dumps(
             {
                 "source": list(self.source),
                 "kind": self.kind,
@@ -101,7 +101,7 @@ class Event(Draft):
                 "id": self.id,
                 "values": dict(self.values),
                 "raw": self.raw,
-                "detail": spoken(self.detail),
+                "detail": detail_members(self.detail),
                 "backfilled": self.backfilled,
                 "late": self.late,
                 "revision": self.revision,
@@ -116,7 +116,7 @@ class Event(Draft):
             DecodeError: the line is not JSON (`kind="json"`), not an event (`"shape"`), or from a newer
                 version (`"version"`).
         """
-        said = Members.of_line(line)
+        said = EventMembers.of_line(line)
         kind = said.kind()
         return cls(
             source=said.source(),
@@ -137,7 +137,7 @@ class Event(Draft):
 
 @printable_class
 @frozen(kw_only=True)
-class Position:
+class StreamPosition:
     """Where a consumer stopped in one source."""
 
     time: datetime
@@ -233,7 +233,7 @@ class Source(Protocol):
     """Anything that can put events into an outlet.
 
     A source may offer more, and the stream looks for it by the method's name: see `Identifiable`,
-    `Resumable`, `Refillable`, `Repeatable` and `Noting`.
+    `Resumable`, `Backfillable`, `Restartable` and `Noting`.
     """
 
     @property
@@ -269,7 +269,7 @@ class Resumable(Source, Protocol):
     Of a source that cannot, the stretch between the stop and the start is reported as a gap.
     """
 
-    def resume(self, positions: Mapping[SourceId, Position]) -> None:
+    def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Presume a hole from each position on; called once, before `run`.
 
         `run` then brings what is missing, oldest first and marked backfilled, before anything live, and
@@ -277,7 +277,7 @@ class Resumable(Source, Protocol):
         """
 
 
-class Refillable(Source, Protocol):
+class Backfillable(Source, Protocol):
     """A source that can fetch again what a slow consumer had no room for.
 
     Of a source that cannot, what did not fit is reported as a gap.
@@ -293,7 +293,7 @@ class Refillable(Source, Protocol):
         """
 
 
-class Repeatable(Source, Protocol):
+class Restartable(Source, Protocol):
     """A source that can be restarted by its id alone."""
 
     def again(self) -> Source:

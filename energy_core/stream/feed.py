@@ -13,14 +13,14 @@ from typing import Final, TypeAlias
 from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.printable import printable
-from energy_core.stream.admission import FROM_THE_FUTURE, Gate, Horizon, admit_stretch
+from energy_core.stream.admission import FROM_THE_FUTURE, Horizon, ReadingValidator, admit_stretch
 from energy_core.stream.detail import Gap, Kind, SourceId, State, Status
-from energy_core.stream.event import Event, Outlet, Position, Reading, Said, Source
-from energy_core.stream.ledger import Ledger
-from energy_core.stream.line import SLOW, Line, Stretch, Track
+from energy_core.stream.event import Event, Outlet, Reading, Said, Source, StreamPosition
+from energy_core.stream.ledger import Fanout
+from energy_core.stream.line import SLOW, SequenceState, Stretch, Subscriber
 from energy_core.stream.quantity import Quantity
 from energy_core.stream.refill import RETRY_S, Fetched, LaterRefills, RefillOutlet
-from energy_core.stream.state import Site, SourceStatus, Standing
+from energy_core.stream.state import Site, SourceState, SourceStatus
 from energy_core.vendor_clock import VendorClock
 
 _log: Final = logging.getLogger("energy_core.stream")
@@ -35,11 +35,11 @@ CLOCK_OFF_S: Final = 60.0
 """Our clock is said to be wrong when it is that far from the vendor's."""
 
 Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[Sequence[Stretch] | None]]
-Join: TypeAlias = Callable[["Feed"], Mapping[SourceId, Position]]
+Join: TypeAlias = Callable[["SourceTask"], Mapping[SourceId, StreamPosition]]
 """Enters a feed under the id of its source, and returns where a consumer stopped there."""
 
 
-class Feed:
+class SourceTask:
     """The `Outlet` of one source, and the task that runs it.
 
     Knows the ledger and never the merged stream, so that a stream nobody holds any more can be collected
@@ -54,7 +54,7 @@ class Feed:
         *("id", "restarts", "source", "speaks_for", "task"),
     )
 
-    def __init__(self, source: Source, ledger: Ledger, *, restarts: int = 0) -> None:
+    def __init__(self, source: Source, ledger: Fanout, *, restarts: int = 0) -> None:
         self.id = source.id
         self.source = source
         self.speaks_for: set[SourceId] = {source.id}
@@ -65,7 +65,7 @@ class Feed:
             self._identify = None
         self._join: Join | None = None
         self._ledger = ledger
-        self._standing = Standing(ledger.clock.utcnow())
+        self._standing = SourceState(ledger.clock.utcnow())
         self._sites: dict[SourceId, Site] = {}
         self._missing: Mapping[SourceId, datetime] = {}
         self._menders: set[asyncio.Task[Fetched]] = set()
@@ -81,11 +81,11 @@ class Feed:
         # ... and what is missing in one line only:
         self._later = LaterRefills(ledger.clock, self._refill_again, self._lack, retry_s=retry_s)
         self._offset_s = 0.0  # of our clock, as the last status reported it
-        self._gate = Gate()
+        self._gate = ReadingValidator()
         self._now = stamping(ledger.clock)
         self._spoken_for: SourceId | None = None
-        self._lines: tuple[Line, ...] = ()
-        self._tracks: tuple[Track, ...] = ()
+        self._lines: tuple[Subscriber, ...] = ()
+        self._tracks: tuple[SequenceState, ...] = ()
         self._last: datetime | None = None
         self._heard: datetime | None = None
 
@@ -278,7 +278,7 @@ class Feed:
         if begins:
             _log.warning("a consumer is too slow: losing readings of %s from seq %d on", source, seq)
 
-    def mend(self, line: Line, source: SourceId) -> None:
+    def refill(self, line: Subscriber, source: SourceId) -> None:
         """Fetch again what `line` had no room for; a gap where that is not possible."""
         refill: Refill | None = getattr(self.source, "refill", None)
         stretch = None if refill is None or self._leaving else line.begin_refill(source)
@@ -300,7 +300,7 @@ class Feed:
         except Exception as fault:  # noqa: BLE001  (whatever it is, it is reported and stays here)
             return str(self._internal(fault)), ()
 
-    def _mended(self, line: Line, source: SourceId, mender: asyncio.Task[Fetched]) -> None:
+    def _mended(self, line: Subscriber, source: SourceId, mender: asyncio.Task[Fetched]) -> None:
         self._menders.discard(mender)
         line.menders.discard(mender)
         trouble, again = (SLOW, ()) if mender.cancelled() else mender.result()
@@ -308,19 +308,19 @@ class Feed:
             self._later.add(line, source, stretch)
         self._gaps += line.end_refill(source, trouble=trouble)
 
-    async def _refill_again(self, line: Line, source: SourceId, stretch: Stretch) -> Fetched:
+    async def _refill_again(self, line: Subscriber, source: SourceId, stretch: Stretch) -> Fetched:
         refill: Refill | None = None if self._leaving else getattr(self.source, "refill", None)
         if refill is None:
             return SLOW, ()
         return await self._fetch(partial(refill, RefillOutlet(line, source, late=True), source, *stretch))
 
-    def _lack(self, line: Line, source: SourceId, stretch: Stretch, reason: str) -> None:
+    def _lack(self, line: Subscriber, source: SourceId, stretch: Stretch, reason: str) -> None:
         """Tell one line that a stretch is missing."""
         if not (line.buffer.ended or self._ledger.ended):
             self._gaps += 1
             start, end = stretch
             gap = Gap(start=start, end=end, reason=reason)
-            line.note(line.tracks[source], source, Kind.GAP, gap, end, self._ledger.clock.utcnow())
+            line.put_control(line.tracks[source], source, Kind.GAP, gap, end, self._ledger.clock.utcnow())
 
     async def _run(self) -> None:
         """Run the source to its end and announce how it ended. Raises nothing but cancellation."""
@@ -389,12 +389,14 @@ class Feed:
         failed = self._standing.state in {State.FAILED, State.AUTH_FAILED}
         self._ledger.over(self, self._error if failed else None)
 
-    def _resume(self, positions: Mapping[SourceId, Position]) -> None:
+    def _resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         if not positions:
             return
         self.speaks_for.update(positions)
         self._ledger.resume(self, positions)
-        resume: Callable[[Mapping[SourceId, Position]], None] | None = getattr(self.source, "resume", None)
+        resume: Callable[[Mapping[SourceId, StreamPosition]], None] | None = getattr(
+            self.source, "resume", None
+        )
         if resume is not None:
             try:
                 resume(positions)
@@ -417,7 +419,7 @@ class Feed:
         self._error, self._leaving, self._over = error, True, True
         for line in self._ledger.lines:
             for source in self.speaks_for:
-                self._gaps += line.farewell(source)
+                self._gaps += line.on_source_end(source)
         self._move(state, reason or (str(error) if error else ""), None)
 
     def _move(self, state: State, reason: str, retry_in: float | None) -> None:

@@ -27,7 +27,7 @@ _TWO_BYTES: Final = 126
 _MASKED: Final = 0x80
 
 
-class Cutter:
+class FrameSplitter:
     """Cuts what a server sends into messages.
 
     Args:
@@ -63,7 +63,7 @@ class Cutter:
         self._owed = 0  # bytes of the present frame that the protocol has not had yet
         self._partial: bytearray | None = None  # a message in pieces, so far
 
-    def cut(self, data: bytes) -> list[bytes]:
+    def split(self, data: bytes) -> list[bytes]:
         """Take what was read; return the messages that are whole now, in order."""
         if self._head:
             data, self._head = self._head + data, b""

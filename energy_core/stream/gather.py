@@ -16,24 +16,24 @@ from energy_core.errors import StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.buffer import BUSY, Buffer
 from energy_core.stream.event import Event
-from energy_core.stream.progress import Progress
+from energy_core.stream.progress import CommitTracker
 
 
 @frozen(kw_only=True)
-class Supply:
+class EventSupply:
     """Where the events come from."""
 
     buffer: Buffer
-    shelf: Shelf
-    turns: Turns
+    shelf: ReorderBuffer
+    turns: SingleConsumerGuard
     clock: Clock
-    progress: Callable[[], Progress | None]
+    progress: Callable[[], CommitTracker | None]
     """Who is told what the consumer was handed."""
     look_for_end: Callable[[], None]
     """Raises what the end is told with, if nothing more will come."""
 
 
-class Turns:
+class SingleConsumerGuard:
     """Notices two tasks that take turns at one iterator: each would lose what the other gets.
 
     One task may hand the iterator on to another; it may not come back while that one lives.
@@ -68,7 +68,7 @@ class Turns:
         self.task, self.loop = task, task.get_loop()
 
 
-class Shelf:
+class ReorderBuffer:
     """Events that were taken out of the buffer to put them in order, and not handed out yet.
 
     It belongs to the consumer and not to one way of iterating, so that nothing is lost between two of them.
@@ -103,9 +103,9 @@ class Shelf:
 
 
 class _Gatherer:
-    """What `Batches` and `Ordered` share. Nothing that was not handed out is theirs alone."""
+    """What `Batches` and `TimeOrdered` share. Nothing that was not handed out is theirs alone."""
 
-    def __init__(self, supply: Supply, max_delay: float) -> None:
+    def __init__(self, supply: EventSupply, max_delay: float) -> None:
         if not 0 <= max_delay < float("inf"):
             raise ValueError(f"max_delay must be a number of seconds from 0 on, not {max_delay!r}")
         self._buffer = supply.buffer
@@ -123,12 +123,12 @@ class _Gatherer:
         self._turns.check()
         progress = self._progress()
         if progress is not None:
-            progress.confirm()
+            progress.autocommit()
 
     def _hand_out(self, event: Event) -> Event:
         progress = self._progress()
         if progress is not None:
-            progress.hand_out(event)
+            progress.delivered(event)
         return event
 
     async def _more(self, due: float | None) -> None:
@@ -150,7 +150,7 @@ class _Gatherer:
 class Batches(_Gatherer):
     """What `batches` returns. Events stay in the buffer until their batch is handed over."""
 
-    def __init__(self, supply: Supply, max_size: int, max_delay: float) -> None:
+    def __init__(self, supply: EventSupply, max_size: int, max_delay: float) -> None:
         super().__init__(supply, max_delay)
         if max_size < 1:
             raise ValueError(f"a batch holds at least one event, not {max_size}")
@@ -186,10 +186,10 @@ class Batches(_Gatherer):
         return batch
 
 
-class Ordered(_Gatherer):
+class TimeOrdered(_Gatherer):
     """What `ordered` returns. What is held back stays with the consumer when the iteration ends."""
 
-    def __init__(self, supply: Supply, max_delay: float) -> None:
+    def __init__(self, supply: EventSupply, max_delay: float) -> None:
         super().__init__(supply, max_delay)
         self._arrivals: deque[tuple[float, tuple[datetime, int]]] = deque()
 

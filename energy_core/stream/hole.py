@@ -19,12 +19,12 @@ from energy_core.stream.delivered import (
     NOT_EXPORTED,
     NOT_RECORDED,
     TOO_MANY_GAPS,
-    Delivered,
-    Keys,
+    DeliveredIndex,
+    Emit,
     Missing,
-    Take,
+    QuantityBits,
 )
-from energy_core.stream.outbox import Outbox
+from energy_core.stream.outbox import OutputQueue
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Waiting:
         return f"<Waiting for {self.parts}, tried {self.tries} times>"
 
 
-class Mender(Generic[T]):
+class GapFiller(Generic[T]):
     """Decides what a stream hands over, and when, so that nothing is lost in silence or told twice.
 
     Without a hole `live` returns its event at once. With one (`open`): `begin` a fill, ask for the past and
@@ -157,7 +157,7 @@ class Mender(Generic[T]):
         retry_s: Sequence[float] = (60.0, 300.0, 900.0),
         window_s: float = 600.0,
         window_ids: int = 1000,
-        keys: Keys | None = None,
+        keys: QuantityBits | None = None,
     ) -> None:
         self.newest: int | None = None
         """The newest second handed over."""
@@ -178,13 +178,13 @@ class Mender(Generic[T]):
         self._proven = 0  # up to here the fill under way has proved that nothing is missing
         self._row = 0  # the second of its last row
         self._doubt: tuple[int, int] | None = None  # where rows of it could not be read
-        self._delivered = Delivered(window_s=window_s, most=window_ids)
-        self._keys = keys or Keys()
+        self._delivered = DeliveredIndex(window_s=window_s, most=window_ids)
+        self._keys = keys or QuantityBits()
         self._alike: Collection[str] = ()  # the quantities of the last event that passed ...
         self._bits = 0  # ... and their number
         self._spoken = 0  # every quantity that came live so far
         self._held: list[_Held[T]] = []
-        self._outbox: Outbox[T] = Outbox(self._keys, accounted=since)
+        self._outbox: OutputQueue[T] = OutputQueue(self._keys, accounted=since)
         self.holes = 0
         """How many holes there were so far; they are known by their numbers."""
         self._calm = False  # nothing is missing, held, fetched or still to be told, as far as anybody looked
@@ -217,7 +217,7 @@ class Mender(Generic[T]):
 
     # --- live events ---------------------------------------------------------------------------------------
 
-    def passes(self, seconds: Sequence[int], keys: Collection[str]) -> bool:
+    def try_pass_through(self, seconds: Sequence[int], keys: Collection[str]) -> bool:
         """Take live events about which there is nothing to decide, as nearly all of them are.
 
         Each is newer than all before it, and nothing is missing, held or waiting: they are to be handed over
@@ -237,7 +237,7 @@ class Mender(Generic[T]):
         self.newest = seconds[-1]
         return True
 
-    def live(self, second: int, keys: Collection[str], item: T, *, room: bool = True) -> Take[T] | None:
+    def on_live(self, second: int, keys: Collection[str], item: T, *, room: bool = True) -> Emit[T] | None:
         """Take a live event: return it to be handed over now, or hold it while a hole is open.
 
         Args:
@@ -275,7 +275,7 @@ class Mender(Generic[T]):
         if self.newest is None and since is not None and since > now:
             self._outbox.accounted = min(now, int(since + offset_s))
 
-    def hole(self) -> None:
+    def open_gap(self) -> None:
         """Presume a hole before the next live event. Before the first event of a run there is none."""
         if self.newest is not None or self._outbox.accounted is not None:
             self._break()
@@ -307,7 +307,7 @@ class Mender(Generic[T]):
         return max(position - overlap_s, self._outbox.accounted or 0)
 
     @property
-    def reach(self) -> int:
+    def covered_to(self) -> int:
         """The second up to which the fill has come."""
         return self._reach
 
@@ -317,7 +317,7 @@ class Mender(Generic[T]):
         self._base = self._reach = until
         self._proven = self._row = until - 1
 
-    def latest(self, second: int, keys: Collection[str], item: T) -> None:
+    def on_latest(self, second: int, keys: Collection[str], item: T) -> None:
         """Take the present state; it is handed over in its place, unless live events say more."""
         self._latest = _Held(second, keys, self._keys.bits(keys), item)
         self._present = second
@@ -335,7 +335,7 @@ class Mender(Generic[T]):
             return None
         return max(held.second for held in self._held if held.hole)
 
-    def row(
+    def on_history(
         self, second: int, keys: Collection[str], item: T, *, whole: bool = False, doubt: bool = False
     ) -> bool:
         """Take a moment of the past, in order; return False once no more is wanted.
@@ -488,7 +488,7 @@ class Mender(Generic[T]):
             fresh = self._delivered.fresh(second, bits)
             if fresh:
                 ordinal = self._delivered.filled(second, fresh)
-                take = Take(item, second, ordinal, self._keys.names(fresh), backfilled=True)
+                take = Emit(item, second, ordinal, self._keys.names(fresh), backfilled=True)
                 self._outbox.ready.append(take)
         return second <= waiting.end
 
@@ -647,7 +647,7 @@ class Mender(Generic[T]):
         """Whether `pop` has something."""
         return bool(self._outbox.ready) or (not self.filling and bool(self._held) and not self._held[0].hole)
 
-    def pop(self) -> Take[T] | Missing | None:
+    def pop(self) -> Emit[T] | Missing | None:
         """Return what is to be handed over next, if anything is."""
         while self.ready:
             if self._outbox.ready:
@@ -701,7 +701,7 @@ class Mender(Generic[T]):
             return self._closed_at
         return self._present if self._open <= self._covered else None
 
-    def _live(self, second: int, keys: Collection[str], bits: int, item: T) -> Take[T] | None:
+    def _live(self, second: int, keys: Collection[str], bits: int, item: T) -> Emit[T] | None:
         fresh, ordinal = self._delivered.live(second, bits)
         if bits and not fresh:
             self.repeated += 1
@@ -711,14 +711,14 @@ class Mender(Generic[T]):
         elif self.newest - second <= _BELIEVED_S or self._delivered.newest_until(self.newest - 1) == second:
             # Nothing lies between the two: it is the newest that was dated ahead, however far.
             self._behind = self.newest, second
-        return Take(item, second, ordinal, keys if fresh == bits else self._keys.names(fresh))
+        return Emit(item, second, ordinal, keys if fresh == bits else self._keys.names(fresh))
 
     def _filled(self, second: int, bits: int, item: T) -> None:
         fresh = self._delivered.fresh(second, bits)
         if fresh:
             ordinal = self._delivered.filled(second, fresh)
             self.newest = second if self.newest is None else max(self.newest, second)
-            self._outbox.ready.append(Take(item, second, ordinal, self._keys.names(fresh), backfilled=True))
+            self._outbox.ready.append(Emit(item, second, ordinal, self._keys.names(fresh), backfilled=True))
 
     def _release(self) -> None:
         """Let go of the first held event."""

@@ -15,7 +15,7 @@ from energy_core.stream.quantity import Quantity
 JSON_VERSION: Final = 1
 
 
-def written(members: Mapping[str, object]) -> str:
+def dumps(members: Mapping[str, object]) -> str:
     """Return one line of JSON, the version first.
 
     Raises:
@@ -37,7 +37,7 @@ def _mapping(value: object) -> object:
     raise TypeError(f"raw holds a {type(value).__name__}, which JSON cannot say")
 
 
-def spoken(detail: Detail | None) -> dict[str, object] | None:
+def detail_members(detail: Detail | None) -> dict[str, object] | None:
     """Return what a status, gap or dropped event says."""
     match detail:
         case None:
@@ -51,7 +51,7 @@ def spoken(detail: Detail | None) -> dict[str, object] | None:
             return {"first": first, "last": last, "count": count}
 
 
-class Members:
+class EventMembers:
     """The members of one JSON object, read strictly; members nobody asked for are let be."""
 
     def __init__(self, members: object, where: str = "an event") -> None:
@@ -61,7 +61,7 @@ class Members:
         self._where = where
 
     @classmethod
-    def of_line(cls, line: str | bytes) -> Members:
+    def of_line(cls, line: str | bytes) -> EventMembers:
         """Read one line.
 
         Raises:
@@ -141,7 +141,7 @@ class Members:
         said = self._get("detail")
         if kind is Kind.READING:
             return None if said is None else self._wrong("detail", "null in a reading")
-        inner = Members(said, f"the detail of a {kind} event")
+        inner = EventMembers(said, f"the detail of a {kind} event")
         if kind is Kind.GAP:
             return inner._gap()
         if kind is Kind.DROPPED:

@@ -10,38 +10,44 @@ from energy_core.clock import Clock
 from energy_core.errors import EnergyError
 from energy_core.stream.buffer import first_relief
 from energy_core.stream.detail import Detail, Kind, SourceId
-from energy_core.stream.event import Position
-from energy_core.stream.line import Line, Owner
+from energy_core.stream.event import StreamPosition
+from energy_core.stream.line import Subscriber, SubscriberOwner
 
 
-class Member(Protocol):
+class RunningSource(Protocol):
     """A feed, as far as the others care."""
 
     def stop(self) -> None:
         """Cancel it."""
 
 
-class Ledger:
+class Fanout:
     """Hands what a feed says to every consumer's line."""
 
     def __init__(self, clock: Clock, *, include_status: bool = True, fail_fast: bool = False) -> None:
         self.clock = clock
         self.include_status = include_status
-        self.lines: tuple[Line, ...] = ()
+        self.lines: tuple[Subscriber, ...] = ()
         self.ended = False
-        self.running: set[Member] = set()
+        self.running: set[RunningSource] = set()
         self._fail_fast = fail_fast
         self._keys: dict[SourceId, str] = {}
 
     def note(
-        self, owner: Owner, source: SourceId, kind: Kind, detail: Detail, *, time: datetime | None = None
+        self,
+        owner: SubscriberOwner,
+        source: SourceId,
+        kind: Kind,
+        detail: Detail,
+        *,
+        time: datetime | None = None,
     ) -> None:
         """Put an event that is not a reading into every line."""
         now = self.clock.utcnow()
         for line in self.lines:
             if not line.buffer.ended:
                 track = line.track(source, owner, self.key(source))
-                line.note(track, source, kind, detail, time or now, now)
+                line.put_control(track, source, kind, detail, time or now, now)
 
     async def room(self) -> None:
         """Wait until any consumer has room: the slowest does not hold up the others."""
@@ -64,13 +70,15 @@ class Ledger:
         for line in self.lines:
             line.forget(source)
 
-    def resume(self, owner: Owner, positions: Mapping[SourceId, Position]) -> None:
+    def resume(self, owner: SubscriberOwner, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Let every line go on where a consumer stopped."""
         for source, position in positions.items():
             for line in self.lines:
                 line.resume(line.track(source, owner, self.key(source)), position)
 
-    def hand_over(self, sources: Iterable[SourceId], owner: Owner) -> Mapping[SourceId, Position]:
+    def deliver(
+        self, sources: Iterable[SourceId], owner: SubscriberOwner
+    ) -> Mapping[SourceId, StreamPosition]:
         """Let a restarted feed speak for the sources of the one before, and return where that stopped."""
         sources = tuple(sources)
         for line in self.lines:
@@ -81,12 +89,12 @@ class Ledger:
                     track.doubt = track.newest
         return self.delivered(sources)
 
-    def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, Position]:
+    def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, StreamPosition]:
         """Return how far these have been put in line, consumed or not.
 
         Of a line that is behind the others, what it lacks was reported to it as a gap when the source ended.
         """
-        found: dict[SourceId, Position] = {}
+        found: dict[SourceId, StreamPosition] = {}
         for source in sources:
             tracks = [track for line in self.lines if (track := line.tracks.get(source)) is not None]
             reached = [position for track in tracks if (position := track.position()) is not None]
@@ -94,14 +102,14 @@ class Ledger:
                 found[source] = max(reached, key=_time)
         return found
 
-    def adopt(self, owner: Owner) -> None:
+    def transfer_devices(self, owner: SubscriberOwner) -> None:
         """Let a feed speak for what an earlier one of its name has spoken for."""
         for line in self.lines:
             for track in line.tracks.values():
                 if track.owner.id == owner.id:
                     track.owner = owner
 
-    def began(self, member: Member) -> None:
+    def began(self, member: RunningSource) -> None:
         """Note that a source runs; where all had ended, the stream goes on."""
         self.running.add(member)
         if self.ended:
@@ -109,7 +117,7 @@ class Ledger:
             for line in self.lines:
                 line.buffer.reopen()
 
-    def over(self, member: Member, error: EnergyError | None) -> None:
+    def over(self, member: RunningSource, error: EnergyError | None) -> None:
         """Note that a source has ended: with the last of them the stream has, or at once if it fails fast."""
         self.running.discard(member)
         if self._fail_fast and error is not None and not self.ended:
@@ -133,5 +141,5 @@ class Ledger:
             line.buffer.close()
 
 
-def _time(position: Position) -> datetime:
+def _time(position: StreamPosition) -> datetime:
     return position.time

@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol, TypeAlias
 from energy_core.clock import Clock
 from energy_core.printable import printable
 from energy_core.stream.detail import Detail, Dropped, Gap, Kind, SourceId
-from energy_core.stream.event import Event, Position, Reading, Said
-from energy_core.stream.numbering import numbered, shared
-from energy_core.stream.overflow import Overflow
+from energy_core.stream.event import Event, Reading, Said, StreamPosition
+from energy_core.stream.numbering import shared_events, to_events
+from energy_core.stream.overflow import RefillState
 from energy_core.stream.policies import Policy, buffer_for
 from energy_core.stream.quantity import Quantity
-from energy_core.stream.window import Window
+from energy_core.stream.window import RecentIds
 
 SLOW: Final = "slow_consumer"
 """The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
@@ -26,14 +26,14 @@ _REPEATABLE: Final = 32
 """Ids of the last seconds before a source was removed."""
 
 
-class Owner(Protocol):
+class SubscriberOwner(Protocol):
     """Who speaks for a source: its feed."""
 
     @property
     def id(self) -> SourceId:
         """The feed's own name."""
 
-    def mend(self, line: Line, source: SourceId) -> None:
+    def refill(self, line: Subscriber, source: SourceId) -> None:
         """Fetch again what `line` had no room for, if that is possible."""
 
     def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
@@ -53,7 +53,7 @@ class _Awaited:
         """The last number of what came of it, once it is settled."""
 
 
-class Track:
+class SequenceState:
     """The numbering of one source in one line."""
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Track:
         *("owner", "quantities", "seq", "stopped", "window"),
     )
 
-    def __init__(self, line: Line, owner: Owner, key: str) -> None:
+    def __init__(self, line: Subscriber, owner: SubscriberOwner, key: str) -> None:
         self.line = line
         self.owner = owner
         self.key = key
@@ -72,13 +72,13 @@ class Track:
         """Of the last eight readings of the moment `newest`, as far as they were delivered here ..."""
         self.quantities: tuple[Quantity, ...] = ()
         """... and what they held. The readings themselves would be the most that a source takes up."""
-        self.stopped: Position | None = None
+        self.stopped: StreamPosition | None = None
         """Where an earlier run stopped, as long as nothing came after it."""
-        self.window = Window()
+        self.window = RecentIds()
         """What was delivered."""
         self.doubt: datetime | None = None
         """Readings up to this moment may repeat what was delivered, even if they look live."""
-        self.hole: Overflow | None = None
+        self.hole: RefillState | None = None
         self.awaited: list[_Awaited] = []
 
     def wait_for(self, stretches: Collection[Stretch], *, by_refill: bool = False) -> None:
@@ -95,11 +95,11 @@ class Track:
         self.awaited = [each for each in self.awaited if each.until is None or each.until > seq]
         return tuple(sorted({each.stretch for each in self.awaited}))
 
-    def position(self) -> Position | None:
+    def position(self) -> StreamPosition | None:
         """Return how far it has come."""
         if self.newest is None or not self.ids:
             return self.stopped
-        return Position(
+        return StreamPosition(
             time=self.newest,
             seq=self.seq,
             ids=self.ids,
@@ -116,7 +116,7 @@ class Track:
             self.quantities = tuple({*self.quantities, *event.values})
 
 
-class Line:
+class Subscriber:
     """Numbers what the sources hand over and puts it into the buffer of one consumer."""
 
     def __init__(self, policy: Policy, capacity: int, clock: Clock) -> None:
@@ -126,17 +126,17 @@ class Line:
         """Readings left out because they had been delivered."""
         self.lost = 0
         """Readings that the consumer was too slow for; under `block` they were fetched again if possible."""
-        self.tracks: dict[SourceId, Track] = {}
+        self.tracks: dict[SourceId, SequenceState] = {}
         self.menders: set[asyncio.Task[Any]] = set()
         """Tasks that fetch again what it had no room for."""
         self.clock = clock
         self._mends = policy == "block"
 
-    def track(self, source: SourceId, owner: Owner, key: str) -> Track:
+    def track(self, source: SourceId, owner: SubscriberOwner, key: str) -> SequenceState:
         """Return the numbering of `source`, begun now if need be."""
         track = self.tracks.get(source)
         if track is None:
-            track = self.tracks[source] = Track(self, owner, key)
+            track = self.tracks[source] = SequenceState(self, owner, key)
         return track
 
     def owner_of(self, source: SourceId) -> SourceId:
@@ -145,7 +145,7 @@ class Line:
 
     def readings(  # noqa: PLR0917  (called for whatever comes: keywords cost time)
         self,
-        track: Track,
+        track: SequenceState,
         source: SourceId,
         readings: Sequence[Said],
         received_at: datetime,
@@ -173,9 +173,9 @@ class Line:
             and track.doubt is None
         ):
             seq = track.seq
-            events = shared(like, seq + 1, seq + count) if like else None
+            events = shared_events(like, seq + 1, seq + count) if like else None
             if events is None:
-                events = numbered(track.key, source, readings, seq + 1, received_at, False)
+                events = to_events(track.key, source, readings, seq + 1, received_at, False)
             if self.buffer.put_all(events):
                 last = events[-1]
                 track.window.add_all(readings)
@@ -191,7 +191,7 @@ class Line:
 
     def reading(
         self,
-        track: Track,
+        track: SequenceState,
         source: SourceId,
         reading: Reading,
         received_at: datetime,
@@ -215,7 +215,7 @@ class Line:
             return None
         seq = track.seq = track.seq + 1
         if like is None or like.seq != seq or like.late is not late:
-            (like,) = numbered(track.key, source, (reading,), seq, received_at, late)
+            (like,) = to_events(track.key, source, (reading,), seq, received_at, late)
         lost = buffer.put(like)
         if lost is not like:
             track.window.add(like.id, like.revision)
@@ -225,7 +225,7 @@ class Line:
             self._lost(track if lost is like else self.tracks[lost.source], lost, refused=lost is like)
         return like
 
-    def _repeats(self, track: Track, reading: Reading, *, certain: bool) -> bool:
+    def _repeats(self, track: SequenceState, reading: Reading, *, certain: bool) -> bool:
         """Tell whether a reading that may repeat another does."""
         if not certain and track.doubt is not None and reading.time > track.doubt:
             track.doubt = None
@@ -258,8 +258,8 @@ class Line:
             if hole is not None:
                 hole.admits = False
 
-    def note(  # noqa: PLR0917  (its callers have them all at hand)
-        self, track: Track, source: SourceId, kind: Kind, detail: Detail, time: datetime, at: datetime
+    def put_control(  # noqa: PLR0917  (its callers have them all at hand)
+        self, track: SequenceState, source: SourceId, kind: Kind, detail: Detail, time: datetime, at: datetime
     ) -> None:
         """Put an event that is not a reading in line; such events are never dropped."""
         track.seq += 1
@@ -276,14 +276,14 @@ class Line:
             )
         )
 
-    def resume(self, track: Track, position: Position) -> None:
+    def resume(self, track: SequenceState, position: StreamPosition) -> None:
         """Go on where a consumer stopped: its numbers continue, its last readings are known."""
         if track.newest is None:
             track.seq = max(track.seq, position.seq)
             track.stopped = position
             if position.ids:  # otherwise it is when a run began that brought nothing, by our own clock
                 track.newest = position.time
-            track.window = Window(position.ids)
+            track.window = RecentIds(position.ids)
         track.doubt = track.newest
         track.wait_for(position.pending)
 
@@ -317,14 +317,14 @@ class Line:
         if trouble is not None:
             start = hole.start if track.newest is None else max(hole.start, track.newest)
             gap = Gap(start=min(start, hole.until), end=hole.until, reason=trouble)
-            self.note(track, source, Kind.GAP, gap, hole.until, self.clock.utcnow())
+            self.put_control(track, source, Kind.GAP, gap, hole.until, self.clock.utcnow())
         if hole.reopened is not None:
             since = hole.until if trouble is not None else hole.reopened
-            track.hole = Overflow(since, max(since, hole.end))
+            track.hole = RefillState(since, max(since, hole.end))
             self.buffer.settle()
             if source not in self.buffer.losses:
                 # What was lost has been announced already, so no relief will come for it.
-                track.owner.mend(self, source)
+                track.owner.refill(self, source)
         else:
             track.doubt = track.newest
             for reading, received_at in hole.held:
@@ -343,14 +343,14 @@ class Line:
         if track is not None:
             track.window = track.window.recent(_REPEATABLE)
 
-    def farewell(self, source: SourceId) -> int:
+    def on_source_end(self, source: SourceId) -> int:
         """Say what is to be said about a source that ends; return how many gaps that makes."""
         if source not in self.tracks or self.buffer.ended:
             return 0
         self.buffer.announce_loss(source)
         return self.give_up(source, SLOW)
 
-    def _lost(self, track: Track, event: Event, *, refused: bool) -> None:
+    def _lost(self, track: SequenceState, event: Event, *, refused: bool) -> None:
         """Count what the buffer gave up; under `block` it is the newest, and makes a hole."""
         if refused and event.time == track.newest and self.buffer.complete(event):
             track.window.add(event.id, event.revision)
@@ -366,12 +366,14 @@ class Line:
         track.owner.note_loss(event.source, event.seq, 1, begins=begins)
         start = event.time if track.newest is None else min(track.newest, event.time)
         if track.hole is None:
-            track.hole = Overflow(start, event.time)
+            track.hole = RefillState(start, event.time)
         else:  # its own refill came faster than the consumer could take it
             track.hole.cut = True
             self._reopen(track, track.hole, event.source, start)
 
-    def _behind(self, track: Track, source: SourceId, reading: Reading, received_at: datetime) -> None:
+    def _behind(
+        self, track: SequenceState, source: SourceId, reading: Reading, received_at: datetime
+    ) -> None:
         """Hold a live reading behind the hole, or let it fall into the hole."""
         hole = track.hole
         if hole is None:
@@ -384,14 +386,14 @@ class Line:
         hole.end = max(hole.end, reading.time)
         self._count(track, source, 1)
 
-    def _reopen(self, track: Track, hole: Overflow, source: SourceId, since: datetime) -> None:
+    def _reopen(self, track: SequenceState, hole: RefillState, source: SourceId, since: datetime) -> None:
         hole.reopened = since if hole.reopened is None else min(since, hole.reopened)
         if hole.held:
             hole.end = max(hole.end, *(reading.time for reading, _ in hole.held))
             self._count(track, source, len(hole.held))
             hole.held.clear()
 
-    def _count(self, track: Track, source: SourceId, count: int) -> None:
+    def _count(self, track: SequenceState, source: SourceId, count: int) -> None:
         first = track.seq + 1
         track.seq += count
         self.lost += count
@@ -401,9 +403,9 @@ class Line:
     def _relieved(self, source: SourceId, loss: Dropped) -> None:
         """Announce an episode of losses that is over, and have holes filled."""
         track, now = self.tracks[source], self.clock.utcnow()
-        self.note(track, source, Kind.DROPPED, loss, now, now)
+        self.put_control(track, source, Kind.DROPPED, loss, now, now)
         if track.hole is not None and not track.hole.filling:
-            track.owner.mend(self, source)
+            track.owner.refill(self, source)
 
     @printable
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 
 @frozen(kw_only=True)
-class Address:
+class Endpoint:
     """Where and with what to connect, good for one handshake."""
 
     url: str = field(repr=False)
@@ -19,7 +19,7 @@ class Address:
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     """Headers of the handshake; secret as well."""
     generation: int = 0
-    """Which credential this is, for `Link.renew`."""
+    """Which credential this is, for `EndpointProvider.renew`."""
 
 
 class Words(NamedTuple):
@@ -33,7 +33,7 @@ class Words(NamedTuple):
     """The answer was a page of markup, as proxies send."""
 
 
-class Link(Protocol):
+class EndpointProvider(Protocol):
     """What a socket needs from the vendor's client: its credential, its limits, its way of refusing."""
 
     @property
@@ -49,14 +49,14 @@ class Link(Protocol):
     def hold(self, seconds: float) -> None:
         """The server asked everybody with this credential to wait."""
 
-    async def address(self) -> Address:
+    async def address(self) -> Endpoint:
         """Return where to connect now; may log in."""
 
     async def renew(self, generation: int) -> None:
         """The credential of this generation was refused: get another, unless somebody has."""
 
 
-def complaint(url: str) -> str:
+def check_ws_url(url: str) -> str:
     """Say what is wrong with an address without saying the address."""
     try:
         parts = urlsplit(url)

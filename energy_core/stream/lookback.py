@@ -18,38 +18,38 @@ SKIPPED: Final = 1.9
 """A site has skipped a log slot when this many times its usual interval has passed."""
 
 
-def _positive(_: Looking, attribute: Attribute[float], value: float) -> None:
+def _positive(_: LookbackConfig, attribute: Attribute[float], value: float) -> None:
     if not 0 < value < float("inf"):
         raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
 
 
 @printable_class
 @frozen(kw_only=True)
-class Looking:
+class LookbackConfig:
     """Every number by which a poller looks back."""
 
-    every_s: float = field(default=3600.0, validator=_positive)
+    interval_s: float = field(default=3600.0, validator=_positive)
     """Seconds from one look at a device to the next; ranges end on whole multiples of it, and buckets that do
     not divide it are other buckets each time."""
     span_s: float = field(default=6 * 3600.0, validator=_positive)
     """Seconds of the past that one look covers, always as many: servers resample by the length of a range."""
-    most_s: float = field(default=24 * 3600.0, validator=_positive)
+    max_age_s: float = field(default=24 * 3600.0, validator=_positive)
     """The furthest back, for a consumer that was away; what lies before is a gap."""
-    settled_s: float = field(default=600.0, validator=_positive)
+    settle_s: float = field(default=600.0, validator=_positive)
     """Seconds after which a moment's values are settled, so that a change is a change."""
-    patience_s: float = field(default=60.0, validator=_positive)
+    timeout_s: float = field(default=60.0, validator=_positive)
     """Seconds a look at one device may take before it has failed."""
-    rest_s: float = field(default=600.0, validator=_positive)
+    cooldown_s: float = field(default=600.0, validator=_positive)
     """Seconds after a failed look in which a skipped slot of the same device is a gap at once."""
     again_s: tuple[float, ...] = (60.0, 300.0, 900.0)
     """What a look did not bring of a stretch that is missing is asked for again so many seconds after it, and
     is a gap after the last time."""
-    hold: int = field(default=256, validator=validators.ge(1))
+    max_held: int = field(default=256, validator=validators.ge(1))
     """Newer moments of a device that wait for a look; one more, and the hole before them is a gap."""
 
     def ranges(self, now: datetime, since: datetime | None = None) -> list[tuple[datetime, datetime]]:
         """Return the ranges to ask for, oldest first: one, or as many as reach back to `since`."""
-        step, span = timedelta(seconds=self.every_s), timedelta(seconds=self.span_s)
+        step, span = timedelta(seconds=self.interval_s), timedelta(seconds=self.span_s)
         end = EPOCH - (-(now - EPOCH) // step) * step
         wanted = self.reach(now) if since is None or since < self.reach(now) else since
         ranges = [(end - span, end)]
@@ -59,10 +59,10 @@ class Looking:
 
     def reach(self, now: datetime) -> datetime:
         """Return the furthest moment that is looked for."""
-        return now - timedelta(seconds=self.most_s)
+        return now - timedelta(seconds=self.max_age_s)
 
 
-class Rhythm:
+class IntervalEstimator:
     """The usual interval between a device's moments."""
 
     __slots__ = ("_last", "_presumed", "_recent")

@@ -14,15 +14,15 @@ from energy_core.clock import Clock, SystemClock
 from energy_core.errors import StreamClosed, StreamError, WrongLoop
 from energy_core.printable import printable
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
-from energy_core.stream.crew import Crew, refuse_unusable, stop
-from energy_core.stream.event import Event, Position, Source, SourceId
-from energy_core.stream.gather import Supply
-from energy_core.stream.ledger import Ledger
-from energy_core.stream.line import Line
+from energy_core.stream.crew import Supervisor, refuse_unusable, stop
+from energy_core.stream.event import Event, Source, SourceId, StreamPosition
+from energy_core.stream.gather import EventSupply
+from energy_core.stream.ledger import Fanout
+from energy_core.stream.line import Subscriber
 from energy_core.stream.policies import Policy
-from energy_core.stream.progress import Progress
-from energy_core.stream.reader import Reader
-from energy_core.stream.saver import OnCorrupt, Saver, load
+from energy_core.stream.progress import CommitTracker
+from energy_core.stream.reader import Consumer
+from energy_core.stream.saver import CheckpointSaver, OnCorrupt, load
 from energy_core.stream.state import SourceStatus
 from energy_core.stream.subscription import Subscription
 
@@ -68,18 +68,18 @@ def merge(
         raise ValueError(f"on_corrupt must be 'raise' or 'latest', not {on_corrupt!r}")
     refuse_unusable(sources)
     clock = clock or SystemClock()
-    ledger = Ledger(clock, include_status=include_status, fail_fast=fail_fast)
+    ledger = Fanout(clock, include_status=include_status, fail_fast=fail_fast)
     return MergedStream(
         sources,
         ledger=ledger,
-        line=Line(policy, buffer, clock),
+        line=Subscriber(policy, buffer, clock),
         checkpoint=checkpoint,
         autocommit=autocommit,
         on_corrupt=on_corrupt,
     )
 
 
-class MergedStream(Reader):
+class MergedStream(Consumer):
     """What `merge` returns: `async with merge(...) as events: async for event in events: ...`.
 
     Serves one consumer; `subscribe()` is for several. Cancelling a waiting `anext` loses nothing.
@@ -89,8 +89,8 @@ class MergedStream(Reader):
         self,
         sources: tuple[Source, ...],
         *,
-        ledger: Ledger,
-        line: Line,
+        ledger: Fanout,
+        line: Subscriber,
         checkpoint: CheckpointStore | Checkpoint | None,
         autocommit: bool,
         on_corrupt: OnCorrupt,
@@ -102,11 +102,11 @@ class MergedStream(Reader):
         self._sources = sources
         self._ledger = ledger
         ledger.lines = (line,)
-        self._crew = Crew(ledger)
+        self._crew = Supervisor(ledger)
         self._checkpoint = checkpoint
         self._autocommit = autocommit
         self._on_corrupt: OnCorrupt = on_corrupt
-        self._saver: Saver | None = None
+        self._saver: CheckpointSaver | None = None
 
     async def __aenter__(self) -> Self:
         """Load the checkpoint, if there is one, and start every source in a task of its own.
@@ -122,7 +122,7 @@ class MergedStream(Reader):
             ids = {source.id for source in self._sources}
             start = await load(self._checkpoint, ids, self._on_corrupt, self._clock.utcnow())
             is_store = not isinstance(self._checkpoint, Checkpoint)
-            self._progress = Progress(
+            self._progress = CommitTracker(
                 start,
                 self._line.owner_of,
                 auto=self._autocommit and is_store,
@@ -130,7 +130,7 @@ class MergedStream(Reader):
             )
             self._crew.known = partial(_known, self._progress, self._ledger)
             if not isinstance(self._checkpoint, Checkpoint):
-                self._saver = Saver(self._checkpoint, self._progress, self._clock)
+                self._saver = CheckpointSaver(self._checkpoint, self._progress, self._clock)
         self._loop = asyncio.get_running_loop()
         self._crew.begin(self._sources)
         return self
@@ -157,7 +157,7 @@ class MergedStream(Reader):
         """
         if self._closed:
             raise StreamClosed("this stream is closed")
-        line = Line(policy, buffer, self._clock)
+        line = Subscriber(policy, buffer, self._clock)
         if self._line.buffer.pristine and self._checkpoint is None:
             self._retired = True
         own = () if self._retired else (self._line,)
@@ -174,7 +174,7 @@ class MergedStream(Reader):
         and merge with `checkpoint=Checkpoint.from_json(...)` of it the next time.
 
         Raises:
-            StreamError: the stream was merged without `checkpoint=`; `Checkpoint()` is a beginning.
+            StreamError: the stream was merged without `checkpoint=`; `HistoryCursor()` is a beginning.
             ValueError: the event was not handed out by this iterator: a subscription has no checkpoint.
         """
         if self._progress is None:
@@ -217,7 +217,7 @@ class MergedStream(Reader):
     async def restart(self, source: SourceId | Source, grace_s: float = 5.0) -> None:
         """Start a source again, after `auth_failed` or `failed` or at any time; it presumes a hole.
 
-        Given an id, the source is asked for a fresh one like itself (`Repeatable`: those of both vendors'
+        Given an id, the source is asked for a fresh one like itself (`Restartable`: those of both vendors'
         clients, and pollers, can do that). Given a source, that one replaces the one with its id. A stream
         that had ended because this was its last source goes on.
 
@@ -263,7 +263,7 @@ class MergedStream(Reader):
         if saver is not None:
             await saver.close(max(0.5, deadline - self._clock.monotonic()))
 
-    def _supply(self) -> Supply:
+    def _supply(self) -> EventSupply:
         self._take_up()
         return super()._supply()
 
@@ -317,8 +317,8 @@ class MergedStream(Reader):
 
 
 def _known(
-    progress: Progress, ledger: Ledger, feed: SourceId, alone: Callable[[], bool]
-) -> Mapping[SourceId, Position]:
+    progress: CommitTracker, ledger: Fanout, feed: SourceId, alone: Callable[[], bool]
+) -> Mapping[SourceId, StreamPosition]:
     """Return where the consumer stopped in the sources of a feed that begins."""
     consumed = progress.positions(feed, alone=alone)
     progress.begin(feed, ledger.clock.utcnow())

@@ -12,7 +12,7 @@ from energy_core.stream.event import Draft, Event, Said, put_raw
 _READING: Final = Kind.READING
 
 
-def shared(like: Sequence[Event | None], first: int, last: int) -> list[Event] | None:
+def shared_events(like: Sequence[Event | None], first: int, last: int) -> list[Event] | None:
     """Return the events of another line if all are there, in time, and have these numbers."""
     events = [event for event in like if event is not None and not event.late]
     if len(events) < len(like) or (events[0].seq, events[-1].seq) != (first, last):
@@ -20,7 +20,7 @@ def shared(like: Sequence[Event | None], first: int, last: int) -> list[Event] |
     return events
 
 
-def numbered(  # noqa: PLR0917  (called for every reading: keywords cost time)
+def to_events(  # noqa: PLR0917  (called for every reading: keywords cost time)
     key: str, source: SourceId, readings: Sequence[Said], seq: int, received_at: datetime, late: bool
 ) -> list[Event]:
     """Number readings, from `seq` on."""

@@ -15,7 +15,7 @@ from energy_core.stream.quantity import Quantity
 
 @printable_class
 @frozen(kw_only=True)
-class Observation:
+class PolledReading:
     """One polled moment of one device."""
 
     source: SourceId
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 class Polled:
     """An answer about several sites, some of which may have nothing new."""
 
-    observations: list[Observation]
+    observations: list[PolledReading]
     sites: Mapping[SourceId, Seen] = field(factory=dict)
     """Every site that was asked for, by its `SourceId` of instance 0."""
     odd: Mapping[str, int] = field(factory=dict)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Generic, NamedTuple, TypeVar
 
 from energy_core.printable import printable
-from energy_core.stream.delivered import Keys, Missing, Take
+from energy_core.stream.delivered import Emit, Missing, QuantityBits
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Pending(NamedTuple):
@@ -18,8 +18,8 @@ class Pending(NamedTuple):
     bits: int
 
 
-class Outbox(Generic[T]):
-    """Gathers what a `Mender` has decided to tell.
+class OutputQueue(Generic[Item]):
+    """Gathers what a `GapFiller` has decided to tell.
 
     Args:
         keys: Knows the quantities by their bits.
@@ -28,8 +28,8 @@ class Outbox(Generic[T]):
 
     __slots__ = ("_keys", "accounted", "pending", "ready")
 
-    def __init__(self, keys: Keys, *, accounted: int | None) -> None:
-        self.ready: list[Take[T] | Missing] = []
+    def __init__(self, keys: QuantityBits, *, accounted: int | None) -> None:
+        self.ready: list[Emit[Item] | Missing] = []
         """Seldom more than one; and where there are thousands of these, a deque each would be too much."""
         self.accounted = accounted
         """Up to here, what was not handed over was said to be missing."""

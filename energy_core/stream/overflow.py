@@ -8,7 +8,7 @@ from datetime import datetime
 from energy_core.stream.event import Reading
 
 
-class Overflow:
+class RefillState:
     """What a full buffer under `block` had no room for, of one source.
 
     Once the consumer has caught up its source fetches it again; what comes live in the meantime is held, so

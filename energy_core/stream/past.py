@@ -13,7 +13,7 @@ from attrs import evolve
 from energy_core.printable import printable
 from energy_core.stream.detail import SourceId
 from energy_core.stream.lookback import EPOCH
-from energy_core.stream.observation import Observation
+from energy_core.stream.observation import PolledReading
 from energy_core.stream.revisions import Revisions
 
 COARSE: Final = "coarse"
@@ -26,7 +26,7 @@ _MOST: Final = 2048
 _Told: TypeAlias = Sequence[tuple[datetime, str]]
 
 
-class Missing(NamedTuple):
+class MissingRange(NamedTuple):
     """A stretch of time that cannot be told."""
 
     start: datetime
@@ -34,7 +34,7 @@ class Missing(NamedTuple):
     reason: str
 
 
-class Past:
+class BucketMatcher:
     """The moments of one device that were told or will be, and what looking back found of them.
 
     A vendor may keep its past in buckets, whose beginnings are not the moments it told live. A bucket in
@@ -90,7 +90,7 @@ class Past:
             if self._floor is None or time > self._floor:
                 self._floor = time
 
-    def sift(self, found: Iterable[Observation], settled: datetime) -> list[Observation]:
+    def sift(self, found: Iterable[PolledReading], settled: datetime) -> list[PolledReading]:
         """Return what is to be told, oldest first: moments that are new, and those that have changed.
 
         Args:
@@ -108,18 +108,18 @@ class Past:
         self._revisions.keep(self._source, max(len(placed), len(self._moments)))
         return fresh
 
-    def recall(self, found: Iterable[Observation]) -> Iterator[Observation | Missing]:
+    def recall(self, found: Iterable[PolledReading]) -> Iterator[PolledReading | MissingRange]:
         """Return what looking back has brought, oldest first and by the names it was told with."""
         told = self._told()
         for each in sorted(found, key=_moment):
             inside = _inside(each, told)
             if len(inside) > 1:
-                yield Missing(inside[0][0], inside[-1][0], COARSE)
+                yield MissingRange(inside[0][0], inside[-1][0], COARSE)
             elif inside or not each.bucket_s or self._over(each):
                 yield _called(each, inside)
 
     def lacking(
-        self, found: Iterable[Observation], start: datetime, end: datetime
+        self, found: Iterable[PolledReading], start: datetime, end: datetime
     ) -> list[tuple[datetime, datetime]]:
         """Return the stretches whose moments are known and not in what looking back has brought."""
         names, buckets = set(), []
@@ -139,7 +139,7 @@ class Past:
                 whole = there
         return lacking
 
-    def _placed(self, found: Iterable[Observation]) -> Iterator[tuple[Observation, bool]]:
+    def _placed(self, found: Iterable[PolledReading]) -> Iterator[tuple[PolledReading, bool]]:
         """Give each its moment, and tell whether that is known."""
         told, floor = self._told(), self._floor
         for each in sorted(found, key=_moment):
@@ -155,7 +155,7 @@ class Past:
     def _told(self) -> _Told:
         return sorted((time, name) for name, time in self._moments.items())
 
-    def _over(self, bucket: Observation) -> bool:
+    def _over(self, bucket: PolledReading) -> bool:
         """Whether a newer moment is known: before that the bucket may be one that is told live."""
         return _end(bucket) <= self.newest
 
@@ -167,7 +167,7 @@ class Past:
         return f"<Past of {self._source}: {len(self)} moments, {self._revisions!r}>"
 
 
-def _inside(bucket: Observation, told: _Told) -> _Told:
+def _inside(bucket: PolledReading, told: _Told) -> _Told:
     if not bucket.bucket_s:
         return ()
     # A tuple of a time alone sorts before any moment of that time.
@@ -175,20 +175,20 @@ def _inside(bucket: Observation, told: _Told) -> _Told:
     return told[first:after]
 
 
-def _called(each: Observation, inside: _Told) -> Observation:
+def _called(each: PolledReading, inside: _Told) -> PolledReading:
     if not inside:
         return each
     [(time, name)] = inside
     return evolve(each, time=time, id=name)
 
 
-def _begin(bucket: Observation) -> datetime:
+def _begin(bucket: PolledReading) -> datetime:
     return bucket.time - timedelta(seconds=bucket.bucket_at_s)
 
 
-def _end(bucket: Observation) -> datetime:
+def _end(bucket: PolledReading) -> datetime:
     return _begin(bucket) + timedelta(seconds=bucket.bucket_s)
 
 
-def _moment(observation: Observation) -> datetime:
+def _moment(observation: PolledReading) -> datetime:
     return observation.time

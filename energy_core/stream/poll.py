@@ -24,16 +24,16 @@ from energy_core.errors import (
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
 from energy_core.stream.admission import Horizon
-from energy_core.stream.device import Device, Tellable
-from energy_core.stream.event import Outlet, Position, SourceId, State
-from energy_core.stream.lookback import Looking
-from energy_core.stream.looker import LookBack, Looker
-from energy_core.stream.observation import Observation, Polled, Seen
-from energy_core.stream.past import Missing
+from energy_core.stream.device import DeviceBackfill, Tellable
+from energy_core.stream.event import Outlet, SourceId, State, StreamPosition
+from energy_core.stream.lookback import LookbackConfig
+from energy_core.stream.looker import LookBack, LookbackScheduler
+from energy_core.stream.observation import Polled, PolledReading, Seen
+from energy_core.stream.past import MissingRange
 from energy_core.stream.pulse import Site
 from energy_core.vendor_clock import VendorClock
 
-__all__ = ["LookBack", "Looking", "Observation", "Polled", "Poller", "Seen"]
+__all__ = ["LookBack", "LookbackConfig", "Polled", "PolledReading", "Poller", "Seen"]
 
 LONGEST_WAIT_S: Final = 3600.0
 """However long a vendor asks us to wait, a poller tries again within the hour."""
@@ -88,11 +88,11 @@ class Poller:
     def __init__(
         self,
         id: SourceId,  # noqa: A002  (the source's own word)
-        ask: Callable[[], Awaitable[Iterable[Observation] | Polled]],
+        ask: Callable[[], Awaitable[Iterable[PolledReading] | Polled]],
         *,
         interval_s: float,
         look_back: LookBack | None = None,
-        looking: Looking = Looking(),  # noqa: B008  (frozen)
+        looking: LookbackConfig = LookbackConfig(),  # noqa: B008  (frozen)
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
         identify: Callable[[], Awaitable[str]] | None = None,
@@ -119,10 +119,10 @@ class Poller:
         self._horizon = Horizon(self._clock, vendor_clock)
         self._ahead: set[str] = set()
         """Ids that were set aside, kept while the vendor sends them: their time will come."""
-        self._stopped: dict[SourceId, Position] = {}
-        self._begun: Position | None = None
+        self._stopped: dict[SourceId, StreamPosition] = {}
+        self._begun: StreamPosition | None = None
         """Where an earlier run began that brought nothing."""
-        self._looker = Looker(look_back, looking, self._clock)
+        self._looker = LookbackScheduler(look_back, looking, self._clock)
         self._awake = asyncio.Event()
         """Set when there may be something to look for."""
 
@@ -148,7 +148,7 @@ class Poller:
         failed = {"failed polls": self._failed} if self._failed else {}
         return {**failed, **self._odd}
 
-    def resume(self, positions: Mapping[SourceId, Position]) -> None:
+    def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
         self._stopped = dict(positions)
         begun = self._stopped.pop(self._id, None)
@@ -170,7 +170,7 @@ class Poller:
             raise StreamError("slow_consumer")
         found, lacking = await self._looker.recall(source, start, end)
         for each in found:
-            if isinstance(each, Missing) or start <= each.time <= end:
+            if isinstance(each, MissingRange) or start <= each.time <= end:
                 await outlet.room()
                 _put(outlet, source, each)
         return lacking
@@ -321,11 +321,11 @@ class Poller:
         if begun is not None and offset_s is not None and begun.time > now:
             self._begun = evolve(begun, time=min(now, begun.time + timedelta(seconds=offset_s)))
 
-    def _take(self, observations: list[Observation]) -> dict[SourceId, Device]:
+    def _take(self, observations: list[PolledReading]) -> dict[SourceId, DeviceBackfill]:
         """Hand every device what was polled of it; return these devices."""
         self._correct_begun()
         now = self._clock.monotonic()
-        touched: dict[SourceId, Device] = {}
+        touched: dict[SourceId, DeviceBackfill] = {}
         for each in observations:
             device = self._looker.device(each.source, self._stopped.pop(each.source, self._begun))
             touched[each.source] = device
@@ -338,7 +338,7 @@ class Poller:
             self._give_up(touched.values())
         return touched
 
-    def _set_aside(self, observations: list[Observation], outlet: Outlet) -> list[Observation]:
+    def _set_aside(self, observations: list[PolledReading], outlet: Outlet) -> list[PolledReading]:
         """Return those that can be right; the outlet counts and reports the others, once each."""
         ahead = [each for each in observations if each.id in self._ahead or self._horizon.is_ahead(each.time)]
         for each in ahead:
@@ -347,7 +347,7 @@ class Poller:
         self._ahead = {each.id for each in ahead}
         return [each for each in observations if each.id not in self._ahead] if ahead else observations
 
-    def _give_up(self, devices: Iterable[Device]) -> None:
+    def _give_up(self, devices: Iterable[DeviceBackfill]) -> None:
         """Say of a stop that nobody can look back to what may be missing; one interval is nothing."""
         for device in devices:
             if any((end - start).total_seconds() > 1.5 * self._interval_s for start, end in device.holes):
@@ -371,7 +371,7 @@ class Poller:
         self._announced = state
         outlet.status(state, reason=reason, retry_in=retry_in)
 
-    async def _tell(self, device: Device, outlet: Outlet, until: datetime | None = None) -> None:
+    async def _tell(self, device: DeviceBackfill, outlet: Outlet, until: datetime | None = None) -> None:
         """Tell what is ready; whoever else does so at the same time, each thing is told once and in order."""
         while device.is_ready(until):
             await outlet.room()
@@ -395,7 +395,7 @@ class Poller:
 
 
 def _put(outlet: Outlet, source: SourceId, each: Tellable) -> None:
-    if isinstance(each, Missing):
+    if isinstance(each, MissingRange):
         outlet.gap(source, start=each.start, end=each.end, reason=each.reason)
         return
     outlet.reading(
@@ -409,7 +409,7 @@ def _put(outlet: Outlet, source: SourceId, each: Tellable) -> None:
     )
 
 
-def _polled(answer: Iterable[Observation] | Polled) -> Polled:
+def _polled(answer: Iterable[PolledReading] | Polled) -> Polled:
     """Return an answer with the sites that it is about, each by its newest moment."""
     if isinstance(answer, Polled):
         return answer
@@ -418,5 +418,5 @@ def _polled(answer: Iterable[Observation] | Polled) -> Polled:
     return Polled(observations=observations, sites=sites)
 
 
-def _moment(observation: Observation) -> datetime:
+def _moment(observation: PolledReading) -> datetime:
     return observation.time

@@ -9,7 +9,7 @@ from typing import Final
 
 from energy_core.stream.checkpoint import Checkpoint, Positions, from_credential
 from energy_core.stream.detail import Kind, SourceId
-from energy_core.stream.event import Event, Position
+from energy_core.stream.event import Event, StreamPosition
 from energy_core.stream.quantity import Quantity
 
 _EDGE: Final = timedelta(seconds=2)
@@ -29,7 +29,7 @@ class _Reached:
 
     __slots__ = ("first", "ids", "pending", "quantities", "seen", "seq", "time")
 
-    def __init__(self, at: Position | None = None) -> None:
+    def __init__(self, at: StreamPosition | None = None) -> None:
         self.first = at is None or not at.ids
         """Whether no reading was consumed yet."""
         self.time: datetime | None = at.time if at else None
@@ -55,12 +55,12 @@ class _Reached:
             return
         self.ids.append((event.time, event.id))
 
-    def position(self) -> Position | None:
+    def position(self) -> StreamPosition | None:
         if self.time is None:
             return None
         ids = tuple(each for time, each in self.ids if time >= self.time - _EDGE)
         quantities = frozenset(self.quantities)
-        return Position(
+        return StreamPosition(
             time=self.time,
             seq=self.seq,
             ids=ids,
@@ -74,7 +74,7 @@ def _nobody_knows(_: SourceId, _seq: int) -> None:
     """Nothing is known of what is waited for."""
 
 
-class Progress:
+class CommitTracker:
     """Turns what a consumer was handed into checkpoints.
 
     Args:
@@ -110,7 +110,7 @@ class Progress:
     def begin(self, feed: SourceId, now: datetime) -> None:
         """Note that a source begins which never brought anything: what is missed from now on is missing."""
         if not self.positions(feed):
-            self._reached.setdefault(feed, {})[feed] = _Reached(Position(time=now, seq=0))
+            self._reached.setdefault(feed, {})[feed] = _Reached(StreamPosition(time=now, seq=0))
             self._places.pop(feed, None)
             self._hurry()
 
@@ -119,13 +119,13 @@ class Progress:
         if self.on_news is not None:
             self.on_news()
 
-    def hand_out(self, event: Event) -> None:
+    def delivered(self, event: Event) -> None:
         """Note that the consumer gets this event."""
         self._handed[id(event)] = event
         if len(self._handed) > _MOST_HANDED:
             self._fold()
 
-    def confirm(self) -> None:
+    def autocommit(self) -> None:
         """Commit all that was handed out, unless the consumer commits by itself."""
         if self.auto and self._handed:
             self._commit(None)

@@ -7,7 +7,7 @@ from collections import deque
 from datetime import datetime
 from typing import Final
 
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.timing import SocketConfig
 
 _SMOOTHING: Final = 1 / 8
 
@@ -17,7 +17,7 @@ _SINGLE_S: Final = 900.0
 _LONGEST_S: Final = 86_400.0
 
 
-class Beat(enum.Enum):
+class KeepaliveAction(enum.Enum):
     """What a pulse asks for."""
 
     REST = "rest"
@@ -26,12 +26,12 @@ class Beat(enum.Enum):
     STALE = "stale"
 
 
-class Pulse:
+class Keepalive:
     """The life of one connection: any byte is life of the link, only a valid event is life of the source."""
 
     __slots__ = ("_eventful_at", "_first", "_pinged_at", "_stale", "_timing", "interval")
 
-    def __init__(self, timing: SocketTiming, now: float) -> None:
+    def __init__(self, timing: SocketConfig, now: float) -> None:
         self.interval: float | None = None
         """The usual seconds between two events, smoothed; None before the second."""
         self._timing = timing
@@ -55,19 +55,19 @@ class Pulse:
         was_stale, self._stale = self._stale, False
         return was_stale
 
-    def check(self, now: float, heard_at: float) -> Beat:
+    def check(self, now: float, heard_at: float) -> KeepaliveAction:
         """Decide what is due; call again until it answers REST."""
         if self._pinged_at is not None and heard_at >= self._pinged_at:  # of coarse clocks both are one tick
             self._pinged_at = None
         if self._pinged_at is not None and now >= self._pinged_at + self._timing.ping_timeout_s:
-            return Beat.DEAD
+            return KeepaliveAction.DEAD
         if not self._stale and now >= self._stale_at:
             self._stale = True
-            return Beat.STALE
+            return KeepaliveAction.STALE
         if self._pinged_at is None and now >= heard_at + self._timing.ping_interval_s:
             self._pinged_at = now
-            return Beat.PING
-        return Beat.REST
+            return KeepaliveAction.PING
+        return KeepaliveAction.REST
 
     def next_at(self, heard_at: float) -> float:
         """Return when `check` may have something to say, if nothing happens until then."""

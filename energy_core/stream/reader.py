@@ -9,20 +9,20 @@ from typing import Self
 
 from energy_core.clock import Clock
 from energy_core.stream.event import Event
-from energy_core.stream.gather import Batches, Ordered, Shelf, Supply, Turns
-from energy_core.stream.line import Line
-from energy_core.stream.progress import Progress
+from energy_core.stream.gather import Batches, EventSupply, ReorderBuffer, SingleConsumerGuard, TimeOrdered
+from energy_core.stream.line import Subscriber
+from energy_core.stream.progress import CommitTracker
 
 
-class Reader(ABC):
+class Consumer(ABC):
     """One consumer, and only one. Cancelling a waiting `anext` loses nothing."""
 
-    def __init__(self, line: Line, clock: Clock) -> None:
+    def __init__(self, line: Subscriber, clock: Clock) -> None:
         self._line = line
         self._clock = clock
-        self._progress: Progress | None = None
-        self._shelf = Shelf()
-        self._turns = Turns()
+        self._progress: CommitTracker | None = None
+        self._shelf = ReorderBuffer()
+        self._turns = SingleConsumerGuard()
 
     def __aiter__(self) -> Self:
         return self
@@ -41,12 +41,12 @@ class Reader(ABC):
             self._begin()
         progress, buffer = self._progress, self._line.buffer
         if progress is not None:
-            progress.confirm()
+            progress.autocommit()
         while True:
             event = self._shelf.take() if self._shelf.events else buffer.take()
             if event is not None:
                 if progress is not None:
-                    progress.hand_out(event)
+                    progress.delivered(event)
                 return event
             if buffer.ended:
                 self._look_for_end()
@@ -68,16 +68,16 @@ class Reader(ABC):
         """
         return Batches(self._supply(), max_size, max_delay)
 
-    def ordered(self, max_delay: float) -> Ordered:
+    def ordered(self, max_delay: float) -> TimeOrdered:
         """Iterate in order of `time` across all sources, each event delayed by up to `max_delay` seconds.
 
         An event that comes more than that after its time has passed is handed over at once, out of order.
         When as many events wait as the buffer holds, the oldest does not wait any longer.
         """
-        return Ordered(self._supply(), max_delay)
+        return TimeOrdered(self._supply(), max_delay)
 
-    def _supply(self) -> Supply:
-        return Supply(
+    def _supply(self) -> EventSupply:
+        return EventSupply(
             buffer=self._line.buffer,
             shelf=self._shelf,
             turns=self._turns,

@@ -45,7 +45,7 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.timing import SocketConfig
 
 _AUTH_CLOSES: Final = frozenset({1008, 3000, *range(4401, 4500, 10)})
 _DENIED_CLOSES: Final = frozenset({3003, *range(4403, 4500, 10)})
@@ -66,7 +66,7 @@ class Closed:
 
 
 @frozen
-class Refused:
+class HandshakeRefused:
     """The handshake was answered, but not with an upgrade."""
 
     status: int
@@ -80,23 +80,23 @@ class Refused:
 
 
 @frozen
-class Untrusted:
+class BadCertificate:
     """The server's certificate does not verify."""
 
 
 @frozen
-class Trouble:
+class TransientFailure:
     """Anything that may pass; `reason` is ours and holds nothing secret."""
 
     reason: str
     retry_after: float | None = None
 
 
-Ending = Closed | Refused | Untrusted | Trouble
+Ending = Closed | HandshakeRefused | BadCertificate | TransientFailure
 
 
 @frozen
-class Again:
+class Retry:
     """Wait `delay` seconds and connect again; `hold` tells the shared lane to wait as well."""
 
     reason: str
@@ -119,10 +119,10 @@ class Stop:
     error: RequestError
 
 
-Decision = Again | Renew | Stop
+Decision = Retry | Renew | Stop
 
 
-class Recovery:
+class ReconnectPolicy:
     """Decides what follows each ending of one link. The caller brings `now`, seconds that never run back."""
 
     __slots__ = (
@@ -131,7 +131,7 @@ class Recovery:
         "_timing",
     )
 
-    def __init__(self, timing: SocketTiming, *, random: Callable[[], float], renewable: bool = True) -> None:
+    def __init__(self, timing: SocketConfig, *, random: Callable[[], float], renewable: bool = True) -> None:
         self._timing = timing
         self._random = random
         self._renewable = renewable
@@ -173,13 +173,13 @@ class Recovery:
         match ending:
             case Closed():
                 return self._after_close(ending, now)
-            case Refused():
+            case HandshakeRefused():
                 return self._after_refusal(ending, now)
-            case Untrusted():
+            case BadCertificate():
                 return Stop(TLSVerificationError("the certificate of the event server cannot be trusted"))
-            case Trouble(reason, retry_after):
+            case TransientFailure(reason, retry_after):
                 self._refusals = 0
-                return Again(reason, self._delay(now, least=retry_after or 0.0))
+                return Retry(reason, self._delay(now, least=retry_after or 0.0))
 
     def _after_close(self, ending: Closed, now: float) -> Decision:
         code = ending.code
@@ -203,9 +203,9 @@ class Recovery:
         if self._strange >= _CLOSES_BEFORE_RENEWAL and self._renewable and not self._strange_renewed:
             self._strange_renewed = True
             return Renew(reason, delay)
-        return Again(reason, delay)
+        return Retry(reason, delay)
 
-    def _after_refusal(self, ending: Refused, now: float) -> Decision:
+    def _after_refusal(self, ending: HandshakeRefused, now: float) -> Decision:
         status, retry_after = ending.status, ending.retry_after
         reason = _said(f"the handshake was refused with status {status}", ending.words)
         if status == 401 and not ending.page:
@@ -217,11 +217,11 @@ class Recovery:
             case 429 | 503 if status == 429 or retry_after is not None:
                 delay = self._delay(now, least=retry_after or 0.0)
                 longest = self._timing.longest_retry_after_s
-                return Again(reason, delay, hold=delay if retry_after is None else min(retry_after, longest))
+                return Retry(reason, delay, hold=delay if retry_after is None else min(retry_after, longest))
             case _ if 300 <= status < 400:
-                return Again(f"{reason}; redirects are never followed", self._delay(now))
+                return Retry(f"{reason}; redirects are never followed", self._delay(now))
             case _:
-                return Again(reason, self._delay(now))
+                return Retry(reason, self._delay(now))
 
     def _unauthorized(self, reason: str, now: float, *, status: int | None, code: str | None) -> Decision:
         """Renew the credential once; a renewed or fixed one may be refused several times before the end."""
@@ -239,7 +239,7 @@ class Recovery:
         self._refusal = kind
         if self._refusals >= self._timing.most_refusals:
             return Stop(error)
-        return Again(reason, self._delay(now))
+        return Retry(reason, self._delay(now))
 
     def _delay(self, now: float, *, least: float = 0.0, plus: float = 0.0) -> float:
         timing = self._timing

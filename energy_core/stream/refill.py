@@ -9,11 +9,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.printable import printable
-from energy_core.stream.admission import Gate, admit_stretch
+from energy_core.stream.admission import ReadingValidator, admit_stretch
 from energy_core.stream.delivered import NOT_RECORDED, TOO_MANY_GAPS
 from energy_core.stream.detail import Gap, Kind, SourceId, State
 from energy_core.stream.event import Reading, Said
-from energy_core.stream.line import Line, Stretch
+from energy_core.stream.line import Stretch, Subscriber
 from energy_core.stream.quantity import Quantity
 
 RETRY_S: Final = (60.0, 300.0, 900.0)
@@ -34,11 +34,11 @@ class RefillOutlet:
         late: Live readings did not wait for these.
     """
 
-    def __init__(self, line: Line, source: SourceId, *, late: bool = False) -> None:
+    def __init__(self, line: Subscriber, source: SourceId, *, late: bool = False) -> None:
         self._put = line.late if late else line.refill
         self._line = line
         self._source = source
-        self._admit = Gate().admit
+        self._admit = ReadingValidator().admit
 
     def reading(
         self,
@@ -82,7 +82,7 @@ class RefillOutlet:
         if source == self._source and not self._line.buffer.ended:
             track, now = self._line.tracks[source], self._line.clock.utcnow()
             gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
-            self._line.note(track, source, Kind.GAP, gap, end, now)
+            self._line.put_control(track, source, Kind.GAP, gap, end, now)
 
     def pending(self, source: SourceId, stretches: Sequence[Stretch]) -> None:
         """Let it be: what a refill returns is asked for again."""
@@ -93,7 +93,7 @@ class RefillOutlet:
 
 
 class _Later(NamedTuple):
-    line: Line
+    line: Subscriber
     source: SourceId
     stretch: Stretch
 
@@ -113,8 +113,8 @@ class LaterRefills:
     def __init__(
         self,
         clock: Clock,
-        ask: Callable[[Line, SourceId, Stretch], Awaitable[Fetched]],
-        lack: Callable[[Line, SourceId, Stretch, str], None],
+        ask: Callable[[Subscriber, SourceId, Stretch], Awaitable[Fetched]],
+        lack: Callable[[Subscriber, SourceId, Stretch, str], None],
         *,
         retry_s: Sequence[float],
     ) -> None:
@@ -129,7 +129,7 @@ class LaterRefills:
         """What is still to be asked for."""
         return [each.stretch for each in self.tasks.values()]
 
-    def add(self, line: Line, source: SourceId, stretch: Stretch) -> None:
+    def add(self, line: Subscriber, source: SourceId, stretch: Stretch) -> None:
         """Ask later for a stretch that a line lacks."""
         if len(self.tasks) >= _MOST:
             self._lack(line, source, stretch, TOO_MANY_GAPS)
@@ -163,7 +163,7 @@ class LaterRefills:
             self._lack(*later, NOT_RECORDED)
         self._show(later.line, later.source)
 
-    def _show(self, line: Line, source: SourceId) -> None:
+    def _show(self, line: Subscriber, source: SourceId) -> None:
         """Say what the line still waits for; once it has ended, that stays as it was."""
         if not line.buffer.ended:
             mine = [each.stretch for each in self.tasks.values() if each[:2] == (line, source)]

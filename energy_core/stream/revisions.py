@@ -10,7 +10,7 @@ from energy_core.printable import printable
 from energy_core.stream.detail import SourceId
 from energy_core.stream.quantity import Quantity
 
-_MOST: Final = 2048
+_MOST_REVISIONS: Final = 2048
 
 
 class Revisions:
@@ -23,7 +23,7 @@ class Revisions:
         most: Moments remembered a source; the one looked at longest ago is forgotten first.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MOST_REVISIONS) -> None:
         self._most = most
         self._seen: dict[SourceId, OrderedDict[str, tuple[int, int]]] = {}
 

@@ -11,7 +11,7 @@ from energy_core.clock import Clock
 from energy_core.errors import CheckpointError
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, from_credential
 from energy_core.stream.detail import SourceId
-from energy_core.stream.progress import Progress
+from energy_core.stream.progress import CommitTracker
 
 OnCorrupt: TypeAlias = Literal["raise", "latest"]
 """What a checkpoint that cannot be used leads to: an error, or a start from now."""
@@ -71,10 +71,10 @@ def _may_mean(stored: SourceId, source: SourceId) -> bool:
     return stored.is_like(source) and (not source.identified or from_credential(stored))
 
 
-class Saver:
+class CheckpointSaver:
     """Saves every few seconds, where anything has changed, and once more at the end."""
 
-    def __init__(self, store: CheckpointStore, progress: Progress, clock: Clock) -> None:
+    def __init__(self, store: CheckpointStore, progress: CommitTracker, clock: Clock) -> None:
         self._store = store
         self._progress = progress
         self._clock = clock

@@ -15,24 +15,24 @@ from energy_core.errors import AuthError, NotFound, PermissionDenied, RequestErr
 from energy_core.printable import printable
 from energy_core.retry import parse_retry_after
 from energy_core.stream.event import State
-from energy_core.stream.link import Address, Link, complaint
-from energy_core.stream.pulse import Beat, Pulse
+from energy_core.stream.link import Endpoint, EndpointProvider, check_ws_url
+from energy_core.stream.pulse import Keepalive, KeepaliveAction
 from energy_core.stream.reconnect import (
-    Again,
+    BadCertificate,
     Closed,
     Ending,
-    Recovery,
-    Refused,
+    HandshakeRefused,
+    ReconnectPolicy,
     Renew,
+    Retry,
     Stop,
-    Trouble,
-    Untrusted,
+    TransientFailure,
 )
-from energy_core.stream.timing import SocketTiming
-from energy_core.stream.wire import NotAWebSocket, Refusal, Wire
+from energy_core.stream.timing import SocketConfig
+from energy_core.stream.wire import Connection, HandshakeFailed, HandshakeRejected
 from energy_core.vendor_clock import VendorClock
 
-__all__ = ["Address", "Link", "ReconnectingSocket", "SocketTiming"]
+__all__ = ["Endpoint", "EndpointProvider", "ReconnectingSocket", "SocketConfig"]
 
 _GOING_AWAY: Final = 1001
 
@@ -42,7 +42,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (gaierror, "the host name cannot be resolved"),
     (ConnectionRefusedError, "the connection was refused"),
     (OSError, "the server cannot be reached"),
-    (NotAWebSocket, "the answer to the handshake is not a WebSocket's"),
+    (HandshakeFailed, "the answer to the handshake is not a WebSocket's"),
 )
 """The first kind that fits says in our own words why no connection came about."""
 
@@ -72,11 +72,11 @@ class ReconnectingSocket:
 
     def __init__(
         self,
-        link: Link,
+        link: EndpointProvider,
         *,
         on_messages: Callable[[list[bytes]], int],
         on_state: Callable[[State, str, float | None], None],
-        timing: SocketTiming | None = None,
+        timing: SocketConfig | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
         ssl_context: ssl.SSLContext | None = None,
@@ -85,14 +85,14 @@ class ReconnectingSocket:
         self._link = link
         self._on_messages = on_messages
         self._on_state = on_state
-        self._timing = timing or SocketTiming()
+        self._timing = timing or SocketConfig()
         self._clock = clock or SystemClock()
-        self._recovery = Recovery(self._timing, random=random, renewable=link.renewable)
+        self._recovery = ReconnectPolicy(self._timing, random=random, renewable=link.renewable)
         self._ssl_context = ssl_context
         self._vendor_clock = vendor_clock
         self._generation = 0
         self._refused: int | None = None
-        self._pulse = Pulse(self._timing, 0.0)
+        self._pulse = Keepalive(self._timing, 0.0)
         self._eventful = False
         self.heard_at = 0.0
         """When the messages arrived that are handed over now, or were last."""
@@ -120,7 +120,7 @@ class ReconnectingSocket:
                     raise error
                 case Renew(reason, delay):
                     self._refused = self._generation
-                case Again(reason, delay, hold):
+                case Retry(reason, delay, hold):
                     if hold is not None:
                         self._link.hold(hold)
             self._on_state(State.DISCONNECTED, reason, delay)
@@ -133,14 +133,14 @@ class ReconnectingSocket:
         except (AuthError, PermissionDenied, NotFound):
             raise
         except RequestError as error:
-            return Trouble(str(error), error.retry_after)
+            return TransientFailure(str(error), error.retry_after)
         self._generation = address.generation
         self._recovery.begin(self._clock.monotonic())
         self.handshakes += 1
         wire = self._wire(address)
         try:
             await wire.open(address, tls)
-        except (OSError, NotAWebSocket) as error:
+        except (OSError, HandshakeFailed) as error:
             if error is wire.fault:
                 raise
             return self._why_not_open(error)
@@ -150,7 +150,7 @@ class ReconnectingSocket:
             # Also when cancelled: the server hears that we leave, and need not answer.
             await wire.leave(_GOING_AWAY)
 
-    async def _permitted(self) -> tuple[Address, ssl.SSLContext | None]:
+    async def _permitted(self) -> tuple[Endpoint, ssl.SSLContext | None]:
         if self._refused is not None:
             await self._link.renew(self._refused)
             self._refused = None
@@ -159,12 +159,12 @@ class ReconnectingSocket:
         await self._link.admit()
         # The turn may have been long in coming, and the credential renewed.
         address = await self._link.address()
-        if fault := complaint(address.url):
+        if fault := check_ws_url(address.url):
             raise ValueError(fault)
         return address, tls
 
-    def _wire(self, address: Address) -> Wire:
-        return Wire(
+    def _wire(self, address: Endpoint) -> Connection:
+        return Connection(
             address,
             on_open=self._opened,
             on_messages=self._heard,
@@ -174,27 +174,27 @@ class ReconnectingSocket:
         )
 
     def _opened(self, now: float) -> None:
-        self._pulse = Pulse(self._timing, now)
+        self._pulse = Keepalive(self._timing, now)
         self._recovery.opened(now)
         self._eventful = False
         self._on_state(State.LIVE, "", None)
 
-    async def _tls_for(self, address: Address) -> ssl.SSLContext | None:
+    async def _tls_for(self, address: Endpoint) -> ssl.SSLContext | None:
         if not address.url.lower().startswith("wss:"):
             return None
         if self._ssl_context is None:
             self._ssl_context = await asyncio.to_thread(_default_tls)
         return self._ssl_context
 
-    async def _watch(self, wire: Wire) -> Ending:
+    async def _watch(self, wire: Connection) -> Ending:
         """Ping, and say when the source is stale, until the connection ends."""
         clock, pulse = self._clock, self._pulse
         while not await wire.over(max(0.0, pulse.next_at(wire.heard_at) - clock.monotonic())):
-            while (beat := pulse.check(clock.monotonic(), wire.heard_at)) is not Beat.REST:
-                if beat is Beat.DEAD:
+            while (beat := pulse.check(clock.monotonic(), wire.heard_at)) is not KeepaliveAction.REST:
+                if beat is KeepaliveAction.DEAD:
                     wire.abort()
-                    return Trouble(f"no sign of life for {clock.monotonic() - wire.heard_at:.0f} s")
-                if beat is Beat.PING:
+                    return TransientFailure(f"no sign of life for {clock.monotonic() - wire.heard_at:.0f} s")
+                if beat is KeepaliveAction.PING:
                     wire.ping()
                 else:
                     silence = pulse.silence(clock.monotonic())
@@ -217,20 +217,20 @@ class ReconnectingSocket:
             if self._pulse.events(events, now):
                 self._on_state(State.LIVE, "", None)
 
-    def _why_not_open(self, error: OSError | NotAWebSocket) -> Ending:
+    def _why_not_open(self, error: OSError | HandshakeFailed) -> Ending:
         """Say in our own words why: texts of others may hold the URL."""
-        if isinstance(error, Refusal):
+        if isinstance(error, HandshakeRejected):
             if self._vendor_clock is not None and len(error.dates) == 1:
                 self._vendor_clock.heard(error.dates[0])
             words = self._link.words(error.body)
-            return Refused(
+            return HandshakeRefused(
                 error.status, self._retry_after(error), words.text, envelope=words.envelope, page=words.page
             )
         if isinstance(error, ssl.SSLCertVerificationError):
-            return Untrusted()
-        return Trouble(next(reason for kind, reason in _REASONS if isinstance(error, kind)))
+            return BadCertificate()
+        return TransientFailure(next(reason for kind, reason in _REASONS if isinstance(error, kind)))
 
-    def _retry_after(self, refusal: Refusal) -> float | None:
+    def _retry_after(self, refusal: HandshakeRejected) -> float | None:
         if len(refusal.retry_after) != 1:
             return None
         date = refusal.dates[0] if len(refusal.dates) == 1 else None

@@ -76,7 +76,7 @@ class SourceStatus:
     """Why it ended, where it ended by an error."""
 
 
-class Standing:
+class SourceState:
     """The state of one source; refuses a change that `TRANSITIONS` does not have."""
 
     __slots__ = ("reason", "retry_at", "since", "state")
@@ -114,7 +114,7 @@ class Site:
     __slots__ = ("heard", "last", "readings", "standing")
 
     def __init__(self, since: datetime) -> None:
-        self.standing = Standing(since, State.LIVE)
+        self.standing = SourceState(since, State.LIVE)
         self.readings = 0
         self.last: datetime | None = None
         self.heard: datetime | None = None

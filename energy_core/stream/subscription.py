@@ -7,18 +7,18 @@ from types import TracebackType
 from typing import Self
 
 from energy_core.printable import printable
-from energy_core.stream.ledger import Ledger
-from energy_core.stream.line import Line
-from energy_core.stream.reader import Reader
+from energy_core.stream.ledger import Fanout
+from energy_core.stream.line import Subscriber
+from energy_core.stream.reader import Consumer
 
 
-class Subscription(Reader):
+class Subscription(Consumer):
     """What `subscribe` returns: an iterator with its own buffer, policy, numbers and pace.
 
     Ends with its stream, or with `aclose`, after which it costs nothing; `async with` does that.
     """
 
-    def __init__(self, line: Line, ledger: Ledger, check_open: Callable[[], None]) -> None:
+    def __init__(self, line: Subscriber, ledger: Fanout, check_open: Callable[[], None]) -> None:
         super().__init__(line, ledger.clock)
         self._ledger = ledger
         self._of_stream = check_open

@@ -7,19 +7,19 @@ from attrs import Attribute, field, frozen
 from energy_core.printable import printable_class
 
 
-def _positive(_: SocketTiming, attribute: Attribute[float], value: float) -> None:
+def _positive(_: SocketConfig, attribute: Attribute[float], value: float) -> None:
     if not 0 < value < float("inf"):
         raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
 
 
-def _count(_: SocketTiming, attribute: Attribute[int], value: int) -> None:
+def _count(_: SocketConfig, attribute: Attribute[int], value: int) -> None:
     if not value >= 1:
         raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
 
 
 @printable_class
 @frozen(kw_only=True)
-class SocketTiming:
+class SocketConfig:
     """The defaults are the promise; tests on real sockets shorten them."""
 
     open_timeout_s: float = field(default=10.0, validator=_positive)

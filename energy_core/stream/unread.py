@@ -11,7 +11,7 @@ from energy_core.printable import printable
 Parse: TypeAlias = Callable[[bytes], object]
 
 
-class Unread(Mapping[str, object]):
+class LazyMapping(Mapping[str, object]):
     """The mapping that a text holds; read once, for all who share it.
 
     Args:
@@ -26,7 +26,7 @@ class Unread(Mapping[str, object]):
         self._text = text
         self._read: Mapping[str, object] | None = None
 
-    def look(self) -> Mapping[str, object]:
+    def resolve(self) -> Mapping[str, object]:
         """Return what it holds, as it was parsed."""
         text, read = self._text, self._read  # in this order: another thread may be through with the text
         if read is None:
@@ -35,25 +35,25 @@ class Unread(Mapping[str, object]):
         return read
 
     def __getitem__(self, key: str) -> object:
-        return self.look()[key]
+        return self.resolve()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.look())
+        return iter(self.resolve())
 
     def __len__(self) -> int:
-        return len(self.look())
+        return len(self.resolve())
 
     @printable
     def __repr__(self) -> str:
         return "<Unread, read>" if self._read is not None else f"<Unread, {len(self._text)} bytes>"
 
 
-def look(raw: Mapping[str, object]) -> Mapping[str, object]:
+def resolve(raw: Mapping[str, object]) -> Mapping[str, object]:
     """Return the mapping itself, read if it was not."""
-    return raw.look() if isinstance(raw, Unread) else raw
+    return raw.resolve() if isinstance(raw, LazyMapping) else raw
 
 
-def look_late(cls: type, name: str) -> Callable[[object, Mapping[str, object]], None]:
+def make_lazy(cls: type, name: str) -> Callable[[object, Mapping[str, object]], None]:
     """Have a slot of a class read what is unread in it when somebody looks there.
 
     Returns:
@@ -76,8 +76,8 @@ class _LateSlot:
         if of is None:
             return self
         raw: object = self._slot.__get__(of)
-        if isinstance(raw, Unread):
-            raw = raw.look()
+        if isinstance(raw, LazyMapping):
+            raw = raw.resolve()
             self._slot.__set__(of, raw)
         return raw
 

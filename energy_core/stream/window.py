@@ -13,7 +13,7 @@ REMEMBERED: Final = 1000
 """Ids remembered a source: more than ten minutes at a reading a second."""
 
 
-class Window:
+class RecentIds:
     """The last thousand (id, revision) of one source, eight bytes each.
 
     Remembers hashes of 64 bits, which `hash` keys anew in every process; a window is never saved.
@@ -51,9 +51,9 @@ class Window:
         """Tell whether it was added lately."""
         return (hash((id, revision)) if revision else hash(id)) in self._hashes
 
-    def recent(self, count: int) -> Window:
+    def recent(self, count: int) -> RecentIds:
         """Return a window of the last `count` alone."""
-        window, place = Window(), self._next
+        window, place = RecentIds(), self._next
         window._hashes = (self._hashes[place:] + self._hashes[:place])[-count:]
         return window
 

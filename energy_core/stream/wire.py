@@ -23,9 +23,9 @@ from websockets.uri import parse_uri
 
 from energy_core.clock import Clock, ticking
 from energy_core.printable import printable
-from energy_core.stream.frames import Cutter
-from energy_core.stream.link import Address
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.frames import FrameSplitter
+from energy_core.stream.link import Endpoint
+from energy_core.stream.timing import SocketConfig
 from energy_core.stream.wirelog import wire_log
 from energy_core.vendor_clock import VendorClock
 
@@ -39,11 +39,11 @@ _WORDS: Final = 64 * 1024
 """Bytes of a refusal beyond which it is not read: words are short."""
 
 
-class NotAWebSocket(Exception):
+class HandshakeFailed(Exception):
     """What answers there does not speak as a WebSocket does."""
 
 
-class Refusal(NotAWebSocket):
+class HandshakeRejected(HandshakeFailed):
     """A server that answered the handshake with a status of its own."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Refusal(NotAWebSocket):
         """Every `Date`, likewise."""
 
 
-class Wire(BufferedProtocol):
+class Connection(BufferedProtocol):
     """One connection, from its handshake to its end.
 
     Args:
@@ -79,12 +79,12 @@ class Wire(BufferedProtocol):
 
     def __init__(
         self,
-        address: Address,
+        address: Endpoint,
         *,
         on_open: Callable[[float], None],
         on_messages: Callable[[list[bytes], float], None],
         clock: Clock,
-        timing: SocketTiming,
+        timing: SocketConfig,
         vendor_clock: VendorClock | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -99,7 +99,7 @@ class Wire(BufferedProtocol):
         self._take: Callable[[list[bytes], float], None] | None = on_messages
         log, largest = wire_log(), timing.largest_frame
         self._protocol = ClientProtocol(parse_uri(address.url), max_size=largest, logger=log)
-        self._cutter = Cutter(self._protocol, largest=largest, log=log)
+        self._cutter = FrameSplitter(self._protocol, largest=largest, log=log)
         self._answered: Future[None] = loop.create_future()
         self._over: Future[None] = loop.create_future()
         self._transport: Transport | None = None
@@ -111,7 +111,7 @@ class Wire(BufferedProtocol):
 
     # --- what is done with it ------------------------------------------------------------------------------
 
-    async def open(self, address: Address, tls: ssl.SSLContext | None) -> None:
+    async def open(self, address: Endpoint, tls: ssl.SSLContext | None) -> None:
         """Connect and shake hands. Cancelling it leaves nothing behind.
 
         Raises:
@@ -193,7 +193,7 @@ class Wire(BufferedProtocol):
         self.heard_at = now = self._now()
         cutter = self._cutter
         try:
-            messages = cutter.cut(bytes(self._surface[:nbytes]))
+            messages = cutter.split(bytes(self._surface[:nbytes]))
             if cutter.fed:
                 cutter.fed = False
                 self._react()
@@ -276,14 +276,14 @@ class Wire(BufferedProtocol):
             response = error.response
             status, headers, body = response.status_code, response.headers, bytes(response.body)
             # From nothing: what the library raises holds every header.
-            raise Refusal(
+            raise HandshakeRejected(
                 status,
                 body=body if len(body) <= _WORDS else b"",
                 retry_after=headers.get_all("Retry-After"),
                 dates=headers.get_all("Date"),
             ) from None
         if error is not None:
-            raise NotAWebSocket from None
+            raise HandshakeFailed from None
 
     def _flush(self) -> None:
         transport = self._transport
@@ -300,7 +300,7 @@ class Wire(BufferedProtocol):
         return f"<Wire {self._protocol.state.name.lower()}>"
 
 
-def _asking(protocol: ClientProtocol, address: Address) -> Request:
+def _asking(protocol: ClientProtocol, address: Endpoint) -> Request:
     """Return the request of the handshake; an error holds nothing of it."""
     request = protocol.connect()
     request.headers["User-Agent"] = USER_AGENT
@@ -310,7 +310,7 @@ def _asking(protocol: ClientProtocol, address: Address) -> Request:
     raise ValueError("the address holds a header that cannot be sent")
 
 
-class _Desk(threading.local):
+class _ReceiveBuffer(threading.local):
     """Where bytes lie until they are copied, within one callback: one for the event loop of each thread."""
 
     def __init__(self) -> None:
@@ -318,4 +318,4 @@ class _Desk(threading.local):
         self.piece = self.whole[:_PIECE]
 
 
-_desk: Final = _Desk()
+_desk: Final = _ReceiveBuffer()

@@ -16,7 +16,7 @@ import pytest
 from energy_core.errors import AuthFailed, ConnectError, ServerFault
 from energy_core.stream.event import Kind, Quantity, SourceId, State
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Looking, Observation, Poller
+from energy_core.stream.poll import LookbackConfig, PolledReading, Poller
 from energy_core.stream.state import TRANSITIONS
 from tests.virtual_time import EPOCH, VirtualClock
 
@@ -48,7 +48,9 @@ class Truth:
 
     def observation(self, n):
         values = {Quantity.PV_POWER: float(n)}
-        return Observation(source=self.id, time=self.time(n), id=f"{self.id.site}/{n}", values=values, raw={})
+        return PolledReading(
+            source=self.id, time=self.time(n), id=f"{self.id.site}/{n}", values=values, raw={}
+        )
 
 
 class Pushed:
@@ -147,7 +149,7 @@ def polled(truth, chance, *, faulty, **_):
         first, last = truth.number(start), min(truth.number(end), truth.last())
         return [truth.observation(n) for n in range(max(1, first), last + 1)]
 
-    looking = Looking(every_s=300, span_s=600, rest_s=1.0)
+    looking = LookbackConfig(interval_s=300, span_s=600, cooldown_s=1.0)
     clock = VirtualClock()
     return Poller(
         truth.id,

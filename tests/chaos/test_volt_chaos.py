@@ -15,13 +15,13 @@ from random import Random
 
 import pytest
 
-from energy_core import Gap, Kind, Limit, Quantity, SessionPool, State, Timeouts, merge
-from energy_core.stream.timing import SocketTiming
+from energy_core import Gap, Kind, Quantity, RateLimit, SessionPool, State, Timeouts, merge
+from energy_core.stream.timing import SocketConfig
 from energy_live.simulator import Simulator
 from energy_live.simulator.products import event_fields
 from tests.chaos.weather import Moody, Weather
 from tests.faults.tcp_proxy import TcpProxy, proxied
-from voltstorage_async import FieldMap, Healing, LatestData, ProductGap, VoltStorageClient
+from voltstorage_async import BackfillConfig, FieldMap, LatestData, ProductGap, VoltStorageClient
 
 SEEDS = range(int(os.environ.get("ENERGY_LIVE_SEEDS", "3")))
 HOUSEHOLD_S = 3600.0 if len(SEEDS) > 10 else 1800.0
@@ -29,7 +29,7 @@ SPEED = 720.0
 NOON = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
 FIELDS = FieldMap()
 
-TIMING = SocketTiming(
+TIMING = SocketConfig(
     open_timeout_s=0.4,
     close_timeout_s=0.02,
     ping_interval_s=0.1,
@@ -69,7 +69,9 @@ class Account:
         )
 
 
-async def listen_merged(client: VoltStorageClient, product: int, healing: Healing, account: Account) -> None:
+async def listen_merged(
+    client: VoltStorageClient, product: int, healing: BackfillConfig, account: Account
+) -> None:
     source = client.live(product, timing=TIMING, healing=healing)
     async with merge(source) as events:
         account.state = lambda: events.status[source.id].state
@@ -83,7 +85,9 @@ async def listen_merged(client: VoltStorageClient, product: int, healing: Healin
                 account.gaps.append((start, end, frozenset(event.detail.quantities), event.detail.reason))
 
 
-async def listen_typed(client: VoltStorageClient, product: int, healing: Healing, account: Account) -> None:
+async def listen_typed(
+    client: VoltStorageClient, product: int, healing: BackfillConfig, account: Account
+) -> None:
     newest = 0
     async with client.events(product, timing=TIMING, healing=healing) as stream:
         account.state = lambda: stream.status.state
@@ -149,7 +153,7 @@ def check(simulator: Simulator, product: int, account: Account, until: int) -> d
 async def a_bad_hour(seed: int, *, export_fails: bool) -> list[dict[str, int]]:
     random = Random(f"{seed}/{export_fails}")
     simulator = Simulator(seed=seed, speed=SPEED, frame_s=1 / SPEED, start=NOON)
-    healing = Healing(
+    healing = BackfillConfig(
         settle_s=random.choice([0.01, 0.03]),
         retry_s=(0.05, 0.2, 0.6),
         page_s=random.choice([60.0, 3600.0]),
@@ -166,18 +170,18 @@ async def a_bad_hour(seed: int, *, export_fails: bool) -> list[dict[str, int]]:
 
 
 async def through_the_storm(
-    simulator: Simulator, proxy: TcpProxy, random: Random, healing: Healing, accounts: list[Account]
+    simulator: Simulator, proxy: TcpProxy, random: Random, healing: BackfillConfig, accounts: list[Account]
 ) -> int:
     product = simulator.product_ids[0]
     weather = Weather(random, proxy, simulator.faults, every_s=0.25)
-    pool = SessionPool(timeouts=Timeouts(connect_s=0.3, read_gap_s=0.3), random=random.random, attempts=2)
+    pool = SessionPool(timeouts=Timeouts(connect_s=0.3, read_timeout_s=0.3), random=random.random, attempts=2)
     async with pool:
         client = VoltStorageClient(
             pool,
             email=simulator.volt_email,
             password=simulator.volt_password,
             base_url=f"http://127.0.0.1:{proxy.port}/rest/",
-            limit=Limit(1000, 1000.0, 50),
+            limit=RateLimit(1000, 1000.0, 50),
         )
         tasks = [
             asyncio.create_task(listen(client, product, healing, account))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from energy_core import Limit, SessionPool
+from energy_core import RateLimit, SessionPool
 from energy_core.errors import EnergyError
 from tests.conformance.answers import count_of, filled
 from tests.conformance.calls import CALLS, Call, declared
@@ -17,7 +17,7 @@ from tests.conformance.relay import Exchange, Relay, mocking
 from vrm_async import VRMClient
 from vrm_async.widgets import STATES, SUMMARIES
 
-LIMIT = Limit(10_000, 10_000.0, 6)
+LIMIT = RateLimit(10_000, 10_000.0, 6)
 
 
 def test_every_operation_is_driven():

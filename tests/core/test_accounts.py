@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from energy_core import Limit, SessionPool
+from energy_core import RateLimit, SessionPool
 from energy_core.errors import AuthFailed, CheckpointError, ConnectError, InternalError, StreamError
 from energy_core.http.credential import Credential, Grant
 from energy_core.secret import Secret, fingerprint
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.detail import UNIDENTIFIED, account_label
-from energy_core.stream.event import Kind, Position, SourceId, State
+from energy_core.stream.event import Kind, SourceId, State, StreamPosition
 from energy_core.stream.merge import merge
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings
 from tests.virtual_time import EPOCH, VirtualClock
@@ -20,7 +20,7 @@ from tests.virtual_time import EPOCH, VirtualClock
 virtual = pytest.mark.virtual_time
 
 ORIGIN = "https://a.example"
-LIMIT = Limit(10, 1.0)
+LIMIT = RateLimit(10, 1.0)
 
 
 class Client:
@@ -97,7 +97,7 @@ def test_an_exchanged_credential_opens_no_new_lane(how):
         del first
         gc.collect()
     after = pool.account(ORIGIN, "home", LIMIT, token("new"), owner="b", user=second)
-    assert (after.lane, after.budget) == (before.lane, before.budget)
+    assert (after.limiter, after.budget) == (before.limiter, before.budget)
     assert after.credential is not before.credential
 
 
@@ -156,7 +156,7 @@ async def test_other_sources_do_not_wait_for_an_account():
 async def test_a_position_is_found_when_the_account_is_known():
     """A source goes on where its consumer stopped, however late its label comes."""
     home = SourceId("test", "home", "a")
-    stopped = Position(time=EPOCH + timedelta(seconds=3), seq=8, ids=("a-1", "a-2", "a-3"))
+    stopped = StreamPosition(time=EPOCH + timedelta(seconds=3), seq=8, ids=("a-1", "a-2", "a-3"))
     async with merge(
         Late("a"), checkpoint=Checkpoint({home: {home: stopped}}), clock=VirtualClock()
     ) as events:
@@ -215,7 +215,9 @@ def stored(**accounts):
     for account, second in accounts.items():
         owner = SourceId("test", account.replace("_", "-"), "a")
         device = owner._replace(instance=5)
-        positions[owner] = {device: Position(time=EPOCH + timedelta(seconds=second), seq=second, ids=())}
+        positions[owner] = {
+            device: StreamPosition(time=EPOCH + timedelta(seconds=second), seq=second, ids=())
+        }
     return Checkpoint(positions)
 
 
@@ -246,7 +248,7 @@ async def test_a_label_of_a_credential_means_the_one_source_it_can_mean(label):
     """A checkpoint of an older version goes on under the account's new label, and is kept once."""
     me = SourceId("test", "me", "a")
     found, kept = await resumed(stored(**{label: 3}), Deaf("a"))
-    assert found == {me: {me._replace(instance=5): Position(time=EPOCH + timedelta(seconds=3), seq=3)}}
+    assert found == {me: {me._replace(instance=5): StreamPosition(time=EPOCH + timedelta(seconds=3), seq=3)}}
     assert set(kept) == {me}
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 
 from energy_core.errors import InternalError
-from energy_core.stream.admission import horizon
+from energy_core.stream.admission import latest_allowed
 from energy_core.stream.event import Event, Kind, Quantity, SourceId, State
 from energy_core.stream.merge import merge
 from tests.core.scripted import Recorder, Script, moments, of_kind
@@ -154,5 +154,5 @@ async def test_a_reading_from_the_future_is_left_out_and_told_as_a_gap(caplog):
 
 def test_a_clock_that_was_never_set_knows_of_no_future():
     """A machine that believes it is 1970 refuses nothing."""
-    assert horizon(datetime(1970, 1, 1, tzinfo=UTC)) > datetime(2096, 1, 1, tzinfo=UTC)
-    assert horizon(datetime(2026, 6, 1, tzinfo=UTC)) == datetime(2026, 6, 2, tzinfo=UTC)
+    assert latest_allowed(datetime(1970, 1, 1, tzinfo=UTC)) > datetime(2096, 1, 1, tzinfo=UTC)
+    assert latest_allowed(datetime(2026, 6, 1, tzinfo=UTC)) == datetime(2026, 6, 2, tzinfo=UTC)

@@ -24,16 +24,16 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.http.api import ApiClient
-from energy_core.http.bounded import Documented
+from energy_core.http.bounded import TypedDecoder
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.drift import note
-from energy_core.http.lane import Limit
+from energy_core.http.drift import report
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import JSON, Operation, Response, base_url
 from energy_core.secret import Secret
 
 URL = "https://api.acme.example/v2/"
-LIMIT = Limit(100, 10.0)
+LIMIT = RateLimit(100, 10.0)
 GET = Operation(vendor="acme", name="things.get", method="GET", path="things/{id}", repeatable=True)
 POST = Operation(vendor="acme", name="things.create", method="POST", path="things", repeatable=False)
 
@@ -168,7 +168,7 @@ async def test_drift_is_collected(client: ApiClient, mocked: aioresponses) -> No
     """What a model notes is counted in the client it was asked through."""
 
     def noting(_answer: JSON) -> str:
-        note("Thing", "size", "a string for a number")
+        report("Thing", "size", "a string for a number")
         return "read"
 
     mocked.get(f"{URL}things/7", payload={}, repeat=True)
@@ -184,7 +184,7 @@ async def test_strict_client(pool: SessionPool, mocked: aioresponses) -> None:
     strict = ApiClient(pool, account, base, vendor="acme", strict=True)
     mocked.get(f"{URL}things/7", payload={})
     with pytest.raises(DecodeError) as caught:
-        await strict.call(GET, lambda _: note("Thing", "size", "odd"), id=7)
+        await strict.call(GET, lambda _: report("Thing", "size", "odd"), id=7)
     assert (caught.value.kind, caught.value.vendor) == ("drift", "acme")
     mocked.get(f"{URL}things/7", body='{"a": 1, "a": 2}')
     with pytest.raises(DecodeError) as caught:
@@ -219,7 +219,7 @@ async def test_large_answers_are_read_off_the_loop(client: ApiClient, mocked: ai
     """Above one MiB parsing and structuring happen in a thread; notes and errors arrive all the same."""
 
     def noting(_answer: JSON) -> int:
-        note("Thing", "size", "large")
+        report("Thing", "size", "large")
         return threading.get_ident()
 
     mocked.get(f"{URL}things/7", body='"' + "x" * 1_100_000 + '"')
@@ -242,7 +242,7 @@ async def test_crowded_answer_is_not_read_at_all(client: ApiClient, mocked: aior
     for silent in (True, False):
         mocked.get(f"{URL}things/7", body=b"[" + b"[]," * 300_000 + b"1]")
         with pytest.raises(DecodeError) as caught:
-            await client.call(GET, Documented(never, never, silent=silent), id=7)
+            await client.call(GET, TypedDecoder(never, never, silent=silent), id=7)
         assert (caught.value.kind, caught.value.operation) == ("containers", "things.get")
 
 
@@ -344,12 +344,12 @@ async def test_accounts_are_shared(pool: SessionPool) -> None:
         return made[-1]
 
     first = pool.account("https://a.example", "me", LIMIT, make)
-    assert pool.account("https://a.example", "me", Limit(100, 10.0), make) is first
-    assert pool.account("https://b.example", "me", LIMIT, make).lane is not first.lane
+    assert pool.account("https://a.example", "me", RateLimit(100, 10.0), make) is first
+    assert pool.account("https://b.example", "me", LIMIT, make).limiter is not first.limiter
     assert pool.account("https://a.example", "you", LIMIT, make).credential is not first.credential
     assert len(made) == 3
     with pytest.raises(ValueError, match="already has"):
-        pool.account("https://a.example", "me", Limit(100, 11.0), make)
+        pool.account("https://a.example", "me", RateLimit(100, 11.0), make)
     assert set(pool.stats().lanes) == {
         ("https://a.example", "me"),
         ("https://b.example", "me"),
@@ -361,7 +361,7 @@ async def test_accounts_are_shared(pool: SessionPool) -> None:
 async def test_handshakes_are_spread() -> None:
     """A hundred streams that come back at once are admitted ten a second; that costs no request."""
     pool = SessionPool(random=lambda: 0.0)
-    account = pool.account("https://a.example", "me", Limit(1000, 1000.0), token)
+    account = pool.account("https://a.example", "me", RateLimit(1000, 1000.0), token)
     clock = asyncio.get_running_loop().time
     admitted: list[float] = []
 
@@ -372,7 +372,7 @@ async def test_handshakes_are_spread() -> None:
     await asyncio.gather(*(come_back() for _ in range(100)))
     assert sum(at < 0.05 for at in admitted) <= 11
     assert 8.5 < max(admitted) < 9.5
-    assert account.lane.stats().granted == 0
+    assert account.limiter.stats().granted == 0
     await pool.aclose()
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
 from energy_core.http import batch
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from energy_core.http.lenient import MalformedRecord, model, records, seconds, text
-from energy_core.http.slots import maker, slots
+from energy_core.http.slots import maker, slot_writers
 
 
 @frozen(kw_only=True)
@@ -74,16 +74,16 @@ usual = st.fixed_dictionaries(
     },
 )
 strange = st.dictionaries(st.sampled_from(KEYS), odd)
-lists = st.lists(usual, min_size=batch.LEAST) | st.lists(
+lists = st.lists(usual, min_size=batch.MIN_RECORDS) | st.lists(
     usual | st.builds(lambda one, other: {**one, **other}, usual, strange) | strange | odd,
-    min_size=batch.LEAST,
+    min_size=batch.MIN_RECORDS,
 )
 
 
 def outcome(items, *, strict):
     drift = Drift(strict=strict)
     try:
-        with collecting(drift):
+        with collect_drift(drift):
             made = things(items)
     except DecodeError as error:
         return str(error), sorted(drift.counts.items())
@@ -108,7 +108,7 @@ def test_clean_records_are_read_at_once():
     """Numbers for moments and flags, a missing key and an unknown one do not end the shortcut."""
     items = [{"id": at, "owner": None, "on": at % 2, "seen": at, "new": 1} for at in range(20)]
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         made = hook.all(items)
     assert made is not None
     assert made[3] == hook(items[3])
@@ -120,7 +120,7 @@ def test_clean_records_are_read_at_once():
 def test_a_malformed_record_leaves_no_note_behind(broken):
     """What has to be read one by one is given up before anything is counted."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         assert hook.all([{"id": 1, "owner": [], "size": "x"}] * 9 + [broken]) is None
     assert drift.total == 0
 
@@ -129,7 +129,7 @@ def test_a_malformed_record_leaves_no_note_behind(broken):
 def test_slots_are_all_or_nothing(names):
     """Who fills slots by hand has to name every field, and nothing else."""
     with pytest.raises(TypeError, match="other fields"):
-        slots(Thing, *names)
+        slot_writers(Thing, *names)
 
 
 class Referable:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from energy_core.errors import CheckpointError, StreamError
 from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
-from energy_core.stream.event import Event, Kind, Position, Quantity, SourceId, State
+from energy_core.stream.event import Event, Kind, Quantity, SourceId, State, StreamPosition
 from energy_core.stream.merge import merge
-from energy_core.stream.progress import Progress
+from energy_core.stream.progress import CommitTracker
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings
 from tests.virtual_time import EPOCH, VirtualClock
 
@@ -45,7 +45,7 @@ class Shelf:
 
 
 def position(second=100, seq=7, ids=("a-100",)):
-    return Position(time=EPOCH + timedelta(seconds=second), seq=seq, ids=ids)
+    return StreamPosition(time=EPOCH + timedelta(seconds=second), seq=seq, ids=ids)
 
 
 def at(text):
@@ -55,7 +55,7 @@ def at(text):
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 ids = st.builds(SourceId, texts, texts, texts, st.integers(min_value=0, max_value=2**31))
 positions = st.builds(
-    Position,
+    StreamPosition,
     time=st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     seq=st.integers(min_value=0, max_value=2**53 - 1),
     ids=st.lists(st.text(max_size=20), max_size=8).map(tuple),
@@ -75,14 +75,16 @@ def test_what_is_written_is_what_is_read(found):
 def test_a_checkpoint_is_small():
     """A product takes at most 200 bytes and a site of forty devices at most 4 kB, at a reading a second."""
     stamp = 1_772_366_400
-    product = Position(
+    product = StreamPosition(
         time=EPOCH + timedelta(microseconds=123456),
         seq=10**9,
         ids=tuple(f"301/{stamp + n // 3}/{n % 3}" for n in range(8)),
         quantities=frozenset(Quantity),
     )
     devices = {
-        SITE._replace(instance=instance): Position(time=EPOCH, seq=10**7, ids=(f"151734/{instance}/{stamp}",))
+        SITE._replace(instance=instance): StreamPosition(
+            time=EPOCH, seq=10**7, ids=(f"151734/{instance}/{stamp}",)
+        )
         for instance in range(250, 290)
     }
     base = len(Checkpoint().to_json())
@@ -528,17 +530,17 @@ def an_event(seq, name="x", *, second=None, source=A):
 
 def test_a_consumer_that_never_commits_costs_little():
     """However much is handed out uncommitted, some thousand events are told apart, no commit is wrong."""
-    progress = Progress(Checkpoint(), lambda source: source, auto=False)
+    progress = CommitTracker(Checkpoint(), lambda source: source, auto=False)
     events = [an_event(n) for n in range(1, 50_001)]
     for event in events:
-        progress.hand_out(event)
+        progress.delivered(event)
     assert len(progress._handed) + len(progress._folded) <= 4200
     progress.commit(events[100])
     assert progress.positions(A) == {}
     progress.commit(events[-2])
     assert progress.positions(A)[A].seq == 49_999
     progress.commit(events[-1])
-    assert progress.positions(A)[A] == Position(
+    assert progress.positions(A)[A] == StreamPosition(
         time=events[-1].time, seq=50_000, ids=("x-49998", "x-49999", "x-50000")
     )
 
@@ -546,11 +548,11 @@ def test_a_consumer_that_never_commits_costs_little():
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_the_ids_of_a_position_are_those_near_its_time(seconds):
     """Whatever the order of times: the newest time, and ids from the two seconds before it, at most eight."""
-    progress = Progress(Checkpoint(), lambda source: source, auto=True)
+    progress = CommitTracker(Checkpoint(), lambda source: source, auto=True)
     events = [an_event(n, second=second) for n, second in enumerate(seconds, 1)]
     for event in events:
-        progress.hand_out(event)
-    progress.confirm()
+        progress.delivered(event)
+    progress.autocommit()
     reached = progress.positions(A)[A]
     newest = max(event.time for event in events)
     near = {event.id for event in events if event.time >= newest - timedelta(seconds=2)}
@@ -694,7 +696,7 @@ async def test_what_is_to_be_asked_for_again_is_in_the_checkpoint_until_it_was_c
 
 def test_a_position_says_what_was_seen_and_what_is_pending():
     """Nine members then, seven otherwise; both forms are read."""
-    full = Position(
+    full = StreamPosition(
         time=EPOCH,
         seq=7,
         ids=("a/1",),

@@ -405,12 +405,12 @@ def test_the_parser_is_optional(monkeypatch):
 
 def test_what_reads_json_is_told(parser):
     """One line names the accelerators in use with their versions, or the standard library."""
-    named = [part.split()[0] for part in decode.decoding().split(", ")]
+    named = [part.split()[0] for part in decode.json_backend().split(", ")]
     fast = [name for name, found in zip(("msgspec", "orjson"), parser, strict=True) if found]
     assert named == (fast or ["the"])
     with decode.unaccelerated():
-        assert decode.decoding() == "the standard library"
-    assert [part.split()[0] for part in decode.decoding().split(", ")] == named
+        assert decode.json_backend() == "the standard library"
+    assert [part.split()[0] for part in decode.json_backend().split(", ")] == named
 
 
 # --- properties -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import UNKNOWN, Drift, collecting, note
+from energy_core.http.drift import UNKNOWN, Drift, collect_drift, report
 
 
 @pytest.fixture
@@ -114,14 +114,14 @@ def test_endless_unknown_keys_stay_bounded(drift):
 def test_notes_go_to_the_innermost_collector(drift):
     """`note` needs no reference: it finds the drift that is collecting, also after an exception."""
     inner = Drift()
-    note("Site", "id", "missing")
-    with collecting(drift):
-        note("Site", "id", "missing")
-        with suppress(RuntimeError), collecting(inner):
-            note("Device", "id", "missing")
+    report("Site", "id", "missing")
+    with collect_drift(drift):
+        report("Site", "id", "missing")
+        with suppress(RuntimeError), collect_drift(inner):
+            report("Device", "id", "missing")
             raise RuntimeError
-        note("Site", "id", "missing")
-    note("Site", "id", "missing")
+        report("Site", "id", "missing")
+    report("Site", "id", "missing")
     assert drift.counts == {("Site", "id", "missing"): 2}
     assert inner.counts == {("Device", "id", "missing"): 1}
 
@@ -131,10 +131,10 @@ async def test_tasks_do_not_mix_their_notes():
     drifts = [Drift(), Drift()]
 
     async def one(drift: Drift, times: int) -> None:
-        with collecting(drift):
+        with collect_drift(drift):
             for _ in range(times):
-                note("Site", "id", "missing")
-                await asyncio.to_thread(note, "Site", "name", "missing")
+                report("Site", "id", "missing")
+                await asyncio.to_thread(report, "Site", "name", "missing")
 
     await asyncio.gather(one(drifts[0], 3), one(drifts[1], 5))
     assert [drift.total for drift in drifts] == [6, 10]

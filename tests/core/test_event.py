@@ -12,8 +12,8 @@ import pytest
 from energy_core.stream import quantity as quantity_module
 from energy_core.stream.event import Dropped, Event, Gap, Kind, Quantity, SourceId, State, Status
 from energy_core.stream.quantity import READINGS
-from energy_core.stream.state import TRANSITIONS, Standing
-from energy_core.stream.unread import Unread, look, look_late
+from energy_core.stream.state import TRANSITIONS, SourceState
+from energy_core.stream.unread import LazyMapping, make_lazy, resolve
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SITE = SourceId("vrm", "home", "151734", 258)
@@ -70,13 +70,13 @@ def test_every_quantity_is_in_the_published_table_with_its_unit():
 def test_an_event_whose_raw_was_not_read_is_like_any_other(use):
     """Whoever looks, compares, copies or writes it finds the vendor's mapping."""
     raw = json.dumps(an_event().raw).encode()
-    assert use(an_event(raw=Unread(json.loads, raw)))
+    assert use(an_event(raw=LazyMapping(json.loads, raw)))
 
 
 def test_what_is_unread_is_read_once_and_only_when_looked_at():
     """Nothing else about the event reads it, and what it makes is kept."""
     reads = []
-    event = an_event(raw=Unread(lambda text: reads.append(text) or {"said": "x"}, b"x"))
+    event = an_event(raw=LazyMapping(lambda text: reads.append(text) or {"said": "x"}, b"x"))
     assert (event.seq, event.values, repr(event)) == (7, an_event().values, repr(an_event()))
     assert reads == []
     assert event.raw is event.raw == {"said": "x"}
@@ -85,7 +85,7 @@ def test_what_is_unread_is_read_once_and_only_when_looked_at():
 
 def test_an_unread_raw_is_as_frozen_as_the_rest():
     """Reading it is the only change there ever is."""
-    event = an_event(raw=Unread(json.loads, b"{}"))
+    event = an_event(raw=LazyMapping(json.loads, b"{}"))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         event.raw = {}
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -95,22 +95,22 @@ def test_an_unread_raw_is_as_frozen_as_the_rest():
 def test_looking_at_a_mapping_that_was_read_gives_itself():
     """Only what is unread is made."""
     raw = {"a": 1}
-    assert look(raw) is raw
-    assert look(Unread(json.loads, b'{"a": 1}')) == raw
+    assert resolve(raw) is raw
+    assert resolve(LazyMapping(json.loads, b'{"a": 1}')) == raw
 
 
 def test_what_is_unread_is_a_mapping_for_whoever_gets_it():
     """An outlet of somebody else's finds in `Reading.raw` what it would find had it been read."""
-    unread = Unread(json.loads, b'{"a": 1, "b": [2]}')
+    unread = LazyMapping(json.loads, b'{"a": 1, "b": [2]}')
     assert repr(unread) == "<Unread, 18 bytes>"
     assert (unread["a"], dict(unread), len(unread), "b" in unread) == (1, {"a": 1, "b": [2]}, 2, True)
-    assert unread == {"a": 1, "b": [2]} == Unread(json.loads, b'{"b": [2], "a": 1}')
+    assert unread == {"a": 1, "b": [2]} == LazyMapping(json.loads, b'{"b": [2], "a": 1}')
     assert repr(unread) == "<Unread, read>"
 
 
 def test_consumers_of_several_lines_share_what_was_read():
     """Each numbers the reading for itself, and the message is parsed once."""
-    unread = Unread(json.loads, b"{}")
+    unread = LazyMapping(json.loads, b"{}")
     assert an_event(raw=unread).raw is an_event(raw=unread, seq=8).raw
 
 
@@ -118,15 +118,15 @@ def test_threads_may_look_at_once():
     """None of them finds the text gone."""
     with ThreadPoolExecutor(3) as threads:
         for _ in range(200):
-            unread = Unread(json.loads, b'{"a": 1}')
-            looks = [threads.submit(unread.look) for _ in range(3)]
+            unread = LazyMapping(json.loads, b'{"a": 1}')
+            looks = [threads.submit(unread.resolve) for _ in range(3)]
             assert [each.result() for each in looks] == [{"a": 1}] * 3
 
 
 def test_only_a_slot_can_be_read_late():
     """Anything else would be shared by all objects of the class."""
     with pytest.raises(TypeError, match=r"Event\.to_json is not a slot"):
-        look_late(Event, "to_json")
+        make_lazy(Event, "to_json")
 
 
 def test_json_line_says_everything():
@@ -227,7 +227,7 @@ def test_every_state_is_reached_from_the_beginning():
 @pytest.mark.parametrize("after", State)
 def test_a_standing_follows_the_table(before, after):
     """A change outside the table is refused and leaves the state as it was; staying is not a change."""
-    standing = Standing(NOON)
+    standing = SourceState(NOON)
     standing.state = before
     later = NOON + timedelta(seconds=1)
     if after is before:

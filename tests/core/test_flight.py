@@ -6,7 +6,7 @@ import pytest
 
 from energy_core.clock import SystemClock
 from energy_core.errors import ClientClosed, DeadlineExceeded
-from energy_core.http.flight import Departures, Flight
+from energy_core.http.flight import CallDeadline, InFlight
 
 pytestmark = pytest.mark.virtual_time
 
@@ -23,25 +23,25 @@ class CountingClock(SystemClock):
 
 async def fly(departures, seconds, work):
     """Do some work on the wire; return what the flight's own end means, or None."""
-    loop, flight = asyncio.get_running_loop(), Flight(departures)
+    loop, flight = asyncio.get_running_loop(), CallDeadline(departures)
     departures.add(flight)
-    flight.take_off(loop.time(), seconds)
+    flight.start(loop.time(), seconds)
     try:
         await work
     except asyncio.CancelledError:
-        if not flight.over():
+        if not flight.was_cancelled_by_us():
             raise
-        return flight.ending()
+        return flight.error()
     finally:
-        flight.over()
-        flight.land(loop.time())
+        flight.was_cancelled_by_us()
+        flight.stop(loop.time())
         departures.discard(flight)
     return None
 
 
 async def test_a_thousand_calls_share_one_timer():
     """A call that ends in time has cost no timer of its own."""
-    departures = Departures(clock := CountingClock())
+    departures = InFlight(clock := CountingClock())
     for _ in range(1000):
         assert await fly(departures, 60.0, asyncio.sleep(0)) is None
     assert clock.made == 1
@@ -49,7 +49,7 @@ async def test_a_thousand_calls_share_one_timer():
 
 async def test_each_call_ends_at_its_own_deadline():
     """Whatever order they began in, none ends early and none is forgotten."""
-    departures, loop = Departures(CountingClock()), asyncio.get_running_loop()
+    departures, loop = InFlight(CountingClock()), asyncio.get_running_loop()
 
     async def ended_at(seconds):
         assert isinstance(await fly(departures, seconds, asyncio.sleep(1000)), DeadlineExceeded)
@@ -63,17 +63,17 @@ async def test_each_call_ends_at_its_own_deadline():
 
 async def test_a_call_that_has_landed_does_not_expire():
     """The deadline runs on the wire only."""
-    departures, loop = Departures(CountingClock()), asyncio.get_running_loop()
-    flight = Flight(departures)
-    flight.take_off(loop.time(), 1.0)
-    assert flight.land(loop.time()) == 0.0
+    departures, loop = InFlight(CountingClock()), asyncio.get_running_loop()
+    flight = CallDeadline(departures)
+    flight.start(loop.time(), 1.0)
+    assert flight.stop(loop.time()) == 0.0
     await asyncio.sleep(5.0)
-    assert not flight.over()
+    assert not flight.was_cancelled_by_us()
 
 
 async def test_a_cancellation_from_outside_passes_through():
     """Whoever cancels the task gets its cancellation, even in the moment the deadline ends."""
-    departures = Departures(CountingClock())
+    departures = InFlight(CountingClock())
     task = asyncio.create_task(fly(departures, 1.0, asyncio.sleep(1000)))
     asyncio.get_running_loop().call_later(1.0, task.cancel)
     await asyncio.wait([task])
@@ -82,7 +82,7 @@ async def test_a_cancellation_from_outside_passes_through():
 
 async def test_closing_ends_what_does_not_end_in_its_grace():
     """A call on the wire has the grace to finish; then it is told that the client is closed."""
-    departures, loop = Departures(CountingClock()), asyncio.get_running_loop()
+    departures, loop = InFlight(CountingClock()), asyncio.get_running_loop()
     soon = asyncio.create_task(fly(departures, 60.0, asyncio.sleep(1.0)))
     never = asyncio.create_task(fly(departures, 60.0, asyncio.sleep(1000)))
     await asyncio.sleep(0)

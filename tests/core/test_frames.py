@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from energy_core.stream.frames import Cutter
+from energy_core.stream.frames import FrameSplitter
 from tests.socket_rig import accepted
 
 LARGEST = 300
@@ -25,7 +25,7 @@ def protocol(state=State.OPEN, largest=LARGEST):
 
 
 def cutter(of, log=QUIET):
-    return Cutter(of, largest=LARGEST, log=log)
+    return FrameSplitter(of, largest=LARGEST, log=log)
 
 
 def understood(frames):
@@ -90,7 +90,7 @@ def test_whatever_comes_means_what_it_means_to_websockets(said, sizes, watched):
         if piece:
             reference.receive_data(piece)
             frames += reference.events_received()
-            found += cutting.cut(piece)
+            found += cutting.split(piece)
     assert found == understood(frames)
     for one in (reference, ours):
         one.receive_eof()
@@ -103,19 +103,21 @@ def test_messages_right_behind_the_handshake_are_cut(at_once):
     ours = protocol(State.CONNECTING)
     said = accepted(ours.key) + sent(Opcode.TEXT, b"one") + sent(Opcode.TEXT, b"two") + b"\x81"
     cutting = cutter(ours)
-    found = cutting.cut(said) if at_once else [each for byte in said for each in cutting.cut(bytes([byte]))]
+    found = (
+        cutting.split(said) if at_once else [each for byte in said for each in cutting.split(bytes([byte]))]
+    )
     assert found == [b"one", b"two"]
     assert ours.state is State.OPEN
-    assert cutting.cut(b"\x05three") == [b"three"]
+    assert cutting.split(b"\x05three") == [b"three"]
 
 
 def test_a_goodbye_in_the_middle_of_a_head_spoils_nothing():
     """What we say between two bytes of a frame's head does not change what the frame is."""
     ours = protocol()
     cutting = cutter(ours)
-    assert cutting.cut(b"\x81\x7e\x00") == []
+    assert cutting.split(b"\x81\x7e\x00") == []
     ours.send_close(1001)
-    assert cutting.cut(b"\x7f" + bytes(127) + sent(Opcode.CLOSE, b"\x03\xe9")) == [bytes(127)]
+    assert cutting.split(b"\x7f" + bytes(127) + sent(Opcode.CLOSE, b"\x03\xe9")) == [bytes(127)]
     assert ours.close_rcvd.code == 1001
 
 
@@ -123,9 +125,9 @@ def test_plain_messages_do_not_trouble_the_protocol():
     """Whole messages in one piece pass by; a ping among them is answered."""
     ours = protocol()
     cutting = cutter(ours)
-    assert cutting.cut(sent(Opcode.TEXT, b"one") * 3) == [b"one"] * 3
+    assert cutting.split(sent(Opcode.TEXT, b"one") * 3) == [b"one"] * 3
     assert not cutting.fed
-    assert cutting.cut(sent(Opcode.TEXT, b"one") + sent(Opcode.PING, b"?") + sent(Opcode.TEXT, b"two")) == [
+    assert cutting.split(sent(Opcode.TEXT, b"one") + sent(Opcode.PING, b"?") + sent(Opcode.TEXT, b"two")) == [
         b"one",
         b"two",
     ]

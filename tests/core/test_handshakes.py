@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from energy_core import ClientClosed, Limit, SessionPool
+from energy_core import ClientClosed, RateLimit, SessionPool
 from energy_core.http.credential import Credential, Grant
 from energy_core.secret import Secret
 
@@ -23,7 +23,7 @@ async def pool():
 def account(pool):
     """An account with a modest limit: one request a second."""
     return pool.account(
-        "http://127.0.0.1:1", "a", Limit(10, 1.0, 4), lambda: Credential(grant=Grant(token=Secret("t")))
+        "http://127.0.0.1:1", "a", RateLimit(10, 1.0, 4), lambda: Credential(grant=Grant(token=Secret("t")))
     )
 
 
@@ -49,7 +49,7 @@ async def test_handshakes_leave_the_requests_their_tokens(pool, account):
 
 async def test_a_hold_of_the_account_holds_its_handshakes_too(pool, account):
     """Nothing is admitted before the hold ends, and no other account waits for it."""
-    other = pool.account("http://127.0.0.1:1", "b", Limit(10, 1.0, 4), lambda: account.credential)
+    other = pool.account("http://127.0.0.1:1", "b", RateLimit(10, 1.0, 4), lambda: account.credential)
     account.lane.hold(30)
     held = [asyncio.ensure_future(admitted_at(pool, account)) for _ in range(50)]
     await asyncio.sleep(0)

@@ -13,12 +13,12 @@ from energy_core.stream.delivered import (
     BEYOND_CAP,
     NOT_EXPORTED,
     NOT_RECORDED,
-    Delivered,
-    Keys,
+    DeliveredIndex,
+    Emit,
     Missing,
-    Take,
+    QuantityBits,
 )
-from energy_core.stream.hole import Mender, Waiting
+from energy_core.stream.hole import GapFiller, Waiting
 from energy_core.stream.quantity import Quantity
 
 EXPORTED = frozenset({"a", "b"})
@@ -29,13 +29,13 @@ class World:
     """A service that tells changes, a link that fails, a record of the past, and a consumer."""
 
     def __init__(self, *, hold: int, runs: bool) -> None:
-        self.mender: Mender[str] = Mender(hold=hold)
+        self.mender: GapFiller[str] = GapFiller(hold=hold)
         self.runs = runs
         self.second = 100
         self.truth: dict[int, frozenset[str]] = {}
         self.sent: list[tuple[int, frozenset[str]]] = []
         self.up = self.deaf = self.slow = False
-        self.told: list[Take[str] | Missing] = []
+        self.told: list[Emit[str] | Missing] = []
         self.rows: list[tuple[int, frozenset[str], bool]] | None = None
         self.again: Waiting | None = None
         self.now = 0.0
@@ -47,7 +47,7 @@ class World:
     def connect(self) -> None:
         if not self.up:
             self.up, self.deaf = True, False
-            self.mender.hole()
+            self.mender.open_gap()
             self.tell(SPOKEN)
 
     def cut(self) -> None:
@@ -59,7 +59,7 @@ class World:
     def unmute(self) -> None:
         if self.deaf:
             self.deaf = False
-            self.mender.hole()
+            self.mender.open_gap()
 
     def crowd(self) -> None:
         self.slow = not self.slow
@@ -72,10 +72,10 @@ class World:
 
     def tell(self, keys: frozenset[str]) -> None:
         self.sent.append((self.second, keys))
-        if self.runs and not self.slow and self.mender.passes((self.second,), keys):
-            self.told.append(Take("live", self.second, 0, keys))
+        if self.runs and not self.slow and self.mender.try_pass_through((self.second,), keys):
+            self.told.append(Emit("live", self.second, 0, keys))
             return
-        take = self.mender.live(self.second, keys, "live", room=not self.slow)
+        take = self.mender.on_live(self.second, keys, "live", room=not self.slow)
         if take is not None:
             self.told.append(take)
         self.most_held = max(self.most_held, len(self.mender._held))
@@ -146,7 +146,7 @@ class World:
             self.tick(frozenset("a"))  # what is measured is recorded a moment later
         self.start = self.mender.begin(holes, self.second if with_latest else None)
         if with_latest:
-            self.mender.latest(self.second, SPOKEN, "latest")
+            self.mender.on_latest(self.second, SPOKEN, "latest")
         end = self.mender.horizon
         rows = self.record(self.start, self.second if end is None else min(self.second, end + 1))
         if rows:
@@ -157,7 +157,7 @@ class World:
         while self.rows and most:
             second, keys, doubt = self.rows.pop(0)
             most -= 1
-            if not self.mender.row(second, keys, "row", whole=self.whole, doubt=doubt):
+            if not self.mender.on_history(second, keys, "row", whole=self.whole, doubt=doubt):
                 self.rows.clear()
             self.whole = False
         if self.rows is not None and not self.rows and most:
@@ -246,7 +246,7 @@ def test_what_is_told_and_what_is_missing_is_the_truth(script, hold, runs):
                 getattr(world, op)()
     world.settle()
 
-    takes = [each for each in world.told if isinstance(each, Take)]
+    takes = [each for each in world.told if isinstance(each, Emit)]
     told = {(take.second, key) for take in takes for key in take.keys}
     begun = takes[0].second
     for second, keys in world.truth.items():
@@ -265,47 +265,47 @@ def test_what_is_told_and_what_is_missing_is_the_truth(script, hold, runs):
     assert not live & set(later)
     for at, gap in enumerate(world.told):
         if isinstance(gap, Missing) and not gap.keys:
-            after = {take.second for take in world.told[at:] if isinstance(take, Take) and take.backfilled}
+            after = {take.second for take in world.told[at:] if isinstance(take, Emit) and take.backfilled}
             assert not [second for second in after if gap.start < second < gap.end], gap
     assert world.most_held <= hold
 
 
-def filled(mender: Mender[str], *rows: tuple[int, str], exported: str = "ab") -> list[object]:
+def filled(mender: GapFiller[str], *rows: tuple[int, str], exported: str = "ab") -> list[object]:
     for second, keys in rows:
-        if not mender.row(second, keys, "row"):
+        if not mender.on_history(second, keys, "row"):
             break
     mender.done(exported)
     return popped(mender)
 
 
-def popped(mender: Mender[str]) -> list[object]:
+def popped(mender: GapFiller[str]) -> list[object]:
     out: list[object] = []
     while (each := mender.pop()) is not None:
-        out.append((*each[:2], each.backfilled) if isinstance(each, Take) else each)
+        out.append((*each[:2], each.backfilled) if isinstance(each, Emit) else each)
     return out
 
 
-def broken(**options: object) -> Mender[str]:
+def broken(**options: object) -> GapFiller[str]:
     """Delivered second 100, then lost its link."""
-    mender: Mender[str] = Mender(**options)
-    assert mender.live(100, "ab", "live") == Take("live", 100, 0, "ab")
-    mender.hole()
+    mender: GapFiller[str] = GapFiller(**options)
+    assert mender.on_live(100, "ab", "live") == Emit("live", 100, 0, "ab")
+    mender.open_gap()
     return mender
 
 
 def test_a_run_begins_without_a_hole():
     """The first connection of a run presumes nothing: there is no position to go back to."""
-    mender: Mender[str] = Mender()
-    mender.hole()
+    mender: GapFiller[str] = GapFiller()
+    mender.open_gap()
     assert not mender.open
-    assert mender.live(100, "a", "first") is not None
+    assert mender.on_live(100, "a", "first") is not None
 
 
 def test_a_run_that_goes_on_begins_with_a_hole():
     """With `since`, the first connection asks for what came from that moment on, and tells it first."""
-    mender: Mender[str] = Mender(since=50)
-    mender.hole()
-    assert mender.live(100, "ab", "live") is None
+    mender: GapFiller[str] = GapFiller(since=50)
+    mender.open_gap()
+    assert mender.on_live(100, "ab", "live") is None
     assert mender.begin(mender.holes) == 50
     assert mender.horizon == 100
     assert filled(mender, (50, "ab"), (51, "a")) == [
@@ -318,7 +318,7 @@ def test_a_run_that_goes_on_begins_with_a_hole():
 def test_live_events_wait_for_the_past():
     """What came live while the hole was filled is told after it; equal moments are not told twice."""
     mender = broken()
-    assert [mender.live(second, "ab", "live") for second in (105, 106)] == [None, None]
+    assert [mender.on_live(second, "ab", "live") for second in (105, 106)] == [None, None]
     assert mender.begin(mender.holes) == 98
     out = filled(mender, (98, "a"), (100, "ab"), (103, "a"), (104, "b"), (105, "a"), (106, "b"))
     # 98 is the overlap: nothing was told of that second, so its moment is told, late.
@@ -329,33 +329,33 @@ def test_live_events_wait_for_the_past():
         ("live", 105, False),
         ("live", 106, False),
     ]
-    assert mender.live(107, "a", "live") is not None
+    assert mender.on_live(107, "a", "live") is not None
 
 
 def test_the_first_row_repeats_what_has_not_changed():
     """A first row is whole: before the last event it is no news, at that second it may be."""
     mender = broken()
     mender.begin(mender.holes)
-    assert mender.row(98, "abc", "row", whole=True)
+    assert mender.on_history(98, "abc", "row", whole=True)
     assert filled(mender, (100, "abc"), exported="abc") == [("row", 100, True)]
 
 
 def test_values_are_not_compared():
     """What is told twice is known by second and quantity, whatever the numbers are."""
     mender = broken()
-    mender.live(103, "a", "12.0001")
+    mender.on_live(103, "a", "12.0001")
     mender.begin(mender.holes)
-    assert mender.row(103, "ab", "12")
+    assert mender.on_history(103, "ab", "12")
     mender.done("ab")
-    assert mender.pop() == Take("12.0001", 103, 0, "a")
-    assert mender.pop() == Take("12", 103, 1, frozenset("b"), backfilled=True)
+    assert mender.pop() == Emit("12.0001", 103, 0, "a")
+    assert mender.pop() == Emit("12", 103, 1, frozenset("b"), backfilled=True)
 
 
 def test_past_its_bound_the_hole_is_open_again():
     """A live event that cannot be held is discarded, and a second fill brings it."""
     mender = broken(hold=2)
     for second in (101, 102, 103, 104):
-        mender.live(second, "a", "live")
+        mender.on_live(second, "a", "live")
     assert mender.discarded == 2
     mender.begin(mender.holes)
     assert mender.horizon is None
@@ -367,10 +367,10 @@ def test_past_its_bound_the_hole_is_open_again():
 def test_what_is_discarded_after_the_question_needs_another():
     """A fill closes only the holes that were there when it asked."""
     mender = broken(hold=1)
-    mender.live(101, "a", "live")
+    mender.on_live(101, "a", "live")
     mender.begin(mender.holes)
     assert mender.horizon == 101
-    mender.live(102, "a", "live")
+    mender.on_live(102, "a", "live")
     assert filled(mender) == [("live", 101, False)]
     assert mender.open
     assert mender.begin(mender.holes) == 99
@@ -380,10 +380,10 @@ def test_what_is_discarded_after_the_question_needs_another():
 def test_a_second_hole_behind_the_first_waits_for_its_own_fill():
     """What came live after a later loss of the link stays held when the first hole is closed."""
     mender = broken()
-    mender.live(110, "ab", "live")
+    mender.on_live(110, "ab", "live")
     mender.begin(mender.holes)
-    mender.hole()
-    mender.live(120, "ab", "live")
+    mender.open_gap()
+    mender.on_live(120, "ab", "live")
     assert filled(mender, (105, "a")) == [("row", 105, True), ("live", 110, False)]
     assert mender.open
     assert mender.begin(mender.holes) == 108
@@ -393,15 +393,15 @@ def test_a_second_hole_behind_the_first_waits_for_its_own_fill():
 def test_the_present_state_is_not_told_ahead_of_anything():
     """Where live events come, or another hole lies before it, the present state is left to them."""
     mender = broken()
-    mender.live(110, "a", "live")
+    mender.on_live(110, "a", "live")
     mender.begin(mender.holes)
-    mender.latest(112, "ab", "latest")
+    mender.on_latest(112, "ab", "latest")
     assert filled(mender) == [("live", 110, False)]
 
     mender = broken()
     mender.begin(mender.holes)
-    mender.latest(112, "ab", "latest")
-    mender.hole()
+    mender.on_latest(112, "ab", "latest")
+    mender.open_gap()
     assert filled(mender) == []
     assert mender.open
     assert mender.begin(mender.holes) == 98
@@ -410,10 +410,10 @@ def test_the_present_state_is_not_told_ahead_of_anything():
 def test_the_present_state_is_told_in_its_place():
     """What it adds to the live event of its second is told with it, before anything newer."""
     mender = broken()
-    mender.live(110, "a", "live")
-    mender.live(113, "a", "live")
+    mender.on_live(110, "a", "live")
+    mender.on_live(113, "a", "live")
     mender.begin(mender.holes)
-    mender.latest(110, "ab", "latest")
+    mender.on_latest(110, "ab", "latest")
     assert filled(mender) == [("live", 110, False), ("latest", 110, True), ("live", 113, False)]
 
 
@@ -424,16 +424,16 @@ def test_what_was_given_up_is_not_asked_for_again():
     mender.skip(5000, BEYOND_CAP)
     mender.fail("down")
     assert popped(mender) == [Missing(100, 5000, BEYOND_CAP)]
-    mender.hole()
+    mender.open_gap()
     assert mender.begin(mender.holes) == 5000
 
 
 def test_a_hole_that_cannot_be_filled_is_reported_up_to_the_next_live_event():
     """The filled part is told, then the gap, then what came live."""
     mender = broken()
-    mender.live(110, "ab", "live")
+    mender.on_live(110, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(103, "a", "row")
+    mender.on_history(103, "a", "row")
     mender.fail("broke off")
     assert popped(mender) == [("row", 103, True), Missing(103, 110, "broke off"), ("live", 110, False)]
     assert not mender.open
@@ -443,7 +443,7 @@ def test_without_a_live_event_the_present_state_ends_the_gap():
     """What is known to be the latest moment is where the missing stretch ends."""
     mender = broken()
     mender.begin(mender.holes)
-    mender.latest(120, "ab", "latest")
+    mender.on_latest(120, "ab", "latest")
     mender.fail("403")
     assert popped(mender) == [Missing(100, 120, "403"), ("latest", 120, True)]
 
@@ -455,7 +455,7 @@ def test_with_neither_the_gap_ends_at_the_next_live_event():
     mender.fail("down")
     assert popped(mender) == []
     assert not mender.open
-    mender.live(130, "ab", "live")
+    mender.on_live(130, "ab", "live")
     assert popped(mender) == [Missing(100, 130, "down"), ("live", 130, False)]
 
 
@@ -464,18 +464,18 @@ def test_what_failed_is_tried_again_at_the_next_hole():
     mender = broken()
     mender.begin(mender.holes)
     mender.fail("down")
-    mender.hole()
-    mender.live(130, "ab", "live")
+    mender.open_gap()
+    mender.on_live(130, "ab", "live")
     assert mender.begin(mender.holes) == 98
     assert filled(mender, (120, "a")) == [("row", 120, True), ("live", 130, False)]
 
 
 def test_quantities_without_a_record_are_reported():
     """A filled hole still lacks what the export has no column for, and says which."""
-    mender: Mender[str] = Mender()
-    mender.live(100, "abx", "live")
-    mender.hole()
-    mender.live(110, "abx", "live")
+    mender: GapFiller[str] = GapFiller()
+    mender.on_live(100, "abx", "live")
+    mender.open_gap()
+    mender.on_live(110, "abx", "live")
     mender.begin(mender.holes)
     out = filled(mender, (105, "a"))
     assert out == [
@@ -487,11 +487,11 @@ def test_quantities_without_a_record_are_reported():
 
 def test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told():
     """A link may fall silent at once: rows behind the present state are told, and lack these too."""
-    mender: Mender[str] = Mender()
-    mender.live(100, "abx", "live")
-    mender.hole()
+    mender: GapFiller[str] = GapFiller()
+    mender.on_live(100, "abx", "live")
+    mender.open_gap()
     mender.begin(mender.holes)
-    mender.latest(110, "abx", "latest")
+    mender.on_latest(110, "abx", "latest")
     assert filled(mender, (105, "a"), (115, "a")) == [
         ("row", 105, True),
         ("latest", 110, True),
@@ -504,12 +504,12 @@ def test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told(
 def test_a_record_that_is_behind_is_asked_again_and_then_reported():
     """After 1, 5 and 15 minutes; live events go on meanwhile, and what comes later fills what it can."""
     mender = broken()
-    mender.live(110, "ab", "live")
+    mender.on_live(110, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(103, "a", "row")
+    mender.on_history(103, "a", "row")
     mender.done("ab", 1000.0)
     assert popped(mender) == [("row", 103, True), ("live", 110, False)]
-    assert mender.passes((111,), "ab")
+    assert mender.try_pass_through((111,), "ab")
     for due, rows in ((1060.0, []), (1300.0, [105]), (1900.0, [])):
         [waiting] = mender.waiting
         assert mender.due == due
@@ -527,7 +527,7 @@ def test_a_record_that_is_behind_is_asked_again_and_then_reported():
 def test_a_later_row_proves_that_nothing_is_missing():
     """A product that said nothing in an outage has no rows of it; the rows behind it tell."""
     mender = broken()
-    mender.live(110, "ab", "live")
+    mender.on_live(110, "ab", "live")
     mender.begin(mender.holes)
     mender.done("ab")
     [waiting] = mender.waiting
@@ -541,11 +541,11 @@ def test_a_later_row_proves_that_nothing_is_missing():
 
 def test_a_second_that_is_told_in_part_waits_too():
     """Of the seconds at both ends a part may have been missed."""
-    mender: Mender[str] = Mender()
-    mender.live(99, "ab", "live")
-    mender.live(100, "a", "live")
-    mender.hole()
-    mender.live(104, "b", "live")
+    mender: GapFiller[str] = GapFiller()
+    mender.on_live(99, "ab", "live")
+    mender.on_live(100, "a", "live")
+    mender.open_gap()
+    mender.on_live(104, "b", "live")
     mender.begin(mender.holes)
     mender.done("ab")
     [waiting] = mender.waiting
@@ -562,11 +562,11 @@ def test_what_ends_with_the_next_live_event_waits_from_then_on():
     """An answer that ends before anything came live leaves an end that nobody knows."""
     mender = broken()
     mender.begin(mender.holes)
-    mender.row(103, "ab", "row")
+    mender.on_history(103, "ab", "row")
     mender.done("ab", 5.0)
     assert popped(mender) == [("row", 103, True)]
-    assert not mender.passes((109,), "ab")
-    assert mender.live(109, "ab", "live") is not None
+    assert not mender.try_pass_through((109,), "ab")
+    assert mender.on_live(109, "ab", "live") is not None
     [waiting] = mender.waiting
     assert (waiting.start, waiting.end, waiting.due) == (104, 108, 65.0)
 
@@ -574,11 +574,11 @@ def test_what_ends_with_the_next_live_event_waits_from_then_on():
 def test_held_events_push_nothing_out_of_memory_that_is_asked_for_again():
     """However much is let go of at the end of a fill: what was told is not told again, nor in a gap."""
     mender = broken(hold=10_000)
-    mender.live(110, "ab", "live")
+    mender.on_live(110, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(103, "a", "row")
+    mender.on_history(103, "a", "row")
     for second in range(111, 1500):
-        mender.live(second, "ab", "live")
+        mender.on_live(second, "ab", "live")
     mender.fail("no", "ab", final=False)
     assert [second for _, second, _ in popped(mender)] == [103, *range(110, 1500)]
     waiting = mender.ask_again(60)
@@ -592,10 +592,10 @@ def test_held_events_push_nothing_out_of_memory_that_is_asked_for_again():
 def test_rows_push_nothing_out_of_memory_that_is_asked_for_again():
     """However long the answer is in which some could not be read, none is told again."""
     mender = broken()
-    mender.live(3000, "ab", "live")
+    mender.on_live(3000, "ab", "live")
     mender.begin(mender.holes)
     for second in (101, 102, 104, *range(105, 3000)):
-        mender.row(second, "ab", "row", doubt=second == 104)
+        mender.on_history(second, "ab", "row", doubt=second == 104)
     mender.done("ab")
     popped(mender)
     waiting = mender.ask_again(60)
@@ -609,26 +609,26 @@ def test_rows_push_nothing_out_of_memory_that_is_asked_for_again():
 def test_what_breaks_off_though_the_link_was_lost_again_waits():
     """The hole behind the one that was filled so far ends with the next live event too."""
     mender = broken()
-    mender.live(110, "ab", "live")
+    mender.on_live(110, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(111, "ab", "row")
-    mender.hole()
+    mender.on_history(111, "ab", "row")
+    mender.open_gap()
     mender.fail("no", "ab", final=False)
     popped(mender)
-    mender.live(150, "ab", "live")
+    mender.on_live(150, "ab", "live")
     assert [each.parts for each in mender.waiting] == [[(111, 149)]]
 
 
 def test_what_was_discarded_waits_where_the_answer_ends_before_the_next_live_event():
     """Whether something was held behind the hole or not."""
     mender = broken(hold=1)
-    mender.live(110, "ab", "live")
-    mender.live(111, "ab", "discarded")
+    mender.on_live(110, "ab", "live")
+    mender.on_live(111, "ab", "discarded")
     mender.begin(mender.holes)
-    mender.row(112, "ab", "row")
+    mender.on_history(112, "ab", "row")
     mender.done("ab")
     popped(mender)
-    mender.live(150, "ab", "live")
+    mender.on_live(150, "ab", "live")
     assert [each.parts for each in mender.waiting] == [[(113, 149)]]
 
 
@@ -636,13 +636,13 @@ def test_what_waits_for_the_next_live_event_is_kept_when_the_link_is_lost_before
     """Of what lies before the newest event nothing is asked by the next fill."""
     mender = broken(hold=2)
     for second in (105, 106, 107):
-        mender.live(second, "ab", "live")
+        mender.on_live(second, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(101, "ab", "row")
+    mender.on_history(101, "ab", "row")
     mender.done("ab")
     assert [second for _, second, _ in popped(mender)] == [101, 105, 106]
-    mender.hole()
-    mender.live(150, "ab", "live")
+    mender.open_gap()
+    mender.on_live(150, "ab", "live")
     assert mender.begin(mender.holes) == 104
     assert [each.parts for each in mender.waiting] == [[(102, 104)]]
     assert filled(mender, (149, "ab")) == [("row", 149, True), ("live", 150, False)]
@@ -652,11 +652,11 @@ def test_what_came_live_between_two_holes_is_in_no_gap():
     """One answer closes both, and proves neither: only what lies before each waits."""
     mender = broken()
     for second in range(110, 400, 3):
-        mender.live(second, "ab", "live")
-    mender.hole()
-    mender.live(450, "ab", "live")
+        mender.on_live(second, "ab", "live")
+    mender.open_gap()
+    mender.on_live(450, "ab", "live")
     mender.begin(mender.holes)
-    mender.row(104, "ab", "row")
+    mender.on_history(104, "ab", "row")
     mender.done("ab")
     popped(mender)
     waiting = mender.ask_again(60)
@@ -669,9 +669,9 @@ def test_holes_that_one_answer_does_not_fill_wait_as_a_few_parts():
     """However many they are, nothing of them is lost, and nothing that was told is in a gap."""
     mender = broken()
     for second in range(110, 310, 10):
-        mender.live(second, "ab", "live")
-        mender.hole()
-    mender.live(310, "ab", "live")
+        mender.on_live(second, "ab", "live")
+        mender.open_gap()
+    mender.on_live(310, "ab", "live")
     mender.begin(mender.holes)
     mender.done("ab")
     popped(mender)
@@ -683,11 +683,11 @@ def test_holes_that_one_answer_does_not_fill_wait_as_a_few_parts():
 
 def test_an_event_that_is_dated_ahead_hides_no_hole():
     """A hole begins with the newest event before its end, not with the newest of all."""
-    mender: Mender[str] = Mender()
+    mender: GapFiller[str] = GapFiller()
     for second in (100, 400, 101):
-        mender.live(second, "a", "live")
-    mender.hole()
-    mender.live(111, "a", "live")
+        mender.on_live(second, "a", "live")
+    mender.open_gap()
+    mender.on_live(111, "a", "live")
     assert mender.begin(mender.holes) == 99
     out = filled(mender, *((second, "a") for second in range(99, 112)))
     assert [second for _, second, _ in out] == [99, *range(102, 112)]
@@ -697,14 +697,14 @@ def test_an_event_that_is_dated_ahead_hides_no_hole():
 @pytest.mark.parametrize("before", [(99, 101), (99, 101, -9000)])
 def test_an_event_that_is_no_newer_ends_no_hole(second, before):
     """One from long ago, or the last one again, says nothing of what was missed up to now."""
-    mender: Mender[str] = Mender()
+    mender: GapFiller[str] = GapFiller()
     for known in before:
-        mender.live(known, "a", "live")
-    mender.hole()
-    take = mender.live(second, "a", "odd")
+        mender.on_live(known, "a", "live")
+    mender.open_gap()
+    take = mender.on_live(second, "a", "odd")
     assert take is None or take.second == second
     assert mender.open
-    mender.live(111, "a", "live")
+    mender.on_live(111, "a", "live")
     assert mender.begin(mender.holes) == 99
     out = filled(mender, *((each, "a") for each in range(99, 112)))
     assert [told for _, told, _ in out] == [100, *range(102, 112)]
@@ -714,11 +714,11 @@ def test_more_than_can_be_kept_apart_is_joined():
     """Many outages within a quarter of an hour wait as a few stretches, and nothing is told twice."""
     mender = broken()
     for start in range(110, 200, 10):
-        mender.live(start, "ab", "live")
+        mender.on_live(start, "ab", "live")
         mender.begin(mender.holes)
         mender.done("ab")
-        mender.hole()
-    mender.live(200, "ab", "live")
+        mender.open_gap()
+    mender.on_live(200, "ab", "live")
     mender.begin(mender.holes)
     mender.done("ab")
     popped(mender)
@@ -742,12 +742,12 @@ def test_what_lies_too_far_back_is_given_up():
 def test_rows_that_could_not_be_read_are_asked_for_again():
     """What lies between readable ones waits; if it stays so, it is a gap between its neighbours."""
     mender = broken()
-    mender.live(141, "ab", "live")
+    mender.on_live(141, "ab", "live")
     mender.begin(mender.holes)
     for second in (101, 102, 104):
-        mender.row(second, "ab", "row", doubt=second == 104)
+        mender.on_history(second, "ab", "row", doubt=second == 104)
     for second in range(105, 142):
-        mender.row(second, "ab", "row")
+        mender.on_history(second, "ab", "row")
     mender.done("ab", reason="malformed")
     assert [second for _, second, _ in popped(mender)] == [101, 102, *range(104, 142)]
     for _ in range(3):
@@ -764,24 +764,24 @@ def test_a_live_event_that_comes_behind_its_record_is_not_told_again():
     mender = broken()
     mender.begin(mender.holes)
     assert filled(mender, (105, "a"), (106, "ab")) == [("row", 105, True), ("row", 106, True)]
-    assert mender.live(105, "ab", "live") == Take("live", 105, 1, frozenset("b"))
-    assert mender.live(106, "ab", "live") is None
+    assert mender.on_live(105, "ab", "live") == Emit("live", 105, 1, frozenset("b"))
+    assert mender.on_live(106, "ab", "live") is None
     assert mender.repeated == 1
 
 
 def test_live_events_are_never_compared_with_each_other():
     """Two frames of one second are two events."""
-    mender: Mender[str] = Mender()
-    first, second = mender.live(100, "a", "one"), mender.live(100, "a", "two")
-    assert first == Take("one", 100, 0, "a")
-    assert second == Take("two", 100, 1, "a")
+    mender: GapFiller[str] = GapFiller()
+    first, second = mender.on_live(100, "a", "one"), mender.on_live(100, "a", "two")
+    assert first == Emit("one", 100, 0, "a")
+    assert second == Emit("two", 100, 1, "a")
 
 
 def test_without_room_there_is_a_hole():
     """An event nobody has room for is fetched again later."""
-    mender: Mender[str] = Mender()
-    mender.live(100, "a", "live")
-    assert mender.live(101, "a", "live", room=False) is None
+    mender: GapFiller[str] = GapFiller()
+    mender.on_live(100, "a", "live")
+    assert mender.on_live(101, "a", "live", room=False) is None
     assert mender.open
     mender.begin(mender.holes)
     assert filled(mender, (101, "a"), exported="a") == [("row", 101, True)]
@@ -789,11 +789,11 @@ def test_without_room_there_is_a_hole():
 
 def test_what_passes_counts_as_delivered():
     """Events that pass together are known as told, and so is what they told of."""
-    mender: Mender[str] = Mender()
-    mender.live(100, "a", "live")
-    assert mender.passes((101, 102), "abx")
-    mender.hole()
-    mender.live(110, "a", "live")
+    mender: GapFiller[str] = GapFiller()
+    mender.on_live(100, "a", "live")
+    assert mender.try_pass_through((101, 102), "abx")
+    mender.open_gap()
+    mender.on_live(110, "a", "live")
     mender.begin(mender.holes)
     assert filled(mender, (101, "ab"), (102, "ab"), (105, "b")) == [
         ("row", 105, True),
@@ -804,35 +804,35 @@ def test_what_passes_counts_as_delivered():
 
 def test_nothing_passes_what_has_to_come_first():
     """While a hole is open, filled, or told of, live events are decided about one by one."""
-    mender: Mender[str] = Mender()
-    assert not mender.passes((100,), "a"), "the first event of all"
-    mender.live(100, "a", "live")
-    assert not mender.passes((100, 101), "a"), "the same second"
-    mender.hole()
-    assert not mender.passes((110,), "a"), "an open hole"
-    mender.live(110, "a", "live")
-    assert not mender.passes((111,), "a"), "an event held behind a hole"
+    mender: GapFiller[str] = GapFiller()
+    assert not mender.try_pass_through((100,), "a"), "the first event of all"
+    mender.on_live(100, "a", "live")
+    assert not mender.try_pass_through((100, 101), "a"), "the same second"
+    mender.open_gap()
+    assert not mender.try_pass_through((110,), "a"), "an open hole"
+    mender.on_live(110, "a", "live")
+    assert not mender.try_pass_through((111,), "a"), "an event held behind a hole"
     mender.begin(mender.holes)
-    mender.row(110, "a", "row")
+    mender.on_history(110, "a", "row")
     popped(mender)
-    assert not mender.passes((111,), "a"), "a fill under way"
+    assert not mender.try_pass_through((111,), "a"), "a fill under way"
     mender.done("a")
-    assert mender.passes((111,), "a")
-    mender.hole()
+    assert mender.try_pass_through((111,), "a")
+    mender.open_gap()
     mender.begin(mender.holes)
-    mender.row(112, "a", "row")
+    mender.on_history(112, "a", "row")
     mender.done("a")
-    assert not mender.passes((113,), "a"), "what was fetched and is not told yet"
+    assert not mender.try_pass_through((113,), "a"), "what was fetched and is not told yet"
     popped(mender)
-    mender.hole()
+    mender.open_gap()
     mender.begin(mender.holes)
     mender.fail("down")
-    assert not mender.passes((120,), "a"), "a gap that ends with this event"
+    assert not mender.try_pass_through((120,), "a"), "a gap that ends with this event"
 
 
 def test_no_quantity_is_taken_for_another():
     """What came live of the last of all quantities does not count as the first of them, come later."""
-    window, keys = Delivered(window_s=600, most=1000), Keys(Quantity)
+    window, keys = DeliveredIndex(window_s=600, most=1000), QuantityBits(Quantity)
     first, *_, last = (keys.bits([each]) for each in Quantity)
     window.run((100,), last)
     assert window.live(100, first) == (first, 1)
@@ -840,7 +840,7 @@ def test_no_quantity_is_taken_for_another():
 
 def test_the_window_is_bounded():
     """Ten minutes and a thousand events are remembered, and the present second always."""
-    window = Delivered(window_s=600, most=1000)
+    window = DeliveredIndex(window_s=600, most=1000)
     for second in range(5000):
         window.filled(second, 1)
     assert len(window) == 601
@@ -857,7 +857,7 @@ def test_the_window_is_bounded():
 @pytest.mark.parametrize("late", [0, 10_000])
 def test_the_far_past_does_not_push_out_itself(late):
     """Whatever the order of times, the last thing told is known."""
-    window = Delivered(window_s=600, most=1000)
+    window = DeliveredIndex(window_s=600, most=1000)
     window.live(1_000_000, 1)
     for second in range(late, late + 3000):
         window.filled(second, 1)
@@ -867,33 +867,33 @@ def test_the_far_past_does_not_push_out_itself(late):
 @pytest.mark.parametrize(("now", "expected"), [(1000, 900), (899, 699), (500, 500)])
 def test_a_start_by_a_clock_that_is_ahead_is_moved(now: int, expected: int) -> None:
     """A start after the vendor's present was dated by another clock; any other stays as it is."""
-    mender: Mender[str] = Mender(since=900)
+    mender: GapFiller[str] = GapFiller(since=900)
     mender.correct_start(now, -201.0)
-    mender.hole()
+    mender.open_gap()
     assert mender.begin(now + 10.0) is not None
     assert mender._outbox.accounted == expected
 
 
 def test_a_beginning_that_lies_ahead_is_none():
     """An earlier run noted it by a clock that was wrong: nothing is asked of the future, and all goes on."""
-    mender: Mender[str] = Mender(since=10_000)
-    mender.hole()
-    mender.live(110, "ab", "live")
+    mender: GapFiller[str] = GapFiller(since=10_000)
+    mender.open_gap()
+    mender.on_live(110, "ab", "live")
     assert mender.begin(mender.holes) == 110
     assert filled(mender, (110, "ab"), (111, "ab")) == [("live", 110, False)]
-    mender.hole()
-    mender.live(120, "ab", "live")
+    mender.open_gap()
+    mender.on_live(120, "ab", "live")
     assert mender.begin(mender.holes) == 110
 
 
 @pytest.mark.parametrize("ahead", [100, 3600, 86_000])
 def test_a_hole_ends_though_the_newest_event_was_dated_far_ahead(ahead: int) -> None:
     """The event behind it shows what time it is; one of long ago does not."""
-    mender: Mender[str] = Mender()
+    mender: GapFiller[str] = GapFiller()
     for second in (100, 101, 101 + ahead, 103, 5):
-        mender.live(second, "a", "live")
-    mender.hole()
-    mender.live(115, "a", "live")
+        mender.on_live(second, "a", "live")
+    mender.open_gap()
+    mender.on_live(115, "a", "live")
     assert mender.begin(mender.holes) == 101
     told = [second for _, second, _ in filled(mender, *((second, "a") for second in range(101, 117)))]
     assert {102, *range(104, 116)} <= set(told) <= set(range(101, 116))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core import From, HomeState, Preference, Quantity
+from energy_core import HomeState, Quantity, SourceFilter, SourcePreference
 from energy_core.choice import announcer
 from energy_core.stream.event import SourceId, State
 from tests.core.home_events import HOME, START, Teller, at
@@ -55,7 +55,7 @@ def test_an_old_value_is_told_as_stale():
 def test_the_first_choice_is_told_while_it_is_fresh():
     """A stale first choice gives way to a fresh second one, and comes back with its next value."""
     first, second = Teller(STORE), Teller(MONITOR)
-    prefer = Preference(From("voltstorage"), From("vrm"))
+    prefer = SourcePreference(SourceFilter("voltstorage"), SourceFilter("vrm"))
     events = [first.reading(0, {SOC: 50.0}), second.reading(800, {SOC: 51.0})]
     assert told(events, prefer=prefer, now=850.0).source == STORE
     assert told(events, prefer=prefer, now=950.0).source == MONITOR
@@ -64,7 +64,7 @@ def test_the_first_choice_is_told_while_it_is_fresh():
 
 def test_of_stale_values_the_youngest_is_told():
     """With nothing fresh, age decides before the preference does."""
-    prefer = Preference(From("voltstorage"), From("vrm"))
+    prefer = SourcePreference(SourceFilter("voltstorage"), SourceFilter("vrm"))
     events = [Teller(STORE).reading(0, {SOC: 50.0}), Teller(MONITOR).reading(100, {SOC: 51.0})]
     present = told(events, prefer=prefer, now=5000.0)
     assert (present.source, present.stale) == (MONITOR, True)
@@ -73,10 +73,12 @@ def test_of_stale_values_the_youngest_is_told():
 def test_a_source_outside_the_preference_is_not_asked():
     """An order for a quantity replaces the general one, and what is in neither is missing."""
     events = [Teller(SYSTEM).reading(0, {SOC: 50.0, GRID: 5.0}), Teller(STORE).reading(0, {SOC: 60.0})]
-    prefer = Preference(From("vrm", site=151734), by_quantity={SOC: [From("voltstorage", site="301")]})
+    prefer = SourcePreference(
+        SourceFilter("vrm", site=151734), by_quantity={SOC: [SourceFilter("voltstorage", site="301")]}
+    )
     assert told(events, prefer=prefer).value == 60.0
     assert told(events, prefer=prefer, quantity=GRID).value == 5.0
-    assert told(events, prefer=Preference(From("vrm", site="other"))) is None
+    assert told(events, prefer=SourcePreference(SourceFilter("vrm", site="other"))) is None
 
 
 @pytest.mark.parametrize("order", [(SYSTEM, MONITOR), (MONITOR, SYSTEM)])
@@ -86,7 +88,7 @@ def test_a_tie_is_broken_the_same_way_each_time_and_told(order):
     assert (present.source, present.others) == (SYSTEM, (MONITOR,))
     named = told(
         [Teller(source).reading(0, {SOC: 50.0}) for source in order],
-        prefer=Preference(From("vrm", instance=512), From("vrm")),
+        prefer=SourcePreference(SourceFilter("vrm", instance=512), SourceFilter("vrm")),
     )
     assert (named.source, named.others) == (MONITOR, ())
 
@@ -160,7 +162,7 @@ def test_the_state_of_a_source_is_told_with_its_values():
     assert home.present(SOC, now=at(1)).state is None  # voltstorage sorts first
     home.take(Teller(STORE).status(State.LIVE))
     assert home.present(SOC, now=at(1)).state is State.LIVE
-    vrm = HomeState(Preference(From("vrm")))
+    vrm = HomeState(SourcePreference(SourceFilter("vrm")))
     vrm.take(Teller(MONITOR).reading(0, {SOC: 50.0}))
     vrm.take(Teller(SourceId("vrm", "me", "*")).status(State.STALE))
     assert vrm.present(SOC, now=at(1)).state is State.STALE

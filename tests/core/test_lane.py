@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from energy_core.clock import SystemClock
 from energy_core.errors import ClientClosed, RateLimited
-from energy_core.http.lane import Lane, Limit
-from energy_core.http.queue import TurnQueue
+from energy_core.http.lane import RateLimit, RateLimiter
+from energy_core.http.queue import PriorityQueue
 from energy_core.http.request import Priority
 
 pytestmark = pytest.mark.virtual_time
@@ -54,16 +54,18 @@ def clock() -> CountingClock:
     return CountingClock()
 
 
-def lane_of(burst=200, per_second=3.0, in_flight=6, **options) -> Lane:
-    return Lane(Limit(burst, per_second, in_flight), **{"random": no_jitter, "name": "test", **options})
+def lane_of(burst=200, per_second=3.0, in_flight=6, **options) -> RateLimiter:
+    return RateLimiter(
+        RateLimit(burst, per_second, in_flight), **{"random": no_jitter, "name": "test", **options}
+    )
 
 
-def at_rest(lane: Lane) -> None:
+def at_rest(lane: RateLimiter) -> None:
     """Check that the lane is at rest: nobody waits, nothing is in flight, no timer is set."""
     stats = lane.stats()
     assert sum(stats.waiting.values()) == 0
     assert stats.in_flight == 0
-    assert not lane._called
+    assert not lane._granted_waiters
     assert lane._timer is None
 
 
@@ -80,8 +82,8 @@ async def queue_up(*waits) -> list[asyncio.Task]:
     return tasks
 
 
-async def use(lane: Lane, priority=INTERACTIVE, log=None, label=None, seconds=0.0) -> None:
-    async with lane.turn(priority):
+async def use(lane: RateLimiter, priority=INTERACTIVE, log=None, label=None, seconds=0.0) -> None:
+    async with lane.slot(priority):
         if log is not None:
             log.append((label, asyncio.get_running_loop().time()))
         if seconds:
@@ -98,8 +100,8 @@ async def test_a_free_turn_needs_neither_task_nor_future_nor_timer(clock, monkey
     monkeypatch.setattr(loop, "create_task", lambda *a, **k: pytest.fail("a task"))
     lane = lane_of(clock=clock)
     with pytest.raises(StopIteration):
-        lane.enter(INTERACTIVE).send(None)
-    lane.leave(INTERACTIVE)
+        lane.acquire(INTERACTIVE).send(None)
+    lane.release(INTERACTIVE)
     assert clock.made == 0
     monkeypatch.undo()
 
@@ -107,21 +109,21 @@ async def test_a_free_turn_needs_neither_task_nor_future_nor_timer(clock, monkey
 async def test_a_turn_is_taken_without_waiting_only_if_it_is_there_now():
     """`try_enter` gives no turn out of turn: not without a token or a place, in a hold, or past others."""
     lane = lane_of(burst=2, per_second=1.0, in_flight=1)
-    assert lane.try_enter(INTERACTIVE)
-    assert not lane.try_enter(INTERACTIVE)  # no place
+    assert lane.try_acquire(INTERACTIVE)
+    assert not lane.try_acquire(INTERACTIVE)  # no place
     waiting = asyncio.create_task(use(lane, seconds=1.0))
     await asyncio.sleep(0)
-    assert not lane.try_enter(AUTH)  # somebody waits
-    lane.leave(INTERACTIVE)
+    assert not lane.try_acquire(AUTH)  # somebody waits
+    lane.release(INTERACTIVE)
     await waiting
     lane.hold(5.0)
-    assert not lane.try_enter(INTERACTIVE)
+    assert not lane.try_acquire(INTERACTIVE)
     await asyncio.sleep(6.0)
-    assert lane.try_enter(AUTH)
-    assert lane.try_enter(INTERACTIVE)
-    assert not lane.try_enter(AUTH)  # no token
-    lane.leave(AUTH)
-    lane.leave(INTERACTIVE)
+    assert lane.try_acquire(AUTH)
+    assert lane.try_acquire(INTERACTIVE)
+    assert not lane.try_acquire(AUTH)  # no token
+    lane.release(AUTH)
+    lane.release(INTERACTIVE)
     at_rest(lane)
 
 
@@ -184,7 +186,7 @@ async def test_no_more_in_flight_than_allowed():
 
     async def call() -> None:
         nonlocal most
-        async with lane.turn(INTERACTIVE):
+        async with lane.slot(INTERACTIVE):
             most = max(most, lane.stats().in_flight)
             await SystemClock().sleep(random.random())
 
@@ -198,11 +200,11 @@ async def test_a_login_never_waits_for_the_requests_that_wait_for_it():
     lane, logged_in = lane_of(burst=200, in_flight=6), asyncio.Event()
 
     async def refused_request() -> None:
-        async with lane.turn(INTERACTIVE):
+        async with lane.slot(INTERACTIVE):
             await logged_in.wait()
 
     requests = await queue_up(*(refused_request() for _ in range(20)))
-    async with asyncio.timeout(1.0), lane.turn(AUTH):
+    async with asyncio.timeout(1.0), lane.slot(AUTH):
         assert lane.stats().in_flight == 6
         logged_in.set()
     await asyncio.gather(*requests)
@@ -223,7 +225,7 @@ async def test_an_error_inside_a_turn_frees_its_place():
     """A turn ends with its block, however the block ends."""
     lane = lane_of(in_flight=1)
     with pytest.raises(ZeroDivisionError):
-        async with lane.turn(INTERACTIVE):
+        async with lane.slot(INTERACTIVE):
             raise ZeroDivisionError
     at_rest(lane)
 
@@ -306,7 +308,7 @@ async def test_nobody_waits_longer_than_the_bound(clock):
 async def test_the_bound_holds_without_a_free_place():
     """Whoever waits for a place in flight is sent away in time as well."""
     lane = lane_of(in_flight=1, max_queue_wait_s=10.0)
-    async with lane.turn(INTERACTIVE):
+    async with lane.slot(INTERACTIVE):
         with pytest.raises(RateLimited, match="own queue") as caught:
             await use(lane)
     assert caught.value.local
@@ -339,7 +341,7 @@ async def test_jitter_only_lengthens_a_hold():
     """A hold of 100 s ends after 100 to 110 s, spread over the whole of that."""
     ends = []
     for seed in range(100):
-        lane = Lane(Limit(1, 1.0), random=random.Random(seed).random)
+        lane = RateLimiter(RateLimit(1, 1.0), random=random.Random(seed).random)
         lane.hold(100.0)
         ends.append(lane.stats().hold_s)
     assert all(100.0 <= end <= 110.0 for end in ends)
@@ -376,12 +378,12 @@ async def test_turns_taken_back_together_keep_their_order():
 async def test_a_thousand_tasks_never_send_inside_a_hold(seed):
     """With 1,000 tasks and holds at random moments, no request starts before the latest hold's end."""
     chance = random.Random(seed)
-    lane = Lane(Limit(50, 40.0, 8), random=chance.random)
+    lane = RateLimiter(RateLimit(50, 40.0, 8), random=chance.random)
     until = sent = 0.0
 
     async def caller() -> None:
         nonlocal sent
-        async with lane.turn(chance.choice([INTERACTIVE, INTERACTIVE, BACKGROUND, AUTH])):
+        async with lane.slot(chance.choice([INTERACTIVE, INTERACTIVE, BACKGROUND, AUTH])):
             assert await now() >= until
             sent += 1
             await SystemClock().sleep(chance.random() * 0.5)
@@ -443,7 +445,7 @@ async def test_an_absurd_hold_ends_after_a_day(seconds):
 async def test_the_first_429_with_stock_empties_the_stock_and_keeps_the_rate():
     """After a restart the stock is what is wrong: it is forgotten, and the rate stays."""
     lane = lane_of()
-    async with lane.turn(INTERACTIVE):
+    async with lane.slot(INTERACTIVE):
         lane.throttled(await now(), 1.0)
     stats = lane.stats()
     assert stats.level <= 0.0
@@ -480,7 +482,7 @@ async def test_429s_of_one_trouble_slow_down_once():
     lane = lane_of(burst=6)
     async with AsyncExitStack() as stack:
         for _ in range(6):
-            await stack.enter_async_context(lane.turn(INTERACTIVE))
+            await stack.enter_async_context(lane.slot(INTERACTIVE))
         sent = await now()
         await SystemClock().sleep(0.1)
         for _ in range(6):
@@ -593,7 +595,7 @@ async def test_the_cost_of_a_waiter_does_not_grow_with_their_number():
 async def test_closing_frees_everybody_who_waits(clock):
     """Waiters of every class get ClientClosed at once, newcomers too, and a turn in use ends in peace."""
     lane = lane_of(burst=1, per_second=1.0, clock=clock)
-    async with lane.turn(INTERACTIVE):
+    async with lane.slot(INTERACTIVE):
         tasks = await queue_up(*(use(lane, each) for each in (*Priority, *Priority)))
         lane.close()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -671,7 +673,7 @@ def test_a_lane_can_be_made_and_shown_without_an_event_loop():
 def test_a_limit_that_makes_no_sense_is_refused(arguments, error, named):
     """Each field of a limit says by name what is wrong with it."""
     with pytest.raises(error, match=named):
-        Limit(*arguments)
+        RateLimit(*arguments)
 
 
 # ---- the order alone
@@ -690,7 +692,7 @@ steps = st.lists(
 @given(steps, st.integers(0, 5))
 def test_every_order_of_coming_and_going_is_fair(script, salt):
     """Whatever comes, leaves or is put back: classes stay in order, background gets one turn in eight."""
-    queue: TurnQueue[Waiter] = TurnQueue()
+    queue: PriorityQueue[Waiter] = PriorityQueue()
     there: list[Waiter] = []
     without_background = 0
     for number, step in enumerate(script):

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_core.http.lane import Lane, Limit
+from energy_core.http.lane import RateLimit, RateLimiter
 from energy_core.http.request import Priority
 from tests.core.vrm_limit_model import VRMLimitModel
 
 pytestmark = pytest.mark.virtual_time
 
-VRM = Limit(200, 3.0)
+VRM = RateLimit(200, 3.0)
 both_readings = pytest.mark.parametrize(
     "count_refused", [False, True], ids=["accepted count", "refused count too"]
 )
@@ -23,11 +23,11 @@ class Caller:
     """A program's HTTP layer in miniature: asks in turn, tells the lane of every 429, and asks again."""
 
     def __init__(
-        self, server: VRMLimitModel, limit: Limit = VRM, *, seed: int = 0, latency: float = 0.2
+        self, server: VRMLimitModel, limit: RateLimit = VRM, *, seed: int = 0, latency: float = 0.2
     ) -> None:
         self.server = server
         self.chance = random.Random(seed)
-        self.lane = Lane(limit, random=self.chance.random, name=str(seed))
+        self.lane = RateLimiter(limit, random=self.chance.random, name=str(seed))
         self.latency = latency
         self.clock = SystemClock()
         self.answered = self.sent = 0
@@ -38,7 +38,7 @@ class Caller:
 
     async def ask(self) -> None:
         while True:
-            async with self.lane.turn(Priority.INTERACTIVE):
+            async with self.lane.slot(Priority.INTERACTIVE):
                 sent_at = self.clock.monotonic()
                 assert sent_at >= self.told_until, "sent inside a hold"
                 self.sent += 1
@@ -131,7 +131,7 @@ async def test_one_real_429_is_soon_made_good(count_refused):
 async def test_with_the_limit_set_too_high_nothing_is_sent_inside_a_hold(count_refused, seed):
     """A client that believes in 600 at once and 10 per second obeys every Retry-After, and gets on."""
     vrm = server(count_refused=count_refused)
-    caller = Caller(vrm, Limit(600, 10.0, 8), seed=seed)
+    caller = Caller(vrm, RateLimit(600, 10.0, 8), seed=seed)
     async with running(*(caller.ask_forever() for _ in range(50))):
         await SystemClock().sleep(1800.0)
     assert vrm.refused

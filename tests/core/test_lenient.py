@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import UNKNOWN, Drift, collecting
+from energy_core.http.drift import UNKNOWN, Drift, collect_drift
 from energy_core.http.lenient import (
     MalformedRecord,
     day,
@@ -66,7 +66,7 @@ plants = records(plant, "Plant")
 
 @pytest.fixture
 def drift():
-    with collecting(Drift()) as drift:
+    with collect_drift(Drift()) as drift:
         yield drift
 
 
@@ -385,7 +385,7 @@ def test_a_malformed_record_pickles():
 )
 def test_a_strict_drift_ends_the_reading(record):
     """In CI the first deviation, however deep, is an error that holds nothing but names."""
-    with collecting(Drift(strict=True)), pytest.raises(DecodeError) as caught:
+    with collect_drift(Drift(strict=True)), pytest.raises(DecodeError) as caught:
         plants([record])
     assert caught.value.kind == "drift"
     assert caught.value.__context__ is None
@@ -425,7 +425,7 @@ def test_a_codecs_reader_may_fail(drift, error):
 
     assert odd(fail)({"a": 5, "b": 1, "c": []}).a is None
     assert drift.counts == {("Odd", "a", "unreadable int"): 1}
-    with collecting(Drift(strict=True)), pytest.raises(DecodeError) as caught:
+    with collect_drift(Drift(strict=True)), pytest.raises(DecodeError) as caught:
         odd(fail)({"a": "hunter2", "b": 1, "c": []})
     assert caught.value.__context__ is None
 
@@ -552,7 +552,7 @@ keys = st.sampled_from([WIRE.get(name, name) for name in Plant.__annotations__])
 @given(record=st.dictionaries(keys | words, anything), strict=st.booleans())
 def test_any_record_gives_a_model_or_an_error_of_the_distribution(record, strict):
     """No value in any field raises anything but an EnergyError; every field holds its type or its default."""
-    with collecting(Drift(strict=strict)) as drift:
+    with collect_drift(Drift(strict=strict)) as drift:
         try:
             site = plant(record)
         except EnergyError as error:
@@ -579,7 +579,7 @@ def test_any_record_gives_a_model_or_an_error_of_the_distribution(record, strict
 @given(value=anything)
 def test_any_value_gives_records_or_an_error_of_the_distribution(value):
     """The list reader is as calm about its whole input as about each record."""
-    with collecting(Drift()), suppress(DecodeError):
+    with collect_drift(Drift()), suppress(DecodeError):
         assert isinstance(plants(value), tuple)
 
 

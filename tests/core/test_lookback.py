@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from energy_core.errors import AuthFailed, NoData, NotFound, PermissionDenied, ServerFault
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
-from energy_core.stream.lookback import Looking, Rhythm
+from energy_core.stream.event import Kind, Quantity, SourceId, State, StreamPosition
+from energy_core.stream.lookback import IntervalEstimator, LookbackConfig
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.poll import PolledReading, Poller
 from energy_core.stream.revisions import Revisions
 from tests.core.scripted import moments, of_kind, readings, seconds
 from tests.virtual_time import EPOCH, VirtualClock
@@ -45,7 +45,7 @@ class Vendor:
         for since, changed in self.changes.get(second, []):
             if self.now() >= since:
                 value = changed
-        return Observation(
+        return PolledReading(
             source=SITE,
             time=EPOCH + timedelta(seconds=second),
             id=f"151734/258/{second}",
@@ -76,7 +76,7 @@ class Vendor:
 
 
 def poller(vendor, **options):
-    looking = options.pop("looking", Looking())
+    looking = options.pop("looking", LookbackConfig())
     return Poller(
         LIST, vendor.ask, interval_s=30.0, look_back=vendor.look_back, looking=looking, clock=VirtualClock()
     )
@@ -305,7 +305,7 @@ async def test_a_stop_whose_record_is_behind_loses_nothing():
     vendor = Vendor()
     vendor.never = set(range(2 * HOUR, 3 * HOUR, MINUTE))
     start = Checkpoint(
-        {LIST: {SITE: Position(time=EPOCH + timedelta(seconds=MINUTE), seq=1, ids=("151734/258/60",))}}
+        {LIST: {SITE: StreamPosition(time=EPOCH + timedelta(seconds=MINUTE), seq=1, ids=("151734/258/60",))}}
     )
     await asyncio.sleep(4 * HOUR)
     seen = await watch(poller(vendor), 5 * HOUR - 30, checkpoint=start)
@@ -320,7 +320,7 @@ async def test_what_was_pending_at_a_stop_is_a_gap():
     """Older readings cannot be told from delivered ones, so a stretch that still waited is reported."""
     vendor = Vendor()
     moments_of = [EPOCH + timedelta(seconds=each) for each in (600, 900, HOUR)]
-    stopped = Position(time=moments_of[2], seq=60, pending=((moments_of[0], moments_of[1]),))
+    stopped = StreamPosition(time=moments_of[2], seq=60, pending=((moments_of[0], moments_of[1]),))
     await asyncio.sleep(HOUR + 90)
     start = Checkpoint({LIST: {SITE: stopped}})
     seen = await watch(poller(vendor), HOUR + 1000, checkpoint=start)
@@ -345,7 +345,7 @@ async def test_a_resumed_poller_brings_what_was_missed(away):
     """From the checkpoint on every moment comes, in order and once, however long the consumer was away."""
     vendor = Vendor()
     await asyncio.sleep(HOUR + away)
-    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60, ids=(f"151734/258/{HOUR}",))
+    stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60, ids=(f"151734/258/{HOUR}",))
     start = Checkpoint({LIST: {SITE: stopped}})
     seen = await watch(poller(vendor), HOUR + away + 1800, checkpoint=start)
     assert moments(seen) == list(range(HOUR + MINUTE, HOUR + away + 1800, MINUTE))
@@ -366,7 +366,7 @@ async def test_a_look_that_fails_in_the_middle_is_filled_in_part():
         return await look_back(source, start, end)
 
     vendor.look_back = sometimes
-    start = Checkpoint({LIST: {SITE: Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)}})
+    start = Checkpoint({LIST: {SITE: StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)}})
     seen = await watch(poller(vendor), 21 * HOUR + 300, checkpoint=start)
     [gap] = of_kind(seen, Kind.GAP)
     failed = vendor.looked[2][0]
@@ -383,7 +383,7 @@ async def test_a_look_that_fails_at_once_leaves_nothing_untold():
     vendor = Vendor()
     vendor.trouble = ServerFault("down", status=503)
     await asyncio.sleep(49 * HOUR)
-    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)
+    stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)
     seen = await watch(poller(vendor), 49 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
     beyond, failed = of_kind(seen, Kind.GAP)
     assert (seconds(beyond.start), beyond.reason) == (HOUR, "beyond_cap")
@@ -396,7 +396,7 @@ async def test_what_lies_too_far_back_is_a_gap():
     """A consumer that was away for two days gets the last day, and a gap for the one before."""
     vendor = Vendor()
     await asyncio.sleep(49 * HOUR)
-    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)
+    stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)
     seen = await watch(poller(vendor), 49 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start), gap.reason) == (HOUR, "beyond_cap")
@@ -410,7 +410,7 @@ async def test_a_poller_that_cannot_look_back_says_what_it_may_have_missed():
     """Resumed without `look_back`, it reports the time since the stop, unless that is one interval."""
     vendor = Vendor()
     await asyncio.sleep(2 * HOUR)
-    stopped = Position(time=EPOCH + timedelta(seconds=HOUR), seq=60)
+    stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)
     source = Poller(LIST, vendor.ask, interval_s=30.0, clock=VirtualClock())
     seen = await watch(source, 2 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
     [gap] = of_kind(seen, Kind.GAP)
@@ -437,7 +437,7 @@ async def test_a_restarted_poller_asks_the_same():
 )
 def test_ranges_are_aligned_equal_and_without_holes(now, before, every_s, span_s):
     """Whatever the moment: ranges of one length, ending on multiples, oldest first, reaching far enough."""
-    looking = Looking(every_s=every_s, span_s=span_s)
+    looking = LookbackConfig(interval_s=every_s, span_s=span_s)
     moment = EPOCH + timedelta(seconds=now)
     since = None if before is None else moment - timedelta(seconds=before)
     ranges = looking.ranges(moment, since)
@@ -454,7 +454,7 @@ def test_ranges_are_aligned_equal_and_without_holes(now, before, every_s, span_s
 
 def test_a_rhythm_is_known_after_three_moments():
     """A slot is skipped when nearly twice the usual interval has passed; slower logging becomes the rule."""
-    rhythm = Rhythm()
+    rhythm = IntervalEstimator()
     skips = [
         second
         for second in (0, 60, 120, 300, 360, 300, 420, 900)
@@ -465,7 +465,7 @@ def test_a_rhythm_is_known_after_three_moments():
 
 def test_a_rhythm_can_be_presumed_from_the_past():
     """What looking back has shown counts until a device has shown its own rhythm."""
-    rhythm = Rhythm()
+    rhythm = IntervalEstimator()
     rhythm.presume(EPOCH + timedelta(seconds=each) for each in (300, 60, 0, 120))
     skips = [
         second
@@ -504,6 +504,6 @@ def test_what_is_remembered_of_the_past_is_bounded():
 
 @pytest.mark.parametrize("wrong", [{"every_s": 0}, {"span_s": -1.0}, {"most_s": float("inf")}])
 def test_numbers_that_are_no_times_are_refused(wrong):
-    """Every number of `Looking` is a positive, finite time."""
+    """Every number of `LookbackConfig` is a positive, finite time."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Looking(**wrong)
+        LookbackConfig(**wrong)

@@ -8,12 +8,12 @@ from itertools import pairwise
 import pytest
 
 from energy_core.errors import ServerFault
-from energy_core.http.lane import Lane, Limit
+from energy_core.http.lane import RateLimit, RateLimiter
 from energy_core.http.request import Priority
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
+from energy_core.stream.event import Kind, Quantity, SourceId, State, StreamPosition
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Looking, Observation, Poller
+from energy_core.stream.poll import LookbackConfig, PolledReading, Poller
 from tests.core.scripted import moments, of_kind, readings, seconds
 from tests.virtual_time import EPOCH, VirtualClock
 
@@ -36,7 +36,7 @@ class Fleet:
     """Sites that log each minute, each at its own second, asked through one lane; the past is in buckets."""
 
     def __init__(self, count):
-        self.lane = Lane(Limit(*LIMIT, 6), clock=VirtualClock(), random=lambda: 0.5)
+        self.lane = RateLimiter(RateLimit(*LIMIT, 6), clock=VirtualClock(), random=lambda: 0.5)
         self.count = count
         self.sent = []
         self.asked = []
@@ -51,7 +51,7 @@ class Fleet:
 
     def observation(self, n, minute, *, bucket=False):
         second = MINUTE * minute + (0 if bucket else self.phase(n))
-        return Observation(
+        return PolledReading(
             source=device(n),
             time=EPOCH + timedelta(seconds=second),
             id=f"{n}/{second}",
@@ -65,7 +65,7 @@ class Fleet:
 
     async def ask(self):
         self.asked.append(now())
-        async with self.lane.turn(Priority.INTERACTIVE):
+        async with self.lane.slot(Priority.INTERACTIVE):
             self.sent.append(now())
             await asyncio.sleep(0.5)
         newest = []
@@ -78,7 +78,7 @@ class Fleet:
 
     async def look_back(self, source, start, end):
         n = int(source.site)
-        async with self.lane.turn(Priority.BACKGROUND):
+        async with self.lane.slot(Priority.BACKGROUND):
             self.sent.append(now())
             self.looked.append((now(), n))
             await asyncio.sleep(self.slow_s or 0.3)
@@ -89,7 +89,7 @@ class Fleet:
 
 
 def poller(fleet, **options):
-    looking = options.pop("looking", Looking())
+    looking = options.pop("looking", LookbackConfig())
     return Poller(
         FLEET, fleet.ask, interval_s=30.0, look_back=fleet.look_back, looking=looking, clock=VirtualClock()
     )
@@ -98,7 +98,7 @@ def poller(fleet, **options):
 async def watch(fleet, until, *, looking=None, **options):
     """Return what came, and when each event did."""
     seen, arrived = [], {}
-    source = poller(fleet, looking=looking or Looking())
+    source = poller(fleet, looking=looking or LookbackConfig())
     async with merge(source, buffer=100_000, clock=VirtualClock(), **options) as events:
 
         async def end():
@@ -173,7 +173,9 @@ async def test_a_fleet_that_comes_back_is_filled_one_device_after_the_other():
     fleet = Fleet(300)
     await asyncio.sleep(3 * HOUR)
     stop = {
-        device(n): Position(time=fleet.observation(n, 110).time, seq=9, ids=(fleet.observation(n, 110).id,))
+        device(n): StreamPosition(
+            time=fleet.observation(n, 110).time, seq=9, ids=(fleet.observation(n, 110).id,)
+        )
         for n in range(300)
     }
     seen, _ = await watch(fleet, 3 * HOUR + 20 * MINUTE, checkpoint=Checkpoint({FLEET: stop}))
@@ -214,7 +216,7 @@ async def test_what_is_held_is_bounded():
     fleet.slow_s = 5000.0
     await asyncio.sleep(HOUR)
     fleet.silent[1] = {70, 71}
-    looking = Looking(hold=5, patience_s=4900)
+    looking = LookbackConfig(max_held=5, timeout_s=4900)
     seen, _ = await watch(fleet, HOUR + 40 * MINUTE, looking=looking)
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start) // MINUTE, seconds(gap.end) // MINUTE) == (69, 72)
@@ -302,7 +304,9 @@ async def test_nothing_is_left_behind_in_any_state():
     for wait_s in (0.1, 0.6, 1.0, 29.0, 30.6, 200.0):
         fleet = Fleet(10)
         await asyncio.sleep(HOUR)
-        stop = {device(n): Position(time=EPOCH + timedelta(seconds=now() - 1800), seq=1) for n in range(10)}
+        stop = {
+            device(n): StreamPosition(time=EPOCH + timedelta(seconds=now() - 1800), seq=1) for n in range(10)
+        }
         async with merge(poller(fleet), buffer=4, clock=VirtualClock(), checkpoint=Checkpoint({FLEET: stop})):
             await asyncio.sleep(wait_s)
         assert asyncio.all_tasks() == {asyncio.current_task()}

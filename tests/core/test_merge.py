@@ -18,7 +18,7 @@ from energy_core.errors import (
 )
 from energy_core.stream.event import Kind, Quantity, SourceId, State
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.poll import PolledReading, Poller
 from tests.core.scripted import Script
 from tests.virtual_time import EPOCH, VirtualClock
 
@@ -356,7 +356,7 @@ async def test_a_poller_waits_for_room_where_a_push_would_drop():
         nonlocal asked
         asked += 1
         return [
-            Observation(source=SourceId("t", "me", "p"), time=EPOCH, id=f"{asked}-{n}", values={}, raw={})
+            PolledReading(source=SourceId("t", "me", "p"), time=EPOCH, id=f"{asked}-{n}", values={}, raw={})
             for n in range(50)
         ]
 

@@ -9,7 +9,16 @@ from attrs import evolve, fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core import EnergyMeter, EnergyTotals, From, Hole, Preference, Quantity, SourceId, State
+from energy_core import (
+    EnergyMeter,
+    EnergyTotals,
+    Quantity,
+    SourceFilter,
+    SourceId,
+    SourcePreference,
+    State,
+    UnmeasuredRange,
+)
 from tests.core.home_events import HOME, START, Teller, at
 
 GRID, PV, BATTERY = Quantity.GRID_POWER, Quantity.PV_POWER, Quantity.BATTERY_POWER
@@ -76,7 +85,7 @@ def test_a_hole_longer_than_max_gap_is_left_out_and_told():
     meter = metered(readings((0, 360.0), (300, 360.0), (601, 360.0), (700, 360.0)), max_gap_s=300)
     assert meter.total().measured_s == {GRID: 399.0}
     assert meter.total().grid_import_kwh * KWH == pytest.approx(360 * 399)
-    assert meter.holes(GRID, HOME) == (Hole(at(300), at(601)),)
+    assert meter.holes(GRID, HOME) == (UnmeasuredRange(at(300), at(601)),)
     assert meter.holes(PV, HOME) == meter.holes(GRID, HOME._replace(site="other")) == ()
 
 
@@ -102,7 +111,7 @@ def test_nothing_is_joined_across_an_interruption(name, events):
     teller = Teller()
     teller.seq = max(event.seq for event in events if event.source == HOME)
     meter = metered([*events, *readings((15, 100.0), teller=teller)])
-    assert meter.holes(GRID, HOME) == (Hole(at(0), at(10)),)
+    assert meter.holes(GRID, HOME) == (UnmeasuredRange(at(0), at(10)),)
     assert meter.total().measured_s == {GRID: 5.0}
 
 
@@ -143,7 +152,7 @@ def test_what_a_backfill_does_not_bring_stays_out():
     events = [*readings((0, 100.0), teller=teller), teller.status(State.DISCONNECTED)]
     events += [teller.reading(seconds, {GRID: 100.0}, backfilled=True) for seconds in (5, 10.6)]
     events += [teller.gap(10, 20), *readings((20, 100.0), (25, 100.0), teller=teller)]
-    assert metered(events).holes(GRID, HOME) == (Hole(at(10.6), at(20)),)
+    assert metered(events).holes(GRID, HOME) == (UnmeasuredRange(at(10.6), at(20)),)
 
 
 def test_a_gap_says_nothing_about_what_was_filled_in_within_it():
@@ -212,7 +221,7 @@ def test_what_is_older_than_everything_kept_is_refused_and_counted():
 
 
 def held(*events, **options):
-    return metered(events, changes_only=[From("test")], **options)
+    return metered(events, changes_only=[SourceFilter("test")], **options)
 
 
 def test_a_source_that_tells_only_changes_is_read_in_steps():
@@ -235,7 +244,7 @@ def test_a_value_is_not_confirmed_across_a_hole():
     meter = held(*events, teller.reading(40, {}))
     assert meter.total().measured_s == {GRID: 20.0}
     assert meter.total().grid_import_kwh * KWH == pytest.approx(1000 + 70)
-    assert meter.holes(GRID, HOME) == (Hole(at(10), at(30)),)
+    assert meter.holes(GRID, HOME) == (UnmeasuredRange(at(10), at(30)),)
 
 
 def test_a_late_change_reaches_up_to_the_next_one():
@@ -318,7 +327,7 @@ def test_each_day_is_told_by_the_first_choice_that_measured_it():
     assert meter.day(TODAY + timedelta(days=1)).sources == {GRID: (other.source,)}
     assert meter.total().grid_import_kwh * KWH == pytest.approx(1005)
     assert meter.total().sources == {GRID: (main.source, other.source)}
-    named = metered(events, prefer=Preference(From(instance=512)))
+    named = metered(events, prefer=SourcePreference(SourceFilter(instance=512)))
     assert named.total().grid_import_kwh * KWH == pytest.approx(2000)
 
 
@@ -484,7 +493,7 @@ def test_any_course_of_events_gives_what_the_rules_say(hold):
     @settings(deadline=None, max_examples=150)
     def check(course, max_gap):
         teller, reference = Teller(), Reference(hold=hold)
-        meter = EnergyMeter(UTC, changes_only=[From("test")] if hold else [], max_gap_s=max_gap)
+        meter = EnergyMeter(UTC, changes_only=[SourceFilter("test")] if hold else [], max_gap_s=max_gap)
         for step in course:
             match step:
                 case ("read" | "fill" as how, seconds, value):
@@ -525,7 +534,7 @@ def test_any_course_of_events_gives_what_the_rules_say(hold):
 def test_no_total_is_ever_without_a_number_or_made_up(told, hold):
     """Whatever a source sends, every figure is finite, and what was not told twice is None."""
     teller = Teller()
-    meter = EnergyMeter(UTC, changes_only=[From("test")] if hold else [])
+    meter = EnergyMeter(UTC, changes_only=[SourceFilter("test")] if hold else [])
     for second, values in enumerate(told):
         meter.take(teller.reading(second, values))
     total = meter.total()

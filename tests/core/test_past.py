@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.stream.event import Quantity, SourceId
-from energy_core.stream.observation import Observation
-from energy_core.stream.past import COARSE, Missing, Past
+from energy_core.stream.observation import PolledReading
+from energy_core.stream.past import COARSE, BucketMatcher, MissingRange
 from tests.core.scripted import seconds
 from tests.virtual_time import EPOCH
 
@@ -21,7 +21,7 @@ def at(second):
 
 
 def bucket(second, value=1.0, *, length=60.0):
-    return Observation(
+    return PolledReading(
         source=SITE,
         time=at(second),
         id=f"s/258/{second}",
@@ -32,7 +32,7 @@ def bucket(second, value=1.0, *, length=60.0):
 
 
 def past(*told, floor=None):
-    known = Past(SITE, None if floor is None else at(floor))
+    known = BucketMatcher(SITE, None if floor is None else at(floor))
     for second in told:
         known.note(f"s/258/{second}", at(second))
     return known
@@ -93,7 +93,7 @@ def test_a_bucket_of_several_moments_tells_nothing_of_each():
     known = past(13, 73, 133, 193, 400)
     assert known.sift([bucket(0, length=300.0)], NOW) == []
     assert known.sift([bucket(0, 5.0, length=300.0)], NOW) == []
-    assert list(known.recall([bucket(0, length=300.0)])) == [Missing(at(13), at(193), COARSE)]
+    assert list(known.recall([bucket(0, length=300.0)])) == [MissingRange(at(13), at(193), COARSE)]
 
 
 def test_what_is_told_again_has_the_name_it_had():
@@ -149,5 +149,5 @@ def test_nothing_is_told_twice_and_nothing_that_is_over_is_lost(live, looks, pha
 @pytest.mark.parametrize("length", [0.0, 60.0])
 def test_nothing_is_known_of_a_device_that_was_never_polled(length):
     """A moment is news, a bucket is not over."""
-    found = Past(SITE).sift([bucket(60, length=length)], NOW)
+    found = BucketMatcher(SITE).sift([bucket(60, length=length)], NOW)
     assert facts(found) == ([] if length else [("s/258/60", 60, 0)])

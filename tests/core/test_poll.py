@@ -21,9 +21,9 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, Position, SourceId, State
+from energy_core.stream.event import Kind, SourceId, State, StreamPosition
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Observation, Polled, Poller, Seen
+from energy_core.stream.poll import Polled, PolledReading, Poller, Seen
 from energy_core.stream.pulse import Site
 from energy_core.vendor_clock import VendorClock
 from tests.virtual_time import EPOCH, VirtualClock
@@ -34,7 +34,7 @@ SITE = SourceId("vrm", "home", "151734")
 
 
 def seen_at(second, *, instance=0):
-    return Observation(
+    return PolledReading(
         source=SITE._replace(instance=instance),
         time=EPOCH + timedelta(seconds=second),
         id=f"{instance}/{second}",
@@ -510,7 +510,7 @@ async def test_a_beginning_by_our_own_clock_is_moved_to_the_vendors(ahead_h):
         vendor_clock.heard(format_datetime(EPOCH + timedelta(seconds=clock.monotonic()), usegmt=True))
         return [replaced(seen_at(int(clock.monotonic()) // 60 * 60))]
 
-    begun = Position(time=clock.utcnow() + timedelta(seconds=600), seq=0)
+    begun = StreamPosition(time=clock.utcnow() + timedelta(seconds=600), seq=0)
     await clock.sleep(1800)
     poller = Poller(FLEET, ask, interval_s=60, look_back=look_back, clock=clock, vendor_clock=vendor_clock)
     async with merge(poller, clock=clock, checkpoint=Checkpoint({FLEET: {FLEET: begun}})) as stream:

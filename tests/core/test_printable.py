@@ -10,7 +10,7 @@ import pytest
 import energy_core
 import voltstorage_async
 import vrm_async
-from energy_core import Limit, Looking, SessionPool
+from energy_core import LookbackConfig, RateLimit, SessionPool
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 
@@ -49,8 +49,8 @@ def test_a_half_made_object_can_be_printed(kind):
         (VoltStorageClient, {"token": "x", "base_url": "http://example.com"}),
         (SessionPool, {"attempts": 0}),
         (SessionPool, {"ssl_context": True}),
-        (Limit, {"burst": 0, "per_second": 1.0}),
-        (Looking, {"span_s": -1}),
+        (RateLimit, {"burst": 0, "per_second": 1.0}),
+        (LookbackConfig, {"span_s": -1}),
     ],
 )
 def test_a_traceback_that_shows_local_variables_shows_what_could_not_be_made(kind, wrong):
@@ -63,4 +63,4 @@ def test_a_traceback_that_shows_local_variables_shows_what_could_not_be_made(kin
         if isinstance(entry.frame.f_locals.get("self"), kind)
     ]
     assert all(kind.__name__ in text for text in shown)
-    assert shown or kind is Looking
+    assert shown or kind is LookbackConfig

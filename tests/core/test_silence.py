@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from energy_core.http.silence import Silence
+from energy_core.http.silence import ReadTimeouts
 from tests.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -40,7 +40,7 @@ def silence(clock, cuts):
         cuts.append((one, clock.monotonic()))
         return True
 
-    return Silence(GAP_S, clock=clock, cut=cut)
+    return ReadTimeouts(GAP_S, clock=clock, cut=cut)
 
 
 async def test_who_hears_nothing_is_cut_off_once_at_the_end_of_the_gap(silence, cuts, clock):
@@ -106,11 +106,11 @@ async def test_bytes_that_are_there_but_not_yet_read_are_no_silence(silence, cut
 async def test_what_has_just_ended_is_not_cut(clock):
     """Where nothing is left to cut, the reader is not told of a silence."""
     asked = []
-    silence = Silence(GAP_S, clock=clock, cut=lambda one: bool(asked.append(one)))
-    silence.begin("one")
+    silence = ReadTimeouts(GAP_S, clock=clock, cut=lambda one: bool(asked.append(one)))
+    silence.start("one")
     await clock.sleep(1.5 * GAP_S)
     assert asked == ["one"]
-    assert not silence.end("one")
+    assert not silence.stop("one")
 
 
 async def test_closing_leaves_no_timer(silence, cuts, clock):

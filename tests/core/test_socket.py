@@ -23,8 +23,8 @@ from energy_core.errors import (
     TLSVerificationError,
 )
 from energy_core.stream.event import State
-from energy_core.stream.socket import Address, ReconnectingSocket
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.socket import Endpoint, ReconnectingSocket
+from energy_core.stream.timing import SocketConfig
 from tests.socket_rig import (
     FAST,
     HEADER,
@@ -596,7 +596,7 @@ async def test_an_address_that_is_not_safe_is_refused_unsaid(url):
     if "#" in url:
 
         async def address():
-            return Address(url=f"wss://example.com/x?token={TOKEN}#y")
+            return Endpoint(url=f"wss://example.com/x?token={TOKEN}#y")
 
         link.address = address
     async with running(link) as rig:
@@ -695,7 +695,7 @@ async def test_a_port_without_tls_is_waited_out(authority):
 
 async def test_the_default_promises_hold():
     """The defaults are the published figures."""
-    timing = SocketTiming()
+    timing = SocketConfig()
     assert timing.ping_interval_s + timing.ping_timeout_s <= 45
     assert (timing.first_delay_s, timing.backoff_base_s, timing.backoff_cap_s) == (5, 2, 60)
     assert (timing.healthy_after_s, timing.healthy_after_event_s) == (60, 10)

@@ -12,7 +12,7 @@ from energy_core.errors import (
     StreamClosed,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, Position, Quantity, SourceId, State
+from energy_core.stream.event import Kind, Quantity, SourceId, State, StreamPosition
 from energy_core.stream.merge import merge
 from energy_core.stream.state import TRANSITIONS
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings, states
@@ -143,7 +143,7 @@ async def test_a_restart_of_a_stream_that_is_closed_meanwhile_starts_nothing():
 
 async def test_a_source_that_comes_back_repeats_nothing_that_waits_in_line():
     """Removed and added again, it goes on behind what was delivered, however little of it was consumed."""
-    start = Checkpoint({A: {A: Position(time=EPOCH, seq=0)}})
+    start = Checkpoint({A: {A: StreamPosition(time=EPOCH, seq=0)}})
     async with merge(Recorder("a"), Recorder("b"), checkpoint=start, clock=VirtualClock()) as events:
         await asyncio.sleep(10.5)
         await take(events, 5)

@@ -7,9 +7,9 @@ from email.utils import format_datetime
 import pytest
 
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Gap, Kind, Position, Quantity, SourceId, State, Status
+from energy_core.stream.event import Gap, Kind, Quantity, SourceId, State, Status, StreamPosition
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Observation, Poller
+from energy_core.stream.poll import PolledReading, Poller
 from energy_core.vendor_clock import VendorClock
 from tests.core.scripted import Script, moments, of_kind
 from tests.virtual_time import EPOCH, VirtualClock
@@ -169,7 +169,7 @@ async def test_a_polled_leftover_of_the_future_is_told_once_and_never_delivered(
 
 
 def observed(second):
-    return Observation(
+    return PolledReading(
         source=A,
         time=EPOCH + timedelta(seconds=second - EPOCH.timestamp()),
         id=f"a/{second}",
@@ -207,7 +207,7 @@ async def test_devices_of_a_run_that_brought_nothing_are_looked_for_since_it_beg
         asked.append((start, end))
         return [observed(int(EPOCH.timestamp()) + second) for second in (60, 120, 180)]
 
-    begun = Checkpoint({A: {A: Position(time=EPOCH, seq=0)}})
+    begun = Checkpoint({A: {A: StreamPosition(time=EPOCH, seq=0)}})
     await asyncio.sleep(240)
     poller = Poller(A, ask, interval_s=60, look_back=look_back, clock=clock, random=lambda: 0.0)
     async with merge(poller, checkpoint=begun, include_status=False, clock=clock) as events:

@@ -14,10 +14,10 @@ import trustme
 
 from energy_core.clock import SystemClock
 from energy_core.stream.event import State
-from energy_core.stream.link import Address
+from energy_core.stream.link import Endpoint
 from energy_core.stream.socket import ReconnectingSocket
-from energy_core.stream.timing import SocketTiming
-from energy_core.stream.wire import Wire
+from energy_core.stream.timing import SocketConfig
+from energy_core.stream.wire import Connection
 from tests.socket_rig import FAST, FakeLink, Listener, accepted, raw_server
 
 MESSAGES = 300
@@ -121,9 +121,9 @@ def test_no_event_loop_reads_a_socket_on_and_on():
             done.set()
 
     async def listen():
-        address = Address(url=server.url)
-        wire = Wire(
-            address, on_open=lambda _: None, on_messages=take, clock=SystemClock(), timing=SocketTiming()
+        address = Endpoint(url=server.url)
+        wire = Connection(
+            address, on_open=lambda _: None, on_messages=take, clock=SystemClock(), timing=SocketConfig()
         )
         await wire.open(address, None)
         async with asyncio.timeout(20):
@@ -153,12 +153,12 @@ class Nowhere(asyncio.Transport):
 async def test_what_comes_with_the_handshake_of_a_cancelled_socket_is_not_told():
     """No message is handed over where nobody was told that the connection is open."""
     told = []
-    wire = Wire(
-        Address(url="ws://127.0.0.1:9/events"),
+    wire = Connection(
+        Endpoint(url="ws://127.0.0.1:9/events"),
         on_open=told.append,
         on_messages=lambda messages, _: told.append(messages),
         clock=SystemClock(),
-        timing=SocketTiming(),
+        timing=SocketConfig(),
     )
     wire.connection_made(Nowhere())
     wire._answered.cancel()
@@ -175,7 +175,7 @@ async def test_a_header_that_cannot_be_sent_is_refused_unsaid(value):
 
     class Careless(FakeLink):
         async def address(self):
-            return Address(url=self.url, headers={"Authorization": value})
+            return Endpoint(url=self.url, headers={"Authorization": value})
 
     async def talk(reader, writer):
         await reader.read()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.request import Operation
 from energy_core.http.transport import Timeouts
 from energy_core.secret import Secret
 
 SENTINEL = "s3ntinel-t0ken-0f-n0-0ne"
-FAST = Timeouts(connect_s=1.0, read_gap_s=0.3)
-WIDE = Limit(100_000, 100_000.0, 64)
+FAST = Timeouts(connect_s=1.0, read_timeout_s=0.3)
+WIDE = RateLimit(100_000, 100_000.0, 64)
 
 READ = Operation(vendor="acme", name="things.get", method="GET", path="things/{id}", repeatable=True)
 REVOKE = Operation(

@@ -9,7 +9,7 @@ import pytest
 
 from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url
 from tests.faults.acme import FAST, WIDE, fixed_token
@@ -38,7 +38,7 @@ async def connect() -> AsyncIterator[Connect]:
     def make(
         server: FaultServer,
         *,
-        limit: Limit = WIDE,
+        limit: RateLimit = WIDE,
         credential: Callable[[], Credential] = fixed_token,
         url: str | None = None,
         **options: object,

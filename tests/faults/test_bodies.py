@@ -280,7 +280,7 @@ async def test_refused_download(serve: Serve, connect: Connect) -> None:
 
 async def test_slow_download_is_given_up(serve: Serve, connect: Connect) -> None:
     """A streamed body below the least rate is given up, although it never falls silent."""
-    slow = Timeouts(connect_s=1.0, read_gap_s=0.3, least_bytes_per_s=10_000.0, slow_after_s=0.2)
+    slow = Timeouts(connect_s=1.0, read_timeout_s=0.3, min_bytes_per_s=10_000.0, slow_after_s=0.2)
     server = await serve(always(drip(head(200, length=10**6))))
     started = CLOCK.monotonic()
     async with connect(server, timeouts=slow).open(READ, id=7) as download:
@@ -298,5 +298,5 @@ async def test_slow_consumer_of_a_download_is_not_hurried(serve: Serve, connect:
             size += len(piece)
             if pauses:
                 pauses -= 1
-                await CLOCK.sleep(FAST.read_gap_s + 0.1)
+                await CLOCK.sleep(FAST.read_timeout_s + 0.1)
     assert size == 3 * MIB

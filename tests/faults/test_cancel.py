@@ -7,7 +7,7 @@ import pytest
 from energy_core.errors import ConnectionLost
 from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.request import Priority
 from energy_core.secret import Secret
 from tests.faults.acme import READ, as_it_is
@@ -28,7 +28,7 @@ from tests.faults.fault_server import (
 
 def nothing_is_kept(client: ApiClient) -> bool:
     stats = client._pool.stats()
-    lane = client.account.lane.stats()
+    lane = client.account.limiter.stats()
     session = client._pool._transport._session
     busy = len(session.connector._acquired) if session is not None and session.connector is not None else 0
     return stats.under_way == lane.in_flight == sum(lane.waiting.values()) == busy == 0
@@ -102,7 +102,7 @@ async def cancelled_quickly(call: asyncio.Task[object]) -> None:
 async def test_cancel_in_a_hold(serve: Serve, connect: Connect) -> None:
     """Callers cancelled in a hold leave at once and owe nothing: later calls find the bucket as it was."""
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "60")])))
-    client = connect(server, limit=Limit(10, 10.0, 2))
+    client = connect(server, limit=RateLimit(10, 10.0, 2))
     calls = [
         asyncio.create_task(client.call(READ, as_it_is, priority=priority, id=number))
         for number, priority in enumerate([*Priority] * 3)
@@ -112,7 +112,7 @@ async def test_cancel_in_a_hold(serve: Serve, connect: Connect) -> None:
     for call in calls:
         await cancelled_quickly(call)
     assert nothing_is_kept(client)
-    assert client.account.lane.stats().granted == len(server.requests)
+    assert client.account.limiter.stats().granted == len(server.requests)
 
 
 async def test_cancel_in_the_pause(serve: Serve, connect: Connect) -> None:
@@ -130,7 +130,7 @@ async def test_cancel_in_the_pause(serve: Serve, connect: Connect) -> None:
 async def test_cancel_while_queued(serve: Serve, connect: Connect) -> None:
     """Of many queued callers half are cancelled: the others all get through, in order."""
     server = await serve(always(answer()))
-    client = connect(server, limit=Limit(1, 500.0, 1))
+    client = connect(server, limit=RateLimit(1, 500.0, 1))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(60)]
     await server.arrived(3)
     for call in calls[1::2]:

@@ -7,7 +7,7 @@ import pytest
 
 from energy_core.errors import ClientClosed, EnergyError, OutcomeUnknown, WrongLoop
 from energy_core.http.api import ApiClient
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url
 from tests.faults.acme import READ, REVOKE, WIDE, as_it_is, fixed_token
@@ -15,7 +15,7 @@ from tests.faults.conftest import Serve
 from tests.faults.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw
 
 
-def client_of(pool: SessionPool, server: FaultServer, limit: Limit = WIDE) -> ApiClient:
+def client_of(pool: SessionPool, server: FaultServer, limit: RateLimit = WIDE) -> ApiClient:
     base = base_url(server.url)
     return ApiClient(pool, pool.account(base.origin, "tester", limit, fixed_token), base, vendor="acme")
 
@@ -24,7 +24,7 @@ async def test_close_on_a_black_hole(serve: Serve) -> None:
     """With 500 calls on a server that never answers, closing takes the grace; each call ends typed."""
     server = await serve(always(hang()))
     pool = SessionPool()
-    client = client_of(pool, server, Limit(1000, 1000.0, 300))
+    client = client_of(pool, server, RateLimit(1000, 1000.0, 300))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(500)]
     await server.arrived(300)
     started = CLOCK.monotonic()
@@ -41,7 +41,7 @@ async def test_queued_calls_end_at_once(serve: Serve) -> None:
     """Who waits for a turn or in a hold gets ClientClosed without waiting for the grace."""
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "60")]), answer()))
     pool = SessionPool()
-    client = client_of(pool, server, Limit(10, 10.0, 1))
+    client = client_of(pool, server, RateLimit(10, 10.0, 1))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(20)]
     await server.arrived(1)
     started = CLOCK.monotonic()
@@ -176,7 +176,7 @@ async def test_middleware_that_repeats(serve: Serve) -> None:
         with pytest.raises(EnergyError) as caught:
             await client.call(READ, as_it_is, id=7)
         assert caught.value.attempts == 2  # type: ignore[attr-defined]
-        assert client.account.lane.stats().granted == 2
+        assert client.account.limiter.stats().granted == 2
         with pytest.raises(OutcomeUnknown):
             await client.call(REVOKE, as_it_is, id=7)
         assert server.count("/v2/things/7/revoke") == 1

@@ -48,7 +48,7 @@ async def test_silence_ends_a_try(serve: Serve, connect: Connect, where: str) ->
     server = await serve(in_turn(SILENT[where], answer(json_body={"whole": True})))
     started = CLOCK.monotonic()
     assert await connect(server).call(READ, as_it_is, id=7) == {"whole": True}
-    assert FAST.read_gap_s * 0.9 < CLOCK.monotonic() - started < FAST.read_gap_s + 1.0
+    assert FAST.read_timeout_s * 0.9 < CLOCK.monotonic() - started < FAST.read_timeout_s + 1.0
     assert len(server.requests) == 2
 
 
@@ -92,10 +92,10 @@ async def test_silence_in_a_download(serve: Serve, connect: Connect) -> None:
 async def test_bytes_within_the_gap_keep_a_body_alive(serve: Serve, connect: Connect) -> None:
     """A body that takes several gaps arrives whole when none of its silences is too long."""
     body = b'{"whole": true}'
-    server = await serve(always(slowly(head(200, length=len(body)), body, pause_s=FAST.read_gap_s / 5)))
+    server = await serve(always(slowly(head(200, length=len(body)), body, pause_s=FAST.read_timeout_s / 5)))
     started = CLOCK.monotonic()
     assert await connect(server).call(READ, as_it_is, id=7) == {"whole": True}
-    assert CLOCK.monotonic() - started > 2 * FAST.read_gap_s
+    assert CLOCK.monotonic() - started > 2 * FAST.read_timeout_s
 
 
 async def test_an_idle_connection_is_not_silent(serve: Serve, connect: Connect) -> None:
@@ -104,7 +104,7 @@ async def test_an_idle_connection_is_not_silent(serve: Serve, connect: Connect) 
     client = connect(server)
     for _ in range(3):
         assert await client.call(READ, as_it_is, id=7) == {"whole": True}
-        await CLOCK.sleep(FAST.read_gap_s + 0.1)
+        await CLOCK.sleep(FAST.read_timeout_s + 0.1)
     assert server.connections == 1
 
 

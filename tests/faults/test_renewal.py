@@ -182,8 +182,8 @@ async def test_queued_calls_use_the_new_token(serve: Serve, connect: Connect) ->
     server = await serve(lambda request, _number: answer(json_body=request.headers["x-authorization"]))
     credential = Credential(grant=Grant(token=Secret("old"), headers={"X-Authorization": Secret("old")}))
     client = connect(server, credential=lambda: credential)
-    async with client.account.lane.turn(Priority.INTERACTIVE):
-        client.account.lane.hold(0.1)
+    async with client.account.limiter.slot(Priority.INTERACTIVE):
+        client.account.limiter.hold(0.1)
         call = asyncio.create_task(client.call(READ, lambda value: tokens.append(json.dumps(value)), id=7))
         await asyncio.sleep(0)
         credential.set(Grant(token=Secret("new"), headers={"X-Authorization": Secret("new")}))

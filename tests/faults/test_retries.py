@@ -21,7 +21,7 @@ from energy_core.errors import (
     TransportError,
     UnexpectedRedirect,
 )
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.request import Operation, Priority
 from energy_core.http.transport import Timeouts
 from tests.faults.acme import CREATE, READ, REVOKE, as_it_is
@@ -182,7 +182,7 @@ async def test_long_retry_after_is_an_error_at_once(serve: Serve, connect: Conne
 async def test_hold_is_shared(serve: Serve, connect: Connect, status: int) -> None:
     """One Retry-After holds every request of the account back, queued ones included."""
     server = await serve(in_turn(answer(status, headers=[("Retry-After", "1")]), answer()))
-    client = connect(server, limit=Limit(100, 100.0, 1))
+    client = connect(server, limit=RateLimit(100, 100.0, 1))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(5)]
     await asyncio.gather(*calls)
     throttled, *later = server.requests
@@ -218,27 +218,29 @@ async def test_429_slows_down_where_a_limiter_sent_it(
 ) -> None:
     """One in JSON or with Retry-After empties the stock; of any other kind it takes three in a row."""
     server = await serve(in_turn(refused, answer(), refused, refused, answer(), answer(404), answer()))
-    client = connect(server, limit=Limit(1000, 1000.0))
+    client = connect(server, limit=RateLimit(1000, 1000.0))
     for _ in range(2):
         await client.call(READ, as_it_is, id=7)
-    assert (client.account.lane.stats().rate < 1000.0) is lowered
-    assert client.account.lane.stats().throttled == 3
+    assert (client.account.limiter.stats().rate < 1000.0) is lowered
+    assert client.account.limiter.stats().throttled == 3
 
 
 async def test_three_429s_in_a_row_slow_down_whatever_they_are(serve: Serve, connect: Connect) -> None:
     """A limiter may answer in plain text too."""
     server = await serve(always(answer(429, "slow down", content_type="text/plain")))
-    client = connect(server, limit=Limit(3, 1000.0))
+    client = connect(server, limit=RateLimit(3, 1000.0))
     for _ in range(2):
         with pytest.raises(RateLimited):
             await client.call(READ, as_it_is, id=7)
-    assert client.account.lane.stats().rate < 1000.0
+    assert client.account.limiter.stats().rate < 1000.0
 
 
 async def test_retry_budget_in_an_outage(serve: Serve, connect: Connect) -> None:
     """While everything answers 503, retries stay below a fifth of the calls."""
     server = await serve(always(answer(503)))
-    client = connect(server, timeouts=Timeouts(connect_s=10.0, read_gap_s=10.0))  # a busy machine is no fault
+    client = connect(
+        server, timeouts=Timeouts(connect_s=10.0, read_timeout_s=10.0)
+    )  # a busy machine is no fault
     calls = 2_000
 
     async def caller() -> None:

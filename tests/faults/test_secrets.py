@@ -22,7 +22,7 @@ from attrs import evolve
 from energy_core.errors import AuthFailed, ClientClosed, DecodeError, EnergyError, RequestError
 from energy_core.http.api import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.http.request import base_url
 from energy_core.secret import Secret, masked
@@ -42,7 +42,7 @@ from tests.faults.fault_server import (
     reset,
 )
 from voltstorage_async import VoltStorageClient
-from voltstorage_async.link import ProductLink
+from voltstorage_async.link import ProductEndpoint
 from vrm_async import VRMClient
 
 IMPATIENT = evolve(FAST, read_gap_s=0.1, least_bytes_per_s=10_000.0, slow_after_s=0.05)
@@ -143,7 +143,16 @@ def told_by(error: BaseException | None, seen: set[int] | None = None) -> Iterat
 
 def told_about(client: ApiClient) -> str:
     pool, account = client._pool, client.account
-    things = (client, vars(client), pool, vars(pool), account, account.credential, account.lane, pool.stats())
+    things = (
+        client,
+        vars(client),
+        pool,
+        vars(pool),
+        account,
+        account.credential,
+        account.limiter,
+        pool.stats(),
+    )
     return " ".join(f"{thing} {thing!r}" for thing in things) + repr(vars(account.credential))
 
 
@@ -198,7 +207,7 @@ async def closed_under_way(client: ApiClient) -> None:
 
 
 async def held_too_long(client: ApiClient) -> None:
-    client.account.lane.hold(500.0)
+    client.account.limiter.hold(500.0)
     await client.call(READ, as_it_is, id=7)
 
 
@@ -322,7 +331,7 @@ def unpickled(error: BaseException | None) -> Iterator[str]:
 
 def test_limits_of_the_account_are_public() -> None:
     """A limit shows its numbers: there is nothing secret about it."""
-    assert repr(Limit(10, 1.0)) == "Limit(burst=10, per_second=1.0, in_flight=6)"
+    assert repr(RateLimit(10, 1.0)) == "Limit(burst=10, per_second=1.0, in_flight=6)"
     assert issubclass(ClientClosed, EnergyError)
 
 
@@ -427,7 +436,7 @@ async def test_refused_handshake_that_repeats_the_token(spelling: str) -> None:
     grant = Grant(token=Secret(ODD))
     async with SessionPool() as pool:
         account = pool.account(base.origin, "me", WIDE, lambda: Credential(grant=grant))
-        link = ProductLink(pool, account, "wss://volt.example/events", header=False)
+        link = ProductEndpoint(pool, account, "wss://volt.example/events", header=False)
         for where in PLACES.values():
             body, _ = where(SPELLINGS[spelling](ODD))
             assert_hidden(repr(link.words(body.encode())), ODD)

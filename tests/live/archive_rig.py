@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from energy_core import Limit, SessionPool
+from energy_core import RateLimit, SessionPool
 from energy_core.clock import SystemClock
 from energy_live.archive.patience import Patience
 from energy_live.archive.run import Outcome, Wish, archive
@@ -40,7 +40,7 @@ async def account(sim: Simulator) -> AsyncIterator[VoltStorageClient]:
             email=sim.volt_email,
             password=sim.volt_password,
             base_url=sim.voltstorage_url,
-            limit=Limit(10_000, 10_000.0, 8),
+            limit=RateLimit(10_000, 10_000.0, 8),
         )
 
 
@@ -116,7 +116,7 @@ def _main(root: str, kind: str, die_at: str) -> None:
                 email=accounts.voltstorage_email,
                 password=accounts.voltstorage_password.reveal(),
                 base_url=accounts.voltstorage_base_url,
-                limit=Limit(10_000, 10_000.0, 8),
+                limit=RateLimit(10_000, 10_000.0, 8),
             )
             wish = Wish(until=NOW, format=kind)
             service = "https://volt.example/rest/"

@@ -8,20 +8,20 @@ from energy_core import (
     EnergyMeter,
     EnergyTotals,
     Event,
-    From,
     HomeState,
-    Limit,
     MergedStream,
-    Preference,
     Present,
     Quantity,
+    RateLimit,
     SessionPool,
+    SourceFilter,
+    SourcePreference,
     merge,
 )
 from voltstorage_async import (
+    BackfillConfig,
     Endpoints,
     FieldMap,
-    Healing,
     Product,
     ProductEvent,
     ProductSource,
@@ -36,19 +36,19 @@ from vrm_async import (
     Alarms,
     AttributeDefinition,
     Calendar,
+    Chunk,
     DataAttribute,
     Diagnostic,
     DynamicEssSettings,
     FleetSite,
     Graph,
-    Part,
     Position,
-    Saved,
+    SavedFile,
     Series,
     Site,
     SiteTags,
     SiteUsers,
-    StateHistory,
+    StateSeries,
     Stats,
     SystemOverview,
     User,
@@ -59,7 +59,7 @@ from vrm_async import (
 
 async def merged() -> None:
     async with SessionPool() as pool:
-        vrm = VRMClient(pool, token="t", limit=Limit(200, 3.0, 6))
+        vrm = VRMClient(pool, token="t", limit=RateLimit(200, 3.0, 6))
         volt = VoltStorageClient(pool, email="e@x.org", password="p", endpoints=Endpoints())
         async with merge(vrm.live(1, 2), volt.live(77)) as events:
             assert_type(events, MergedStream)
@@ -73,9 +73,11 @@ async def merged() -> None:
 
 def meaning(events: list[Event]) -> None:
     home = HomeState(
-        Preference(From("vrm", site=1), by_quantity={Quantity.BATTERY_SOC: [From("voltstorage")]})
+        SourcePreference(
+            SourceFilter("vrm", site=1), by_quantity={Quantity.BATTERY_SOC: [SourceFilter("voltstorage")]}
+        )
     )
-    meter = EnergyMeter(UTC, changes_only=[From("voltstorage")])
+    meter = EnergyMeter(UTC, changes_only=[SourceFilter("voltstorage")])
     for event in events:
         home.take(event)
         meter.take(event)
@@ -115,16 +117,16 @@ async def vrm_history(client: VRMClient) -> None:
     assert_type(await client.calendar(1), Calendar)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     async for part in client.stats.history(1, start=start):
-        assert_type(part, Part[Stats])
+        assert_type(part, Chunk[Stats])
     async for time, values in client.stats.history(1).rows():
         assert_type(time, datetime)
         assert_type(values, Mapping[str, float | None])
     async for drawn in client.widgets.graph_history(1, attribute_codes=["bs"], start=start):
-        assert_type(drawn, Part[Graph])
+        assert_type(drawn, Chunk[Graph])
     async for told in client.widgets.state_history(1, "VeBusState", start=start):
-        assert_type(told, Part[StateHistory])
+        assert_type(told, Chunk[StateSeries])
     assert_type(client.catalogue.by_code("bs"), tuple[DataAttribute, ...])
-    assert_type(await client.downloads.gps(1, "track.kml", start=start, end=start), Saved)
+    assert_type(await client.downloads.gps(1, "track.kml", start=start, end=start), SavedFile)
 
 
 async def volt(client: VoltStorageClient) -> None:
@@ -135,6 +137,6 @@ async def volt(client: VoltStorageClient) -> None:
         async for event in stream:
             assert_type(event, ProductEvent)
             assert_type(ProductState(product_id=77).folded(event), ProductState)
-    live = client.live(77, since=datetime(2026, 1, 1, tzinfo=UTC), healing=Healing(page_s=600))
+    live = client.live(77, since=datetime(2026, 1, 1, tzinfo=UTC), healing=BackfillConfig(page_s=600))
     assert_type(live, ProductSource)
     assert_type(merge_statistics(await client.products.statistics(77)), Statistics)

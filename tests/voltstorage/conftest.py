@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from energy_core.http.lane import Limit
-from energy_core.stream.timing import SocketTiming
+from energy_core.http.lane import RateLimit
+from energy_core.stream.timing import SocketConfig
 from tests.voltstorage.volt_service import TOKEN, Service, serving
-from voltstorage_async import Healing, VoltStorageClient
+from voltstorage_async import BackfillConfig, VoltStorageClient
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture
 async def served(service: Service) -> AsyncIterator[VoltStorageClient]:
-    limit = Limit(1000, 1000.0, 50)
+    limit = RateLimit(1000, 1000.0, 50)
     async with VoltStorageClient(
         email="anybody@example.com", password="right", base_url=service.base_url, limit=limit
     ) as client:
@@ -40,13 +40,13 @@ async def served(service: Service) -> AsyncIterator[VoltStorageClient]:
 
 
 @pytest.fixture
-def prompt() -> Healing:
-    return Healing(settle_s=0, silence_s=0.05)
+def prompt() -> BackfillConfig:
+    return BackfillConfig(settle_s=0, silence_s=0.05)
 
 
 @pytest.fixture
-def quick() -> SocketTiming:
-    return SocketTiming(
+def quick() -> SocketConfig:
+    return SocketConfig(
         open_timeout_s=2,
         close_timeout_s=0.05,
         first_delay_s=0.02,

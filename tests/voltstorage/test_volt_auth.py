@@ -20,7 +20,7 @@ from energy_core.errors import (
     InvalidCredentials,
     PermissionDenied,
 )
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.secret import Secret
 from tests.voltstorage.volt_service import BASE, TOKEN, jwt
@@ -77,7 +77,7 @@ async def test_the_login_gives_the_token_its_life(service, served):
 async def test_wrong_credentials_are_invalid_credentials_and_asked_once(service):
     """The vendor's 400 is InvalidCredentials for all who wait, after one login, without the password."""
     async with VoltStorageClient(
-        email="a@example.com", password=PASSWORD, base_url=service.base_url, limit=Limit(100, 100.0)
+        email="a@example.com", password=PASSWORD, base_url=service.base_url, limit=RateLimit(100, 100.0)
     ) as client:
         results = await asyncio.gather(*(ids(client) for _ in range(20)), return_exceptions=True)
         assert {type(result) for result in results} == {InvalidCredentials}
@@ -121,7 +121,7 @@ async def test_clients_of_one_account_share_login_and_lane(service):
         with pytest.raises(InvalidCredentials):
             await ids(client(password="wrong", account="other"))
         with pytest.raises(ValueError, match="Limit"):
-            client(limit=Limit(1, 1.0))
+            client(limit=RateLimit(1, 1.0))
         await first.aclose()
         assert await ids(second) == [77]
 
@@ -245,7 +245,7 @@ def test_a_client_needs_no_running_loop():
     assert TOKEN not in repr(client)
     assert "default" in repr(client)
     assert client.live(1).id == SourceId("voltstorage", "default", "1")
-    assert Limit(10, 1.0, 4) == DEFAULT_LIMIT
+    assert RateLimit(10, 1.0, 4) == DEFAULT_LIMIT
 
 
 def test_the_account_is_what_the_user_calls_it():

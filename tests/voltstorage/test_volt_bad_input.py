@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from energy_core import AuthFailed, BadRequest, DecodeError, InvalidCredentials, Limit, PermissionDenied
+from energy_core import AuthFailed, BadRequest, DecodeError, InvalidCredentials, PermissionDenied, RateLimit
 from energy_live.simulator import Simulator, faults
 from voltstorage_async import VoltStorageClient
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PLENTY = Limit(1000, 1000.0, 50)
+PLENTY = RateLimit(1000, 1000.0, 50)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from aiohttp import web
 from energy_core import Checkpoint, Gap, Kind, Quantity, merge
 from tests.voltstorage.test_volt_healing import HEADER, T, cut_after, exports, plays, row, seconds
 from tests.voltstorage.volt_service import frame, until
-from voltstorage_async import Healing
+from voltstorage_async import BackfillConfig
 
-SOON = Healing(settle_s=0.01, retry_s=(0.05, 0.1, 0.2), page_s=7.0)
+SOON = BackfillConfig(settle_s=0.01, retry_s=(0.05, 0.1, 0.2), page_s=7.0)
 MANY = 120
 
 
@@ -142,7 +142,7 @@ async def test_what_waits_survives_the_end_of_the_program(service, served, quick
     """The next run asks again for what the last one waited for, and tells it late and once."""
     service.export = exports()
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=4), frame(T + 105, pvPower=3, gridPower=4))
-    source = served.live(77, timing=quick, healing=Healing(settle_s=0.01))
+    source = served.live(77, timing=quick, healing=BackfillConfig(settle_s=0.01))
     async with merge(source, checkpoint=Checkpoint(), include_status=False) as events:
         seen = await gathered(events, lambda seen: len(of_readings(seen)) == 3)
         stored = events.commit(seen[-1]).to_json()
@@ -184,7 +184,7 @@ async def after_a_cut(service, served, quick, answer):
     """Return what is told where the export answers in this way whatever is asked."""
     service.export = answer
     cut_after(service, 100, frame(T + 150, pvPower=1, gridPower=2), frame(T + 160, pvPower=1, gridPower=2))
-    source = served.live(77, timing=quick, healing=Healing(settle_s=0.01, retry_s=(0.05, 0.1, 0.2)))
+    source = served.live(77, timing=quick, healing=BackfillConfig(settle_s=0.01, retry_s=(0.05, 0.1, 0.2)))
     async with merge(source, include_status=False) as events:
         seen = await gathered(events, lambda seen: 160 in of_readings(seen))
         await until(lambda: not events.status[source.id].pending)

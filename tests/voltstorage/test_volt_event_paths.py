@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
 from energy_core.http.decode import unaccelerated
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from voltstorage_async.codec import latest, product_event, statistics
 from voltstorage_async.events import LatestData
 
@@ -62,7 +62,7 @@ def test_an_event_is_complete(at):
 def test_no_answer_is_of_1970(time):
     """A device that does not know the time says so; its data arrive without one, and the drift counts it."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         told = latest(7)({"time": time, "data": {"soc": 0.5}})
         (period,) = statistics([{"timespan_start": time, "pv-total": 5}])
     assert (told.time, told.data) == (None, {"soc": 0.5})

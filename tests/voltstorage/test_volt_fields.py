@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
 from energy_core.stream.event import Quantity
-from voltstorage_async import FieldMap, LatestData, Meaning, UnknownProductEvent
+from voltstorage_async import FieldMap, FieldMeaning, LatestData, UnknownProductEvent
 from voltstorage_async.codec import product_event
 from voltstorage_async.fields import ProductFields
 
@@ -77,11 +77,11 @@ def test_a_map_of_the_users_own():
         {Quantity.PV_POWER: 1.0, Quantity.BATTERY_SOC: 60.5},
         0,
     )
-    assert more.events["soc"] == Meaning(Quantity.BATTERY_SOC, 1.0)
+    assert more.events["soc"] == FieldMeaning(Quantity.BATTERY_SOC, 1.0)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         own.events = {}
     with pytest.raises(TypeError):
-        own.events["x"] = Meaning(Quantity.PV_POWER)
+        own.events["x"] = FieldMeaning(Quantity.PV_POWER)
 
 
 def test_data_with_endless_keys_is_translated_and_forgotten():

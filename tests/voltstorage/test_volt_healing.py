@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from energy_core import Checkpoint, Gap, Kind, Limit, Quantity, SessionPool, SourceId, State, merge
+from energy_core import Checkpoint, Gap, Kind, Quantity, RateLimit, SessionPool, SourceId, State, merge
 from energy_core.http.request import Priority
-from energy_core.stream.event import Position
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.event import StreamPosition
+from energy_core.stream.timing import SocketConfig
 from tests.voltstorage.volt_service import frame, until
 from voltstorage_async import (
+    BackfillConfig,
     FieldMap,
-    Healing,
     LatestData,
     ProductGap,
     UnknownProductEvent,
@@ -139,7 +139,7 @@ async def test_the_past_gives_way_to_everything_else(service, served, quick, pro
     assert Priority.INTERACTIVE not in seen
 
 
-SOON = Healing(settle_s=0.01, retry_s=(0.02, 0.04, 0.06))
+SOON = BackfillConfig(settle_s=0.01, retry_s=(0.02, 0.04, 0.06))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -153,7 +153,7 @@ async def test_a_hole_that_cannot_be_filled_is_a_gap(service, quick, prompt, sta
             email="a@example.com",
             password="right",
             base_url=service.base_url,
-            limit=Limit(1000, 1000.0, 50),
+            limit=RateLimit(1000, 1000.0, 50),
         )
         async with client.events(77, timing=quick, healing=prompt) as stream:
             events = await told(stream, 3)
@@ -296,7 +296,7 @@ async def test_a_long_hole_is_asked_for_hour_by_hour(service, served, quick):
     hours = [row(second + 0.5, second) for second in range(0, 9000, 600)]
     service.export = exports(*hours)
     cut_after(service, 0, frame(T + 9000, gridPower=3))
-    async with served.events(77, timing=quick, healing=Healing(settle_s=0)) as stream:
+    async with served.events(77, timing=quick, healing=BackfillConfig(settle_s=0)) as stream:
         events = await told(stream, 16)
     assert [each[1] for each in events] == [0, *range(600, 9000, 600), 9000]
     spans = [
@@ -311,7 +311,7 @@ async def test_what_lies_too_far_back_is_given_up(service, served, quick):
     """Beyond the cap there is a gap, and the rest is filled."""
     service.export = exports(row(500.5, 1), row(950.5, 2))
     cut_after(service, 0, frame(T + 1000, gridPower=3))
-    healing = Healing(settle_s=0, furthest_back_s=100)
+    healing = BackfillConfig(settle_s=0, furthest_back_s=100)
     async with served.events(77, timing=quick, healing=healing) as stream:
         events = await told(stream, 4)
     assert [each[:4] for each in events[1:]] == [
@@ -377,7 +377,7 @@ async def test_what_exceeds_the_hold_is_fetched_as_well(service, served, quick):
 
     service.export = slowly
     cut_after(service, 100, *(frame(T + second, gridPower=second) for second in range(105, 121)))
-    healing = Healing(settle_s=0.01, hold=3, silence_s=9)
+    healing = BackfillConfig(settle_s=0.01, hold=3, silence_s=9)
     async with served.events(77, timing=quick, healing=healing) as stream:
         await until(lambda: stream.discarded > 10)
         assert stream.status.state is State.BACKFILLING
@@ -390,7 +390,9 @@ async def test_a_slow_consumer_loses_nothing(service, served, quick):
     """What found no room in the buffer is fetched once there is some."""
     service.export = exports(*(row(second + 0.5, second) for second in range(1, 60)))
     service.plays = [plays(service, *(frame(T + second, gridPower=second) for second in range(1, 51)))]
-    async with served.events(77, buffer=5, timing=quick, healing=Healing(settle_s=0.01, hold=5)) as stream:
+    async with served.events(
+        77, buffer=5, timing=quick, healing=BackfillConfig(settle_s=0.01, hold=5)
+    ) as stream:
         await until(lambda: stream.received == 50)
         assert stream.discarded > 0
         events = await told(stream, 50)
@@ -401,7 +403,7 @@ async def test_a_message_of_unknown_type_is_not_held(service, served, quick):
     """It has no time to be put in order by, and comes at once."""
     service.export = exports()
     cut_after(service, 100, frame(T + 104, gridPower=3), '{"type": "firmware"}')
-    async with served.events(77, timing=quick, healing=Healing(settle_s=0.1)) as stream:
+    async with served.events(77, timing=quick, healing=BackfillConfig(settle_s=0.1)) as stream:
         events = await told(stream, 3)
     assert [each[0] for each in events] == ["live", "unknown", "live"]
 
@@ -420,8 +422,8 @@ async def test_unknown_messages_are_bounded_too(service, served, quick):
 
 
 @pytest.fixture
-def impatient(quick: SocketTiming) -> SocketTiming:
-    return SocketTiming(stale_floor_s=0.05, first_delay_s=0.02, ping_interval_s=5, most_handshakes=400)
+def impatient(quick: SocketConfig) -> SocketConfig:
+    return SocketConfig(stale_floor_s=0.05, first_delay_s=0.02, ping_interval_s=5, most_handshakes=400)
 
 
 async def test_silence_without_news_is_only_stale(service, served, impatient, prompt):
@@ -523,7 +525,7 @@ async def test_a_run_goes_on_where_another_stopped(service, served, quick, promp
     service.export = exports(*(row(n + 0.5, n) for n in range(95, 105)))
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
     source, outlet = served.live(77, timing=quick, healing=prompt), Notes()
-    source.resume({source.id: Position(time=at(100), seq=7, ids=("77/1700000100/0",))})
+    source.resume({source.id: StreamPosition(time=at(100), seq=7, ids=("77/1700000100/0",))})
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: len(outlet.readings) == 7)
     running.cancel()
@@ -541,7 +543,7 @@ async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it
     service.export = exports(row(99.5, -1, 10), row(100.5, -2, 20, 0.5), row(103.5, -3))
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
     source = served.live(77, timing=quick, healing=prompt)
-    stopped = Position(
+    stopped = StreamPosition(
         time=at(100),
         seq=7,
         ids=("77/1700000100/11", "77/1700000100/12"),
@@ -627,7 +629,7 @@ class Notes:
 def test_healing_takes_sensible_numbers_only(wrong):
     """A number that cannot work is refused at once, by name."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Healing(**wrong)
+        BackfillConfig(**wrong)
 
 
 def test_columns_are_told_as_events():

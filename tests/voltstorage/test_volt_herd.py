@@ -14,14 +14,14 @@ from aioresponses import CallbackResult
 
 from energy_core import SessionPool, State
 from energy_core.stream import socket
-from energy_core.stream.timing import SocketTiming
-from energy_core.stream.wire import Refusal
+from energy_core.stream.timing import SocketConfig
+from energy_core.stream.wire import HandshakeRejected
 from tests.voltstorage.volt_service import BASE, frame, jwt
 from voltstorage_async import LatestData, ProductGap, VoltStorageClient
 
 STREAMS = 1000
 EMPTY_EXPORT = "sep=,\r\nTime,Power_Grid\r\n"
-EVENTLESS = SocketTiming(stale_floor_s=1e6)
+EVENTLESS = SocketConfig(stale_floor_s=1e6)
 
 
 class Server:
@@ -48,7 +48,7 @@ class Server:
         if self.down:
             raise ConnectionRefusedError
         if parse_qs(urlsplit(url).query)["token"][0] not in self.tokens:
-            raise Refusal(401)
+            raise HandshakeRejected(401)
         self.opened.append(now)
         self.connections.add(connection)
 

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.stream.event import Quantity, State
-from energy_core.stream.hole import Mender
-from energy_core.stream.timing import SocketTiming
+from energy_core.stream.hole import GapFiller
+from energy_core.stream.timing import SocketConfig
 from tests.socket_rig import FakeLink
 from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
 from tests.voltstorage.volt_service import frame
-from voltstorage_async.backfill import Healing, Moment
+from voltstorage_async.backfill import BackfillConfig, RecordedMoment
 from voltstorage_async.codec import event_message
 from voltstorage_async.fields import FieldMap, ProductFields
-from voltstorage_async.line import Line
+from voltstorage_async.line import ProductFeed
 
 TWO, ONE = {"pvPower": 1.5, "dcVoltage": 26.0}, {"pvPower": 2}
 START = int(EPOCH.timestamp()) - 60
@@ -63,7 +63,7 @@ class Notes:
 
     def tell_run(self, readings, quantities):
         for each in readings:
-            moment = Moment.of_live(each)
+            moment = RecordedMoment.of_live(each)
             assert tuple(moment.values) == tuple(quantities)
             assert each[1] == f"7/{moment.second}/0"
             self.tell(moment, 0)
@@ -83,12 +83,12 @@ class Notes:
 
 
 def a_line(sink, *, unread):
-    return Line(
+    return ProductFeed(
         *(7, FakeLink("ws://localhost/events"), None, sink),
         fields=ProductFields(FieldMap()),
         since=None,
-        timing=SocketTiming(),
-        healing=Healing(hold=5, window_ids=10),
+        timing=SocketConfig(),
+        healing=BackfillConfig(hold=5, window_ids=10),
         clock=VirtualClock(),
         unread=unread,
     )
@@ -125,7 +125,7 @@ def test_one_read_means_the_same_as_many(reads, room, hole_after):
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         together = runner.run(said(reads, room=room, hole_after=hole_after))
         straight = runner.run(said(reads, room=room, hole_after=hole_after, unread=True))
-        with patch.object(Mender, "passes", return_value=False):
+        with patch.object(GapFiller, "passes", return_value=False):
             one_by_one = runner.run(said(singles, room=room, hole_after=at))
     assert together == one_by_one
     assert straight == one_by_one
@@ -200,5 +200,7 @@ async def test_a_scale_that_a_list_has_shown_counts_for_what_comes_with_it():
     sent = [frame(START + second, soc=57 if second == 4 else 0.5).encode() for second in range(1, 7)]
     sent[3] = b"[" + sent[3] + b"]"
     line._on_messages(sent)
-    charges = [said[0].values[Quantity.BATTERY_SOC] for said in sink.said if isinstance(said[0], Moment)]
+    charges = [
+        said[0].values[Quantity.BATTERY_SOC] for said in sink.said if isinstance(said[0], RecordedMoment)
+    ]
     assert charges == [50.0, 50.0, 50.0, 57.0, 0.5, 0.5]

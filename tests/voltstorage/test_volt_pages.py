@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, PermissionDenied, StreamClosed
-from energy_core.http.lane import Lane
+from energy_core.http.lane import RateLimiter
 from energy_core.http.request import Priority
 from voltstorage_async import ExportProgress
 from voltstorage_async.csv_rows import CsvRows
-from voltstorage_async.pages import Page, Pages, Seam
+from voltstorage_async.pages import ChunkSeam, ExportChunk, ExportChunks
 
 START = datetime(2020, 3, 25, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -52,7 +52,7 @@ def recorded(service):
 def test_pages_cover_the_range(seconds, length, open_end):
     """Each page begins where the one before ends, none is longer than asked, and the last ends the range."""
     end = START + timedelta(seconds=seconds)
-    cut = Pages(START, None if open_end else end, timedelta(seconds=length), end)
+    cut = ExportChunks(START, None if open_end else end, timedelta(seconds=length), end)
     found = [cut[at] for at in range(len(cut))]
     assert found[0].start == START
     assert found[-1].end == (None if open_end else end)
@@ -63,9 +63,9 @@ def test_pages_cover_the_range(seconds, length, open_end):
 
 def test_a_thousand_years_of_pages_cost_nothing():
     """Pages are made when they are asked for."""
-    cut = Pages(START, START + timedelta(days=365_250), timedelta(minutes=1), START)
+    cut = ExportChunks(START, START + timedelta(days=365_250), timedelta(minutes=1), START)
     assert len(cut) == 365_250 * 1440
-    assert cut[1] == Page(START + timedelta(minutes=1), START + timedelta(minutes=2))
+    assert cut[1] == ExportChunk(START + timedelta(minutes=1), START + timedelta(minutes=2))
 
 
 async def test_a_long_range_is_read_in_pages(service, served, recorded):
@@ -106,9 +106,9 @@ async def test_an_open_range_is_one_request_unless_pages_are_asked_for(service, 
 async def test_long_ranges_wait_behind_everything_else(service, served, recorded, monkeypatch):
     """Several pages are background, one is interactive, and the caller has the last word."""
     seen = []
-    enter = Lane.try_enter
+    enter = RateLimiter.try_acquire
     monkeypatch.setattr(
-        Lane, "try_enter", lambda lane, priority: seen.append(priority) or enter(lane, priority)
+        RateLimiter, "try_enter", lambda lane, priority: seen.append(priority) or enter(lane, priority)
     )
     for hours, wish, expected in (
         (2, None, Priority.INTERACTIVE),
@@ -220,7 +220,7 @@ def test_a_seam_keeps_two_rows_of_one_moment_apart():
     def rows(*cells):
         return CsvRows().feed(history(*((START, *pair) for pair in cells)).encode())
 
-    seam = Seam()
+    seam = ChunkSeam()
     seam.keep(rows(("1", ""), ("", "2")))
     again = rows(("1", ""), ("1", "2"), ("", "3"), ("", ""), ("", "2"))
     assert [row.values for row in seam.fresh(again)] == [{"b": 3.0}, {}]

@@ -22,7 +22,7 @@ from energy_core.errors import (
     StreamClosed,
     TLSVerificationError,
 )
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
 from energy_core.stream.event import Quantity, SourceId, State
 from tests.voltstorage.volt_service import TOKEN, frame, serving, until
@@ -107,7 +107,7 @@ async def test_an_expired_token_at_the_handshake_is_renewed_once(service, served
 async def test_many_streams_with_an_expired_token_log_in_once(service, quick):
     """However many streams are refused at once, one login serves them all."""
     service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
-    limit = Limit(1000, 1000.0, 50)
+    limit = RateLimit(1000, 1000.0, 50)
     async with VoltStorageClient(
         email="a@example.com", password="right", base_url=service.base_url, limit=limit
     ) as client:

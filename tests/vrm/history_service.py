@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from energy_core.errors import NoData
 from vrm_async import Calendar, Series, Stats
-from vrm_async.pieces import EPOCH, Ruler
+from vrm_async.pieces import EPOCH, BucketEdges
 
 DAY = timedelta(days=1)
 
@@ -38,7 +38,7 @@ class Service:
         inclusive=False,
     ):
         self.calendar = calendar or Calendar("UTC")
-        self.ruler = Ruler(interval, self.calendar)
+        self.ruler = BucketEdges(interval, self.calendar)
         self.interval = interval
         self.since = since
         self.cap = cap
@@ -60,7 +60,7 @@ class Service:
         times = [ms(edge) for edge in self._edges(start, end)]
         column = [1.0] * len(times)
         return Stats(
-            series=tuple(Series(code=c, times_ms=times, mean=column, unit="kWh") for c in self.codes)
+            series=tuple(Series(code=c, times_ms=times, value=column, unit="kWh") for c in self.codes)
         )
 
     async def ask_hours(self, start, end):
@@ -68,7 +68,7 @@ class Service:
         times = [ms(start + timedelta(hours=hour)) for hour in range((end - start) // timedelta(hours=1))]
         column = [1 / 24] * len(times)
         return Stats(
-            series=tuple(Series(code=c, times_ms=times, mean=column, unit="kWh") for c in self.codes)
+            series=tuple(Series(code=c, times_ms=times, value=column, unit="kWh") for c in self.codes)
         )
 
     def _edges(self, start, end):

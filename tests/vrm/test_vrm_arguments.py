@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from energy_core import Limit, SessionPool
+from energy_core import RateLimit, SessionPool
 from vrm_async import VRMClient
 from vrm_async.stats import INTERVALS, TYPES
 
@@ -67,7 +67,7 @@ def test_a_wrong_combination_is_named(arguments, named):
     ],
 )
 def test_an_argument_of_another_type_is_refused(arguments):
-    """Only text is a credential, only a bool a wish, only a `Limit` a limit."""
+    """Only text is a credential, only a bool a wish, only a `RateLimit` a limit."""
     with pytest.raises(TypeError):
         VRMClient(**arguments)
 
@@ -86,7 +86,7 @@ async def test_two_limits_for_one_account_are_refused():
         VRMClient(pool, token=f" {TOKEN} ")
         VRMClient(pool, token=TOKEN[:-1])
         with pytest.raises(ValueError, match="Limit"):
-            VRMClient(pool, token=TOKEN, limit=Limit(10, 1.0))
+            VRMClient(pool, token=TOKEN, limit=RateLimit(10, 1.0))
 
 
 WRONG_IDS = [

@@ -16,11 +16,11 @@ SOC = Series(
     unit="%",
     unit_source="format",
     times_ms=(T0, T0 + 60_000),
-    mean=(99, None),
+    value=(99, None),
     minimum=(98.5, None),
     maximum=(99.5, None),
 )
-ENERGY = Series(code="Pc", unit="kWh", times_ms=[T0], mean=[1.25], instance=0)
+ENERGY = Series(code="Pc", unit="kWh", times_ms=[T0], value=[1.25], instance=0)
 
 
 def test_a_series_is_a_polars_frame():
@@ -66,7 +66,7 @@ def test_pandas_takes_it_too():
 
 def test_numbers_no_float_holds_exactly_are_rounded():
     """They are measurements: an integer of 60 bits is no reason to fail."""
-    assert pl.DataFrame(Series(code="x", times_ms=[0], mean=[2**60 + 1]))["mean"][0] == float(2**60)
+    assert pl.DataFrame(Series(code="x", times_ms=[0], value=[2**60 + 1]))["mean"][0] == float(2**60)
 
 
 def test_a_requested_schema_is_passed_on():

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from energy_core import Limit, SessionPool
+from energy_core import RateLimit, SessionPool
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
@@ -22,7 +22,7 @@ from vrm_async import VRMClient
 from vrm_async.auth import LOGIN, LOGIN_WITH_CODE, LOGOUT
 
 TOKEN = "0123456789abcdef" * 4
-LIMIT = Limit(2000, 1000.0, 6)
+LIMIT = RateLimit(2000, 1000.0, 6)
 
 
 def login_client(fake, pool=None, **kwargs):

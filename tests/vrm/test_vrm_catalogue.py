@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from energy_core.errors import DecodeError
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from vrm_async import Catalogue, VRMClient
 from vrm_async.catalogue import MARKS, service_rows, shipped
 
@@ -115,7 +115,7 @@ ROWS = {
 def test_the_services_rows_have_ids_units_and_known_devices():
     """A mapping of id to row, without an envelope; damaged rows are counted and cost no other."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         rows = {row.code: row for row in service_rows(ROWS)}
     assert rows.keys() == {"bv", "BT", "new"}
     assert (rows["bv"].id, rows["bv"].unit) == (143, "V")
@@ -133,7 +133,7 @@ def test_an_envelope_is_looked_through(wrapped):
 @pytest.mark.parametrize("nothing", [{}, [], None, "x", {"success": True}, [[]]])
 def test_an_answer_without_rows_is_an_error(nothing):
     """It does not empty the catalogue."""
-    with collecting(Drift()), pytest.raises(DecodeError):
+    with collect_drift(Drift()), pytest.raises(DecodeError):
         service_rows(nothing)
 
 

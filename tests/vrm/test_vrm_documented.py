@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from energy_core.errors import DecodeError
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from vrm_async import (
     codec,
     codec_access,
@@ -98,7 +98,7 @@ NOTHING_OF_IT = {
 @pytest.fixture(autouse=True)
 def strict():
     """Any deviation is an error."""
-    with collecting(Drift(strict=True)) as drift:
+    with collect_drift(Drift(strict=True)) as drift:
         yield drift
 
 
@@ -286,7 +286,7 @@ def test_a_list_of_one_may_come_as_that_one(name):
 
 def test_a_list_with_holes_is_a_list():
     """Its keys are positions or ids; a damaged element is no reason to take it for a record."""
-    with collecting(Drift()) as drift:
+    with collect_drift(Drift()) as drift:
         holes = {"3": HIT, "9": {**HIT, "site_id": 2}, "10": False}
         assert [hit.site_id for hit in codec_access.search({"count": 2, "results": holes}).hits] == [1, 2]
     assert drift.counts == {("SearchHit", "record", "malformed"): 1}
@@ -305,7 +305,7 @@ def test_zero_is_never():
     one, other = codec.sites({"success": True, "records": [site, later]})
     assert (one.created, one.last_seen, one.last_location, one.invalid_token_used) == (None,) * 4
     assert other.invalid_token_used == SEEN_AT
-    with collecting(Drift()) as drift:
+    with collect_drift(Drift()) as drift:
         many = codec.sites({"success": True, "records": [site, later] * 8})
     assert [each.invalid_token_used for each in many] == [None, SEEN_AT] * 8
     assert drift.total == 0
@@ -340,7 +340,7 @@ def test_alarms_are_found_wherever_the_panel_has_them(records):
 def test_devices_that_are_missing_are_counted():
     """A bare list is one; an answer without any word of devices is no site without devices."""
     assert len(codec.system_overview({"records": [DEVICE]}).devices) == 1
-    with collecting(Drift()) as drift:
+    with collect_drift(Drift()) as drift:
         assert codec.system_overview({"records": {"unconfigured_devices": False}}).devices == ()
     assert drift.counts == {("SystemOverview", "devices", "missing"): 1}
 

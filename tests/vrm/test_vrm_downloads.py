@@ -23,9 +23,9 @@ from energy_core.errors import (
     TransportError,
 )
 from energy_live.simulator import Simulator
-from vrm_async import Progress, VRMClient
-from vrm_async.formulas import Harmless, is_formula
-from vrm_async.unwrap import Unwrap
+from vrm_async import DownloadProgress, VRMClient
+from vrm_async.formulas import FormulaEscaper, is_formula
+from vrm_async.unwrap import BodyDecoder
 
 TOKEN = "0123456789abcdef" * 4
 RANGE = {"start": datetime(2026, 3, 1, tzinfo=UTC), "end": datetime(2026, 3, 2, tzinfo=UTC)}
@@ -218,10 +218,12 @@ async def test_progress_is_told(server, vrm, tmp_path):
     """It counts what came and what was written, towards what the server announced."""
     server.body = wrapped(XLSX)
     server.headers = {"Content-Length": str(len(server.body))}
-    seen: list[Progress] = []
+    seen: list[DownloadProgress] = []
     saved = await vrm.downloads.data(1, tmp_path / "a.xls", format="xls", progress=seen.append, **RANGE)
     assert [each.received for each in seen] == sorted(each.received for each in seen)
-    assert seen[-1] == Progress(received=len(server.body), written=saved.size, expected=len(server.body))
+    assert seen[-1] == DownloadProgress(
+        received=len(server.body), written=saved.size, expected=len(server.body)
+    )
 
 
 async def test_a_large_file_takes_little_memory(server, vrm, tmp_path):
@@ -317,7 +319,7 @@ async def test_the_overview_as_a_spreadsheet(server, vrm, tmp_path):
 
 
 def harmless(content, piece=None):
-    passing = Harmless()
+    passing = FormulaEscaper()
     step = piece or max(1, len(content))
     fed = [passing.feed(content[at : at + step]) for at in range(0, len(content), step)]
     return b"".join([*fed, passing.finish()])
@@ -403,7 +405,7 @@ def test_no_cell_is_lost_or_changed_otherwise(rows):
 
 def test_nothing_may_follow_the_end_of_base64():
     """Two texts in one body are not one file."""
-    unwrap = Unwrap()
+    unwrap = BodyDecoder()
     unwrap.feed(wrapped(b"x" * 1000))
     with pytest.raises(DecodeError, match="after the end"):
         unwrap.feed(wrapped(b"more"))
@@ -412,7 +414,7 @@ def test_nothing_may_follow_the_end_of_base64():
 @given(st.binary(max_size=3000), st.integers(1, 1500))
 def test_no_body_does_anything_but_pass_or_be_refused(body, piece):
     """Any bytes give a file or a `DecodeError`, however they are cut."""
-    unwrap = Unwrap()
+    unwrap = BodyDecoder()
     try:
         pieces = [unwrap.feed(body[at : at + piece]) for at in range(0, len(body), piece)]
         pieces.append(unwrap.finish())
@@ -428,7 +430,7 @@ def test_no_body_does_anything_but_pass_or_be_refused(body, piece):
 )
 def test_every_file_survives_its_wrapping(content, piece, wrapping):
     """Base64 is undone exactly, however it is cut."""
-    unwrap, body = Unwrap(), wrapping(content)
+    unwrap, body = BodyDecoder(), wrapping(content)
     pieces = [unwrap.feed(body[at : at + piece]) for at in range(0, len(body), piece)]
     assert b"".join([*pieces, unwrap.finish()]) == content
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
 from tests.vrm.history_service import DAY, Service, Wall, ms
 from vrm_async import Calendar, Series, Stats
-from vrm_async.history import LATE
-from vrm_async.pieces import CAPS, Ruler
+from vrm_async.history import REREAD
+from vrm_async.pieces import CAPS, BucketEdges
 from vrm_async.seams import as_one
 from vrm_async.stats_history import SiteFacts, StatsHistory
 
@@ -32,7 +32,7 @@ def history(service, start=None, end=None, *, clock=None, created=None, **option
     async def look():
         return SiteFacts(calendar=service.calendar, created=created)
 
-    options = {"late": LATE, "checkpoint": None, "interval": service.interval, **options}
+    options = {"late": REREAD, "checkpoint": None, "interval": service.interval, **options}
     return StatsHistory("test", service.answer, look, start=start, end=end, clock=clock or Wall(), **options)
 
 
@@ -84,7 +84,7 @@ async def test_any_range_is_cut_at_the_caps_and_put_together_again(calendar, int
         start = calendar.year(2024).start
     service = Service(calendar, interval, inclusive=True)
     parts = await read(service, start, end)
-    ruler = Ruler(interval, calendar)
+    ruler = BucketEdges(interval, calendar)
     edge = ruler.floor(start)
     for time in times(parts):
         assert time == edge
@@ -101,19 +101,19 @@ async def test_a_day_of_25_hours_that_comes_in_two_is_put_together():
     """Energies are added, measurements weighed by how long each part lasts, extremes kept."""
     span = AMSTERDAM.day(date(2026, 10, 25))
     moments = [ms(span.start), ms(span.start + DAY)]
-    energy = as_one(Series(code="Pc", unit="kWh", times_ms=moments, mean=[5.0, 1.0]), *span)
+    energy = as_one(Series(code="Pc", unit="kWh", times_ms=moments, value=[5.0, 1.0]), *span)
     assert list(energy) == [(span.start, 6.0)]
     power = Series(
         code="bs",
         times_ms=moments,
-        mean=[50.0, 75.0],
+        value=[50.0, 75.0],
         minimum=[10.0, None],
         maximum=[80.0, 90.0],
     )
     day = as_one(power, *span)
-    assert (day.mean, day.minimum, day.maximum) == ((51.0,), (10.0,), (90.0,))
-    nothing = as_one(Series(code="x", times_ms=moments, mean=[None, None], minimum=[None, None]), *span)
-    assert (nothing.mean, nothing.minimum) == ((None,), (None,))
+    assert (day.value, day.minimum, day.maximum) == ((51.0,), (10.0,), (90.0,))
+    nothing = as_one(Series(code="x", times_ms=moments, value=[None, None], minimum=[None, None]), *span)
+    assert (nothing.value, nothing.minimum) == ((None,), (None,))
 
 
 async def test_months_never_span_more_than_the_cap_on_any_calendar():
@@ -135,7 +135,7 @@ async def test_a_midnight_at_half_past_may_be_labelled_with_its_hour():
     async def ask(start, end):
         found = await Service.ask(service, start, end)
         labels = [time - time % 3_600_000 for time in found["Pc"].times_ms]
-        return Stats(series=(Series(code="Pc", times_ms=labels, mean=found["Pc"].mean),))
+        return Stats(series=(Series(code="Pc", times_ms=labels, value=found["Pc"].value),))
 
     service.ask = ask
     parts = await read(service, *calendar.year(2025))
@@ -203,8 +203,8 @@ async def test_what_lies_outside_or_comes_twice_is_left_out():
             series.times_ms[0],
             series.times_ms[-1] + hour,
         ]
-        values = [9.0, *series.mean, 5.0, 9.0]
-        return type(found)(series=(type(series)(code="Pc", times_ms=moments, mean=values),))
+        values = [9.0, *series.value, 5.0, 9.0]
+        return type(found)(series=(type(series)(code="Pc", times_ms=moments, value=values),))
 
     service.ask = ask
     parts = await read(service, utc(2026, 1, 1), utc(2026, 1, 1, 3))
@@ -221,7 +221,7 @@ async def test_a_checkpoint_is_small_plain_and_leads_on():
     first = history(service, utc(2026, 1, 1), clock=wall)
     parts = [part async for part in first]
     assert parts[-1].end == utc(2026, 3, 10, 13)
-    assert not any(part.again for part in parts)
+    assert not any(part.overlaps_checkpoint for part in parts)
     stored = json.dumps(first.checkpoint)
     assert len(stored) < 200
     wall.now = utc(2026, 3, 12, 9)
@@ -229,7 +229,7 @@ async def test_a_checkpoint_is_small_plain_and_leads_on():
     second = history(service, utc(2026, 1, 1), clock=wall, checkpoint=json.loads(stored))
     parts = [part async for part in second]
     assert service.asked == [(utc(2026, 3, 8, 12), utc(2026, 3, 12, 9))]
-    assert parts[0].again
+    assert parts[0].overlaps_checkpoint
     assert parts[0].settled_until == utc(2026, 3, 10, 9)
 
 
@@ -368,7 +368,7 @@ async def test_a_year_of_hours_takes_no_more_memory_than_a_month():
 )
 def test_every_piece_moves_on_and_keeps_inside_its_cap(interval, place, start, length):
     """From any edge a piece is longer than nothing, ends at an edge, and not beyond cap or end."""
-    ruler = Ruler(interval, Calendar(place))
+    ruler = BucketEdges(interval, Calendar(place))
     begin, end = ruler.floor(start), ruler.ceil(start + length)
     stop = ruler.reach(begin, end, CAPS[interval])
     assert begin < stop <= end

@@ -8,8 +8,8 @@ import pytest
 from energy_core.errors import NoData
 from tests.vrm.history_service import DAY, Wall, ms
 from vrm_async import Calendar, Series, Stats
-from vrm_async.history import LATE
-from vrm_async.pieces import Ruler
+from vrm_async.history import REREAD
+from vrm_async.pieces import BucketEdges
 from vrm_async.stats_history import SiteFacts, StatsHistory
 
 HOUR = timedelta(hours=1)
@@ -76,7 +76,7 @@ class Recorder:
                 yield at, min(at + length, end), at
                 at += length
             return
-        ruler = Ruler(self.interval, UTC_DAYS if self.labels == "utc" else self.calendar)
+        ruler = BucketEdges(self.interval, UTC_DAYS if self.labels == "utc" else self.calendar)
         edge = ruler.floor(start)
         while edge < end:
             after = ruler.next(edge)
@@ -94,7 +94,7 @@ class Recorder:
                 code=code,
                 unit="kWh",
                 times_ms=[time for time, _ in rows],
-                mean=[value * weight for _, value in rows],
+                value=[value * weight for _, value in rows],
             )
             for code, weight in codes.items()
         )
@@ -113,7 +113,7 @@ async def read(service, start, end):
         interval=service.interval,
         start=start,
         end=end,
-        late=LATE,
+        late=REREAD,
         checkpoint=None,
         clock=Wall(datetime(2030, 1, 1, tzinfo=UTC)),
     )
@@ -122,7 +122,7 @@ async def read(service, start, end):
 
 def right(service, start, end):
     """Return the site's own buckets with their energies."""
-    ruler = Ruler(service.interval, service.calendar)
+    ruler = BucketEdges(service.interval, service.calendar)
     edges = [start]
     while edges[-1] < end:
         edges.append(ruler.next(edges[-1]))
@@ -153,7 +153,7 @@ ZONES = ["America/New_York", "Pacific/Honolulu", "Europe/Amsterdam", "Pacific/Au
 async def test_buckets_are_the_sites_own(zone, interval, labels, inclusive):
     """West and east of Greenwich, whether labels are the site's or UTC's, and where the end is counted in."""
     service = Recorder(zone, interval, labels, inclusive=inclusive)
-    ruler = Ruler(interval, service.calendar)
+    ruler = BucketEdges(interval, service.calendar)
     start = ruler.floor(service.calendar.midnight(date(2025, 1, 20)))
     end = ruler.ceil(service.calendar.midnight(date(2025, 4, 10)))
     parts = await read(service, start, end)
@@ -242,7 +242,7 @@ async def test_means_are_averaged_and_extremes_kept():
     def power(times, values):
         values = [*map(float, values)]
         low, high = [value - 1 for value in values], [value + 1 for value in values]
-        return Series(code="consumption", unit="W", times_ms=times, mean=values, minimum=low, maximum=high)
+        return Series(code="consumption", unit="W", times_ms=times, value=values, minimum=low, maximum=high)
 
     service.ask, service.ask_finer = ask, ask_finer
     (part,) = await read(service, start, start + DAY)
@@ -258,11 +258,11 @@ async def test_running_times_add_up():
 
     async def ask(begin, end):
         label = UTC_DAYS.midnight(date(2025, 2, 20))
-        return Stats(series=(Series(code="Tgs", times_ms=[ms(label)], mean=[9.0]),), totals={"Tgs": 9.0})
+        return Stats(series=(Series(code="Tgs", times_ms=[ms(label)], value=[9.0]),), totals={"Tgs": 9.0})
 
     async def ask_finer(begin, end, step):
         times = [ms(begin + hour * HOUR) for hour in range(24)]
-        return Stats(series=(Series(code="Tgs", times_ms=times, mean=[0.5] * 24),))
+        return Stats(series=(Series(code="Tgs", times_ms=times, value=[0.5] * 24),))
 
     service.ask, service.ask_finer = ask, ask_finer
     (part,) = await read(service, start, start + DAY)

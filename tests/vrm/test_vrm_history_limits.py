@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_core.http.lane import Lane
+from energy_core.http.lane import RateLimiter
 from energy_core.http.request import Priority
 from tests.core.vrm_limit_model import VRMLimitModel
 from tests.vrm.history_service import Service, Wall
 from vrm_async.client import LIMIT
-from vrm_async.history import LATE
+from vrm_async.history import REREAD
 from vrm_async.stats_history import SiteFacts, StatsHistory
 
 pytestmark = pytest.mark.virtual_time
@@ -27,13 +27,13 @@ class Wire:
         self.clock = SystemClock()
         self.server = VRMLimitModel(start=self.clock.monotonic(), used=used)
         self.chance = random.Random(7)
-        self.lane = Lane(LIMIT, random=self.chance.random, max_queue_wait_s=1e9)
+        self.lane = RateLimiter(LIMIT, random=self.chance.random, max_queue_wait_s=1e9)
         self.waited = []
 
     async def ask(self, priority):
         asked_at = self.clock.monotonic()
         while True:
-            async with self.lane.turn(priority):
+            async with self.lane.slot(priority):
                 sent_at = self.clock.monotonic()
                 await self.clock.sleep(0.2 * self.chance.random())
                 retry_after = self.server.ask(self.clock.monotonic())
@@ -53,7 +53,7 @@ def site_history(wire, end):
     async def look():
         return SiteFacts(calendar=service.calendar)
 
-    options = {"interval": "hours", "late": LATE, "checkpoint": None, "clock": Wall()}
+    options = {"interval": "hours", "late": REREAD, "checkpoint": None, "clock": Wall()}
     return StatsHistory("test", ask, look, start=START, end=end, **options)
 
 

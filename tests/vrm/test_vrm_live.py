@@ -11,7 +11,7 @@ from aioresponses import CallbackResult
 
 from energy_core import FileCheckpoint, Quantity, SessionPool, merge
 from energy_core.errors import NotFound
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from energy_core.stream.event import Kind, SourceId, State
 from tests.virtual_time import EPOCH, VirtualClock
 from tests.vrm import vendor_samples as printed
@@ -206,7 +206,7 @@ def test_a_sum_as_captured_needs_no_list_of_its_parts():
 def test_a_charge_outside_0_to_100_is_left_out_and_counted():
     """It is no charge."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         assert values(item("bs", 100.5)) == values(item("bs", -1)) == {}
         assert values(item("bs", 100)) == {Quantity.BATTERY_SOC: 100.0}
     assert drift.counts == {("Attribute", "bs", "outside 0..100 %"): 2}
@@ -247,7 +247,7 @@ def test_of_two_kinds_of_devices_with_one_instance_the_system_speaks():
 def test_of_two_devices_of_one_kind_and_instance_one_is_chosen_and_counted():
     """They cannot be told apart: the later value counts, of one second the lower."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         same = item("bs", 80), item("bs", 20)
         assert either_way(*same) == {f"7/0/{NOW}": {Quantity.BATTERY_SOC: 20.0}}
     assert drift.counts == {("Attribute", "bs", "several devices of one instance"): 2}
@@ -388,7 +388,7 @@ def test_a_site_the_account_does_not_have():
 def test_a_damaged_site_costs_no_other():
     """It is counted and left out."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         found = read("damaged", {"extended": []}, site(item("bs", 1)), {"idSite": 8, "extended": False})
     assert [each.source.site for each in found] == ["7"]
     assert drift.counts["Site", "record", "malformed"] == 2
@@ -420,7 +420,7 @@ def test_a_time_of_zero_is_never(never):
 def test_what_is_no_attribute_is_counted():
     """It costs no other attribute."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         assert values(None, "bs", 5, ["bs", 80], item("bs", 80)) == {Quantity.BATTERY_SOC: 80.0}
     assert drift.counts["Attribute", "record", "malformed"] == 4
 

@@ -6,10 +6,10 @@ from itertools import groupby
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_core.http.lane import Limit
+from energy_core.http.lane import RateLimit
 from energy_core.stream.checkpoint import FileCheckpoint
 from energy_core.stream.event import Kind, Quantity, State
-from energy_core.stream.lookback import Looking
+from energy_core.stream.lookback import LookbackConfig
 from energy_core.stream.merge import merge
 from energy_live.simulator import Simulator, faults
 from tests.core.scripted import of_kind, readings
@@ -20,7 +20,7 @@ SPEED = 800.0
 MINUTE_S = 60 / SPEED
 OFFSETS = {"151001": 13.0, "151002": 41.0}
 """Seconds after the full minute at which the sites log."""
-LOOKING = Looking(every_s=900, settled_s=120, rest_s=60)
+LOOKING = LookbackConfig(interval_s=900, settle_s=120, cooldown_s=60)
 
 
 class HouseholdClock(SystemClock):
@@ -44,7 +44,7 @@ async def simulator():
 
 @pytest.fixture
 async def vrm(simulator):
-    limit = Limit(10_000, 1000.0, 6)
+    limit = RateLimit(10_000, 1000.0, 6)
     async with VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url, limit=limit) as client:
         yield client
 
@@ -134,7 +134,7 @@ async def test_what_arrives_late_comes_within_the_next_look(vrm, simulator):
         first, last, arrives = now + 6, now + 9, now + 16
         simulator.hold_back(site, first * 60, last * 60, arrives * 60)
         missed.extend(range(first, last))
-        return arrives + LOOKING.every_s / 60 + 10
+        return arrives + LOOKING.interval_s / 60 + 10
 
     seen = await watch(vrm, plan, site)
     late = [event for event in readings(seen) if int(event.time.timestamp() // 60) in missed]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 
-from vrm_async import Alarm, DynamicEssSettings, Verbatim, raw
+from vrm_async import Alarm, DynamicEssSettings, Unlisted, raw
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULE = Alarm(attribute_id=143, low=46.0)
@@ -224,9 +224,9 @@ async def test_a_wrong_value_is_named(vrm, name):
 
 
 def test_a_value_outside_a_list_can_be_insisted_on():
-    """`Verbatim` is a plain value that compares and prints."""
-    assert Verbatim("new") == Verbatim("new")
-    assert repr(Verbatim(7)) == "Verbatim(value=7)"
+    """`Unlisted` is a plain value that compares and prints."""
+    assert Unlisted("new") == Unlisted("new")
+    assert repr(Unlisted(7)) == "Verbatim(value=7)"
 
 
 @pytest.mark.parametrize("name", ["", "../admin", "a/b", "Battery Summary", "x\r\ny", "https://x/", "ä", "1"])

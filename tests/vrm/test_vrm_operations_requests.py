@@ -15,7 +15,7 @@ from energy_core.errors import (
     PermissionDenied,
     ServerFault,
 )
-from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, Verbatim, VRMClient
+from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, Unlisted, VRMClient
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR_S = 1772366400
@@ -125,7 +125,7 @@ ASKED = {
         None,
     ),
     "tags.get, verbatim": (
-        lambda v: v.tags.get(5, Verbatim("new")),
+        lambda v: v.tags.get(5, Unlisted("new")),
         "GET",
         f"{SITE}/tags",
         [("filter", "new")],
@@ -199,7 +199,7 @@ ASKED = {
         {"email": ["a@x.org", "b@x.org"], "accessLevel": [0, 1]},
     ),
     "access.set_user_rights": (
-        lambda v: v.access.set_user_rights(5, {22: 0, 23: Verbatim(7)}),
+        lambda v: v.access.set_user_rights(5, {22: 0, 23: Unlisted(7)}),
         "POST",
         f"{SITE}/user-rights",
         [],

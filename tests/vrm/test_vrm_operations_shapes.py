@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import vrm_async
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import Drift, collecting
-from energy_core.http.lenient import Model
+from energy_core.http.drift import Drift, collect_drift
+from energy_core.http.lenient import RecordHook
 from vrm_async import (
     Alarm,
     PriceSchedule,
@@ -384,7 +384,7 @@ def test_what_alarms_are_made_of():
 
 def test_every_documented_member_of_an_alarm_has_a_field():
     """The document's examples are read without drift."""
-    with collecting(Drift(strict=True)):
+    with collect_drift(Drift(strict=True)):
         alarms = read("alarms")
     device, user, attribute = alarms.devices[1], alarms.users[1], alarms.attributes[1]
     assert (device.site_id, device.seconds_ago, device.is_valid, device.product_id) == (32223, 27.0, True, 2)
@@ -396,7 +396,7 @@ def test_every_documented_member_of_an_alarm_has_a_field():
 
 def test_every_documented_member_of_a_sites_users_has_a_field():
     """Invitations say when they were made, groups of sites who owns them."""
-    with collecting(Drift(strict=True)):
+    with collect_drift(Drift(strict=True)):
         users = read("users")
     assert (users.invites[0].id, users.invites[0].created) == (42, SEEN_AT)
     assert (users.pending[0].id, users.pending[0].name) == (5678, "P")
@@ -492,7 +492,7 @@ def gps(attributes, **beside):
         },
     }
     answer = {"success": True, "records": {"data": {**data, **beside}, "meta": meta}}
-    with collecting(Drift(strict=True)):
+    with collect_drift(Drift(strict=True)):
         return codec_widgets.position(answer)
 
 
@@ -654,7 +654,7 @@ def test_any_value_in_any_field(name, data):
     payload = put(sample, path, data.draw(json))
     for strict in (False, True):
         try:
-            with collecting(Drift(strict=strict)):
+            with collect_drift(Drift(strict=strict)):
                 looked_at(reader(payload))
         except EnergyError:
             pass
@@ -667,7 +667,7 @@ def hooks():
         waiting = list(vars(importlib.import_module(f"vrm_async.{module.name}")).values())
         while waiting:
             value = waiting.pop()
-            if isinstance(value, Model):
+            if isinstance(value, RecordHook):
                 found[value.cls.__name__, module.name] = (value, value.keys)
             elif inspect.isfunction(value) and value.__closure__:
                 waiting += inspect.getclosurevars(value).nonlocals.values()
@@ -693,7 +693,7 @@ def test_any_value_in_every_field(model, data):
     record = data.draw(st.dictionaries(st.sampled_from(sorted(known)), json))
     for strict in (False, True):
         try:
-            with collecting(Drift(strict=strict)):
+            with collect_drift(Drift(strict=strict)):
                 looked_at(reader(record))
         except EnergyError:
             pass
@@ -703,7 +703,7 @@ def test_any_value_in_every_field(model, data):
 def test_a_strict_client_reads_the_clean_answer(name):
     """The samples are what the documents say, but for keys they do not name."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         looked_at(read(name))
     assert [key for key in drift.counts if key[2] != "unknown"] == []
 
@@ -726,10 +726,10 @@ def test_a_strict_client_reads_the_clean_answer(name):
 def test_what_drifts_is_counted(name, payload, noted):
     """One bad record or field is noted, the rest is read; a strict client raises."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         read(name, payload)
     assert drift.counts[noted] >= 1
-    with collecting(Drift(strict=True)), pytest.raises(DecodeError, match=noted[1]):
+    with collect_drift(Drift(strict=True)), pytest.raises(DecodeError, match=noted[1]):
         read(name, payload)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from energy_core.errors import NoData
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from vrm_async import tables
 
 ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
@@ -89,7 +89,7 @@ def test_a_summary_is_values_by_code():
 def test_a_value_is_found_however_it_is_spelt(spelt, value):
     """Widgets say the same value in several fields; the rest stays in `raw` and is no drift."""
     record = {"code": "V", "valueFormattedWithUnit": "52,56 V", "isValid": "1", **spelt}
-    with collecting(Drift(strict=True)):
+    with collect_drift(Drift(strict=True)):
         summary = tables.summary("Status", 0)({"records": {"data": {"47": record}}})
     assert summary["V"].raw_value == value
     assert summary["V"].formatted == "52,56 V"
@@ -171,7 +171,7 @@ def read_states(rows, enums=None):
         "success": True,
         "records": {"data": {"40": rows}, "meta": {"40": {"code": "S"}}, "enums": {"40": names}},
     }
-    with collecting(Drift(strict=True)):
+    with collect_drift(Drift(strict=True)):
         (states,) = tables.state_history("VeBusState", 0)(answer)
     return states
 
@@ -217,7 +217,7 @@ def test_a_name_of_two_numbers_gives_no_number():
 def test_a_state_without_a_time_is_counted(rows):
     """There is no year 1970 in it."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         (states,) = tables.state_history("VeBusState", 0)({"records": {"data": {"40": rows}}})
     assert (len(states), drift.total) == (0, 1)
 
@@ -246,7 +246,7 @@ def test_names_may_be_records():
 def test_a_damaged_change_costs_no_other():
     """It is counted and left out."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         (states,) = tables.state_history("VeBusState", 0)(
             {
                 "records": {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from vrm_async import codec, codec_access, codec_attributes, tables
 from vrm_async.units import unit_of
 
@@ -179,7 +179,7 @@ def test_a_private_position_has_no_time(site):
 def test_what_is_not_known_stays_reachable_and_is_counted():
     """An unknown field is in `raw`, and drift tells about it."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         (site,) = codec.sites({"records": [SITE]})
     assert site.raw["brandNewField"] == {"nobody": "knows"}
     assert ("Site", "brandNewField", "unknown") in drift.counts
@@ -188,7 +188,7 @@ def test_what_is_not_known_stays_reachable_and_is_counted():
 def test_attributes_are_decoded_when_asked_for():
     """Until then they cost nothing; their drift is counted where it belongs all the same."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         (site,) = codec.sites(
             {"records": [{"idSite": 1, "extended": [BATTERY_STATE, "damaged", {"no": "code"}]}]}
         )
@@ -208,14 +208,14 @@ def test_a_site_can_be_copied_and_pickled(site):
 
 def test_strictness_complains_at_once():
     """With a strict drift even attributes nobody looks at are decoded."""
-    with collecting(Drift(strict=True)), pytest.raises(DecodeError):
+    with collect_drift(Drift(strict=True)), pytest.raises(DecodeError):
         codec.sites({"records": [{"idSite": 1, "extended": ["damaged"]}]})
 
 
 def test_one_malformed_site_costs_no_other():
     """A record that is no object, or has no id, is counted and left out."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         sites = codec.sites({"records": ["damaged", {"name": "no id"}, {"idSite": "7"}, None]})
     assert [site.id for site in sites] == [7]
     assert drift.counts["Site", "record", "malformed"] == 3
@@ -293,7 +293,7 @@ JSON = st.recursive(
 @given(name=st.sampled_from(sorted(SITE)), value=JSON)
 def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
     """Whatever stands in one field, the site decodes, or without an id is left out."""
-    with collecting(Drift()):
+    with collect_drift(Drift()):
         sites = codec.sites({"records": [{**SITE, name: value}]})
         assert len(sites) == (1 if name != "idSite" or sites else 0)
         for site in sites:
@@ -337,5 +337,5 @@ READERS = [
 )
 def test_no_answer_raises_anything_but_our_errors(read, answer):
     """Any JSON is read or refused with an `EnergyError`."""
-    with collecting(Drift()), contextlib.suppress(EnergyError):
+    with collect_drift(Drift()), contextlib.suppress(EnergyError):
         read(answer)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from attrs import evolve
 
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from energy_core.http.request import Priority
 from energy_core.stream.event import Quantity, SourceId
 from vrm_async import tables
 from vrm_async.client import BASE_URL
-from vrm_async.recall import Measures, Recall, buckets
+from vrm_async.recall import DeviceCodes, GraphLookback, buckets
 from vrm_async.source import listed
 
 NOW = 1_776_516_000
@@ -42,7 +42,7 @@ def live(*items):
 
 
 def measures(*items, instance=0):
-    learnt = Measures()
+    learnt = DeviceCodes()
     for each in live(*items):
         if each.observation.source.instance == instance:
             learnt.learn(*each)
@@ -135,7 +135,7 @@ def test_what_lies_outside_the_range_is_left_out():
 def test_a_state_of_charge_outside_a_hundred_percent_is_none():
     """Not in a graph either, and it is counted."""
     learnt, drift = measures(item("bs", 50), item("bv", 48)), Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         found = told(learnt, bs=[(0, -1.0), (1, 100.0), (2, 5700.0)], bv=[(0, 48.0), (1, 49.0)])
     assert found == {
         0: {Quantity.BATTERY_VOLTAGE: 48.0},
@@ -180,7 +180,7 @@ def test_buckets_are_as_long_as_the_step(minutes, step_s):
 
 def test_one_odd_point_moves_no_other_bucket():
     """A point beside the grid of all others is left out: they keep their step, and so their names."""
-    learnt = Measures()
+    learnt = DeviceCodes()
     for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
         learnt.learn(*each)
     even = [(at, 50.0) for at in range(10)]
@@ -195,7 +195,7 @@ def test_one_odd_point_moves_no_other_bucket():
 
 def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
     """A graph tells buckets, not moments; the moment in one is where the device's last log lay in its own."""
-    learnt = Measures()
+    learnt = DeviceCodes()
     for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
         learnt.learn(*each)
     drawn, end = graph(bs=[(0, 1.0), (1, 2.0)]), START + timedelta(hours=1)
@@ -207,7 +207,7 @@ def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
 
 def test_one_odd_time_is_no_habit():
     """The moment of a bucket follows most of the last readings, and a lasting change soon."""
-    learnt = Measures()
+    learnt = DeviceCodes()
 
     def logged(second):
         for observation, made_of, attributes in live(item("bs", 50)):
@@ -236,7 +236,7 @@ async def test_it_asks_once_a_range_in_the_background(vrm, mocked, monkeypatch):
     answer = {"success": True, "records": {"data": {"1": [[AT, 50.5]]}, "meta": {"1": {"code": "bs"}}}}
     query = f"attributeCodes[]=bs&attributeCodes[]=bv&instance=0&start={AT}&end={AT + 3600}"
     mocked.get(f"{BASE_URL}installations/7/widgets/Graph?{query}", body=json.dumps(answer))
-    recall = Recall(vrm._api)
+    recall = GraphLookback(vrm._api)
     for each in live(item("bs", 50), item("bv", 48)):
         recall.learn(*each)
     [bucket] = await recall(SITE, START, START + timedelta(hours=1))

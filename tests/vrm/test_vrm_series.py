@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from vrm_async import tables
 from vrm_async.points import Columns, columns
 from vrm_async.series import Series
@@ -20,7 +20,7 @@ def utc(seconds):
 
 def read(value):
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         return columns(value), drift
 
 
@@ -159,7 +159,7 @@ def test_reading_at_once_and_one_by_one_agree(points):
 
 @pytest.fixture
 def series():
-    return Series(code="bs", unit="%", times_ms=(T0 * 1000, T0 * 1000 + 500), mean=(99.5, None))
+    return Series(code="bs", unit="%", times_ms=(T0 * 1000, T0 * 1000 + 500), value=(99.5, None))
 
 
 def test_points_are_made_on_demand(series):
@@ -298,7 +298,7 @@ def test_forecasts_are_watt_hours():
 def test_a_total_that_is_no_number_is_noted():
     """Text in place of a total is missing and counted; false is missing and expected."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         overall = tables.overall(
             {"records": {"today": {"totals": {"Gc": "much", "Pc": False}, "percentages": []}}}
         )

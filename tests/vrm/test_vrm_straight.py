@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from benchmarks import samples
 from energy_core.errors import DecodeError
 from energy_core.http import bounded
-from energy_core.http.bounded import straight
+from energy_core.http.bounded import decode_typed
 from energy_core.http.decode import unaccelerated
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from tests.vrm.paths_rig import both, told
 from vrm_async import codec, codec_attributes, straight_attributes, tables
 from vrm_async.attributes import Attribute, Diagnostic
@@ -106,7 +106,7 @@ def test_a_documented_answer_is_the_same_on_both_paths(name):
 def test_a_documented_answer_goes_straight(name):
     """The documented answers of the simulator need not be parsed first."""
     into, body = READERS[name]
-    assert straight(into, body) is not None
+    assert decode_typed(into, body) is not None
 
 
 @often
@@ -153,7 +153,7 @@ def test_a_late_raw_is_like_any_other(name):
     """It is a dict that compares, copies and pickles; looked at twice it is the same object."""
     find, find_raw = LATE[name]
     into, body = READERS["sites" if name == "extended" else name]
-    one = find(straight(into, body))
+    one = find(decode_typed(into, body))
     wanted = find_raw(json.loads(body))
     twin = pickle.loads(pickle.dumps(one))
     assert type(one.raw) is dict
@@ -201,7 +201,7 @@ def test_only_the_late_part_of_a_site_is_cut_out(site, goes):
         assert fast == slow
         assert fast[0][0] == "tuple"
         if not more:
-            assert (straight(codec.sites, body) is not None) is goes
+            assert (decode_typed(codec.sites, body) is not None) is goes
 
 
 @accelerated
@@ -217,7 +217,7 @@ def test_only_the_late_part_of_a_site_is_cut_out(site, goes):
 def test_another_envelope_does_not_go_straight(into, answer):
     """What the answer says of itself is left to the way that understands refusals."""
     body = json.dumps(answer).encode()
-    assert straight(into, body) is None
+    assert decode_typed(into, body) is None
     fast, slow = both(into, body)
     assert fast == slow
 
@@ -325,7 +325,7 @@ def attributes_of(answer):
 def test_a_late_field_can_be_looked_at_alone(name, records_of, field):
     """Whichever is asked for first, it is what the record says, and stays the same object."""
     into, body = READERS[name]
-    fast, slow = records_of(straight(into, body)), records_of(into(json.loads(body)))
+    fast, slow = records_of(decode_typed(into, body)), records_of(into(json.loads(body)))
     for one, other in zip(fast, slow, strict=True):
         assert getattr(one, field) == getattr(other, field)
         assert getattr(one, field) is getattr(one, field)
@@ -335,14 +335,14 @@ def test_a_late_field_can_be_looked_at_alone(name, records_of, field):
 def test_a_diagnostic_holds_its_own_text_alone():
     """Keeping one record does not keep the page it came with."""
     body = READERS["diagnostics"][1]
-    records = straight(codec_attributes.diagnostics_page, body).records
+    records = decode_typed(codec_attributes.diagnostics_page, body).records
     assert all(type(one._text) is bytes and json.loads(one._text) == one.raw for one in records)
 
 
 @accelerated
 def test_attributes_are_made_for_who_asks_and_not_kept():
     """Of a site whose attributes nobody holds there is its text alone."""
-    site = straight(*READERS["sites"])[0]
+    site = decode_typed(*READERS["sites"])[0]
     assert repr(site.extended) == "<Attributes not decoded yet>"
     dropped = weakref.ref(site.extended[3])
     assert dropped() is None
@@ -356,7 +356,7 @@ DEVIATING["records"][0]["extended"][-1]["instance"] = "x"
 def test_attributes_are_a_sequence_whichever_way_they_are_made(body):
     """Each look gives what the first one gave; equal are those of which every field is."""
     slow = codec.sites(json.loads(body))[0]
-    fast, other, *_ = straight(codec.sites, body) or codec.sites(json.loads(body))
+    fast, other, *_ = decode_typed(codec.sites, body) or codec.sites(json.loads(body))
     one, plain = fast.extended, list(slow.extended)
     codes = [each.code for each in plain]
     assert list(one) == list(one) == plain
@@ -405,8 +405,8 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
     """However often and by however many threads they are looked at, they are decoded once."""
     body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
     drift = Drift()
-    with collecting(drift):
-        (site,) = straight(codec.sites, body)
+    with collect_drift(drift):
+        (site,) = decode_typed(codec.sites, body)
     together, decode = Barrier(4), codec_attributes._attributes
 
     def look(_):
@@ -429,7 +429,7 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
 @accelerated
 def test_nothing_goes_straight_while_acceleration_is_off(monkeypatch):
     """Also where it was on when the answer was read, and the look comes later."""
-    sites = straight(*READERS["sites"])
+    sites = decode_typed(*READERS["sites"])
     monkeypatch.setattr(straight_attributes, "_attributes", None)
     with unaccelerated():
         assert sites[0].extended[3].code == "S"
@@ -439,5 +439,5 @@ def test_nothing_goes_straight_while_acceleration_is_off(monkeypatch):
 def test_strictness_looks_at_what_is_unread_at_once():
     """A strict drift complains of a deviation while the answer is read, though nobody looked."""
     body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
-    with collecting(Drift(strict=True)), pytest.raises(DecodeError, match=r"Attribute\.instance"):
-        straight(codec.sites, body)
+    with collect_drift(Drift(strict=True)), pytest.raises(DecodeError, match=r"Attribute\.instance"):
+        decode_typed(codec.sites, body)

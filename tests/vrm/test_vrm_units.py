@@ -2,7 +2,7 @@
 
 import pytest
 
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from vrm_async import codec_attributes, codec_sites, tables, units
 from vrm_async.attributes import Attribute
 from vrm_async.catalogue import service_rows
@@ -39,7 +39,7 @@ T0 = 1776512315
 def test_a_value_is_converted_from_the_unit_of_its_format(raw_value, pattern, to, expected):
     """Both kW and W give W; a format without a unit says nothing against the code's own."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         assert units.value_in(to, raw_value, pattern) == pytest.approx(expected, abs=1e-12)
     assert drift.total == 0
 
@@ -51,7 +51,7 @@ def test_a_value_is_converted_from_the_unit_of_its_format(raw_value, pattern, to
 def test_a_unit_of_another_kind_leaves_the_value_out_and_counts_it(pattern, to):
     """What is no power is never delivered as one; mw may be mW or MW."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         assert units.value_in(to, 5, pattern) is None
     assert [(model, field) for model, field, _ in drift.counts] == [("Attribute", "formatWithUnit")]
 
@@ -59,7 +59,7 @@ def test_a_unit_of_another_kind_leaves_the_value_out_and_counts_it(pattern, to):
 def test_what_is_no_number_has_no_value_and_is_no_drift():
     """Null and text stay missing."""
     drift = Drift()
-    with collecting(drift):
+    with collect_drift(drift):
         assert [units.value_in("W", raw, "%.0F W") for raw in (None, "", "--", False, [])] == [None] * 5
     assert drift.total == 0
 
@@ -80,12 +80,12 @@ def test_a_graph_is_in_the_unit_of_its_code():
     """Millivolts become V, kW become W, in all columns; the series says so."""
     series = graph("bv", "%.0F mV", [[T0, 13390, 13000, None], [T0 + 60, None, None, 14000]])["bv"]
     assert (series.unit, series.unit_source) == ("V", "format")
-    assert list(series.mean) == [13.39, None]
+    assert list(series.value) == [13.39, None]
     assert list(series.minimum) == [13.0, None]
     assert list(series.maximum) == [None, 14.0]
-    assert list(graph("a1", "%.2F kW", [[T0, 1.5]])["a1"].mean) == [1500.0]
-    assert list(graph("Pb", "%.0F Wh", [[T0, 1500]])["Pb"].mean) == [1.5]
-    assert list(graph("solar_yield_forecast", "%.2F kWh", [[T0, 1.5]])["solar_yield_forecast"].mean) == [
+    assert list(graph("a1", "%.2F kW", [[T0, 1.5]])["a1"].value) == [1500.0]
+    assert list(graph("Pb", "%.0F Wh", [[T0, 1500]])["Pb"].value) == [1.5]
+    assert list(graph("solar_yield_forecast", "%.2F kWh", [[T0, 1.5]])["solar_yield_forecast"].value) == [
         1500.0
     ]
 
@@ -93,7 +93,7 @@ def test_a_graph_is_in_the_unit_of_its_code():
 def test_a_graph_keeps_a_unit_that_this_package_does_not_convert():
     """It is the series' own word: nothing is assumed of it."""
     series = graph("rtt", "%.0F ms", [[T0, 3]])["rtt"]
-    assert (series.unit, list(series.mean)) == ("ms", [3])
+    assert (series.unit, list(series.value)) == ("ms", [3])
 
 
 def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_for():

@@ -5,7 +5,7 @@ import pytest
 
 from energy_core.errors import NoData
 from energy_core.http.decode import strict_json
-from energy_core.http.drift import Drift, collecting
+from energy_core.http.drift import Drift, collect_drift
 from energy_core.http.request import Response
 from tests.vrm import vendor_samples as printed
 from vrm_async import codec, codec_access, codec_attributes, tables
@@ -22,7 +22,7 @@ def utc(seconds):
 @pytest.fixture(autouse=True)
 def no_drift():
     """What the vendor prints is what the models know: strictness finds nothing to complain about."""
-    with collecting(Drift(strict=True)):
+    with collect_drift(Drift(strict=True)):
         yield
 
 

@@ -3,12 +3,12 @@
 import pytest
 from aiohttp import web
 
-from energy_core import Limit, SessionPool
+from energy_core import RateLimit, SessionPool
 from energy_core.errors import AnswerError, BadRequest, DecodeError, EnergyError
 from tests.conformance.calls import CALLS, SETTINGS, declared
 from vrm_async import VRMClient
 
-LIMIT = Limit(2000, 1000.0, 6)
+LIMIT = RateLimit(2000, 1000.0, 6)
 LOGIN = {"token": "bearer-1", "idUser": 22, "verification_mode": "password", "verification_sent": False}
 CHANGING = {operation.name for operation in declared() if not operation.repeatable}
 WRITES = {call.name: call for call in CALLS if call.operation in CHANGING and call.operation != "auth.login"}
