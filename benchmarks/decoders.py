@@ -58,19 +58,19 @@ def _our_event() -> Decoder:
 
 def _our_stats() -> Decoder:
     from benchmarks.ours import understand
-    from vrm_async import tables
-    from vrm_async.stats import STATS
+    from vrm_async.decoding import series
+    from vrm_async.resources.stats import STATS
 
     def values(made: Any) -> list[object]:
         return [[round(time.timestamp() * 1000), value] for time, value in made["Pc"]]
 
-    return understand(STATS, tables.stats_of("kwh")), values
+    return understand(STATS, series.stats_of("kwh")), values
 
 
 def _our_diagnostics() -> Decoder:
     from benchmarks.ours import understand
-    from vrm_async import codec_attributes
-    from vrm_async.installations import DIAGNOSTICS
+    from vrm_async.decoding import attributes as decoding_attributes
+    from vrm_async.resources.installations import DIAGNOSTICS
 
     def values(made: Any) -> list[object]:
         return [
@@ -78,15 +78,15 @@ def _our_diagnostics() -> Decoder:
             for one in made.records
         ]
 
-    return understand(DIAGNOSTICS, codec_attributes.diagnostics_page), values
+    return understand(DIAGNOSTICS, decoding_attributes.diagnostics_page), values
 
 
 def _our_sites(*, read: bool, held: bool = False) -> Decoder:
     from benchmarks.ours import understand
-    from vrm_async import codec
-    from vrm_async.users import INSTALLATIONS
+    from vrm_async.decoding import sites
+    from vrm_async.resources.users import INSTALLATIONS
 
-    understood = understand(INSTALLATIONS, codec.sites)
+    understood = understand(INSTALLATIONS, sites.sites)
 
     def all_read(body: bytes) -> Any:
         found = understood(body)

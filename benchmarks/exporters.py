@@ -65,7 +65,7 @@ def ours_read(path: str, rows: int) -> Work:
 
 def ours_streamed(path: str, rows: int) -> Work:
     """The same, each row let go once it was read, as a long export is."""
-    from voltstorage_async.csv_rows import CsvRows
+    from voltstorage_async.export.csv import CsvRows
 
     body = Path(path).read_bytes()
 
@@ -79,7 +79,7 @@ def ours_streamed(path: str, rows: int) -> Work:
 
 
 def _ours(path: str, rows: int, *, read: bool) -> Work:
-    from voltstorage_async.csv_rows import CsvRows
+    from voltstorage_async.export.csv import CsvRows
 
     body = Path(path).read_bytes()
 

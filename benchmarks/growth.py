@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks import event_server, samples
 from benchmarks.rounds import Table, Who, compare
-from vrm_async.installations import LARGEST_PAGE
+from vrm_async.resources.installations import LARGEST_PAGE
 
 SIZES: Final = (1, 10, 100)
 ALONE: Final = " (orjson alone)"

@@ -17,14 +17,15 @@ from typing import Any, Final, Self, cast
 
 from benchmarks.receivers import Countdown, Receiver, Task, read_all
 from energy_core.clock import SystemClock
-from energy_core.http.decode import strict_json
-from energy_core.stream.event import Draft, Event, Kind, SourceId, put_raw
-from energy_core.stream.link import Endpoint
-from energy_core.stream.timing import SocketConfig
-from energy_core.stream.unread import LazyMapping
-from energy_core.stream.wire import Connection
+from energy_core.codec.json import strict_json
+from energy_core.codec.lazy_value import LazyMapping
+from energy_core.stream.connection import Connection
+from energy_core.stream.endpoint import Endpoint
+from energy_core.stream.event import Draft, Event, put_raw
+from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.vocabulary import Kind, SourceId
 from voltstorage_async import FieldMap
-from voltstorage_async.translator import Glance
+from voltstorage_async.field_reader import Glance
 
 BUFFER: Final = 100_000
 """Nothing here is fetched again, so nothing may be lost."""

@@ -92,8 +92,9 @@ class Crowd:
 
 
 def _lane(burst: float, per_second: float) -> Acquire:
-    from energy_core.http.lane import RateLimit, RateLimiter
-    from energy_core.http.request import Priority
+    from energy_core.http.operation import Priority
+    from energy_core.http.rate_limit import RateLimit
+    from energy_core.http.rate_limiter import RateLimiter
 
     lane = RateLimiter(RateLimit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
 
@@ -147,8 +148,9 @@ def alone_lane(size: int) -> Alone:
     """Ours: bucket, hold, adaptive rate, classes and places in flight."""
 
     async def again(times: int) -> float:
-        from energy_core.http.lane import RateLimit, RateLimiter
-        from energy_core.http.request import Priority
+        from energy_core.http.operation import Priority
+        from energy_core.http.rate_limit import RateLimit
+        from energy_core.http.rate_limiter import RateLimiter
 
         lane, priority = RateLimiter(RateLimit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
         started = process_time()

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.receivers import Receiver, Task
-from energy_core.stream.event import Event, Kind, SourceId, State
-from energy_core.stream.link import Endpoint, Words
+from energy_core.stream.endpoint import Endpoint, Words
+from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
+from energy_core.stream.vocabulary import Kind, SourceId, State
 from voltstorage_async import VoltStorageClient
-from voltstorage_async.fields import FieldMap, ProductFields
-from voltstorage_async.source import ProductSource
+from voltstorage_async.field_map import FieldMap, ProductFields
+from voltstorage_async.live import ProductSource
 
 BUFFER: Final = 1024
 """The default. Thousands of sockets may all have a message in one turn of the event loop: there it is two

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from energy_core.http.request import JSON, Operation, Response
+from energy_core.codec.json import JSON
+from energy_core.http.operation import Operation, Response
 from vrm_async.client import VRMClient
 
 T = TypeVar("T")

@@ -41,8 +41,9 @@ class Outcome(NamedTuple):
 
 def ours(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
     """The lane; what is refused is asked again in a new turn."""
-    from energy_core.http.lane import RateLimit, RateLimiter
-    from energy_core.http.request import Priority
+    from energy_core.http.operation import Priority
+    from energy_core.http.rate_limit import RateLimit
+    from energy_core.http.rate_limiter import RateLimiter
 
     lane = RateLimiter(RateLimit(200, 3.0), random=chance.random, max_queue_wait_s=1e9)
     loop = asyncio.get_running_loop()

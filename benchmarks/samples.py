@@ -12,7 +12,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from energy_live.simulator.sites import Site
+    from energy_live.simulator.vrm.sites import Site
 
 FIELDS: Final = (
     *("pvPower", "gridPower", "consumption", "batteryPower"),
@@ -52,7 +52,7 @@ def stats(points: int) -> bytes:
 
 def diagnostics(records: int) -> bytes:
     """Return one page of diagnostics."""
-    from energy_live.simulator.records import diagnostics as of_site
+    from energy_live.simulator.vrm.serializers import diagnostics as of_site
 
     once = [one for site in _sites() for one in of_site(site, START) if one["rawValue"] is not None]
     found = [{**one, "id": at} for at, one in enumerate(islice(cycle(once), records), 1)]
@@ -67,7 +67,7 @@ def diagnostics(records: int) -> bytes:
 
 def installations(sites: int) -> bytes:
     """Return the list of installations with their extended attributes."""
-    from energy_live.simulator.listing import installation
+    from energy_live.simulator.vrm.serializers import installation
 
     once = [installation(site, START, full=True) for site in _sites()]
     found = [
@@ -91,7 +91,7 @@ def export(rows: int) -> bytes:
 
 
 def _sites() -> tuple[Site, ...]:
-    from energy_live.simulator.neighbourhood import neighbourhood
+    from energy_live.simulator.world import neighbourhood
 
     return neighbourhood(1, START).sites
 

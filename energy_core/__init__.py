@@ -3,10 +3,11 @@
 import logging
 from typing import TYPE_CHECKING
 
-from energy_core.lazy import lazily
+from energy_core._lazy import lazily
 
 if TYPE_CHECKING:
-    from energy_core.choice import SourceFilter, SourcePreference
+    from energy_core._lazy import preload
+    from energy_core.codec.json import json_backend
     from energy_core.errors import (
         AnswerError,
         AuthError,
@@ -39,73 +40,68 @@ if TYPE_CHECKING:
         UnexpectedRedirect,
         WrongLoop,
     )
-    from energy_core.home import HomeState, Present
-    from energy_core.http.decode import json_backend
-    from energy_core.http.lane import RateLimit
+    from energy_core.home.meter import EnergyMeter, UnmeasuredRange
+    from energy_core.home.preference import SourceFilter, SourcePreference
+    from energy_core.home.state import HomeState, Present
+    from energy_core.home.totals import EnergyTotals, self_consumption, self_sufficiency, weighted_mean
     from energy_core.http.pool import SessionPool
-    from energy_core.http.transport import Timeouts
-    from energy_core.lazy import preload
-    from energy_core.meter import EnergyMeter, UnmeasuredRange
+    from energy_core.http.rate_limit import RateLimit
+    from energy_core.http.response import Timeouts
     from energy_core.secret import Secret
     from energy_core.service import run_service
-    from energy_core.shares import self_consumption, self_sufficiency, weighted_mean
     from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, FileCheckpoint
+    from energy_core.stream.consumer import Subscription
     from energy_core.stream.event import (
         Backfillable,
-        Dropped,
         Event,
-        Gap,
-        Kind,
         Noting,
         Outlet,
-        Quantity,
         Reading,
         Restartable,
         Resumable,
         Source,
-        SourceId,
-        State,
-        Status,
         StreamPosition,
     )
+    from energy_core.stream.lookback import LookbackConfig
+    from energy_core.stream.lookback_match import Polled, PolledReading, Seen
     from energy_core.stream.merge import MergedStream, merge
-    from energy_core.stream.poll import LookbackConfig, Polled, PolledReading, Poller, Seen
-    from energy_core.stream.state import SourceStatus
-    from energy_core.stream.subscription import Subscription
-    from energy_core.totals import EnergyTotals
+    from energy_core.stream.poll import Poller
+    from energy_core.stream.status import SourceStatus
+    from energy_core.stream.vocabulary import Dropped, Gap, Kind, Quantity, SourceId, State, Status
 else:
     __getattr__ = lazily(
         __name__,
         {
-            "choice": "From Preference",
+            "_lazy": ("preload "),
+            "codec.json": ("json_backend "),
             "errors": (
                 "AnswerError AuthError AuthFailed BadRequest BodyTooLarge CheckpointError "
-                "ClientClosed ConnectError ConnectionLost DeadlineExceeded DecodeError EnergyError "
-                "InternalError InvalidCredentials NoData NotFound OutcomeUnknown PermissionDenied "
-                "RateLimited RequestError ServerFault SlowConsumer StreamBusy StreamClosed "
-                "StreamError TLSVerificationError TransportError TwoFactorRequired "
-                "UnexpectedRedirect WrongLoop"
+                "ClientClosed ConnectError ConnectionLost DeadlineExceeded DecodeError "
+                "EnergyError InternalError InvalidCredentials NoData NotFound OutcomeUnknown "
+                "PermissionDenied RateLimited RequestError ServerFault SlowConsumer StreamBusy "
+                "StreamClosed StreamError TLSVerificationError TransportError TwoFactorRequired "
+                "UnexpectedRedirect WrongLoop "
             ),
-            "home": "HomeState Present",
-            "http.decode": "decoding",
-            "http.lane": "Limit",
-            "http.pool": "SessionPool",
-            "http.transport": "Timeouts",
-            "lazy": "preload",
-            "meter": "EnergyMeter Hole",
-            "secret": "Secret",
-            "service": "run_service",
-            "shares": "self_consumption self_sufficiency weighted_mean",
-            "stream.checkpoint": "Checkpoint CheckpointStore FileCheckpoint",
+            "home.meter": ("EnergyMeter UnmeasuredRange "),
+            "home.preference": ("SourceFilter SourcePreference "),
+            "home.state": ("HomeState Present "),
+            "home.totals": ("EnergyTotals self_consumption self_sufficiency weighted_mean "),
+            "http.pool": ("SessionPool "),
+            "http.rate_limit": ("RateLimit "),
+            "http.response": ("Timeouts "),
+            "secret": ("Secret "),
+            "service": ("run_service "),
+            "stream.checkpoint": ("Checkpoint CheckpointStore FileCheckpoint "),
+            "stream.consumer": ("Subscription "),
             "stream.event": (
-                "Dropped Event Gap Kind Noting Outlet Position Quantity Reading Refillable "
-                "Repeatable Resumable Source SourceId State Status"
+                "Backfillable Event Noting Outlet Reading Restartable Resumable Source StreamPosition "
             ),
-            "stream.merge": "MergedStream merge",
-            "stream.poll": "Looking Observation Polled Poller Seen",
-            "stream.state": "SourceStatus",
-            "stream.subscription": "Subscription",
-            "totals": "EnergyTotals",
+            "stream.lookback": ("LookbackConfig "),
+            "stream.lookback_match": ("Polled PolledReading Seen "),
+            "stream.merge": ("MergedStream merge "),
+            "stream.poll": ("Poller "),
+            "stream.status": ("SourceStatus "),
+            "stream.vocabulary": ("Dropped Gap Kind Quantity SourceId State Status "),
         },
     )
 

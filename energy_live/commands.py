@@ -146,8 +146,8 @@ def demo(
     and no network.
     """
     from energy_live.demo import demo as work  # noqa: PLC0415
-    from energy_live.run import run  # noqa: PLC0415
-    from energy_live.view import Wish  # noqa: PLC0415
+    from energy_live.display.output import Wish  # noqa: PLC0415
+    from energy_live.runner import run  # noqa: PLC0415
 
     wish = Wish(readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now)
     return run(work(wish, speed=speed))
@@ -207,8 +207,8 @@ def watch(
       VOLTSTORAGE_ACCOUNT    a name for that account; "default" where it is not set
       VOLTSTORAGE_BASE_URL   another address than VoltStorage's own
     """  # noqa: D301  (\b is click's mark for text that must not be re-wrapped)
-    from energy_live.run import run  # noqa: PLC0415
-    from energy_live.view import Wish  # noqa: PLC0415
+    from energy_live.display.output import Wish  # noqa: PLC0415
+    from energy_live.runner import run  # noqa: PLC0415
     from energy_live.watch import Choice  # noqa: PLC0415
     from energy_live.watch import watch as work  # noqa: PLC0415
 
@@ -238,7 +238,7 @@ def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> int:
     Prints the lines that point clients (and `energy-live watch`) at them; paste them into another terminal.
     """
     from energy_live.demo import simulate as work  # noqa: PLC0415
-    from energy_live.run import run  # noqa: PLC0415
+    from energy_live.runner import run  # noqa: PLC0415
 
     return run(work(speed=speed, vrm_port=vrm_port, voltstorage_port=voltstorage_port))
 

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 from energy_core import Checkpoint, CheckpointError, FileCheckpoint
 from energy_core.clock import SystemClock
-from energy_live.config import Accounts, Unusable
+from energy_live.display.output import Wish
+from energy_live.environment import Accounts, Unusable
 from energy_live.simulator import Simulator
-from energy_live.view import Wish
 from energy_live.watch import follow
 
 LOGGING_S: Final = 60.0

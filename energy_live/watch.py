@@ -15,9 +15,9 @@ from attrs import field, frozen
 from energy_core import CheckpointError, EnergyError, FileCheckpoint, SessionPool, StreamError, merge
 from energy_core.errors import NotFound
 from energy_core.stream.event import Source
-from energy_live.config import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
+from energy_live.display.output import JsonLines, Place, View, Wish, show
+from energy_live.environment import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
 from energy_live.exits import complain
-from energy_live.view import JsonLines, Place, View, Wish, show
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 
@@ -200,6 +200,6 @@ def _view(
     if not wish.table:
         return JsonLines(sys.stdout.fileno())
     # rich is slow to load, and lines of JSON do without it.
-    from energy_live.table import LiveTable  # noqa: PLC0415
+    from energy_live.display.live_table import LiveTable  # noqa: PLC0415
 
     return LiveTable(title, pool=pool, places=places, lanes=lanes)

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.utils import accept_key
 
-from energy_core.stream.event import State
-from energy_core.stream.link import Words
-from energy_core.stream.socket import Endpoint, ReconnectingSocket
-from energy_core.stream.timing import SocketConfig
+from energy_core.stream.endpoint import Endpoint, Words
+from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.socket import ReconnectingSocket
+from energy_core.stream.vocabulary import State
 
 TOKEN = "s3ntinel-t0ken-in-the-query"
 HEADER = "s3ntinel-in-the-header"

@@ -3,15 +3,20 @@
 import logging
 from typing import TYPE_CHECKING
 
-from energy_core.lazy import lazily
+from energy_core._lazy import lazily
 
 if TYPE_CHECKING:
-    from voltstorage_async.backfill import BackfillConfig
     from voltstorage_async.client import DEFAULT_LIMIT, VoltStorageClient
     from voltstorage_async.endpoints import BASE_URL, Endpoints
-    from voltstorage_async.events import LatestData, ProductEvent, ProductGap, UnknownProductEvent
-    from voltstorage_async.fields import FieldMap, FieldMeaning, SocScale
-    from voltstorage_async.fill import FilledRow, ForwardFill
+    from voltstorage_async.event_types import LatestData, ProductEvent, ProductGap, UnknownProductEvent
+    from voltstorage_async.events.recorded import BackfillConfig
+    from voltstorage_async.events.state import ProductState
+    from voltstorage_async.events.stream import ProductStream
+    from voltstorage_async.export.chunks import ExportProgress
+    from voltstorage_async.export.rows import ExportRows, FilledRow, ForwardFill
+    from voltstorage_async.field_map import FieldMap, SocScale
+    from voltstorage_async.field_reader import FieldMeaning
+    from voltstorage_async.live import ProductSource
     from voltstorage_async.models import (
         ExportRow,
         Latest,
@@ -23,31 +28,28 @@ if TYPE_CHECKING:
         Statistics,
         Weighted,
     )
-    from voltstorage_async.pages import ExportProgress
     from voltstorage_async.products import ProductPages
-    from voltstorage_async.rows import ExportRows
-    from voltstorage_async.source import ProductSource
-    from voltstorage_async.state import ProductState
     from voltstorage_async.statistics import merge_statistics
-    from voltstorage_async.stream import ProductStream
 else:
     __getattr__ = lazily(
         __name__,
         {
-            "backfill": "Healing",
-            "client": "DEFAULT_LIMIT VoltStorageClient",
-            "endpoints": "BASE_URL Endpoints",
-            "events": "LatestData ProductEvent ProductGap UnknownProductEvent",
-            "fields": "FieldMap Meaning SocScale",
-            "fill": "FilledRow ForwardFill",
-            "models": "ExportRow Latest Owner Product ProductGroup ProductType Sampled Statistics Weighted",
-            "pages": "ExportProgress",
-            "products": "ProductPages",
-            "rows": "ExportRows",
-            "source": "ProductSource",
-            "state": "ProductState",
-            "statistics": "merge_statistics",
-            "stream": "ProductStream",
+            "client": ("DEFAULT_LIMIT VoltStorageClient "),
+            "endpoints": ("BASE_URL Endpoints "),
+            "event_types": ("LatestData ProductEvent ProductGap UnknownProductEvent "),
+            "events.recorded": ("BackfillConfig "),
+            "events.state": ("ProductState "),
+            "events.stream": ("ProductStream "),
+            "export.chunks": ("ExportProgress "),
+            "export.rows": ("ExportRows FilledRow ForwardFill "),
+            "field_map": ("FieldMap SocScale "),
+            "field_reader": ("FieldMeaning "),
+            "live": ("ProductSource "),
+            "models": (
+                "ExportRow Latest Owner Product ProductGroup ProductType Sampled Statistics Weighted "
+            ),
+            "products": ("ProductPages "),
+            "statistics": ("merge_statistics "),
         },
     )
 

@@ -9,12 +9,12 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
+from energy_core.codec.coerce import number
+from energy_core.codec.json import JSON, strict_json
 from energy_core.errors import AnswerError, AuthFailed, DecodeError, InvalidCredentials, RequestError
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.decode import strict_json
-from energy_core.http.readers import number
-from energy_core.http.request import JSON, Operation, Priority
+from energy_core.http.operation import Operation, Priority
 from energy_core.printable import printable
 from energy_core.secret import Secret, fingerprint
 from voltstorage_async.codec import VENDOR, login_token

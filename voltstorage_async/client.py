@@ -8,29 +8,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakSet
 
-from energy_core.http.api import ApiClient
-from energy_core.http.drift import Drift
-from energy_core.http.lane import RateLimit
+from energy_core._lazy import preloaded
+from energy_core.codec.drift import Drift
+from energy_core.http.client import ApiClient
+from energy_core.http.operation import base_url as checked_base_url
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import base_url as checked_base_url
-from energy_core.lazy import preloaded
+from energy_core.http.rate_limit import RateLimit
 from energy_core.printable import printable
-from energy_core.stream.detail import account_label
-from energy_core.stream.event import SourceId
-from energy_core.stream.timing import SocketConfig
-from voltstorage_async import arguments as given
+from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.vocabulary import SourceId, account_label
+from voltstorage_async import validation as given
 from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, credential, identity
-from voltstorage_async.backfill import BackfillConfig, RecordedData
 from voltstorage_async.codec import VENDOR, check
 from voltstorage_async.endpoints import BASE_URL, Endpoints
-from voltstorage_async.export import Export
-from voltstorage_async.fields import FieldMap, ProductFields, SocScale, checked_scale
-from voltstorage_async.link import ProductEndpoint, events_address
+from voltstorage_async.events.recorded import BackfillConfig, RecordedData
+from voltstorage_async.export.export import Export
+from voltstorage_async.field_map import FieldMap, ProductFields, SocScale, checked_scale
 from voltstorage_async.products import Products
+from voltstorage_async.websocket import ProductEndpoint, events_address
 
 if TYPE_CHECKING:
-    from voltstorage_async.source import ProductSource
-    from voltstorage_async.stream import ProductStream
+    from voltstorage_async.events.stream import ProductStream
+    from voltstorage_async.live import ProductSource
 
 BUFFER: Final = 1024
 """Events that may wait for their consumer."""
@@ -133,7 +132,7 @@ class VoltStorageClient:
             timing: When the socket is opened again, and when it counts as dead or stale.
             healing: How what was missed is fetched.
         """
-        from voltstorage_async.stream import ProductStream  # noqa: PLC0415  (most programs open no socket)
+        from voltstorage_async.events.stream import ProductStream  # noqa: PLC0415  (most programs open no socket)
 
         given.whole("buffer", buffer, least=1)
         given.span(since, None)
@@ -161,7 +160,7 @@ class VoltStorageClient:
         healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductSource:
         """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
-        from voltstorage_async.source import ProductSource  # noqa: PLC0415  (as above)
+        from voltstorage_async.live import ProductSource  # noqa: PLC0415  (as above)
 
         given.span(since, None)
         return ProductSource(

@@ -10,6 +10,10 @@ from typing import Final, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
+from energy_core.codec.coerce import number, seconds
+from energy_core.codec.drift import report
+from energy_core.codec.json import JSON, strict_json
+from energy_core.codec.structure import model, records
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
@@ -20,14 +24,11 @@ from energy_core.errors import (
     RequestError,
     ServerFault,
 )
-from energy_core.http.decode import strict_json
-from energy_core.http.drift import report
-from energy_core.http.lenient import model, records
-from energy_core.http.readers import number, seconds
-from energy_core.http.request import JSON, Operation, Response
+from energy_core.http.operation import Operation, Response
 from energy_core.http.words import is_refusal, words_of
 from energy_core.secret import Secret
-from voltstorage_async.events import LatestData, ProductEvent, UnknownProductEvent
+from voltstorage_async.event_types import LatestData, ProductEvent, UnknownProductEvent
+from voltstorage_async.field_reader import EARLIEST_SECOND, EARLIEST_YEAR
 from voltstorage_async.models import (
     Latest,
     Owner,
@@ -38,7 +39,6 @@ from voltstorage_async.models import (
     Statistics,
     Weighted,
 )
-from voltstorage_async.translator import EARLIEST_SECOND, EARLIEST_YEAR
 
 VENDOR: Final = "voltstorage"
 

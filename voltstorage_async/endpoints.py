@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import Attribute, field, frozen, validators
 
-from energy_core.http.request import BaseUrl
+from energy_core.http.operation import BaseUrl
 from energy_core.printable import printable_class
 
 TokenPlace: TypeAlias = Literal["header", "query"]

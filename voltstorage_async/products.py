@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, Literal, Self, TypeAlias, get_args
 
+from energy_core.codec.json import JSON
 from energy_core.errors import StreamBusy
-from energy_core.http.api import ApiClient
-from energy_core.http.request import JSON, Operation, Priority
+from energy_core.http.client import ApiClient
+from energy_core.http.operation import Operation, Priority
 from energy_core.printable import printable
-from voltstorage_async import arguments as given
+from voltstorage_async import validation as given
 from voltstorage_async.codec import VENDOR, ProductPage, latest, product_page, statistics
 from voltstorage_async.endpoints import Endpoints
 from voltstorage_async.models import Latest, Product, Statistics

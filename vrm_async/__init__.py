@@ -3,65 +3,74 @@
 import logging
 from typing import TYPE_CHECKING
 
-from energy_core.lazy import lazily
+from energy_core._lazy import lazily
 
 if TYPE_CHECKING:
-    from vrm_async.arguments import Unlisted
-    from vrm_async.attributes import Attribute, Attributes, Diagnostic, InstanceValue
-    from vrm_async.catalogue import Catalogue, DataAttribute
+    from vrm_async.calendar import Calendar, Span
     from vrm_async.client import VRMClient
-    from vrm_async.history import Chunk, HistoryCursor
-    from vrm_async.models import (
+    from vrm_async.download_file import DownloadProgress, SavedFile
+    from vrm_async.history.base import Chunk, HistoryCursor
+    from vrm_async.history.stats import StatsHistory
+    from vrm_async.history.widgets import GraphHistory, StatePages
+    from vrm_async.models.account import Group, Invite, Invites, SearchHit, SearchResult, SiteUser, SiteUsers
+    from vrm_async.models.alarm import Alarm, AlarmAttribute, AlarmDevice, Alarms, AlarmUser, RaisedAlarm
+    from vrm_async.models.attribute import Attribute, Attributes, Diagnostic, InstanceValue
+    from vrm_async.models.dynamic_ess import DynamicEssPlan, DynamicEssSettings, PriceSchedule, PriceSpan
+    from vrm_async.models.series import Graph, OverallStats, Period, Series, Stats
+    from vrm_async.models.site import (
         AccessToken,
+        AttributeDefinition,
+        CustomWidget,
         Device,
+        FleetAnswer,
+        FleetOverview,
+        FleetSite,
         LoginResult,
         NewAccessToken,
         Site,
+        SiteTags,
         SystemOverview,
         Tag,
         User,
     )
-    from vrm_async.models_access import Group, Invite, Invites, SearchHit, SearchResult, SiteUser, SiteUsers
-    from vrm_async.models_alarms import Alarm, AlarmAttribute, AlarmDevice, Alarms, AlarmUser, RaisedAlarm
-    from vrm_async.models_ess import DynamicEssPlan, DynamicEssSettings, PriceSchedule, PriceSpan
-    from vrm_async.models_sites import (
-        AttributeDefinition,
-        CustomWidget,
-        FleetAnswer,
-        FleetOverview,
-        FleetSite,
-        SiteTags,
+    from vrm_async.models.widget import (
+        AlarmPanel,
+        HoursOfAc,
+        Position,
+        StateSeries,
+        StateSet,
+        Summary,
+        SummaryValue,
+        Widget,
     )
-    from vrm_async.models_widgets import AlarmPanel, HoursOfAc, Position, Widget
-    from vrm_async.panels import StateSeries, StateSet, Summary, SummaryValue
-    from vrm_async.periods import Calendar, Span
-    from vrm_async.pouring import DownloadProgress, SavedFile
-    from vrm_async.series import Graph, OverallStats, Period, Series, Stats
-    from vrm_async.stats_history import StatsHistory
-    from vrm_async.widget_history import GraphHistory, StatePages
+    from vrm_async.resources.catalogue import Catalogue, DataAttribute
+    from vrm_async.validation import Unlisted
 else:
     __getattr__ = lazily(
         __name__,
         {
-            "arguments": "Verbatim",
-            "attributes": "Attribute Attributes Diagnostic InstanceValue",
-            "catalogue": "Catalogue DataAttribute",
-            "client": "VRMClient",
-            "history": "Checkpoint Part",
-            "models": "AccessToken Device LoginResult NewAccessToken Site SystemOverview Tag User",
-            "models_access": "Group Invite Invites SearchHit SearchResult SiteUser SiteUsers",
-            "models_alarms": "Alarm AlarmAttribute AlarmDevice Alarms AlarmUser RaisedAlarm",
-            "models_ess": "DynamicEssPlan DynamicEssSettings PriceSchedule PriceSpan",
-            "models_sites": "AttributeDefinition CustomWidget FleetAnswer FleetOverview FleetSite SiteTags",
-            "models_widgets": "AlarmPanel HoursOfAc Position Widget",
-            "panels": "StateHistory States Summary SummaryValue",
-            "periods": "Calendar Span",
-            "pouring": "Progress Saved",
-            "series": "Graph OverallStats Period Series Stats",
-            "stats_history": "StatsHistory",
-            "widget_history": "GraphHistory StatesHistory",
+            "calendar": ("Calendar Span "),
+            "client": ("VRMClient "),
+            "download_file": ("DownloadProgress SavedFile "),
+            "history.base": ("Chunk HistoryCursor "),
+            "history.stats": ("StatsHistory "),
+            "history.widgets": ("GraphHistory StatePages "),
+            "models.account": ("Group Invite Invites SearchHit SearchResult SiteUser SiteUsers "),
+            "models.alarm": ("Alarm AlarmAttribute AlarmDevice AlarmUser Alarms RaisedAlarm "),
+            "models.attribute": ("Attribute Attributes Diagnostic InstanceValue "),
+            "models.dynamic_ess": ("DynamicEssPlan DynamicEssSettings PriceSchedule PriceSpan "),
+            "models.series": ("Graph OverallStats Period Series Stats "),
+            "models.site": (
+                "AccessToken AttributeDefinition CustomWidget Device FleetAnswer FleetOverview "
+                "FleetSite LoginResult NewAccessToken Site SiteTags SystemOverview Tag User "
+            ),
+            "models.widget": (
+                "AlarmPanel HoursOfAc Position StateSeries StateSet Summary SummaryValue Widget "
+            ),
+            "resources.catalogue": ("Catalogue DataAttribute "),
+            "validation": ("Unlisted "),
         },
-        reads="catalogue.shipped_by_code",
+        reads="resources.catalogue.shipped_by_code",
     )
 
 __all__ = [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import evolve
 
+from energy_core.codec.json import JSON
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
@@ -15,16 +16,16 @@ from energy_core.errors import (
     RequestError,
     TwoFactorRequired,
 )
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.request import JSON, Operation, Priority
+from energy_core.http.operation import Operation, Priority
 from energy_core.secret import Secret
-from vrm_async.envelope import content, is_no_such_path
-from vrm_async.identity import Credentials
+from vrm_async.credentials import Credentials
+from vrm_async.responses import content, is_no_such_path
 
 if TYPE_CHECKING:
-    from vrm_async.codec_access import LoginAnswer
-    from vrm_async.models import LoginResult
+    from vrm_async.decoding.access import LoginAnswer
+    from vrm_async.models.site import LoginResult
 
 LOGIN: Final = Operation(
     vendor="vrm",
@@ -159,10 +160,10 @@ class Auth:
         return code
 
     async def _ask(self, code: Secret | None, *, remember_me: bool = False) -> tuple[LoginAnswer, Grant]:
-        from vrm_async import codec_access  # noqa: PLC0415  (most clients hold a token and never log in)
+        from vrm_async.decoding import access  # noqa: PLC0415  (most clients hold a token and never log in)
 
         operation, body = self._question(code, remember_me=remember_me)
-        asking = self._api.call(operation, codec_access.login, json=body)
+        asking = self._api.call(operation, access.login, json=body)
         del body  # reporters print the local variables of a traceback
         try:
             answer = await asking

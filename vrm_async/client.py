@@ -1,29 +1,170 @@
-"""VRMClient: the door to VRM."""
+"""The groups of endpoints that a client offers.
+
+Each is made, and its models and codecs imported, when it is first used: a program that asks for one panel
+does not load what it takes to read all of VRM.
+"""
+
+# ruff: noqa: PLC0415  (resources are imported when they are first used)
 
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from energy_core.http.api import ApiClient
-from energy_core.http.drift import Drift
-from energy_core.http.lane import RateLimit
+from energy_core._lazy import preloaded
+from energy_core.codec.drift import Drift
+from energy_core.codec.json import JSON
+from energy_core.http.client import ApiClient
+from energy_core.http.operation import MIB, Priority
+from energy_core.http.operation import base_url as parse_base_url
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import JSON, MIB, Priority
-from energy_core.http.request import base_url as parse_base_url
-from energy_core.lazy import preloaded
+from energy_core.http.rate_limit import RateLimit
 from energy_core.printable import printable
-from energy_core.stream.detail import account_label
+from energy_core.stream.vocabulary import account_label
 from vrm_async import auth
-from vrm_async.envelope import check
-from vrm_async.groups import Resources
-from vrm_async.identity import credentials as checked_means
+from vrm_async.credentials import credentials as checked_means
+from vrm_async.responses import check
 
 if TYPE_CHECKING:
-    from energy_core.stream.poll import LookbackConfig, Poller
-    from vrm_async import raw
-    from vrm_async.periods import Calendar
+    from energy_core.http.client import ApiClient
+    from vrm_async.resources.access import Access
+    from vrm_async.resources.alarms import AlarmsResource
+    from vrm_async.resources.catalogue import CatalogueResource
+    from vrm_async.resources.custom_widgets import CustomWidgets
+    from vrm_async.resources.downloads import Downloads
+    from vrm_async.resources.dynamic_ess import DynamicEss
+    from vrm_async.resources.fleet import Fleet
+    from vrm_async.resources.forecasts import Forecasts
+    from vrm_async.resources.installations import Installations
+    from vrm_async.resources.stats import StatsResource
+    from vrm_async.resources.tags import Tags
+    from vrm_async.resources.tokens import Tokens
+    from vrm_async.resources.users import Users
+    from vrm_async.resources.widgets import Widgets
+    from vrm_async.site_lookup import SiteLookup
+
+
+class Resources:
+    """Everything under one `ApiClient`, by subject."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    @cached_property
+    def users(self) -> Users:
+        """The account and its sites."""
+        from vrm_async.resources.users import Users
+
+        return Users(self._api)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Personal access tokens."""
+        from vrm_async.resources.tokens import Tokens
+
+        return Tokens(self._api, self.users)
+
+    @cached_property
+    def installations(self) -> Installations:
+        """One site: its devices and the newest log of everything they measure."""
+        from vrm_async.resources.installations import Installations
+
+        return Installations(self._api)
+
+    @cached_property
+    def catalogue(self) -> CatalogueResource:
+        """The data attributes: what a code means."""
+        from vrm_async.resources.catalogue import CatalogueResource
+
+        return CatalogueResource(self._api)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """Files of a site."""
+        from vrm_async.resources.downloads import Downloads
+
+        return Downloads(self._api, self._site_ids)
+
+    @cached_property
+    def stats(self) -> StatsResource:
+        """Energy and measurements of a site in buckets of time."""
+        from vrm_async.resources.stats import StatsResource
+
+        return StatsResource(self._api, self._places.facts)
+
+    @cached_property
+    def widgets(self) -> Widgets:
+        """The panels of VRM's dashboard."""
+        from vrm_async.resources.widgets import Widgets
+
+        return Widgets(self._api)
+
+    @cached_property
+    def alarms(self) -> AlarmsResource:
+        """Alarms of a site: the rules, and what they raised."""
+        from vrm_async.resources.alarms import AlarmsResource
+
+        return AlarmsResource(self._api)
+
+    @cached_property
+    def tags(self) -> Tags:
+        """Labels of a site."""
+        from vrm_async.resources.tags import Tags
+
+        return Tags(self._api)
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may see and control a site."""
+        from vrm_async.resources.access import Access
+
+        return Access(self._api)
+
+    @cached_property
+    def dynamic_ess(self) -> DynamicEss:
+        """Planning the battery by energy prices."""
+        from vrm_async.resources.dynamic_ess import DynamicEss
+
+        return DynamicEss(self._api)
+
+    @cached_property
+    def forecasts(self) -> Forecasts:
+        """Forecasts of sun and consumption."""
+        from vrm_async.resources.forecasts import Forecasts
+
+        return Forecasts(self._api)
+
+    @cached_property
+    def custom_widgets(self) -> CustomWidgets:
+        """Panels that the users of a site put together themselves."""
+        from vrm_async.resources.custom_widgets import CustomWidgets
+
+        return CustomWidgets(self._api)
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Questions about many sites at once."""
+        from vrm_async.resources.fleet import Fleet
+
+        return Fleet(self._api, self._site_ids)
+
+    async def _site_ids(self) -> list[int]:
+        return [site.id for site in await self.users.installations()]
+
+    @cached_property
+    def _places(self) -> SiteLookup:
+        from vrm_async.site_lookup import SiteLookup
+
+        return SiteLookup(self.users)
+
+
+if TYPE_CHECKING:
+    from energy_core.stream.lookback import LookbackConfig
+    from energy_core.stream.poll import Poller
+    from vrm_async import operations
+    from vrm_async.calendar import Calendar
 
 BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
 LIMIT: Final = RateLimit(200, 3.0, 6)
@@ -107,9 +248,9 @@ class VRMClient(Resources):
             interval_s: Seconds from one request to the next; devices log every minute at the most.
             looking: When and how far each device is looked back at, which takes a request a device.
         """
-        from vrm_async import source  # noqa: PLC0415
+        from vrm_async import live as vrm_async_live
 
-        return source.live(
+        return vrm_async_live.live(
             self._api,
             self.users,
             site_ids,
@@ -124,7 +265,7 @@ class VRMClient(Resources):
         method: str,
         path: str,
         *,
-        query: raw.Query = (),
+        query: operations.Query = (),
         json: JSON = None,
         repeatable: bool = False,
         priority: Priority = Priority.INTERACTIVE,
@@ -144,20 +285,20 @@ class VRMClient(Resources):
         Returns:
             The answer's JSON, envelope and all; a refusal is an error as everywhere.
         """
-        from vrm_async import raw  # noqa: PLC0415
+        from vrm_async import operations
 
-        operation = raw.operation(method, path, repeatable=repeatable, body_limit=body_limit)
-        pairs = raw.pairs(query)
-        return await self._api.call(operation, raw.as_it_is, query=pairs, json=json, priority=priority)
+        operation = operations.operation(method, path, repeatable=repeatable, body_limit=body_limit)
+        pairs = operations.pairs(query)
+        return await self._api.call(operation, operations.as_it_is, query=pairs, json=json, priority=priority)
 
     async def calendar(self, site_id: int) -> Calendar:
         """Return the calendar of a site's own time zone: "yesterday", "this month", midnight to midnight.
 
         The list of installations is asked once for all sites.
         """
-        from vrm_async import arguments  # noqa: PLC0415
+        from vrm_async import validation
 
-        return (await self._places.facts(arguments.whole("site_id", site_id))).calendar
+        return (await self._places.facts(validation.whole("site_id", site_id))).calendar
 
     async def aclose(self) -> None:
         """Close the client's own pool; a shared one stays open. May be called again."""

@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 from attrs import frozen
 
-from energy_core.http.drift import report
-from energy_core.http.readers import integer
-from energy_core.stream.event import Quantity
-from vrm_async.folding import by_key, items
-from vrm_async.units import value_in
+from energy_core.codec.coerce import integer
+from energy_core.codec.drift import report
+from energy_core.stream.vocabulary import Quantity
+from vrm_async.codes import value_in
+from vrm_async.decoding.php import by_key, items
 
 SINGLE: Final[Mapping[str, Quantity]] = {
     "bs": Quantity.BATTERY_SOC,

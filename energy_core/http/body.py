@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from energy_core.errors import BodyTooLarge, DecodeError
-from energy_core.http.request import MIB
+from energy_core.http.operation import MIB
 
 STEP: Final = 256 * 1024
 MAX_RATIO: Final = 200

@@ -30,10 +30,9 @@ from energy_core.errors import (
     TLSVerificationError,
     TransportError,
 )
-from energy_core.http.errand import NO_AUTH, AuthHeaders, SendCallbacks
-from energy_core.http.reply import AiohttpResponse, OpenResponse, abort_response
-from energy_core.http.request import Request, origin_of
-from energy_core.http.silence import ReadTimeouts, Timeouts
+from energy_core.http.credential import NO_AUTH, AuthHeaders, SendCallbacks
+from energy_core.http.operation import Request, origin_of
+from energy_core.http.response import AiohttpResponse, OpenResponse, ReadTimeouts, Timeouts, abort_response
 from energy_core.printable import printable
 
 __all__ = ["ClientSession", "OpenResponse", "SendMiddleware", "Timeouts", "Transport"]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from energy_core.http.readers import flag
-from energy_core.http.request import JSON
+from energy_core.codec.coerce import flag
+from energy_core.codec.json import JSON
 
 LONGEST: Final = 200
 """Characters of a refusal that an error quotes."""

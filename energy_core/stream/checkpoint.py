@@ -18,9 +18,8 @@ from attrs import field, frozen
 
 from energy_core.errors import CheckpointError
 from energy_core.printable import printable, printable_class
-from energy_core.stream.detail import SourceId
 from energy_core.stream.event import StreamPosition
-from energy_core.stream.quantity import Quantity
+from energy_core.stream.vocabulary import Quantity, SourceId
 
 VERSION: Final = 1
 

@@ -13,18 +13,16 @@ from typing import Self
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import StreamClosed, StreamError, WrongLoop
 from energy_core.printable import printable
+from energy_core.stream.buffer import Policy
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
-from energy_core.stream.crew import Supervisor, refuse_unusable, stop
-from energy_core.stream.event import Event, Source, SourceId, StreamPosition
-from energy_core.stream.gather import EventSupply
-from energy_core.stream.ledger import Fanout
-from energy_core.stream.line import Subscriber
-from energy_core.stream.policies import Policy
-from energy_core.stream.progress import CommitTracker
-from energy_core.stream.reader import Consumer
-from energy_core.stream.saver import CheckpointSaver, OnCorrupt, load
-from energy_core.stream.state import SourceStatus
-from energy_core.stream.subscription import Subscription
+from energy_core.stream.commit import CheckpointSaver, CommitTracker, OnCorrupt, load
+from energy_core.stream.consumer import Consumer, EventSupply, Subscription
+from energy_core.stream.event import Event, Source, StreamPosition
+from energy_core.stream.fanout import Fanout
+from energy_core.stream.status import SourceStatus
+from energy_core.stream.subscriber import Subscriber
+from energy_core.stream.supervisor import Supervisor, refuse_unusable, stop
+from energy_core.stream.vocabulary import SourceId
 
 
 def merge(

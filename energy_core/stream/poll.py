@@ -23,14 +23,12 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
-from energy_core.stream.admission import Horizon
-from energy_core.stream.device import DeviceBackfill, Tellable
-from energy_core.stream.event import Outlet, SourceId, State, StreamPosition
-from energy_core.stream.lookback import LookbackConfig
-from energy_core.stream.looker import LookBack, LookbackScheduler
-from energy_core.stream.observation import Polled, PolledReading, Seen
-from energy_core.stream.past import MissingRange
-from energy_core.stream.pulse import Site
+from energy_core.stream.event import Outlet, StreamPosition
+from energy_core.stream.lookback import DeviceBackfill, LookBack, LookbackConfig, LookbackScheduler, Tellable
+from energy_core.stream.lookback_match import MissingRange, Polled, PolledReading, Seen
+from energy_core.stream.reconnect import Site
+from energy_core.stream.validation import Horizon
+from energy_core.stream.vocabulary import SourceId, State
 from energy_core.vendor_clock import VendorClock
 
 __all__ = ["LookBack", "LookbackConfig", "Polled", "PolledReading", "Poller", "Seen"]

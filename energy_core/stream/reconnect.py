@@ -1,38 +1,14 @@
-"""What follows a connection that ended: decisions without I/O.
-
-====================================== ===========================================================
-ending                                 decision
-====================================== ===========================================================
-closed with any code not named below   back off: first within 5 s, then full jitter up to 60 s
-closed with 1013 (try again later)     the same, and at least 5 s
-closed with 1008, 3000 or 44x1         one new credential at once; AuthFailed if that is refused three
-                                       times in a row as well
-closed with 3003 or 44x3               back off; PermissionDenied after three in a row
-closed with some other 4xxx, without   back off; one new credential after the second in a row;
-an event                               AnswerError after ten in a row
-handshake refused with 401, not in a   one new credential at once; AuthFailed if that is refused three
-page of markup                         times in a row as well
-handshake refused with 400, 403 or     back off; BadRequest, PermissionDenied or NotFound after three
-404, in the vendor's own JSON          in a row
-handshake refused with 429, 503        back off, and at least for Retry-After
-handshake refused with any other       back off; a redirect is never followed
-status, or by a proxy's page
-certificate not to be trusted          TLSVerificationError
-no connection, silence, drop           back off
-====================================== ===========================================================
-
-Without a login there is no new credential: then AuthFailed follows three refusals in a row.
-
-The row of failures ends with a connection that was up for 60 s, or for 10 s after its first valid event.
-Whatever the server does, no more than 40 handshakes begin in any 10 minutes.
-"""
+"""Every number by which a reconnecting socket lives."""
 
 from __future__ import annotations
 
+import enum
+from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from energy_core.errors import (
     AnswerError,
@@ -43,9 +19,193 @@ from energy_core.errors import (
     RequestError,
     TLSVerificationError,
 )
-from energy_core.printable import printable
+from energy_core.printable import printable, printable_class
 from energy_core.retry import full_jitter
-from energy_core.stream.timing import SocketConfig
+
+
+def _positive(_: SocketConfig, attribute: Attribute[float], value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
+
+
+def _count(_: SocketConfig, attribute: Attribute[int], value: int) -> None:
+    if not value >= 1:
+        raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
+
+
+@printable_class
+@frozen(kw_only=True)
+class SocketConfig:
+    """The defaults are the promise; tests on real sockets shorten them."""
+
+    open_timeout_s: float = field(default=10.0, validator=_positive)
+    """From the first packet to the end of the handshake."""
+    close_timeout_s: float = field(default=0.1, validator=_positive)
+    """How long the other side may take to answer our close, or to leave after its own."""
+    ping_interval_s: float = field(default=20.0, validator=_positive)
+    """A ping is sent after this much silence."""
+    ping_timeout_s: float = field(default=20.0, validator=_positive)
+    """A link is dead after this much silence since the ping; with the interval that makes 40 s."""
+    first_delay_s: float = field(default=5.0, validator=_positive)
+    """The first attempt after a healthy connection comes within this time, evenly spread."""
+    backoff_base_s: float = field(default=2.0, validator=_positive)
+    """The second attempt comes within this time; it doubles with each further one."""
+    backoff_cap_s: float = field(default=60.0, validator=_positive)
+    """The longest the doubled time gets."""
+    try_again_later_s: float = field(default=5.0, validator=_positive)
+    """The least wait after the server closed with 1013."""
+    healthy_after_s: float = field(default=60.0, validator=_positive)
+    """A connection this old ends the row of failures."""
+    healthy_after_event_s: float = field(default=10.0, validator=_positive)
+    """So does one that lives this long after its first valid event."""
+    stale_floor_s: float = field(default=60.0, validator=_positive)
+    """A source is not called stale before this much time without a valid event."""
+    stale_factor: float = field(default=3.0, validator=_positive)
+    """Nor before this many times the usual interval between its events."""
+    longest_retry_after_s: float = field(default=3600.0, validator=_positive)
+    """However long the server asks us to wait, the next attempt is not later."""
+    most_handshakes: int = field(default=40, validator=_count)
+    """So many handshakes may begin within `handshake_window_s`."""
+    handshake_window_s: float = field(default=600.0, validator=_positive)
+    """See `most_handshakes`."""
+    most_strange_closes: int = field(default=10, validator=_count)
+    """So many closes in a row with a 4xxx code nobody documents, and no event, end the source."""
+    most_refusals: int = field(default=3, validator=_count)
+    """So many refusals in a row, all of one kind and in the vendor's own words, end the source."""
+    largest_frame: int = field(default=1024 * 1024, validator=_count)
+    """Bytes of a message; a larger one ends the connection with 1009."""
+
+
+_SMOOTHING: Final = 1 / 8
+
+_FLOOR_S: Final = 300.0
+_FACTOR: Final = 3.0
+_SINGLE_S: Final = 900.0
+_LONGEST_S: Final = 86_400.0
+
+
+class KeepaliveAction(enum.Enum):
+    """What a pulse asks for."""
+
+    REST = "rest"
+    PING = "ping"
+    DEAD = "dead"
+    STALE = "stale"
+
+
+class Keepalive:
+    """The life of one connection: any byte is life of the link, only a valid event is life of the source."""
+
+    __slots__ = ("_eventful_at", "_first", "_pinged_at", "_stale", "_timing", "interval")
+
+    def __init__(self, timing: SocketConfig, now: float) -> None:
+        self.interval: float | None = None
+        """The usual seconds between two events, smoothed; None before the second."""
+        self._timing = timing
+        self._eventful_at = now
+        self._first = True
+        self._stale = False
+        self._pinged_at: float | None = None
+
+    def events(self, count: int, now: float) -> bool:
+        """Note valid events that came together, and tell whether they end a stale spell."""
+        if self._first:
+            self._first, self._eventful_at = False, now
+            count -= 1
+        if count:
+            passed = now - self._eventful_at
+            usual = self.interval
+            usual = passed if usual is None else usual + _SMOOTHING * (passed - usual)
+            # Between the others there was no time.
+            self.interval = usual if count == 1 else usual * (1 - _SMOOTHING) ** (count - 1)
+        self._eventful_at = now
+        was_stale, self._stale = self._stale, False
+        return was_stale
+
+    def check(self, now: float, heard_at: float) -> KeepaliveAction:
+        """Decide what is due; call again until it answers REST."""
+        if self._pinged_at is not None and heard_at >= self._pinged_at:  # of coarse clocks both are one tick
+            self._pinged_at = None
+        if self._pinged_at is not None and now >= self._pinged_at + self._timing.ping_timeout_s:
+            return KeepaliveAction.DEAD
+        if not self._stale and now >= self._stale_at:
+            self._stale = True
+            return KeepaliveAction.STALE
+        if self._pinged_at is None and now >= heard_at + self._timing.ping_interval_s:
+            self._pinged_at = now
+            return KeepaliveAction.PING
+        return KeepaliveAction.REST
+
+    def next_at(self, heard_at: float) -> float:
+        """Return when `check` may have something to say, if nothing happens until then."""
+        if self._pinged_at is not None and heard_at < self._pinged_at:
+            link_at = self._pinged_at + self._timing.ping_timeout_s
+        else:
+            link_at = heard_at + self._timing.ping_interval_s
+        return link_at if self._stale else min(link_at, self._stale_at)
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last valid event, or since the connection began."""
+        return now - self._eventful_at
+
+    @property
+    def _stale_at(self) -> float:
+        patience = max(self._timing.stale_floor_s, self._timing.stale_factor * (self.interval or 0.0))
+        return self._eventful_at + patience
+
+
+class Site:
+    """When a polled site has logged, and whether that is too long ago: decisions without I/O.
+
+    A site is stale after three of its own intervals, and at least five minutes. Its interval is the median of
+    the last eight that polling has seen; a single one counts as 15 minutes at most, as it may be an outage.
+
+    Args:
+        newest: When the site has logged last, by its own clock; None where that is not known.
+        age_s: Seconds that have passed since.
+        now: A monotonic time.
+        polled_s: Seconds from one poll to the next: no interval can be seen that is shorter.
+    """
+
+    __slots__ = ("_intervals", "_logged_at", "_polled_s", "newest", "stale", "trouble")
+
+    def __init__(self, newest: datetime | None, age_s: float, now: float, *, polled_s: float = 0.0) -> None:
+        self.newest = newest
+        self.stale = False
+        """What was announced."""
+        self.trouble = ""
+        """Why there can be no data of it."""
+        self._logged_at = now - max(0.0, age_s)
+        self._polled_s = polled_s
+        self._intervals: deque[float] = deque(maxlen=8)
+
+    def note(self, newest: datetime | None, now: float) -> bool:
+        """Note what a poll says; tell whether the site has logged since the poll before."""
+        if newest is None or newest == self.newest:
+            return False
+        if self.newest is not None and 0 < (interval := (newest - self.newest).total_seconds()) <= _LONGEST_S:
+            self._intervals.append(interval)
+        self.newest, self._logged_at = newest, now
+        return True
+
+    def reason(self, now: float) -> str:
+        """Say why it is stale."""
+        if self.trouble:
+            return self.trouble
+        if self.newest is None:
+            return "the site has not logged anything"
+        age_s, since = now - self._logged_at, f"{self.newest:%Y-%m-%d %H:%M:%S %Z}"
+        return f"the site has not logged for {age_s:.0f} s, since {since}"
+
+    @property
+    def stale_at(self) -> float:
+        """The monotonic time from which on it is stale."""
+        known = sorted(self._intervals)
+        usual = known[(len(known) - 1) // 2] if known else 0.0
+        if len(known) == 1:
+            usual = min(usual, _SINGLE_S)
+        return self._logged_at + max(_FLOOR_S, _FACTOR * max(usual, self._polled_s))
+
 
 _AUTH_CLOSES: Final = frozenset({1008, 3000, *range(4401, 4500, 10)})
 _DENIED_CLOSES: Final = frozenset({3003, *range(4403, 4500, 10)})

@@ -9,12 +9,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.printable import printable
-from energy_core.stream.admission import ReadingValidator, admit_stretch
-from energy_core.stream.delivered import NOT_RECORDED, TOO_MANY_GAPS
-from energy_core.stream.detail import Gap, Kind, SourceId, State
+from energy_core.stream.dedupe import NOT_RECORDED, TOO_MANY_GAPS
 from energy_core.stream.event import Reading, Said
-from energy_core.stream.line import Stretch, Subscriber
-from energy_core.stream.quantity import Quantity
+from energy_core.stream.subscriber import Stretch, Subscriber
+from energy_core.stream.validation import ReadingValidator, admit_stretch
+from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State
 
 RETRY_S: Final = (60.0, 300.0, 900.0)
 """What a refill did not bring is asked for again so long after it."""

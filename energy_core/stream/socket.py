@@ -14,22 +14,23 @@ from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, NotFound, PermissionDenied, RequestError
 from energy_core.printable import printable
 from energy_core.retry import parse_retry_after
-from energy_core.stream.event import State
-from energy_core.stream.link import Endpoint, EndpointProvider, check_ws_url
-from energy_core.stream.pulse import Keepalive, KeepaliveAction
+from energy_core.stream.connection import Connection, HandshakeFailed, HandshakeRejected
+from energy_core.stream.endpoint import Endpoint, EndpointProvider, check_ws_url
 from energy_core.stream.reconnect import (
     BadCertificate,
     Closed,
     Ending,
     HandshakeRefused,
+    Keepalive,
+    KeepaliveAction,
     ReconnectPolicy,
     Renew,
     Retry,
+    SocketConfig,
     Stop,
     TransientFailure,
 )
-from energy_core.stream.timing import SocketConfig
-from energy_core.stream.wire import Connection, HandshakeFailed, HandshakeRejected
+from energy_core.stream.vocabulary import State
 from energy_core.vendor_clock import VendorClock
 
 __all__ = ["Endpoint", "EndpointProvider", "ReconnectingSocket", "SocketConfig"]

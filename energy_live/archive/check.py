@@ -6,9 +6,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from energy_live.archive.folder import Folder, digest
+from energy_live.archive.directory import Folder, digest
 from energy_live.archive.manifest import Damaged, Manifest
-from energy_live.config import Unusable
+from energy_live.environment import Unusable
 
 
 @frozen(kw_only=True)

@@ -11,13 +11,13 @@ from typing import Final
 
 from energy_core import SessionPool
 from energy_core.clock import SystemClock
+from energy_live.archive.archiver import Outcome, Wish, archive
 from energy_live.archive.check import check
 from energy_live.archive.manifest import Format, Manifest
 from energy_live.archive.progress import meter
-from energy_live.archive.run import Outcome, Wish, archive
-from energy_live.config import VOLTSTORAGE_WAYS, Accounts, Unusable
+from energy_live.environment import VOLTSTORAGE_WAYS, Accounts, Unusable
 from energy_live.exits import FAILED, UNUSABLE, complain
-from energy_live.run import run
+from energy_live.runner import run
 
 FORMATS: Final[Mapping[str, Format]] = {"csv": "csv", "parquet": "parquet"}
 _ADVICE: Final = "restore the damaged files, or remove them and run the archive again"

@@ -9,15 +9,15 @@ from typing import Final, NamedTuple
 from attrs import define, field, frozen
 
 from energy_core.errors import NotFound, PermissionDenied, RequestError
-from energy_core.http.request import Priority
-from energy_live.archive.folder import Folder
-from energy_live.archive.lines import stamp
-from energy_live.archive.patience import Patience, reason
+from energy_core.http.operation import Priority
+from energy_live.archive.csv_lines import stamp
+from energy_live.archive.directory import Folder
 from energy_live.archive.plan import DAY, Day, Month, Scope
 from energy_live.archive.progress import Meter
-from energy_live.archive.stage import Draft, Stage, Staged
+from energy_live.archive.retry import Patience, reason
+from energy_live.archive.staging import Draft, Stage, Staged
 from voltstorage_async import ExportRows, VoltStorageClient
-from voltstorage_async.pages import PAGE
+from voltstorage_async.export.chunks import PAGE
 
 PRECISION: Final = 9
 """Significant digits asked for: single-precision numbers survive unharmed. The vendor's default is 6."""

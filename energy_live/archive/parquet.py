@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from energy_core.http.readers import number
-from energy_live.archive.lines import TIME, line, original
-from energy_live.archive.stage import Staged, body, union
+from energy_core.codec.coerce import number
+from energy_live.archive.csv_lines import TIME, line, original
+from energy_live.archive.staging import Staged, body, union
 
 _WHEN: Final = pa.timestamp("us", tz="UTC")
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_live.archive.lines import TIME, cell, distinct, stamp
-from energy_live.archive.patience import Patience
+from energy_live.archive.csv_lines import TIME, cell, distinct, stamp
 from energy_live.archive.plan import Table
+from energy_live.archive.retry import Patience
 from voltstorage_async import Statistics, VoltStorageClient
 
 _PART: Final = "."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import IO
 
-from energy_live.archive.folder import PART, Folder, digest
+from energy_live.archive.directory import PART, Folder, digest
 from energy_live.archive.manifest import NAME, FileEntry, Manifest, PieceEntry
 from energy_live.archive.writer import writer
 

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from energy_live.archive.lines import TIME, line
+from energy_live.archive.csv_lines import TIME, line
 from energy_live.archive.manifest import Format
-from energy_live.archive.stage import Staged, body, check_day, union
+from energy_live.archive.staging import Staged, body, check_day, union
 
 _COPIED: Final = 1024 * 1024
 

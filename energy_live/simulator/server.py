@@ -13,10 +13,10 @@ from aiohttp import web
 from attrs import define, field
 
 from energy_core.clock import Clock
-from energy_live.simulator.accounts import Caller
+from energy_live.simulator.clock import Timeline
 from energy_live.simulator.faults import Fault, Faults, Trouble
-from energy_live.simulator.jwt import Owner
-from energy_live.simulator.timeline import Timeline
+from energy_live.simulator.voltstorage.accounts import Owner
+from energy_live.simulator.vrm.accounts import Caller
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from energy_core import FileCheckpoint, Kind, SessionPool, merge
-from energy_core.stream import saver
+from energy_core.stream import commit
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 
-saver.INTERVAL_S = float(os.environ["CHECKPOINT_S"])  # five seconds are long for a test
+commit.INTERVAL_S = float(os.environ["CHECKPOINT_S"])  # five seconds are long for a test
 
 
 async def main(checkpoint: str, ledger: str, site: str) -> None:

@@ -7,8 +7,8 @@ import json
 from random import Random
 from typing import Any
 
+from energy_core.codec.json import strict_json
 from energy_core.errors import DecodeError
-from energy_core.http.decode import strict_json
 
 ODD: tuple[Any, ...] = (
     None,

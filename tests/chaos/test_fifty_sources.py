@@ -14,10 +14,12 @@ from datetime import timedelta
 import pytest
 
 from energy_core.errors import AuthFailed, ConnectError, ServerFault
-from energy_core.stream.event import Kind, Quantity, SourceId, State
+from energy_core.stream.lookback import LookbackConfig
+from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import LookbackConfig, PolledReading, Poller
-from energy_core.stream.state import TRANSITIONS
+from energy_core.stream.poll import Poller
+from energy_core.stream.status import TRANSITIONS
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time

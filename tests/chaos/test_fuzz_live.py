@@ -16,7 +16,7 @@ import pytest
 
 from energy_core import Event, Gap, Kind, SessionPool, SourceStatus, merge
 from energy_core.clock import SystemClock
-from energy_core.stream.event import SourceId
+from energy_core.stream.vocabulary import SourceId
 from tests.chaos.fuzzed_volt import PRODUCT, STEP_S, FuzzedVolt
 from tests.chaos.fuzzed_volt import truth as measured
 from tests.chaos.fuzzed_vrm import BATTERY, EVERY_S, SITES, START, FuzzedVRM, Slot, truth
@@ -24,7 +24,7 @@ from tests.chaos.memory_net import MemoryConnector, run_inline, web_sockets
 from tests.virtual_time import VirtualClock
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
-from vrm_async.source import live
+from vrm_async.live import live
 
 A_RUN = 1000
 FIRST = int(os.environ.get("ENERGY_LIVE_FIRST_SEED", "0"))

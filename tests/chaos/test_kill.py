@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Event, Kind
+from energy_core.stream.event import Event
+from energy_core.stream.vocabulary import Kind
 from energy_live.simulator import Simulator
-from energy_live.simulator.export import EXPORTED, Extract
+from energy_live.simulator.voltstorage.export import Extract
+from energy_live.simulator.voltstorage.products import EXPORTED
 from tests.live.command_line import environment
 
 KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "10"))

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import pytest
 
-from energy_core.stream.event import Kind, Quantity, SourceId, State
 from energy_core.stream.merge import merge
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time

@@ -16,9 +16,9 @@ from random import Random
 import pytest
 
 from energy_core import Gap, Kind, Quantity, RateLimit, SessionPool, State, Timeouts, merge
-from energy_core.stream.timing import SocketConfig
+from energy_core.stream.reconnect import SocketConfig
 from energy_live.simulator import Simulator
-from energy_live.simulator.products import event_fields
+from energy_live.simulator.voltstorage.products import event_fields
 from tests.chaos.weather import Moody, Weather
 from tests.faults.tcp_proxy import TcpProxy, proxied
 from voltstorage_async import BackfillConfig, FieldMap, LatestData, ProductGap, VoltStorageClient

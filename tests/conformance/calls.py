@@ -9,10 +9,10 @@ from pathlib import Path
 
 from attrs import frozen
 
-from energy_core.http.request import Operation
+from energy_core.http.operation import Operation
 from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, VRMClient
-from vrm_async.stats import INTERVALS, TYPES
-from vrm_async.widgets import STATES, SUMMARIES
+from vrm_async.resources.stats import INTERVALS, TYPES
+from vrm_async.resources.widgets import STATES, SUMMARIES
 
 SITE = 151734
 START = datetime(2026, 6, 1, tzinfo=UTC)
@@ -285,8 +285,8 @@ def declared() -> Iterator[Operation]:
     import vrm_async  # noqa: PLC0415
 
     seen = set()
-    for module in pkgutil.iter_modules(vrm_async.__path__):
-        for value in vars(importlib.import_module(f"vrm_async.{module.name}")).values():
+    for module in pkgutil.walk_packages(vrm_async.__path__, "vrm_async."):
+        for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, Operation) and id(value) not in seen:
                 seen.add(id(value))
                 yield value

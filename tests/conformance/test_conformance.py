@@ -15,7 +15,7 @@ from tests.conformance.document import mend, read
 from tests.conformance.exceptions import EXEMPTIONS
 from tests.conformance.relay import Exchange, Relay, mocking
 from vrm_async import VRMClient
-from vrm_async.widgets import STATES, SUMMARIES
+from vrm_async.resources.widgets import STATES, SUMMARIES
 
 LIMIT = RateLimit(10_000, 10_000.0, 6)
 

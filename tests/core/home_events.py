@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from attrs import evolve
 
-from energy_core.stream.event import Event, Gap, Kind, Quantity, SourceId, State, Status
+from energy_core.stream.event import Event
+from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 
 START = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
 HOME = SourceId("test", "me", "home")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from energy_core.stream.event import Kind, Quantity, SourceId, State
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.virtual_time import EPOCH
 
 

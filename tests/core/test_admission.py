@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 
 from energy_core.errors import InternalError
-from energy_core.stream.admission import latest_allowed
-from energy_core.stream.event import Event, Kind, Quantity, SourceId, State
+from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
+from energy_core.stream.validation import latest_allowed
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.core.scripted import Recorder, Script, moments, of_kind
 from tests.core.test_checkpoint import Shelf
 from tests.virtual_time import EPOCH, VirtualClock

@@ -10,6 +10,8 @@ import pytest
 from aioresponses import aioresponses
 from attrs import evolve
 
+from energy_core.codec.drift import report
+from energy_core.codec.json import JSON, TypedDecoder
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
@@ -23,13 +25,11 @@ from energy_core.errors import (
     ServerFault,
     UnexpectedRedirect,
 )
-from energy_core.http.api import ApiClient
-from energy_core.http.bounded import TypedDecoder
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.drift import report
-from energy_core.http.lane import RateLimit
+from energy_core.http.operation import Operation, Response, base_url
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import JSON, Operation, Response, base_url
+from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
 
 URL = "https://api.acme.example/v2/"

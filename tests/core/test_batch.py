@@ -10,11 +10,12 @@ from attrs import field, frozen
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec import columns
+from energy_core.codec.coerce import seconds, text
+from energy_core.codec.columns import maker, slot_writers
+from energy_core.codec.drift import Drift, collect_drift
+from energy_core.codec.structure import MalformedRecord, model, records
 from energy_core.errors import DecodeError
-from energy_core.http import batch
-from energy_core.http.drift import Drift, collect_drift
-from energy_core.http.lenient import MalformedRecord, model, records, seconds, text
-from energy_core.http.slots import maker, slot_writers
 
 
 @frozen(kw_only=True)
@@ -74,9 +75,9 @@ usual = st.fixed_dictionaries(
     },
 )
 strange = st.dictionaries(st.sampled_from(KEYS), odd)
-lists = st.lists(usual, min_size=batch.MIN_RECORDS) | st.lists(
+lists = st.lists(usual, min_size=columns.MIN_RECORDS) | st.lists(
     usual | st.builds(lambda one, other: {**one, **other}, usual, strange) | strange | odd,
-    min_size=batch.MIN_RECORDS,
+    min_size=columns.MIN_RECORDS,
 )
 
 
@@ -99,7 +100,7 @@ def outcome(items, *, strict):
 def test_columns_give_what_records_give(items, strict):
     """Reading column by column makes the objects, and counts the deviations, of reading one by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("energy_core.http.lenient.LEAST", len(items) + 1)
+        patch.setattr("energy_core.codec.structure.LEAST", len(items) + 1)
         slow = outcome(items, strict=strict)
     assert repr(outcome(items, strict=strict)) == repr(slow)
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import StreamBusy
-from energy_core.stream.event import Event, Kind, SourceId
-from energy_core.stream.policies import DropOldest
+from energy_core.stream.buffer import DropOldest
+from energy_core.stream.event import Event
+from energy_core.stream.vocabulary import Kind, SourceId
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOME = SourceId("test", "me", "home")

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from energy_core.errors import CheckpointError, StreamError
 from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
-from energy_core.stream.event import Event, Kind, Quantity, SourceId, State, StreamPosition
+from energy_core.stream.commit import CommitTracker
+from energy_core.stream.event import Event, StreamPosition
 from energy_core.stream.merge import merge
-from energy_core.stream.progress import CommitTracker
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings
 from tests.virtual_time import EPOCH, VirtualClock
 

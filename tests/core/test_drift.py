@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
+from energy_core.codec.drift import UNKNOWN, Drift, collect_drift, report
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import UNKNOWN, Drift, collect_drift, report
 
 
 @pytest.fixture

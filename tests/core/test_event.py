@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import attrs
 import pytest
 
-from energy_core.stream import quantity as quantity_module
-from energy_core.stream.event import Dropped, Event, Gap, Kind, Quantity, SourceId, State, Status
-from energy_core.stream.quantity import READINGS
-from energy_core.stream.state import TRANSITIONS, SourceState
-from energy_core.stream.unread import LazyMapping, make_lazy, resolve
+from energy_core.codec.lazy_value import LazyMapping, make_lazy, resolve
+from energy_core.stream import vocabulary as quantity_module
+from energy_core.stream.event import Event
+from energy_core.stream.status import TRANSITIONS, SourceState
+from energy_core.stream.vocabulary import READINGS, Dropped, Gap, Kind, Quantity, SourceId, State, Status
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SITE = SourceId("vrm", "home", "151734", 258)

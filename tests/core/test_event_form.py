@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
-from energy_core.stream.event import Dropped, Event, Gap, Kind, SourceId, State, Status
-from energy_core.stream.quantity import READINGS
-from energy_core.stream.state import TRANSITIONS
+from energy_core.stream.event import Event
+from energy_core.stream.status import TRANSITIONS
+from energy_core.stream.vocabulary import READINGS, Dropped, Gap, Kind, SourceId, State, Status
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = jsonschema.Draft202012Validator(json.loads((DOCS / "events.schema.json").read_text()))

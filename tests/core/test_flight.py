@@ -6,7 +6,7 @@ import pytest
 
 from energy_core.clock import SystemClock
 from energy_core.errors import ClientClosed, DeadlineExceeded
-from energy_core.http.flight import CallDeadline, InFlight
+from energy_core.http.call import CallDeadline, InFlight
 
 pytestmark = pytest.mark.virtual_time
 

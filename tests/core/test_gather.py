@@ -5,8 +5,8 @@ from itertools import chain
 import pytest
 
 from energy_core.errors import StreamBusy
-from energy_core.stream.event import Kind
 from energy_core.stream.merge import merge
+from energy_core.stream.vocabulary import Kind
 from tests.core.scripted import Recorder, Script, moments, readings, seconds
 from tests.virtual_time import VirtualClock
 

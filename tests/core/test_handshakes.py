@@ -42,15 +42,15 @@ async def test_a_thousand_streams_come_back_in_time_and_never_at_once(pool, acco
 
 async def test_handshakes_leave_the_requests_their_tokens(pool, account):
     """A handshake costs the account no request."""
-    before = account.lane.stats().level
+    before = account.limiter.stats().level
     await pool.admit(account)
-    assert account.lane.stats().level == before
+    assert account.limiter.stats().level == before
 
 
 async def test_a_hold_of_the_account_holds_its_handshakes_too(pool, account):
     """Nothing is admitted before the hold ends, and no other account waits for it."""
     other = pool.account("http://127.0.0.1:1", "b", RateLimit(10, 1.0, 4), lambda: account.credential)
-    account.lane.hold(30)
+    account.limiter.hold(30)
     held = [asyncio.ensure_future(admitted_at(pool, account)) for _ in range(50)]
     await asyncio.sleep(0)
     assert await admitted_at(pool, other) < 1
@@ -59,7 +59,7 @@ async def test_a_hold_of_the_account_holds_its_handshakes_too(pool, account):
 
 async def test_closing_ends_the_wait_at_once(pool, account):
     """Whoever waits for the end of a hold is told that the pool is closed."""
-    account.lane.hold(100)
+    account.limiter.hold(100)
     waiting = asyncio.ensure_future(pool.admit(account))
     await asyncio.sleep(1)
     await pool.aclose()

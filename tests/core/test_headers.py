@@ -1,6 +1,6 @@
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from energy_core.http.headers import ResponseHeaders
+from energy_core.http.response import ResponseHeaders
 
 RAW = CIMultiDictProxy(CIMultiDict([("Content-Type", "a/b"), ("VIA", "1"), ("Via", "2")]))
 

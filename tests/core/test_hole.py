@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.stream.delivered import (
+from energy_core.stream.dedupe import (
     BEYOND_CAP,
     NOT_EXPORTED,
     NOT_RECORDED,
@@ -18,8 +18,8 @@ from energy_core.stream.delivered import (
     Missing,
     QuantityBits,
 )
-from energy_core.stream.hole import GapFiller, Waiting
-from energy_core.stream.quantity import Quantity
+from energy_core.stream.gap_filler import GapFiller, Waiting
+from energy_core.stream.vocabulary import Quantity
 
 EXPORTED = frozenset({"a", "b"})
 SPOKEN = frozenset({"a", "b", "x"})

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core import HomeState, Quantity, SourceFilter, SourcePreference
-from energy_core.choice import announcer
-from energy_core.stream.event import SourceId, State
+from energy_core.home.preference import announcer
+from energy_core.stream.vocabulary import SourceId, State
 from tests.core.home_events import HOME, START, Teller, at
 
 SYSTEM = SourceId("vrm", "me", "151734", 0)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from energy_core.clock import SystemClock
 from energy_core.errors import ClientClosed, RateLimited
-from energy_core.http.lane import RateLimit, RateLimiter
-from energy_core.http.queue import PriorityQueue
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
+from energy_core.http.priority_queue import PriorityQueue
+from energy_core.http.rate_limit import RateLimit
+from energy_core.http.rate_limiter import RateLimiter
 
 pytestmark = pytest.mark.virtual_time
 
@@ -637,7 +638,8 @@ async def test_a_lane_shows_its_level_its_waiters_and_its_next_wake():
     lane = lane_of(burst=2, per_second=1.0, name="vrm home")
     tasks = await queue_up(*(use(lane, INTERACTIVE) for _ in range(4)), use(lane, BACKGROUND))
     assert repr(lane) == (
-        "<Lane 'vrm home' level 0.00 of 2, 1.00/s, 0 of 6 in flight, 0+2+1 waiting, next wake in 1.00 s>"
+        "<RateLimiter 'vrm home' level 0.00 of 2, 1.00/s, 0 of 6 in flight, 0+2+1 waiting, "
+        "next wake in 1.00 s>"
     )
     lane.hold(5.0)
     assert "held for 5.00 s" in repr(lane)
@@ -651,7 +653,7 @@ async def test_a_lane_shows_its_level_its_waiters_and_its_next_wake():
 
 def test_a_lane_can_be_made_and_shown_without_an_event_loop():
     """Making a client is not I/O."""
-    assert repr(lane_of(burst=2)) == "<Lane 'test' Limit(burst=2, per_second=3.0, in_flight=6)>"
+    assert repr(lane_of(burst=2)) == "<RateLimiter 'test' RateLimit(burst=2, per_second=3.0, in_flight=6)>"
 
 
 @pytest.mark.parametrize(

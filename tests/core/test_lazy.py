@@ -73,10 +73,10 @@ def test_a_client_that_opens_no_socket_loads_no_websockets(code):
 def test_a_vrm_client_loads_what_is_asked_of_it():
     """The models and codecs of a group of endpoints come with its first use."""
     client = "from vrm_async import VRMClient; client = VRMClient(token='x')"
-    assert not {"cattrs", "vrm_async.codec", "vrm_async.models"} & loaded_by(client)
+    assert not {"cattrs", "vrm_async.decoding.sites", "vrm_async.models.site"} & loaded_by(client)
     loaded = loaded_by(f"{client}; client.alarms; client.alarms")
-    assert "vrm_async.codec_alarms" in loaded
-    assert "vrm_async.widgets" not in loaded
+    assert "vrm_async.decoding.alarms" in loaded
+    assert "vrm_async.resources.widgets" not in loaded
 
 
 def test_a_group_of_endpoints_is_made_once():

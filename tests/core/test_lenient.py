@@ -12,22 +12,10 @@ from cattrs import Converter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec.coerce import day, flag, integer, iso, millis, moment, number, seconds, text
+from energy_core.codec.drift import UNKNOWN, Drift, collect_drift
+from energy_core.codec.structure import MalformedRecord, model, records
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import UNKNOWN, Drift, collect_drift
-from energy_core.http.lenient import (
-    MalformedRecord,
-    day,
-    flag,
-    integer,
-    iso,
-    millis,
-    model,
-    moment,
-    number,
-    records,
-    seconds,
-    text,
-)
 
 
 @frozen(kw_only=True)

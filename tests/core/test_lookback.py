@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from energy_core.errors import AuthFailed, NoData, NotFound, PermissionDenied, ServerFault
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, Quantity, SourceId, State, StreamPosition
+from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback import IntervalEstimator, LookbackConfig
+from energy_core.stream.lookback_match import PolledReading, Revisions
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import PolledReading, Poller
-from energy_core.stream.revisions import Revisions
+from energy_core.stream.poll import Poller
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.core.scripted import moments, of_kind, readings, seconds
 from tests.virtual_time import EPOCH, VirtualClock
 
@@ -502,7 +503,7 @@ def test_what_is_remembered_of_the_past_is_bounded():
     assert len(revisions) == 100
 
 
-@pytest.mark.parametrize("wrong", [{"every_s": 0}, {"span_s": -1.0}, {"most_s": float("inf")}])
+@pytest.mark.parametrize("wrong", [{"interval_s": 0}, {"span_s": -1.0}, {"max_age_s": float("inf")}])
 def test_numbers_that_are_no_times_are_refused(wrong):
     """Every number of `LookbackConfig` is a positive, finite time."""
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -16,9 +16,10 @@ from energy_core.errors import (
     StreamBusy,
     StreamClosed,
 )
-from energy_core.stream.event import Kind, Quantity, SourceId, State
+from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import PolledReading, Poller
+from energy_core.stream.poll import Poller
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.core.scripted import Script
 from tests.virtual_time import EPOCH, VirtualClock
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.stream.event import Quantity, SourceId
-from energy_core.stream.observation import PolledReading
-from energy_core.stream.past import COARSE, BucketMatcher, MissingRange
+from energy_core.stream.lookback_match import COARSE, BucketMatcher, MissingRange, PolledReading
+from energy_core.stream.vocabulary import Quantity, SourceId
 from tests.core.scripted import seconds
 from tests.virtual_time import EPOCH
 

@@ -1,6 +1,6 @@
 """An operation asked without arguments has its request ready, and nothing else shares it."""
 
-from energy_core.http.request import Operation, Priority, Request
+from energy_core.http.operation import Operation, Priority, Request
 
 ME = Operation(vendor="acme", name="users.me", method="GET", path="users/me", repeatable=True)
 SITE = ME.at("sites/{id}")

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from energy_core.errors import ServerFault, SlowConsumer
-from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.buffer import POLICIES
 from energy_core.stream.merge import merge
-from energy_core.stream.policies import POLICIES
+from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings, seconds, states
 from tests.virtual_time import EPOCH, VirtualClock
 

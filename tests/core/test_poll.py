@@ -21,10 +21,12 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, SourceId, State, StreamPosition
+from energy_core.stream.event import StreamPosition
+from energy_core.stream.lookback_match import Polled, PolledReading, Seen
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import Polled, PolledReading, Poller, Seen
-from energy_core.stream.pulse import Site
+from energy_core.stream.poll import Poller
+from energy_core.stream.reconnect import Site
+from energy_core.stream.vocabulary import Kind, SourceId, State
 from energy_core.vendor_clock import VendorClock
 from tests.virtual_time import EPOCH, VirtualClock
 

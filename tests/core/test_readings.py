@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core import merge
-from energy_core.stream.buffer import Buffer
-from energy_core.stream.event import Quantity, Reading, SourceId
-from energy_core.stream.policies import POLICIES
+from energy_core.stream.buffer import POLICIES, Buffer
+from energy_core.stream.event import Reading
+from energy_core.stream.vocabulary import Quantity, SourceId
 from tests.core.scripted import Script
 from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
 

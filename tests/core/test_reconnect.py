@@ -13,18 +13,19 @@ from energy_core.errors import (
     PermissionDenied,
     TLSVerificationError,
 )
-from energy_core.stream.pulse import Keepalive, KeepaliveAction
 from energy_core.stream.reconnect import (
     BadCertificate,
     Closed,
     HandshakeRefused,
+    Keepalive,
+    KeepaliveAction,
     ReconnectPolicy,
     Renew,
     Retry,
+    SocketConfig,
     Stop,
     TransientFailure,
 )
-from energy_core.stream.timing import SocketConfig
 
 TIMING = SocketConfig()
 MOST = 1 - 2**-53

@@ -34,7 +34,7 @@ MISTAKES = {
         "tests/core/test_frames.py::test_whatever_comes_means_what_it_means_to_websockets",
     ),
     "forget what an export lacks behind the present state": Mistake(
-        "energy_core/stream/hole.py",
+        "energy_core/stream/gap_filler.py",
         "if end is not None and end < self._reach:",
         "if end is not None and end < 0:",
         "tests/core/test_hole.py::"
@@ -47,56 +47,56 @@ MISTAKES = {
         "tests/core/test_reconnect.py::test_only_a_healthy_connection_ends_the_row_of_failures",
     ),
     "let the slowest consumer hold up a source": Mistake(
-        "energy_core/stream/ledger.py",
+        "energy_core/stream/fanout.py",
         "or any(buffer.roomy for buffer in buffers)",
         "or all(buffer.roomy for buffer in buffers)",
         "tests/core/test_policies.py::test_a_slow_subscriber_does_not_hold_up_a_poller",
     ),
     "swallow a cancellation": Mistake(
-        "energy_core/stream/feed.py",
+        "energy_core/stream/source_task.py",
         "        except AuthError as error:\n            return State.AUTH_FAILED, error\n",
         "        except asyncio.CancelledError:\n            return State.CLOSED, None\n"
         "        except AuthError as error:\n            return State.AUTH_FAILED, error\n",
         "tests/core/test_merge.py::test_a_source_that_cancels_itself_has_failed",
     ),
     "skip the backfill of what did not fit": Mistake(
-        "energy_core/stream/feed.py",
+        "energy_core/stream/source_task.py",
         "if refill is None or stretch is None:",
         "if True:",
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
     "skip the backfill after a resume": Mistake(
-        "energy_core/stream/feed.py",
+        "energy_core/stream/source_task.py",
         "            resume(positions)\n",
         "            pass\n",
         "tests/core/test_checkpoint.py::test_a_resumed_stream_goes_on_where_its_consumer_stopped",
     ),
     "let new come before old while a hole is filled": Mistake(
-        "energy_core/stream/line.py",
+        "energy_core/stream/subscriber.py",
         "if track.hole is not None and not track.hole.admits:",
         "if track.hole is not None and not track.hole.filling:",
         "tests/core/test_policies.py::test_what_comes_live_is_held_while_the_hole_is_filled",
     ),
     "lose a hole in silence": Mistake(
-        "energy_core/stream/line.py",
+        "energy_core/stream/subscriber.py",
         "        return self.end_refill(source, trouble=trouble)\n",
         "        return self.end_refill(source)\n",
         "tests/core/test_policies.py::test_a_source_that_cannot_fetch_again_leaves_a_gap",
     ),
     "dedupe by value": Mistake(
-        "energy_core/stream/line.py",
+        "energy_core/stream/subscriber.py",
         "track.window.add_all(readings)",
         "track.window.add_all([(0, repr(each[2])) for each in readings])",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
     "dedupe what comes live": Mistake(
-        "energy_core/stream/line.py",
+        "energy_core/stream/subscriber.py",
         "if (certain or track.doubt is not None) and",
         "if True and",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
     "take what came together for newer than all before": Mistake(
-        "energy_core/stream/line.py",
+        "energy_core/stream/subscriber.py",
         "            and (newest is None or readings[0][0] > newest)\n",
         "",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
@@ -108,13 +108,13 @@ MISTAKES = {
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
     "number behind the buffer": Mistake(
-        "energy_core/stream/line.py",
+        "energy_core/stream/subscriber.py",
         "        track.seq += count\n        self.lost += count\n",
         "        self.lost += count\n",
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
     "announce every single drop": Mistake(
-        "energy_core/stream/policies.py",
+        "energy_core/stream/buffer.py",
         "        dropped = self._drop_oldest() if len(readings) >= self.capacity else None\n"
         "        readings.append(event)\n",
         "        dropped = self._drop_oldest() if len(readings) >= self.capacity else None\n"
@@ -122,14 +122,14 @@ MISTAKES = {
         "tests/core/test_policies.py::test_drop_oldest_keeps_the_newest",
     ),
     "starve a key on a display": Mistake(
-        "energy_core/stream/policies.py",
+        "energy_core/stream/buffer.py",
         "            if lost is before:\n                self._readings[place] = event\n",
         "            if lost is before:\n                self._readings.remove(before)\n"
         "                self._readings.append(event)\n",
         "tests/core/test_policies.py::test_coalesce_latest_keeps_the_newest_of_each_key",
     ),
     "commit what was only handed out": Mistake(
-        "energy_core/stream/progress.py",
+        "energy_core/stream/commit.py",
         "        self._handed[id(event)] = event\n",
         "        self._handed[id(event)] = event\n        self._commit(None)\n",
         "tests/core/test_checkpoint.py::test_what_was_not_consumed_comes_again",
@@ -141,19 +141,19 @@ MISTAKES = {
         "tests/core/test_checkpoint.py::test_a_save_that_fails_leaves_the_file_before_it",
     ),
     "let one failure end the stream": Mistake(
-        "energy_core/stream/ledger.py",
+        "energy_core/stream/fanout.py",
         "if self._fail_fast and error is not None",
         "if error is not None",
         "tests/core/test_merge.py::test_an_error_ends_its_own_source_only",
     ),
     "compare the past with what was polled": Mistake(
-        "energy_core/stream/revisions.py",
+        "energy_core/stream/lookback_match.py",
         "        changed = before is not None and before[0] != told\n",
         "        changed = (before is not None and before[0] != told) or (before is None and emitted)\n",
         "tests/core/test_lookback.py::test_a_vendor_that_rounds_its_past_has_changed_nothing",
     ),
     "use the wall clock in the bucket": Mistake(
-        "energy_core/http/lane.py",
+        "energy_core/http/rate_limiter.py",
         "self._allowance.try_take(self._now())",
         "self._allowance.try_take(self._clock.utcnow().timestamp())",
         "tests/core/test_lane.py::test_turns_come_at_the_rate_once_the_stock_is_used",
@@ -165,13 +165,13 @@ MISTAKES = {
         "tests/core/test_credential.py::test_a_late_refusal_of_an_old_generation_changes_nothing",
     ),
     "forget to give back on cancel": Mistake(
-        "energy_core/http/lane.py",
+        "energy_core/http/rate_limiter.py",
         "            self._take_back(waiter)\n        self._queue.discard(waiter)\n",
         "            pass\n        self._queue.discard(waiter)\n",
         "tests/core/test_lane.py::test_whoever_gives_up_leaves_no_debt",
     ),
     "try a bad certificate again": Mistake(
-        "energy_core/http/retrying.py",
+        "energy_core/http/retry_policy.py",
         '            return outcome.kind != "tls"\n',
         "            return True\n",
         "tests/faults/test_tls.py::test_bad_certificate_is_never_tried_again",
@@ -183,13 +183,13 @@ MISTAKES = {
         "tests/faults/test_secrets.py::test_fault_tells_no_secret",
     ),
     "keep everything for a consumer without room": Mistake(
-        "energy_core/stream/hole.py",
+        "energy_core/stream/gap_filler.py",
         "        if room:\n            return self._live(",
         "        if True:\n            return self._live(",
         "tests/voltstorage/test_volt_stream.py::test_the_reader_never_waits_for_the_consumer",
     ),
     "forget what was told of a second": Mistake(
-        "energy_core/stream/delivered.py",
+        "energy_core/stream/dedupe.py",
         "        return bits & ~(told | told >> _BITS) & _SET\n",
         "        return bits\n",
         "tests/voltstorage/test_volt_healing.py::test_what_was_missed_comes_from_the_export_in_its_place",
@@ -202,7 +202,7 @@ MISTAKES = {
         "tests/core/test_checkpoint.py::test_what_a_consumer_failed_on_comes_again_however_the_stream_ended",
     ),
     "end the stream while its only source restarts": Mistake(
-        "energy_core/stream/crew.py",
+        "energy_core/stream/supervisor.py",
         "self._ledger.began(new)  # already now",
         "pass  # already now",
         "tests/core/test_supervision.py::test_the_only_source_is_restarted_under_a_waiting_consumer",
@@ -222,7 +222,7 @@ MISTAKES = {
 }
 
 
-GOOD = Mistake("energy_core/stream/line.py", "", "", "tests/core/test_policies.py")
+GOOD = Mistake("energy_core/stream/subscriber.py", "", "", "tests/core/test_policies.py")
 
 
 def made(folder, mistake):

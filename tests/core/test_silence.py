@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from energy_core.http.silence import ReadTimeouts
+from energy_core.http.response import ReadTimeouts
 from tests.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -45,19 +45,19 @@ def silence(clock, cuts):
 
 async def test_who_hears_nothing_is_cut_off_once_at_the_end_of_the_gap(silence, cuts, clock):
     """Silence ends after exactly the gap, and whoever waited is told so."""
-    silence.begin("one")
+    silence.start("one")
     await clock.sleep(10 * GAP_S)
     assert cuts == [("one", pytest.approx(GAP_S, abs=0.01))]
-    assert silence.end("one")
+    assert silence.stop("one")
 
 
 async def test_bytes_in_time_move_the_end(silence, cuts, clock):
     """Each arrival begins a new gap; only the last one, which nothing follows, is cut off."""
     for _ in range(5):
-        silence.begin("drop by drop")
+        silence.start("drop by drop")
         await clock.sleep(GAP_S - 1)
-        assert not silence.end("drop by drop")
-    silence.begin("drop by drop")
+        assert not silence.stop("drop by drop")
+    silence.start("drop by drop")
     await clock.sleep(2 * GAP_S)
     assert [one for one, _ in cuts] == ["drop by drop"]
     assert cuts[0][1] == pytest.approx(5 * (GAP_S - 1) + GAP_S, abs=0.01)
@@ -66,9 +66,9 @@ async def test_bytes_in_time_move_the_end(silence, cuts, clock):
 async def test_answers_in_time_share_one_timer(silence, cuts, clock):
     """A thousand answers within a gap set one timer among them."""
     for number in range(1000):
-        silence.begin(number)
+        silence.start(number)
         await clock.sleep(0.001)
-        silence.end(number)
+        silence.stop(number)
     assert clock.timers == 1
     await clock.sleep(10 * GAP_S)
     assert (clock.timers, cuts) == (1, [])
@@ -76,12 +76,12 @@ async def test_answers_in_time_share_one_timer(silence, cuts, clock):
 
 async def test_each_has_its_own_gap(silence, cuts, clock):
     """Who began later is cut off later, however the timers fall."""
-    silence.begin("first")
+    silence.start("first")
     await clock.sleep(10)
-    silence.begin("second")
+    silence.start("second")
     await clock.sleep(10)
-    silence.begin("third")
-    silence.end("first")
+    silence.start("third")
+    silence.stop("first")
     await clock.sleep(10 * GAP_S)
     assert [(one, round(at)) for one, at in cuts] == [("second", 40), ("third", 50)]
 
@@ -92,9 +92,9 @@ async def test_bytes_that_are_there_but_not_yet_read_are_no_silence(silence, cut
     arrived = loop.create_future()
 
     async def read():
-        silence.begin("one")
+        silence.start("one")
         await arrived
-        return silence.end("one")
+        return silence.stop("one")
 
     reading = asyncio.create_task(read())
     await clock.sleep(0)
@@ -115,7 +115,7 @@ async def test_what_has_just_ended_is_not_cut(clock):
 
 async def test_closing_leaves_no_timer(silence, cuts, clock):
     """After closing nothing rings and nobody is cut off."""
-    silence.begin("one")
+    silence.start("one")
     silence.close()
     await clock.sleep(10 * GAP_S)
     assert cuts == []

@@ -22,9 +22,10 @@ from energy_core.errors import (
     RateLimited,
     TLSVerificationError,
 )
-from energy_core.stream.event import State
-from energy_core.stream.socket import Endpoint, ReconnectingSocket
-from energy_core.stream.timing import SocketConfig
+from energy_core.stream.endpoint import Endpoint
+from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.socket import ReconnectingSocket
+from energy_core.stream.vocabulary import State
 from tests.socket_rig import (
     FAST,
     HEADER,
@@ -633,7 +634,9 @@ async def test_no_secret_is_ever_said(caplog):
             await rig.until(lambda rig=rig: State.DISCONNECTED in rig.listener.states)
             said += [repr(rig.listener.told), repr(rig.socket)]
     said += [f"{record.getMessage()} {record.exc_info} {sorted(vars(record))}" for record in caplog.records]
-    wire = [record.getMessage() for record in caplog.records if record.name == "energy_core.stream.wire"]
+    wire = [
+        record.getMessage() for record in caplog.records if record.name == "energy_core.stream.connection"
+    ]
     assert "> GET /events HTTP/1.1" in wire
     assert "> X-Authorization: ***" in wire
     assert "< TEXT" in wire

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from energy_core.errors import SlowConsumer
-from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.buffer import POLICIES
 from energy_core.stream.merge import merge
-from energy_core.stream.policies import POLICIES
+from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.core.scripted import Pen
 from tests.virtual_time import VirtualClock, VirtualTimeLoop
 

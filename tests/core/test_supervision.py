@@ -12,9 +12,10 @@ from energy_core.errors import (
     StreamClosed,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Kind, Quantity, SourceId, State, StreamPosition
+from energy_core.stream.event import StreamPosition
 from energy_core.stream.merge import merge
-from energy_core.stream.state import TRANSITIONS
+from energy_core.stream.status import TRANSITIONS
+from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.core.scripted import Recorder, Script, moments, of_kind, readings, states
 from tests.virtual_time import EPOCH, VirtualClock
 

@@ -7,13 +7,15 @@ from email.utils import format_datetime
 import pytest
 
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import Gap, Kind, Quantity, SourceId, State, Status, StreamPosition
+from energy_core.stream.event import StreamPosition
+from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
-from energy_core.stream.poll import PolledReading, Poller
+from energy_core.stream.poll import Poller
+from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 from energy_core.vendor_clock import VendorClock
 from tests.core.scripted import Script, moments, of_kind
 from tests.virtual_time import EPOCH, VirtualClock
-from vrm_async.source import listed
+from vrm_async.live import listed
 
 A = SourceId("test", "me", "a")
 HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)

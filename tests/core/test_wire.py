@@ -13,11 +13,11 @@ import pytest
 import trustme
 
 from energy_core.clock import SystemClock
-from energy_core.stream.event import State
-from energy_core.stream.link import Endpoint
+from energy_core.stream.connection import Connection
+from energy_core.stream.endpoint import Endpoint
+from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
-from energy_core.stream.timing import SocketConfig
-from energy_core.stream.wire import Connection
+from energy_core.stream.vocabulary import State
 from tests.socket_rig import FAST, FakeLink, Listener, accepted, raw_server
 
 MESSAGES = 300

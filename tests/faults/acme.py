@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.lane import RateLimit
-from energy_core.http.request import Operation
-from energy_core.http.transport import Timeouts
+from energy_core.http.operation import Operation
+from energy_core.http.rate_limit import RateLimit
+from energy_core.http.response import Timeouts
 from energy_core.secret import Secret
 
 SENTINEL = "s3ntinel-t0ken-0f-n0-0ne"

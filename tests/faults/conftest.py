@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential
-from energy_core.http.lane import RateLimit
+from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import base_url
+from energy_core.http.rate_limit import RateLimit
 from tests.faults.acme import FAST, WIDE, fixed_token
 from tests.faults.fault_server import FaultServer, Script
 

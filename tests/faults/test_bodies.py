@@ -18,8 +18,8 @@ from energy_core.errors import (
     RequestError,
 )
 from energy_core.http.body import Body
-from energy_core.http.request import MIB
-from energy_core.http.transport import Timeouts
+from energy_core.http.operation import MIB
+from energy_core.http.response import Timeouts
 from tests.faults.acme import FAST, READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
 from tests.faults.fault_server import CLOCK, Act, always, answer, drip, head, in_turn, raw, reset

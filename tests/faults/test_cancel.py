@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from energy_core.errors import ConnectionLost
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.lane import RateLimit
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
+from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
 from tests.faults.acme import READ, as_it_is
 from tests.faults.conftest import Connect, Serve

@@ -6,10 +6,10 @@ import aiohttp
 import pytest
 
 from energy_core.errors import ClientClosed, EnergyError, OutcomeUnknown, WrongLoop
-from energy_core.http.api import ApiClient
-from energy_core.http.lane import RateLimit
+from energy_core.http.client import ApiClient
+from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import base_url
+from energy_core.http.rate_limit import RateLimit
 from tests.faults.acme import READ, REVOKE, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Serve
 from tests.faults.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw

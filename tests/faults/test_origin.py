@@ -8,10 +8,10 @@ import pytest
 from attrs import evolve
 
 from energy_core.errors import EnergyError, TransportError
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
+from energy_core.http.operation import base_url, origin_of
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import base_url, origin_of
 from energy_core.secret import Secret
 from tests.faults.acme import READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Connect, Serve

@@ -17,9 +17,9 @@ from energy_core.errors import (
     RequestError,
     ServerFault,
 )
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.request import Operation, Priority, Response
+from energy_core.http.operation import Operation, Priority, Response
 from energy_core.secret import Secret
 from tests.faults.acme import READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve

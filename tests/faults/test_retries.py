@@ -21,9 +21,9 @@ from energy_core.errors import (
     TransportError,
     UnexpectedRedirect,
 )
-from energy_core.http.lane import RateLimit
-from energy_core.http.request import Operation, Priority
-from energy_core.http.transport import Timeouts
+from energy_core.http.operation import Operation, Priority
+from energy_core.http.rate_limit import RateLimit
+from energy_core.http.response import Timeouts
 from tests.faults.acme import CREATE, READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
 from tests.faults.fault_server import Act, always, answer, hang, head, in_turn, raw, reset

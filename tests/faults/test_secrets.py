@@ -20,11 +20,11 @@ import pytest
 from attrs import evolve
 
 from energy_core.errors import AuthFailed, ClientClosed, DecodeError, EnergyError, RequestError
-from energy_core.http.api import ApiClient
+from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.lane import RateLimit
+from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
-from energy_core.http.request import base_url
+from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret, masked
 from tests.faults.acme import CREATE, FAST, READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Connect, Serve
@@ -42,10 +42,10 @@ from tests.faults.fault_server import (
     reset,
 )
 from voltstorage_async import VoltStorageClient
-from voltstorage_async.link import ProductEndpoint
+from voltstorage_async.websocket import ProductEndpoint
 from vrm_async import VRMClient
 
-IMPATIENT = evolve(FAST, read_gap_s=0.1, least_bytes_per_s=10_000.0, slow_after_s=0.05)
+IMPATIENT = evolve(FAST, read_timeout_s=0.1, min_bytes_per_s=10_000.0, slow_after_s=0.05)
 PASSWORD = SENTINEL + "-password"
 
 
@@ -331,7 +331,7 @@ def unpickled(error: BaseException | None) -> Iterator[str]:
 
 def test_limits_of_the_account_are_public() -> None:
     """A limit shows its numbers: there is nothing secret about it."""
-    assert repr(RateLimit(10, 1.0)) == "Limit(burst=10, per_second=1.0, in_flight=6)"
+    assert repr(RateLimit(10, 1.0)) == "RateLimit(burst=10, per_second=1.0, in_flight=6)"
     assert issubclass(ClientClosed, EnergyError)
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from attrs import evolve
 
-from energy_core.stream.event import State
+from energy_core.stream.vocabulary import State
 from tests.faults.tcp_proxy import proxied
 from tests.socket_rig import FAST, FakeLink, running, serving
 

@@ -9,7 +9,7 @@ import trustme
 
 from energy_core.errors import ConnectError, TLSVerificationError
 from energy_core.http.pool import SessionPool
-from energy_core.http.transport import Timeouts
+from energy_core.http.response import Timeouts
 from tests.faults.acme import READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
 from tests.faults.fault_server import always, answer

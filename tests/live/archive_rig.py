@@ -14,9 +14,9 @@ from pathlib import Path
 
 from energy_core import RateLimit, SessionPool
 from energy_core.clock import SystemClock
-from energy_live.archive.patience import Patience
-from energy_live.archive.run import Outcome, Wish, archive
-from energy_live.config import Accounts
+from energy_live.archive.archiver import Outcome, Wish, archive
+from energy_live.archive.retry import Patience
+from energy_live.environment import Accounts
 from energy_live.simulator import Simulator
 from energy_live.simulator.server import Logged
 from tests.live.command_line import PYTHON, ROOT, environment

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from energy_live.archive.check import check
-from energy_live.archive.folder import Folder
+from energy_live.archive.directory import Folder
 from energy_live.archive.manifest import FileEntry, Manifest
-from energy_live.config import Unusable
+from energy_live.environment import Unusable
 from energy_live.simulator.faults import answer, truncated
 from tests.live.archive_rig import NOW, exports, files, household, save, table, times
 
@@ -356,7 +356,7 @@ async def test_an_archive_keeps_its_format(home, saved):
 
 async def test_without_pyarrow_it_is_csv(home, tmp_path, monkeypatch):
     """The default needs no extra, and Parquet says which it needs."""
-    monkeypatch.setattr("energy_live.archive.run.has_parquet", lambda: False)
+    monkeypatch.setattr("energy_live.archive.archiver.has_parquet", lambda: False)
     with pytest.raises(Unusable, match=r"energy-live\[arrow\]"):
         await save(home, tmp_path / "a", format="parquet")
     assert (await save(home, tmp_path / "b", format=None, products=(303,))).manifest.format == "csv"

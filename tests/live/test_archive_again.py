@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from energy_core.clock import SystemClock
+from energy_live.archive.archiver import Wish, archive
 from energy_live.archive.check import check
-from energy_live.archive.folder import Folder
+from energy_live.archive.directory import Folder
 from energy_live.archive.manifest import Manifest
 from energy_live.archive.progress import Silence
-from energy_live.archive.run import Wish, archive
 from energy_live.archive.store import Store
 from energy_live.simulator.faults import answer, chunked
 from tests.live.archive_rig import NOW, account, exports, files, household, save, table

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec.coerce import number
 from energy_core.errors import (
     AuthFailed,
     BadRequest,
@@ -23,15 +24,14 @@ from energy_core.errors import (
     ServerFault,
     TLSVerificationError,
 )
-from energy_core.http.readers import number
-from energy_live.archive.folder import Folder
-from energy_live.archive.lines import Lines, distinct, harmless, line, original
-from energy_live.archive.patience import Patience, Stopped
+from energy_live.archive.csv_lines import Lines, distinct, harmless, line, original
+from energy_live.archive.directory import Folder
 from energy_live.archive.plan import Day, Month, Scope
-from energy_live.archive.stage import DamagedDay, Stage
+from energy_live.archive.retry import Patience, Stopped
+from energy_live.archive.staging import DamagedDay, Stage
 from energy_live.archive.writer import writer
 from voltstorage_async import Product
-from voltstorage_async.csv_rows import CsvRows
+from voltstorage_async.export.csv import CsvRows
 
 # --- dates -------------------------------------------------------------------------------------------------
 

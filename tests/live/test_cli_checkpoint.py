@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from energy_core import SessionPool
-from energy_live.config import Accounts
+from energy_live.environment import Accounts
 from tests.live.command_line import events, readings, run, simulated
 
 OPTIONS = ("--format", "jsonl", "--interval", "0.5")

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from energy_core import Event, Kind, Quantity, SourceId, State, Status
-from energy_live.board import Board
-from energy_live.view import JsonLines, Place, line
+from energy_live.display.dashboard import Board
+from energy_live.display.output import JsonLines, Place, line
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOME = SourceId("vrm", "token-1", "1001")

@@ -11,9 +11,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_live.simulator.day import SLOT_S
-from energy_live.simulator.neighbourhood import FLAT, HARBOUR, HOME, RIAD
-from energy_live.simulator.plant import Household
+from energy_live.simulator.household.day_plan import SLOT_S
+from energy_live.simulator.household.household import Household
+from energy_live.simulator.world import FLAT, HARBOUR, HOME, RIAD
 
 SUMMER = date(2025, 6, 20)
 WINTER = date(2025, 12, 20)

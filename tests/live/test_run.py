@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from energy_live.run import faster_loop, run
+from energy_live.runner import faster_loop, run
 
 
 @pytest.fixture

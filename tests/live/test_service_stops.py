@@ -13,10 +13,10 @@ GRACE_S = 2.0
 SERVICE = f"""
 import os, sys
 from energy_core import FileCheckpoint, SessionPool, merge, run_service
-from energy_core.stream import saver
+from energy_core.stream import commit
 from voltstorage_async import VoltStorageClient
 
-saver.INTERVAL_S = 3600.0  # only the end saves
+commit.INTERVAL_S = 3600.0  # only the end saves
 
 async def main():
     base, email, password = (os.environ["VOLTSTORAGE_" + name] for name in ("BASE_URL", "EMAIL", "PASSWORD"))

@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 
 from energy_live import simulator
-from energy_live.simulator import Simulator, events, evidence, widgets
+from energy_live.simulator import Simulator, evidence
 from energy_live.simulator.evidence import Source
+from energy_live.simulator.voltstorage import events
+from energy_live.simulator.vrm import widgets
 
 START = datetime(2026, 6, 1, 10, tzinfo=UTC)
 STATE_WIDGETS_OF_THE_DOCUMENT = {

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from energy_live.simulator import Simulator
-from energy_live.simulator.export import Extract, columns
-from energy_live.simulator.neighbourhood import neighbourhood
-from energy_live.simulator.products import export_values
+from energy_live.simulator.voltstorage.export import Extract, columns
+from energy_live.simulator.voltstorage.products import export_values
+from energy_live.simulator.world import neighbourhood
 from tests.live.archive_rig import account
 
 NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from energy_live.simulator import Simulator, evidence, widgets
+from energy_live.simulator import Simulator, evidence
 from energy_live.simulator.evidence import Source
+from energy_live.simulator.vrm import widgets
 from tests.live.vrm_shapes import (
     ALARM_SENT,
     ALARMS,

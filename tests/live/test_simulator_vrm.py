@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from energy_live.simulator import Simulator
-from energy_live.simulator.limit import RollingWindow
+from energy_live.simulator.vrm.rate_limit import RollingWindow
 
 NOON = datetime(2025, 6, 20, 11, 0, 30, tzinfo=UTC)
 HOUR_MS = 3_600_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from energy_core.stream.quantity import READINGS
+from energy_core.stream.vocabulary import READINGS
 from energy_live.simulator import Simulator
 
 ROOT = Path(__file__).parents[2]

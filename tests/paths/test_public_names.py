@@ -6,7 +6,7 @@ import pytest
 
 PACKAGES = ["energy_core", "vrm_async", "voltstorage_async", "energy_live"]
 CONTRACT = {
-    "energy_core": ["SessionPool", "Limit", "merge", "Event", "Quantity", "EnergyError"],
+    "energy_core": ["SessionPool", "RateLimit", "merge", "Event", "Quantity", "EnergyError"],
     "vrm_async": ["VRMClient"],
     "voltstorage_async": ["VoltStorageClient", "Endpoints", "FieldMap"],
 }

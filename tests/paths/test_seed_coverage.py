@@ -12,7 +12,7 @@ import energy_core
 import voltstorage_async
 import vrm_async
 from tests.paths.snippets import ROOT
-from vrm_async.widgets import STATES, SUMMARIES
+from vrm_async.resources.widgets import STATES, SUMMARIES
 
 PAGE = ROOT / "docs" / "reference" / "seed-coverage.md"
 ROWS = [

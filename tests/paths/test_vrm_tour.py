@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import vrm_async
-from energy_core.http.request import Operation
+from energy_core.http.operation import Operation
 from energy_live.simulator import Simulator
 
 ROOT = Path(__file__).parents[2]

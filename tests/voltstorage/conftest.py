@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from energy_core.http.lane import RateLimit
-from energy_core.stream.timing import SocketConfig
+from energy_core.http.rate_limit import RateLimit
+from energy_core.stream.reconnect import SocketConfig
 from tests.voltstorage.volt_service import TOKEN, Service, serving
 from voltstorage_async import BackfillConfig, VoltStorageClient
 

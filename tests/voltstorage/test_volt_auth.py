@@ -20,8 +20,8 @@ from energy_core.errors import (
     InvalidCredentials,
     PermissionDenied,
 )
-from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
+from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
 from tests.voltstorage.volt_service import BASE, TOKEN, jwt
 from voltstorage_async import DEFAULT_LIMIT, VoltStorageClient

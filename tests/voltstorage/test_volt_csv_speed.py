@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 import psutil
 import pytest
 
-from voltstorage_async.csv_rows import CsvRows
-from voltstorage_async.rows import PIECE
+from voltstorage_async.export.csv import CsvRows
+from voltstorage_async.export.rows import PIECE
 
 ROWS = int(os.environ.get("ENERGY_LIVE_CSV_ROWS", "200000"))
 MIB = 1024 * 1024

@@ -17,7 +17,7 @@ from energy_core.errors import (
     StreamBusy,
 )
 from energy_core.secret import Secret
-from energy_core.stream.link import Words
+from energy_core.stream.endpoint import Words
 from tests.voltstorage.volt_service import BASE, TOKEN
 from voltstorage_async import Endpoints, Latest, Sampled, VoltStorageClient
 

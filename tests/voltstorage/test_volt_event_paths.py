@@ -7,11 +7,11 @@ from attrs import fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec.drift import Drift, collect_drift
+from energy_core.codec.json import unaccelerated
 from energy_core.errors import DecodeError
-from energy_core.http.decode import unaccelerated
-from energy_core.http.drift import Drift, collect_drift
 from voltstorage_async.codec import latest, product_event, statistics
-from voltstorage_async.events import LatestData
+from voltstorage_async.event_types import LatestData
 
 FRAME = {"type": "latest-data", "time": 1_780_000_000, "data": {"pvPower": 1, "dcVoltage": 48.5, "on": True}}
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
-from energy_core.stream.event import Quantity
+from energy_core.stream.vocabulary import Quantity
 from voltstorage_async import FieldMap, FieldMeaning, LatestData, UnknownProductEvent
 from voltstorage_async.codec import product_event
-from voltstorage_async.fields import ProductFields
+from voltstorage_async.field_map import ProductFields
 
 
 @pytest.mark.parametrize(

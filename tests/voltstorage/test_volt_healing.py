@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from energy_core import Checkpoint, Gap, Kind, Quantity, RateLimit, SessionPool, SourceId, State, merge
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
 from energy_core.stream.event import StreamPosition
-from energy_core.stream.timing import SocketConfig
+from energy_core.stream.reconnect import SocketConfig
 from tests.voltstorage.volt_service import frame, until
 from voltstorage_async import (
     BackfillConfig,
@@ -129,7 +129,7 @@ async def test_how_the_past_is_asked_for(service, served, quick, prompt):
 
 async def test_the_past_gives_way_to_everything_else(service, served, quick, prompt):
     """What a fill asks for waits in the background class."""
-    lane, seen = served._account.lane, []
+    lane, seen = served._account.limiter, []
     granted = lane.try_enter
     lane.try_enter = lambda priority: seen.append(priority) or granted(priority)
     cut_after(service, 100, frame(T + 104, pvPower=3))

@@ -14,8 +14,8 @@ from aioresponses import CallbackResult
 
 from energy_core import SessionPool, State
 from energy_core.stream import socket
-from energy_core.stream.timing import SocketConfig
-from energy_core.stream.wire import HandshakeRejected
+from energy_core.stream.connection import HandshakeRejected
+from energy_core.stream.reconnect import SocketConfig
 from tests.voltstorage.volt_service import BASE, frame, jwt
 from voltstorage_async import LatestData, ProductGap, VoltStorageClient
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.stream.event import Quantity, State
-from energy_core.stream.hole import GapFiller
-from energy_core.stream.timing import SocketConfig
+from energy_core.stream.gap_filler import GapFiller
+from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.vocabulary import Quantity, State
 from tests.socket_rig import FakeLink
 from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
 from tests.voltstorage.volt_service import frame
-from voltstorage_async.backfill import BackfillConfig, RecordedMoment
 from voltstorage_async.codec import event_message
-from voltstorage_async.fields import FieldMap, ProductFields
-from voltstorage_async.line import ProductFeed
+from voltstorage_async.events.feed import ProductFeed
+from voltstorage_async.events.recorded import BackfillConfig, RecordedMoment
+from voltstorage_async.field_map import FieldMap, ProductFields
 
 TWO, ONE = {"pvPower": 1.5, "dcVoltage": 26.0}, {"pvPower": 2}
 START = int(EPOCH.timestamp()) - 60
@@ -125,7 +125,7 @@ def test_one_read_means_the_same_as_many(reads, room, hole_after):
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         together = runner.run(said(reads, room=room, hole_after=hole_after))
         straight = runner.run(said(reads, room=room, hole_after=hole_after, unread=True))
-        with patch.object(GapFiller, "passes", return_value=False):
+        with patch.object(GapFiller, "try_pass_through", return_value=False):
             one_by_one = runner.run(said(singles, room=room, hole_after=at))
     assert together == one_by_one
     assert straight == one_by_one
@@ -154,7 +154,7 @@ def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
 
     with (
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
-        patch("voltstorage_async.line.event_message", counting),
+        patch("voltstorage_async.events.feed.event_message", counting),
     ):
         found, *_ = runner.run(said([frames[:3], frames[3:]], room=1000, hole_after=9, unread=True))
     assert read == in_full

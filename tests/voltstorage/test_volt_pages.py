@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, PermissionDenied, StreamClosed
-from energy_core.http.lane import RateLimiter
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
+from energy_core.http.rate_limiter import RateLimiter
 from voltstorage_async import ExportProgress
-from voltstorage_async.csv_rows import CsvRows
-from voltstorage_async.pages import ChunkSeam, ExportChunk, ExportChunks
+from voltstorage_async.export.chunks import ChunkSeam, ExportChunk, ExportChunks
+from voltstorage_async.export.csv import CsvRows
 
 START = datetime(2020, 3, 25, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -108,7 +108,7 @@ async def test_long_ranges_wait_behind_everything_else(service, served, recorded
     seen = []
     enter = RateLimiter.try_acquire
     monkeypatch.setattr(
-        RateLimiter, "try_enter", lambda lane, priority: seen.append(priority) or enter(lane, priority)
+        RateLimiter, "try_acquire", lambda lane, priority: seen.append(priority) or enter(lane, priority)
     )
     for hours, wish, expected in (
         (2, None, Priority.INTERACTIVE),

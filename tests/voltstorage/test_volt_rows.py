@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec.coerce import number
 from energy_core.errors import BodyTooLarge, DecodeError, EnergyError
-from energy_core.http.readers import number
 from voltstorage_async import ForwardFill
-from voltstorage_async.csv_rows import LINE_LIMIT, CsvRows
-from voltstorage_async.json_rows import JsonRows
+from voltstorage_async.export.csv import LINE_LIMIT, CsvRows
+from voltstorage_async.export.json import JsonRows
 
 T = "2021-03-25T12:20:41.562Z"
 AT = datetime(2021, 3, 25, 12, 20, 41, 562000, UTC)

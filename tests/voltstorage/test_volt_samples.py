@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from aioresponses import CallbackResult
 
-from energy_core.stream.event import Quantity
+from energy_core.stream.vocabulary import Quantity
 from tests.voltstorage.volt_service import BASE, TOKEN
 from voltstorage_async import ExportRow, FieldMap, LatestData, Sampled, Weighted
 from voltstorage_async.codec import product_event

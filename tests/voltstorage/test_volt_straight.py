@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec import json as codec_json
+from energy_core.codec.json import unaccelerated
 from energy_core.errors import DecodeError
-from energy_core.http import bounded
-from energy_core.http.decode import unaccelerated
-from energy_core.stream.event import Quantity
+from energy_core.stream.vocabulary import Quantity
 from voltstorage_async.codec import event_message
-from voltstorage_async.fields import FieldMap
+from voltstorage_async.field_map import FieldMap
 
 SECOND = 1_780_000_000
 MAP = FieldMap().extended(
@@ -25,7 +25,7 @@ PV = {"pvPower": 1.5, "soc": 1}
 WAYS = {
     "shape": pytest.param(
         nullcontext,
-        marks=pytest.mark.skipif(bounded.bounded_parser is None, reason="msgspec is not installed"),
+        marks=pytest.mark.skipif(codec_json.bounded_parser is None, reason="msgspec is not installed"),
     ),
     "pattern": pytest.param(unaccelerated),
 }

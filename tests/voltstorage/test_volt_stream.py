@@ -22,9 +22,9 @@ from energy_core.errors import (
     StreamClosed,
     TLSVerificationError,
 )
-from energy_core.http.lane import RateLimit
 from energy_core.http.pool import SessionPool
-from energy_core.stream.event import Quantity, SourceId, State
+from energy_core.http.rate_limit import RateLimit
+from energy_core.stream.vocabulary import Quantity, SourceId, State
 from tests.voltstorage.volt_service import TOKEN, frame, serving, until
 from voltstorage_async import Endpoints, LatestData, UnknownProductEvent, VoltStorageClient
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from energy_core.errors import NoData
 from vrm_async import Calendar, Series, Stats
-from vrm_async.pieces import EPOCH, BucketEdges
+from vrm_async.history.chunks import EPOCH, BucketEdges
 
 DAY = timedelta(days=1)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+from energy_core.codec.drift import Drift
+from energy_core.codec.json import unaccelerated
 from energy_core.errors import EnergyError
-from energy_core.http.decode import unaccelerated
-from energy_core.http.drift import Drift
-from energy_core.http.request import Operation, Response
-from vrm_async.attributes import Attributes
+from energy_core.http.operation import Operation, Response
 from vrm_async.client import VRMClient
+from vrm_async.models.attribute import Attributes
 
 OPERATION = Operation(vendor="vrm", name="any", method="GET", path="any", repeatable=True)
 API = VRMClient(token="0" * 64)._api

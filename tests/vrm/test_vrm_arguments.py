@@ -6,7 +6,7 @@ import pytest
 
 from energy_core import RateLimit, SessionPool
 from vrm_async import VRMClient
-from vrm_async.stats import INTERVALS, TYPES
+from vrm_async.resources.stats import INTERVALS, TYPES
 
 TOKEN = "0123456789abcdef" * 4
 ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")

@@ -26,30 +26,30 @@ ENERGY = Series(code="Pc", unit="kWh", times_ms=[T0], value=[1.25], instance=0)
 def test_a_series_is_a_polars_frame():
     """Its columns arrive with aware UTC milliseconds; no data is null, and integers are numbers."""
     frame = pl.DataFrame(SOC)
-    assert frame.columns == ["time", "mean", "minimum", "maximum"]
+    assert frame.columns == ["time", "value", "minimum", "maximum"]
     assert frame.schema["time"] == pl.Datetime("ms", "UTC")
     assert frame["time"][0] == START
-    assert frame["mean"].to_list() == [99.0, None]
+    assert frame["value"].to_list() == [99.0, None]
     assert frame["maximum"].to_list() == [99.5, None]
 
 
 def test_a_series_without_extremes_has_no_columns_for_them():
     """What VRM did not send is not made up."""
-    assert pl.DataFrame(ENERGY).columns == ["time", "mean"]
+    assert pl.DataFrame(ENERGY).columns == ["time", "value"]
     assert pl.DataFrame(Series(code="x")).shape == (0, 2)
 
 
 def test_units_are_in_the_metadata():
     """The unit, who says so and the code travel with the fields."""
-    field = pa.table(SOC).schema.field("mean")
+    field = pa.table(SOC).schema.field("value")
     assert field.metadata == {b"unit": b"%", b"unit_source": b"format", b"code": b"bs"}
-    assert pa.table(Series(code="x")).schema.field("mean").metadata == {b"code": b"x"}
+    assert pa.table(Series(code="x")).schema.field("value").metadata == {b"code": b"x"}
 
 
 def test_stats_and_graphs_are_one_long_table():
     """A row for each point, with its code, its instance and its unit."""
     frame = pl.DataFrame(Stats(series=(ENERGY, Series(code="gc"), SOC)))
-    assert frame.columns == ["code", "instance", "time", "mean", "minimum", "maximum", "unit"]
+    assert frame.columns == ["code", "instance", "time", "value", "minimum", "maximum", "unit"]
     assert frame["code"].to_list() == ["Pc", "bs", "bs"]
     assert frame["instance"].to_list() == [0, None, None]
     assert frame["minimum"].to_list() == [None, 98.5, None]
@@ -61,18 +61,18 @@ def test_pandas_takes_it_too():
     """Through Arrow, without an extra method."""
     frame = pd.DataFrame(pa.table(SOC).to_pandas())
     assert str(frame["time"].dtype) == "datetime64[ms, UTC]"
-    assert frame["mean"][0] == 99.0
+    assert frame["value"][0] == 99.0
 
 
 def test_numbers_no_float_holds_exactly_are_rounded():
     """They are measurements: an integer of 60 bits is no reason to fail."""
-    assert pl.DataFrame(Series(code="x", times_ms=[0], value=[2**60 + 1]))["mean"][0] == float(2**60)
+    assert pl.DataFrame(Series(code="x", times_ms=[0], value=[2**60 + 1]))["value"][0] == float(2**60)
 
 
 def test_a_requested_schema_is_passed_on():
     """A consumer that wants a time in seconds gets it cast by Arrow, or what there is."""
-    wanted = pa.schema([("time", pa.timestamp("ms", "UTC")), ("mean", pa.float64())])
-    assert pa.table(ENERGY, schema=wanted).column_names == ["time", "mean"]
+    wanted = pa.schema([("time", pa.timestamp("ms", "UTC")), ("value", pa.float64())])
+    assert pa.table(ENERGY, schema=wanted).column_names == ["time", "value"]
 
 
 def test_without_pyarrow_the_extra_is_named(monkeypatch):

@@ -2,10 +2,10 @@ from collections import Counter
 
 import pytest
 
+from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError
-from energy_core.http.drift import Drift, collect_drift
 from vrm_async import Catalogue, VRMClient
-from vrm_async.catalogue import MARKS, service_rows, shipped
+from vrm_async.resources.catalogue import MARKS, service_rows, shipped
 
 TOKEN = "0123456789abcdef" * 4
 

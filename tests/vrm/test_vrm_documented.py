@@ -5,19 +5,11 @@ from datetime import UTC, datetime
 import attrs
 import pytest
 
+from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError
-from energy_core.http.drift import Drift, collect_drift
-from vrm_async import (
-    codec,
-    codec_access,
-    codec_alarms,
-    codec_attributes,
-    codec_ess,
-    codec_sites,
-    codec_widgets,
-    tables,
-)
-from vrm_async.models import Device
+from vrm_async.decoding import access, alarms, attributes, dynamic_ess, series, sites, widgets
+from vrm_async.decoding import fleet as decoding_fleet
+from vrm_async.models.site import Device
 
 SEEN = 1772366400
 SEEN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -104,7 +96,7 @@ def strict():
 
 def test_every_documented_member_of_a_device_is_known():
     """Each has a field, with what VRM sent in it."""
-    overview = codec.system_overview({"success": True, "records": {"devices": [DEVICE]}})
+    overview = sites.system_overview({"success": True, "records": {"devices": [DEVICE]}})
     (device,) = overview.devices
     filled = {
         field.name for field in attrs.fields(Device) if getattr(device, field.name) not in (None, (), {})
@@ -118,7 +110,7 @@ def test_every_documented_member_of_a_device_is_known():
 
 def test_false_is_how_a_device_says_none():
     """VRM documents false for what a device does not have."""
-    (device,) = codec.system_overview({"records": {"devices": [{**DEVICE, **NOTHING_OF_IT}]}}).devices
+    (device,) = sites.system_overview({"records": {"devices": [{**DEVICE, **NOTHING_OF_IT}]}}).devices
     absent = (
         device.logging_interval_s,
         device.last_connection,
@@ -183,7 +175,7 @@ ALARMS = {
 
 def test_what_alarms_are_made_of():
     """Devices, users and attributes with all of their documented members."""
-    found = codec_alarms.alarms(ALARMS)
+    found = alarms.alarms(ALARMS)
     assert (found.devices[0].product_id, found.devices[0].seconds_ago, found.devices[0].is_valid) == (
         2,
         27,
@@ -205,7 +197,7 @@ USERS = {
 
 def test_who_has_access():
     """Invitations with their time, groups of sites with their owner."""
-    found = codec_access.users(USERS)
+    found = access.users(USERS)
     assert (found.invites[0].id, found.invites[0].created) == (42, SEEN_AT)
     assert (found.site_groups[0].owner_id, found.site_groups[0].admin_name) == (1234, "Andrew")
 
@@ -237,40 +229,43 @@ HIT = {
 INVITE = {"idSiteGroup": 1234, "siteGroupName": "Group", "inviteTimestamp": SEEN}
 ONE = {
     "diagnostics": (
-        lambda one: codec_attributes.diagnostics_page({"records": one, "num_records": 1}).records,
+        lambda one: attributes.diagnostics_page({"records": one, "num_records": 1}).records,
         RECORD,
     ),
-    "devices": (lambda one: codec.system_overview({"records": {"devices": one}}).devices, DEVICE),
-    "sites": (lambda one: codec.sites({"success": True, "records": one}), {"idSite": 1, "name": "x"}),
+    "devices": (lambda one: sites.system_overview({"records": {"devices": one}}).devices, DEVICE),
+    "sites": (lambda one: sites.sites({"success": True, "records": one}), {"idSite": 1, "name": "x"}),
     "site tags": (
-        lambda one: codec.sites({"success": True, "records": [{"idSite": 1, "tags": one}]})[0].tags,
+        lambda one: sites.sites({"success": True, "records": [{"idSite": 1, "tags": one}]})[0].tags,
         {"idTag": 1, "name": "x", "automatic": True},
     ),
     "images": (
-        lambda one: codec.sites({"success": True, "records": [{"idSite": 1, "images": one}]})[0].images,
+        lambda one: sites.sites({"success": True, "records": [{"idSite": 1, "images": one}]})[0].images,
         {"idSiteImage": 1, "imageName": "x", "url": "y"},
     ),
-    "search": (lambda one: codec_access.search({"count": 1, "results": one}).hits, HIT),
-    "invites": (lambda one: codec_access.invites({"data": {"invitesSiteGroups": one}}).site_groups, INVITE),
-    "tags": (lambda one: tuple(codec_sites.tags({"tags": {"user": one}})), {"idTag": 1, "name": "x"}),
-    "tag": (lambda one: tuple(codec_sites.tags({"tags": {"user": one}})), "x"),
-    "rules": (lambda one: codec_alarms.alarms({"alarms": one}).alarms, ALARMS["alarms"][0]),
+    "search": (lambda one: access.search({"count": 1, "results": one}).hits, HIT),
+    "invites": (lambda one: access.invites({"data": {"invitesSiteGroups": one}}).site_groups, INVITE),
+    "tags": (lambda one: tuple(decoding_fleet.tags({"tags": {"user": one}})), {"idTag": 1, "name": "x"}),
+    "tag": (lambda one: tuple(decoding_fleet.tags({"tags": {"user": one}})), "x"),
+    "rules": (lambda one: alarms.alarms({"alarms": one}).alarms, ALARMS["alarms"][0]),
     "states of a rule": (
-        lambda one: codec_alarms.rule({"idDataAttribute": 40, "enumValues": one}).enum_values,
+        lambda one: alarms.rule({"idDataAttribute": 40, "enumValues": one}).enum_values,
         {"nameEnum": "Off", "valueEnum": 0},
     ),
-    "plan": (lambda one: codec_ess.plan({"success": True, "schedule": one}).entries, {"start": 1, "soc": 5}),
+    "plan": (
+        lambda one: dynamic_ess.plan({"success": True, "schedule": one}).entries,
+        {"start": 1, "soc": 5},
+    ),
     "fleet": (
-        lambda one: codec_sites.fleet({"records": one, "attributes": []}).sites,
+        lambda one: decoding_fleet.fleet({"records": one, "attributes": []}).sites,
         {"idSite": 1, "description": "x", "lastTimestamp": SEEN, "value_bs": 5},
     ),
     "fleet attributes": (
-        lambda one: codec_sites.fleet({"records": [], "attributes": one}).attributes,
+        lambda one: decoding_fleet.fleet({"records": [], "attributes": one}).attributes,
         {"idDataAttribute": 1, "code": "bs", "dataType": "float", "formatWithUnit": "%.1F %%"},
     ),
-    "overview": (lambda one: codec_sites.overview({"records": one}).rows, {"name": "Home"}),
+    "overview": (lambda one: decoding_fleet.overview({"records": one}).rows, {"name": "Home"}),
     "stats": (
-        lambda one: tables.stats({"records": one, "totals": []}).series,
+        lambda one: series.stats({"records": one, "totals": []}).series,
         {"instance": 258, "stats": {"Pc": [[SEEN * 1000, 1.5]]}},
     ),
 }
@@ -288,7 +283,7 @@ def test_a_list_with_holes_is_a_list():
     """Its keys are positions or ids; a damaged element is no reason to take it for a record."""
     with collect_drift(Drift()) as drift:
         holes = {"3": HIT, "9": {**HIT, "site_id": 2}, "10": False}
-        assert [hit.site_id for hit in codec_access.search({"count": 2, "results": holes}).hits] == [1, 2]
+        assert [hit.site_id for hit in access.search({"count": 2, "results": holes}).hits] == [1, 2]
     assert drift.counts == {("SearchHit", "record", "malformed"): 1}
 
 
@@ -302,21 +297,19 @@ def test_zero_is_never():
         "invalidVRMAuthTokenUsedInLogRequest": 0,
     }
     later = {**site, "idSite": 2, "invalidVRMAuthTokenUsedInLogRequest": SEEN}
-    one, other = codec.sites({"success": True, "records": [site, later]})
+    one, other = sites.sites({"success": True, "records": [site, later]})
     assert (one.created, one.last_seen, one.last_location, one.invalid_token_used) == (None,) * 4
     assert other.invalid_token_used == SEEN_AT
     with collect_drift(Drift()) as drift:
-        many = codec.sites({"success": True, "records": [site, later] * 8})
+        many = sites.sites({"success": True, "records": [site, later] * 8})
     assert [each.invalid_token_used for each in many] == [None, SEEN_AT] * 8
     assert drift.total == 0
-    (device,) = codec.system_overview({"records": {"devices": [{**DEVICE, "lastConnection": "0"}]}}).devices
+    (device,) = sites.system_overview({"records": {"devices": [{**DEVICE, "lastConnection": "0"}]}}).devices
     assert device.last_connection is None
-    (raised,) = codec_alarms.log({"alarms": [{"idAlarm": 1, "started": SEEN, "cleared": 0}]})
+    (raised,) = alarms.log({"alarms": [{"idAlarm": 1, "started": SEEN, "cleared": 0}]})
     assert (raised.started, raised.active) == (SEEN_AT, True)
-    assert (
-        codec_attributes.diagnostics_page({"records": [{**RECORD, "timestamp": 0}]}).records[0].time is None
-    )
-    fleet = codec_sites.fleet({"records": [{"idSite": 1, "lastTimestamp": 0}], "attributes": []})
+    assert attributes.diagnostics_page({"records": [{**RECORD, "timestamp": 0}]}).records[0].time is None
+    fleet = decoding_fleet.fleet({"records": [{"idSite": 1, "lastTimestamp": 0}], "attributes": []})
     assert fleet.sites[0].last_seen is None
 
 
@@ -334,22 +327,22 @@ def test_zero_is_never():
 )
 def test_alarms_are_found_wherever_the_panel_has_them(records):
     """No document says where they are."""
-    assert [alarm.id for alarm in codec_widgets.alarm_panel({"records": records}).alarms] == [1]
+    assert [alarm.id for alarm in widgets.alarm_panel({"records": records}).alarms] == [1]
 
 
 def test_devices_that_are_missing_are_counted():
     """A bare list is one; an answer without any word of devices is no site without devices."""
-    assert len(codec.system_overview({"records": [DEVICE]}).devices) == 1
+    assert len(sites.system_overview({"records": [DEVICE]}).devices) == 1
     with collect_drift(Drift()) as drift:
-        assert codec.system_overview({"records": {"unconfigured_devices": False}}).devices == ()
+        assert sites.system_overview({"records": {"unconfigured_devices": False}}).devices == ()
     assert drift.counts == {("SystemOverview", "devices", "missing"): 1}
 
 
 def test_a_custom_widget_stands_where_it_is_documented():
     """As `widget`, whose members VRM does not document; without it there is an error."""
-    assert codec_sites.custom_widget({"success": True, "widget": {"parameters": {"a": 1}}}).parameters == {
+    assert decoding_fleet.custom_widget({"success": True, "widget": {"parameters": {"a": 1}}}).parameters == {
         "a": 1
     }
-    assert codec_sites.custom_widget({"success": True, "widget": {}}).id is None
+    assert decoding_fleet.custom_widget({"success": True, "widget": {}}).id is None
     with pytest.raises(DecodeError):
-        codec_sites.custom_widget({"success": True})
+        decoding_fleet.custom_widget({"success": True})

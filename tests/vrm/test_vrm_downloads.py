@@ -13,6 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy_core.csv_safety import FormulaEscaper, is_formula
 from energy_core.errors import (
     AnswerError,
     BadRequest,
@@ -24,8 +25,7 @@ from energy_core.errors import (
 )
 from energy_live.simulator import Simulator
 from vrm_async import DownloadProgress, VRMClient
-from vrm_async.formulas import FormulaEscaper, is_formula
-from vrm_async.unwrap import BodyDecoder
+from vrm_async.download_file import BodyDecoder
 
 TOKEN = "0123456789abcdef" * 4
 RANGE = {"start": datetime(2026, 3, 1, tzinfo=UTC), "end": datetime(2026, 3, 2, tzinfo=UTC)}
@@ -110,7 +110,7 @@ async def test_base64_becomes_the_file_however_it_is_wrapped(server, vrm, tmp_pa
     server.body, server.piece = wrapping(content), 997
     saved = await vrm.downloads.data(1, tmp_path / "log.csv", **RANGE)
     assert saved.path.read_bytes() == content
-    assert (saved.size, saved.wrapping) == (len(content), "base64")
+    assert (saved.size, saved.encoding) == (len(content), "base64")
     assert names(tmp_path) == ["log.csv"]
 
 
@@ -122,7 +122,7 @@ async def test_a_file_that_comes_as_it_is_is_kept_as_it_is(server, vrm, tmp_path
     server.body = content
     saved = await vrm.downloads.data(1, tmp_path / "log.csv", **RANGE)
     assert saved.path.read_bytes() == content
-    assert saved.wrapping == "raw"
+    assert saved.encoding == "raw"
 
 
 async def test_what_is_asked(server, vrm, tmp_path):

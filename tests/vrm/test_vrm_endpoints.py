@@ -8,7 +8,7 @@ import pytest
 
 from energy_core.errors import NoData, NotFound, PermissionDenied
 from tests.vrm import vendor_samples as printed
-from vrm_async import installations, stats, tokens, users, widgets
+from vrm_async.resources import installations, stats, tokens, users, widgets
 
 ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
 from tests.vrm.history_service import DAY, Service, Wall, ms
 from vrm_async import Calendar, Series, Stats
-from vrm_async.history import REREAD
-from vrm_async.pieces import CAPS, BucketEdges
-from vrm_async.seams import as_one
-from vrm_async.stats_history import SiteFacts, StatsHistory
+from vrm_async.history.base import REREAD
+from vrm_async.history.chunks import CAPS, BucketEdges, as_one
+from vrm_async.history.stats import SiteFacts, StatsHistory
 
 AMSTERDAM = Calendar("Europe/Amsterdam")
 CASABLANCA = Calendar("Africa/Casablanca")

@@ -234,7 +234,7 @@ async def test_clock_changes_on_the_simulator(live, simulator, which, days):
         assert len(part.data["Pc"]) == hours
         [whole] = [p async for p in live.stats.history(site, start=span.start, end=span.end, interval="days")]
         assert [time for time, _ in whole.data["Pc"]] == [span.start]
-        assert whole.data["Pc"].mean[0] == pytest.approx(sum(part.data["Pc"].mean), abs=1e-3)
+        assert whole.data["Pc"].value[0] == pytest.approx(sum(part.data["Pc"].value), abs=1e-3)
 
 
 async def test_a_year_in_every_interval_on_the_simulator(live, simulator):
@@ -244,7 +244,7 @@ async def test_a_year_in_every_interval_on_the_simulator(live, simulator):
     sums, questions = {}, {}
     for interval in ("days", "months", "years"):
         parts = [p async for p in live.stats.history(site, start=year.start, end=year.end, interval=interval)]
-        sums[interval] = sum(sum(part.data["Pc"].mean) for part in parts)
+        sums[interval] = sum(sum(part.data["Pc"].value) for part in parts)
         questions[interval] = len(parts)
     assert questions == {"days": 3, "months": 1, "years": 1}
     assert sums["days"] == pytest.approx(sums["years"], rel=1e-6)

@@ -8,9 +8,9 @@ import pytest
 from energy_core.errors import NoData
 from tests.vrm.history_service import DAY, Wall, ms
 from vrm_async import Calendar, Series, Stats
-from vrm_async.history import REREAD
-from vrm_async.pieces import BucketEdges
-from vrm_async.stats_history import SiteFacts, StatsHistory
+from vrm_async.history.base import REREAD
+from vrm_async.history.chunks import BucketEdges
+from vrm_async.history.stats import SiteFacts, StatsHistory
 
 HOUR = timedelta(hours=1)
 STEP = HOUR / 4

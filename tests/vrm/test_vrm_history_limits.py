@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_core.http.lane import RateLimiter
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
+from energy_core.http.rate_limiter import RateLimiter
 from tests.core.vrm_limit_model import VRMLimitModel
 from tests.vrm.history_service import Service, Wall
 from vrm_async.client import LIMIT
-from vrm_async.history import REREAD
-from vrm_async.stats_history import SiteFacts, StatsHistory
+from vrm_async.history.base import REREAD
+from vrm_async.history.stats import SiteFacts, StatsHistory
 
 pytestmark = pytest.mark.virtual_time
 

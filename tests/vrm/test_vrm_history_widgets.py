@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
 from vrm_async import VRMClient
 
 TOKEN = "0123456789abcdef" * 4
@@ -173,10 +173,10 @@ async def test_a_checkpoint_leads_on_and_reads_whole_windows_again(fake, vrm):
     fake.answers("GET", f"{PATH}/Graph", graph)
     options = {"attribute_codes": ["bs"], "start": utc(2026, 3, 1)}
     first = vrm.widgets.graph_history(1039, end=utc(2026, 3, 9, 15), **options)
-    assert [part.again async for part in first] == [False] * 9
+    assert [part.overlaps_checkpoint async for part in first] == [False] * 9
     fake.asked.clear()
     second = vrm.widgets.graph_history(1039, end=utc(2026, 3, 10, 15), checkpoint=first.checkpoint, **options)
-    assert [part.again async for part in second] == [True] * 3 + [False]
+    assert [part.overlaps_checkpoint async for part in second] == [True] * 3 + [False]
     assert span(fake.asked[0])[0] == utc(2026, 3, 7).timestamp()
     with pytest.raises(ValueError, match="belongs to"):
         vrm.widgets.graph_history(1040, checkpoint=first.checkpoint, **options)

@@ -10,13 +10,13 @@ import pytest
 from aioresponses import CallbackResult
 
 from energy_core import FileCheckpoint, Quantity, SessionPool, merge
+from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import NotFound
-from energy_core.http.drift import Drift, collect_drift
-from energy_core.stream.event import Kind, SourceId, State
+from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.virtual_time import EPOCH, VirtualClock
 from tests.vrm import vendor_samples as printed
 from vrm_async import VRMClient
-from vrm_async.source import FRESH_S, listed, live
+from vrm_async.live import FRESH_S, listed, live
 
 NOW = 1776515873
 TOKEN = "0123456789abcdef" * 4

@@ -6,15 +6,15 @@ from itertools import groupby
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_core.http.lane import RateLimit
+from energy_core.http.rate_limit import RateLimit
 from energy_core.stream.checkpoint import FileCheckpoint
-from energy_core.stream.event import Kind, Quantity, State
 from energy_core.stream.lookback import LookbackConfig
 from energy_core.stream.merge import merge
+from energy_core.stream.vocabulary import Kind, Quantity, State
 from energy_live.simulator import Simulator, faults
 from tests.core.scripted import of_kind, readings
 from vrm_async import VRMClient
-from vrm_async.source import live
+from vrm_async.live import live
 
 SPEED = 800.0
 MINUTE_S = 60 / SPEED

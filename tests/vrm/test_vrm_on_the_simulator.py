@@ -7,7 +7,7 @@ import pytest
 
 from energy_core import Quantity, SessionPool, merge
 from energy_core.errors import InvalidCredentials, NoData, TwoFactorRequired
-from energy_core.stream.event import Kind
+from energy_core.stream.vocabulary import Kind
 from energy_live.simulator import Simulator
 from vrm_async import VRMClient
 

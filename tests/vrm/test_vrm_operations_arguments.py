@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 
-from vrm_async import Alarm, DynamicEssSettings, Unlisted, raw
+from vrm_async import Alarm, DynamicEssSettings, Unlisted, operations
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULE = Alarm(attribute_id=143, low=46.0)
@@ -290,5 +290,5 @@ async def test_a_request_is_checked(vrm, arguments, expected):
 
 def test_a_question_about_a_login_carries_the_name_of_one():
     """What VRM answers to a login is never quoted, also where nobody called it a login."""
-    assert raw.operation("POST", "auth/login", repeatable=False, body_limit=1).name == "auth.request"
-    assert raw.operation("GET", "users/me", repeatable=True, body_limit=1).name == "request"
+    assert operations.operation("POST", "auth/login", repeatable=False, body_limit=1).name == "auth.request"
+    assert operations.operation("GET", "users/me", repeatable=True, body_limit=1).name == "request"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import vrm_async
-from energy_core.http.request import Operation
-from vrm_async import VRMClient, widgets
+from energy_core.http.operation import Operation
+from vrm_async import VRMClient
+from vrm_async.resources import widgets
 
 DOCS = (Path(__file__).parents[2] / "docs" / "vrm.md").read_text()
 ROW = re.compile(r"^\| ([\w.]+) \| `(\w+) ([^`]+)` \| ([^|]+) \| `([^`]+)` \|$", re.MULTILINE)
@@ -22,8 +23,8 @@ AGAIN = {"yes": {True}, "no": {False}, "yes, with a one-time code no": {True, Fa
 def declared():
     """Every operation of the package, and whether it may be repeated."""
     found = {}
-    for module in pkgutil.iter_modules(vrm_async.__path__):
-        for value in vars(importlib.import_module(f"vrm_async.{module.name}")).values():
+    for module in pkgutil.walk_packages(vrm_async.__path__, "vrm_async."):
+        for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, Operation):
                 found.setdefault((value.name, value.method, value.path), set()).add(value.repeatable)
     return found

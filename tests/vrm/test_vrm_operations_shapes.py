@@ -12,24 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vrm_async
+from energy_core.codec.drift import Drift, collect_drift
+from energy_core.codec.structure import RecordHook
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import Drift, collect_drift
-from energy_core.http.lenient import RecordHook
-from vrm_async import (
-    Alarm,
-    PriceSchedule,
-    PriceSpan,
-    Tag,
-    codec,
-    codec_access,
-    codec_alarms,
-    codec_attributes,
-    codec_ess,
-    codec_sites,
-    codec_widgets,
-    envelope,
-    tables,
-)
+from vrm_async import Alarm, PriceSchedule, PriceSpan, Tag, responses
+from vrm_async.decoding import access, dynamic_ess, fleet, series, sites, widgets
+from vrm_async.decoding import alarms as decoding_alarms
+from vrm_async.decoding import attributes as decoding_attributes
 
 EXAMPLES = int(os.environ.get("VRM_EXAMPLES", "25"))
 """How many answers each property is tried on; thousands in a long run."""
@@ -55,7 +44,7 @@ ON_STATES = {
 }
 PAYLOADS = {
     "user": (
-        codec.user,
+        sites.user,
         {
             "success": True,
             "user": {
@@ -69,7 +58,7 @@ PAYLOADS = {
         },
     ),
     "sites": (
-        codec.sites,
+        sites.sites,
         {
             "success": True,
             "records": [
@@ -93,7 +82,7 @@ PAYLOADS = {
         },
     ),
     "system_overview": (
-        codec.system_overview,
+        sites.system_overview,
         {
             "success": True,
             "records": {
@@ -103,7 +92,7 @@ PAYLOADS = {
         },
     ),
     "diagnostics": (
-        codec_attributes.diagnostics_page,
+        decoding_attributes.diagnostics_page,
         {
             "success": True,
             "records": [{"idDataAttribute": 1, "Device": "x", "bitmask": 0, "timestamp": SEEN}],
@@ -111,29 +100,29 @@ PAYLOADS = {
         },
     ),
     "access_tokens": (
-        codec_access.access_tokens,
+        access.access_tokens,
         {"success": True, "tokens": [{"idAccessToken": "50", "createdOn": "1508415114", "expires": None}]},
     ),
-    "new_access_token": (codec_access.new_access_token, {"success": True, "token": "ab", "idAccessToken": 1}),
-    "removed": (codec_access.removed, {"success": True, "data": {"removed": 3}}),
-    "login": (codec_access.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
+    "new_access_token": (access.new_access_token, {"success": True, "token": "ab", "idAccessToken": 1}),
+    "removed": (access.removed, {"success": True, "data": {"removed": 3}}),
+    "login": (access.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
     "stats": (
-        tables.stats,
+        series.stats,
         {"success": True, "records": {"Pc": [[1772366400000, 1.5]]}, "totals": {"Pc": 1.5, "kwh": False}},
     ),
     "stats by instance": (
-        tables.stats,
+        series.stats,
         {
             "records": [{"instance": 0, "stats": {"bs": [[1772366400000, 1, 2, 3]]}}],
             "totals": [{"instance": 0, "totals": {"bs": False}}],
         },
     ),
     "overall": (
-        tables.overall,
+        series.overall,
         {"records": {"today": {"totals": {"Pc": 1.0}, "percentages": {"Pc": 10}}, "week": False}},
     ),
     "graph": (
-        tables.graph,
+        series.graph,
         {
             "records": {
                 "data": {"143": [[SEEN, 52.1]]},
@@ -143,7 +132,7 @@ PAYLOADS = {
         },
     ),
     "summary": (
-        tables.summary("Status", 0),
+        series.summary("Status", 0),
         {
             "records": {
                 "data": {
@@ -157,7 +146,7 @@ PAYLOADS = {
         },
     ),
     "state": (
-        tables.state_history("VeBusState", 0),
+        series.state_history("VeBusState", 0),
         {
             "records": {
                 "data": {
@@ -172,7 +161,7 @@ PAYLOADS = {
         },
     ),
     "alarms": (
-        codec_alarms.alarms,
+        decoding_alarms.alarms,
         {
             "success": True,
             "rateLimited": False,
@@ -226,11 +215,11 @@ PAYLOADS = {
         },
     ),
     "alarm log": (
-        codec_alarms.log,
+        decoding_alarms.log,
         {"records": [{"idAlarm": 7, "started": SEEN, "cleared": None, "instance": 0}]},
     ),
     "users": (
-        codec_access.users,
+        access.users,
         {
             "users": [{"idUser": 22, "name": "Jo", "accessLevel": 1}],
             "invites": [
@@ -242,7 +231,7 @@ PAYLOADS = {
         },
     ),
     "invites": (
-        codec_access.invites,
+        access.invites,
         {
             "data": {
                 "invitesSiteGroups": [
@@ -261,12 +250,12 @@ PAYLOADS = {
         },
     ),
     "search": (
-        codec_access.search,
+        access.search,
         {"count": 1, "results": [{"site_id": 1, "site_name": "Home", "highlight": {"a": ["b"]}}]},
     ),
-    "site_id": (codec_access.site_id, {"records": {"site_id": "5"}}),
+    "site_id": (access.site_id, {"records": {"site_id": "5"}}),
     "settings": (
-        codec_ess.settings,
+        dynamic_ess.settings,
         {
             "data": {
                 "isOn": True,
@@ -280,20 +269,20 @@ PAYLOADS = {
             }
         },
     ),
-    "saved": (codec_ess.saved, {"success": True, "data": {"isOn": True}}),
-    "plan": (codec_ess.plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
+    "saved": (dynamic_ess.saved, {"success": True, "data": {"isOn": True}}),
+    "plan": (dynamic_ess.plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
     "tags": (
-        codec_sites.tags,
+        fleet.tags,
         {"tags": {"user": ["home", "plain"], "team": [], "predefined": False}},
     ),
     "custom_widget": (
-        codec_sites.custom_widget,
+        fleet.custom_widget,
         {"widget": {"idCustomWidget": 9, "name": "W", "onlyAdmins": 0, "parameters": {"a": 1}}},
     ),
-    "custom_widget_id": (codec_sites.custom_widget_id, {"success": True, "idCustomWidget": 9}),
-    "last_reset": (codec_sites.last_reset, {"last_reset": SEEN}),
+    "custom_widget_id": (fleet.custom_widget_id, {"success": True, "idCustomWidget": 9}),
+    "last_reset": (fleet.last_reset, {"last_reset": SEEN}),
     "fleet": (
-        codec_sites.fleet,
+        fleet.fleet,
         {
             "records": [
                 {"idSite": 1, "description": "Home", "lastTimestamp": SEEN, "value_bs": 52.5, "value_S": "x"}
@@ -302,12 +291,12 @@ PAYLOADS = {
         },
     ),
     "definitions": (
-        codec_sites.definitions,
+        fleet.definitions,
         {"144": {"code": "bs", "dataType": "float", "description": "SOC", "formatWithUnit": "%.1F %%"}},
     ),
-    "overview": (codec_sites.overview, {"data": {"1": {"Installation name": "Home", "Load": "118 W"}}}),
+    "overview": (fleet.overview, {"data": {"1": {"Installation name": "Home", "Load": "118 W"}}}),
     "gps": (
-        codec_widgets.position,
+        widgets.position,
         {
             "records": {
                 "data": {
@@ -323,9 +312,9 @@ PAYLOADS = {
             }
         },
     ),
-    "hours_of_ac": (codec_widgets.hours_of_ac, {"records": {"data": "12.5"}}),
-    "alarm panel": (codec_widgets.alarm_panel, {"records": {"data": {"alarms": [{"idAlarm": 7}]}}}),
-    "widget": (codec_widgets.widget("X", None), {"records": {"data": {"1": 2}, "meta": []}}),
+    "hours_of_ac": (widgets.hours_of_ac, {"records": {"data": "12.5"}}),
+    "alarm panel": (widgets.alarm_panel, {"records": {"data": {"alarms": [{"idAlarm": 7}]}}}),
+    "widget": (widgets.widget("X", None), {"records": {"data": {"1": 2}, "meta": []}}),
 }
 
 
@@ -354,7 +343,7 @@ def test_rules_of_both_kinds_are_one_model():
 def test_a_rule_that_was_read_can_be_written():
     """What is written is what was read, in the case of its kind, without null."""
     above, on_states = read("alarms").alarms
-    assert codec_alarms.body(above) == {
+    assert decoding_alarms.body(above) == {
         "idDataAttribute": 450,
         "instance": 41,
         "AlarmEnabled": 1,
@@ -362,7 +351,7 @@ def test_a_rule_that_was_read_can_be_written():
         "highAlarm": 30.0,
         "highAlarmHysteresis": 2.5,
     }
-    assert codec_alarms.body(on_states) == {
+    assert decoding_alarms.body(on_states) == {
         "idDataAttribute": 40,
         "instance": 0,
         "enumValues": [2, 9],
@@ -443,7 +432,7 @@ def test_settings_of_dynamic_ess():
         PriceSchedule(days=(0, 6), spans=(PriceSpan(start="00:00", end="06:00", price=0.2),)),
     )
     assert ess.sell_price_formula is None
-    assert codec_ess.saved({"success": True}) is None
+    assert dynamic_ess.saved({"success": True}) is None
 
 
 def test_values_of_the_fleet():
@@ -461,7 +450,7 @@ def test_definitions_by_id():
     """The id is the key, or in the record."""
     assert read("definitions")[144].code == "bs"
     listed = {"records": [{"idDataAttribute": 5, "code": "x"}]}
-    assert list(codec_sites.definitions(listed)) == [5]
+    assert list(fleet.definitions(listed)) == [5]
 
 
 def test_where_a_site_is():
@@ -493,7 +482,7 @@ def gps(attributes, **beside):
     }
     answer = {"success": True, "records": {"data": {**data, **beside}, "meta": meta}}
     with collect_drift(Drift(strict=True)):
-        return codec_widgets.position(answer)
+        return widgets.position(answer)
 
 
 AGE = {"hasOldData": False, "secondsAgo": {"value": "10", "valueFormattedWithUnit": "10 s"}}
@@ -550,7 +539,7 @@ def test_a_position_without_codes_a_list_and_nothing():
     """VRM's ids are enough; PHP may write a list; no attributes are no position and no drift."""
     bare = {"4": {"rawValue": 1}, "5": {"rawValue": 2}}
     answer = {"records": {"data": {"attributes": bare}, "meta": []}}
-    found = codec_widgets.position(answer)
+    found = widgets.position(answer)
     assert (found.latitude_deg, found.longitude_deg) == (1.0, 2.0)
     found = gps([PLACE["4"], PLACE["5"]])
     assert (found.latitude_deg, found.longitude_deg, found.seconds_ago) == (52.7237, -7.0896, 14.0)
@@ -583,10 +572,10 @@ def test_custom_widgets_in_every_place():
         {"idCustomWidget": 9, "name": "W"},
         {"widget": {"idCustomWidget": 9}},
     ):
-        assert codec_sites.custom_widget({"success": True, **payload}).id == 9
-    assert codec_sites.custom_widget_id({"success": True}) is None
+        assert fleet.custom_widget({"success": True, **payload}).id == 9
+    assert fleet.custom_widget_id({"success": True}) is None
     with pytest.raises(DecodeError, match="custom widget"):
-        codec_sites.custom_widget({"success": True, "data": []})
+        fleet.custom_widget({"success": True, "data": []})
 
 
 def test_a_summary_keeps_the_order_of_display():
@@ -663,8 +652,8 @@ def test_any_value_in_any_field(name, data):
 def hooks():
     """Every reader of a record that the package makes, and the keys it knows."""
     found = {}
-    for module in pkgutil.iter_modules(vrm_async.__path__):
-        waiting = list(vars(importlib.import_module(f"vrm_async.{module.name}")).values())
+    for module in pkgutil.walk_packages(vrm_async.__path__, "vrm_async."):
+        waiting = list(vars(importlib.import_module(module.name)).values())
         while waiting:
             value = waiting.pop()
             if isinstance(value, RecordHook):
@@ -750,4 +739,4 @@ def test_an_answer_that_is_no_object(payload):
         with pytest.raises(DecodeError):
             read(name, payload) if payload is not None else PAYLOADS[name][0](None)
     with pytest.raises(DecodeError, match="not an object"):
-        envelope.content(payload)
+        responses.content(payload)

@@ -10,13 +10,13 @@ from attrs import frozen
 
 from energy_core import SessionPool
 from energy_core.errors import AnswerError, BadRequest, NoData, PermissionDenied
-from energy_core.http.request import Priority
+from energy_core.http.operation import Priority
 from energy_live.simulator import Simulator
 from energy_live.simulator.faults import answer as answered
 from voltstorage_async import VoltStorageClient
 from vrm_async import Alarm, DynamicEssSettings, VRMClient, client
-from vrm_async.stats import INTERVALS, TYPES
-from vrm_async.widgets import STATES, SUMMARIES
+from vrm_async.resources.stats import INTERVALS, TYPES
+from vrm_async.resources.widgets import STATES, SUMMARIES
 
 START = datetime(2026, 6, 1, 10, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vrm_async import Calendar, Span
-from vrm_async.periods import zone
+from vrm_async.calendar import zone
 
 AMSTERDAM = Calendar("Europe/Amsterdam")
 CASABLANCA = Calendar("Africa/Casablanca")

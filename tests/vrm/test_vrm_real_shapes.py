@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError, EnergyError
-from energy_core.http.drift import Drift, collect_drift
-from vrm_async import codec, codec_access, codec_attributes, tables
-from vrm_async.units import unit_of
+from vrm_async.codes import unit_of
+from vrm_async.decoding import access, attributes, series
+from vrm_async.decoding import sites as decoding_sites
 
 NOW = 1776515873
 
@@ -112,7 +113,7 @@ SITE = {
 
 @pytest.fixture
 def site():
-    (decoded,) = codec.sites({"success": True, "records": [SITE]})
+    (decoded,) = decoding_sites.sites({"success": True, "records": [SITE]})
     return decoded
 
 
@@ -141,7 +142,7 @@ def test_false_for_nothing_is_nothing(site):
 def test_a_fence_inside_a_text_is_read(site):
     """The geofence is JSON in a text."""
     assert site.geofence["type"] == "circle"
-    assert codec.sites({"records": [{"idSite": 1, "geofence": "no json"}]})[0].geofence is None
+    assert decoding_sites.sites({"records": [{"idSite": 1, "geofence": "no json"}]})[0].geofence is None
 
 
 def test_an_enum_is_named_by_its_number(site):
@@ -180,7 +181,7 @@ def test_what_is_not_known_stays_reachable_and_is_counted():
     """An unknown field is in `raw`, and drift tells about it."""
     drift = Drift()
     with collect_drift(drift):
-        (site,) = codec.sites({"records": [SITE]})
+        (site,) = decoding_sites.sites({"records": [SITE]})
     assert site.raw["brandNewField"] == {"nobody": "knows"}
     assert ("Site", "brandNewField", "unknown") in drift.counts
 
@@ -189,7 +190,7 @@ def test_attributes_are_decoded_when_asked_for():
     """Until then they cost nothing; their drift is counted where it belongs all the same."""
     drift = Drift()
     with collect_drift(drift):
-        (site,) = codec.sites(
+        (site,) = decoding_sites.sites(
             {"records": [{"idSite": 1, "extended": [BATTERY_STATE, "damaged", {"no": "code"}]}]}
         )
     assert repr(site.extended) == "<Attributes not decoded yet>"
@@ -209,47 +210,49 @@ def test_a_site_can_be_copied_and_pickled(site):
 def test_strictness_complains_at_once():
     """With a strict drift even attributes nobody looks at are decoded."""
     with collect_drift(Drift(strict=True)), pytest.raises(DecodeError):
-        codec.sites({"records": [{"idSite": 1, "extended": ["damaged"]}]})
+        decoding_sites.sites({"records": [{"idSite": 1, "extended": ["damaged"]}]})
 
 
 def test_one_malformed_site_costs_no_other():
     """A record that is no object, or has no id, is counted and left out."""
     drift = Drift()
     with collect_drift(drift):
-        sites = codec.sites({"records": ["damaged", {"name": "no id"}, {"idSite": "7"}, None]})
+        sites = decoding_sites.sites({"records": ["damaged", {"name": "no id"}, {"idSite": "7"}, None]})
     assert [site.id for site in sites] == [7]
     assert drift.counts["Site", "record", "malformed"] == 3
 
 
 def test_a_list_with_holes_is_a_list():
     """PHP sends an object then."""
-    assert [site.id for site in codec.sites({"records": {"0": {"idSite": 1}, "2": {"idSite": 3}}})] == [1, 3]
+    assert [
+        site.id for site in decoding_sites.sites({"records": {"0": {"idSite": 1}, "2": {"idSite": 3}}})
+    ] == [1, 3]
 
 
 @pytest.mark.parametrize("nothing", [False, None, [], {}])
 def test_no_records_are_no_records(nothing):
     """false, null, [] and {} are an empty answer, wherever records are expected."""
     answer = {"success": True, "records": nothing}
-    assert codec.sites(answer) == ()
-    assert codec.system_overview(answer).devices == ()
-    assert codec_attributes.diagnostics_page(answer).records == ()
-    assert len(tables.stats(answer)) == 0
-    assert len(tables.graph(answer)) == 0
-    assert len(tables.summary("Status", 0)(answer)) == 0
-    assert len(tables.state_history("VeBusState", 0)(answer)) == 0
-    assert tables.overall(answer).today.totals == {}
+    assert decoding_sites.sites(answer) == ()
+    assert decoding_sites.system_overview(answer).devices == ()
+    assert attributes.diagnostics_page(answer).records == ()
+    assert len(series.stats(answer)) == 0
+    assert len(series.graph(answer)) == 0
+    assert len(series.summary("Status", 0)(answer)) == 0
+    assert len(series.state_history("VeBusState", 0)(answer)) == 0
+    assert series.overall(answer).today.totals == {}
 
 
 @pytest.mark.parametrize("answer", [None, 5, "text", [], True, {}, {"success": True}])
 def test_what_is_no_answer_is_an_error(answer):
     """Without records there is no answer, and half of one is not made up."""
     for read in (
-        codec.sites,
-        codec.user,
-        codec.system_overview,
-        tables.stats,
-        tables.graph,
-        codec_access.access_tokens,
+        decoding_sites.sites,
+        decoding_sites.user,
+        decoding_sites.system_overview,
+        series.stats,
+        series.graph,
+        access.access_tokens,
     ):
         with pytest.raises(DecodeError):
             read(answer)
@@ -257,7 +260,7 @@ def test_what_is_no_answer_is_an_error(answer):
 
 def test_a_device_that_was_never_heard_of():
     """Its last connection is false; instance 0 is an instance."""
-    overview = codec.system_overview(
+    overview = decoding_sites.system_overview(
         {"records": {"devices": [{"name": "Solar Charger", "lastConnection": False, "instance": 0}]}}
     )
     assert (overview.devices[0].last_connection, overview.devices[0].instance) == (None, 0)
@@ -294,7 +297,7 @@ JSON = st.recursive(
 def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
     """Whatever stands in one field, the site decodes, or without an id is left out."""
     with collect_drift(Drift()):
-        sites = codec.sites({"records": [{**SITE, name: value}]})
+        sites = decoding_sites.sites({"records": [{**SITE, name: value}]})
         assert len(sites) == (1 if name != "idSite" or sites else 0)
         for site in sites:
             assert len(site.extended) >= 0
@@ -304,26 +307,26 @@ def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
 @given(name=st.sampled_from(sorted({*BATTERY_STATE, *TANK_LEVEL, *CONSUMPTION})), value=JSON)
 def test_no_value_of_any_field_of_an_attribute_breaks_it(name, value):
     """Whatever stands in one field, the attribute decodes, and its number is finite or none."""
-    (site,) = codec.sites({"records": [{"idSite": 1, "extended": [{**BATTERY_STATE, name: value}]}]})
+    (site,) = decoding_sites.sites({"records": [{"idSite": 1, "extended": [{**BATTERY_STATE, name: value}]}]})
     for attribute in site.extended:
         assert attribute.number is None or abs(attribute.number) < float("inf")
         assert attribute.enum_name is None or isinstance(attribute.enum_name, str)
 
 
 READERS = [
-    codec.user,
-    codec.sites,
-    codec.system_overview,
-    codec_attributes.diagnostics_page,
-    codec_access.access_tokens,
-    codec_access.new_access_token,
-    codec_access.removed,
-    codec_access.login,
-    tables.stats,
-    tables.overall,
-    tables.graph,
-    tables.summary("Status", None),
-    tables.state_history("VeBusState", None),
+    decoding_sites.user,
+    decoding_sites.sites,
+    decoding_sites.system_overview,
+    attributes.diagnostics_page,
+    access.access_tokens,
+    access.new_access_token,
+    access.removed,
+    access.login,
+    series.stats,
+    series.overall,
+    series.graph,
+    series.summary("Status", None),
+    series.state_history("VeBusState", None),
 ]
 
 

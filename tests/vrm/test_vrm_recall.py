@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from attrs import evolve
 
-from energy_core.http.drift import Drift, collect_drift
-from energy_core.http.request import Priority
-from energy_core.stream.event import Quantity, SourceId
-from vrm_async import tables
+from energy_core.codec.drift import Drift, collect_drift
+from energy_core.http.operation import Priority
+from energy_core.stream.vocabulary import Quantity, SourceId
 from vrm_async.client import BASE_URL
-from vrm_async.recall import DeviceCodes, GraphLookback, buckets
-from vrm_async.source import listed
+from vrm_async.decoding import series
+from vrm_async.live import listed
+from vrm_async.lookback import DeviceCodes, GraphLookback, buckets
 
 NOW = 1_776_516_000
 START = datetime(2026, 4, 18, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ def graph(**points):
     """Return a graph as VRM words it, points in minutes after the start."""
     data = {str(n): [[AT + 60 * at, value] for at, value in found] for n, found in enumerate(points.values())}
     meta = {str(n): {"code": code} for n, code in enumerate(points)}
-    return tables.graph({"success": True, "records": {"data": data, "meta": meta, "instance": 0}})
+    return series.graph({"success": True, "records": {"data": data, "meta": meta, "instance": 0}})
 
 
 def told(learnt, **points):
@@ -120,7 +120,7 @@ def test_of_two_attributes_with_one_code_the_live_one_is_drawn():
                 "meta": {key: {"code": "bv"} for key in keys},
                 "instance": 0,
             }
-            drawn = tables.graph({"success": True, "records": records})
+            drawn = series.graph({"success": True, "records": records})
             [bucket] = buckets(drawn, learnt, SITE, START, START + timedelta(hours=1))
             assert bucket.values == {Quantity.BATTERY_VOLTAGE: expected}
 

@@ -16,9 +16,9 @@ from energy_core.errors import (
     RequestError,
     ServerFault,
 )
-from energy_core.http.request import Response
-from vrm_async.envelope import check
-from vrm_async.users import ME
+from energy_core.http.operation import Response
+from vrm_async.resources.users import ME
+from vrm_async.responses import check
 
 ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
 

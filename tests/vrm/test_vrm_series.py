@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core.http.drift import Drift, collect_drift
-from vrm_async import tables
-from vrm_async.points import Columns, columns
-from vrm_async.series import Series
+from energy_core.codec.drift import Drift, collect_drift
+from vrm_async.decoding import series as decoding_series
+from vrm_async.decoding.points import Columns, columns
+from vrm_async.models.series import Series
 
 T0 = 1726236000
 NOTHING = [False, None, [], {}, ""]
@@ -178,7 +178,7 @@ def test_points_are_made_on_demand(series):
 
 
 def stats(records, totals=None, kind=None):
-    return tables.stats({"success": True, "records": records, "totals": totals}, kind=kind)
+    return decoding_series.stats({"success": True, "records": records, "totals": totals}, kind=kind)
 
 
 def test_stats_are_series_by_code():
@@ -271,7 +271,7 @@ GRAPH = {
 
 def test_a_graph_is_named_by_codes():
     """Its data is keyed by attribute id; what a reader sees are codes, units and descriptions."""
-    graph = tables.graph(GRAPH)
+    graph = decoding_series.graph(GRAPH)
     assert graph.keys() == ("bv", "bs", "999")
     assert repr(graph) == (
         "<Graph of instance 0: <Series bv V: 2 points>, <Series bs %: 0 points>, <Series 999: 1 points>>"
@@ -299,7 +299,7 @@ def test_a_total_that_is_no_number_is_noted():
     """Text in place of a total is missing and counted; false is missing and expected."""
     drift = Drift()
     with collect_drift(drift):
-        overall = tables.overall(
+        overall = decoding_series.overall(
             {"records": {"today": {"totals": {"Gc": "much", "Pc": False}, "percentages": []}}}
         )
     assert overall.today.totals == {"Gc": None, "Pc": None}
@@ -315,7 +315,7 @@ def graph(*series):
         "meta": {str(number): {"code": code, "formatWithUnit": unit} for number, code, unit, _ in series},
         "instance": 0,
     }
-    return tables.graph({"success": True, "records": records})
+    return decoding_series.graph({"success": True, "records": records})
 
 
 def test_the_battery_power_of_a_graph_is_derived_where_there_is_none():

@@ -13,24 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import samples
+from energy_core.codec import json as codec_json
+from energy_core.codec.drift import Drift, collect_drift
+from energy_core.codec.json import decode_typed, unaccelerated
 from energy_core.errors import DecodeError
-from energy_core.http import bounded
-from energy_core.http.bounded import decode_typed
-from energy_core.http.decode import unaccelerated
-from energy_core.http.drift import Drift, collect_drift
 from tests.vrm.paths_rig import both, told
-from vrm_async import codec, codec_attributes, straight_attributes, tables
-from vrm_async.attributes import Attribute, Diagnostic
+from vrm_async.decoding import attributes, fast_attributes, series
+from vrm_async.decoding import sites as decoding_sites
+from vrm_async.models.attribute import Attribute, Diagnostic
 
-STATS = tables.stats_of("kwh")
+STATS = series.stats_of("kwh")
 READERS = {
     "stats": (STATS, samples.stats(30)),
-    "sites": (codec.sites, samples.installations(9)),
-    "diagnostics": (codec_attributes.diagnostics_page, samples.diagnostics(40)),
-    "user": (codec.user, samples.user()),
+    "sites": (decoding_sites.sites, samples.installations(9)),
+    "diagnostics": (attributes.diagnostics_page, samples.diagnostics(40)),
+    "user": (decoding_sites.user, samples.user()),
 }
 TIME = 1_780_000_000_000
-accelerated = pytest.mark.skipif(bounded.bounded_parser is None, reason="msgspec is not installed")
+accelerated = pytest.mark.skipif(codec_json.bounded_parser is None, reason="msgspec is not installed")
 often = settings(max_examples=40, deadline=None, database=None)
 
 oddities = st.sampled_from(
@@ -98,7 +98,7 @@ def test_a_documented_answer_is_the_same_on_both_paths(name):
     """Every class, value, type and raw record, and nothing is counted on one path only."""
     fast, slow = both(*READERS[name])
     assert fast == slow
-    assert fast[0][0] in {"Stats", "tuple", "Page", "User"}
+    assert fast[0][0] in {"Stats", "tuple", "DiagnosticsPage", "User"}
 
 
 @accelerated
@@ -133,7 +133,7 @@ def test_what_stays_unread_is_refused_at_once(part):
     """An attribute nobody asked for is refused like any other value, although it is parsed later."""
     body = json.dumps({"success": True, "records": [{"idSite": 1, "extended": [{"code": "x", "y": 0}]}]})
     body = body.encode().replace(b'"y": 0', b'"y": ' + part)
-    fast, slow = both(codec.sites, body)
+    fast, slow = both(decoding_sites.sites, body)
     assert fast == slow
     assert fast[0][0] == "DecodeError"
 
@@ -197,11 +197,11 @@ def test_only_the_late_part_of_a_site_is_cut_out(site, goes):
     """Wherever else the name and the text of the late part are, no other value becomes it, or null."""
     for more in ("", f',{{"idSite":2,"extended":{ATTRIBUTES}}}', f",{{{site.replace('1', '3', 1)}}}"):
         body = f'{{"success":true,"records":[{{{site}}}{more}]}}'.encode()
-        fast, slow = both(codec.sites, body)
+        fast, slow = both(decoding_sites.sites, body)
         assert fast == slow
         assert fast[0][0] == "tuple"
         if not more:
-            assert (decode_typed(codec.sites, body) is not None) is goes
+            assert (decode_typed(decoding_sites.sites, body) is not None) is goes
 
 
 @accelerated
@@ -213,7 +213,7 @@ def test_only_the_late_part_of_a_site_is_cut_out(site, goes):
         {"success": True, "records": [], "more": 1},
     ],
 )
-@pytest.mark.parametrize("into", [codec.sites, codec_attributes.diagnostics_page])
+@pytest.mark.parametrize("into", [decoding_sites.sites, attributes.diagnostics_page])
 def test_another_envelope_does_not_go_straight(into, answer):
     """What the answer says of itself is left to the way that understands refusals."""
     body = json.dumps(answer).encode()
@@ -245,10 +245,10 @@ def test_a_diagnostic_spelled_otherwise_is_the_same_on_both_paths(changed):
     """Values, counts and the page's true length agree."""
     answer = json.loads(READERS["diagnostics"][1])
     answer["records"][1].update(changed)
-    fast, slow = both(codec_attributes.diagnostics_page, json.dumps(answer).encode())
+    fast, slow = both(attributes.diagnostics_page, json.dumps(answer).encode())
     assert fast == slow
     del answer["records"][1]["timestamp"]
-    fast, slow = both(codec_attributes.diagnostics_page, json.dumps(answer).encode())
+    fast, slow = both(attributes.diagnostics_page, json.dumps(answer).encode())
     assert fast == slow
 
 
@@ -292,20 +292,20 @@ def test_what_holds_several_values_is_the_same_on_both_paths(name, changed):
 def test_attributes_as_documented_are_made_of_their_text(changed):
     """Also where the names of an enum are numbers, as VRM has some, and PHP made a list of instances."""
     attribute = {"code": "a", "idDataAttribute": 1, **VALUE, **changed}
-    at_hand = straight_attributes.AtHand(codec_attributes.attribute.read)
+    at_hand = fast_attributes.AtHand(attributes.attribute.read)
     made = at_hand(json.dumps([attribute]).encode()).make(0)
-    assert told(made) == told(codec_attributes.attribute(attribute))
+    assert told(made) == told(attributes.attribute(attribute))
     assert type(made._text) is bytes, "one attribute holds the text of others too"
 
 
 @accelerated
 @pytest.mark.parametrize(
     ("shape", "hook"),
-    [("_Attribute", codec_attributes.attribute), ("_Diagnostic", codec_attributes.diagnostic)],
+    [("_Attribute", attributes.attribute), ("_Diagnostic", attributes.diagnostic)],
 )
 def test_shapes_have_the_fields_and_keys_of_their_models(shape, hook):
     """A field added to a model cannot be forgotten in the shape that is read straight."""
-    made = getattr(straight_attributes, shape)
+    made = getattr(fast_attributes, shape)
     fields = zip(made.__struct_fields__, made.__struct_encode_fields__, strict=True)
     assert dict(fields) == {name: column.key for name, column in hook.columns.items()}
 
@@ -335,7 +335,7 @@ def test_a_late_field_can_be_looked_at_alone(name, records_of, field):
 def test_a_diagnostic_holds_its_own_text_alone():
     """Keeping one record does not keep the page it came with."""
     body = READERS["diagnostics"][1]
-    records = decode_typed(codec_attributes.diagnostics_page, body).records
+    records = decode_typed(attributes.diagnostics_page, body).records
     assert all(type(one._text) is bytes and json.loads(one._text) == one.raw for one in records)
 
 
@@ -355,8 +355,8 @@ DEVIATING["records"][0]["extended"][-1]["instance"] = "x"
 @pytest.mark.parametrize("body", [READERS["sites"][1], json.dumps(DEVIATING).encode()], ids=["fast", "odd"])
 def test_attributes_are_a_sequence_whichever_way_they_are_made(body):
     """Each look gives what the first one gave; equal are those of which every field is."""
-    slow = codec.sites(json.loads(body))[0]
-    fast, other, *_ = decode_typed(codec.sites, body) or codec.sites(json.loads(body))
+    slow = decoding_sites.sites(json.loads(body))[0]
+    fast, other, *_ = decode_typed(decoding_sites.sites, body) or decoding_sites.sites(json.loads(body))
     one, plain = fast.extended, list(slow.extended)
     codes = [each.code for each in plain]
     assert list(one) == list(one) == plain
@@ -384,14 +384,14 @@ def test_attributes_are_a_sequence_whichever_way_they_are_made(body):
 def test_attributes_with_one_code_differ_by_their_values():
     """A code alone does not make two of them equal."""
     body = '{{"success":true,"records":[{{"idSite":1,"extended":[{{"code":"a","rawValue":{}}}]}}]}}'
-    one, other = (codec.sites(json.loads(body.format(value)))[0] for value in (1, 2))
+    one, other = (decoding_sites.sites(json.loads(body.format(value)))[0] for value in (1, 2))
     assert one.extended != other.extended
 
 
 @accelerated
 def test_who_looks_at_one_site_after_the_other_has_each_read_once():
     """What was read last stays at hand, until another site is looked at."""
-    at_hand = straight_attributes.AtHand(codec_attributes.attribute.read)
+    at_hand = fast_attributes.AtHand(attributes.attribute.read)
     one, other = b'[{"code":"a"}]', b'[{"code":"b"}]'
     first = at_hand(one)
     assert at_hand(one) is first
@@ -406,8 +406,8 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
     body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
     drift = Drift()
     with collect_drift(drift):
-        (site,) = decode_typed(codec.sites, body)
-    together, decode = Barrier(4), codec_attributes._attributes
+        (site,) = decode_typed(decoding_sites.sites, body)
+    together, decode = Barrier(4), attributes._attributes
 
     def look(_):
         together.wait()
@@ -418,7 +418,7 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
             sleep(0)  # whoever else may decode now does
         return decode(value)
 
-    monkeypatch.setattr(codec_attributes, "_attributes", slowly)
+    monkeypatch.setattr(attributes, "_attributes", slowly)
 
     with ThreadPoolExecutor(4) as pool:
         looks = list(pool.map(look, range(4)))
@@ -430,7 +430,7 @@ def test_a_deviation_among_attributes_is_counted_once(monkeypatch):
 def test_nothing_goes_straight_while_acceleration_is_off(monkeypatch):
     """Also where it was on when the answer was read, and the look comes later."""
     sites = decode_typed(*READERS["sites"])
-    monkeypatch.setattr(straight_attributes, "_attributes", None)
+    monkeypatch.setattr(fast_attributes, "_attributes", None)
     with unaccelerated():
         assert sites[0].extended[3].code == "S"
 
@@ -440,4 +440,4 @@ def test_strictness_looks_at_what_is_unread_at_once():
     """A strict drift complains of a deviation while the answer is read, though nobody looked."""
     body = b'{"success":true,"records":[{"idSite":1,"extended":[{"code":"a","instance":"x"}]}]}'
     with collect_drift(Drift(strict=True)), pytest.raises(DecodeError, match=r"Attribute\.instance"):
-        decode_typed(codec.sites, body)
+        decode_typed(decoding_sites.sites, body)

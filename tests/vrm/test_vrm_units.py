@@ -2,10 +2,12 @@
 
 import pytest
 
-from energy_core.http.drift import Drift, collect_drift
-from vrm_async import codec_attributes, codec_sites, tables, units
-from vrm_async.attributes import Attribute
-from vrm_async.catalogue import service_rows
+from energy_core.codec.drift import Drift, collect_drift
+from vrm_async import codes
+from vrm_async.decoding import attributes, fleet
+from vrm_async.decoding import series as decoding_series
+from vrm_async.models.attribute import Attribute
+from vrm_async.resources.catalogue import service_rows
 
 T0 = 1776512315
 
@@ -40,7 +42,7 @@ def test_a_value_is_converted_from_the_unit_of_its_format(raw_value, pattern, to
     """Both kW and W give W; a format without a unit says nothing against the code's own."""
     drift = Drift()
     with collect_drift(drift):
-        assert units.value_in(to, raw_value, pattern) == pytest.approx(expected, abs=1e-12)
+        assert codes.value_in(to, raw_value, pattern) == pytest.approx(expected, abs=1e-12)
     assert drift.total == 0
 
 
@@ -52,7 +54,7 @@ def test_a_unit_of_another_kind_leaves_the_value_out_and_counts_it(pattern, to):
     """What is no power is never delivered as one; mw may be mW or MW."""
     drift = Drift()
     with collect_drift(drift):
-        assert units.value_in(to, 5, pattern) is None
+        assert codes.value_in(to, 5, pattern) is None
     assert [(model, field) for model, field, _ in drift.counts] == [("Attribute", "formatWithUnit")]
 
 
@@ -60,12 +62,12 @@ def test_what_is_no_number_has_no_value_and_is_no_drift():
     """Null and text stay missing."""
     drift = Drift()
     with collect_drift(drift):
-        assert [units.value_in("W", raw, "%.0F W") for raw in (None, "", "--", False, [])] == [None] * 5
+        assert [codes.value_in("W", raw, "%.0F W") for raw in (None, "", "--", False, [])] == [None] * 5
     assert drift.total == 0
 
 
 def graph(code, pattern, points):
-    return tables.graph(
+    return decoding_series.graph(
         {
             "success": True,
             "records": {
@@ -100,7 +102,7 @@ def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_f
     """`raw_value` is as it came; `value_in` looks at its format."""
     power = Attribute(code="consumption", raw_value="1.18", format="%.2F kW")
     assert (power.unit, power.number, power.value_in("W")) == ("kW", 1.18, 1180.0)
-    page = codec_attributes.diagnostics_page(
+    page = attributes.diagnostics_page(
         {
             "success": True,
             "records": [
@@ -110,7 +112,7 @@ def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_f
         }
     )
     assert (page.records[0].unit, page.records[0].value_in("degC")) == ("degF", 25.0)
-    shown = tables.summary("BatterySummary", 279)(
+    shown = decoding_series.summary("BatterySummary", 279)(
         {"records": {"data": {"47": {"code": "V", "rawValue": "13390", "formatWithUnit": "%.0F mV"}}}}
     )
     assert shown["V"].value_in("V") == 13.39
@@ -119,4 +121,4 @@ def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_f
 def test_definitions_name_their_unit_as_series_do():
     """One spelling everywhere: degC, whatever VRM writes."""
     found = {"115": {"code": "BT", "dataType": "float", "description": "T", "formatWithUnit": "%.1F °C"}}
-    assert codec_sites.definitions(found)[115].unit == service_rows(found)[0].unit == "degC"
+    assert fleet.definitions(found)[115].unit == service_rows(found)[0].unit == "degC"

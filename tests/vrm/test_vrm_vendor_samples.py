@@ -3,16 +3,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from energy_core.codec.drift import Drift, collect_drift
+from energy_core.codec.json import strict_json
 from energy_core.errors import NoData
-from energy_core.http.decode import strict_json
-from energy_core.http.drift import Drift, collect_drift
-from energy_core.http.request import Response
+from energy_core.http.operation import Response
 from tests.vrm import vendor_samples as printed
-from vrm_async import codec, codec_access, codec_attributes, tables
-from vrm_async.attributes import Attribute
-from vrm_async.envelope import check
-from vrm_async.stats import STATS
-from vrm_async.units import unit_of
+from vrm_async.codes import unit_of
+from vrm_async.decoding import access, attributes, sites
+from vrm_async.decoding import series as decoding_series
+from vrm_async.models.attribute import Attribute
+from vrm_async.resources.stats import STATS
+from vrm_async.responses import check
 
 
 def utc(seconds):
@@ -28,7 +29,7 @@ def no_drift():
 
 def test_the_printed_installation_decodes():
     """Every field of the plain list of installations arrives."""
-    (site,) = codec.sites(strict_json(printed.INSTALLATIONS))
+    (site,) = sites.sites(strict_json(printed.INSTALLATIONS))
     assert site.id == 100
     assert site.name == "Test installation"
     assert site.user_id == 1001
@@ -49,7 +50,7 @@ def test_the_printed_installation_decodes():
 )
 def test_the_printed_extended_installation_decodes(body):
     """Every field of the extended list arrives, in both printed forms."""
-    (site,) = codec.sites(strict_json(body))
+    (site,) = sites.sites(strict_json(body))
     assert (site.id, site.name, site.user_id, site.pv_max_w) == (100, "Test installation", 1001, 12258)
     assert (site.access_level, site.timezone, site.owner) == (1, "UTC", True)
     assert (site.geofence, site.geofence_enabled, site.device_icon) == (None, False, "solar")
@@ -84,7 +85,7 @@ EXTENDED = [
 def test_a_printed_attribute_decodes(position, row):
     """Each of the fourteen attributes arrives with its number, whether it came as text or as a number."""
     code, number_id, description, pattern, raw_value, number, text, formatted = row
-    (site,) = codec.sites(strict_json(printed.INSTALLATIONS_EXTENDED))
+    (site,) = sites.sites(strict_json(printed.INSTALLATIONS_EXTENDED))
     attribute = site.extended[position]
     assert isinstance(attribute, Attribute)
     assert (attribute.code, attribute.id, attribute.description) == (code, number_id, description)
@@ -98,7 +99,7 @@ def test_a_printed_attribute_decodes(position, row):
 
 def test_a_percent_sign_that_is_not_doubled_is_still_a_unit():
     """The pattern `%.1F %` of the newest document means the unit %, as `%.1F %%` does."""
-    (site,) = codec.sites(strict_json(printed.INSTALLATIONS_EXTENDED_OF_THE_NEWEST_DOCUMENT))
+    (site,) = sites.sites(strict_json(printed.INSTALLATIONS_EXTENDED_OF_THE_NEWEST_DOCUMENT))
     soc = site.extended.get("bs")
     assert soc is not None
     assert soc.format == "%.1F %"
@@ -107,7 +108,7 @@ def test_a_percent_sign_that_is_not_doubled_is_still_a_unit():
 
 def test_the_printed_system_overview_decodes():
     """A gateway has no instance, a sensor has no class, and both arrive."""
-    overview = codec.system_overview(strict_json(printed.SYSTEM_OVERVIEW))
+    overview = sites.system_overview(strict_json(printed.SYSTEM_OVERVIEW))
     gateway, sensor = overview.devices
     assert (gateway.name, gateway.product_name) == ("Gateway", "Venus GX")
     assert not gateway.product_code
@@ -129,7 +130,7 @@ def test_the_printed_system_overview_decodes():
 
 def test_the_printed_diagnostics_decode():
     """A diagnostic arrives with its enum, in which two numbers share a name."""
-    page = codec_attributes.diagnostics_page(strict_json(printed.DIAGNOSTICS))
+    page = attributes.diagnostics_page(strict_json(printed.DIAGNOSTICS))
     (record,) = page.records
     assert record.site_id == 1495
     assert record.time == utc(1497056046)
@@ -164,7 +165,7 @@ STATS_POINTS = [
 
 def test_the_printed_stats_decode():
     """Every point and every total arrives, and the points add up to their total."""
-    stats = tables.stats(strict_json(printed.STATS), kind="kwh")
+    stats = decoding_series.stats(strict_json(printed.STATS), kind="kwh")
     (series,) = stats
     assert series.code == "Pc"
     assert list(series) == [(utc(seconds), value) for seconds, value in STATS_POINTS]
@@ -201,7 +202,7 @@ OVERALL = {
 @pytest.mark.parametrize("span", OVERALL)
 def test_the_printed_overall_stats_decode(span):
     """Each span arrives with its totals and shares; a total of false is no data, a share of 0 is 0."""
-    period = getattr(tables.overall(strict_json(printed.OVERALL_STATS)), span)
+    period = getattr(decoding_series.overall(strict_json(printed.OVERALL_STATS)), span)
     totals, shares = OVERALL[span]
     assert period.totals == dict(zip(("Gc", "Pc", "Bc", "gc"), totals, strict=True))
     assert period.percentages == dict(zip(("Gc", "Pc", "Bc", "gc"), shares, strict=True))
@@ -209,7 +210,7 @@ def test_the_printed_overall_stats_decode(span):
 
 def test_the_printed_new_token_decodes_and_hides():
     """A new token's value can be read on purpose and never by accident."""
-    created = codec_access.new_access_token(strict_json(printed.TOKEN_CREATED))
+    created = access.new_access_token(strict_json(printed.TOKEN_CREATED))
     assert created.id == 123
     assert created.token.reveal() == "abcd1234efab1234"
     assert "abcd1234" not in repr(created)
@@ -217,7 +218,7 @@ def test_the_printed_new_token_decodes_and_hides():
 
 def test_the_printed_token_list_decodes():
     """Ids and moments that came as text are numbers and datetimes."""
-    tokens = codec_access.access_tokens(strict_json(printed.TOKEN_LIST))
+    tokens = access.access_tokens(strict_json(printed.TOKEN_LIST))
     assert [token.id for token in tokens] == [50, 51, 52]
     assert [token.name for token in tokens] == ["Token #1", "Token #2", "Token #3"]
     assert [token.created for token in tokens] == [utc(1508415114), utc(1508415116), utc(1508415119)]
@@ -227,7 +228,7 @@ def test_the_printed_token_list_decodes():
 
 def test_the_printed_revocation_decodes():
     """The count of removed tokens arrives."""
-    assert codec_access.removed(strict_json(printed.TOKEN_REVOKED)) == 3
+    assert access.removed(strict_json(printed.TOKEN_REVOKED)) == 3
 
 
 def test_every_sample_is_json():

@@ -1,0 +1,214 @@
+"""What a table of the stream shows: a row for each device that speaks, and what is wrong below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice, zip_longest
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
+
+from attrs import define, field
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from energy_core import Event, Quantity, SourceId, State, Status
+from energy_core.home.preference import announcer
+from energy_core.vendor_clock import AHEAD_S
+from energy_live.display.output import Place
+
+# In the order of interest: where the terminal is too narrow for all, the last ones give way.
+_COLUMNS: Final[Mapping[Quantity, tuple[str, str]]] = MappingProxyType(
+    {
+        Quantity.GRID_POWER: ("grid", "+,.0f"),
+        Quantity.BATTERY_POWER: ("battery", "+,.0f"),
+        Quantity.PV_POWER: ("sun", ",.0f"),
+        Quantity.CONSUMPTION_POWER: ("home", ",.0f"),
+        Quantity.BATTERY_SOC: ("charge", ".1f"),
+        Quantity.BATTERY_VOLTAGE: ("volts", ".2f"),
+        Quantity.BATTERY_CURRENT: ("amps", "+.1f"),
+        Quantity.BATTERY_TEMPERATURE: ("temp", ".1f"),
+        Quantity.GENERATOR_POWER: ("generator", ",.0f"),
+    }
+)
+_UNITS: Final = {"degC": "°C"}
+_STYLES: Final[Mapping[State, str]] = MappingProxyType(
+    {
+        State.CONNECTING: "cyan",
+        State.LIVE: "green",
+        State.BACKFILLING: "cyan",
+        State.STALE: "yellow",
+        State.DISCONNECTED: "yellow",
+        State.AUTH_FAILED: "bold red",
+        State.FAILED: "bold red",
+        State.CLOSED: "dim",
+    }
+)
+_AHEAD: Final = timedelta(seconds=AHEAD_S)
+_UNKNOWN: Final = Status(state=State.CONNECTING)
+_LONGEST_NAME: Final = 32
+_MOST_TROUBLES: Final = 5
+_GAP: Final = 2
+_FRAME: Final = 5
+"""Lines that are not rows: the title, two of the heads, and what may be said about hidden things."""
+_FIXED: Final = 4
+"""Columns that are not quantities: source, state, time and age."""
+
+
+@define
+class Row:
+    """What is known of one device: a reading may hold only what changed, so the older values stay."""
+
+    time: datetime
+    received_at: datetime
+    values: dict[Quantity, float] = field(factory=dict)
+
+
+Rows: TypeAlias = Mapping[SourceId, Row]
+
+
+class Column(NamedTuple):
+    """One column, top to bottom; cells that are missing at its end are empty."""
+
+    title: str
+    unit: str
+    cells: list[Text]
+    right: bool = False
+
+
+class Board:
+    """What the table shows, without a terminal: takes events, gives renderables."""
+
+    def __init__(self, title: str, *, places: Mapping[tuple[str, str], Place]) -> None:
+        self.rows: dict[SourceId, Row] = {}
+        self.states: dict[SourceId, Status] = {}
+        self.readings = 0
+        self._title = title
+        self._places = places
+
+    def take(self, event: Event) -> None:
+        """Note one event."""
+        if isinstance(event.detail, Status):
+            self.states[event.source] = event.detail
+        elif event.values:
+            self.readings += 1
+            row = self.rows.setdefault(event.source, Row(event.time, event.received_at))
+            if event.time < row.time and (event.backfilled or row.time <= row.received_at + _AHEAD):
+                row.values = {**event.values, **row.values}  # older than what is shown
+                return
+            row.time, row.received_at = event.time, event.received_at
+            row.values.update(event.values)
+
+    def draw(self, *, now: datetime, width: int, height: int) -> RenderableType:
+        """Return the board as it looks now; what finds no room in `width` and `height` is counted instead."""
+        notes = [*islice(self._troubles(), _MOST_TROUBLES)]
+        room = max(1, height - len(self._silent()) - len(notes) - _FRAME)
+        rows = dict(islice(self.rows.items(), room))
+        columns = [
+            self._sources(rows),
+            self._states(rows),
+            self._times(rows),
+            *_quantities(rows),
+            _ages(rows, now),
+        ]
+        hidden = 0
+        while len(columns) > _FIXED and sum(map(_width, columns)) - _GAP > width:
+            del columns[-2]  # the last quantity; the age stays
+            hidden += 1
+        if hidden:
+            notes.append(Text(f"not shown in {width} columns: {hidden} of the quantities", style="dim"))
+        if len(self.rows) > len(rows):
+            hidden = len(self.rows) - len(rows)
+            notes.append(Text(f"not shown in {height} lines: {hidden} of the devices", style="dim"))
+        return Group(Text(self._title, style="bold"), _table(columns), *notes)
+
+    def _sources(self, rows: Rows) -> Column:
+        return Column("source", "", [*map(self._name, rows), *map(self._name, self._silent())])
+
+    def _states(self, rows: Rows) -> Column:
+        states = {source: status.state for source, status in self.states.items()}
+        known = [announcer(states, device) for device in rows]
+        shown = [_UNKNOWN if source is None else self.states[source] for source in (*known, *self._silent())]
+        return Column("state", "", [_state(status) for status in shown])
+
+    def _times(self, rows: Rows) -> Column:
+        return Column("time", "", [self._local_time(source, row) for source, row in rows.items()])
+
+    def _local_time(self, source: SourceId, row: Row) -> Text:
+        place = self._places.get((source.vendor, source.site))
+        return Text(f"{row.time.astimezone(place.zone if place else UTC):%H:%M:%S}")
+
+    def _silent(self) -> list[SourceId]:
+        """Return the sources and sites of which no reading has come."""
+        accounts = {device[:2] for device in self.rows}
+        sites = {device[:3] for device in self.rows}
+        return [
+            source
+            for source in self.states
+            if source[:2] not in accounts
+            or (
+                source.site != "*"
+                and not any((*source[:2], site) in sites for site in source.site.split(","))
+            )
+        ]
+
+    def _name(self, source: SourceId) -> Text:
+        place = self._places.get((source.vendor, source.site))
+        device = f" #{source.instance}" if source.instance else ""
+        name = Text.assemble(
+            (f"{source.vendor} ", "dim"), _plain(place.name if place else source.site), (device, "dim")
+        )
+        name.truncate(_LONGEST_NAME, overflow="ellipsis")
+        return name
+
+    def _troubles(self) -> Iterator[Text]:
+        for source, status in self.states.items():
+            if status.reason:
+                again = f"; again in {status.retry_in:.0f} s" if status.retry_in is not None else ""
+                yield Text.assemble((f"{source.vendor} {source.site} ", "dim"), _plain(status.reason), again)
+
+
+def _quantities(rows: Rows) -> Iterator[Column]:
+    present = {quantity for row in rows.values() for quantity in row.values}
+    for quantity, (title, spelling) in _COLUMNS.items():
+        if quantity in present:
+            values = (row.values.get(quantity) for row in rows.values())
+            cells = [Text("" if value is None else format(value, spelling)) for value in values]
+            yield Column(title, _UNITS.get(quantity.unit, quantity.unit), cells, right=True)
+
+
+def _ages(rows: Rows, now: datetime) -> Column:
+    ages = (_age((now - row.received_at).total_seconds()) for row in rows.values())
+    return Column("age", "", [Text(age, style="dim") for age in ages], right=True)
+
+
+def _width(column: Column) -> int:
+    return max(len(column.title), len(column.unit), *(cell.cell_len for cell in column.cells), 0) + _GAP
+
+
+def _table(columns: list[Column]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        title = Text.assemble(column.title, "\n", (column.unit, "dim"))
+        table.add_column(title, justify="right" if column.right else "left", no_wrap=True)
+    for cells in zip_longest(*(column.cells for column in columns), fillvalue=Text()):
+        table.add_row(*cells)
+    return table
+
+
+def _state(status: Status) -> Text:
+    return Text(status.state.replace("_", " "), style=_STYLES[status.state])
+
+
+def _age(seconds: float) -> str:
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _plain(text: str) -> str:
+    """Leave out what a terminal would obey instead of show: names and reasons come from elsewhere."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,155 @@
+"""VoltStorage's products, and what each of them measures at a given second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+from attrs import frozen
+
+from energy_live.simulator.household.household import Household, Moment
+from energy_live.simulator.vrm.serializers import Json
+
+TYPE: Final[Json] = {
+    "id": 6,
+    "name": "VoltStorage SMART",
+    "startOfProduction": "2018-08-20",
+    "baseType": "storage",
+}
+
+
+@frozen(kw_only=True)
+class Product:
+    """One battery, which measures the household it stands in."""
+
+    id: int
+    serial: str
+    owner: int
+    owner_name: str
+    owner_email: str
+    group: int
+    household: Household
+    manufactured: str
+    installed: str | None
+    offline_since: float | None = None
+    """Unix seconds of the last value, where the product has fallen silent."""
+
+    @property
+    def component(self) -> int:
+        """The number of the product's one component."""
+        return self.id * 10 + 1
+
+    @property
+    def since(self) -> float:
+        """Unix seconds of its first value; endless for a product that was never installed."""
+        if self.installed is None:
+            return math.inf
+        return self.household.midnight(date.fromisoformat(self.installed))
+
+    def alive(self, moment: float) -> bool:
+        """Whether the product measures anything at that moment."""
+        return self.since <= moment and (self.offline_since is None or moment <= self.offline_since)
+
+    def until(self, now: float) -> float:
+        """Return the last second for which there are values."""
+        return math.floor(now if self.offline_since is None else min(now, self.offline_since))
+
+    def record(self) -> Json:
+        """Return the product as the list shows it."""
+        online = self.installed is not None and self.offline_since is None
+        owner: Json = {"id": self.owner, "name": self.owner_name, "email": self.owner_email, "demo": False}
+        group: Json = {
+            "id": self.group,
+            "ownerId": self.owner,
+            "name": "Elm Street",
+            "latitude": None,
+            "longitude": None,
+            "owner": owner,
+        }
+        return {
+            "id": self.id,
+            "ownerName": None if self.installed is None else self.owner_name,
+            "serialNumber": self.serial,
+            "hardwareVersion": "5.4",
+            "manufacturingDate": self.manufactured,
+            "installationDate": self.installed,
+            "timezone": self.household.dwelling.timezone,
+            "createdAt": f"{self.manufactured}T08:24:43.357Z",
+            "updatedAt": "2024-03-23T10:18:37.065Z",
+            "typeId": TYPE["id"],
+            "groupId": self.group,
+            "type": TYPE,
+            "group": group,
+            "errors": [] if online else ["connectionLost"],
+            "online": online,
+        }
+
+
+def event_fields(at: Moment) -> dict[str, float]:
+    """Return what a product event says. Only `pvPower` and `dcVoltage` are in the vendor's text."""
+    return {
+        "pvPower": at.pv_w,
+        "gridPower": at.grid_w,
+        "consumption": at.consumption_w,
+        "batteryPower": -at.battery_w,
+        "soc": at.soc,
+        "dcVoltage": at.voltage_v,
+        "dcCurrent": -at.current_a,
+        "batteryTemperature": at.temperature_c,
+    }
+
+
+EXPORTED: Final = (
+    *("Power_Grid", "Power_Household", "inverterPower", "Power_PV", "Power_Power Electronics"),
+    *("SOC_State of Charge", "Status"),
+)
+"""The columns of an export; `Status` came in 2021."""
+STATUS_SINCE: Final = 1_609_459_200
+
+
+def export_values(at: Moment) -> tuple[float, ...]:
+    """Return the values of the exported columns."""
+    return exported(at.consumption_w, at.pv_w, at.battery_w, at.soc)
+
+
+def exported(load: float, pv: float, battery: float, soc: float) -> tuple[float, ...]:
+    """Put the meters of a home into the exported columns; a battery that charges counts negative."""
+    given = 0.0 - battery
+    status = 0.0 if given == 0.0 else (1.0 if given < 0.0 else 2.0)
+    return load - pv + battery, load, given, pv, given, soc, status
+
+
+@frozen(kw_only=True)
+class Filter:
+    """Which products a list is to hold; None lets every product pass."""
+
+    text: str | None = None
+    group: int | None = None
+    owner: int | None = None
+    installed: bool | None = None
+    ids: frozenset[int] = frozenset()
+
+    def passes(self, product: Product) -> bool:
+        """Whether a product is wanted."""
+        words = f"{product.id} {product.serial} {product.manufactured} {TYPE['name']}".lower()
+        return (
+            (self.text is None or self.text.lower() in words)
+            and self.group in {None, product.group}
+            and self.owner in {None, product.owner}
+            and self.installed in {None, product.installed is not None}
+            and (not self.ids or product.id in self.ids)
+        )
+
+
+def ordered(records: list[Json], keys: Sequence[str]) -> list[Json]:
+    """Sort by several fields, a leading `-` for descending; what has no value comes last."""
+    for key in reversed(keys):
+        name = key.removeprefix("-")
+        has = [record for record in records if record[name] is not None]
+        lacks = [record for record in records if record[name] is None]
+        records = (
+            sorted(has, key=lambda record: str(record[name]).rjust(30), reverse=key.startswith("-")) + lacks
+        )
+    return records

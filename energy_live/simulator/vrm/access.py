@@ -1,0 +1,186 @@
+"""VRM's users of a site, and how their rights change. Nobody is really mailed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from attrs import define, field
+
+from energy_live.simulator.clock import Timeline
+from energy_live.simulator.server import CALLER, Handler
+from energy_live.simulator.vrm.accounts import VrmAccounts
+from energy_live.simulator.vrm.installations import SITE, Installations
+from energy_live.simulator.vrm.request_checks import (
+    LIST,
+    OBJECT,
+    TEXT,
+    WHOLE,
+    Refused,
+    answer,
+    body,
+    checked,
+    items,
+    one_of,
+)
+from energy_live.simulator.vrm.serializers import Json
+from energy_live.simulator.vrm.sites import Site
+
+_LEVELS: Final = (0, 1, 2)
+_NEIGHBOUR: Final = 1077
+_TEAM: Final = 31
+
+
+@define
+class _Circle:
+    """Everybody with access to one site."""
+
+    levels: dict[int, int]
+    invites: dict[str, Json] = field(factory=dict)
+    groups: dict[int, int] = field(factory=dict)
+
+
+class SiteAccess:
+    """The users, invitations and groups of every site."""
+
+    def __init__(self, timeline: Timeline, installations: Installations, accounts: VrmAccounts) -> None:
+        self._timeline = timeline
+        self._installations = installations
+        self._accounts = accounts
+        self._circles: dict[int, _Circle] = {}
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Return method, path and handler of every endpoint."""
+        return [
+            ("GET", f"{SITE}/users", self._users),
+            ("POST", f"{SITE}/invite", self._invite),
+            ("POST", f"{SITE}/invite-rights", self._invite_rights),
+            ("POST", f"{SITE}/user-rights", self._user_rights),
+            ("POST", f"{SITE}/unlink-user", self._unlink_user),
+            ("POST", f"{SITE}/unlink", self._unlink),
+            ("POST", f"{SITE}/link-user-groups", self._link_groups),
+            ("POST", f"{SITE}/user-group-access-level", self._group),
+        ]
+
+    def _of(self, request: web.Request) -> tuple[Site, _Circle]:
+        site = self._installations.site(request, demo=False)
+        if site.id not in self._circles:
+            self._circles[site.id] = _Circle({site.user: 1, _NEIGHBOUR: 0}, groups={_TEAM: 2})
+        return site, self._circles[site.id]
+
+    async def _users(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        return answer(
+            {
+                "success": True,
+                "users": [self._user(user, level) for user, level in circle.levels.items()],
+                "invites": list(circle.invites.values()),
+                "pending": [{"idUser": 1090, "name": "Sam de Boer", "email": "sam@example.com"}],
+                "userGroups": [
+                    {"idUserGroup": group, "name": f"Team {group}", "accessLevel": level}
+                    for group, level in circle.groups.items()
+                ],
+                "siteGroups": [
+                    {"idSiteGroup": 60, "name": "Elm Street", "idOwner": 1077, "adminName": "Kim Visser"}
+                ],
+            }
+        )
+
+    def _user(self, number: int, level: int) -> Json:
+        known = self._accounts.users.get(number)
+        return {
+            "idUser": number,
+            "name": "Kim Visser" if known is None else known.name,
+            "email": "kim@example.com" if known is None else known.email,
+            "accessLevel": level,
+        }
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        site, circle = self._of(request)
+        kinds = {"name": TEXT, "email": TEXT, "accessLevel": WHOLE}
+        sent = checked(await body(request), required=kinds)
+        one_of("accessLevel", sent["accessLevel"], _LEVELS)
+        created = int(self._timeline.now())
+        invite: Json = {"idInvite": 700 + len(circle.invites), **sent, "created": created}
+        circle.invites[str(sent["email"])] = invite
+        caller: Json = {"idUser": request[CALLER].user.id, "idSite": site.id}
+        return answer({"success": True, "user": False, "data": {**caller, **invite}})
+
+    async def _invite_rights(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        sent = checked(await body(request), optional={"email": LIST, "accessLevel": LIST})
+        if len(sent) < 2:
+            raise Refused(200, "accesslevel_and_invite_keys_required", ["Both arrays are required."])
+        updated: Json = {}
+        for email, level in _paired(items("email", sent["email"], TEXT), sent["accessLevel"]):
+            known = circle.invites.get(str(email))
+            updated[str(email)] = known is not None
+            if known is not None:  # an address without an invitation is only reported
+                known["accessLevel"] = level
+        return answer({"success": True, "records": updated})
+
+    async def _user_rights(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        sent = checked(await body(request), optional={"idUser": LIST, "accessLevel": LIST})
+        if len(sent) < 2:
+            raise Refused(200, "accesslevel_and_user_required", ["Both arrays are required."])
+        levels = dict(circle.levels)
+        for user, level in _paired(items("idUser", sent["idUser"], WHOLE), sent["accessLevel"]):
+            if user not in levels:
+                raise Refused(404, "not_found", "There is no such user")
+            levels[int(str(user))] = level
+        _keep_one_admin(levels)
+        circle.levels = levels
+        return answer({"success": True})
+
+    async def _unlink_user(self, request: web.Request) -> web.Response:
+        site, circle = self._of(request)
+        sent = checked(await body(request), required={"idUser": WHOLE})
+        levels = dict(circle.levels)
+        if levels.pop(int(str(sent["idUser"])), None) is None:
+            raise Refused(200, "user_not_unlinked", ["The user could not be unlinked."])
+        _keep_one_admin(levels)
+        circle.levels = levels
+        return answer({"success": True, "idSite": site.id})
+
+    async def _unlink(self, request: web.Request) -> web.Response:
+        site, _ = self._of(request)
+        self._installations.left.add(site.id)
+        return answer({"success": True, "idSite": site.id})
+
+    async def _link_groups(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        sent = checked(await body(request), required={"userGroups": LIST})
+        for group in items("userGroups", sent["userGroups"], OBJECT):
+            known = checked(dict(group), required={"idUserGroup": WHOLE, "accessLevel": WHOLE})  # type: ignore[call-overload]
+            one_of("accessLevel", known["accessLevel"], _LEVELS)
+            circle.groups[int(str(known["idUserGroup"]))] = int(str(known["accessLevel"]))
+        return answer({"success": True})
+
+    async def _group(self, request: web.Request) -> web.Response:
+        _, circle = self._of(request)
+        kinds = {"idUserGroup": WHOLE, "accessLevel": (int, type(None))}
+        sent = checked(await body(request), required=kinds)
+        number = int(str(sent["idUserGroup"]))
+        if number not in circle.groups:
+            raise Refused(404, "not_found", "There is no such group")
+        if sent["accessLevel"] is None:
+            del circle.groups[number]
+        else:
+            one_of("accessLevel", sent["accessLevel"], _LEVELS)
+            circle.groups[number] = int(str(sent["accessLevel"]))
+        return answer({"success": True})
+
+
+def _keep_one_admin(levels: dict[int, int]) -> None:
+    if 1 not in levels.values():
+        raise Refused(200, "min_one_admin_required", ["At least one admin must remain."])
+
+
+def _paired(first: list[object], levels: object) -> list[tuple[object, int]]:
+    second = [int(str(level)) for level in items("accessLevel", levels, WHOLE)]
+    for level in second:
+        one_of("accessLevel", level, _LEVELS)
+    if len(first) != len(second):
+        raise Refused(422, "invalid_parameters", {"accessLevel": "There must be one for each."})
+    return list(zip(first, second, strict=True))

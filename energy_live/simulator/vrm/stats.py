@@ -1,0 +1,247 @@
+"""VRM's statistics: energies and measurements in buckets, with the caps and the holes of the real service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from attrs import frozen
+
+from energy_live.simulator.household.day_plan import sun_height
+from energy_live.simulator.household.household import Energy
+from energy_live.simulator.vrm.serializers import Json
+from energy_live.simulator.vrm.sites import Site
+
+HOUR: Final = 3600.0
+DAY: Final = 86400.0
+
+STEPS: Final[Mapping[str, float]] = {
+    "15mins": 900.0,
+    "hours": HOUR,
+    "2hours": 2 * HOUR,
+    "days": DAY,
+    "weeks": 7 * DAY,
+    "months": 28 * DAY,
+    "years": 365 * DAY,
+}
+"""The intervals, each with the least it lasts, in seconds."""
+
+CAPS: Final[Mapping[str, float]] = {
+    "15mins": 31 * DAY,
+    "hours": 31 * DAY,
+    "2hours": 31 * DAY,
+    "days": 180 * DAY,
+    "weeks": 140 * 7 * DAY,
+    "months": 24 * 31 * DAY,
+    "years": (5 * 365 + 2) * DAY,
+}
+"""The longest range of each interval. One that is longer is answered as if there were no data."""
+
+ENERGIES: Final[Mapping[str, Callable[[Energy], float]]] = {
+    "Pc": lambda way: way.pv_to_home,
+    "Pb": lambda way: way.pv_to_battery,
+    "Pg": lambda way: way.pv_to_grid,
+    "Gc": lambda way: way.grid_to_home,
+    "Gb": lambda way: way.grid_to_battery,
+    "Bc": lambda way: way.battery_to_home,
+    "Bg": lambda way: way.battery_to_grid,
+    "Pt": lambda way: way.pv,
+    "dYU": lambda way: way.pv,
+    "dH21": lambda way: way.discharged,
+    "dH22": lambda way: way.charged,
+    "dgb": lambda way: way.grid_import,
+    "dgs": lambda way: way.grid_export,
+    "total_solar_yield": lambda way: way.pv,
+    "total_consumption": lambda way: way.consumption,
+    "grid_history_from": lambda way: way.grid_import,
+    "grid_history_to": lambda way: way.grid_export,
+}
+"""Energy codes, kWh in the bucket."""
+
+KWH: Final = ("Pb", "Pc", "Gb", "Gc", "Pg", "Bc", "Bg", "gc", "gb")
+FORECASTS: Final = ("solar_yield_forecast", "vrm_consumption_fc")
+"""Wh in the bucket, and the only codes that reach into the future."""
+AHEAD_S: Final = 6 * DAY
+
+TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "kwh": KWH,
+    "live_feed": (
+        *("total_solar_yield", "total_consumption", "grid_history_from", "grid_history_to", "bs", "bv"),
+        *("total_genset", *FORECASTS),
+    ),
+    "live_feed_kwh": KWH,
+    "venus": (
+        "total_solar_yield",
+        "total_consumption",
+        "grid_history_from",
+        "grid_history_to",
+        "bs",
+        "bv",
+        "bc",
+    ),
+    "consumption": ("Pc", "Bc", "Gc", "gc", "total_consumption"),
+    "solar_yield": ("Pc", "Pb", "Pg", "total_solar_yield"),
+    "generator": ("gc", "gb"),
+    "generator-runtime": ("Tgs",),
+    "forecast": (*FORECASTS, "vrm_solar_irradiance"),
+    "dynamic_ess": ("deGb", "deGc"),
+    "evcs": ("evp",),
+}
+"""The types and their codes. `live_feed_kwh`, `dynamic_ess` and `evcs` are in use and in no document."""
+OVERALL: Final = (
+    *("venus", "live_feed", "consumption", "solar_yield", "kwh", "generator", "generator-runtime"),
+    "custom",
+)
+"""The types of the statistics of this year, month, week and day."""
+_SAMPLES: Final = 24
+
+
+@frozen(kw_only=True)
+class Wish:
+    """What was asked of the statistics."""
+
+    codes: tuple[str, ...]
+    start: float
+    end: float
+    interval: str
+    total: bool
+    """Whether the sum of the energies is wanted too."""
+
+    @property
+    def beyond_cap(self) -> bool:
+        """Whether the range is longer than the interval allows."""
+        return self.end - self.start > CAPS[self.interval]
+
+
+def buckets(site: Site, start: float, end: float, interval: str) -> Iterator[tuple[float, float]]:
+    """Cut a range as VRM does: the first bucket begins where asked, months and years end at midnights."""
+    begin = start
+    local = datetime.fromtimestamp(start, site.household.zone)
+    count = 0
+    while begin < end:
+        count += 1
+        after = _after(site, local, start, interval, count)
+        yield begin, min(after, end) if interval in {"months", "years"} else after
+        begin = after
+
+
+def _after(site: Site, local: datetime, start: float, interval: str, count: int) -> float:
+    """Return where the `count`-th bucket ends."""
+    match interval:
+        case "days" | "weeks":
+            # Days are the site's own: 23 or 25 hours long where the clocks change.
+            days = count * (7 if interval == "weeks" else 1)
+            return (
+                (local.replace(tzinfo=None) + timedelta(days=days)).replace(tzinfo=local.tzinfo).timestamp()
+            )
+        case "months":
+            months = local.year * 12 + local.month - 1 + count
+            return site.household.midnight(date(months // 12, months % 12 + 1, 1))
+        case "years":
+            return site.household.midnight(date(local.year + count, 1, 1))
+    return start + count * STEPS[interval]
+
+
+def collect(site: Site, wish: Wish, now: float) -> tuple[dict[str, object], dict[str, object]]:
+    """Return VRM's `records` and `totals`: `false` for a code without data."""
+    edges = [
+        edge
+        for edge in buckets(site, wish.start, wish.end, wish.interval)
+        if edge[0] < now + AHEAD_S and not site.away(*edge)
+    ]
+    past = [(begin, min(end, now)) for begin, end in edges if begin < now and end > site.created]
+    flows = [site.household.energy(max(begin, site.created), end) for begin, end in past]
+    records: dict[str, object] = {}
+    totals: dict[str, object] = {}
+    for code in wish.codes:
+        points, total = _series(site, code, edges if code in FORECASTS else past, flows)
+        records[code] = points or False
+        totals[code] = total if points else False
+    if wish.total:
+        records["kwh"], totals["kwh"] = _together(past, flows)
+    return records, totals
+
+
+def _series(
+    site: Site, code: str, edges: Sequence[tuple[float, float]], flows: Sequence[Energy]
+) -> tuple[list[list[float | None]], float]:
+    points: list[list[float | None]]
+    if code in ENERGIES:
+        values = [_rounded(ENERGIES[code](flow)) for flow in flows]
+        points = [[int(begin * 1000), value] for (begin, _), value in zip(edges, values, strict=True)]
+        return points, round(sum(values), 6)
+    if code in FORECASTS:
+        values = [_forecast(site, code, *edge) for edge in edges]
+        points = [[int(begin * 1000), value] for (begin, _), value in zip(edges, values, strict=True)]
+        return points, round(sum(values), 3)
+    points = []
+    for edge in edges:
+        if (measured := extremes(site, code, *edge)) is None:
+            return [], 0.0
+        points.append([int(edge[0] * 1000), *measured])
+    means = [point[1] or 0.0 for point in points]
+    return points, round(sum(means) / len(means), 4) if means else 0.0
+
+
+def extremes(site: Site, code: str, begin: float, end: float) -> tuple[float, float, float] | None:
+    """Return mean, least and most of a measurement in a bucket, or None where nothing measures it."""
+    count = max(1, min(_SAMPLES, int((end - begin) // 60.0)))
+    values = []
+    for sample in range(count):
+        at = site.household.at(begin + (sample + 0.5) * (end - begin) / count)
+        value = site.number(code, at)
+        if value is None:
+            return None
+        values.append(value)
+    return round(sum(values) / count, 4), min(values), max(values)
+
+
+def _rounded(kwh: float) -> float:
+    return round(kwh, 6) + 0.0  # never minus zero
+
+
+def _forecast(site: Site, code: str, begin: float, end: float) -> float:
+    """Return Wh: what a clear-sky model and habit would have said."""
+    dwelling = site.household.dwelling
+    hours = (end - begin) / HOUR
+    if code == "vrm_consumption_fc":
+        return round(dwelling.base_load_w * hours, 3)
+    height = (
+        sum(max(0.0, sun_height(dwelling, begin + (part + 0.5) * (end - begin) / 4)) for part in range(4)) / 4
+    )
+    return round(dwelling.pv_peak_w * 0.7 * math.pow(height, 1.2) * hours, 3)
+
+
+def _together(edges: Sequence[tuple[float, float]], flows: Sequence[Energy]) -> tuple[object, object]:
+    if not edges:
+        return False, False
+    sums = [_rounded(sum(flow)) for flow in flows]
+    return [[int(begin * 1000), value] for (begin, _), value in zip(edges, sums, strict=True)], round(
+        sum(sums), 6
+    )
+
+
+def by_instance(records: Json, totals: Json) -> tuple[list[Json], list[Json]]:
+    """Reshape as `show_instance=1` asks."""
+    return [{"instance": 0, "stats": records}], [{"instance": 0, "totals": totals}]
+
+
+def overall(site: Site, codes: Sequence[str], now: float) -> Json:
+    """Return totals and percentages of this year, month, week and day, each since its local midnight."""
+    day = site.household.day_of(now)
+    begins = {
+        "year": day.replace(month=1, day=1),
+        "month": day.replace(day=1),
+        "week": day - timedelta(days=day.weekday()),
+        "today": day,
+    }
+    answer: Json = {}
+    for name, begin in begins.items():
+        flow = site.household.energy(site.household.midnight(begin), now)
+        found = {code: ENERGIES[code](flow) if code in ENERGIES else False for code in codes}
+        whole = sum(found.values())
+        shares = {code: round(100 * value / whole) if whole else 0 for code, value in found.items()}
+        answer[name] = {"totals": found, "percentages": shares}
+    return answer

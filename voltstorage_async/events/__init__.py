@@ -1,0 +1,1 @@
+"""voltstorage_async/events."""

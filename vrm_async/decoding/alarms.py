@@ -1,0 +1,152 @@
+"""How VRM spells alarms: rules on numbers in PascalCase, rules on states in camelCase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import evolve
+
+from energy_core.codec.coerce import integer, seconds_or_never
+from energy_core.codec.drift import report
+from energy_core.codec.json import JSON
+from energy_core.codec.structure import MalformedRecord, model, records
+from vrm_async.decoding.php import enum_names, items
+from vrm_async.models.alarm import Alarm, AlarmAttribute, AlarmDevice, Alarms, AlarmUser, RaisedAlarm
+from vrm_async.responses import content
+
+_PASCAL: Final = {"AlarmEnabled": "alarmEnabled", "NotifyAfterSeconds": "notifyAfterSeconds"}
+
+
+def _states(value: object) -> tuple[int, ...]:
+    """Read the states of a rule: numbers, or records as an attribute's enum has them."""
+    found = []
+    for item in items(value):
+        number = integer(item.get("valueEnum") if isinstance(item, Mapping) else item)
+        if number is None:
+            report("Alarm", "enum_values", "malformed")
+        else:
+            found.append(number)
+    return tuple(found)
+
+
+_rule_in_camel_case = model(
+    Alarm,
+    wire={
+        "attribute_id": "idDataAttribute",
+        "enabled": "alarmEnabled",
+        "notify_after_s": "notifyAfterSeconds",
+        "high": "highAlarm",
+        "high_hysteresis": "highAlarmHysteresis",
+        "low": "lowAlarm",
+        "low_hysteresis": "lowAlarmHysteresis",
+        "enum_values": "enumValues",
+        "limit_id": "idDataAttributeLimit",
+    },
+    read={"enum_values": _states},
+)
+
+
+def rule(record: object) -> Alarm:
+    """Read one rule, whichever way it is spelled."""
+    if not isinstance(record, Mapping):
+        raise MalformedRecord(f"Alarm must come as an object, not as {type(record).__name__}")
+    told = {_PASCAL.get(key, key): value for key, value in record.items()}
+    return evolve(_rule_in_camel_case(told), raw=record)
+
+
+_device = model(
+    AlarmDevice,
+    wire={
+        "name": "deviceName",
+        "product_name": "productName",
+        "custom_name": "customName",
+        "device_type_id": "idDeviceType",
+        "last_connection": "lastConnection",
+        "seconds_ago": "secondsAgo",
+        "is_valid": "isValid",
+        "site_id": "idSite",
+        "product_id": "productIdAsReceived",
+        "custom_product_name": "customProductName",
+        "firmware_version": "firmwareVersion",
+    },
+    read={"last_connection": seconds_or_never},
+)
+_user = model(
+    AlarmUser,
+    wire={
+        "id": "idUser",
+        "access_level": "accessLevel",
+        "notified": "receivesAlarmNotifications",
+        "site_id": "idSite",
+        "gets_reports": "receivesReports",
+    },
+)
+_attribute = model(
+    AlarmAttribute,
+    wire={
+        "id": "idDataAttribute",
+        "format": "formatWithUnit",
+        "data_type": "dataType",
+        "device_type_id": "idDeviceType",
+        "enum": "enumValues",
+        "target_table": "targetTable",
+    },
+    read={"enum": enum_names},
+)
+_alarms = model(
+    Alarms,
+    wire={"rate_limited": "rateLimited"},
+    read={
+        "alarms": records(rule, "Alarm"),
+        "devices": records(_device, "AlarmDevice"),
+        "users": records(_user, "AlarmUser"),
+        "attributes": records(_attribute, "AlarmAttribute"),
+    },
+)
+
+
+def alarms(payload: JSON) -> Alarms:
+    """Read ``GET installations/{idSite}/alarms``."""
+    return _alarms(content(payload))
+
+
+def body(alarm: Alarm) -> dict[str, JSON]:
+    """Return what VRM takes for a rule: only documented members, in the case of its kind, and no null."""
+    known: dict[str, JSON] = {"idDataAttribute": alarm.attribute_id, "instance": alarm.instance}
+    # VRM counts with 0 and 1 here.
+    enabled = int(alarm.enabled is not False)
+    if alarm.on_states:
+        numbers: list[JSON] = list(alarm.enum_values)
+        return {
+            **known,
+            "enumValues": numbers,
+            "alarmEnabled": enabled,
+            "notifyAfterSeconds": alarm.notify_after_s or 0,
+        }
+    known |= {"AlarmEnabled": enabled, "NotifyAfterSeconds": alarm.notify_after_s or 0}
+    if alarm.high is not None:
+        known |= {"highAlarm": alarm.high, "highAlarmHysteresis": alarm.high_hysteresis or 0}
+    if alarm.low is not None:
+        known |= {"lowAlarm": alarm.low, "lowAlarmHysteresis": alarm.low_hysteresis or 0}
+    return known
+
+
+# --- alarms that were raised ----------------------------------------------------------------------------
+
+_raised = model(
+    RaisedAlarm,
+    wire={
+        "id": "idAlarm",
+        "attribute_id": "idDataAttribute",
+        "name_enum": "nameEnum",
+    },
+    read={"started": seconds_or_never, "cleared": seconds_or_never},
+)
+raised: Final = records(_raised, "RaisedAlarm")
+
+
+def log(payload: JSON) -> tuple[RaisedAlarm, ...]:
+    """Read the alarm log, whose records may be one level down."""
+    found = content(payload)
+    return raised(next((found[key] for key in ("records", "alarms", "data") if key in found), None))

@@ -1,0 +1,163 @@
+"""The shapes of lists of attributes, extended ones and diagnostics, for msgspec; see `straight`.
+
+What holds several values is looked at for its shape alone: it is made, from the record's text, when somebody
+asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import repeat
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+
+from energy_core.codec.columns import fill_slot, maker
+from vrm_async.decoding.points import LAST_MS
+from vrm_async.models.attribute import Attribute, Diagnostic, Listed, listed
+from vrm_async.models.lazy_fields import LazyRecord, Read, put_read, put_text
+
+if TYPE_CHECKING:
+    import msgspec
+else:
+    try:
+        import msgspec
+    except ImportError:
+        msgspec = None
+
+
+class PageParts(NamedTuple):
+    """What a page of diagnostics holds."""
+
+    records: list[Diagnostic]
+    total: int | None
+
+
+def _early(shape: type[msgspec.Struct], cls: type[LazyRecord]) -> list[str]:
+    return [name for name in shape.__struct_fields__ if name not in cls.late_fields]
+
+
+@lru_cache(maxsize=256)  # what a device measures at once has one time
+def _moment(time: int | None) -> datetime | None:
+    return None if time is None else datetime.fromtimestamp(time, UTC)
+
+
+def _flag(bit: int | None) -> bool | None:
+    return None if bit is None else bool(bit)
+
+
+_VIA: Final[Mapping[str, Callable[[Any], object]]] = {"time": _moment, "bitmask": _flag}
+
+if msgspec is not None:
+    Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    Time: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=LAST_MS // 1000)]
+    Value: TypeAlias = Int64 | float | str | None
+
+    class _Name(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        name: str | Int64 = msgspec.field(name="nameEnum")
+        number: Int64 = msgspec.field(name="valueEnum")
+
+    class _Instance(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        raw_value: Value = msgspec.field(name="rawValue", default=None)
+        text: str | None = msgspec.field(name="textValue", default=None)
+        formatted: str | None = msgspec.field(name="formattedValue", default=None)
+        time: Time | None = msgspec.field(name="timestamp", default=None)
+
+    class _Part(msgspec.Struct, gc=False):
+        """Any object."""
+
+    # The fields of `Attribute` and `Diagnostic`, under the names that their codec gives them too.
+
+    class _Attribute(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        code: str
+        id: Int64 | None = msgspec.field(name="idDataAttribute", default=None)
+        description: str | None = None
+        raw_value: Value = msgspec.field(name="rawValue", default=None)
+        text: str | None = msgspec.field(name="textValue", default=None)
+        formatted: str | None = msgspec.field(name="formattedValue", default=None)
+        format: str | None = msgspec.field(name="formatWithUnit", default=None)
+        data_type: str | None = msgspec.field(name="dataType", default=None)
+        time: Time | None = msgspec.field(name="timestamp", default=None)
+        instance: Int64 | None = None
+        device_type_id: Int64 | None = msgspec.field(name="idDeviceType", default=None)
+        dbus_service: str | None = msgspec.field(name="dbusServiceType", default=None)
+        dbus_path: str | None = msgspec.field(name="dbusPath", default=None)
+        enum: list[_Name] | None = msgspec.field(name="dataAttributeEnumValues", default=None)
+        instances: dict[Int64, _Instance] | list[_Instance] | None = None
+        consists_of: list[str] | None = msgspec.field(name="consistsOfAttributeCodes", default=None)
+        parts: list[_Part] | None = msgspec.field(name="dataAttributes", default=None)
+
+    class _Diagnostic(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+        attribute_id: Int64 = msgspec.field(name="idDataAttribute")
+        site_id: Int64 | None = msgspec.field(name="idSite", default=None)
+        id: Int64 | None = None
+        time: Time | None = msgspec.field(name="timestamp", default=None)
+        device: str | None = msgspec.field(name="Device", default=None)
+        instance: Int64 | None = None
+        code: str | None = None
+        description: str | None = None
+        format: str | None = msgspec.field(name="formatWithUnit", default=None)
+        raw_value: Value = msgspec.field(name="rawValue", default=None)
+        formatted: str | None = msgspec.field(name="formattedValue", default=None)
+        bitmask: Literal[0, 1] | bool | None = None
+        dbus_service: str | None = msgspec.field(name="dbusServiceType", default=None)
+        dbus_path: str | None = msgspec.field(name="dbusPath", default=None)
+        enum: list[_Name] | None = msgspec.field(name="dataAttributeEnumValues", default=None)
+
+    class _Page(msgspec.Struct, forbid_unknown_fields=True):
+        success: bool
+        records: list[_Diagnostic]
+        num_records: Int64 | None = None
+
+    class _Texts(msgspec.Struct):
+        records: list[msgspec.Raw]
+
+    _page = msgspec.json.Decoder(_Page).decode
+    _page_texts = msgspec.json.Decoder(_Texts).decode
+    _attributes = msgspec.json.Decoder(list[_Attribute]).decode
+    _attribute_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+    _make_attribute = maker(Attribute, _early(_Attribute, Attribute), _VIA)
+    _make_diagnostic = maker(Diagnostic, _early(_Diagnostic, Diagnostic), _VIA)
+
+
+class AtHand:
+    """Reads what sites have as `extended`, and has at hand what it read last.
+
+    Who looks at one attribute of a site often looks at another.
+
+    Args:
+        read: reads what is late.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._last: tuple[bytes, Listed] = b"", listed(())
+
+    def __call__(self, text: bytes) -> Listed:
+        """Return the attributes that a text, known to be sound, tells of."""
+        last = self._last
+        if last[0] is not text:
+            last = self._last = text, self._read_anew(text)
+        return last[1]
+
+    def _read_anew(self, text: bytes) -> Listed:
+        rows, texts, read = _attributes(text), _attribute_texts(text), self._read
+
+        def make(at: int) -> Attribute:
+            made = _make_attribute(rows[at])
+            put_text(made, bytes(texts[at]))
+            put_read(made, read)
+            return made
+
+        return Listed(rows, make)
+
+
+def diagnostics(body: bytes, read: Read) -> PageParts | None:
+    """Read one page of diagnostics; `read` reads what is late."""
+    page = _page(body)
+    if not page.success or not page.records:
+        return None
+    made = list(map(_make_diagnostic, page.records))
+    fill_slot(put_text, made, map(bytes, _page_texts(body).records))
+    fill_slot(put_read, made, repeat(read))
+    return PageParts(made, page.num_records)

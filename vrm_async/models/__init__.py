@@ -1,0 +1,1 @@
+"""vrm_async/models."""
