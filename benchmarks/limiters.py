@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchmarks.sampling import Sampler
 from benchmarks.worker import Cost
-from tests.virtual_time import VirtualTimeLoop
+from tests.servers.virtual_time import VirtualTimeLoop
 
 
 class TickingLoop(VirtualTimeLoop):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from benchmarks.limiters import TickingLoop, pyrate_bucket
-from tests.core.vrm_limit_model import VRMLimitModel
+from tests.servers.vrm_limit_model import VRMLimitModel
 
 TASKS: Final = 50
 SITES: Final = 10

@@ -14,8 +14,8 @@ from aioresponses import aioresponses
 import energy_core
 import voltstorage_async  # noqa: F401  (preload is about the packages in use)
 import vrm_async  # noqa: F401
-from tests.aioresponses_shim import repaired_aioresponses
-from tests.virtual_time import VirtualTimeLoop
+from tests.servers.aioresponses_shim import repaired_aioresponses
+from tests.servers.virtual_time import VirtualTimeLoop
 
 _left_behind: list[str] = []
 _cancel_all_tasks = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]

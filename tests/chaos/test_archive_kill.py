@@ -14,7 +14,7 @@ import signal
 import pytest
 
 from energy_live.archive.check import check
-from tests.live.archive_rig import child, files, household, save
+from tests.servers.archive_run import child, files, household, save
 
 KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "3"))
 SEED = int(os.environ.get("ENERGY_LIVE_SEED", "1"))

@@ -20,7 +20,7 @@ from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.status import TRANSITIONS
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

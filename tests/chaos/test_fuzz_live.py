@@ -17,11 +17,11 @@ import pytest
 from energy_core import Event, Gap, Kind, SessionPool, SourceStatus, merge
 from energy_core.clock import SystemClock
 from energy_core.stream.vocabulary import SourceId
-from tests.chaos.fuzzed_volt import PRODUCT, STEP_S, FuzzedVolt
-from tests.chaos.fuzzed_volt import truth as measured
-from tests.chaos.fuzzed_vrm import BATTERY, EVERY_S, SITES, START, FuzzedVRM, Slot, truth
-from tests.chaos.memory_net import MemoryConnector, run_inline, web_sockets
-from tests.virtual_time import VirtualClock
+from tests.servers.fuzzed_volt import PRODUCT, STEP_S, FuzzedVolt
+from tests.servers.fuzzed_volt import truth as measured
+from tests.servers.fuzzed_vrm import BATTERY, EVERY_S, SITES, START, FuzzedVRM, Slot, truth
+from tests.servers.memory_network import MemoryConnector, run_inline, web_sockets
+from tests.servers.virtual_time import VirtualClock
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 from vrm_async.live import live

@@ -17,7 +17,7 @@ from energy_core.stream.vocabulary import Kind
 from energy_live.simulator import Simulator
 from energy_live.simulator.voltstorage.export import Extract
 from energy_live.simulator.voltstorage.products import EXPORTED
-from tests.live.command_line import environment
+from tests.servers.command_line import environment
 
 KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "10"))
 PACE = 20.0
@@ -26,7 +26,7 @@ NOON = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
 CHECKPOINT_S = 0.3
 SAVING_S = 0.5
 LOGGED_EVERY_S = 60
-PROGRAM = Path(__file__).with_name("consumer.py")
+PROGRAM = Path(__file__).parents[1] / "servers" / "consumer_process.py"
 
 
 async def until(there, deadline_s=20.0):

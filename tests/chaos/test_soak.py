@@ -13,7 +13,7 @@ import pytest
 
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

@@ -19,8 +19,8 @@ from energy_core import Gap, Kind, Quantity, RateLimit, SessionPool, State, Time
 from energy_core.stream.reconnect import SocketConfig
 from energy_live.simulator import Simulator
 from energy_live.simulator.voltstorage.products import event_fields
-from tests.chaos.weather import Moody, Weather
-from tests.faults.tcp_proxy import TcpProxy, proxied
+from tests.servers.network_faults import Moody, Weather
+from tests.servers.tcp_proxy import TcpProxy, proxied
 from voltstorage_async import BackfillConfig, FieldMap, LatestData, ProductGap, VoltStorageClient
 
 SEEDS = range(int(os.environ.get("ENERGY_LIVE_SEEDS", "3")))

@@ -14,8 +14,8 @@ from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import StreamPosition
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import UNIDENTIFIED, Kind, SourceId, State, account_label
-from tests.core.scripted import Recorder, Script, moments, of_kind, readings
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 virtual = pytest.mark.virtual_time
 

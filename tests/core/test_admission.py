@@ -11,9 +11,9 @@ from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
 from energy_core.stream.validation import latest_allowed
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.core.scripted import Recorder, Script, moments, of_kind
 from tests.core.test_checkpoint import Shelf
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Recorder, Script, moments, of_kind
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 virtual = pytest.mark.virtual_time
 

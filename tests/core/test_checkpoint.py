@@ -18,8 +18,8 @@ from energy_core.stream.commit import CommitTracker
 from energy_core.stream.event import Event, StreamPosition
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.core.scripted import Recorder, Script, moments, of_kind, readings
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 A = SourceId("test", "me", "a")
 PRODUCT = SourceId("voltstorage", "home", "301")

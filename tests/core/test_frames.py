@@ -13,7 +13,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from energy_core.stream.frames import FrameSplitter
-from tests.socket_rig import accepted
+from tests.servers.websocket_server import accepted
 
 LARGEST = 300
 QUIET = logging.getLogger("tests.quiet")

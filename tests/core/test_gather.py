@@ -7,8 +7,8 @@ import pytest
 from energy_core.errors import StreamBusy
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind
-from tests.core.scripted import Recorder, Script, moments, readings, seconds
-from tests.virtual_time import VirtualClock
+from tests.servers.scripted_sources import Recorder, Script, moments, readings, seconds
+from tests.servers.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from energy_core import HomeState, Quantity, SourceFilter, SourcePreference
 from energy_core.home.preference import announcer
 from energy_core.stream.vocabulary import SourceId, State
-from tests.core.home_events import HOME, START, Teller, at
+from tests.servers.home_events import HOME, START, Teller, at
 
 SYSTEM = SourceId("vrm", "me", "151734", 0)
 MONITOR = SourceId("vrm", "me", "151734", 512)

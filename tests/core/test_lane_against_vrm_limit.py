@@ -10,7 +10,7 @@ from energy_core.clock import SystemClock
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter
-from tests.core.vrm_limit_model import VRMLimitModel
+from tests.servers.vrm_limit_model import VRMLimitModel
 
 pytestmark = pytest.mark.virtual_time
 

@@ -14,8 +14,8 @@ from energy_core.stream.lookback_match import PolledReading, Revisions
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.core.scripted import moments, of_kind, readings, seconds
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import moments, of_kind, readings, seconds
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 virtual = pytest.mark.virtual_time
 SITE = SourceId("vrm", "home", "151734", 258)

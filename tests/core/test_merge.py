@@ -20,8 +20,8 @@ from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.core.scripted import Script
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Script
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

@@ -19,7 +19,7 @@ from energy_core import (
     State,
     UnmeasuredRange,
 )
-from tests.core.home_events import HOME, START, Teller, at
+from tests.servers.home_events import HOME, START, Teller, at
 
 GRID, PV, BATTERY = Quantity.GRID_POWER, Quantity.PV_POWER, Quantity.BATTERY_POWER
 CONSUMPTION, GENERATOR = Quantity.CONSUMPTION_POWER, Quantity.GENERATOR_POWER

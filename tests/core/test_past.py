@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from energy_core.stream.lookback_match import COARSE, BucketMatcher, MissingRange, PolledReading
 from energy_core.stream.vocabulary import Quantity, SourceId
-from tests.core.scripted import seconds
-from tests.virtual_time import EPOCH
+from tests.servers.scripted_sources import seconds
+from tests.servers.virtual_time import EPOCH
 
 SITE = SourceId("vrm", "home", "151734", 258)
 NOW = EPOCH + timedelta(days=1)

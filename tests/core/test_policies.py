@@ -9,8 +9,8 @@ from energy_core.errors import ServerFault, SlowConsumer
 from energy_core.stream.buffer import POLICIES
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind, SourceId, State
-from tests.core.scripted import Recorder, Script, moments, of_kind, readings, seconds, states
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings, seconds, states
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

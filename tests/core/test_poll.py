@@ -28,7 +28,7 @@ from energy_core.stream.poll import Poller
 from energy_core.stream.reconnect import Site
 from energy_core.stream.vocabulary import Kind, SourceId, State
 from energy_core.vendor_clock import VendorClock
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

@@ -14,8 +14,8 @@ from energy_core import merge
 from energy_core.stream.buffer import POLICIES, Buffer
 from energy_core.stream.event import Reading
 from energy_core.stream.vocabulary import Quantity, SourceId
-from tests.core.scripted import Script
-from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
+from tests.servers.scripted_sources import Script
+from tests.servers.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
 
 HOME = SourceId("test", "me", "a")
 

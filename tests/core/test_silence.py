@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from energy_core.http.response import ReadTimeouts
-from tests.virtual_time import VirtualClock
+from tests.servers.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

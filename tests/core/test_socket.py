@@ -26,7 +26,7 @@ from energy_core.stream.endpoint import Endpoint
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
 from energy_core.stream.vocabulary import State
-from tests.socket_rig import (
+from tests.servers.websocket_server import (
     FAST,
     HEADER,
     TOKEN,

@@ -12,8 +12,8 @@ from energy_core.errors import SlowConsumer
 from energy_core.stream.buffer import POLICIES
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind, SourceId, State
-from tests.core.scripted import Pen
-from tests.virtual_time import VirtualClock, VirtualTimeLoop
+from tests.servers.scripted_sources import Pen
+from tests.servers.virtual_time import VirtualClock, VirtualTimeLoop
 
 SITES = ("a", "b")
 

@@ -16,8 +16,8 @@ from energy_core.stream.event import StreamPosition
 from energy_core.stream.merge import merge
 from energy_core.stream.status import TRANSITIONS
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.core.scripted import Recorder, Script, moments, of_kind, readings, states
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings, states
+from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from energy_core.clock import SystemClock, ticking
-from tests.virtual_time import VirtualTimeLoop
+from tests.servers.virtual_time import VirtualTimeLoop
 
 
 class Stopped(SystemClock):

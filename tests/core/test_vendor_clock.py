@@ -13,8 +13,8 @@ from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 from energy_core.vendor_clock import VendorClock
-from tests.core.scripted import Script, moments, of_kind
-from tests.virtual_time import EPOCH, VirtualClock
+from tests.servers.scripted_sources import Script, moments, of_kind
+from tests.servers.virtual_time import EPOCH, VirtualClock
 from vrm_async.live import listed
 
 A = SourceId("test", "me", "a")

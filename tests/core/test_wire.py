@@ -18,7 +18,7 @@ from energy_core.stream.endpoint import Endpoint
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
 from energy_core.stream.vocabulary import State
-from tests.socket_rig import FAST, FakeLink, Listener, accepted, raw_server
+from tests.servers.websocket_server import FAST, FakeLink, Listener, accepted, raw_server
 
 MESSAGES = 300
 

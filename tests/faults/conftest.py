@@ -12,8 +12,8 @@ from energy_core.http.credential import Credential
 from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
-from tests.faults.acme import FAST, WIDE, fixed_token
-from tests.faults.fault_server import FaultServer, Script
+from tests.servers.fault_server import FaultServer, Script
+from tests.servers.invented_vendor import FAST, WIDE, fixed_token
 
 Serve = Callable[[Script], Awaitable[FaultServer]]
 Connect = Callable[..., ApiClient]

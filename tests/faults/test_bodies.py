@@ -20,9 +20,9 @@ from energy_core.errors import (
 from energy_core.http.body import Body
 from energy_core.http.operation import MIB
 from energy_core.http.response import Timeouts
-from tests.faults.acme import FAST, READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import CLOCK, Act, always, answer, drip, head, in_turn, raw, reset
+from tests.servers.fault_server import CLOCK, Act, always, answer, drip, head, in_turn, raw, reset
+from tests.servers.invented_vendor import FAST, READ, REVOKE, as_it_is
 
 JSON_TYPE = ("Content-Type", "application/json")
 SMALL_LIMIT = evolve(READ, body_limit=1000)

@@ -10,9 +10,8 @@ from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
-from tests.faults.acme import READ, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import (
+from tests.servers.fault_server import (
     CLOCK,
     Act,
     WireRequest,
@@ -24,6 +23,7 @@ from tests.faults.fault_server import (
     in_turn,
     raw,
 )
+from tests.servers.invented_vendor import READ, as_it_is
 
 
 def nothing_is_kept(client: ApiClient) -> bool:

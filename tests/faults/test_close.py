@@ -10,9 +10,9 @@ from energy_core.http.client import ApiClient
 from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
-from tests.faults.acme import READ, REVOKE, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Serve
-from tests.faults.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw
+from tests.servers.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw
+from tests.servers.invented_vendor import READ, REVOKE, WIDE, as_it_is, fixed_token
 
 
 def client_of(pool: SessionPool, server: FaultServer, limit: RateLimit = WIDE) -> ApiClient:

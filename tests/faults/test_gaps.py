@@ -8,9 +8,9 @@ import pytest
 from energy_core.clock import SystemClock
 from energy_core.errors import DeadlineExceeded, OutcomeUnknown
 from energy_core.http.pool import SessionPool
-from tests.faults.acme import CREATE, FAST, READ, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import Act, Conversation, always, answer, hang, head, in_turn, raw
+from tests.servers.fault_server import Act, Conversation, always, answer, hang, head, in_turn, raw
+from tests.servers.invented_vendor import CREATE, FAST, READ, as_it_is
 
 CLOCK = SystemClock()
 

@@ -13,9 +13,9 @@ from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import base_url, origin_of
 from energy_core.http.pool import SessionPool
 from energy_core.secret import Secret
-from tests.faults.acme import READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import always, answer
+from tests.servers.fault_server import always, answer
+from tests.servers.invented_vendor import READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 
 BAD_BASES = [
     "http://api.example.com/",

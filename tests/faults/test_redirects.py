@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from energy_core.errors import UnexpectedRedirect
-from tests.faults.acme import CREATE, READ, SENTINEL, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import always, answer
+from tests.servers.fault_server import always, answer
+from tests.servers.invented_vendor import CREATE, READ, SENTINEL, as_it_is
 
 TARGETS = {
     "same origin": "{origin}/v2/over-there",

@@ -21,9 +21,9 @@ from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Operation, Priority, Response
 from energy_core.secret import Secret
-from tests.faults.acme import READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import Act, WireRequest, always, answer, in_turn, raw, reset
+from tests.servers.fault_server import Act, WireRequest, always, answer, in_turn, raw, reset
+from tests.servers.invented_vendor import READ, REVOKE, as_it_is
 
 LOGIN = Operation(
     vendor="acme",

@@ -24,9 +24,9 @@ from energy_core.errors import (
 from energy_core.http.operation import Operation, Priority
 from energy_core.http.rate_limit import RateLimit
 from energy_core.http.response import Timeouts
-from tests.faults.acme import CREATE, READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import Act, always, answer, hang, head, in_turn, raw, reset
+from tests.servers.fault_server import Act, always, answer, hang, head, in_turn, raw, reset
+from tests.servers.invented_vendor import CREATE, READ, REVOKE, as_it_is
 
 RETRIED = {408, 425, 429, *range(500, 600)} - {501, 505, 506, 508, 510, 511}
 STATUSES = [

@@ -26,9 +26,8 @@ from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret, masked
-from tests.faults.acme import CREATE, FAST, READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import (
+from tests.servers.fault_server import (
     CLOCK,
     Act,
     Conversation,
@@ -41,6 +40,7 @@ from tests.faults.fault_server import (
     raw,
     reset,
 )
+from tests.servers.invented_vendor import CREATE, FAST, READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
 from voltstorage_async import VoltStorageClient
 from voltstorage_async.websocket import ProductEndpoint
 from vrm_async import VRMClient

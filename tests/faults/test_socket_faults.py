@@ -6,8 +6,8 @@ import pytest
 from attrs import evolve
 
 from energy_core.stream.vocabulary import State
-from tests.faults.tcp_proxy import proxied
-from tests.socket_rig import FAST, FakeLink, running, serving
+from tests.servers.tcp_proxy import proxied
+from tests.servers.websocket_server import FAST, FakeLink, running, serving
 
 BEAT = evolve(FAST, ping_interval_s=0.2, ping_timeout_s=0.2)
 """The default timings divided by 100: what takes 40 s there takes 0.4 s here."""

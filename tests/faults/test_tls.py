@@ -10,9 +10,9 @@ import trustme
 from energy_core.errors import ConnectError, TLSVerificationError
 from energy_core.http.pool import SessionPool
 from energy_core.http.response import Timeouts
-from tests.faults.acme import READ, REVOKE, as_it_is
 from tests.faults.conftest import Connect, Serve
-from tests.faults.fault_server import always, answer
+from tests.servers.fault_server import always, answer
+from tests.servers.invented_vendor import READ, REVOKE, as_it_is
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from energy_live.archive.directory import Folder
 from energy_live.archive.manifest import FileEntry, Manifest
 from energy_live.environment import Unusable
 from energy_live.simulator.faults import answer, truncated
-from tests.live.archive_rig import NOW, exports, files, household, save, table, times
+from tests.servers.archive_run import NOW, exports, files, household, save, table, times
 
 MONTHS = ("2024-10", "2024-11")
 TIMESPANS = ("lifetime", "year", "month", "day", "hour-2024")

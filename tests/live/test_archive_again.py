@@ -16,7 +16,7 @@ from energy_live.archive.manifest import Manifest
 from energy_live.archive.progress import Silence
 from energy_live.archive.store import Store
 from energy_live.simulator.faults import answer, chunked
-from tests.live.archive_rig import NOW, account, exports, files, household, save, table
+from tests.servers.archive_run import NOW, account, exports, files, household, save, table
 
 
 @pytest.fixture(autouse=True)

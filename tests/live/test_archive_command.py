@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 
 from energy_live.simulator.faults import answer
-from tests.live.archive_rig import files, household, save
-from tests.live.command_line import COMMAND, ROOT, environment, run
+from tests.servers.archive_run import files, household, save
+from tests.servers.command_line import COMMAND, ROOT, environment, run
 
 UNTIL = "2024-11-04T09:30"
 

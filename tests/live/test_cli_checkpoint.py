@@ -7,7 +7,7 @@ import pytest
 
 from energy_core import SessionPool
 from energy_live.environment import Accounts
-from tests.live.command_line import events, readings, run, simulated
+from tests.servers.command_line import events, readings, run, simulated
 
 OPTIONS = ("--format", "jsonl", "--interval", "0.5")
 PATIENCE_S = 120.0

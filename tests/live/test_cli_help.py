@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.live.command_line import PYTHON, run
+from tests.servers.command_line import PYTHON, run
 
 HEAVY = (
     "aiohttp",

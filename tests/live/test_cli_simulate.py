@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from tests.live.command_line import end, run, started
+from tests.servers.command_line import end, run, started
 
 
 def test_it_prints_what_points_clients_at_it():

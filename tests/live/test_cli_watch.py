@@ -4,7 +4,7 @@ import pytest
 
 from energy_core.errors import NotFound
 from energy_live.watch import _look_for
-from tests.live.command_line import readings, run, simulated
+from tests.servers.command_line import readings, run, simulated
 
 EVENTS = ("--interval", "0.25", "--format", "jsonl", "--events")
 

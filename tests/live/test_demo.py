@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from energy_live.demo import late_morning
-from tests.live.command_line import (
+from tests.servers.command_line import (
     COMMAND,
     DEADLINE_S,
     ROOT,

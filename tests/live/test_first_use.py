@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.live.command_line import run, simulated
+from tests.servers.command_line import run, simulated
 
 PROBE = """
 import asyncio, json, os, sys, threading

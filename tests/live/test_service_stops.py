@@ -6,7 +6,7 @@ import sys
 
 from energy_core import Checkpoint, Event, Kind
 from energy_live.simulator import Simulator
-from tests.live.command_line import environment
+from tests.servers.command_line import environment
 
 GRACE_S = 2.0
 

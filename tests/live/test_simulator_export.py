@@ -10,7 +10,7 @@ from energy_live.simulator import Simulator
 from energy_live.simulator.voltstorage.export import Extract, columns
 from energy_live.simulator.voltstorage.products import export_values
 from energy_live.simulator.world import neighbourhood
-from tests.live.archive_rig import account
+from tests.servers.archive_run import account
 
 NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
 

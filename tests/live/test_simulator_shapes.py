@@ -8,7 +8,7 @@ import pytest
 from energy_live.simulator import Simulator, evidence
 from energy_live.simulator.evidence import Source
 from energy_live.simulator.vrm import widgets
-from tests.live.vrm_shapes import (
+from tests.servers.vrm_shapes import (
     ALARM_SENT,
     ALARMS,
     ASKED,

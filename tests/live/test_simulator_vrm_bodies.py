@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from energy_live.simulator import Simulator
-from tests.live.vrm_shapes import ESS_SENT
+from tests.servers.vrm_shapes import ESS_SENT
 
 NOON = datetime(2025, 6, 20, 11, 0, 30, tzinfo=UTC)
 RULE = {"idDataAttribute": 143, "instance": 0, "AlarmEnabled": 1, "NotifyAfterSeconds": 0, "lowAlarm": 46.0}

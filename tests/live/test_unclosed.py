@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.live.command_line import run, simulated
+from tests.servers.command_line import run, simulated
 
 PROGRAM = """
 import asyncio, gc, os, warnings

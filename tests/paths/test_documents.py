@@ -10,9 +10,9 @@ import energy_core
 import voltstorage_async
 import vrm_async
 from energy_core import Checkpoint, Kind, State
-from tests.live.archive_rig import household as old_household
-from tests.live.archive_rig import save
 from tests.paths.snippets import ROOT, Enough, document, run, snippets_of
+from tests.servers.archive_run import household as old_household
+from tests.servers.archive_run import save
 
 ELSEWHERE = {"docs/home.md", "docs/sources.md", "docs/vrm-history.md"}
 HERE = {"docs/archive.md": 1, "docs/events.md": 3, "docs/voltstorage.md": 4, "docs/vrm.md": 2}

@@ -8,7 +8,7 @@ import pytest
 
 from energy_core.http.rate_limit import RateLimit
 from energy_core.stream.reconnect import SocketConfig
-from tests.voltstorage.volt_service import TOKEN, Service, serving
+from tests.servers.scripted_volt import TOKEN, Service, serving
 from voltstorage_async import BackfillConfig, VoltStorageClient
 
 

@@ -18,7 +18,7 @@ from energy_core.errors import (
 )
 from energy_core.secret import Secret
 from energy_core.stream.endpoint import Words
-from tests.voltstorage.volt_service import BASE, TOKEN
+from tests.servers.scripted_volt import BASE, TOKEN
 from voltstorage_async import Endpoints, Latest, Sampled, VoltStorageClient
 
 ANY = re.compile(re.escape(BASE))

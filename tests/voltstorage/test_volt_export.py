@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from energy_core.errors import ClientClosed, ConnectionLost, StreamBusy, StreamClosed
-from tests.voltstorage.volt_service import until
+from tests.servers.scripted_volt import until
 from voltstorage_async import VoltStorageClient
 
 START = datetime(2020, 3, 25, tzinfo=UTC)

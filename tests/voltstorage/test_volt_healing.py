@@ -12,7 +12,7 @@ from energy_core import Checkpoint, Gap, Kind, Quantity, RateLimit, SessionPool,
 from energy_core.http.operation import Priority
 from energy_core.stream.event import StreamPosition
 from energy_core.stream.reconnect import SocketConfig
-from tests.voltstorage.volt_service import frame, until
+from tests.servers.scripted_volt import frame, until
 from voltstorage_async import (
     BackfillConfig,
     FieldMap,

@@ -16,7 +16,7 @@ from energy_core import SessionPool, State
 from energy_core.stream import socket
 from energy_core.stream.connection import HandshakeRejected
 from energy_core.stream.reconnect import SocketConfig
-from tests.voltstorage.volt_service import BASE, frame, jwt
+from tests.servers.scripted_volt import BASE, frame, jwt
 from voltstorage_async import LatestData, ProductGap, VoltStorageClient
 
 STREAMS = 1000

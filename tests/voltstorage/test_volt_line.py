@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Quantity, State
-from tests.socket_rig import FakeLink
-from tests.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
-from tests.voltstorage.volt_service import frame
+from tests.servers.scripted_volt import frame
+from tests.servers.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
+from tests.servers.websocket_server import FakeLink
 from voltstorage_async.codec import event_message
 from voltstorage_async.events.feed import ProductFeed
 from voltstorage_async.events.recorded import BackfillConfig, RecordedMoment

@@ -9,7 +9,7 @@ import pytest
 from aioresponses import CallbackResult
 
 from energy_core.stream.vocabulary import Quantity
-from tests.voltstorage.volt_service import BASE, TOKEN
+from tests.servers.scripted_volt import BASE, TOKEN
 from voltstorage_async import ExportRow, FieldMap, LatestData, Sampled, Weighted
 from voltstorage_async.codec import product_event
 

@@ -25,7 +25,7 @@ from energy_core.errors import (
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.stream.vocabulary import Quantity, SourceId, State
-from tests.voltstorage.volt_service import TOKEN, frame, serving, until
+from tests.servers.scripted_volt import TOKEN, frame, serving, until
 from voltstorage_async import Endpoints, LatestData, UnknownProductEvent, VoltStorageClient
 
 START = 1_575_154_800

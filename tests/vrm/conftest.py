@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.vrm.fake_vrm import FakeVRM, serving
+from tests.servers.scripted_vrm import FakeVRM, serving
 from vrm_async import VRMClient
 
 TOKEN = "0123456789abcdef" * 4

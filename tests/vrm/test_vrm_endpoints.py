@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from energy_core.errors import NoData, NotFound, PermissionDenied
-from tests.vrm import vendor_samples as printed
+from tests.servers import vrm_samples as printed
 from vrm_async.resources import installations, stats, tokens, users, widgets
 
 ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
-from tests.vrm.history_service import DAY, Service, Wall, ms
+from tests.servers.vrm_history import DAY, Service, Wall, ms
 from vrm_async import Calendar, Series, Stats
 from vrm_async.history.base import REREAD
 from vrm_async.history.chunks import CAPS, BucketEdges, as_one

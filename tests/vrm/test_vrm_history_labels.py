@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from energy_core.errors import NoData
-from tests.vrm.history_service import DAY, Wall, ms
+from tests.servers.vrm_history import DAY, Wall, ms
 from vrm_async import Calendar, Series, Stats
 from vrm_async.history.base import REREAD
 from vrm_async.history.chunks import BucketEdges

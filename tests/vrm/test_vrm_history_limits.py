@@ -9,8 +9,8 @@ import pytest
 from energy_core.clock import SystemClock
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limiter import RateLimiter
-from tests.core.vrm_limit_model import VRMLimitModel
-from tests.vrm.history_service import Service, Wall
+from tests.servers.vrm_history import Service, Wall
+from tests.servers.vrm_limit_model import VRMLimitModel
 from vrm_async.client import LIMIT
 from vrm_async.history.base import REREAD
 from vrm_async.history.stats import SiteFacts, StatsHistory

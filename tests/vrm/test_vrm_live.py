@@ -13,8 +13,8 @@ from energy_core import FileCheckpoint, Quantity, SessionPool, merge
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import NotFound
 from energy_core.stream.vocabulary import Kind, SourceId, State
-from tests.virtual_time import EPOCH, VirtualClock
-from tests.vrm import vendor_samples as printed
+from tests.servers import vrm_samples as printed
+from tests.servers.virtual_time import EPOCH, VirtualClock
 from vrm_async import VRMClient
 from vrm_async.live import FRESH_S, listed, live
 

@@ -12,7 +12,7 @@ from energy_core.stream.lookback import LookbackConfig
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind, Quantity, State
 from energy_live.simulator import Simulator, faults
-from tests.core.scripted import of_kind, readings
+from tests.servers.scripted_sources import of_kind, readings
 from vrm_async import VRMClient
 from vrm_async.live import live
 

@@ -17,7 +17,7 @@ from energy_core.codec import json as codec_json
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.json import decode_typed, unaccelerated
 from energy_core.errors import DecodeError
-from tests.vrm.paths_rig import both, told
+from tests.servers.both_decoders import both, told
 from vrm_async.decoding import attributes, fast_attributes, series
 from vrm_async.decoding import sites as decoding_sites
 from vrm_async.models.attribute import Attribute, Diagnostic

@@ -7,7 +7,7 @@ from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.json import strict_json
 from energy_core.errors import NoData
 from energy_core.http.operation import Response
-from tests.vrm import vendor_samples as printed
+from tests.servers import vrm_samples as printed
 from vrm_async.codes import unit_of
 from vrm_async.decoding import access, attributes, sites
 from vrm_async.decoding import series as decoding_series

@@ -19,7 +19,7 @@ from energy_live.archive.retry import Patience
 from energy_live.environment import Accounts
 from energy_live.simulator import Simulator
 from energy_live.simulator.server import Logged
-from tests.live.command_line import PYTHON, ROOT, environment
+from tests.servers.command_line import PYTHON, ROOT, environment
 from voltstorage_async import VoltStorageClient
 
 NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
@@ -62,7 +62,7 @@ async def child(
     """The same in a process of its own, which may kill itself at the n-th step that reaches the disk."""
     env = environment(sim.environment())
     return await asyncio.create_subprocess_exec(
-        *PYTHON, "-m", "tests.live.archive_rig", str(root), kind, str(die_at), env=env, cwd=ROOT
+        *PYTHON, "-m", "tests.servers.archive_run", str(root), kind, str(die_at), env=env, cwd=ROOT
     )
 
 

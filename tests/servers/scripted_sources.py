@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.virtual_time import EPOCH
+from tests.servers.virtual_time import EPOCH
 
 
 class Script:

@@ -9,9 +9,9 @@ from random import Random
 from typing import Any, NamedTuple
 
 from energy_core import Quantity
-from tests.chaos.memory_net import Asked, http
-from tests.chaos.mutations import HEADERS, KINDS, PAGES, STATUSES, bytes_of, is_json, mutated, text_of
-from tests.virtual_time import EPOCH
+from tests.servers.memory_network import Asked, http
+from tests.servers.mutations import HEADERS, KINDS, PAGES, STATUSES, bytes_of, is_json, mutated, text_of
+from tests.servers.virtual_time import EPOCH
 
 START = int(EPOCH.timestamp())
 SITES = (1, 2, 3, 4)

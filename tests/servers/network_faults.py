@@ -7,7 +7,7 @@ from random import Random
 
 from energy_live.simulator import Fault, Faults, faults
 from energy_live.simulator.faults import Rule
-from tests.faults.tcp_proxy import TcpProxy
+from tests.servers.tcp_proxy import TcpProxy
 
 
 class Weather:

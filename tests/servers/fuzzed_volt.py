@@ -10,9 +10,9 @@ from random import Random
 from typing import Any
 
 from energy_core import Quantity
-from tests.chaos.memory_net import Asked, MemorySocket, http
-from tests.chaos.mutations import HEADERS, KINDS, ODD, PAGES, STATUSES, bytes_of, mutated, text_of
-from tests.virtual_time import EPOCH
+from tests.servers.memory_network import Asked, MemorySocket, http
+from tests.servers.mutations import HEADERS, KINDS, ODD, PAGES, STATUSES, bytes_of, mutated, text_of
+from tests.servers.virtual_time import EPOCH
 
 START = int(EPOCH.timestamp())
 PRODUCT = 301
