@@ -24,7 +24,8 @@ def lazily(package: str, homes: Mapping[str, str], *, reads: str = "") -> Callab
         reads: module and function, relative to the package, that `preload` calls because it reads a file.
     """
     modules = {name: f"{package}.{home}" for home, names in homes.items() for name in names.split()}
-    _late[package] = reads
+    if "." not in package:  # preloading a package imports its subpackages
+        _late[package] = reads
 
     def __getattr__(name: str) -> object:  # noqa: N807  (what it is to the package)
         if name not in modules:

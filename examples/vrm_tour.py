@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from attrs import evolve
 
 from energy_core import EnergyError, SessionPool, TwoFactorRequired
-from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, VRMClient
+from vrm_async import VRMClient
+from vrm_async.models import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan
 
 URL = environ.get("VRM_BASE_URL", "https://vrmapi.victronenergy.com/v2/")
 HOUR = timedelta(hours=1)

@@ -25,7 +25,7 @@ from vrm_async.responses import content, is_no_such_path
 
 if TYPE_CHECKING:
     from vrm_async.decoding.access import LoginAnswer
-    from vrm_async.models.site import LoginResult
+    from vrm_async.models.account import LoginResult
 
 LOGIN: Final = Operation(
     vendor="vrm",

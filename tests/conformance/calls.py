@@ -10,7 +10,8 @@ from pathlib import Path
 from attrs import frozen
 
 from energy_core.http.operation import Operation
-from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, VRMClient
+from vrm_async import VRMClient
+from vrm_async.models import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan
 from vrm_async.resources.stats import INTERVALS, TYPES
 from vrm_async.resources.widgets import STATES, SUMMARIES
 

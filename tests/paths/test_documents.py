@@ -9,6 +9,7 @@ import pytest
 import energy_core
 import voltstorage_async
 import vrm_async
+import vrm_async.models
 from energy_core import Checkpoint, Kind, State
 from tests.paths.snippets import ROOT, Enough, document, run, snippets_of
 from tests.servers.archive_run import household as old_household
@@ -29,7 +30,12 @@ def test_every_snippet_has_its_test():
 def names(**more):
     """Return what a reader has imported."""
     known = {}
-    for package in (vrm_async, voltstorage_async, energy_core):  # the last one has the word on Checkpoint
+    for package in (
+        vrm_async,
+        vrm_async.models,
+        voltstorage_async,
+        energy_core,
+    ):  # the last one has the word on Checkpoint
         known |= {name: getattr(package, name) for name in package.__all__}
     return known | {"__name__": "document"} | more
 

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-PACKAGES = ["energy_core", "vrm_async", "voltstorage_async", "energy_live"]
+PACKAGES = ["energy_core", "vrm_async", "vrm_async.models", "voltstorage_async", "energy_live"]
 CONTRACT = {
     "energy_core": ["SessionPool", "RateLimit", "merge", "Event", "Quantity", "EnergyError"],
     "vrm_async": ["VRMClient"],

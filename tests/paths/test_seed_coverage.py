@@ -11,6 +11,7 @@ import pytest
 import energy_core
 import voltstorage_async
 import vrm_async
+import vrm_async.models
 from tests.paths.snippets import ROOT
 from vrm_async.resources.widgets import STATES, SUMMARIES
 
@@ -52,7 +53,11 @@ def test_every_name_exists(clients, row):
     *_, cell = row
     for root, path, given in names(cell):
         public = next(
-            (package for package in (vrm_async, voltstorage_async, energy_core) if root in package.__all__),
+            (
+                package
+                for package in (vrm_async, vrm_async.models, voltstorage_async, energy_core)
+                if root in package.__all__
+            ),
             None,
         )
         assert public is not None, f"{root} is not public"

@@ -31,19 +31,16 @@ from voltstorage_async import (
     VoltStorageClient,
     merge_statistics,
 )
-from vrm_async import (
+from vrm_async import Calendar, Chunk, DataAttribute, SavedFile, VRMClient
+from vrm_async.models import (
     Alarm,
     Alarms,
     AttributeDefinition,
-    Calendar,
-    Chunk,
-    DataAttribute,
     Diagnostic,
     DynamicEssSettings,
     FleetSite,
     Graph,
     Position,
-    SavedFile,
     Series,
     Site,
     SiteTags,
@@ -52,7 +49,6 @@ from vrm_async import (
     Stats,
     SystemOverview,
     User,
-    VRMClient,
     Widget,
 )
 

@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from vrm_async import Graph, Series, Stats
+from vrm_async.models import Graph, Series, Stats
 
 T0 = 1726236000000
 START = datetime.fromtimestamp(T0 / 1000, UTC)

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
 from tests.servers.vrm_history import DAY, Service, Wall, ms
-from vrm_async import Calendar, Series, Stats
+from vrm_async import Calendar
 from vrm_async.history.base import REREAD
 from vrm_async.history.chunks import CAPS, BucketEdges, as_one
 from vrm_async.history.stats import SiteFacts, StatsHistory
+from vrm_async.models import Series, Stats
 
 AMSTERDAM = Calendar("Europe/Amsterdam")
 CASABLANCA = Calendar("Africa/Casablanca")

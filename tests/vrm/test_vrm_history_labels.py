@@ -7,10 +7,11 @@ import pytest
 
 from energy_core.errors import NoData
 from tests.servers.vrm_history import DAY, Wall, ms
-from vrm_async import Calendar, Series, Stats
+from vrm_async import Calendar
 from vrm_async.history.base import REREAD
 from vrm_async.history.chunks import BucketEdges
 from vrm_async.history.stats import SiteFacts, StatsHistory
+from vrm_async.models import Series, Stats
 
 HOUR = timedelta(hours=1)
 STEP = HOUR / 4

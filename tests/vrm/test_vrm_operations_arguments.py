@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 
-from vrm_async import Alarm, DynamicEssSettings, Unlisted, operations
+from vrm_async import Unlisted, operations
+from vrm_async.models import Alarm, DynamicEssSettings
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULE = Alarm(attribute_id=143, low=46.0)

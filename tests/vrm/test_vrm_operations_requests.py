@@ -15,7 +15,8 @@ from energy_core.errors import (
     PermissionDenied,
     ServerFault,
 )
-from vrm_async import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan, Unlisted, VRMClient
+from vrm_async import Unlisted, VRMClient
+from vrm_async.models import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR_S = 1772366400

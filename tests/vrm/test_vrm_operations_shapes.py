@@ -15,10 +15,11 @@ import vrm_async
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.structure import RecordHook
 from energy_core.errors import DecodeError, EnergyError
-from vrm_async import Alarm, PriceSchedule, PriceSpan, Tag, responses
+from vrm_async import responses
 from vrm_async.decoding import access, dynamic_ess, fleet, series, sites, widgets
 from vrm_async.decoding import alarms as decoding_alarms
 from vrm_async.decoding import attributes as decoding_attributes
+from vrm_async.models import Alarm, PriceSchedule, PriceSpan, Tag
 
 EXAMPLES = int(os.environ.get("VRM_EXAMPLES", "25"))
 """How many answers each property is tried on; thousands in a long run."""

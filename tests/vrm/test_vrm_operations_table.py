@@ -14,7 +14,8 @@ from energy_core.http.operation import Priority
 from energy_live.simulator import Simulator
 from energy_live.simulator.faults import answer as answered
 from voltstorage_async import VoltStorageClient
-from vrm_async import Alarm, DynamicEssSettings, VRMClient, client
+from vrm_async import VRMClient, client
+from vrm_async.models import Alarm, DynamicEssSettings
 from vrm_async.resources.stats import INTERVALS, TYPES
 from vrm_async.resources.widgets import STATES, SUMMARIES
 

@@ -13,8 +13,15 @@ from energy_core.codec.structure import model, records
 from energy_core.errors import AnswerError, DecodeError
 from energy_core.secret import Secret
 from vrm_async.decoding.php import by_key
-from vrm_async.models.account import Group, Invite, Invites, SearchHit, SearchResult, SiteUser, SiteUsers
-from vrm_async.models.site import AccessToken, LoginResult, NewAccessToken
+from vrm_async.models.access import Group, Invite, SiteUser, SiteUsers
+from vrm_async.models.account import (
+    AccessToken,
+    Invites,
+    LoginResult,
+    NewAccessToken,
+    SearchHit,
+    SearchResult,
+)
 from vrm_async.responses import content, done, part
 
 _LEVEL = {"access_level": "accessLevel"}

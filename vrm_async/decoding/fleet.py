@@ -15,15 +15,9 @@ from energy_core.errors import DecodeError
 from vrm_async.codes import named, unit_of
 from vrm_async.decoding.php import by_key, items
 from vrm_async.models.attribute import RawValue
-from vrm_async.models.site import (
-    AttributeDefinition,
-    CustomWidget,
-    FleetAnswer,
-    FleetOverview,
-    FleetSite,
-    SiteTags,
-    Tag,
-)
+from vrm_async.models.fleet import AttributeDefinition, FleetAnswer, FleetOverview, FleetSite
+from vrm_async.models.site import SiteTags, Tag
+from vrm_async.models.widget import CustomWidget
 from vrm_async.responses import content, done, part
 
 # --- tags -----------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from energy_core.errors import DecodeError
 from vrm_async.decoding import fast_answers
 from vrm_async.decoding.attributes import extended, parsed, unread_of_one_answer
 from vrm_async.decoding.php import items
+from vrm_async.models.account import User
 from vrm_async.models.lazy_fields import put_load
-from vrm_async.models.site import Device, Site, SystemOverview, Tag, User
+from vrm_async.models.site import Device, Site, SystemOverview, Tag
 from vrm_async.responses import part
 
 

@@ -1,4 +1,4 @@
-"""Who may see and control a site, who is asked to, and what a search for sites finds."""
+"""The account behind a credential: its user, its logins and tokens, its invitations, its search for sites."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from energy_core.secret import Secret
 from vrm_async.models.attribute import Raw
+from vrm_async.models.lazy_fields import LazyRaw
 
 
 @frozen(kw_only=True)
-class SiteUser:
-    """An account with access to a site."""
+class User(LazyRaw):
+    """The account behind the credential, from ``users/me``."""
 
     id: int
     """VRM's idUser."""
@@ -21,70 +23,54 @@ class SiteUser:
     """The account's e-mail address."""
     country: str | None = None
     """The account's country, as its owner wrote it."""
-    site_id: int | None = None
-    """VRM's idSite."""
     access_level: int | None = None
     """0 monitoring, 1 full control, 2 technician."""
-    notified: bool | None = None
-    """Whether alarms are mailed, from receivesAlarmNotifications."""
-    avatar_url: str | None = None
-    """The account's picture."""
+    access_token_id: int | None = None
+    """The access token that asked; None for a login."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 
 
 @frozen(kw_only=True)
-class Invite:
-    """Somebody who was asked to join a site, or who asks to."""
+class LoginResult:
+    """What a login told besides its token, which stays inside the client."""
 
-    id: int | None = None
-    """VRM's number of the invitation, where it tells one."""
-    email: str | None = field(default=None, repr=False)
-    """Where it was mailed to; `access.set_invite_rights` knows it by this."""
+    user_id: int | None = None
+    """VRM's idUser; the demo login does not say it."""
+    verification_mode: str | None = None
+    """How codes are sent, such as sms."""
+
+
+@frozen(kw_only=True)
+class AccessToken:
+    """A personal access token, without its value: VRM never shows that again."""
+
+    id: int
+    """VRM's idAccessToken."""
     name: str | None = None
-    """The name it was written with."""
-    access_level: int | None = None
-    """0 monitoring, 1 full control, 2 technician."""
+    """Unique within the account."""
     created: datetime | None = None
-    """When the invitation was made."""
+    """From createdOn."""
+    scope: str | None = None
+    """FULL_ACCESS is the only one so far."""
+    expires: datetime | None = None
+    """None for a token that does not expire."""
+    last_seen: datetime | None = None
+    """When it was last used, where VRM says so."""
+    last_successful_auth: datetime | None = None
+    """When it was last accepted, where VRM says so."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 
 
 @frozen(kw_only=True)
-class Group:
-    """A group of accounts (a user group, or team) or of sites, that is linked to a site."""
+class NewAccessToken:
+    """A token at the only moment its value can be read; without `raw`, so that it is in one place."""
 
-    id: int | None = None
-    """VRM's idUserGroup or idSiteGroup."""
-    name: str | None = None
-    """The group's name."""
-    access_level: int | None = None
-    """0 monitoring, 1 full control, 2 technician."""
-    owner_id: int | None = None
-    """VRM's idUser of a group of sites' owner, from idOwner."""
-    admin_name: str | None = None
-    """The name of a group of sites' owner, from adminName."""
-    raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
-
-
-@frozen(kw_only=True)
-class SiteUsers:
-    """Everybody with access to a site, and those who may get it."""
-
-    users: tuple[SiteUser, ...] = ()
-    """Accounts with access."""
-    invites: tuple[Invite, ...] = ()
-    """Invitations not yet accepted."""
-    pending: tuple[Invite, ...] = ()
-    """Accounts that asked for access."""
-    user_groups: tuple[Group, ...] = ()
-    """Groups of accounts with access."""
-    site_groups: tuple[Group, ...] = ()
-    """Groups of sites this one belongs to."""
-    raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    id: int
+    """VRM's idAccessToken, for revoking it."""
+    token: Secret
+    """`token.reveal()` gives the value; keep it now."""
 
 
 @frozen(kw_only=True)

@@ -222,3 +222,21 @@ class AlarmPanel:
     """The alarms it shows."""
     raw: Raw = field(factory=dict, repr=False)
     """The answer's records as they came."""
+
+
+@frozen(kw_only=True)
+class CustomWidget:
+    """A panel that somebody put together in VRM's dashboard."""
+
+    id: int | None = None
+    """VRM's idCustomWidget."""
+    name: str | None = None
+    """Its title."""
+    only_admins: bool | None = None
+    """Whether only administrators of the site see it."""
+    y_axis_scaling: object = None
+    """How its axis is scaled, as it came."""
+    parameters: Mapping[str, object] = field(factory=dict)
+    """What it shows, as it came."""
+    raw: Raw = field(factory=dict, repr=False)
+    """The record as it came."""

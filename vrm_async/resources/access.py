@@ -10,7 +10,7 @@ from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation
 from vrm_async import validation
 from vrm_async.decoding import access
-from vrm_async.models.account import SiteUsers
+from vrm_async.models.access import SiteUsers
 from vrm_async.operations import SITE, reads, writes
 from vrm_async.responses import done
 from vrm_async.validation import Unlisted

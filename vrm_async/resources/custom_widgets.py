@@ -9,7 +9,7 @@ from energy_core.codec.json import JSON
 from energy_core.http.client import ApiClient
 from vrm_async import validation
 from vrm_async.decoding import fleet
-from vrm_async.models.site import CustomWidget
+from vrm_async.models.widget import CustomWidget
 from vrm_async.operations import SITE, reads, writes
 from vrm_async.responses import done
 

@@ -16,7 +16,7 @@ from energy_core.http.operation import MIB
 from vrm_async import validation
 from vrm_async.decoding import fleet
 from vrm_async.decoding.php import items
-from vrm_async.models.site import AttributeDefinition, FleetAnswer, FleetOverview, FleetSite
+from vrm_async.models.fleet import AttributeDefinition, FleetAnswer, FleetOverview, FleetSite
 from vrm_async.operations import Paging, reads
 
 FIND: Final = reads("fleet.find", "installation-data-attributes", body_limit=64 * MIB)

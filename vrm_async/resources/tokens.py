@@ -12,7 +12,7 @@ from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation
 from vrm_async import validation
 from vrm_async.decoding import access
-from vrm_async.models.site import AccessToken, NewAccessToken
+from vrm_async.models.account import AccessToken, NewAccessToken
 from vrm_async.operations import USER, reads, writes
 from vrm_async.resources.users import Users
 from vrm_async.responses import is_no_such_path

@@ -12,8 +12,8 @@ from energy_core.http.operation import MIB, Operation
 from energy_core.stream.vocabulary import UNIDENTIFIED
 from vrm_async import validation
 from vrm_async.decoding import access, sites
-from vrm_async.models.account import Invites, SearchResult
-from vrm_async.models.site import Site, User
+from vrm_async.models.account import Invites, SearchResult, User
+from vrm_async.models.site import Site
 from vrm_async.operations import USER, reads, writes
 
 ME: Final = Operation(vendor="vrm", name="users.me", method="GET", path="users/me", repeatable=True)
