@@ -21,7 +21,7 @@ from energy_core.codec.json import strict_json
 from energy_core.codec.lazy_value import LazyMapping
 from energy_core.stream.connection import Connection
 from energy_core.stream.endpoint import Endpoint
-from energy_core.stream.event import Draft, Event, put_raw
+from energy_core.stream.event import Event
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Kind, SourceId
 from voltstorage_async import FieldMap
@@ -58,15 +58,9 @@ class _Events:
             told = glance(message)
             assert told is not None
             second, (values, _quantities, _unusable) = told
-            event = Draft.__new__(Draft)
-            event.source = source
-            event.kind = reading
-            event.time = datetime.fromtimestamp(second, UTC)
-            event.id = f"0/{second}/0"
-            event.values = values
-            put_raw(event, LazyMapping(strict_json, message))
-            event.__class__ = Event  # type: ignore[assignment]
-            self._pending.append(event)  # type: ignore[arg-type]
+            time, raw = datetime.fromtimestamp(second, UTC), LazyMapping(strict_json, message)
+            fields = (source, reading, "", time, time, 0, f"0/{second}/0", values, raw)
+            self._pending.append(tuple.__new__(Event, (*fields, None, False, False, 0)))
         self._there.set()
 
     def __aiter__(self) -> Self:
@@ -100,6 +94,7 @@ class _Complete(_Events):
     def take(self, messages: list[bytes], _: float) -> None:
         glance, source, reading = self._looking_at(messages), self._source, Kind.READING
         hashes, received_at = self._hashes, SystemClock().utcnow()
+        key = "voltstorage/bench/0/reading"
         for message in messages:
             told = glance(message)
             assert told is not None
@@ -114,25 +109,14 @@ class _Complete(_Events):
                 del self._seconds[:100], self._told[:100]
             self._newest = second
             self._seq += 1
-            event = Draft.__new__(Draft)
-            event.source = source
-            event.kind = reading
-            event.key = "voltstorage/bench/0/reading"
-            event.time = datetime.fromtimestamp(second, UTC)
-            event.received_at = received_at
-            event.seq = self._seq
-            event.id = name = f"0/{second}/0"
-            event.values = values
-            put_raw(event, LazyMapping(strict_json, message))
-            event.detail = None
-            event.backfilled = event.late = False
-            event.revision = 0
-            event.__class__ = Event  # type: ignore[assignment]
+            name, raw = f"0/{second}/0", LazyMapping(strict_json, message)
+            time = datetime.fromtimestamp(second, UTC)
+            fields = (source, reading, key, time, received_at, self._seq, name, values, raw)
             if len(hashes) < 1000:
                 hashes.append(hash(name))
             else:
                 hashes[self._seq % 1000] = hash(name)
-            self._pending.append(event)  # type: ignore[arg-type]
+            self._pending.append(tuple.__new__(Event, (*fields, None, False, False, 0)))
         self._there.set()
 
     async def __anext__(self) -> Event:

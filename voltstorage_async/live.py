@@ -13,7 +13,7 @@ from energy_core.errors import StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.dedupe import BEYOND_CAP, Emit
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.event import Outlet, Said, StreamPosition
+from energy_core.stream.event import Outlet, Reading, StreamPosition
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.validation import Horizon
@@ -227,7 +227,7 @@ class _OutletListener:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
-    def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:
+    def tell_run(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:
         """Hand over live readings that came together."""
         if quantities is not self._quantities:
             self._quantities = quantities

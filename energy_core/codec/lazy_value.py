@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from types import MemberDescriptorType
 from typing import TypeAlias, cast
 
 from energy_core.printable import printable
@@ -51,35 +50,3 @@ class LazyMapping(Mapping[str, object]):
 def resolve(raw: Mapping[str, object]) -> Mapping[str, object]:
     """Return the mapping itself, read if it was not."""
     return raw.resolve() if isinstance(raw, LazyMapping) else raw
-
-
-def make_lazy(cls: type, name: str) -> Callable[[object, Mapping[str, object]], None]:
-    """Have a slot of a class read what is unread in it when somebody looks there.
-
-    Returns:
-        What fills the slot as quickly as can be.
-    """
-    slot = vars(cls)[name]
-    if not isinstance(slot, MemberDescriptorType):
-        raise TypeError(f"{cls.__name__}.{name} is not a slot")
-    setattr(cls, name, _LateSlot(slot))
-    return slot.__set__
-
-
-class _LateSlot:
-    __slots__ = ("_slot",)
-
-    def __init__(self, slot: MemberDescriptorType) -> None:
-        self._slot = slot
-
-    def __get__(self, of: object, kind: type | None = None) -> object:
-        if of is None:
-            return self
-        raw: object = self._slot.__get__(of)
-        if isinstance(raw, LazyMapping):
-            raw = raw.resolve()
-            self._slot.__set__(of, raw)
-        return raw
-
-    def __set__(self, of: object, raw: Mapping[str, object]) -> None:
-        self._slot.__set__(of, raw)

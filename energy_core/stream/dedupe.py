@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from energy_core.printable import printable
-from energy_core.stream.event import Said
+from energy_core.stream.event import Reading
 
 REMEMBERED: Final = 1000
 """Ids remembered a source: more than ten minutes at a reading a second."""
@@ -38,7 +38,7 @@ class RecentIds:
             hashes[self._next] = key
             self._next = (self._next + 1) % REMEMBERED
 
-    def add_all(self, readings: Iterable[Said]) -> None:
+    def add_all(self, readings: Iterable[Reading]) -> None:
         """Remember readings of revision 0."""
         hashes = self._hashes
         for each in readings:

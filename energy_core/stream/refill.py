@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 from energy_core.clock import Clock
 from energy_core.printable import printable
 from energy_core.stream.dedupe import NOT_RECORDED, TOO_MANY_GAPS
-from energy_core.stream.event import Reading, Said
+from energy_core.stream.event import Reading
 from energy_core.stream.subscriber import Stretch, Subscriber
 from energy_core.stream.validation import ReadingValidator, admit_stretch
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State
@@ -53,13 +53,13 @@ class RefillOutlet:
         """Take one reading, as backfilled whatever it says, unless the consumer has it."""
         self.readings(source, (Reading(time, id, values, raw, True, revision),))
 
-    def readings(self, source: SourceId, readings: Sequence[Said]) -> None:
+    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
         """Take several, likewise."""
         self._admit(source, readings)
         if source == self._source and not self._line.buffer.ended:
             received_at = self._line.clock.utcnow()
             for each in readings:
-                reading = Reading(*each)._replace(backfilled=True)
+                reading = each._replace(backfilled=True)
                 self._put(source, reading, received_at)
 
     def status(

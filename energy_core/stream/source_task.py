@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from energy_core.clock import stamping
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.printable import printable
-from energy_core.stream.event import Event, Outlet, Reading, Said, Source, StreamPosition
+from energy_core.stream.event import Event, Outlet, Reading, Source, StreamPosition
 from energy_core.stream.fanout import Fanout
 from energy_core.stream.refill import RETRY_S, Fetched, LaterRefills, RefillOutlet
 from energy_core.stream.status import Site, SourceState, SourceStatus
@@ -173,7 +173,7 @@ class SourceTask:
         """Hand over one reading. Never blocks."""
         self.readings(source, (Reading(time, id, values, raw, backfilled, revision),))
 
-    def readings(self, source: SourceId, readings: Sequence[Said]) -> None:
+    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
         """Hand over several readings that came together. Never blocks."""
         ledger = self._ledger
         if not readings or ((self._over or ledger.ended) and self._shut()):
@@ -198,7 +198,7 @@ class SourceTask:
         if self._last is None or newest > self._last:
             self._last = newest
         if not live or (events and (events[0] is None or events[0].late)):
-            self._backfilled += sum(Reading(*each).backfilled for each in readings)
+            self._backfilled += sum(each.backfilled for each in readings)
             self._late += sum(event is not None and event.late for event in events)
 
     def _look_up(self, source: SourceId) -> None:

@@ -12,7 +12,7 @@ from energy_core.clock import Clock
 from energy_core.printable import printable
 from energy_core.stream.buffer import Policy, buffer_for
 from energy_core.stream.dedupe import RecentIds
-from energy_core.stream.event import Event, Reading, Said, StreamPosition, shared_events, to_events
+from energy_core.stream.event import Event, Reading, StreamPosition, shared_events, to_events
 from energy_core.stream.vocabulary import Detail, Dropped, Gap, Kind, Quantity, SourceId
 
 
@@ -171,7 +171,7 @@ class Subscriber:
         self,
         track: SequenceState,
         source: SourceId,
-        readings: Sequence[Said],
+        readings: Sequence[Reading],
         received_at: datetime,
         live: bool,
         like: Sequence[Event | None],
@@ -209,7 +209,7 @@ class Subscriber:
             like = events
         others = like or [None] * count
         return [
-            self.reading(track, source, Reading(*each), received_at, other)
+            self.reading(track, source, each, received_at, other)
             for each, other in zip(readings, others, strict=True)
         ]
 

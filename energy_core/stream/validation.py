@@ -9,7 +9,7 @@ from typing import Final
 
 from energy_core.clock import Clock
 from energy_core.codec.lazy_value import LazyMapping
-from energy_core.stream.event import Said
+from energy_core.stream.event import Reading
 from energy_core.stream.vocabulary import Quantity, SourceId
 from energy_core.vendor_clock import AHEAD_S, VendorClock
 
@@ -78,7 +78,7 @@ class ReadingValidator:
     def __init__(self) -> None:
         self._sizes = 0  # a bit for each number of quantities that was seen
 
-    def admit(self, source: SourceId, readings: Sequence[Said]) -> tuple[bool, datetime]:
+    def admit(self, source: SourceId, readings: Sequence[Reading]) -> tuple[bool, datetime]:
         """Let readings in; tell whether they are live, each newer than the one before, and the latest time.
 
         Every number is looked at. Quantities are, when a reading has as many as none before: a source

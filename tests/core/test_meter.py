@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from attrs import evolve, fields
+from attrs import fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,7 +164,7 @@ def test_a_gap_says_nothing_about_what_was_filled_in_within_it():
         rows = [teller.reading(seconds, {GRID: 100.0}, backfilled=True) for seconds in range(5, 40, 5)]
         middle = [*gap, *rows] if late else [*rows, *gap]
         events = [*start, *middle, *readings((40, 100.0), teller=teller)]
-        events = [evolve(event, seq=seq) for seq, event in enumerate(events, 1)]
+        events = [event._replace(seq=seq) for seq, event in enumerate(events, 1)]
         assert metered(events).holes(GRID, HOME) == ()
 
 
@@ -189,7 +189,7 @@ def test_a_late_reading_in_a_hole_closes_what_it_reaches():
     """Readings that were too far apart are joined through it."""
     meter = metered(readings((0, 1.0), (90, 1.0)), max_gap_s=60)
     assert meter.total().measured_s == {}
-    meter.take(evolve(readings((45, 1.0))[0], seq=3, late=True))
+    meter.take(readings((45, 1.0))[0]._replace(seq=3, late=True))
     assert meter.total().measured_s == {GRID: 90.0}
 
 
@@ -307,7 +307,7 @@ def test_days_that_are_forgotten_do_not_come_back():
     teller = Teller()
     teller.seq = 200
     for seconds in (500, -500):
-        meter.take(evolve(teller.reading(seconds, {GRID: 800.0}), late=True))
+        meter.take(teller.reading(seconds, {GRID: 800.0})._replace(late=True))
     assert {day: meter.day(day) for day in meter.days()} == kept
     assert meter.day(TODAY).grid_import_kwh is None
 
@@ -559,5 +559,5 @@ def test_times_that_cannot_be_are_counted_and_left_out():
     meter = EnergyMeter(BERLIN)
     for year in (1, 9999):
         for event in readings((0, 1.0), (10, 1.0)):
-            meter.take(evolve(event, time=event.time.replace(year=year)))
+            meter.take(event._replace(time=event.time.replace(year=year)))
     assert (meter.unusable, meter.days()) == (4, ())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from attrs import evolve
-
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 
@@ -38,8 +36,7 @@ class Teller:
         time = at(seconds)
         late = self.newest is not None and time < self.newest
         self.newest = self.newest if late else time
-        return evolve(
-            self._event(Kind.READING, time),
+        return self._event(Kind.READING, time)._replace(
             received_at=time if received_s is None else at(received_s),
             id=f"{seconds}",
             values=values,

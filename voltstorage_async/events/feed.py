@@ -16,7 +16,7 @@ from energy_core.errors import DecodeError
 from energy_core.printable import printable
 from energy_core.stream.dedupe import Emit, Missing, QuantityBits
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.event import Said, StreamPosition
+from energy_core.stream.event import Reading, StreamPosition
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
@@ -51,7 +51,7 @@ class FeedListener(Protocol):
     def holds(self, count: int) -> bool:
         """Tell whether there is room for so many live events."""
 
-    def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:
+    def tell_run(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:
         """Take live readings, all of these quantities, each the first of its second; `raw` may be unread."""
 
     def tell(self, moment: RecordedMoment, ordinal: int) -> None:
@@ -262,8 +262,8 @@ class ProductFeed:
         """Read what came, and hand it over in runs of data that follow each other and are alike."""
         if self._learned != self._fields.learned:  # by what was fetched
             self._rescaled(self._mender.newest or 0)
-        glance, product = self._glance, self._product_id
-        run: list[Said] = []
+        glance, product, new = self._glance, self._product_id, tuple.__new__
+        run: list[Reading] = []
         seconds: list[int] = []
         alike: Sequence[Quantity] = ()
         events, listed, last = 0, 0, 0
@@ -296,14 +296,14 @@ class ProductFeed:
             self.unusable += unusable
             alike, last = quantities, second
             seconds.append(second)
-            run.append((time, f"{product}/{second}/0", values, raw, False, 0))
+            run.append(new(Reading, (time, f"{product}/{second}/0", values, raw, False, 0)))
         self._flushed(run, seconds, alike)
         self.received += events
         return events + listed
 
     def _flushed(
-        self, run: list[Said], seconds: list[int], quantities: Sequence[Quantity]
-    ) -> tuple[list[Said], list[int]]:
+        self, run: list[Reading], seconds: list[int], quantities: Sequence[Quantity]
+    ) -> tuple[list[Reading], list[int]]:
         """Hand over a run, if there is one; return an empty one."""
         if run:
             self._on_run(run, seconds, quantities)
@@ -352,7 +352,7 @@ class ProductFeed:
         if self._credit < 0:
             self._straight = self._glance = None
 
-    def _on_run(self, run: Sequence[Said], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
+    def _on_run(self, run: Sequence[Reading], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
         mender, sink = self._mender, self._sink
         if self._deaf:
             self._deaf = False
@@ -396,7 +396,7 @@ class ProductFeed:
         self.malformed += 1
         self._fields.note("LatestData", "time", "after the service's own time")
         if self._on_ahead is not None:
-            self._on_ahead(RecordedMoment.of_live((time, "", values, raw, False, 0)))
+            self._on_ahead(RecordedMoment.of_live(Reading(time, "", values, raw)))
         elif self._horizon.begins():
             now = int(self._horizon.now().timestamp())
             self._miss(Missing(min(self._mender.newest or now, now), now, FROM_THE_FUTURE))

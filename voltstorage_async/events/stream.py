@@ -16,7 +16,7 @@ from typing import Final, Self
 from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy, StreamClosed
 from energy_core.printable import printable
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.event import Said
+from energy_core.stream.event import Reading
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Quantity, State, Status
 from energy_core.vendor_clock import VendorClock
@@ -242,7 +242,7 @@ class _Inbox:
             self._relief.clear()
             await self._relief.wait()
 
-    def tell_run(self, readings: Sequence[Said], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
+    def tell_run(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:  # noqa: ARG002
         """Take what was measured lately."""
         product = self._product_id
         self._events.extend(RecordedMoment.of_live(reading).event(product) for reading in readings)
