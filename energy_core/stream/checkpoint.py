@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from os.path import commonprefix
@@ -16,6 +14,7 @@ from typing import Final, NoReturn, Protocol, Self
 
 from attrs import field, frozen
 
+from energy_core.atomic_file import replace_file
 from energy_core.errors import CheckpointError
 from energy_core.printable import printable, printable_class
 from energy_core.stream.event import StreamPosition
@@ -246,22 +245,10 @@ class FileCheckpoint:
             self._fail(f"the checkpoint file cannot be read, {trouble.strerror}", "unreadable")
 
     def _replace(self, text: str) -> None:
-        folder = self._path.parent
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".new", dir=folder)  # 0600
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self._path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(name).unlink()
-                raise
-            _sync_folder(folder)
-        except OSError as trouble:
-            self._fail(f"the checkpoint file cannot be written, {trouble.strerror}", "unwritable")
+            replace_file(self._path, text.encode())
+        except OSError as error:
+            self._fail(f"the checkpoint file cannot be written, {error.strerror}", "unwritable")
 
     def _fail(self, fault: str, kind: str) -> NoReturn:
         raise CheckpointError(fault, kind=kind, path=self.path) from None
@@ -275,13 +262,3 @@ def _retrieve(writing: asyncio.Future[None]) -> None:
     """Take the error of a save that nothing waits for any more."""
     if not writing.cancelled():
         writing.exception()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable too, where a folder can be opened."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

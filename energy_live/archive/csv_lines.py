@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from energy_core.codec.coerce import number
+from energy_core.csv_safety import escape_text
 from voltstorage_async import ExportRow
 from voltstorage_async.export.csv_cells import CsvLayout
 from voltstorage_async.field_reader import decimal
 
 TIME: Final = "Time"
 
-_FORMULA: Final = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 _QUOTE: Final = '"'
 _QUOTED: Final = re.compile(
     r'[",\r\n]'
@@ -28,16 +28,6 @@ _NUMBER: Final = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"
 _NORMAL: Final = re.compile(
     rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\.[0-9]{{3}}\+00:00(?:,(?:{_NUMBER})?)*+"
 )
-
-
-def harmless(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def original(text: str) -> str:
-    """Undo `harmless`."""
-    return text.removeprefix("'")
 
 
 def stamp(time: datetime) -> str:
@@ -57,15 +47,15 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return harmless(str(value))
-    return repr(value) if isinstance(value, int | float) else harmless(value)
+        return escape_text(str(value))
+    return repr(value) if isinstance(value, int | float) else escape_text(value)
 
 
 def distinct(names: Iterable[str]) -> list[str]:
     """Return names of columns that differ from each other and from the time's, as files need them."""
     found: list[str] = []
     for given in names:
-        name = wanted = harmless(given.strip()) or "unnamed"
+        name = wanted = escape_text(given.strip()) or "unnamed"
         count = 2
         while name in found or name == TIME:
             name, count = f"{wanted} ({count})", count + 1
@@ -110,7 +100,7 @@ class Lines:
         if decimal(text, comma=comma) is not None:
             return text.strip().replace(",", ".")
         self._text.add(at)
-        return harmless(text)
+        return escape_text(text)
 
 
 def _never(_: str) -> None:

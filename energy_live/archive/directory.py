@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
+from energy_core.atomic_file import open_synced, rename
 from energy_live.environment import Unusable
 
 PART: Final = ".part"
@@ -54,17 +55,12 @@ class Folder:
         """Write the part of a file; when the block has ended well, it is on the disk and awaits `promote`."""
         part = self.part(name)
         part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_CREAT | os.O_TRUNC | os.O_RDWR | getattr(os, "O_BINARY", 0)
-        with open(os.open(part, flags, _PRIVATE), "w+b") as file:  # noqa: PTH123  (a descriptor)
+        with open_synced(part) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
 
     def promote(self, name: str, *, lasting: bool = True) -> None:
         """Give a written part its name, in place of what had it; `lasting`: even if the power fails now."""
-        self.part(name).replace(self.path(name))
-        if lasting:
-            _sync(self.path(name).parent)
+        rename(self.part(name), self.path(name), durable=lasting)
 
     def drop(self, name: str) -> None:
         """Remove the part of a file, if there is one."""
@@ -116,13 +112,3 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync(directory: Path) -> None:
-    """Let a new name reach the disk too, where directories can be synchronised."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -15,7 +15,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from energy_core.codec.coerce import number
-from energy_live.archive.csv_lines import TIME, line, original
+from energy_core.csv_safety import unescape_text
+from energy_live.archive.csv_lines import TIME, line
 from energy_live.archive.staging import Staged, body, union
 
 _WHEN: Final = pa.timestamp("us", tz="UTC")
@@ -55,7 +56,7 @@ def _schema(columns: Sequence[str], texts: frozenset[str] | set[str]) -> pa.Sche
 
 
 def _raw(name: str) -> str:
-    return original(name)
+    return unescape_text(name)
 
 
 def _read(lines: bytes, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
@@ -104,5 +105,5 @@ def _value(cell: str, kind: pa.DataType) -> object:
 
 
 def _as_it_was(array: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Take off what `harmless` has put in front of texts."""
+    """Remove the apostrophes that `escape_text` added."""
     return pc.replace_substring_regex(array, "^'", "") if array.type == pa.string() else array

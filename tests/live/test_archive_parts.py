@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.codec.coerce import number
+from energy_core.csv_safety import escape_text, unescape_text
 from energy_core.errors import (
     AuthFailed,
     BadRequest,
@@ -24,7 +25,7 @@ from energy_core.errors import (
     ServerFault,
     TLSVerificationError,
 )
-from energy_live.archive.csv_lines import Lines, distinct, harmless, line, original
+from energy_live.archive.csv_lines import Lines, distinct, line
 from energy_live.archive.directory import Folder
 from energy_live.archive.plan import Day, Month, Scope
 from energy_live.archive.retry import Patience, Stopped
@@ -128,17 +129,20 @@ def test_no_text_becomes_a_formula(text):
     lines, (written,) = lines_of(f"Time;a;b\n{T};{text};-49.8\n", separator=";")
     ((_, cell, value),) = csv.reader([written])
     assert (cell, value) == (f"'{text}", "-49.8")
-    assert original(cell) == text
+    assert unescape_text(cell) == text
     assert lines.text == ["a"]
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.text(max_size=8) | st.sampled_from(PAYLOADS))
-def test_harmless_is_harmless_and_can_be_undone(text):
+def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
     """No text begins with a character that begins a formula, and each can be had back."""
-    assert harmless(text)[:1] not in {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
-    assert original(harmless(text)) == text
-    assert next(csv.reader(io.StringIO(line(["x", harmless(text)]), newline=""))) == ["x", harmless(text)]
+    assert escape_text(text)[:1] not in {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
+    assert unescape_text(escape_text(text)) == text
+    assert next(csv.reader(io.StringIO(line(["x", escape_text(text)]), newline=""))) == [
+        "x",
+        escape_text(text),
+    ]
 
 
 @settings(max_examples=300, deadline=None)
@@ -174,7 +178,7 @@ def test_a_line_says_what_the_row_says(cells):
     _, *back = next(csv.reader([written]))
     named = {name: cell for name, cell in zip("ab", back, strict=True) if cell}
     assert {name: value for name, cell in named.items() if (value := number(cell)) is not None} == row.values
-    texts = {name: original(cell) for name, cell in named.items() if number(cell) is None}
+    texts = {name: unescape_text(cell) for name, cell in named.items() if number(cell) is None}
     assert texts == row.text
 
 
