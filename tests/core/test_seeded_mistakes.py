@@ -135,9 +135,9 @@ MISTAKES = {
         "tests/core/test_checkpoint.py::test_what_was_not_consumed_comes_again",
     ),
     "write the checkpoint in place": Mistake(
-        "energy_core/stream/checkpoint.py",
-        "        try:\n            handle, name = tempfile",
-        "        try:\n            self._path.write_text('')\n            handle, name = tempfile",
+        "energy_core/atomic_file.py",
+        "    temporary, file = _create_temporary(path)",
+        "    path.write_bytes(b'')\n    temporary, file = _create_temporary(path)",
         "tests/core/test_checkpoint.py::test_a_save_that_fails_leaves_the_file_before_it",
     ),
     "let one failure end the stream": Mistake(
