@@ -8,9 +8,9 @@ from typing import Final
 from attrs import frozen
 
 from energy_core import SessionPool
-from energy_core.http.operation import base_url
 from energy_core.secret import Secret
 from energy_core.stream.vocabulary import account_label
+from energy_core.url import parse_base_url
 from voltstorage_async import VoltStorageClient
 from voltstorage_async.client import DEFAULT_ACCOUNT
 from voltstorage_async.endpoints import BASE_URL as VOLTSTORAGE_BASE_URL
@@ -60,7 +60,7 @@ class Accounts:
 
         def address(name: str, default: str) -> str:
             try:
-                return str(base_url(text(name) or default))
+                return str(parse_base_url(text(name) or default))
             except ValueError as wrong:
                 raise Unusable(f"{name}: {wrong}") from None
 
@@ -79,8 +79,8 @@ class Accounts:
     def origins(self) -> dict[str, str]:
         """Which vendor is asked at which origin."""
         return {
-            base_url(self.vrm_base_url).origin: "vrm",
-            base_url(self.voltstorage_base_url).origin: "voltstorage",
+            parse_base_url(self.vrm_base_url).origin: "vrm",
+            parse_base_url(self.voltstorage_base_url).origin: "voltstorage",
         }
 
     def vrm(self, pool: SessionPool) -> VRMClient | None:

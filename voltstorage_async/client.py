@@ -11,12 +11,12 @@ from weakref import WeakSet
 from energy_core._lazy import preloaded
 from energy_core.codec.drift import Drift
 from energy_core.http.client import ApiClient
-from energy_core.http.operation import base_url as checked_base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.printable import printable
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import SourceId, account_label
+from energy_core.url import parse_base_url
 from voltstorage_async import validation as given
 from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, credential, identity
 from voltstorage_async.codec import VENDOR, check
@@ -83,7 +83,7 @@ class VoltStorageClient:
     ) -> None:
         who = identity(email=email, password=password, token=token, validity=validity)
         label = account_label(account) or DEFAULT_ACCOUNT
-        self._base = checked_base_url(base_url)
+        self._base = parse_base_url(base_url)
         events_address(self._base, endpoints, 0)  # a wrong address is an error now, not at the first event
         self._owns_pool = pool is None
         self._pool = SessionPool() if pool is None else pool

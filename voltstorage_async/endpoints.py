@@ -7,8 +7,8 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import Attribute, field, frozen, validators
 
-from energy_core.http.operation import BaseUrl
 from energy_core.printable import printable_class
+from energy_core.url import BaseUrl
 
 TokenPlace: TypeAlias = Literal["header", "query"]
 

@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 from energy_core.codec.json import strict_json
 from energy_core.errors import DecodeError
 from energy_core.http.call import ServiceAccount
-from energy_core.http.operation import BaseUrl, base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.words import words_of, words_of_text
 from energy_core.printable import printable
 from energy_core.stream.endpoint import Endpoint, Words
+from energy_core.url import BaseUrl, parse_base_url
 from voltstorage_async.endpoints import Endpoints
 
 
@@ -23,7 +23,9 @@ def events_address(base: BaseUrl, endpoints: Endpoints, product_id: int) -> str:
     """
     root, path = base, endpoints.events
     if endpoints.events_url is not None:
-        root = _socket_root(endpoints.events_url.replace("{productId}", str(product_id)))
+        root = parse_base_url(
+            endpoints.events_url.replace("{productId}", str(product_id)), scheme="wss", name="events_url"
+        )
         if root.path == "/":
             root = BaseUrl(origin=root.origin, path=base.path)
         else:
@@ -31,19 +33,7 @@ def events_address(base: BaseUrl, endpoints: Endpoints, product_id: int) -> str:
     named = "{productId}" in f"{endpoints.events_url} {path}"
     query = [] if named else [("productId", str(product_id))]
     url = root.join(path.replace("{productId}", str(product_id)), query)
-    return "ws" + url.removeprefix("http")
-
-
-def _socket_root(address: str) -> BaseUrl:
-    scheme, colon, rest = address.partition(":")
-    if scheme not in {"ws", "wss"}:
-        raise ValueError("events_url must begin with wss:// (ws:// serves on the loopback interface only)")
-    try:
-        return base_url(scheme.replace("ws", "http") + colon + rest)
-    except ValueError as error:
-        raise ValueError(
-            f"events_url is not usable: {error}".replace("http", "ws").replace("base URL", "URL")
-        ) from None
+    return url if url.startswith("ws") else "ws" + url.removeprefix("http")
 
 
 class ProductEndpoint:

@@ -18,11 +18,11 @@ from energy_core.codec.drift import Drift
 from energy_core.codec.json import JSON
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import MIB, Priority
-from energy_core.http.operation import base_url as parse_base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.printable import printable
 from energy_core.stream.vocabulary import account_label
+from energy_core.url import parse_base_url
 from vrm_async import auth
 from vrm_async.credentials import credentials as checked_means
 from vrm_async.responses import check

@@ -8,7 +8,8 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from energy_core.codec.drift import Drift
 from energy_core.codec.json import JSON
-from energy_core.http.operation import MIB, Operation, base_url
+from energy_core.http.operation import MIB, Operation
+from energy_core.url import parse_base_url
 from vrm_async.validation import one_of
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class Paging(Generic[T]):
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_ANYWHERE: Final = base_url("https://localhost/")
+_ANYWHERE: Final = parse_base_url("https://localhost/")
 
 Query: TypeAlias = Mapping[str, str | int] | Iterable[tuple[str, str | int]]
 

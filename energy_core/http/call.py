@@ -25,13 +25,14 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.http.credential import AuthHeadersProtocol, Credential, Grant, Issued, Limiter
-from energy_core.http.operation import BaseUrl, Request, Response
+from energy_core.http.operation import Request, Response
 from energy_core.http.rate_limiter import RateLimiter
 from energy_core.http.response import OpenResponse
 from energy_core.http.retry_policy import ResponseHead, RetryConfig, RetryState, read_head
 from energy_core.http.transport import Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
+from energy_core.url import BaseUrl
 from energy_core.vendor_clock import VendorClock
 
 UNWIND_S: Final = 0.25

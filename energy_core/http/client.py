@@ -24,7 +24,7 @@ from energy_core.errors import (
     ServerFault,
 )
 from energy_core.http.call import ServiceAccount
-from energy_core.http.operation import MIB, BaseUrl, Operation, Priority, Query, Request, Response
+from energy_core.http.operation import MIB, Operation, Priority, Query, Request, Response
 from energy_core.http.pool import SessionPool
 from energy_core.http.response import Download
 from energy_core.http.retry_policy import with_context
@@ -32,6 +32,7 @@ from energy_core.http.words import words_of_text
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
 from energy_core.secret import MASK
+from energy_core.url import BaseUrl
 
 Check = Callable[[Response, JSON, Operation], None]
 """A vendor's envelope rule: raises an `AnswerError` (or an `AuthError`) when the answer is a refusal."""

@@ -19,7 +19,7 @@ from energy_core.clock import Clock, SystemClock, ticking
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
 from energy_core.http.call import NOT_A_RESULT, BodyHandler, Call, CallContext, InFlight, ServiceAccount
 from energy_core.http.credential import Credential
-from energy_core.http.operation import BaseUrl, Priority, Request, Response
+from energy_core.http.operation import Priority, Request, Response
 from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter, RateLimiterStats
 from energy_core.http.response import Download, OpenResponse, Timeouts
@@ -27,6 +27,7 @@ from energy_core.http.retry_policy import RetryConfig
 from energy_core.http.transport import ClientSession, Transport
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
+from energy_core.url import BaseUrl
 from energy_core.vendor_clock import VendorClock
 
 __all__ = ["PoolStats", "ServiceAccount", "SessionPool"]

@@ -31,9 +31,10 @@ from energy_core.errors import (
     TransportError,
 )
 from energy_core.http.credential import NO_AUTH, AuthHeaders, SendCallbacks
-from energy_core.http.operation import Request, origin_of
+from energy_core.http.operation import Request
 from energy_core.http.response import AiohttpResponse, OpenResponse, ReadTimeouts, Timeouts, abort_response
 from energy_core.printable import printable
+from energy_core.url import origin_of
 
 __all__ = ["ClientSession", "OpenResponse", "SendMiddleware", "Timeouts", "Transport"]
 

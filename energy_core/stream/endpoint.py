@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
+
+from energy_core.url import is_loopback
 
 
 @frozen(kw_only=True)
@@ -68,15 +69,6 @@ def check_ws_url(url: str) -> str:
         return "the event address is not a ws or wss URL with a host"
     if user is not None or parts.fragment:
         return "the event address must not hold a user or a fragment"
-    if parts.scheme == "ws" and not _is_loopback(host):
+    if parts.scheme == "ws" and not is_loopback(host):
         return "the event address must be wss; ws is for loopback only"
     return ""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -27,10 +27,11 @@ from energy_core.errors import (
 )
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.operation import Operation, Response, base_url
+from energy_core.http.operation import Operation, Response
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
+from energy_core.url import parse_base_url
 
 URL = "https://api.acme.example/v2/"
 LIMIT = RateLimit(100, 10.0)
@@ -58,7 +59,7 @@ async def pool() -> AsyncIterator[SessionPool]:
 
 @pytest.fixture
 def client(pool: SessionPool) -> ApiClient:
-    base = base_url(URL)
+    base = parse_base_url(URL)
     return ApiClient(pool, pool.account(base.origin, "me", LIMIT, token), base, vendor="acme", check=envelope)
 
 
@@ -179,7 +180,7 @@ async def test_drift_is_collected(client: ApiClient, mocked: aioresponses) -> No
 
 async def test_strict_client(pool: SessionPool, mocked: aioresponses) -> None:
     """A strict client raises where others count, and refuses duplicate keys."""
-    base = base_url(URL)
+    base = parse_base_url(URL)
     account = pool.account(base.origin, "me", LIMIT, token)
     strict = ApiClient(pool, account, base, vendor="acme", strict=True)
     mocked.get(f"{URL}things/7", payload={})
@@ -304,7 +305,7 @@ async def test_a_refusal_has_the_vendors_words_and_says_what_it_came_as(
 
 async def test_a_login_is_never_quoted(pool: SessionPool, mocked: aioresponses) -> None:
     """What a server says to a login may repeat the password."""
-    base = base_url(URL)
+    base = parse_base_url(URL)
     client = ApiClient(pool, pool.account(base.origin, "me", LIMIT, token), base, vendor="acme")
     mocked.get(f"{URL}things/7", status=400, body="wrong hunter2", content_type="text/plain", repeat=True)
     for facts in ({"authenticated": False}, {"name": "auth.request"}, {"hides": (Secret("Hunter2"),)}):

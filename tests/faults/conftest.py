@@ -9,9 +9,9 @@ import pytest
 
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential
-from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
+from energy_core.url import parse_base_url
 from tests.servers.fault_server import FaultServer, Script
 from tests.servers.invented_vendor import FAST, WIDE, fixed_token
 
@@ -46,7 +46,7 @@ async def connect() -> AsyncIterator[Connect]:
         options = {"timeouts": FAST, "random": lambda: 0.0, **options}
         pool = SessionPool(**options)  # type: ignore[arg-type]
         pools.append(pool)
-        base = base_url(url or server.url)
+        base = parse_base_url(url or server.url)
         return ApiClient(pool, pool.account(base.origin, "tester", limit, credential), base, vendor="acme")
 
     yield make

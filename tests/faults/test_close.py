@@ -7,16 +7,16 @@ import pytest
 
 from energy_core.errors import ClientClosed, EnergyError, OutcomeUnknown, WrongLoop
 from energy_core.http.client import ApiClient
-from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
+from energy_core.url import parse_base_url
 from tests.faults.conftest import Serve
 from tests.servers.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw
 from tests.servers.invented_vendor import READ, REVOKE, WIDE, as_it_is, fixed_token
 
 
 def client_of(pool: SessionPool, server: FaultServer, limit: RateLimit = WIDE) -> ApiClient:
-    base = base_url(server.url)
+    base = parse_base_url(server.url)
     return ApiClient(pool, pool.account(base.origin, "tester", limit, fixed_token), base, vendor="acme")
 
 

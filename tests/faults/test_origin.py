@@ -10,9 +10,9 @@ from attrs import evolve
 from energy_core.errors import EnergyError, TransportError
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.operation import base_url, origin_of
 from energy_core.http.pool import SessionPool
 from energy_core.secret import Secret
+from energy_core.url import origin_of, parse_base_url
 from tests.faults.conftest import Connect, Serve
 from tests.servers.fault_server import always, answer
 from tests.servers.invented_vendor import READ, REVOKE, SENTINEL, WIDE, as_it_is, fixed_token
@@ -149,7 +149,7 @@ ODD_IDS = [
 def test_base_url_is_refused(text: str) -> None:
     """A base URL is https to a host, or http on the loopback interface; the text is not repeated."""
     with pytest.raises(ValueError, match=r"URL|path") as caught:
-        base_url(text)
+        parse_base_url(text)
     assert "example" not in str(caught.value)
 
 
@@ -168,9 +168,9 @@ def test_base_url_is_refused(text: str) -> None:
 )
 def test_base_url_has_one_form(text: str, origin: str, path: str) -> None:
     """Spellings of one place become one: lower case, no default port, exactly one slash at the end."""
-    base = base_url(text)
+    base = parse_base_url(text)
     assert (base.origin, base.path) == (origin, path)
-    assert base_url(str(base)) == base
+    assert parse_base_url(str(base)) == base
     assert origin_of(base.join("a/b", [("q", "https://x@y/?#")])) == origin
 
 
@@ -217,8 +217,8 @@ async def test_credential_goes_to_its_own_origin_only(serve: Serve) -> None:
     """Pointed at another origin, a signed operation is not sent, and one without login goes out bare."""
     home, elsewhere = await serve(always(answer())), await serve(always(answer()))
     async with SessionPool() as pool:
-        account = pool.account(base_url(home.url).origin, "tester", WIDE, fixed_token)
-        client = ApiClient(pool, account, base_url(elsewhere.url), vendor="acme")
+        account = pool.account(parse_base_url(home.url).origin, "tester", WIDE, fixed_token)
+        client = ApiClient(pool, account, parse_base_url(elsewhere.url), vendor="acme")
         with pytest.raises(ValueError, match="origin"):
             await client.call(READ, as_it_is, id=7)
         assert elsewhere.connections == 0
@@ -237,7 +237,7 @@ async def test_middleware_cannot_point_a_signed_request_elsewhere(serve: Serve) 
         return await handler(request)
 
     async with aiohttp.ClientSession(middlewares=[meddling]) as session, SessionPool(session) as pool:
-        base = base_url(home.url)
+        base = parse_base_url(home.url)
         client = ApiClient(pool, pool.account(base.origin, "tester", WIDE, fixed_token), base, vendor="acme")
         for operation in (READ, REVOKE):
             with pytest.raises(TransportError, match="elsewhere") as caught:
@@ -288,5 +288,5 @@ async def test_token_that_cannot_be_a_header(serve: Serve, connect: Connect, val
 
 def test_loopback_is_an_address() -> None:
     """The whole loopback network counts as this machine, for plain http."""
-    assert base_url("http://127.8.9.1:1234/").origin == "http://127.8.9.1:1234"
+    assert parse_base_url("http://127.8.9.1:1234/").origin == "http://127.8.9.1:1234"
     assert ipaddress.ip_address("127.8.9.1").is_loopback

@@ -22,10 +22,10 @@ from attrs import evolve
 from energy_core.errors import AuthFailed, ClientClosed, DecodeError, EnergyError, RequestError
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
-from energy_core.http.operation import base_url
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret, masked
+from energy_core.url import parse_base_url
 from tests.faults.conftest import Connect, Serve
 from tests.servers.fault_server import (
     CLOCK,
@@ -304,7 +304,7 @@ async def test_middleware_that_fails(serve: Serve, everything_logged: io.StringI
         aiohttp.ClientSession(middlewares=[failing]) as session,
         SessionPool(session, timeouts=FAST) as pool,
     ):
-        base = base_url(server.url)
+        base = parse_base_url(server.url)
         client = ApiClient(pool, pool.account(base.origin, "tester", WIDE, fixed_token), base, vendor="acme")
         error = await outcome_of(client.call(READ, as_it_is, id=7))
     assert isinstance(error, EnergyError)
@@ -432,7 +432,7 @@ async def test_refusal_that_repeats_the_token(
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_refused_handshake_that_repeats_the_token(spelling: str) -> None:
     """What a socket says of a refused handshake or a close frame holds no token, however it is written."""
-    base = base_url("https://volt.example/rest/")
+    base = parse_base_url("https://volt.example/rest/")
     grant = Grant(token=Secret(ODD))
     async with SessionPool() as pool:
         account = pool.account(base.origin, "me", WIDE, lambda: Credential(grant=grant))
