@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import random as _random
 import ssl
 from collections.abc import Callable
@@ -21,8 +22,6 @@ from energy_core.stream.reconnect import (
     Closed,
     Ending,
     HandshakeRefused,
-    Keepalive,
-    KeepaliveAction,
     ReconnectPolicy,
     Renew,
     Retry,
@@ -46,6 +45,79 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (HandshakeFailed, "the answer to the handshake is not a WebSocket's"),
 )
 """The first kind that fits says in our own words why no connection came about."""
+
+
+_SMOOTHING: Final = 1 / 8
+
+
+class KeepaliveAction(enum.Enum):
+    """What a pulse asks for."""
+
+    REST = "rest"
+    PING = "ping"
+    DEAD = "dead"
+    STALE = "stale"
+
+
+class Keepalive:
+    """The life of one connection: any byte is life of the link, only a valid event is life of the source."""
+
+    __slots__ = ("_eventful_at", "_first", "_pinged_at", "_stale", "_timing", "interval")
+
+    def __init__(self, timing: SocketConfig, now: float) -> None:
+        self.interval: float | None = None
+        """The usual seconds between two events, smoothed; None before the second."""
+        self._timing = timing
+        self._eventful_at = now
+        self._first = True
+        self._stale = False
+        self._pinged_at: float | None = None
+
+    def events(self, count: int, now: float) -> bool:
+        """Note valid events that came together, and tell whether they end a stale spell."""
+        if self._first:
+            self._first, self._eventful_at = False, now
+            count -= 1
+        if count:
+            passed = now - self._eventful_at
+            usual = self.interval
+            usual = passed if usual is None else usual + _SMOOTHING * (passed - usual)
+            # Between the others there was no time.
+            self.interval = usual if count == 1 else usual * (1 - _SMOOTHING) ** (count - 1)
+        self._eventful_at = now
+        was_stale, self._stale = self._stale, False
+        return was_stale
+
+    def check(self, now: float, heard_at: float) -> KeepaliveAction:
+        """Decide what is due; call again until it answers REST."""
+        if self._pinged_at is not None and heard_at >= self._pinged_at:  # of coarse clocks both are one tick
+            self._pinged_at = None
+        if self._pinged_at is not None and now >= self._pinged_at + self._timing.ping_timeout_s:
+            return KeepaliveAction.DEAD
+        if not self._stale and now >= self._stale_at:
+            self._stale = True
+            return KeepaliveAction.STALE
+        if self._pinged_at is None and now >= heard_at + self._timing.ping_interval_s:
+            self._pinged_at = now
+            return KeepaliveAction.PING
+        return KeepaliveAction.REST
+
+    def next_at(self, heard_at: float) -> float:
+        """Return when `check` may have something to say, if nothing happens until then."""
+        if self._pinged_at is not None and heard_at < self._pinged_at:
+            link_at = self._pinged_at + self._timing.ping_timeout_s
+        else:
+            link_at = heard_at + self._timing.ping_interval_s
+        return link_at if self._stale else min(link_at, self._stale_at)
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last valid event, or since the connection began."""
+        return now - self._eventful_at
+
+    @property
+    def _stale_at(self) -> float:
+        patience = max(self._timing.stale_floor_s, self._timing.stale_factor * (self.interval or 0.0))
+        return self._eventful_at + patience
 
 
 class ReconnectingSocket:

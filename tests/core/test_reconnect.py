@@ -17,8 +17,6 @@ from energy_core.stream.reconnect import (
     BadCertificate,
     Closed,
     HandshakeRefused,
-    Keepalive,
-    KeepaliveAction,
     ReconnectPolicy,
     Renew,
     Retry,
@@ -26,6 +24,7 @@ from energy_core.stream.reconnect import (
     Stop,
     TransientFailure,
 )
+from energy_core.stream.socket import Keepalive, KeepaliveAction
 
 TIMING = SocketConfig()
 MOST = 1 - 2**-53
