@@ -1,1 +1,1 @@
-"""Speed, measured beside everyone else: `python -m benchmarks`, or one of its modules alone."""
+"""Benchmarks against other libraries: `python -m benchmarks`, or one of its modules alone."""

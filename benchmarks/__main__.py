@@ -40,10 +40,10 @@ PARTS = (*MODULES, "restart", "guard")
 
 
 def measured(parts: Sequence[str]) -> Results:
-    """Measure these parts, and take the others from the last run.
+    """Measure the given parts; keep the results of the last run for the others.
 
     Raises:
-        Refused: a side delivered something else than the others.
+        Refused: two sides of a comparison delivered different values.
     """
     found = results.read() if set(parts) < set(PARTS) else Results()
     tables = [table for table in found.tables if table.id.partition("-")[0] not in parts]
@@ -63,7 +63,7 @@ def measured(parts: Sequence[str]) -> Results:
 
 
 def main(parts: Sequence[str]) -> int:
-    """Measure, judge and write; 1 when there is nothing to report, 2 for a part that does not exist."""
+    """Run benchmarks; return 0, 1 if a comparison failed, or 2 for an unknown part."""
     if unknown := set(parts) - set(PARTS):
         print(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2

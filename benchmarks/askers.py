@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.asking`: the same request again and again, one at a time."""
+"""Clients compared in `benchmarks.asking`: each sends the same request repeatedly, one at a time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TOKEN: Final = "0" * 64
 
 Ask = Callable[[], Awaitable[Any]]
 Open = Callable[[AsyncExitStack, str], Awaitable[dict[str, Ask]]]
-"""Opens a client at a base URL and returns what it can ask."""
+"""Opens a client at a base URL and returns a function that sends one request."""
 
 
 class Asker:
-    """A side that asks."""
+    """One client of the comparison."""
 
     def __init__(self, open: Open, url: str, case: str, times: int) -> None:  # noqa: A002
         self._open = open
@@ -28,18 +28,19 @@ class Asker:
         self._times = times
 
     def check(self) -> Sequence[object]:
-        """Ask once and return what came."""
+        """Send one request and return the values of its answer."""
         answer, _ = asyncio.run(self._run(10))
         return _user(answer) if self._case == "me" else _sites(answer)
 
     def round(self, sampler: Sampler | None = None) -> Cost:
-        """Ask many times."""
+        """Send many requests and return their cost."""
         _, cost = asyncio.run(self._run(self._times, sampler))
         return Cost(cost / self._times)
 
     async def _run(self, times: int, sampler: Sampler | None = None) -> tuple[Any, float]:
-        # A small process gives the pages of aiohttp's receive buffer back after every request, which costs it
-        # a quarter more; once malloc has seen a large block come and go it no longer does, on any side.
+        # In a small process malloc returns the pages of aiohttp's receive buffer after every request, which
+        # costs a quarter more CPU; it stops doing so, for every client, once a large block was allocated and
+        # freed.
         bytes(16 * 1024 * 1024)
         async with AsyncExitStack() as stack:
             ask = (await self._open(stack, self._url))[self._case]
@@ -57,7 +58,7 @@ class Asker:
 
 
 def _attribute(record: Any, *names: str) -> Any:
-    """Return a value by whichever name this side has for it."""
+    """Return an attribute or a dictionary entry, whichever the object has."""
     for name in names:
         if isinstance(record, dict) and name in record:
             return record[name]
@@ -77,7 +78,7 @@ def _sites(answer: Any) -> list[object]:
 
 
 def raw(url: str, case: str, times: int) -> Asker:
-    """aiohttp: one session, headers made once, `r.json()`."""
+    """aiohttp: one session, headers built once, `r.json()`."""
     import aiohttp
 
     async def open_raw(stack: AsyncExitStack, url: str) -> dict[str, Ask]:
@@ -101,12 +102,12 @@ def raw(url: str, case: str, times: int) -> Asker:
 
 
 def ours(url: str, case: str, times: int) -> Asker:
-    """Typed, signed, in its turn within a limit, retried where safe."""
+    """Ours: typed, authorized, rate limited, retried where it is safe."""
     from energy_core import RateLimit
     from vrm_async import VRMClient
 
     async def open_ours(stack: AsyncExitStack, url: str) -> dict[str, Ask]:
-        wide = RateLimit(1_000_000, 1_000_000.0)  # so that the limit is kept and never waited for
+        wide = RateLimit(1_000_000, 1_000_000.0)  # large enough that no request waits for it
         client = await stack.enter_async_context(VRMClient(token=TOKEN, base_url=url, limit=wide))
         return {
             "me": client.users.me,
@@ -117,7 +118,7 @@ def ours(url: str, case: str, times: int) -> Asker:
 
 
 def peer(url: str, case: str, times: int) -> Asker:
-    """victron-vrm: typed, with a retry, without a limit."""
+    """victron-vrm: typed, with a retry, without a rate limit."""
     import victron_vrm.client
 
     victron_vrm.client.BASE_URL = url

@@ -1,4 +1,4 @@
-"""Requests over loopback: what a typed, limited request costs beside raw aiohttp and victron-vrm."""
+"""Requests over loopback: a typed, rate-limited request beside raw aiohttp and victron-vrm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks import http_server
-from benchmarks.rounds import Table, Who, compare
+from benchmarks.rounds import Side, Table, compare
 
 FAST: Final = "energy-live[speed]"
 PLAIN: Final = "energy-live"
@@ -14,16 +14,16 @@ RAW: Final = "aiohttp and r.json()"
 PEER: Final = "victron-vrm"
 
 SIDES: Final = (
-    Who(RAW, "raw"),
-    Who(FAST, "ours"),
-    Who(PLAIN, "ours", speed=False),
-    Who(PEER, "peer"),
+    Side(RAW, "raw"),
+    Side(FAST, "ours"),
+    Side(PLAIN, "ours", speed=False),
+    Side(PEER, "peer"),
 )
 TITLES: Final = {"me": "Asking for the account", "sites": "Asking for 4 sites, extended"}
 
 
 def asking(url: str, case: str, rounds: int, times: int) -> Table:
-    """Measure one request."""
+    """Compare the clients on one request."""
     return compare(
         f"asking-{case}",
         TITLES[case],
@@ -38,7 +38,7 @@ def asking(url: str, case: str, rounds: int, times: int) -> Table:
 
 
 def tables(rounds: int = 9) -> Iterator[Table]:
-    """Measure everything."""
+    """Run all comparisons."""
     with http_server.running() as url:
         yield asking(url, "me", rounds, 400)
         yield asking(url, "sites", rounds, 200)

@@ -1,6 +1,6 @@
-"""The sides of `benchmarks.decoding`: each makes objects of one body and says which values it found.
+"""Decoders compared in `benchmarks.decoding`: each decodes one body and returns the values it read.
 
-The values are compared before anything is measured: an event's time and data; each point of the statistics;
+The values are compared before any time is measured: an event's time and data; each point of the statistics;
 id, code, instance, value and time of each diagnostic; id, name, zone, tags and attributes of each site.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from benchmarks.worker import Work
 
 Decoder: TypeAlias = tuple[Callable[[bytes], Any], Callable[[Any], Sequence[object]]]
-"""What decodes a body, and what finds the values in the result."""
+"""A decoder, and a function that reads the compared values out of its result."""
 
 
 def _work(decoders: Mapping[str, Callable[[], Decoder]], case: str, path: str, pages: int = 1) -> Work:
@@ -34,7 +34,7 @@ def _work(decoders: Mapping[str, Callable[[], Decoder]], case: str, path: str, p
 
 
 def ours(case: str, path: str, pages: int = 1) -> Work:
-    """Frozen models, by the way an answer goes inside the client, which may come in so many pages."""
+    """Ours: frozen models, decoded as inside the client; an answer may have several pages."""
     return _work(
         {
             "event": _our_event,
@@ -114,7 +114,7 @@ def _our_sites(*, read: bool, held: bool = False) -> Decoder:
 
 
 def peer(case: str, path: str) -> Work:
-    """The methods of victron-vrm on a client that has the answer already; product events: pydantic alone."""
+    """victron-vrm's methods on a stub client that holds the answer; product events: pydantic alone."""
     return _work(
         {
             "event": _peer_event,
@@ -129,7 +129,7 @@ def peer(case: str, path: str) -> Work:
 
 
 class _Answered:
-    """Stands where victron-vrm's client does; `_request` is what is left of it once the body is there."""
+    """Replaces victron-vrm's client; `_request` does what that client does after the body was read."""
 
     def __init__(self) -> None:
         self.body = b""
@@ -234,19 +234,19 @@ def _plain(loads: Callable[[bytes], Any], case: str, path: str, pages: int = 1) 
 
 
 def plain_json(case: str, path: str) -> Work:
-    """json.loads and nothing else."""
+    """`json.loads` alone."""
     return _plain(json.loads, case, path)
 
 
 def plain_orjson(case: str, path: str, pages: int = 1) -> Work:
-    """orjson.loads and nothing else."""
+    """or`json.loads` alone."""
     import orjson
 
     return _plain(orjson.loads, case, path, pages)
 
 
 def typed_msgspec(case: str, path: str) -> Work:
-    """Straight into structs of msgspec, one field for each value that is compared; nothing is tolerated."""
+    """Msgspec structs with one field for each compared value; strict types."""
     from benchmarks import structs
 
     decoders: dict[str, Callable[[], Decoder]] = {

@@ -1,7 +1,7 @@
 """Bytes to objects: product events, statistics, diagnostics, installations.
 
-Ours is the whole way of an answer inside the client: strict JSON, the envelope's rules, frozen models, drift
-counted. Plain json, orjson and msgspec's own types check less or nothing; they show where the floor is.
+Ours includes all that the client does with an answer: strict JSON, the success flag, frozen models, schema
+drift. Plain json, orjson and msgspec's own types check less or nothing; they are the lower bound.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from benchmarks import samples
-from benchmarks.rounds import Table, Who, compare
+from benchmarks.rounds import Side, Table, compare
 
 PEER: Final = "victron-vrm"
 FAST: Final = "energy-live[speed]"
 PLAIN: Final = "energy-live"
 
 SIDES: Final = (
-    Who(PEER, "peer"),
-    Who(FAST, "ours"),
-    Who(PLAIN, "ours", speed=False),
-    Who("json, no types", "plain_json"),
-    Who("orjson, no types", "plain_orjson"),
-    Who("msgspec, types by hand", "typed_msgspec"),
+    Side(PEER, "peer"),
+    Side(FAST, "ours"),
+    Side(PLAIN, "ours", speed=False),
+    Side("json, no types", "plain_json"),
+    Side("orjson, no types", "plain_orjson"),
+    Side("msgspec, types by hand", "typed_msgspec"),
 )
 
 
 class Case(NamedTuple):
-    """What is decoded."""
+    """One body to decode."""
 
     id: str
     title: str
@@ -54,7 +54,7 @@ CASES: Final = (
 
 
 def tables(rounds: int = 7) -> Iterator[Table]:
-    """Measure every case."""
+    """Run all comparisons."""
     with TemporaryDirectory() as folder:
         for case in CASES:
             path = Path(folder, case.id)

@@ -15,7 +15,7 @@ BEGIN: Final = "<!-- measured: written by `python -m benchmarks`, not by hand --
 END: Final = "<!-- end of what was measured -->"
 
 LEAST: Final = 0.02
-"""Of the time; smaller shares are not told."""
+"""Smaller shares of the time are summed up as the rest."""
 
 _CHAPTERS: Final = (
     ("Decoding", "decoding-", "performance-decoding.svg"),
@@ -29,10 +29,10 @@ _CHAPTERS: Final = (
 def write(
     tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target], machine: Mapping[str, str]
 ) -> None:
-    """Put the results into the page.
+    """Write the results into the page.
 
     Raises:
-        ValueError: the page has lost its marks.
+        ValueError: the page lacks the marks.
     """
     page = FILE.read_text(encoding="utf-8")
     before, begin, rest = page.partition(BEGIN)
@@ -66,7 +66,7 @@ def _measured(
 
 
 def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
-    """Say for each target that is missed where the time of our side goes."""
+    """Return, for each missed target, a table of the time by file."""
     missed: dict[str, list[str]] = {}
     for each in judged:
         if not each.met:
@@ -89,7 +89,7 @@ def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
 
 
 def _alone(table: Table) -> list[str]:
-    """Say what growth does to the parser alone, where that was measured too."""
+    """Return the growth of the parser alone, where it was measured too."""
     alone = [row for row in table.rows if row.side.endswith(ALONE)]
     if not alone:
         return []

@@ -1,9 +1,9 @@
-"""The server of the receiving sides: a process that shakes hands and then sends what a control line asks for.
+"""A process that accepts WebSockets and sends what a control line requests.
 
-It costs as little as it can, so that the client is what is measured: frames are made once, and go out as they
-are. A connection that begins with ``GO`` is the control: ``GO burst <count>`` sends so many messages to every
-open socket as fast as they are taken, ``GO paced <each> <ms>`` sends each socket so many messages, one in so
-many milliseconds, the sockets spread evenly over that time.
+Frames are built once, so that the server uses little CPU. A connection that begins with ``GO`` is the control
+connection: ``GO burst <count>`` sends that many messages to every open socket as fast as it accepts them,
+``GO paced <each> <ms>`` sends each socket that many messages, one every <ms> milliseconds, with the sockets
+spread evenly over the interval.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SLICE_S: Final = 0.005
 
 
 def frame(payload: bytes) -> bytes:
-    """Return a text frame as servers send it."""
+    """Return an unmasked text frame."""
     size = len(payload)
     head = bytes((0x81, size)) if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")
     return head + payload
@@ -37,11 +37,11 @@ class Socket(Protocol):
         self.room.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self.transport = cast("Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Shake hands, obey, or say goodbye."""
+        """Answer the handshake, run a control line, or close."""
         if self._open:
             if data[0] == 0x88:
                 self.transport.write(b"\x88\x00")
@@ -59,15 +59,15 @@ class Socket(Protocol):
             self._everybody.sockets.add(self)
 
     def pause_writing(self) -> None:
-        """The client does not keep up."""
+        """Pause: the write buffer is full."""
         self.room.clear()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Resume: the write buffer was drained."""
         self.room.set()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection."""
         self._everybody.sockets.discard(self)
         self.room.set()
 
@@ -83,7 +83,7 @@ def _accepted(head: bytes) -> bytes:
 
 
 class Server:
-    """All sockets."""
+    """All open sockets."""
 
     def __init__(self) -> None:
         self.sockets: set[Socket] = set()
@@ -91,7 +91,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def go(self, words: list[str], control: Transport) -> None:
-        """Begin to send; the control hears that it has begun."""
+        """Start sending and confirm it on the control connection."""
         control.write(b"going\n")
         control.close()
         numbers = [int(word) for word in words[1:]]
@@ -130,7 +130,7 @@ class Server:
 
 
 async def go(port: int, order: str) -> None:
-    """Tell the server on `port` what to send, and wait until it begins."""
+    """Send a control line to the server on `port` and wait for its confirmation."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GO {order}\n".encode())
     await reader.read()
@@ -139,7 +139,7 @@ async def go(port: int, order: str) -> None:
 
 @contextmanager
 def running() -> Iterator[int]:
-    """Run the server in a process of its own; yields its port."""
+    """Run the server in its own process; yields its port."""
     with server.running("benchmarks.event_server") as port:
         yield port
 

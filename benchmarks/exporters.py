@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.exporting`: an export's bytes to rows."""
+"""Readers compared in `benchmarks.exporting`: the bytes of an export to rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _values(made: Any) -> list[object]:
 
 
 def reader(path: str, rows: int) -> Work:
-    """csv.reader over the text: lists of cells. They are understood for the check only."""
+    """`csv.reader`: lists of cells. They are converted only for the check."""
     body = Path(path).read_bytes()
 
     def do() -> list[list[str]]:
@@ -41,7 +41,7 @@ def _numbers(head: list[str], row: list[str]) -> dict[str, float]:
 
 
 def reader_typed(path: str, rows: int) -> Work:
-    """csv.reader, then a datetime and a dict of floats for each row, empty cells left out."""
+    """`csv.reader`, then a datetime and a dict of floats for each row, without empty cells."""
     body = Path(path).read_bytes()
 
     def do() -> list[object]:
@@ -54,17 +54,17 @@ def reader_typed(path: str, rows: int) -> Work:
 
 
 def ours(path: str, rows: int) -> Work:
-    """Rows as a stream gives them: checked, times aware; values read when asked."""
+    """Ours: validated rows with aware times; values are lazy."""
     return _ours(path, rows, read=False)
 
 
 def ours_read(path: str, rows: int) -> Work:
-    """The same with the values of every row read."""
+    """Ours, with the values of every row read."""
     return _ours(path, rows, read=True)
 
 
 def ours_streamed(path: str, rows: int) -> Work:
-    """The same, each row let go once it was read, as a long export is."""
+    """Ours, each row freed after it was read, as in a long export."""
     from voltstorage_async.export.csv import CsvRows
 
     body = Path(path).read_bytes()

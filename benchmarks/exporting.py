@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks import samples
-from benchmarks.rounds import Table, Who, compare
+from benchmarks.rounds import Side, Table, compare
 
 READER: Final = "csv.reader, lists of cells"
 TYPED: Final = "csv.reader, then datetimes and floats"
@@ -17,7 +17,7 @@ READ: Final = "energy-live, rows and their values"
 
 
 def exporting(count: int, rounds: int) -> Table:
-    """Measure an export of so many rows."""
+    """Compare the readers on an export of that many rows."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "export.csv")
         path.write_bytes(samples.export(count))
@@ -25,7 +25,12 @@ def exporting(count: int, rounds: int) -> Table:
             f"exporting-{count}",
             f"An export of {count:,} rows in CSV, 7 columns",
             "benchmarks.exporters",
-            (Who(READER, "reader"), Who(TYPED, "reader_typed"), Who(ROWS, "ours"), Who(READ, "ours_read")),
+            (
+                Side(READER, "reader"),
+                Side(TYPED, "reader_typed"),
+                Side(ROWS, "ours"),
+                Side(READ, "ours_read"),
+            ),
             base=TYPED,
             unit="row",
             rounds=rounds,
@@ -34,7 +39,7 @@ def exporting(count: int, rounds: int) -> Table:
 
 
 def tables(rounds: int = 7) -> Iterator[Table]:
-    """Measure it."""
+    """Run the comparison."""
     yield exporting(100_000, rounds)
 
 

@@ -1,4 +1,4 @@
-"""The server of the asking sides: answers every request with the same bytes, and does nothing else."""
+"""The server for `benchmarks.askers`: answers every request with the same bytes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmarks import samples, server
 
 
 class Answering(Protocol):
-    """One kept-alive connection; requests have no body."""
+    """One keep-alive connection; requests have no body."""
 
     def __init__(self, answers: Mapping[bytes, bytes]) -> None:
         self._answers = answers
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self._transport = cast("Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
+        """Answer each complete request."""
         self._head += data
         while b"\r\n\r\n" in self._head:
             head, _, self._head = self._head.partition(b"\r\n\r\n")
@@ -38,7 +38,7 @@ def _answer(body: bytes) -> bytes:
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Run the server in a process of its own; yields the base URL."""
+    """Run the server in its own process; yields its base URL."""
     with server.running("benchmarks.http_server") as port:
         yield f"http://127.0.0.1:{port}/v2/"
 

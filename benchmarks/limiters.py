@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.limiting`: what an acquisition costs, alone and in a crowd."""
+"""Rate limiters of `benchmarks.limiting`: an acquisition alone and with many waiters."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tests.servers.virtual_time import VirtualTimeLoop
 
 
 class TickingLoop(VirtualTimeLoop):
-    """Its time also moves a little whenever somebody looks, as a real clock's: aiolimiter counts on that."""
+    """Its time also advances a little at every call, as a real clock's does: aiolimiter relies on that."""
 
     def time(self) -> float:
-        """Look at the clock."""
+        """Return the time, advanced a little."""
         self._jumping.now += 1e-7
         return super().time()
 
 
 ENOUGH: Final = 1_000_000_000
-"""So large that nobody waits."""
+"""So large that no task waits."""
 
 Acquire = Callable[[], Awaitable[Any]]
 Make = Callable[[float, float], Acquire]
-"""Makes a limiter of a burst and a rate, and returns its acquisition."""
+"""Builds a limiter from a burst and a rate, and returns its acquire function."""
 
 
 class Alone:
-    """One task that acquires again and again and never has to wait."""
+    """One task that acquires repeatedly and never waits."""
 
     def __init__(self, again: Callable[[int], Awaitable[float]], times: int) -> None:
         self._again = again
@@ -42,7 +42,7 @@ class Alone:
         return [100]
 
     def round(self, sampler: Sampler | None = None) -> Cost:  # noqa: ARG002  (not profiled)
-        """Acquire many times."""
+        """Acquire many times and return the cost."""
         return Cost(asyncio.run(self._run(self._times)) / self._times)
 
     async def _run(self, times: int) -> float:
@@ -50,19 +50,19 @@ class Alone:
 
 
 class Crowd:
-    """Many tasks that wait at the same time, on a loop whose time jumps: only the work is measured."""
+    """Many tasks that wait at the same time, on virtual time: only CPU is measured."""
 
     def __init__(self, make: Make, waiters: int) -> None:
         self._make = make
         self._waiters = waiters
 
     def check(self) -> Sequence[object]:
-        """Let them all through once; how many came, and that the first did not come last."""
+        """Let all tasks acquire once; return how many did, and whether each did once."""
         order, _ = self._run()
         return [len(order), sorted(order) == list(range(self._waiters))]
 
     def round(self, sampler: Sampler | None = None) -> Cost:
-        """Let them all through."""
+        """Let all tasks acquire once and return the cost."""
         order, cost = self._run(sampler)
         late = sum(place != who for place, who in enumerate(order))
         return Cost(cost / self._waiters, {"out_of_order": late, "virtual_s": self._took})
@@ -91,15 +91,15 @@ class Crowd:
             return order, runner.run(run())
 
 
-def _lane(burst: float, per_second: float) -> Acquire:
+def _ours(burst: float, per_second: float) -> Acquire:
     from energy_core.http.operation import Priority
     from energy_core.http.rate_limit import RateLimit
     from energy_core.http.rate_limiter import RateLimiter
 
-    lane = RateLimiter(RateLimit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
+    limiter = RateLimiter(RateLimit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
 
     async def acquire() -> None:
-        async with lane.slot(Priority.INTERACTIVE):
+        async with limiter.slot(Priority.INTERACTIVE):
             pass
 
     return acquire
@@ -129,7 +129,7 @@ def _pyrate(burst: float, per_second: float) -> Acquire:
 
 
 def pyrate_bucket(burst: float, per_second: float) -> Any:
-    """Return pyrate-limiter's bucket in memory, on the running loop's time."""
+    """Return pyrate-limiter's in-memory bucket on the running loop's time."""
     from pyrate_limiter import InMemoryBucket, Rate
     from pyrate_limiter.clocks import AbstractClock
 
@@ -144,30 +144,30 @@ def pyrate_bucket(burst: float, per_second: float) -> Any:
     return bucket
 
 
-def alone_lane(size: int) -> Alone:
-    """Ours: bucket, hold, adaptive rate, classes and places in flight."""
+def alone_ours(size: int) -> Alone:
+    """Ours: token bucket, Retry-After hold, adaptive rate, priorities and a cap on requests in flight."""
 
     async def again(times: int) -> float:
         from energy_core.http.operation import Priority
         from energy_core.http.rate_limit import RateLimit
         from energy_core.http.rate_limiter import RateLimiter
 
-        lane, priority = RateLimiter(RateLimit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
+        limiter, priority = RateLimiter(RateLimit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
         started = process_time()
-        for _ in range(times):  # as a request takes its turn, see `SendMiddleware`
-            if not lane.try_acquire(priority):
-                await lane.acquire(priority)
+        for _ in range(times):  # as `SendMiddleware` does it for each request
+            if not limiter.try_acquire(priority):
+                await limiter.acquire(priority)
             try:
                 pass
             finally:
-                lane.release(priority)
+                limiter.release(priority)
         return process_time() - started
 
     return Alone(again, size)
 
 
 def alone_aiolimiter(size: int) -> Alone:
-    """A leaky bucket, of aiolimiter."""
+    """aiolimiter: a leaky bucket."""
 
     async def again(times: int) -> float:
         from aiolimiter import AsyncLimiter
@@ -183,7 +183,7 @@ def alone_aiolimiter(size: int) -> Alone:
 
 
 def alone_pyrate(size: int) -> Alone:
-    """pyrate-limiter: a log of all requests in the window."""
+    """pyrate-limiter: a log of the requests in the window."""
 
     async def again(times: int) -> float:
         from pyrate_limiter import Limiter
@@ -197,16 +197,16 @@ def alone_pyrate(size: int) -> Alone:
     return Alone(again, size)
 
 
-def crowd_lane(size: int) -> Crowd:
-    """Ours."""
-    return Crowd(_lane, size)
+def crowd_ours(size: int) -> Crowd:
+    """Our rate limiter with many waiters."""
+    return Crowd(_ours, size)
 
 
 def crowd_aiolimiter(size: int) -> Crowd:
-    """As above."""
+    """Aiolimiter with many waiters."""
     return Crowd(_aiolimiter, size)
 
 
 def crowd_pyrate(size: int) -> Crowd:
-    """As above."""
+    """pyrate-limiter with many waiters."""
     return Crowd(_pyrate, size)

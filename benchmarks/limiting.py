@@ -1,24 +1,24 @@
-"""Limiters: what an acquisition costs, and what they make of a restart on a used quota."""
+"""Rate limiters: the cost of an acquisition."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from benchmarks.rounds import Table, Who, compare
+from benchmarks.rounds import Side, Table, compare
 
-LANE: Final = "energy-live's lane"
+OURS: Final = "energy-live's rate limiter"
 AIOLIMITER: Final = "aiolimiter"
 PYRATE: Final = "pyrate-limiter"
 
 
 def alone(rounds: int = 9) -> Table:
-    """Measure an acquisition that need not wait."""
+    """Compare an acquisition that does not wait."""
     return compare(
         "limiting-alone",
         "Acquiring without waiting",
         "benchmarks.limiters",
-        (Who(AIOLIMITER, "alone_aiolimiter"), Who(LANE, "alone_lane"), Who(PYRATE, "alone_pyrate")),
+        (Side(AIOLIMITER, "alone_aiolimiter"), Side(OURS, "alone_ours"), Side(PYRATE, "alone_pyrate")),
         base=AIOLIMITER,
         unit="acquisition",
         rounds=rounds,
@@ -27,12 +27,12 @@ def alone(rounds: int = 9) -> Table:
 
 
 def crowd(waiters: int, rounds: int = 5) -> Table:
-    """Measure many who wait at once."""
+    """Compare many tasks that wait at the same time."""
     return compare(
         f"limiting-crowd-{waiters}",
         f"{waiters:,} tasks waiting for one limiter (10 at once, 100/s), in virtual time",
         "benchmarks.limiters",
-        (Who(AIOLIMITER, "crowd_aiolimiter"), Who(LANE, "crowd_lane"), Who(PYRATE, "crowd_pyrate")),
+        (Side(AIOLIMITER, "crowd_aiolimiter"), Side(OURS, "crowd_ours"), Side(PYRATE, "crowd_pyrate")),
         base=AIOLIMITER,
         unit="waiter",
         rounds=rounds,
@@ -41,7 +41,7 @@ def crowd(waiters: int, rounds: int = 5) -> Table:
 
 
 def tables() -> Iterator[Table]:
-    """Measure what is measured in seconds; `benchmarks.restart` counts."""
+    """Run all comparisons that are measured in seconds; `benchmarks.restart` counts requests."""
     yield alone()
     yield crowd(1000)
 

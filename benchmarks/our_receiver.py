@@ -1,7 +1,7 @@
 """Our side of `benchmarks.receiving`: the source that `VoltStorageClient.live` makes, merged.
 
-Handshakes are paced by the pool (ten a second), which a thousand sockets of a benchmark need not wait for:
-their link lets two hundred shake hands at a time. Everything behind the handshake is as it is.
+The pool limits handshakes to ten a second. The benchmark uses its own endpoint provider with two hundred
+concurrent handshakes instead; everything behind the handshake is the real code.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from voltstorage_async.field_map import FieldMap, ProductFields
 from voltstorage_async.live import ProductSource
 
 BUFFER: Final = 1024
-"""The default. Thousands of sockets may all have a message in one turn of the event loop: there it is two
-for each of them."""
+"""The default. For thousands of sockets it is two for each, as all of them may have a message in one turn of
+the event loop."""
 
 HANDSHAKES: Final = 200
 
@@ -31,8 +31,8 @@ FIELDS: Final = FieldMap()
 known: Final = FIELDS.events
 
 
-class _Link:
-    """Knows the address."""
+class _Endpoints:
+    """Returns a fixed address."""
 
     def __init__(self, url: str, gate: asyncio.Semaphore) -> None:
         self._url = url
@@ -41,31 +41,31 @@ class _Link:
     renewable = False
 
     def words(self, body: bytes) -> Words:
-        """No server here refuses anything."""
+        """Return the text of a refusal; this server never refuses."""
         return Words(body.decode())
 
     async def admit(self) -> None:
-        """Wait until fewer than two hundred shake hands."""
+        """Wait until fewer than two hundred handshakes are under way."""
         await self._gate.acquire()
 
     def hold(self, seconds: float) -> None:
-        """Nobody holds anything here."""
+        """Ignored: this server sends no Retry-After."""
 
     async def address(self) -> Endpoint:
         """Return the address."""
         return Endpoint(url=f"{self._url}&token=x", headers={}, generation=0)
 
     async def renew(self, generation: int) -> None:
-        """Nothing expires here."""
+        """Not called: the token does not expire."""
 
 
 def merged(**shape: int) -> Receiver:
-    """Typed, deduplicated, watched and merged."""
+    """Ours: typed, deduplicated, supervised and merged."""
     return Receiver(partial(_receive, look=False), **shape)
 
 
 def merged_raw(**shape: int) -> Receiver:
-    """The same for a consumer who looks at `raw` of every event, which is read only then."""
+    """Ours, for a consumer that reads `raw` of every event (it is parsed at first access)."""
     return Receiver(partial(_receive, look=True), **shape)
 
 
@@ -74,7 +74,7 @@ async def _receive(task: Task, *, look: bool) -> None:
     before = _rss()
     async with VoltStorageClient(token="x", base_url=f"http://127.0.0.1:{task.port}/rest/") as client:
         gate = asyncio.Semaphore(HANDSHAKES)
-        sources = [_source(client, number, _Link(url, gate)) for number, url in enumerate(task.urls())]
+        sources = [_source(client, number, _Endpoints(url, gate)) for number, url in enumerate(task.urls())]
         async with merge(*sources, buffer=max(BUFFER, 2 * len(sources))) as events:
             opened = 0
             while opened < len(sources):
@@ -89,7 +89,7 @@ async def _receive(task: Task, *, look: bool) -> None:
                 if event.kind is not reading:
                     continue
                 if look:
-                    event.raw  # noqa: B018  (looking at it reads it)
+                    event.raw  # noqa: B018  (the first access parses it)
                 if kept is not None:
                     kept.append(_plain(event))
                 if number == task.unmeasured:
@@ -100,13 +100,13 @@ async def _receive(task: Task, *, look: bool) -> None:
             meter.end()
 
 
-def _source(client: VoltStorageClient, number: int, link: _Link) -> ProductSource:
+def _source(client: VoltStorageClient, number: int, link: _Endpoints) -> ProductSource:
     id = SourceId("voltstorage", "bench", str(number), 0)  # noqa: A001
     return ProductSource(id, link, client._past(number), fields=ProductFields(FIELDS))
 
 
 def _plain(event: Event) -> list[object]:
-    """Give an event's values back in the vendor's order, units and signs."""
+    """Return an event's values in the vendor's order, units and signs."""
     data = event.raw["data"]
     assert isinstance(data, dict)
     unified = ((value, event.values[known[key].quantity], known[key].factor) for key, value in data.items())

@@ -1,4 +1,4 @@
-"""The way of an answer inside the clients, nothing left out, for comparisons that need no server."""
+"""What our clients do with a body, for comparisons without a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def understand(operation: Operation, into: Callable[[JSON], T]) -> Callable[[bytes], T]:
-    """Return what `ApiClient.call` does with a body: strict JSON, the envelope, models, drift."""
+    """Return a function that decodes a body as `ApiClient.call` does."""
     api = VRMClient(token="0" * 64)._api
 
     def understood(body: bytes) -> T:

@@ -1,4 +1,4 @@
-"""Plots of the results, as SVG that changes only where the figures do."""
+"""Plots of the results as reproducible SVG."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw(tables: Sequence[Table], restarts: Sequence[Outcome], folder: Path) -> 
 
 
 def _bars(tables: Sequence[Table], file: Path, *, columns: int) -> None:
-    """Draw the cost of every side of every table; whiskers are quartiles."""
+    """Draw the cost of every row; whiskers are quartiles."""
     from matplotlib import pyplot as plt
 
     lines = -(-len(tables) // columns)
@@ -86,7 +86,7 @@ def _is_ours(side: str) -> bool:
 
 
 def _restart(restarts: Sequence[Outcome], file: Path) -> None:
-    """Draw refusals and use of the allowance, in both readings of the rule."""
+    """Draw the 429s and the used share of the rate limit, for both readings of the rule."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 2.4), sharey=True)
@@ -112,7 +112,7 @@ def _restart(restarts: Sequence[Outcome], file: Path) -> None:
 
 
 def _growth(tables: Sequence[Table], file: Path) -> None:
-    """Draw what a unit costs at 1x, 10x and 100x, as it is."""
+    """Draw the cost of a unit at 1x, 10x and 100x."""
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 3.2))
@@ -129,7 +129,7 @@ def _growth(tables: Sequence[Table], file: Path) -> None:
 
 
 def _line(axis: Axes, table: Table, label: str) -> None:
-    rows = table.rows[: len(growth.SIZES)]  # the others show what is not ours
+    rows = table.rows[: len(growth.SIZES)]  # the other rows are not ours
     axis.plot(growth.SIZES, [row.cost_s / rows[0].cost_s for row in rows], marker="o", label=label)
 
 

@@ -1,8 +1,8 @@
-"""The sides of `benchmarks.receiving`: each reads the same messages and keeps or only counts what they say.
+"""Receivers of `benchmarks.receiving`: each reads the same messages and keeps or counts values.
 
-Every side is told the same (`Task`), opens its sockets, has the server begin, and measures from the first
-message to the last. Sides written by hand switch off compression and the keepalive's pings, as a careful
-author would; ours has no compression and keeps watching that its sockets are alive.
+Every receiver gets the same `Task`, opens its sockets, starts the server, and measures from the first message
+to the last. Receivers written by hand switch off compression and keepalive pings; ours has no compression and
+keeps its keepalive.
 """
 
 from __future__ import annotations
@@ -30,36 +30,37 @@ class Meter:
         self.facts: dict[str, float] = {}
 
     def begin(self) -> None:
-        """The first message that counts is there."""
+        """Start the clock at the first counted message."""
         self._cpu, self._wall = process_time(), perf_counter()
         if self.sampler is not None:
             self.sampler.start()
 
     def end(self) -> None:
-        """The last message is there."""
+        """Stop the clock at the last message."""
         self.cpu_s, self.wall_s = process_time() - self._cpu, perf_counter() - self._wall
         if self.sampler is not None:
             self.sampler.stop()
 
 
 class Task:
-    """What a side is to do, and where."""
+    """The work of one receiver, and the server's port."""
 
     def __init__(self, port: int, sockets: int, each: int, interval_ms: int, *, keep: bool) -> None:
         self.port = port
         self.sockets = sockets
         self.count = sockets * each
         self.unmeasured = sockets if interval_ms and each > 1 else 0
-        """So many messages pass before it counts: with thousands of sockets the first of each makes room."""
+        """The messages before counting starts: with thousands of sockets, the first of each allocates
+        memory."""
         self.order = f"paced {each} {interval_ms}" if interval_ms else f"burst {each}"
         self.meter = Meter(keep=keep)
 
     def urls(self) -> list[str]:
-        """Return where the sockets go."""
+        """Return the URL for the sockets."""
         return [f"ws://127.0.0.1:{self.port}/rest/products/events?productId={n}" for n in range(self.sockets)]
 
     async def begin(self) -> None:
-        """Have the server begin: every socket is open."""
+        """Start the server: every socket is open."""
         await go(self.port, self.order)
 
 
@@ -67,7 +68,7 @@ Receive = Callable[[Task], Awaitable[None]]
 
 
 class Receiver:
-    """A side that receives."""
+    """One receiver of the comparison."""
 
     def __init__(
         self, receive: Receive, port: int, sockets: int, each: int, interval_ms: int, *, uvloop: bool = False
@@ -78,7 +79,7 @@ class Receiver:
         self._first: dict[str, float] = {}
 
     def check(self) -> Sequence[object]:
-        """Receive less, and keep it."""
+        """Receive fewer messages and return their values."""
         port, sockets, each, interval_ms = self._shape
         task = self._run(
             Task(port, sockets, min(each, 2000) if not interval_ms else 1, interval_ms, keep=True)
@@ -88,7 +89,7 @@ class Receiver:
         return sorted(task.meter.kept, key=str)
 
     def round(self, sampler: Sampler | None = None) -> Cost:
-        """Receive all, and say what it cost."""
+        """Receive all messages and return the cost."""
         task = Task(*self._shape, keep=False)
         task.meter.sampler = sampler
         self._run(task)
@@ -118,7 +119,7 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def bare(loads: str = "orjson", **shape: int) -> Receiver:
-    """The fastest way of websockets and a parser, a task a socket; nothing is typed, merged or watched."""
+    """Websockets and a parser, one task for each socket; untyped, not merged, not supervised."""
     parse = _parser(loads)
 
     async def read(socket: Any, count: Countdown) -> None:
@@ -130,12 +131,12 @@ def bare(loads: str = "orjson", **shape: int) -> Receiver:
 
 
 def bare_json(**shape: int) -> Receiver:
-    """The same with the standard library's parser."""
+    """Websockets and the standard library's parser."""
     return bare("json", **shape)
 
 
 def obvious(**shape: int) -> Receiver:
-    """`async for`, text, json and dicts, a task a socket."""
+    """Websockets with `async for`, json and dicts, one task for each socket."""
 
     async def read(socket: Any, count: Countdown) -> None:
         async for message in socket:
@@ -155,35 +156,21 @@ async def _by_websockets(read: Callable[[Any, Countdown], Any], task: Task) -> N
 
 
 def merged(**shape: int) -> Receiver:
-    """Ours; imported only here, as it is more than the others need."""
+    """Ours; imported here so that the other processes do not load it."""
     from benchmarks.our_receiver import merged as make
 
     return make(**shape)
 
 
 def merged_raw(**shape: int) -> Receiver:
-    """Ours, for a consumer who looks at what the vendor sent too; imported only here likewise."""
+    """Ours, for a consumer that also reads `raw`; imported here likewise."""
     from benchmarks.our_receiver import merged_raw as make
 
     return make(**shape)
 
 
-def least(**shape: int) -> Receiver:
-    """A typed event and nothing around it; imported only here, as it is more than the others need."""
-    from benchmarks.least import least as make
-
-    return make(**shape)
-
-
-def flat(**shape: int) -> Receiver:
-    """All that an event of ours goes through, in one function; imported only here likewise."""
-    from benchmarks.least import flat as make
-
-    return make(**shape)
-
-
 def aiohttp_client(loads: str = "orjson", **shape: int) -> Receiver:
-    """The client of aiohttp: a task a socket that handles its messages itself."""
+    """Aiohttp's client, one task for each socket."""
     parse = _parser(loads)
 
     async def receive(task: Task) -> None:
@@ -205,7 +192,7 @@ def aiohttp_client(loads: str = "orjson", **shape: int) -> Receiver:
 
 
 def queues(loads: str = "orjson", **shape: int) -> Receiver:
-    """For each stream a task that reads and parses, an asyncio.Queue, and a taker."""
+    """One reading task, one asyncio.Queue and one consuming task for each stream."""
     parse = _parser(loads)
 
     async def receive(task: Task) -> None:
@@ -236,7 +223,7 @@ def queues(loads: str = "orjson", **shape: int) -> Receiver:
 
 
 class Countdown:
-    """Knows when the first and the last of a task's messages have been handled."""
+    """Counts handled messages up to the last of a task."""
 
     def __init__(self, task: Task) -> None:
         self.keeps = task.meter.kept is not None
@@ -246,7 +233,7 @@ class Countdown:
         self.over = asyncio.Event()
 
     def handle(self, data: Any) -> None:
-        """Take one message."""
+        """Count one message."""
         if self._meter.kept is not None:
             self._meter.kept.append(_plain(data))
         if self._left == self._begin:
@@ -258,7 +245,7 @@ class Countdown:
 
 
 async def read_all(task: Task, count: Countdown, jobs: Sequence[Any]) -> None:
-    """Let them read until all is counted."""
+    """Run the readers until all messages are counted."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     await task.begin()
     await count.over.wait()

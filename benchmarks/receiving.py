@@ -1,4 +1,4 @@
-"""Messages of WebSockets to events: one socket in a burst, and a thousand that speak once a second."""
+"""WebSocket messages to events: one socket in a burst, and thousands that get one message a second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks import event_server
-from benchmarks.rounds import Table, Who, compare
+from benchmarks.rounds import Side, Table, compare
 
 FAST: Final = "energy-live[speed], merged"
 PLAIN: Final = "energy-live, merged"
@@ -14,38 +14,33 @@ BARE: Final = "websockets, recv and orjson"
 BARE_JSON: Final = "websockets, recv and json"
 QUEUES: Final = "a task and a queue per stream, orjson"
 OBVIOUS: Final = "websockets, async for and json to dicts"
-LOOKED_AT: Final = ", its raw message looked at too"
-LEAST: Final = "the least of a typed event"
-FLAT: Final = "all that an event goes through, in one function"
+RAW_TOO: Final = ", raw read too"
 AIOHTTP: Final = "aiohttp's client and orjson"
 
 ON_UVLOOP: Final = {"uvloop": True}
-"""Both sides, as far as uvloop goes: an event loop is the application's choice, not a library's."""
+"""uvloop on both sides: the event loop is the application's choice, not a library's."""
 
 BURST: Final = 20_000
 
 
 def burst(port: int, rounds: int, count: int = BURST) -> Table:
-    """Measure one socket that gets all at once."""
+    """Compare the receivers on one socket that gets all messages at once."""
     return compare(
         "receiving-burst",
         f"One socket, {count:,} events of 8 fields in a burst",
         "benchmarks.receivers",
         (
-            Who(BARE, "bare"),
-            Who(BARE_JSON, "bare_json"),
-            Who(OBVIOUS, "obvious"),
-            Who(AIOHTTP, "aiohttp_client"),
-            Who(QUEUES, "queues"),
-            Who(LEAST, "least"),
-            Who(FLAT, "flat"),
-            Who(f"{FLAT}, without [speed]", "flat", speed=False),
-            Who(FAST, "merged"),
-            Who(PLAIN, "merged", speed=False),
-            Who(f"{FAST}{LOOKED_AT}", "merged_raw"),
-            Who(f"{PLAIN}{LOOKED_AT}", "merged_raw", speed=False),
-            Who(f"{BARE}, on uvloop", "bare", options=ON_UVLOOP),
-            Who(f"{FAST}, on uvloop", "merged", options=ON_UVLOOP),
+            Side(BARE, "bare"),
+            Side(BARE_JSON, "bare_json"),
+            Side(OBVIOUS, "obvious"),
+            Side(AIOHTTP, "aiohttp_client"),
+            Side(QUEUES, "queues"),
+            Side(FAST, "merged"),
+            Side(PLAIN, "merged", speed=False),
+            Side(f"{FAST}{RAW_TOO}", "merged_raw"),
+            Side(f"{PLAIN}{RAW_TOO}", "merged_raw", speed=False),
+            Side(f"{BARE}, on uvloop", "bare", options=ON_UVLOOP),
+            Side(f"{FAST}, on uvloop", "merged", options=ON_UVLOOP),
         ),
         base=BARE,
         unit="event",
@@ -56,15 +51,15 @@ def burst(port: int, rounds: int, count: int = BURST) -> Table:
 
 
 def paced(port: int, rounds: int, sockets: int, seconds: int) -> Table:
-    """Measure many sockets that get one event a second each."""
-    sides = [Who(QUEUES, "queues"), Who(FAST, "merged"), Who(BARE, "bare"), Who(LEAST, "least")]
+    """Compare the receivers on many sockets that get one event a second each."""
+    sides = [Side(QUEUES, "queues"), Side(FAST, "merged"), Side(BARE, "bare")]
     if sockets <= 1000:
         sides += [
-            Who(PLAIN, "merged", speed=False),
-            Who(OBVIOUS, "obvious"),
-            Who(AIOHTTP, "aiohttp_client"),
-            Who(f"{QUEUES}, on uvloop", "queues", options=ON_UVLOOP),
-            Who(f"{FAST}, on uvloop", "merged", options=ON_UVLOOP),
+            Side(PLAIN, "merged", speed=False),
+            Side(OBVIOUS, "obvious"),
+            Side(AIOHTTP, "aiohttp_client"),
+            Side(f"{QUEUES}, on uvloop", "queues", options=ON_UVLOOP),
+            Side(f"{FAST}, on uvloop", "merged", options=ON_UVLOOP),
         ]
     return compare(
         f"receiving-paced-{sockets}",
@@ -80,11 +75,11 @@ def paced(port: int, rounds: int, sockets: int, seconds: int) -> Table:
 
 
 def tables(rounds: int = 7) -> Iterator[Table]:
-    """Measure everything."""
+    """Run all comparisons."""
     with event_server.running() as port:
         yield burst(port, rounds)
         yield paced(port, 3, 1000, 4)
-        yield paced(port, 9, 5000, 4)  # no other ratio differs so much from round to round
+        yield paced(port, 9, 5000, 4)  # this ratio varies most from round to round
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A restart on a used quota, against a model of VRM's limiter, in virtual time: who is refused how often.
+"""A restart with a used rate limit against a model of VRM's limiter, in virtual time: the number of 429s.
 
-150 of the 200 requests of the window are used, 50 tasks want 500 sites once a minute, half an hour long. A
-poll that a client gives up is lost. VRM's rule can be read in two ways, refused requests counting or not.
-This counts and does not time; every client is given the same server, latency and wishes.
+150 of the 200 requests of the window are used. 50 tasks poll 500 sites once a minute for half an hour. A poll
+that a client gives up is lost. VRM's rule has two readings: rejected requests count, or they do not. Every
+client gets the same server, latency and polls; no time is measured.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from tests.servers.vrm_limit_model import VRMLimitModel
 
 TASKS: Final = 50
 SITES: Final = 10
-"""For each task."""
+"""Sites of each task."""
 MINUTES: Final = 30
 LATENCY_S: Final = 0.2
 PEER_TRIES: Final = 3
 PEER_LONGEST_S: Final = 120.0
-"""victron-vrm's own numbers."""
+"""victron-vrm's own settings."""
 
 Poll = Callable[[VRMLimitModel, random.Random], Callable[[], Awaitable[bool]]]
-"""Makes a client of a server; its call polls one site and says whether it got an answer."""
+"""Builds a client for a server; calling it polls one site and returns whether an answer came."""
 
 
 class Outcome(NamedTuple):
-    """What a client made of half an hour."""
+    """The result of one client."""
 
     client: str
     refused_count: bool
     refusals: int
     lost: int
     used: float
-    """Requests let through, as a share of what could be."""
+    """Accepted requests as a share of the possible ones."""
 
 
 def ours(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
-    """The lane; what is refused is asked again in a new turn."""
+    """Our rate limiter; a rejected request is sent again in a new slot."""
     from energy_core.http.operation import Priority
     from energy_core.http.rate_limit import RateLimit
     from energy_core.http.rate_limiter import RateLimiter
@@ -61,7 +61,7 @@ def ours(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable
 
 
 def retry_only(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
-    """victron-vrm's loop: three tries, Retry-After slept in between."""
+    """victron-vrm's retry loop: three attempts, sleeping Retry-After in between."""
 
     async def poll() -> bool:
         for left in reversed(range(PEER_TRIES)):
@@ -77,7 +77,7 @@ def retry_only(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awa
 
 
 def behind_aiolimiter(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
-    """An aiolimiter with VRM's numbers before each request, and the same retry."""
+    """Aiolimiter with VRM's limit before each request, and the same retry."""
     from aiolimiter import AsyncLimiter
 
     limiter = AsyncLimiter(200, 200 / 3.0)
@@ -89,7 +89,7 @@ def behind_aiolimiter(server: VRMLimitModel, chance: random.Random) -> Callable[
 
 
 def behind_pyrate(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
-    """pyrate-limiter with VRM's numbers before each request, and the same retry."""
+    """pyrate-limiter with VRM's limit before each request, and the same retry."""
     from pyrate_limiter import Limiter
     from pyrate_limiter.limiter import SingleBucketFactory
 
@@ -134,7 +134,7 @@ CLIENTS: Final[tuple[tuple[str, Poll], ...]] = (
 
 
 def outcomes(seed: int = 1) -> list[Outcome]:
-    """Let every client live through it, under both readings."""
+    """Run every client under both readings of the rule."""
     found = []
     for refused_count in (False, True):
         for name, make in CLIENTS:
@@ -167,7 +167,7 @@ async def _half_an_hour(name: str, make: Poll, refused_count: bool, seed: int) -
 
 
 def shown(found: list[Outcome]) -> str:
-    """Return the outcomes as lines."""
+    """Return the outcomes as table rows."""
     lines = ["A restart on a used quota: 500 sites a minute, half an hour"]
     for each in found:
         reading = "refused requests count too" if each.refused_count else "only accepted requests count"

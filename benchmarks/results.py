@@ -24,14 +24,14 @@ _LIBRARIES: Final = (
 
 
 def machine() -> dict[str, str]:
-    """Say what it was measured on, as far as it matters."""
+    """Return the interpreter, the number of cores and the versions of the libraries."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return {"python": python, "cores": str(os.cpu_count()), "libraries": libraries}
 
 
 class Results(NamedTuple):
-    """Everything a run found."""
+    """All results of a run."""
 
     tables: Sequence[Table] = ()
     restarts: Sequence[Outcome] = ()
@@ -39,7 +39,7 @@ class Results(NamedTuple):
 
 
 def write(found: Results) -> None:
-    """Keep everything, rounded to what is meaningful, with the targets if all of them can be judged."""
+    """Write the results, rounded, with the targets if all of them can be judged."""
     judged = []
     with suppress(LookupError, ValueError):
         judged = targets(found.tables, found.restarts)
@@ -61,7 +61,7 @@ def write(found: Results) -> None:
 
 
 def read() -> Results:
-    """Return what was kept; nothing where nothing was."""
+    """Return the stored results, or an empty mapping."""
     if not FILE.exists():
         return Results()
     document = json.loads(FILE.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""Rounds of several sides in turn: correctness first, then costs, then medians of paired ratios.
+"""Rounds of several sides in turn: first equal values, then costs, then medians of paired ratios.
 
-A side is a process of its own (`benchmarks.worker`), so that no side pays for another's garbage, imports or
-event loop. The sides of a comparison take turns, one round each, and a ratio is taken within a round: what
-else the machine does then falls on both.
+Each side runs in its own process (`benchmarks.worker`), free of another's garbage, imports and event loop.
+The sides take turns, one round each, and a ratio is taken within a round, so that other load on the machine
+affects both.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from typing import Final, NamedTuple, Self
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SPEED: Final = ("orjson", "msgspec", "uvloop")
-"""What the extra `speed` may bring; a side without it runs in a process that cannot import them."""
+"""The packages of the extra `speed`; a side without it runs in a process that cannot import them."""
 
 
 class Refused(Exception):
-    """A side delivered something else than the others, or nothing: there is no result to report."""
+    """A side delivered different values than the others, or none: there is no result."""
 
 
-class Who(NamedTuple):
+class Side(NamedTuple):
     """One side of a comparison."""
 
     name: str
     make: str
-    """The function in the benchmark's module that prepares it."""
+    """The function of the benchmark's module that builds it."""
     speed: bool = True
-    """Whether it may import what the extra `speed` brings."""
+    """Whether it may import the extra `speed`."""
     options: Mapping[str, object] = MappingProxyType({})
-    """What only this side is told."""
+    """Options of this side only."""
     units: int = 1
-    """Units of work in one of its own."""
+    """Units of work in one of its results."""
     collector: bool = True
-    """Whether Python's garbage collector looks for cycles meanwhile, as it does in any program."""
+    """Whether Python's garbage collector runs meanwhile."""
     swept: bool = False
-    """Whether the processor's caches are swept before the work is done once more."""
+    """Whether the processor's caches are emptied before each repetition."""
 
 
 class Row(NamedTuple):
-    """How one side did: seconds for one unit of work, and how many times as fast as the base it is."""
+    """The result of one side: seconds for one unit of work, and the speed relative to the base."""
 
     side: str
     cost_s: float
@@ -67,14 +67,14 @@ class Table(NamedTuple):
     base: str
     rows: tuple[Row, ...]
     profile: Mapping[str, float] = MappingProxyType({})
-    """Where the time of one side goes: the shares of files."""
+    """The share of each file in the time of one side."""
 
     def row(self, side: str) -> Row:
-        """Return how a side did."""
+        """Return the row of a side."""
         return next(row for row in self.rows if row.side == side)
 
     def against(self, side: str, base: str) -> float:
-        """Return how many times as fast as `base` a side is, by their medians."""
+        """Return the speed of a side relative to `base`, by their medians."""
         return self.row(base).cost_s / self.row(side).cost_s
 
     def __str__(self) -> str:
@@ -89,9 +89,9 @@ class Table(NamedTuple):
 
 
 class Worker:
-    """A side's process: it prepares itself, says what it delivers, and then runs rounds when told to."""
+    """The process of a side: it reports its values, then runs a round for each command."""
 
-    def __init__(self, module: str, who: Who, options: Mapping[str, object]) -> None:
+    def __init__(self, module: str, who: Side, options: Mapping[str, object]) -> None:
         self.name = who.name
         self.units = who.units
         wish = {
@@ -105,17 +105,20 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", module, told],
             cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": "0"},  # where dicts collide is worth ten percent
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": "0",
+            },  # the hash seed changes dict collisions, worth ten percent
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
     def ask(self, what: str) -> dict[str, object]:
-        """Have it do one thing and return what it says.
+        """Send one command and return its answer.
 
         Raises:
-            Refused: it failed.
+            Refused: the process failed.
         """
         assert self._process.stdin
         assert self._process.stdout
@@ -139,15 +142,15 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
-                with suppress(BrokenPipeError):  # what was not read any more is lost with the process
+                with suppress(BrokenPipeError):  # unread output is discarded with the process
                     pipe.close()
 
 
 def compare(
-    id: str,  # noqa: A002  (the table's own word)
+    id: str,  # noqa: A002  (the field of the table)
     title: str,
     module: str,
-    sides: Sequence[Who],
+    sides: Sequence[Side],
     *,
     base: str,
     unit: str,
@@ -156,12 +159,12 @@ def compare(
     alike: bool = True,
     profile: str = "",
 ) -> Table:
-    """Check that all sides deliver the same (unless they are not alike), then measure them in turn.
+    """Check that all sides deliver equal values (unless `alike` is false), then measure them in turn.
 
-    At last the side named by `profile` is asked where its time goes.
+    Finally the side named by `profile` is profiled.
 
     Raises:
-        Refused: they do not.
+        Refused: the values differ.
     """
     workers = [Worker(module, who, options) for who in sides]
     costs: dict[str, list[float]] = {who.name: [] for who in sides}
@@ -187,7 +190,7 @@ def compare(
 
 
 def _agree(workers: Sequence[Worker], *, alike: bool) -> None:
-    """Refuse to measure sides that do not deliver the same, or nothing at all."""
+    """Raise `Refused` if the sides deliver different values or none."""
     said = [worker.ask("check") for worker in workers]
     if not all(one["count"] for one in said):
         raise Refused("a side delivered nothing")
@@ -210,7 +213,7 @@ def _row(side: str, costs: Mapping[str, list[float]], base: str, facts: Mapping[
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the median and the quartiles on both sides of it."""
+    """Return the median and both quartiles."""
     if len(values) < 2:
         return values[0], values[0], values[0]
     low, middle, high = quantiles(values, n=4, method="inclusive")
@@ -218,7 +221,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def scaled(seconds: float) -> tuple[float, str]:
-    """Return what to multiply seconds by to read them well, and what they are then."""
+    """Return a factor for seconds and the name of the resulting unit."""
     for scale, name in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
         if seconds * scale >= 1:
             return scale, name

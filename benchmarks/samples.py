@@ -1,8 +1,8 @@
-"""What the sides are given: answers and messages as the vendors send them, of any size.
+"""Sample answers and messages as the vendors send them, of any size.
 
-They are made by the simulator of this repository, at one fixed moment, and then repeated with other numbers.
-In diagnostics a fractional `rawValue` and the name of an enum are always text, as they mostly are: of numbers
-there victron-vrm refuses the whole record.
+The simulator makes them at one fixed time; they are then repeated with other numbers. In diagnostics a
+fractional `rawValue` and the name of an enum are always text, as they mostly are: victron-vrm rejects records
+with numbers there.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ FIELDS: Final = (
     *("pvPower", "gridPower", "consumption", "batteryPower"),
     *("soc", "dcVoltage", "dcCurrent", "batteryTemperature"),
 )
-"""What a product event may hold; the vendor's own example has the first and `dcVoltage`."""
+"""Fields of a product event; the vendor's own example has the first and `dcVoltage`."""
 
 START: Final = 1_780_000_000
-"""The moment it all begins, unix seconds."""
+"""The time of the first value, in unix seconds."""
 
 
 def product_event(number: int, fields: int = 8) -> bytes:
-    """Return one message of a product's stream; the next comes a second later."""
+    """Return one message of a product's stream; the next one is a second later."""
     names = FIELDS if fields == 8 else ("pvPower", "dcVoltage")[:fields]
     data = {name: round(100.5 + at + (number % 997) * 0.25, 2) for at, name in enumerate(names)}
     if "soc" in data:
-        data["soc"] = round(number % 997 / 1000, 3)  # a share, as the vendor prints it
+        data["soc"] = round(number % 997 / 1000, 3)  # a share of 1, as the vendor prints it
     return json.dumps(
         {"type": "latest-data", "time": START + number, "data": data}, separators=(",", ":")
     ).encode()

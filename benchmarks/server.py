@@ -1,4 +1,4 @@
-"""A server of a benchmark: a process of its own that ends with whoever started it."""
+"""A benchmark's server: its own process, which ends with its parent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def running(module: str) -> Iterator[int]:
 
 
 def serve(protocol: Callable[[], Protocol]) -> None:
-    """Serve on a free port of the loopback interface, and print which, until stdin is closed."""
+    """Serve on a free loopback port, print the port, and stop when stdin is closed."""
     Thread(target=_end_with_stdin, daemon=True).start()
     asyncio.run(_serve(protocol))
 

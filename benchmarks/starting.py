@@ -1,4 +1,4 @@
-"""Imports and the command line: CPU of whole interpreters, each started afresh, in turn."""
+"""Imports and the command line: CPU of fresh interpreters, in turn."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _READY: Final = {
         f"from voltstorage_async import VoltStorageClient; VoltStorageClient{_TOKEN}"
     ),
 }
-"""A package that imports its parts when they are used is not judged by its own import alone."""
+"""For a package with lazy imports, the import alone says little: a client is made as well."""
 HELP: Final = "energy-live --help"
 
 
 def cpu_of(command: Sequence[str]) -> float:
-    """Return the CPU seconds of a program, from its start to its end.
+    """Return the CPU seconds of a whole program.
 
     Raises:
-        Refused: it failed.
+        Refused: the program failed.
     """
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -57,7 +57,7 @@ def cpu_of(command: Sequence[str]) -> float:
 
 
 def parts_of(code: str) -> Mapping[str, float]:
-    """Return which packages' own code an interpreter runs while it imports, as shares of all of it."""
+    """Return the share of each package's own code in the time of an import."""
     command = [sys.executable, "-X", "importtime", "-c", code]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
     own: Counter[str] = Counter()
@@ -70,12 +70,12 @@ def parts_of(code: str) -> Mapping[str, float]:
 
 
 def tables(rounds: int = 9) -> Iterator[Table]:
-    """Measure both."""
+    """Run both comparisons."""
     commands = {name: [sys.executable, "-c", code] for name, code in {**_IMPORTS, **_READY}.items()}
     commands[HELP] = [str(Path(sys.executable).with_name("energy-live")), "--help"]
     costs: dict[str, list[float]] = {name: [] for name in commands}
     for command in commands.values():
-        cpu_of(command)  # compiles what is not compiled yet
+        cpu_of(command)  # writes missing .pyc files
     for _ in range(rounds):
         for name, command in commands.items():
             costs[name].append(cpu_of(command))

@@ -1,6 +1,6 @@
-"""Types of msgspec's own for what the vendors send, as somebody writes them who trusts the documents.
+"""msgspec structs for the vendors' answers, written strictly by the documents.
 
-A side without msgspec never imports this.
+Not imported by sides without msgspec.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Event(Struct):
 
 
 class Stats(Struct):
-    """Statistics; false is a code without data."""
+    """Statistics; `false` stands for a code without data."""
 
     records: dict[str, list[tuple[int, float | None]] | bool]
     totals: dict[str, float | bool]
@@ -81,7 +81,7 @@ class Attribute(Struct, rename="camel"):
 
 
 class Site(Struct, rename="camel"):
-    """A site; its attributes typed or as they came."""
+    """A site with its attributes, typed or raw."""
 
     id_site: int
     name: str
@@ -93,7 +93,7 @@ class Site(Struct, rename="camel"):
 
 
 class RawSite(Struct, rename="camel"):
-    """A site whose attributes are left as bytes."""
+    """A site with its attributes as bytes."""
 
     id_site: int
     name: str
@@ -111,23 +111,23 @@ class Sites(Struct):
 
 
 class RawSites(Struct):
-    """The list of installations, attributes as bytes."""
+    """The list of installations with attributes as bytes."""
 
     records: list[RawSite]
 
 
 def event() -> Decoder:
-    """Return a reader of product events."""
+    """Return a decoder of product events."""
     return msgspec.json.Decoder(Event).decode, lambda made: [float(made.time), made.data]
 
 
 def stats() -> Decoder:
-    """Return a reader of statistics."""
+    """Return a decoder of statistics."""
     return msgspec.json.Decoder(Stats).decode, lambda made: [list(point) for point in made.records["Pc"]]
 
 
 def diagnostics() -> Decoder:
-    """Return a reader of diagnostics."""
+    """Return a decoder of diagnostics."""
 
     def values(made: Any) -> list[object]:
         return [[one.id, one.code, one.instance, str(one.raw_value), one.timestamp] for one in made.records]
@@ -136,7 +136,7 @@ def diagnostics() -> Decoder:
 
 
 def sites(*, read: bool) -> Decoder:
-    """Return a reader of installations, with their attributes read or not."""
+    """Return a decoder of installations, with attributes typed or as bytes."""
     attributes = msgspec.json.Decoder(list[Attribute])
 
     def values(made: Any) -> list[object]:

@@ -1,4 +1,4 @@
-"""The process of one side: blocks what it must not import, prepares it, and measures round after round."""
+"""The process of one side: blocks packages it must not import, builds the side, and measures each round."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from typing import Final, NamedTuple, Protocol, cast
 from benchmarks.sampling import Sampler
 
 SWEPT: Final = 32 * 1024 * 1024
-"""Bytes; more than the caches of the processor hold for one of its cores."""
+"""In bytes; more than the processor's caches hold for one core."""
 
 LEAST_S: Final = 0.1
-"""A round of work that is quick is repeated until it takes so long."""
+"""Short work is repeated until a round takes this long."""
 
 COLD_LEAST_S: Final = 0.02
-"""Likewise where caches are swept before each repetition, which takes longer than the work itself."""
+"""The same where caches are emptied before each repetition."""
 
 _NOTHING: Final[Mapping[str, float]] = {}
 
 
 PROFILED_S: Final = 2.0
-"""So much CPU is looked at to see where it goes."""
+"""The CPU time to profile."""
 
 
 class Cost(NamedTuple):
-    """What a round cost."""
+    """The cost of a round."""
 
     cost_s: float
     """CPU seconds for one unit of work."""
     facts: Mapping[str, float] = _NOTHING
-    """What else was seen."""
+    """Further figures, by name."""
 
 
 class Side(Protocol):
-    """What a benchmark's `make` functions return."""
+    """The protocol of a benchmark's `make` functions."""
 
     def check(self) -> Sequence[object]:
-        """Do the work once and return the values it delivered, as plain JSON."""
+        """Do the work once and return its values as plain JSON."""
 
     def round(self, sampler: Sampler | None = None) -> Cost:
-        """Do the work and say what it cost; a sampler looks at nothing but that."""
+        """Do the work and return its cost; a sampler runs only meanwhile."""
 
 
 class Work:
-    """A side whose work is a plain function.
+    """A side whose work is a function.
 
     Args:
         do: the work.
-        values: turns what `do` returns into plain values, outside of the measurement.
+        values: converts the result of `do` to plain values, outside of the measurement.
         units: how many units of work one call does.
     """
 
@@ -69,11 +69,11 @@ class Work:
         self._memory: Mapping[str, float] = {}
 
     def sweep_first(self) -> None:
-        """Have each repetition find the processor's caches cold, as work that is done once a minute does."""
+        """Empty the processor's caches before each repetition."""
         self._dirt = b"x" * SWEPT
 
     def check(self) -> Sequence[object]:
-        """Do the work until its speed is known, and return what it delivered."""
+        """Find the number of repetitions for a round, and return the values."""
         least = LEAST_S if self._dirt is None else COLD_LEAST_S
         while (took := self._run()) < least:
             self._times = min(self._times * 10, max(self._times + 1, int(self._times * least / took) + 1))
@@ -85,7 +85,7 @@ class Work:
         return self._values(made)
 
     def round(self, sampler: Sampler | None = None) -> Cost:
-        """Do the work so many times and say what one unit cost."""
+        """Repeat the work and return the cost of one unit."""
         if sampler is not None:
             sampler.start()
             self._run()
@@ -103,14 +103,14 @@ class Work:
         return max(process_time() - started, 1e-9)
 
     def _run_swept(self, dirt: bytes) -> float:
-        dirt.find(b"y")  # looks at all of it
+        dirt.find(b"y")  # reads the whole block
         started = process_time()
         self._do()
         return process_time() - started
 
 
 def _profile(side: Side) -> Mapping[str, float]:
-    """Do rounds and say where their time went."""
+    """Run rounds and return the share of each file in their time."""
     sampler, started = Sampler(), process_time()
     while process_time() < started + PROFILED_S:
         side.round(sampler)
@@ -118,7 +118,7 @@ def _profile(side: Side) -> Mapping[str, float]:
 
 
 def main(module: str, told: str) -> None:
-    """Prepare the side and do what the lines on stdin say."""
+    """Build the side and run the commands on stdin."""
     wish = json.loads(told)
     for name in wish["without"]:
         sys.modules[name] = None  # type: ignore[assignment]  # what makes an import fail
