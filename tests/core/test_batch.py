@@ -100,7 +100,7 @@ def outcome(items, *, strict):
 def test_columns_give_what_records_give(items, strict):
     """Reading column by column makes the objects, and counts the deviations, of reading one by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("energy_core.codec.structure.LEAST", len(items) + 1)
+        patch.setattr("energy_core.codec.structure.MIN_RECORDS", len(items) + 1)
         slow = outcome(items, strict=strict)
     assert repr(outcome(items, strict=strict)) == repr(slow)
 

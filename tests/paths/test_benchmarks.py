@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks import guard, results, worker
 from benchmarks import targets as judging
-from benchmarks.rounds import Refused, Row, Table, Who, compare
+from benchmarks.rounds import Refused, Row, Side, Table, compare
 from benchmarks.targets import Target
 
 SIDES = "tests.paths.bench_sides"
@@ -16,7 +16,7 @@ def compared(*sides, **more):
 
 def test_alike_sides_are_measured():
     """Sides that deliver the same get a row each, with the ratio of their costs."""
-    table = compared(Who("honest", "honest"), Who("half", "honest", options={"cost_s": 0.5}))
+    table = compared(Side("honest", "honest"), Side("half", "honest", options={"cost_s": 0.5}))
     assert [row.side for row in table.rows] == ["honest", "half"]
     assert table.row("half").ratio == table.against("half", "honest") == 2.0
     assert table.row("half").facts == {"rss_kb": 7.0}
@@ -34,22 +34,22 @@ def test_alike_sides_are_measured():
 def test_other_results_are_refused(make, said, capfd):
     """A side that delivers another number of events, other values, or nothing, is never timed."""
     with pytest.raises(Refused, match=said):
-        compared(Who("honest", "honest"), Who("other", make))
+        compared(Side("honest", "honest"), Side("other", make))
     capfd.readouterr()
 
 
 def test_what_grows_may_differ():
     """Sides of different sizes are not alike, but none of them may deliver nothing."""
-    sides = Who("honest", "honest"), Who("other", "delivers_nothing")
-    assert compared(sides[0], Who("more", "honest", options={"count": 9}), alike=False).rows
+    sides = Side("honest", "honest"), Side("other", "delivers_nothing")
+    assert compared(sides[0], Side("more", "honest", options={"count": 9}), alike=False).rows
     with pytest.raises(Refused, match="nothing"):
         compared(*sides, alike=False)
 
 
 def test_without_speed_there_is_no_accelerator():
     """A side without the extra runs where orjson, msgspec and uvloop cannot be imported."""
-    free = Who("honest", "is_blocked", options={"expected": False})
-    assert compared(free, Who("without", "is_blocked", speed=False, options={"expected": True})).rows
+    free = Side("honest", "is_blocked", options={"expected": False})
+    assert compared(free, Side("without", "is_blocked", speed=False, options={"expected": True})).rows
 
 
 def test_a_ratio_that_holds_passes_the_guard(capsys):
@@ -77,8 +77,8 @@ def test_one_slow_moment_does_not_fail_the_guard(capsys):
 
 def test_targets_are_judged_both_ways():
     """Less is better for costs, more for ratios; what is exactly reached is met."""
-    ratio = Target("receiving-burst", 1, "burst", "x", 0.9, 0.9, 1.1, at_most=False)
-    memory = Target("receiving-paced-5000", 2, "memory", "kB", 16.1, 16, None, at_most=True)
+    ratio = Target("receiving-burst", 1, "burst", "x", 0.9, 0.9, at_most=False)
+    memory = Target("receiving-paced-5000", 2, "memory", "kB", 16.1, 16, at_most=True)
     assert ratio.met
     assert not ratio._replace(measured=0.89).met
     assert not memory.met

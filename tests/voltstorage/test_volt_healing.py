@@ -130,8 +130,8 @@ async def test_how_the_past_is_asked_for(service, served, quick, prompt):
 async def test_the_past_gives_way_to_everything_else(service, served, quick, prompt):
     """What a fill asks for waits in the background class."""
     lane, seen = served._account.limiter, []
-    granted = lane.try_enter
-    lane.try_enter = lambda priority: seen.append(priority) or granted(priority)
+    granted = lane.try_acquire
+    lane.try_acquire = lambda priority: seen.append(priority) or granted(priority)
     cut_after(service, 100, frame(T + 104, pvPower=3))
     async with served.events(77, timing=quick, healing=prompt) as stream:
         await told(stream, 2)

@@ -109,7 +109,7 @@ async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mock
     def wire(address, *, on_open, on_messages, **_) -> Connection:
         return Connection(server, on_open, on_messages)
 
-    monkeypatch.setattr(socket, "Wire", wire)
+    monkeypatch.setattr(socket, "Connection", wire)
     mocked.post(BASE + "login/password", callback=answer_login(server), repeat=True)
     mocked.get(re.compile(r".*/data/latest.*"), payload={"time": None, "data": {}}, repeat=True)
     mocked.get(re.compile(r".*/data/export.*"), body=EMPTY_EXPORT, content_type="text/csv", repeat=True)

@@ -227,7 +227,7 @@ async def test_a_wrong_value_is_named(vrm, name):
 def test_a_value_outside_a_list_can_be_insisted_on():
     """`Unlisted` is a plain value that compares and prints."""
     assert Unlisted("new") == Unlisted("new")
-    assert repr(Unlisted(7)) == "Verbatim(value=7)"
+    assert repr(Unlisted(7)) == "Unlisted(value=7)"
 
 
 @pytest.mark.parametrize("name", ["", "../admin", "a/b", "Battery Summary", "x\r\ny", "https://x/", "ä", "1"])
