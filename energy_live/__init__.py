@@ -1,4 +1,4 @@
-"""The roof: a command line, a demo and a simulator of both services, built on the clients below.
+"""Command line, demo, archive and simulator, built on the two vendor clients.
 
-Nothing is imported here, so that `energy-live --help` costs no more than it must.
+This module imports nothing, so that `energy-live --help` starts fast.
 """

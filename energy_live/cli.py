@@ -1,28 +1,320 @@
-"""The door of the command line: finds the commands, and what is missing for them."""
+"""Commands of `energy-live` and their options.
+
+Each command imports what it needs when it runs, so that `--help` stays below 150 ms.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
-from energy_live.exits import INTERRUPTED, complain
+import click
 
-_EXTRA: Final = frozenset({"click", "rich"})
+from energy_live.runner import INTERRUPTED, run
+
+F = TypeVar("F", bound=Callable[..., object])
+
+ACCELERATORS: Final = ("msgspec", "orjson", "uvloop")
+"""Packages of the extra `speed`, used where they are installed."""
+FORMATS: Final = ("table", "jsonl")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `energy-live` and return its exit code.
+class _SiteNumber(click.IntRange):
+    """A site's number; the error for a portal id explains where to find the number."""
 
-    0: done. 1: something went wrong, and one line on stderr says what. 2: not usable as called. 130: Ctrl-C.
-    """
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if re.fullmatch(r"(?=.*[a-f])[0-9a-f]{12}", str(value).strip().lower()):
+            self.fail(
+                f"{value} is a VRM portal id; give the site's number, which is in the address of its page: "
+                "vrm.victronenergy.com/installation/<number>",
+                param,
+                ctx,
+            )
+        number: int = super().convert(value, param, ctx)
+        return number
+
+
+def _positive(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"must be a number above 0, not {value}", param=option)
+    return value
+
+
+def _speed_in_range(_: click.Context, option: click.Parameter, value: float) -> float:
+    if not 0.01 <= value <= 3600:
+        raise click.BadParameter(f"must be from 0.01 to 3600, not {value}", param=option)
+    return value
+
+
+def _display_options(command: F) -> F:
+    """Add the options of every command that shows a stream."""
+    for add in (
+        click.option(
+            "--format",
+            type=click.Choice(FORMATS),
+            help="Output format. Default: table in a terminal, jsonl (one JSON object a line) elsewhere.",
+        ),
+        click.option(
+            "--seconds",
+            type=float,
+            metavar="S",
+            callback=_positive,
+            help="Stop after this many seconds. Default: never.",
+        ),
+        click.option(
+            "--events",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Stop after this many readings. Default: never.",
+        ),
+        click.option(
+            "--checkpoint",
+            type=click.Path(dir_okay=False),
+            metavar="FILE",
+            help="Save the position in this file and resume from it. Default: start with new events.",
+        ),
+        click.option(
+            "--from-now",
+            is_flag=True,
+            help="Start with new events and replace the file of --checkpoint.",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
+def _speed_option(default: float) -> Callable[[F], F]:
+    return click.option(
+        "--speed",
+        type=float,
+        metavar="X",
+        default=default,
+        show_default=True,
+        callback=_speed_in_range,
+        help="Speed of the simulated household's clock; 1 is real time.",
+    )
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+    from importlib.util import find_spec  # noqa: PLC0415
+
     try:
-        # Here and not above: the commands need the extra, and its absence is worth a sentence.
-        from energy_live.commands import energy_live  # noqa: PLC0415
+        name = f"energy-live {version('energy-live')}"
+    except PackageNotFoundError:
+        name = "energy-live, run from its source tree"
+    found = [package for package in ACCELERATORS if find_spec(package)]
+    click.echo(f"{name}, faster with {', '.join(found)}" if found else f"{name}, without accelerators")
+    context.exit()
 
-        return energy_live(arguments)
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        return complain("the command line needs an extra: pip install 'energy-live[cli]'")
-    except KeyboardInterrupt:
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def commands() -> None:
+    """Watch a home's energy: Victron VRM and VoltStorage in one live stream."""
+
+
+@commands.command()
+@_display_options
+@_speed_option(30.0)
+def demo(
+    *,
+    events: int | None,
+    seconds: float | None,
+    format: str | None,  # noqa: A002
+    checkpoint: str | None,
+    from_now: bool,
+    speed: float,
+) -> int:
+    """Show the merged stream of a simulated household.
+
+    Starts a simulator of both services on this machine and connects the real clients to it. Needs no account
+    and no network.
+    """
+    from energy_live.demo import show_demo  # noqa: PLC0415
+    from energy_live.display.output import DisplayOptions  # noqa: PLC0415
+
+    options = DisplayOptions(
+        readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now
+    )
+    return run(show_demo(options, speed=speed))
+
+
+@commands.command()
+@click.option(
+    "--site",
+    "sites",
+    type=_SiteNumber(),
+    multiple=True,
+    metavar="ID",
+    help="Number of a VRM site (idSite); repeatable.",
+)
+@click.option(
+    "--product",
+    "products",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="ID",
+    help="Number of a VoltStorage product; repeatable.",
+)
+@click.option(
+    "--interval",
+    type=float,
+    metavar="S",
+    default=60.0,
+    show_default=True,
+    callback=_positive,
+    help="Seconds between two polls of VRM.",
+)
+@_display_options
+def watch(
+    *,
+    sites: tuple[int, ...],
+    products: tuple[int, ...],
+    interval: float,
+    events: int | None,
+    seconds: float | None,
+    format: str | None,  # noqa: A002
+    checkpoint: str | None,
+    from_now: bool,
+) -> int:
+    """Show the merged stream of your own sites and products.
+
+    Shows every site and product of your accounts, or only those named with --site and --product.
+
+    \b
+    Credentials come from the environment, never from the command line:
+      VRM_TOKEN              a VRM access token
+      VRM_ACCOUNT            a name for the account in events and checkpoints;
+                             default: VRM's user id
+      VRM_BASE_URL           another address than VRM's own
+      VOLTSTORAGE_EMAIL, VOLTSTORAGE_PASSWORD
+                             a VoltStorage login, or instead of it
+      VOLTSTORAGE_TOKEN      a VoltStorage token
+      VOLTSTORAGE_ACCOUNT    a name for that account; default: "default"
+      VOLTSTORAGE_BASE_URL   another address than VoltStorage's own
+    """  # noqa: D301  (\b is click's mark for text that must not be re-wrapped)
+    from energy_live.display.output import DisplayOptions  # noqa: PLC0415
+    from energy_live.watch import Selection, watch_environment  # noqa: PLC0415
+
+    options = DisplayOptions(
+        readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now
+    )
+    return run(watch_environment(options, Selection(sites=sites, products=products), interval_s=interval))
+
+
+@commands.command()
+@_speed_option(30.0)
+@click.option(
+    "--vrm-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Port of the VRM server. Default: a free one.",
+)
+@click.option(
+    "--voltstorage-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Port of the VoltStorage server. Default: a free one.",
+)
+def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> int:
+    """Run only the simulated services, until Ctrl-C.
+
+    Prints `export` lines with their addresses and credentials; paste them into another terminal and run
+    `energy-live watch` or your own program there.
+    """
+    from energy_live.demo import run_simulator  # noqa: PLC0415
+
+    return run(run_simulator(speed=speed, vrm_port=vrm_port, voltstorage_port=voltstorage_port))
+
+
+def _parse_until(_: click.Context, option: click.Parameter, value: str | None) -> object:
+    if value is None:
+        return None
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"must be a date or a time such as 2026-10-31 or 2026-10-31T12:00, not {value}", param=option
+        ) from None
+
+
+@commands.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--format",
+    type=click.Choice(("csv", "parquet")),
+    help="File format. Default: parquet where pyarrow is installed (the extra 'arrow'), csv elsewhere.",
+)
+@click.option(
+    "--product",
+    "products",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="ID",
+    help="Save only this product; repeatable. Default: all products of the account.",
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    callback=_parse_until,
+    help="Save only data recorded before this date or time (UTC unless it has an offset). Default: now.",
+)
+@click.option("--check", is_flag=True, help="Only verify the files of an archive; needs no network.")
+def archive(
+    *,
+    directory: str,
+    format: str | None,  # noqa: A002
+    products: tuple[int, ...],
+    until: object,
+    check: bool,
+) -> int:
+    """Save all data of a VoltStorage account in DIR.
+
+    Saves the list of products, the statistics of every timespan, and the full history of each product: one
+    file a product and month, and a manifest with checksums. You can stop it at any time; the next run
+    continues there and reads the last day again.
+
+    \b
+    Exit code 0: complete. 1: data is missing or damaged; the output lists it.
+    The account comes from the environment:
+      VOLTSTORAGE_EMAIL, VOLTSTORAGE_PASSWORD
+                             a VoltStorage login, or instead of it
+      VOLTSTORAGE_TOKEN      a VoltStorage token
+      VOLTSTORAGE_BASE_URL   another address than VoltStorage's own
+    """  # noqa: D301  (\b is click's mark for text that must not be re-wrapped)
+    from energy_live.archive.command import run_archive, run_check  # noqa: PLC0415
+
+    if check:
+        return run_check(directory)
+    return run_archive(directory, format=format, products=products, until=until)
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` name and return its exit code."""
+    try:
+        return commands.main(arguments, prog_name="energy-live", standalone_mode=False) or 0
+    except click.Abort:
         return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code

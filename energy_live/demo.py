@@ -1,4 +1,4 @@
-"""A household of our own: the demo that shows it, and the servers alone for other programs."""
+"""Commands `demo` and `simulate`: a simulated household, shown as a stream or served to other programs."""
 
 from __future__ import annotations
 
@@ -14,68 +14,79 @@ from zoneinfo import ZoneInfo
 
 from energy_core import Checkpoint, CheckpointError, FileCheckpoint
 from energy_core.clock import SystemClock
-from energy_live.display.output import Wish
-from energy_live.environment import Accounts, Unusable
+from energy_live.display.output import DisplayOptions
+from energy_live.environment import Accounts
+from energy_live.runner import UsageError
 from energy_live.simulator import Simulator
-from energy_live.watch import follow
+from energy_live.watch import watch_accounts
 
-LOGGING_S: Final = 60.0
-"""How often the simulated gateway logs, in seconds of the household's time."""
+LOG_INTERVAL_S: Final = 60.0
+"""Interval of the simulated gateway's logs, in seconds of household time."""
 
 FRAME_S: Final = 0.5
-"""How often the simulated battery speaks, in real seconds: a demo should not be waited for."""
+"""Interval of the simulated battery's events, in real seconds. The real one sends every second."""
 
-AWAY: Final = timedelta(minutes=5)
-"""How long, in the household's time, nobody looked before a checkpoint is taken up again."""
+_PAUSE: Final = timedelta(minutes=5)
+"""Household time between the end of a checkpoint and the start of the next demo, so that there is a gap to
+backfill."""
 
 _HOME: Final = ZoneInfo("Europe/Berlin")
 
 
 def late_morning() -> datetime:
-    """Return today's late morning: the sun shines, and nobody has to wait for it."""
+    """Return 10:30 of today at the simulated home, when there is PV power to show."""
     return SystemClock().utcnow().astimezone(_HOME).replace(hour=10, minute=30, second=0, microsecond=0)
 
 
-async def going_on(wish: Wish) -> datetime:
-    """Return when the household begins: a little after a checkpoint ends, or late in the morning."""
+async def start_time(options: DisplayOptions) -> datetime:
+    """Return the household's start: five minutes after the checkpoint ends, or 10:30 without a checkpoint."""
     known = Checkpoint()
     try:
-        if wish.checkpoint is not None and not wish.from_now:
-            text = await FileCheckpoint(wish.checkpoint).load()
+        if options.checkpoint is not None and not options.from_now:
+            text = await FileCheckpoint(options.checkpoint).load()
             known = known if text is None else Checkpoint.from_json(text)
     except CheckpointError:
-        pass  # the stream will say what is wrong with it
-    moments = [at.time for positions in known.positions.values() for at in positions.values()]
-    return max(moments) + AWAY if moments else late_morning()
+        pass  # the merged stream reads the file again and raises
+    times = [at.time for positions in known.positions.values() for at in positions.values()]
+    return max(times) + _PAUSE if times else late_morning()
 
 
-async def demo(wish: Wish, *, speed: float) -> None:
-    """Show the simulated household through the real clients, one pool and one merged stream."""
-    async with Simulator(speed=speed, start=await going_on(wish), frame_s=FRAME_S) as simulator:
-        await follow(
-            Accounts.of(simulator.environment()),
-            wish,
-            interval_s=LOGGING_S / speed,
+async def show_demo(options: DisplayOptions, *, speed: float) -> None:
+    """Start a simulator and show it through the real clients, one pool and one merged stream.
+
+    Args:
+        options: Output format, and when to stop.
+        speed: Household seconds per real second.
+    """
+    async with Simulator(speed=speed, start=await start_time(options), frame_s=FRAME_S) as simulator:
+        await watch_accounts(
+            Accounts.from_environment(simulator.environment()),
+            options,
+            interval_s=LOG_INTERVAL_S / speed,
             title=f"energy-live demo, a simulated household at {speed:g} times real time",
         )
 
 
-async def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> None:
-    """Run the servers until cancelled, and say how clients find them."""
+async def run_simulator(*, speed: float, vrm_port: int, voltstorage_port: int) -> None:
+    """Run the simulator until cancelled; print the environment variables that point clients at it.
+
+    Raises:
+        UsageError: A port is in use or not permitted.
+    """
     async with AsyncExitStack() as stack:
         simulator = Simulator(speed=speed, vrm_port=vrm_port, volt_port=voltstorage_port)
         try:
             await stack.enter_async_context(simulator)
-        except OSError as refused:
-            reason = os.strerror(refused.errno) if refused.errno else str(refused)
-            raise Unusable(f"cannot listen on the chosen port of 127.0.0.1: {reason}") from None
-        _announce(simulator.environment())
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UsageError(f"cannot listen on the chosen port of 127.0.0.1: {reason}") from None
+        _print_environment(simulator.environment())
         await asyncio.get_running_loop().create_future()
 
 
-def _announce(environment: Mapping[str, str]) -> None:
+def _print_environment(environment: Mapping[str, str]) -> None:
     lines = [f"export {name}={quote(value)}\n" for name, value in environment.items()]
-    if sys.stdout is not None:  # past Python's own buffer, which complains at exit when nobody reads
+    if sys.stdout is not None:  # unbuffered: Python reports an error at exit if the reader has left
         os.write(sys.stdout.fileno(), "".join(lines).encode())
     if sys.stderr is not None:
         sys.stderr.write("Both services run, for this machine only. Ctrl-C ends them.\n")

@@ -1,4 +1,4 @@
-"""What the environment says: credentials and addresses, read once and never printed."""
+"""Credentials and base URLs from environment variables, and the clients built from them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from energy_core import SessionPool
 from energy_core.secret import Secret
 from energy_core.stream.vocabulary import account_label
 from energy_core.url import parse_base_url
+from energy_live.runner import UsageError
 from voltstorage_async import VoltStorageClient
 from voltstorage_async.client import DEFAULT_ACCOUNT
 from voltstorage_async.endpoints import BASE_URL as VOLTSTORAGE_BASE_URL
 from vrm_async import VRMClient
 from vrm_async.client import BASE_URL as VRM_BASE_URL
 
-VRM_WAYS: Final = "VRM_TOKEN"
-VOLTSTORAGE_WAYS: Final = "VOLTSTORAGE_EMAIL and VOLTSTORAGE_PASSWORD (or VOLTSTORAGE_TOKEN)"
-
-
-class Unusable(Exception):
-    """The environment or the options are not usable; the message says what to set."""
+VRM_VARIABLES: Final = "VRM_TOKEN"
+"""Variables with a VRM credential, as error messages name them."""
+VOLTSTORAGE_VARIABLES: Final = "VOLTSTORAGE_EMAIL and VOLTSTORAGE_PASSWORD (or VOLTSTORAGE_TOKEN)"
+"""Variables with a VoltStorage credential, as error messages name them."""
 
 
 @frozen(kw_only=True)
 class Accounts:
-    """The accounts that the environment opens."""
+    """Credentials and base URLs of both vendors; secrets do not appear in its repr."""
 
     vrm_token: Secret | None = None
     vrm_account: str | None = None
@@ -39,11 +38,11 @@ class Accounts:
     voltstorage_base_url: str = VOLTSTORAGE_BASE_URL
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Accounts:
-        """Read the environment; a variable that is empty counts as not set.
+    def from_environment(cls, environment: Mapping[str, str]) -> Accounts:
+        """Read the variables; an empty one counts as not set.
 
         Raises:
-            Unusable: An address cannot be meant.
+            UsageError: A base URL or an account name is not valid.
         """
 
         def text(name: str) -> str | None:
@@ -55,14 +54,14 @@ class Accounts:
         def label(name: str) -> str | None:
             try:
                 return account_label(text(name))
-            except ValueError as wrong:
-                raise Unusable(f"{name}: {wrong}") from None
+            except ValueError as error:
+                raise UsageError(f"{name}: {error}") from None
 
         def address(name: str, default: str) -> str:
             try:
                 return str(parse_base_url(text(name) or default))
-            except ValueError as wrong:
-                raise Unusable(f"{name}: {wrong}") from None
+            except ValueError as error:
+                raise UsageError(f"{name}: {error}") from None
 
         return cls(
             vrm_token=secret("VRM_TOKEN"),
@@ -77,31 +76,31 @@ class Accounts:
 
     @property
     def origins(self) -> dict[str, str]:
-        """Which vendor is asked at which origin."""
+        """The vendor of each origin, for example `https://vrmapi.victronenergy.com: vrm`."""
         return {
             parse_base_url(self.vrm_base_url).origin: "vrm",
             parse_base_url(self.voltstorage_base_url).origin: "voltstorage",
         }
 
     def vrm(self, pool: SessionPool) -> VRMClient | None:
-        """Return a client, or None without a credential for it.
+        """Return a VRM client, or None without VRM_TOKEN.
 
         Raises:
-            Unusable: a variable has a value that cannot be meant.
+            UsageError: The token is not valid.
         """
         if self.vrm_token is None:
             return None
         try:
             token, address = self.vrm_token.reveal(), self.vrm_base_url
             return VRMClient(pool, token=token, account=self.vrm_account, base_url=address)
-        except ValueError as wrong:
-            raise Unusable(f"VRM_TOKEN: {wrong}") from None
+        except ValueError as error:
+            raise UsageError(f"VRM_TOKEN: {error}") from None
 
     def voltstorage(self, pool: SessionPool) -> VoltStorageClient | None:
-        """Return a client, or None without a credential for it; a token goes before a login.
+        """Return a VoltStorage client, or None without a credential; a token takes precedence over a login.
 
         Raises:
-            Unusable: a variable has a value that cannot be meant, or half a login is missing.
+            UsageError: A credential is not valid, or only one of email and password is set.
         """
         address, account = self.voltstorage_base_url, self.voltstorage_account or DEFAULT_ACCOUNT
         email, password = self.voltstorage_email, self.voltstorage_password
@@ -113,8 +112,8 @@ class Accounts:
                 return None
             if email is None or password is None:
                 missing = "VOLTSTORAGE_EMAIL" if email is None else "VOLTSTORAGE_PASSWORD"
-                raise Unusable(f"set {missing} as well: a VoltStorage login needs email and password")
+                raise UsageError(f"set {missing} as well: a VoltStorage login needs email and password")
             secret = password.reveal()
             return VoltStorageClient(pool, email=email, password=secret, account=account, base_url=address)
-        except ValueError as wrong:
-            raise Unusable(f"{VOLTSTORAGE_WAYS}: {wrong}") from None
+        except ValueError as error:
+            raise UsageError(f"{VOLTSTORAGE_VARIABLES}: {error}") from None

@@ -1,4 +1,4 @@
-"""Connects the accounts that the environment opens and shows what they have as one stream."""
+"""Connects the accounts of the environment and shows their sites and products as one merged stream."""
 
 from __future__ import annotations
 
@@ -15,191 +15,199 @@ from attrs import field, frozen
 from energy_core import CheckpointError, EnergyError, FileCheckpoint, SessionPool, StreamError, merge
 from energy_core.errors import NotFound
 from energy_core.stream.event import Source
-from energy_live.display.output import JsonLines, Place, View, Wish, show
-from energy_live.environment import VOLTSTORAGE_WAYS, VRM_WAYS, Accounts, Unusable
-from energy_live.exits import complain
+from energy_live.display.output import DisplayOptions, JsonLines, Output, SiteName, show
+from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
+from energy_live.runner import UsageError, print_error
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 
 
 @frozen(kw_only=True)
-class Choice:
-    """Which of the accounts' things to show; empty means all of them."""
+class Selection:
+    """Numbers of the sites and products to show; empty means all of the accounts'."""
 
     sites: Sequence[int] = ()
     products: Sequence[int] = ()
 
     @property
     def everything(self) -> bool:
-        """Whether nothing was named."""
+        """Whether no number is given."""
         return not self.sites and not self.products
 
 
-EVERYTHING: Final = Choice()
-WHAT_TO_DO: Final = "check the number, and that the account may still see it"
+EVERYTHING: Final = Selection()
 
 
 @frozen
-class Found:
-    """What there is to show."""
+class Discovered:
+    """Sources of the accounts, and the names of their sites and products."""
 
     sources: list[Source] = field(factory=list)
-    places: dict[tuple[str, str], Place] = field(factory=dict)
+    names: dict[tuple[str, str], SiteName] = field(factory=dict)
+    """By vendor and number."""
 
 
-async def watch(wish: Wish, choice: Choice, *, interval_s: float) -> None:
-    """Show the accounts of this process's own environment."""
-    await follow(Accounts.of(os.environ), wish, choice, interval_s=interval_s)
+async def watch_environment(options: DisplayOptions, selection: Selection, *, interval_s: float) -> None:
+    """Show the accounts of this process's environment."""
+    accounts = Accounts.from_environment(os.environ)
+    await watch_accounts(accounts, options, selection, interval_s=interval_s)
 
 
-async def follow(
+async def watch_accounts(
     accounts: Accounts,
-    wish: Wish,
-    choice: Choice = EVERYTHING,
+    options: DisplayOptions,
+    selection: Selection = EVERYTHING,
     *,
     interval_s: float,
     title: str = "energy-live",
 ) -> None:
-    """Connect through one pool, find what there is, and show it.
+    """Connect the accounts through one pool, find their sites and products, and show the merged stream.
 
-    One account that cannot be reached is complained about and does not keep the other from being shown.
+    If one account cannot be reached, its error is printed and the other account is shown.
 
     Args:
-        accounts: Who asks.
-        wish: How to show it and for how long.
-        choice: What of it.
-        interval_s: How often VRM is asked.
-        title: Stands above the table.
+        accounts: Credentials and base URLs.
+        options: Output format, and when to stop.
+        selection: The sites and products to show.
+        interval_s: Seconds between two polls of VRM.
+        title: First line of the table.
 
     Raises:
-        Unusable: There is no credential for what is wanted.
-        EnergyError: Nothing can be shown, and this is why.
+        UsageError: A credential for the selected sites or products is missing.
+        EnergyError: No account can be shown.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(SessionPool())
         vrm, volt = accounts.vrm(pool), accounts.voltstorage(pool)
-        _refuse_missing(vrm, volt, choice)
-        found = await _find(vrm, volt, choice, interval_s)
-        view = _view(wish, title, pool=pool, places=found.places, lanes=accounts.origins)
-        keep = _FromNow if wish.from_now else FileCheckpoint
-        kept = None if wish.checkpoint is None else keep(wish.checkpoint)
+        _require_credentials(vrm, volt, selection)
+        discovered = await _discover(vrm, volt, selection, interval_s)
+        output = _output(options, title, pool=pool, names=discovered.names, vendors=accounts.origins)
+        store_class = _ReplacedCheckpoint if options.from_now else FileCheckpoint
+        store = None if options.checkpoint is None else store_class(options.checkpoint)
         try:
-            events = await stack.enter_async_context(merge(*found.sources, checkpoint=kept))
-        except CheckpointError as trouble:
-            raise StreamError(f"{trouble.fault} (--from-now starts from now and replaces the file)") from None
-        await stack.enter_async_context(view)
-        await show(events, view, wish)
+            events = await stack.enter_async_context(merge(*discovered.sources, checkpoint=store))
+        except CheckpointError as error:
+            raise StreamError(f"{error.fault} (--from-now starts from now and replaces the file)") from None
+        await stack.enter_async_context(output)
+        await show(events, output, options)
 
 
-class _FromNow(FileCheckpoint):
-    """Keeps positions in a file whose present text does not matter."""
+class _ReplacedCheckpoint(FileCheckpoint):
+    """Writes positions to the file and ignores those that it holds."""
 
     async def load(self) -> str | None:
-        """Return None: nothing is known."""
+        """Return None: the stream starts with new events."""
         return None
 
 
-def _refuse_missing(vrm: VRMClient | None, volt: VoltStorageClient | None, choice: Choice) -> None:
-    if vrm is None and choice.sites:
-        raise Unusable(f"--site needs a VRM access token: set {VRM_WAYS}")
-    if volt is None and choice.products:
-        raise Unusable(f"--product needs a VoltStorage account: set {VOLTSTORAGE_WAYS}")
+def _require_credentials(vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection) -> None:
+    if vrm is None and selection.sites:
+        raise UsageError(f"--site needs a VRM access token: set {VRM_VARIABLES}")
+    if volt is None and selection.products:
+        raise UsageError(f"--product needs a VoltStorage account: set {VOLTSTORAGE_VARIABLES}")
     if vrm is None and volt is None:
-        raise Unusable(
-            f"no credentials in the environment: set {VRM_WAYS} for Victron VRM, "
-            f"{VOLTSTORAGE_WAYS} for VoltStorage"
+        raise UsageError(
+            f"no credentials in the environment: set {VRM_VARIABLES} for Victron VRM, "
+            f"{VOLTSTORAGE_VARIABLES} for VoltStorage"
         )
 
 
-async def _find(
-    vrm: VRMClient | None, volt: VoltStorageClient | None, choice: Choice, interval_s: float
-) -> Found:
-    found = Found()
-    troubles: list[EnergyError] = []
+async def _discover(
+    vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection, interval_s: float
+) -> Discovered:
+    discovered = Discovered()
+    errors: list[EnergyError] = []
     try:
-        if vrm is not None and (choice.sites or choice.everything):
-            await _look_at_vrm(vrm, choice.sites, found, interval_s)
-    except EnergyError as trouble:
-        troubles.append(trouble)
+        if vrm is not None and (selection.sites or selection.everything):
+            await _discover_vrm(vrm, selection.sites, discovered, interval_s)
+    except EnergyError as error:
+        errors.append(error)
     try:
-        if volt is not None and (choice.products or choice.everything):
-            await _look_at_voltstorage(volt, choice.products, found)
-    except EnergyError as trouble:
-        troubles.append(trouble)
-    if found.sources:
-        for missing in troubles:
-            complain(f"going on without an account: {missing}")
-        return found
-    raise troubles[0] if troubles else Unusable("the accounts have no sites and no products")
+        if volt is not None and (selection.products or selection.everything):
+            await _discover_voltstorage(volt, selection.products, discovered)
+    except EnergyError as error:
+        errors.append(error)
+    if discovered.sources:
+        for error in errors:
+            print_error(f"continuing without an account: {error}")
+        return discovered
+    raise errors[0] if errors else UsageError("the accounts have no sites and no products")
 
 
-async def _look_at_vrm(vrm: VRMClient, wanted: Sequence[int], found: Found, interval_s: float) -> None:
+async def _discover_vrm(
+    vrm: VRMClient, wanted: Sequence[int], discovered: Discovered, interval_s: float
+) -> None:
     sites = await vrm.users.installations()
     for site in sites:
-        found.places["vrm", str(site.id)] = Place(site.name or f"site {site.id}", _zone(site.timezone))
+        discovered.names["vrm", str(site.id)] = SiteName(
+            site.name or f"site {site.id}", zone_or_utc(site.timezone)
+        )
     if sites:
-        _look_for("--site", wanted, {site.id: site.identifier for site in sites})
+        check_numbers("--site", wanted, {site.id: site.identifier for site in sites})
     if wanted or sites:
-        found.sources.append(vrm.live(*wanted, interval_s=interval_s))
+        discovered.sources.append(vrm.live(*wanted, interval_s=interval_s))
 
 
-def _look_for(option: str, wanted: Sequence[int], known: Mapping[int, str | None]) -> None:
-    """Complain about numbers that the account's list does not have.
+def check_numbers(option: str, wanted: Sequence[int], known: Mapping[int, str | None]) -> None:
+    """Print a warning for each wanted number that is not in the account's list.
 
     Args:
-        option: What they were given by.
+        option: The option that the numbers were given with, such as `--site`.
         wanted: The numbers.
-        known: Those of the list, each with the other name that it is sometimes mistaken for.
+        known: Each number of the list with the identifier that users mistake for it.
 
     Raises:
-        NotFound: the list has none of them.
+        NotFound: None of the numbers is in the list.
     """
-    others = {name: number for number, name in known.items() if name}
+    numbers = {identifier: number for number, identifier in known.items() if identifier}
     missing = [number for number in dict.fromkeys(wanted) if number not in known]
-    troubles = [
-        f"{option} {number} is not a number of the account's list: use {option} {others[str(number)]} for it"
-        if str(number) in others
-        else f"{option} {number}: the account's list does not have it; {WHAT_TO_DO}"
+    problems = [
+        f"{option} {number} is not a number of the account's list: use {option} {numbers[str(number)]} for it"
+        if str(number) in numbers
+        else f"{option} {number} is not in the account's list; check the number and the account's access"
         for number in missing
     ]
     if missing and len(missing) == len(set(wanted)):
-        raise NotFound("; ".join(troubles))
-    for trouble in troubles:
-        complain(f"going on without it: {trouble}")
+        raise NotFound("; ".join(problems))
+    for problem in problems:
+        print_error(f"continuing without it: {problem}")
 
 
-async def _look_at_voltstorage(volt: VoltStorageClient, wanted: Sequence[int], found: Found) -> None:
+async def _discover_voltstorage(
+    volt: VoltStorageClient, wanted: Sequence[int], discovered: Discovered
+) -> None:
     products = [product async for product in volt.products.list()]
     for product in products:
         name = product.serial_number or f"product {product.id}"
-        found.places["voltstorage", str(product.id)] = Place(name, _zone(product.timezone))
+        discovered.names["voltstorage", str(product.id)] = SiteName(name, zone_or_utc(product.timezone))
     if products:
-        _look_for("--product", wanted, {product.id: product.serial_number for product in products})
-    found.sources.extend(
+        check_numbers("--product", wanted, {product.id: product.serial_number for product in products})
+    discovered.sources.extend(
         volt.live(product_id) for product_id in dict.fromkeys(wanted or [product.id for product in products])
     )
 
 
-def _zone(name: str | None) -> tzinfo:
+def zone_or_utc(name: str | None) -> tzinfo:
+    """Return the time zone that a server names; UTC if it names none or an unknown one."""
     try:
         return ZoneInfo(name or "UTC")
-    except (ValueError, OSError, LookupError):  # whatever a vendor calls a time zone
+    except (ValueError, OSError, LookupError):
         return UTC
 
 
-def _view(
-    wish: Wish,
+def _output(
+    options: DisplayOptions,
     title: str,
     *,
     pool: SessionPool,
-    places: Mapping[tuple[str, str], Place],
-    lanes: Mapping[str, str],
-) -> View:
+    names: Mapping[tuple[str, str], SiteName],
+    vendors: Mapping[str, str],
+) -> Output:
     if sys.stdout is None:
-        raise Unusable("there is no standard output to show anything on")
-    if not wish.table:
+        raise UsageError("there is no standard output to write to")
+    if not options.table:
         return JsonLines(sys.stdout.fileno())
-    # rich is slow to load, and lines of JSON do without it.
+    # Imported here: rich is slow to import, and JSON lines do not need it.
     from energy_live.display.live_table import LiveTable  # noqa: PLC0415
 
-    return LiveTable(title, pool=pool, places=places, lanes=lanes)
+    return LiveTable(title, pool=pool, names=names, vendors=vendors)

@@ -22,7 +22,7 @@ from energy_live.archive.staging import DamagedDay
 from energy_live.archive.statistics import Records, records
 from energy_live.archive.store import Store
 from energy_live.archive.writer import has_parquet
-from energy_live.environment import Unusable
+from energy_live.runner import UsageError
 from voltstorage_async import Product, VoltStorageClient
 
 PRODUCTS: Final = "products.json"
@@ -79,7 +79,7 @@ async def archive(
     """Bring the archive at `root` up to date. It may be stopped at any moment, and run again.
 
     Raises:
-        Unusable: The folder, or what is wished for, cannot be used.
+        UsageError: The folder, or what is wished for, cannot be used.
         RequestError: Not even the list of products is to be had.
     """
     folder = Folder(root)
@@ -97,18 +97,18 @@ def _manifest(folder: Folder, wish: Wish, service: str) -> Manifest:
     try:
         known = Manifest.at(folder.root)
     except Damaged as damage:
-        raise Unusable(f"{folder.root}: {damage}; archive into another folder") from None
+        raise UsageError(f"{folder.root}: {damage}; archive into another folder") from None
     if known is None:
         others = [path.name for path in folder.root.iterdir() if path.name != LOCK and PART not in path.name]
         if others:
-            raise Unusable(f"{folder.root} is not empty and holds no archive")
+            raise UsageError(f"{folder.root} is not empty and holds no archive")
     kind = wish.format or ("parquet" if has_parquet() else "csv")
     if known is not None:
         if wish.format not in {None, known.format}:
-            raise Unusable(f"{folder.root} is an archive in {known.format}; another format needs a new one")
+            raise UsageError(f"{folder.root} is an archive in {known.format}; another format needs a new one")
         kind = known.format
     if kind == "parquet" and not has_parquet():
-        raise Unusable("Parquet needs an extra: pip install 'energy-live[arrow]', or choose --format csv")
+        raise UsageError("Parquet needs an extra: pip install 'energy-live[arrow]', or choose --format csv")
     return known or Manifest(format=kind, service=service, parameters=dict(PARAMETERS))
 
 

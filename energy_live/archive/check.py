@@ -8,7 +8,7 @@ from attrs import frozen
 
 from energy_live.archive.directory import Folder, digest
 from energy_live.archive.manifest import Damaged, Manifest
-from energy_live.environment import Unusable
+from energy_live.runner import UsageError
 
 
 @frozen(kw_only=True)
@@ -26,7 +26,7 @@ def check(root: Path) -> Verdict:
     """Compare every file with the manifest.
 
     Raises:
-        Unusable: There is no archive.
+        UsageError: There is no archive.
     """
     try:
         manifest = Manifest.at(root)
@@ -34,7 +34,7 @@ def check(root: Path) -> Verdict:
         unknown = Manifest(format="csv", service="", parameters={})
         return Verdict(manifest=unknown, damage=[str(trouble)], missing=[])
     if manifest is None:
-        raise Unusable(f"{root} holds no archive")
+        raise UsageError(f"{root} holds no archive")
     folder = Folder(root)
     damage = [
         f"{name}: {found}" for name in sorted(manifest.files) if (found := _trouble(folder, manifest, name))

@@ -15,15 +15,14 @@ from energy_live.archive.archiver import Outcome, Wish, archive
 from energy_live.archive.check import check
 from energy_live.archive.manifest import Format, Manifest
 from energy_live.archive.progress import meter
-from energy_live.environment import VOLTSTORAGE_WAYS, Accounts, Unusable
-from energy_live.exits import FAILED, UNUSABLE, complain
-from energy_live.runner import run
+from energy_live.environment import VOLTSTORAGE_VARIABLES, Accounts
+from energy_live.runner import FAILED, USAGE, UsageError, print_error, run
 
 FORMATS: Final[Mapping[str, Format]] = {"csv": "csv", "parquet": "parquet"}
 _ADVICE: Final = "restore the damaged files, or remove them and run the archive again"
 
 
-def save(directory: str, *, format: str | None, products: Sequence[int], until: object) -> int:  # noqa: A002
+def run_archive(directory: str, *, format: str | None, products: Sequence[int], until: object) -> int:  # noqa: A002
     """Run the archive with the environment's account; 0 when it is complete, 1 when something is missing."""
     root, outcomes = Path(directory), list[Outcome]()
     wish = Wish(
@@ -37,30 +36,30 @@ def save(directory: str, *, format: str | None, products: Sequence[int], until: 
 
     code = run(work())
     if not outcomes:
-        return code or complain("stopped; run it again to go on")
+        return code or print_error("stopped; run it again to go on")
     _tell(summary(root, outcomes[0]))
     return FAILED if outcomes[0].missing else 0
 
 
 async def _saved(root: Path, wish: Wish) -> Outcome:
     clock = SystemClock()
-    accounts = Accounts.of(os.environ)
+    accounts = Accounts.from_environment(os.environ)
     async with SessionPool() as pool:
         client = accounts.voltstorage(pool)
         if client is None:
-            raise Unusable(f"an archive needs a VoltStorage account: set {VOLTSTORAGE_WAYS}")
+            raise UsageError(f"an archive needs a VoltStorage account: set {VOLTSTORAGE_VARIABLES}")
         service = accounts.voltstorage_base_url
         with meter(clock) as told:
             return await archive(root, client, wish, service=service, clock=clock, meter=told)
 
 
-def verify(directory: str) -> int:
+def run_check(directory: str) -> int:
     """Check an archive; 0 when all is there and sound."""
     root = Path(directory)
     try:
         verdict = check(root)
-    except Unusable as unusable:
-        return complain(unusable, UNUSABLE)
+    except UsageError as unusable:
+        return print_error(unusable, USAGE)
     _tell(
         [
             _extent(root, verdict.manifest),

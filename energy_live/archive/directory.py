@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from energy_core.atomic_file import open_synced, rename
-from energy_live.environment import Unusable
+from energy_live.runner import UsageError
 
 PART: Final = ".part"
 LOCK: Final = ".lock"
@@ -38,14 +38,14 @@ class Folder:
         """Keep other runs out; a lock ends with its process, however that ends.
 
         Raises:
-            Unusable: Another run has it, or this is no place for an archive.
+            UsageError: Another run has it, or this is no place for an archive.
         """
         with _understandable(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self.root / LOCK, os.O_CREAT | os.O_RDWR, _PRIVATE)
         try:
             if not _lock(descriptor):
-                raise Unusable(f"another run is writing to {self.root}")
+                raise UsageError(f"another run is writing to {self.root}")
             yield
         finally:
             os.close(descriptor)
@@ -99,7 +99,7 @@ def _understandable(root: Path) -> Generator[None]:
     try:
         yield
     except OSError as refused:
-        raise Unusable(f"cannot write to {root}: {refused.strerror or refused}") from None
+        raise UsageError(f"cannot write to {root}: {refused.strerror or refused}") from None
 
 
 def _lock(descriptor: int) -> bool:

@@ -1,1 +1,1 @@
-"""energy_live/display."""
+"""Output of `demo` and `watch`: JSON lines or a live table."""

@@ -1,4 +1,4 @@
-"""What a table of the stream shows: a row for each device that speaks, and what is wrong below."""
+"""Content of the live table: one row for each device, and the errors of sources below."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rich.text import Text
 from energy_core import Event, Quantity, SourceId, State, Status
 from energy_core.home.preference import announcer
 from energy_core.vendor_clock import AHEAD_S
-from energy_live.display.output import Place
+from energy_live.display.output import SiteName
 
-# In the order of interest: where the terminal is too narrow for all, the last ones give way.
+# The most important first: in a narrow terminal the last columns are hidden.
 _COLUMNS: Final[Mapping[Quantity, tuple[str, str]]] = MappingProxyType(
     {
         Quantity.GRID_POWER: ("grid", "+,.0f"),
         Quantity.BATTERY_POWER: ("battery", "+,.0f"),
-        Quantity.PV_POWER: ("sun", ",.0f"),
+        Quantity.PV_POWER: ("PV", ",.0f"),
         Quantity.CONSUMPTION_POWER: ("home", ",.0f"),
         Quantity.BATTERY_SOC: ("charge", ".1f"),
         Quantity.BATTERY_VOLTAGE: ("volts", ".2f"),
@@ -48,17 +48,17 @@ _STYLES: Final[Mapping[State, str]] = MappingProxyType(
 _AHEAD: Final = timedelta(seconds=AHEAD_S)
 _UNKNOWN: Final = Status(state=State.CONNECTING)
 _LONGEST_NAME: Final = 32
-_MOST_TROUBLES: Final = 5
+_MAX_ERRORS: Final = 5
 _GAP: Final = 2
 _FRAME: Final = 5
-"""Lines that are not rows: the title, two of the heads, and what may be said about hidden things."""
+"""Lines that are not rows: the title, two header lines, two notes about hidden columns and rows."""
 _FIXED: Final = 4
 """Columns that are not quantities: source, state, time and age."""
 
 
 @define
 class Row:
-    """What is known of one device: a reading may hold only what changed, so the older values stay."""
+    """Latest values of one device. A reading may hold only changed values, so older ones are kept."""
 
     time: datetime
     received_at: datetime
@@ -69,7 +69,7 @@ Rows: TypeAlias = Mapping[SourceId, Row]
 
 
 class Column(NamedTuple):
-    """One column, top to bottom; cells that are missing at its end are empty."""
+    """One column; missing cells at its end are empty."""
 
     title: str
     unit: str
@@ -77,33 +77,39 @@ class Column(NamedTuple):
     right: bool = False
 
 
-class Board:
-    """What the table shows, without a terminal: takes events, gives renderables."""
+class Dashboard:
+    """Keeps the latest values and states of a stream and renders them for rich; needs no terminal.
 
-    def __init__(self, title: str, *, places: Mapping[tuple[str, str], Place]) -> None:
+    Args:
+        title: First line.
+        names: Names of sites and products, by vendor and number.
+    """
+
+    def __init__(self, title: str, *, names: Mapping[tuple[str, str], SiteName]) -> None:
         self.rows: dict[SourceId, Row] = {}
         self.states: dict[SourceId, Status] = {}
         self.readings = 0
         self._title = title
-        self._places = places
+        self._names = names
 
-    def take(self, event: Event) -> None:
-        """Note one event."""
+    def add(self, event: Event) -> None:
+        """Update the dashboard with one event."""
         if isinstance(event.detail, Status):
             self.states[event.source] = event.detail
         elif event.values:
             self.readings += 1
             row = self.rows.setdefault(event.source, Row(event.time, event.received_at))
             if event.time < row.time and (event.backfilled or row.time <= row.received_at + _AHEAD):
-                row.values = {**event.values, **row.values}  # older than what is shown
+                # A late reading fills in values that are missing and replaces none.
+                row.values = {**event.values, **row.values}
                 return
             row.time, row.received_at = event.time, event.received_at
             row.values.update(event.values)
 
-    def draw(self, *, now: datetime, width: int, height: int) -> RenderableType:
-        """Return the board as it looks now; what finds no room in `width` and `height` is counted instead."""
-        notes = [*islice(self._troubles(), _MOST_TROUBLES)]
-        room = max(1, height - len(self._silent()) - len(notes) - _FRAME)
+    def render(self, *, now: datetime, width: int, height: int) -> RenderableType:
+        """Return the table; a note counts the columns and rows that do not fit `width` and `height`."""
+        notes = [*islice(self._errors(), _MAX_ERRORS)]
+        room = max(1, height - len(self._without_readings()) - len(notes) - _FRAME)
         rows = dict(islice(self.rows.items(), room))
         columns = [
             self._sources(rows),
@@ -124,23 +130,26 @@ class Board:
         return Group(Text(self._title, style="bold"), _table(columns), *notes)
 
     def _sources(self, rows: Rows) -> Column:
-        return Column("source", "", [*map(self._name, rows), *map(self._name, self._silent())])
+        return Column("source", "", [*map(self._name, rows), *map(self._name, self._without_readings())])
 
     def _states(self, rows: Rows) -> Column:
         states = {source: status.state for source, status in self.states.items()}
         known = [announcer(states, device) for device in rows]
-        shown = [_UNKNOWN if source is None else self.states[source] for source in (*known, *self._silent())]
+        shown = [
+            _UNKNOWN if source is None else self.states[source]
+            for source in (*known, *self._without_readings())
+        ]
         return Column("state", "", [_state(status) for status in shown])
 
     def _times(self, rows: Rows) -> Column:
         return Column("time", "", [self._local_time(source, row) for source, row in rows.items()])
 
     def _local_time(self, source: SourceId, row: Row) -> Text:
-        place = self._places.get((source.vendor, source.site))
-        return Text(f"{row.time.astimezone(place.zone if place else UTC):%H:%M:%S}")
+        name = self._names.get((source.vendor, source.site))
+        return Text(f"{row.time.astimezone(name.zone if name else UTC):%H:%M:%S}")
 
-    def _silent(self) -> list[SourceId]:
-        """Return the sources and sites of which no reading has come."""
+    def _without_readings(self) -> list[SourceId]:
+        """Return the sources and sites without a reading so far."""
         accounts = {device[:2] for device in self.rows}
         sites = {device[:3] for device in self.rows}
         return [
@@ -154,27 +163,29 @@ class Board:
         ]
 
     def _name(self, source: SourceId) -> Text:
-        place = self._places.get((source.vendor, source.site))
+        known = self._names.get((source.vendor, source.site))
         device = f" #{source.instance}" if source.instance else ""
         name = Text.assemble(
-            (f"{source.vendor} ", "dim"), _plain(place.name if place else source.site), (device, "dim")
+            (f"{source.vendor} ", "dim"), _printable(known.name if known else source.site), (device, "dim")
         )
         name.truncate(_LONGEST_NAME, overflow="ellipsis")
         return name
 
-    def _troubles(self) -> Iterator[Text]:
+    def _errors(self) -> Iterator[Text]:
         for source, status in self.states.items():
             if status.reason:
-                again = f"; again in {status.retry_in:.0f} s" if status.retry_in is not None else ""
-                yield Text.assemble((f"{source.vendor} {source.site} ", "dim"), _plain(status.reason), again)
+                retry = f"; retry in {status.retry_in:.0f} s" if status.retry_in is not None else ""
+                yield Text.assemble(
+                    (f"{source.vendor} {source.site} ", "dim"), _printable(status.reason), retry
+                )
 
 
 def _quantities(rows: Rows) -> Iterator[Column]:
     present = {quantity for row in rows.values() for quantity in row.values}
-    for quantity, (title, spelling) in _COLUMNS.items():
+    for quantity, (title, number_format) in _COLUMNS.items():
         if quantity in present:
             values = (row.values.get(quantity) for row in rows.values())
-            cells = [Text("" if value is None else format(value, spelling)) for value in values]
+            cells = [Text("" if value is None else format(value, number_format)) for value in values]
             yield Column(title, _UNITS.get(quantity.unit, quantity.unit), cells, right=True)
 
 
@@ -209,6 +220,6 @@ def _age(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-def _plain(text: str) -> str:
-    """Leave out what a terminal would obey instead of show: names and reasons come from elsewhere."""
+def _printable(text: str) -> str:
+    """Replace control characters: names and error messages come from servers."""
     return "".join(char if char.isprintable() else " " for char in text)

@@ -1,4 +1,4 @@
-"""The live table: a board in the terminal, redrawn while events come."""
+"""Live table in the terminal, redrawn while events arrive."""
 
 from __future__ import annotations
 
@@ -14,28 +14,38 @@ from rich.text import Text
 
 from energy_core import Event, SessionPool
 from energy_core.clock import Clock, SystemClock
-from energy_live.display.dashboard import Board
-from energy_live.display.output import Place
+from energy_live.display.dashboard import Dashboard
+from energy_live.display.output import SiteName
 
 REDRAW_S: Final = 0.25
+"""Seconds between two redraws."""
 
 
 class LiveTable:
-    """Shows a board in the terminal and redraws it four times a second."""
+    """Shows a dashboard in the terminal and redraws it four times a second.
+
+    Args:
+        title: First line of the table.
+        pool: The pool whose rate limiters are shown below the table.
+        names: Names of sites and products, by vendor and number.
+        vendors: The vendor of each origin that the pool sends to.
+        clock: Time source; tests use their own.
+        console: Where to draw; stdout by default.
+    """
 
     def __init__(
         self,
         title: str,
         *,
         pool: SessionPool,
-        places: Mapping[tuple[str, str], Place],
-        lanes: Mapping[str, str],
+        names: Mapping[tuple[str, str], SiteName],
+        vendors: Mapping[str, str],
         clock: Clock | None = None,
         console: Console | None = None,
     ) -> None:
-        self._board = Board(title, places=places)
+        self._dashboard = Dashboard(title, names=names)
         self._pool = pool
-        self._lanes = lanes
+        self._vendors = vendors
         self._clock = clock or SystemClock()
         self._live = Live(console=console, auto_refresh=False)
         self._redrawing: asyncio.Task[None] | None = None
@@ -56,10 +66,10 @@ class LiveTable:
         self._live.stop()
 
     async def show(self, event: Event) -> None:
-        """Take one event into the next picture."""
-        self._board.take(event)
+        """Add one event to the dashboard; the next redraw shows it."""
+        self._dashboard.add(event)
         if self._redrawing is not None and self._redrawing.done():
-            self._redrawing.result()  # the terminal is gone, or the drawing has a fault
+            self._redrawing.result()  # raises if drawing failed, for example because the terminal is gone
 
     async def _redraw(self) -> None:
         while True:
@@ -68,21 +78,20 @@ class LiveTable:
 
     def _draw(self) -> None:
         width, height = self._live.console.size
-        board = self._board.draw(now=self._clock.utcnow(), width=width, height=height - 2)
-        self._live.update(Group(board, self._about_pool()), refresh=True)
+        dashboard = self._dashboard.render(now=self._clock.utcnow(), width=width, height=height - 2)
+        self._live.update(Group(dashboard, self._pool_summary()), refresh=True)
 
-    def _about_pool(self) -> Text:
+    def _pool_summary(self) -> Text:
         stats = self._pool.stats()
-        parts = [f"{self._board.readings:,} readings", f"{stats.sent:,} requests sent"]
-        for (origin, _), lane in stats.lanes.items():
-            part = (
-                f"{self._lanes.get(origin, origin)}: {max(0.0, lane.level):.0f} turns left, {lane.rate:.1f}/s"
-            )
-            if waiting := sum(lane.waiting.values()):
+        parts = [f"{self._dashboard.readings:,} readings", f"{stats.sent:,} requests sent"]
+        for (origin, _), limiter in stats.lanes.items():
+            vendor = self._vendors.get(origin, origin)
+            part = f"{vendor}: {max(0.0, limiter.level):.0f} requests available, {limiter.rate:.1f}/s"
+            if waiting := sum(limiter.waiting.values()):
                 part += f", {waiting} waiting"
-            if lane.hold_s:
-                part += f", held for {lane.hold_s:.0f} s"
-            if lane.throttled:
-                part += f", {lane.throttled} times too many"
+            if limiter.hold_s:
+                part += f", on hold for {limiter.hold_s:.0f} s"
+            if limiter.throttled:
+                part += f", rate-limited {limiter.throttled} times"
             parts.append(part)
         return Text(" · ".join(parts), style="dim")

@@ -1,4 +1,4 @@
-"""How a stream is shown: as lines of JSON or as a live table, and for how long."""
+"""Display options, JSON lines, and the loop that shows a merged stream."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from energy_core.stream.vocabulary import Kind
 
 
 @frozen(kw_only=True)
-class Wish:
-    """What the person at the keyboard asked for."""
+class DisplayOptions:
+    """Options of the commands `demo` and `watch`."""
 
     readings: int | None = None
-    """Stop after so many; None: never."""
+    """Stop after this many readings; None: never."""
     seconds: float | None = None
-    """Stop after so long; None: never."""
+    """Stop after this many seconds; None: never."""
     format: str | None = None
-    """`table` or `jsonl`; None: whichever suits where stdout leads."""
+    """`table` or `jsonl`; None: table in a terminal, jsonl elsewhere."""
     checkpoint: str | None = None
-    """The file that keeps how far it came; None: none."""
+    """File with the position to resume from; None: start with new events."""
     from_now: bool = False
-    """Begin with what is new, whatever the file says."""
+    """Start with new events and replace the file."""
 
     @property
     def table(self) -> bool:
-        """Whether to show a table."""
+        """Whether to show a table; JSON lines otherwise."""
         if self.format is None:
             return sys.stdout is not None and sys.stdout.isatty()
         return self.format == "table"
 
 
 @frozen
-class Place:
-    """A site or a product, as its owner knows it."""
+class SiteName:
+    """Display name and time zone of a site or product."""
 
     name: str
     zone: tzinfo = UTC
 
 
-class View(Protocol):
-    """Something that shows events while it is entered."""
+class Output(Protocol):
+    """Async context manager that shows events."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -59,29 +59,29 @@ class View(Protocol):
     ) -> None: ...
 
     async def show(self, event: Event) -> None:
-        """Show one event. May wait for whoever looks at it."""
+        """Show one event; waits while the reader is slow."""
 
 
-async def show(events: MergedStream, view: View, wish: Wish) -> None:
-    """Show what comes until there was enough of it, or every source has ended.
+async def show(events: MergedStream, output: Output, options: DisplayOptions) -> None:
+    """Show events until the limits of `options` are reached or every source has ended.
 
     Raises:
-        EnergyError: every source has ended, and this is why the first of them did.
+        EnergyError: Every source has ended; this is the error of the first that failed.
     """
-    left = wish.readings
-    patience = asyncio.timeout(wish.seconds)
+    left = options.readings
+    timeout = asyncio.timeout(options.seconds)
     try:
-        async with patience:
+        async with timeout:
             async for event in events:
-                await view.show(event)
+                await output.show(event)
                 if left is not None and event.kind is Kind.READING:
                     left -= 1
                     if not left:
-                        if wish.checkpoint is not None:
+                        if options.checkpoint is not None:
                             events.commit(event)
                         return
     except TimeoutError:
-        if patience.expired():
+        if timeout.expired():
             return
         raise
     for status in events.status.values():
@@ -89,25 +89,29 @@ async def show(events: MergedStream, view: View, wish: Wish) -> None:
             raise status.error
 
 
-_ATOMIC: Final = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
-"""So many bytes can be written without blocking once a pipe says that it is writable."""
+_PIPE_BUF: Final = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
+"""Bytes that a writable pipe takes without blocking."""
 
-_GRACE_S: Final = 1.0
+_FLUSH_TIMEOUT_S: Final = 1.0
+"""Time to finish a cut line at the end."""
 
 _ESCAPED: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
-"""JSON allows them in a text; a terminal would obey them, and some programs split lines at them."""
+"""Control characters and line separators that JSON allows in text but terminals and line readers act on."""
 
 
-def line(event: Event) -> bytes:
-    """Return an event as one line of JSON, whatever its raw mapping holds."""
+def json_line(event: Event) -> bytes:
+    """Return an event as one line of JSON in UTF-8; control characters are escaped."""
     return event.to_json().translate(_ESCAPED).encode("utf-8", errors="backslashreplace") + b"\n"
 
 
 class JsonLines:
-    """Writes each event as a line of JSON the moment it comes.
+    """Writes each event as a line of JSON to a file descriptor, without buffering.
 
-    A reader that does not read must not stop the event loop: sockets that are not read die. So this waits for
-    the reader without blocking, and what arrives meanwhile is the merged stream's to keep or to drop.
+    A slow reader does not block the event loop, which must keep answering WebSocket pings: writing waits
+    until the descriptor is writable. Meanwhile the merged stream buffers or drops events.
+
+    Args:
+        descriptor: The file descriptor to write to; it is not closed.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -120,43 +124,43 @@ class JsonLines:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish a line that the end of the time has cut, if its reader takes it soon."""
+        """Finish a line that the time limit cut, if the reader takes it within a second."""
         if kind is None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE_S):
+                async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                     await self._write()
 
     async def show(self, event: Event) -> None:
-        """Write one line. Cancelling it leaves the line unfinished if its reader is slow.
+        """Write one line. Cancelling may leave the line unfinished if the reader is slow.
 
         Raises:
-            BrokenPipeError: nobody will read any more.
+            BrokenPipeError: The reader has closed the pipe.
         """
-        self._unwritten = memoryview(line(event))
+        self._unwritten = memoryview(json_line(event))
         await self._write()
 
     async def _write(self) -> None:
         while self._unwritten:
-            await self._writable()
+            await self._wait_writable()
             with suppress(BlockingIOError):
-                written = os.write(self._descriptor, self._unwritten[:_ATOMIC])
+                written = os.write(self._descriptor, self._unwritten[:_PIPE_BUF])
                 self._unwritten = self._unwritten[written:]
 
-    async def _writable(self) -> None:
+    async def _wait_writable(self) -> None:
         try:
             if select.select((), (self._descriptor,), (), 0)[1]:
                 return
             loop = asyncio.get_running_loop()
             writable = loop.create_future()
-            loop.add_writer(self._descriptor, _complete, writable)
+            loop.add_writer(self._descriptor, _set_result, writable)
         except (OSError, NotImplementedError):
-            return  # this system cannot tell: writing may block
+            return  # files, and pipes on Windows, cannot be waited for: write and accept that it may block
         try:
             await writable
         finally:
             loop.remove_writer(self._descriptor)
 
 
-def _complete(future: asyncio.Future[None]) -> None:
+def _set_result(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

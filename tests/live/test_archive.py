@@ -16,7 +16,7 @@ import pytest
 from energy_live.archive.check import check
 from energy_live.archive.directory import Folder
 from energy_live.archive.manifest import FileEntry, Manifest
-from energy_live.environment import Unusable
+from energy_live.runner import UsageError
 from energy_live.simulator.faults import answer, truncated
 from tests.servers.archive_run import NOW, exports, files, household, save, table, times
 
@@ -315,7 +315,7 @@ async def test_check_finds_a_damaged_manifest(home, saved, wreck):
     wreck(saved / "manifest.json")
     (damage,) = check(saved).damage
     assert damage.startswith("manifest.json")
-    with pytest.raises(Unusable, match=r"manifest\.json"):
+    with pytest.raises(UsageError, match=r"manifest\.json"):
         await save(home, saved)
 
 
@@ -335,14 +335,14 @@ def test_a_manifest_names_no_file_outside(tmp_path):
 
 async def test_one_run_at_a_time(home, saved):
     """A second run in the same folder is refused while the first lasts."""
-    with Folder(saved).locked(), pytest.raises(Unusable, match="another run"):
+    with Folder(saved).locked(), pytest.raises(UsageError, match="another run"):
         await save(home, saved)
 
 
 async def test_a_folder_of_something_else_is_refused(home, tmp_path):
     """An archive needs a folder of its own."""
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(Unusable, match="not empty"):
+    with pytest.raises(UsageError, match="not empty"):
         await save(home, tmp_path)
     assert not (tmp_path / "manifest.json").exists()
 
@@ -350,14 +350,14 @@ async def test_a_folder_of_something_else_is_refused(home, tmp_path):
 async def test_an_archive_keeps_its_format(home, saved):
     """Without a wish it stays as it is, and another wish is refused."""
     assert (await save(home, saved, format=None)).changed == 0
-    with pytest.raises(Unusable, match="archive in csv"):
+    with pytest.raises(UsageError, match="archive in csv"):
         await save(home, saved, format="parquet")
 
 
 async def test_without_pyarrow_it_is_csv(home, tmp_path, monkeypatch):
     """The default needs no extra, and Parquet says which it needs."""
     monkeypatch.setattr("energy_live.archive.archiver.has_parquet", lambda: False)
-    with pytest.raises(Unusable, match=r"energy-live\[arrow\]"):
+    with pytest.raises(UsageError, match=r"energy-live\[arrow\]"):
         await save(home, tmp_path / "a", format="parquet")
     assert (await save(home, tmp_path / "b", format=None, products=(303,))).manifest.format == "csv"
 

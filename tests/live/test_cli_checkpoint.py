@@ -34,7 +34,10 @@ def of(vendor, text):
 
 async def lived_until(services, moment):
     """Wait until the household has told something of this moment, as its product's own stream has it."""
-    async with SessionPool() as pool, Accounts.of(services).voltstorage(pool).events(301) as stream:
+    async with (
+        SessionPool() as pool,
+        Accounts.from_environment(services).voltstorage(pool).events(301) as stream,
+    ):
         async for event in stream:
             if event.time >= moment:
                 return

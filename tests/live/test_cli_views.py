@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from energy_core import Event, Kind, Quantity, SourceId, State, Status
-from energy_live.display.dashboard import Board
-from energy_live.display.output import JsonLines, Place, line
+from energy_live.display.dashboard import Dashboard
+from energy_live.display.output import JsonLines, SiteName, json_line
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOME = SourceId("vrm", "token-1", "1001")
 SITES = SourceId("vrm", "token-1", "*")
 BATTERY = SourceId("voltstorage", "login-2", "301")
-PLACES = {("vrm", "1001"): Place("Elm Street", ZoneInfo("Europe/Berlin"))}
+NAMES = {("vrm", "1001"): SiteName("Elm Street", ZoneInfo("Europe/Berlin"))}
 
 
 def reading(source=HOME, values=None, raw=None, at=NOON):
@@ -46,9 +46,9 @@ def status(source, state, reason="", retry_in=None):
     )
 
 
-def drawn(board, width=140, height=40):
+def drawn(dashboard, width=140, height=40):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(board.draw(now=NOON + timedelta(seconds=3), width=width, height=height))
+    console.print(dashboard.render(now=NOON + timedelta(seconds=3), width=width, height=height))
     return console.file.getvalue()
 
 
@@ -65,7 +65,7 @@ def drawn(board, width=140, height=40):
 )
 def test_a_line_is_one_line_whatever_raw_holds(odd):
     """Odd text in raw stays itself, in one line of valid UTF-8 that no terminal obeys."""
-    written = line(reading(raw={odd: [odd, {"deep": odd}]}))
+    written = json_line(reading(raw={odd: [odd, {"deep": odd}]}))
     text = written.decode()
     assert len(text.splitlines()) == 1
     assert text.rstrip("\n").isprintable()
@@ -95,7 +95,7 @@ async def test_a_full_pipe_lets_the_loop_run_and_can_be_cancelled():
         while not writing.done() or not got.endswith(b"\n"):
             got += await asyncio.to_thread(os.read, reader, 65536)
             await asyncio.sleep(0)
-        assert got == line(big)
+        assert got == json_line(big)
         stuck = asyncio.create_task(view.show(big))
         for _ in range(50):
             await asyncio.sleep(0)
@@ -121,32 +121,32 @@ async def test_a_reader_that_leaves_is_noticed():
 
 def test_a_row_keeps_what_a_reading_leaves_out():
     """A device that sends only what changed keeps its other values; the age is the newest reading's."""
-    board = Board("title", places=PLACES)
-    board.take(reading(values={Quantity.GRID_POWER: -1234.4, Quantity.BATTERY_SOC: 52.7}))
-    board.take(reading(values={Quantity.GRID_POWER: 87.0}, at=NOON + timedelta(seconds=1)))
-    text = drawn(board)
+    dashboard = Dashboard("title", names=NAMES)
+    dashboard.add(reading(values={Quantity.GRID_POWER: -1234.4, Quantity.BATTERY_SOC: 52.7}))
+    dashboard.add(reading(values={Quantity.GRID_POWER: 87.0}, at=NOON + timedelta(seconds=1)))
+    text = drawn(dashboard)
     assert "+87" in text
     assert "52.7" in text
     assert "-1,234" not in text
     assert "2.0 s" in text
-    assert board.readings == 2
+    assert dashboard.readings == 2
 
 
 def test_names_and_times_are_the_owners():
     """A row has the site's name and its local time."""
-    board = Board("title", places=PLACES)
-    board.take(reading(values={Quantity.PV_POWER: 1.0}))
-    assert "vrm Elm Street" in drawn(board)
-    assert "14:00:00" in drawn(board)
+    dashboard = Dashboard("title", names=NAMES)
+    dashboard.add(reading(values={Quantity.PV_POWER: 1.0}))
+    assert "vrm Elm Street" in drawn(dashboard)
+    assert "14:00:00" in drawn(dashboard)
 
 
 def test_a_poller_lends_its_state_to_its_devices():
     """A device shows the state of what brings it; a source without readings has a row of its own."""
-    board = Board("title", places=PLACES)
-    board.take(status(SITES, State.LIVE))
-    board.take(status(BATTERY, State.CONNECTING))
-    board.take(reading(values={Quantity.PV_POWER: 1.0}))
-    lines = drawn(board).splitlines()
+    dashboard = Dashboard("title", names=NAMES)
+    dashboard.add(status(SITES, State.LIVE))
+    dashboard.add(status(BATTERY, State.CONNECTING))
+    dashboard.add(reading(values={Quantity.PV_POWER: 1.0}))
+    lines = drawn(dashboard).splitlines()
     assert any("Elm Street" in row and "live" in row for row in lines)
     assert any("voltstorage 301" in row and "connecting" in row for row in lines)
     assert not any("vrm *" in row for row in lines)
@@ -154,7 +154,7 @@ def test_a_poller_lends_its_state_to_its_devices():
 
 def test_a_site_that_stopped_logging_is_stale_and_the_others_live():
     """Each device shows the state of its site; a site that is not there has a row and a reason."""
-    board = Board("title", places=PLACES)
+    dashboard = Dashboard("title", names=NAMES)
     missing = SITES._replace(site="999")
     other = SITES._replace(site="1002")
     for source, state, reason in (
@@ -162,52 +162,52 @@ def test_a_site_that_stopped_logging_is_stale_and_the_others_live():
         (HOME, State.STALE, "the site has not logged for 300 s"),
         (missing, State.STALE, "the list does not have 999"),
     ):
-        board.take(status(source, state, reason))
-    board.take(reading(HOME._replace(instance=288), values={Quantity.PV_POWER: 1.0}))
-    board.take(reading(other, values={Quantity.PV_POWER: 1.0}))
-    lines = drawn(board).splitlines()
+        dashboard.add(status(source, state, reason))
+    dashboard.add(reading(HOME._replace(instance=288), values={Quantity.PV_POWER: 1.0}))
+    dashboard.add(reading(other, values={Quantity.PV_POWER: 1.0}))
+    lines = drawn(dashboard).splitlines()
     assert any("Elm Street #288" in row and "stale" in row for row in lines)
     assert any("vrm 1002" in row and "live" in row for row in lines)
     assert any("vrm 999" in row and "stale" in row for row in lines)
     assert any("999 the list does not have 999" in row for row in lines)
     assert any("1001 the site has not logged for 300 s" in row for row in lines)
     assert not any("vrm *" in row for row in lines)
-    board.take(status(HOME, State.LIVE))
-    assert "300 s" not in drawn(board)
+    dashboard.add(status(HOME, State.LIVE))
+    assert "300 s" not in drawn(dashboard)
 
 
 def test_trouble_is_told_below():
     """Why a source is not live, and when it tries again, stands under the table."""
-    board = Board("title", places=PLACES)
-    board.take(status(BATTERY, State.DISCONNECTED, "the connection\x1b[2J was refused", 4.2))
-    text = drawn(board)
+    dashboard = Dashboard("title", names=NAMES)
+    dashboard.add(status(BATTERY, State.DISCONNECTED, "the connection\x1b[2J was refused", 4.2))
+    text = drawn(dashboard)
     assert "disconnected" in text
-    assert "voltstorage 301 the connection [2J was refused; again in 4 s" in text
+    assert "voltstorage 301 the connection [2J was refused; retry in 4 s" in text
     assert "\x1b" not in text
 
 
 def test_markup_in_a_name_is_only_text():
     """A site named like rich's markup is shown as its owner wrote it."""
-    board = Board("title", places={("vrm", "1001"): Place("[red]Home[/] :sun:")})
-    board.take(reading(values={Quantity.PV_POWER: 1.0}))
-    assert "[red]Home[/] :sun:" in drawn(board)
+    dashboard = Dashboard("title", names={("vrm", "1001"): SiteName("[red]Home[/] :sun:")})
+    dashboard.add(reading(values={Quantity.PV_POWER: 1.0}))
+    assert "[red]Home[/] :sun:" in drawn(dashboard)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 def test_a_narrow_terminal_shows_fewer_quantities(width):
     """No line is wider than the terminal; what does not fit is counted."""
-    board = Board("title", places=PLACES)
-    board.take(reading(values=dict.fromkeys(Quantity, 1234.5)))
-    text = drawn(board, width)
+    dashboard = Dashboard("title", names=NAMES)
+    dashboard.add(reading(values=dict.fromkeys(Quantity, 1234.5)))
+    text = drawn(dashboard, width)
     assert max(map(len, text.splitlines())) <= width
     assert f"not shown in {width} columns: " in text
 
 
 def test_many_devices_in_a_low_terminal():
     """Only as many rows are drawn as there is room for; the others are counted."""
-    board = Board("title", places=PLACES)
+    dashboard = Dashboard("title", names=NAMES)
     for number in range(1000):
-        board.take(reading(SourceId("vrm", "token-1", str(number)), values={Quantity.PV_POWER: 1.0}))
-    lines = drawn(board, height=24).splitlines()
+        dashboard.add(reading(SourceId("vrm", "token-1", str(number)), values={Quantity.PV_POWER: 1.0}))
+    lines = drawn(dashboard, height=24).splitlines()
     assert len(lines) <= 24
     assert "not shown in 24 lines: 981 of the devices" in lines[-1]

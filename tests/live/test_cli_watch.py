@@ -3,7 +3,7 @@ import json
 import pytest
 
 from energy_core.errors import NotFound
-from energy_live.watch import _look_for
+from energy_live.watch import check_numbers
 from tests.servers.command_line import readings, run, simulated
 
 EVENTS = ("--interval", "0.25", "--format", "jsonl", "--events")
@@ -128,25 +128,22 @@ def test_one_account_failing_does_not_stop_the_other(services):
     assert done.returncode == 0
     assert {vendor for vendor, _ in sources(done)} == {"vrm"}
     assert len(done.stderr.splitlines()) == 1
-    assert "going on without an account: voltstorage" in done.stderr
+    assert "continuing without an account: voltstorage" in done.stderr
     assert "wrong-word" not in done.stderr + done.stdout
 
 
 def missing(option, number):
-    return (
-        f"{option} {number}: the account's list does not have it; "
-        "check the number, and that the account may still see it"
-    )
+    return f"{option} {number} is not in the account's list; check the number and the account's access"
 
 
 @pytest.mark.parametrize(("option", "right"), [("--site", "151001"), ("--product", "301")])
 def test_what_the_account_does_not_have_is_named(services, option, right):
     """Alone it is an error; next to a right one it is a warning, and that one is shown."""
     done = run("watch", option, "999", option, "998", *EVENTS, "1", env=services)
-    trouble = f"energy-live: {missing(option, 999)}; {missing(option, 998)}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", trouble)
+    error = f"energy-live: {missing(option, 999)}; {missing(option, 998)}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
     done = run("watch", option, right, option, "999", *EVENTS, "1", "--seconds", "20", env=services)
-    warning = f"energy-live: going on without it: {missing(option, 999)}\n"
+    warning = f"energy-live: continuing without it: {missing(option, 999)}\n"
     assert (done.returncode, done.stderr) == (0, warning)
     assert any(source[1] == right for source in sources(done))
 
@@ -157,7 +154,7 @@ def test_a_portal_id_is_no_site(services):
     assert done.returncode == 2
     assert "c0619ab27f32 is a VRM portal id; give the site's number" in " ".join(done.stderr.split())
     with pytest.raises(NotFound, match=r"^--site 102030405060 is not a number .*: use --site 7 for it$"):
-        _look_for("--site", [102030405060], {7: "102030405060", 8: None})
+        check_numbers("--site", [102030405060], {7: "102030405060", 8: None})
 
 
 def test_secrets_stay_secret(services):

@@ -109,7 +109,7 @@ def _main(root: str, kind: str, die_at: str) -> None:
     Path.unlink = mortal(Path.unlink)
 
     async def work() -> None:
-        accounts = Accounts.of(os.environ)
+        accounts = Accounts.from_environment(os.environ)
         async with SessionPool() as pool:
             client = VoltStorageClient(
                 pool,
