@@ -128,8 +128,8 @@ async def _discover(
     except EnergyError as error:
         errors.append(error)
     if discovered.sources:
-        for error in errors:
-            print_error(f"continuing without an account: {error}")
+        for reason in errors:
+            print_error(f"continuing without an account: {reason}")
         return discovered
     raise errors[0] if errors else UsageError("the accounts have no sites and no products")
 
