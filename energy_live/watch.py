@@ -6,14 +6,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
 from energy_core import CheckpointError, EnergyError, FileCheckpoint, SessionPool, StreamError, merge
 from energy_core.errors import NotFound
+from energy_core.local_days import zone_or_utc
 from energy_core.stream.event import Source
 from energy_live.display.output import DisplayOptions, JsonLines, Output, SiteName, show
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
@@ -185,14 +184,6 @@ async def _discover_voltstorage(
     discovered.sources.extend(
         volt.live(product_id) for product_id in dict.fromkeys(wanted or [product.id for product in products])
     )
-
-
-def zone_or_utc(name: str | None) -> tzinfo:
-    """Return the time zone that a server names; UTC if it names none or an unknown one."""
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ValueError, OSError, LookupError):
-        return UTC
 
 
 def _output(

@@ -7,17 +7,13 @@ the clocks change, and begins at the first moment that bears its date, also wher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Final
-from zoneinfo import ZoneInfo
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, tzinfo
 
 from attrs import field, frozen
 
+from energy_core.local_days import CALENDAR_UNITS, first_day, midnight, zone
 from energy_core.printable import printable_class
-
-_DAY: Final = timedelta(days=1)
-_SECOND: Final = timedelta(seconds=1)
 
 
 @frozen
@@ -46,25 +42,6 @@ class Span:
         return self.duration / timedelta(hours=1)
 
 
-def zone(value: str | tzinfo) -> tzinfo:
-    """Return a time zone: an IANA name, or a zone as it is.
-
-    Raises:
-        ValueError: this machine's time zone database does not have the name.
-        TypeError: it is neither.
-    """
-    if isinstance(value, tzinfo):
-        return value
-    if not isinstance(value, str):
-        raise TypeError(f"a time zone must be an IANA name or a tzinfo, not {type(value).__name__}")
-    try:
-        return ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(
-            f"the time zone {value[:64]!r} is not in this machine's time zone database"
-        ) from None
-
-
 async def calendar_of(where: str | tzinfo) -> Calendar:
     """Return the calendar of a time zone; the file of a name is read in a thread.
 
@@ -72,45 +49,6 @@ async def calendar_of(where: str | tzinfo) -> Calendar:
         ValueError, TypeError: as `zone` does.
     """
     return Calendar(await asyncio.to_thread(zone, where) if isinstance(where, str) else where)
-
-
-def midnight(day: date, where: tzinfo) -> datetime:
-    """Return the first moment of a local day, in UTC."""
-    naive = datetime.combine(day, time())
-    first, second = (naive.replace(tzinfo=where, fold=fold).astimezone(UTC) for fold in (0, 1))
-    if first.astimezone(where).date() == day and second >= first:
-        return first  # the usual case; a midnight that comes twice is the earlier one
-    # Midnight is skipped: the day begins inside the gap's two readings, where the clocks jump.
-    early, late = sorted((first, second))
-    while late - early > _SECOND:
-        middle = early + (late - early) // 2
-        early, late = (early, middle) if middle.astimezone(where).date() >= day else (middle, late)
-    return late.replace(microsecond=0)
-
-
-def _month(day: date, months: int = 0) -> date:
-    years, month = divmod(day.month - 1 + months, 12)
-    return date(day.year + years, month + 1, 1)
-
-
-def _days(day: date, count: int) -> date:
-    return day + count * _DAY
-
-
-def _weeks(day: date, count: int) -> date:
-    return day - day.weekday() * _DAY + 7 * count * _DAY
-
-
-def _years(day: date, count: int) -> date:
-    return date(day.year + count, 1, 1)
-
-
-_STEPS: Final[dict[str, Callable[[date, int], date]]] = {
-    "days": _days,
-    "weeks": _weeks,
-    "months": _month,
-    "years": _years,
-}
 
 
 @printable_class
@@ -194,8 +132,8 @@ class Calendar:
             unit: days, weeks, months or years.
             span: What they have to cover.
         """
-        if unit not in _STEPS:
-            raise ValueError(f"unit must be one of {', '.join(_STEPS)}, not {unit!r}")
+        if unit not in CALENDAR_UNITS:
+            raise ValueError(f"unit must be one of {', '.join(CALENDAR_UNITS)}, not {unit!r}")
         begin = self.floor(unit, span.start)
         while begin < span.end:
             after = self.next(unit, begin)
@@ -204,19 +142,19 @@ class Calendar:
 
     def floor(self, unit: str, moment: datetime) -> datetime:
         """Return the last beginning of a day, week, month or year at or before a moment, in UTC."""
-        return self.midnight(_STEPS[unit](self.date_of(moment), 0))
+        return self.midnight(first_day(unit, self.date_of(moment)))
 
     def next(self, unit: str, moment: datetime) -> datetime:
         """Return the first beginning of a day, week, month or year after a moment, in UTC."""
         day, count = self.date_of(moment), 1
-        while (after := self.midnight(_STEPS[unit](day, count))) <= moment:
+        while (after := self.midnight(first_day(unit, day, count))) <= moment:
             count += 1  # a date that a zone skipped has no length
         return after
 
     def shift(self, moment: datetime, *, months: int) -> datetime:
         """Return the beginning of the month that lies so many months after that of a moment."""
-        return self.midnight(_month(self.date_of(moment), months))
+        return self.midnight(first_day("months", self.date_of(moment), months))
 
     def _span(self, unit: str, day: date, count: int) -> Span:
-        step = _STEPS[unit]
-        return Span(self.midnight(step(day, count)), self.midnight(step(day, count + 1)))
+        begin, after = (self.midnight(first_day(unit, day, each)) for each in (count, count + 1))
+        return Span(begin, after)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeAlias
 
+from energy_core.local_days import EPOCH
+
 Reader: TypeAlias = Callable[[object], object]
 """Any JSON value to what a field holds; None is nothing, or not readable if the value was something."""
 
@@ -15,7 +17,6 @@ NOTHING: Final = object()
 
 _INT64: Final = 2**63
 _INT64_CHARS: Final = 20
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
@@ -92,7 +93,7 @@ def _since_epoch(value: object, unit: timedelta) -> datetime | None:
     if count is None:
         return None
     try:
-        return _EPOCH + count * unit
+        return EPOCH + count * unit
     except OverflowError:
         return None
 

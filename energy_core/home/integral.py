@@ -5,14 +5,14 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from math import nan
 from typing import Final
 
+from energy_core.local_days import EPOCH
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Quantity
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _CUTS_KEPT: Final = 4096
 _MARGIN: Final = 1_000_000
@@ -22,12 +22,12 @@ _LONG_AGO: Final = -(2**63)
 
 def micros(moment: datetime) -> int:
     """Return the microseconds from 1970 to `moment`, exactly."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def moment_of(micros: int) -> datetime:
     """Return the moment in UTC that is so many microseconds after 1970."""
-    return _EPOCH + micros * _MICROSECOND
+    return EPOCH + micros * _MICROSECOND
 
 
 class Days:

@@ -10,10 +10,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from attrs import evolve, field, frozen
 
+from energy_core.local_days import EPOCH
 from energy_core.printable import printable, printable_class
 from energy_core.stream.vocabulary import Quantity, SourceId
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @printable_class

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
+from energy_core.local_days import midnight, zone_or_utc
 from voltstorage_async import Product
 from voltstorage_async.products import Timespan
 
@@ -27,7 +27,7 @@ class Day(NamedTuple):
     @property
     def start(self) -> datetime:
         """Its first moment."""
-        return midnight(self.date)
+        return midnight(self.date, UTC)
 
     @property
     def whole(self) -> bool:
@@ -114,7 +114,7 @@ class Scope:
 
     def final(self, end: datetime) -> bool:
         """Whether what ends at `end` is behind the last day, so that it need not be looked at again."""
-        return end <= midnight(self.last_day)
+        return end <= midnight(self.last_day, UTC)
 
     def months(self) -> Iterator[Month]:
         """Return the months, oldest first."""
@@ -153,23 +153,10 @@ class Scope:
 
     @property
     def _zone(self) -> tzinfo:
-        return zone(self.product.timezone)
+        return zone_or_utc(self.product.timezone)
 
     def _local(self, month: Month) -> datetime:
         return month.start.replace(tzinfo=self._zone).astimezone(UTC)
 
 
 _COARSE: Final[tuple[Timespan, ...]] = ("lifetime", "year", "month")
-
-
-def zone(name: str | None) -> tzinfo:
-    """Return a product's time zone; UTC, where nobody knows it by that name."""
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ValueError, OSError, LookupError):  # whatever a vendor calls a time zone
-        return UTC
-
-
-def midnight(day: date) -> datetime:
-    """Return the first moment of a UTC day."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from energy_core.errors import NoData
+from energy_core.local_days import EPOCH
 from vrm_async import Calendar
-from vrm_async.history.chunks import EPOCH, BucketEdges
+from vrm_async.history.chunks import BucketEdges
 from vrm_async.models import Series, Stats
 
 DAY = timedelta(days=1)

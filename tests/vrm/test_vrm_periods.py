@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy_core.local_days import zone
 from vrm_async import Calendar, Span
-from vrm_async.calendar import zone
 
 AMSTERDAM = Calendar("Europe/Amsterdam")
 CASABLANCA = Calendar("Africa/Casablanca")

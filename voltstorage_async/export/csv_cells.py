@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from math import isfinite
 from typing import Final, Literal, TypeAlias
@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from energy_core.codec.coerce import number
+from energy_core.local_days import EPOCH
 from voltstorage_async.field_reader import EARLIEST_YEAR, decimal
 
 Numbers: TypeAlias = Callable[[object], dict[str, float]]
@@ -65,7 +66,7 @@ def row_time(value: object, offset: tzinfo) -> datetime | None:
     count = number(value)
     try:
         if count is not None and (count >= _YEAR_2001 or not isinstance(value, str)):
-            time = _EPOCH + timedelta(seconds=count / 1000 if count >= _MILLISECONDS else count)
+            time = EPOCH + timedelta(seconds=count / 1000 if count >= _MILLISECONDS else count)
         elif isinstance(value, str):
             time = datetime.fromisoformat(value.strip())
         else:
@@ -77,7 +78,6 @@ def row_time(value: object, offset: tzinfo) -> datetime | None:
     return time.replace(tzinfo=offset) if time.tzinfo is None else time
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_2001: Final = 1e9
 """Text of fewer digits may be a day, such as 20200325."""
 _MILLISECONDS: Final = 1e11

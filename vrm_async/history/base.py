@@ -11,9 +11,9 @@ from typing import Final, Generic, Self, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from energy_core.clock import Clock
+from energy_core.local_days import EPOCH
 from energy_core.printable import printable
 from vrm_async import validation
-from vrm_async.history.chunks import EPOCH
 
 REREAD: Final = timedelta(days=2)
 """How late devices may deliver: a gateway without network keeps its logs and sends them when it is back."""

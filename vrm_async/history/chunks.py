@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from attrs import evolve, frozen
 
+from energy_core.local_days import EPOCH
 from vrm_async.calendar import Calendar
 from vrm_async.codes import adds_up
 from vrm_async.models.series import Series, Stats, moment
@@ -237,7 +238,6 @@ def changes(
     return evolve(states, times_ms=times_ms, ends_ms=ends_ms, numbers=numbers, names=names)
 
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 
 

@@ -11,11 +11,11 @@ from attrs import frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import BadRequest, DecodeError, NoData
+from energy_core.local_days import EPOCH
 from vrm_async.calendar import Calendar
 from vrm_async.history.base import Chunk, History, HistoryCursor
 from vrm_async.history.chunks import (
     CAPS,
-    EPOCH,
     SURE,
     BucketEdges,
     Cap,

@@ -13,10 +13,11 @@ from energy_core.codec.json import JSON
 from energy_core.errors import NoData
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation, Priority
+from energy_core.local_days import EPOCH
 from vrm_async import validation
 from vrm_async.decoding import series as decoding_series
 from vrm_async.history.base import REREAD, History, HistoryCursor
-from vrm_async.history.chunks import EPOCH, changes, window_of, within
+from vrm_async.history.chunks import changes, window_of, within
 from vrm_async.models.series import Graph
 from vrm_async.models.widget import StateSeries
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice, repeat
 from math import inf
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
+from energy_core.local_days import EPOCH
 from energy_core.printable import printable
 from vrm_async.arrow import ArrowColumn, Stream, stream
 from vrm_async.models.lazy_fields import LazyRaw
@@ -17,12 +18,10 @@ from vrm_async.models.lazy_fields import LazyRaw
 Point: TypeAlias = tuple[datetime, float | None]
 """An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def moment(milliseconds: int) -> datetime:
     """Return the aware UTC moment that many milliseconds after the epoch."""
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 @frozen(kw_only=True, repr=False)

@@ -9,11 +9,12 @@ from typing import Final
 from energy_core.clock import Clock, SystemClock
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation, Priority
+from energy_core.local_days import EPOCH
 from vrm_async import validation
 from vrm_async.calendar import calendar_of
 from vrm_async.decoding import series as decoding_series
 from vrm_async.history.base import REREAD, HistoryCursor
-from vrm_async.history.chunks import CAPS, EPOCH, milliseconds, trimmed, within
+from vrm_async.history.chunks import CAPS, milliseconds, trimmed, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models.series import OverallStats, Stats
 from vrm_async.validation import Unlisted
