@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
 import backoff
 
+from energy_core.clock import parse_http_date
 from energy_core.printable import printable
 
 LONGEST_S: Final = 365 * 86_400.0
@@ -18,21 +19,8 @@ LONGEST_S: Final = 365 * 86_400.0
 _DOUBLINGS: Final = 64
 """Past this many doublings any cap is reached; so attempt 10**6 costs no more than attempt 64."""
 
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_LONG_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_DAY = "|".join(_DAYS)
-_LONG_DAY = "|".join(_LONG_DAYS)
-_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
-_TIME = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 """RFC 9110 allows whole seconds only; servers send fractions too."""
-_HTTP_DATES: Final = (  # compiled when the first one comes: most programs never see any
-    f"(?:{_DAY}), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT",  # IMF-fixdate
-    f"(?:{_LONG_DAY}), (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT",  # RFC 850
-    f"(?:{_DAY}) {_MONTH} (?P<day>[0-9]{{2}}| [0-9]) {_TIME} (?P<year>[0-9]{{4}})",  # asctime
-)
 
 
 def full_jitter(attempt: int, *, base: float, cap: float, random: Callable[[], float]) -> float:
@@ -76,37 +64,6 @@ def parse_retry_after(value: str | None, *, date: str | None, now: datetime) -> 
     server_now = parse_http_date(date, now=now) if date is not None else None
     wait = (moment - (server_now or now)).total_seconds()
     return min(max(wait, 0.0), LONGEST_S)
-
-
-def parse_http_date(text: str, *, now: datetime) -> datetime | None:
-    """Read an HTTP-date in any of its three forms, or return None. `now` dates years of two digits."""
-    text = text.strip(" \t")
-    found = next((match for form in _HTTP_DATES if (match := re.fullmatch(form, text))), None)
-    if found is None:
-        return None
-    year = int(found["year"])
-    if len(found["year"]) == 2:
-        year = _full_year(year, now.year)
-    leap = found["second"] == "60"
-    try:
-        moment = datetime(
-            year,
-            _MONTHS.index(found["month"]) + 1,
-            int(found["day"]),
-            int(found["hour"]),
-            int(found["minute"]),
-            59 if leap else int(found["second"]),
-            tzinfo=UTC,
-        )
-        return moment + timedelta(seconds=1) if leap else moment
-    except (ValueError, OverflowError):  # no such day, hour or year
-        return None
-
-
-def _full_year(two_digits: int, this_year: int) -> int:
-    """More than 50 years ahead means the most recent past year with these digits."""
-    year = this_year - this_year % 100 + two_digits
-    return year - 100 if year > this_year + 50 else year
 
 
 class RetryBudget:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Self
 
-from energy_core.clock import SystemClock
+from energy_core.clock import SystemClock, VendorClock
 from energy_core.errors import StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.dedupe import BEYOND_CAP, Emit
@@ -18,7 +18,6 @@ from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
-from energy_core.vendor_clock import VendorClock
 from voltstorage_async.event_types import UnknownProductEvent
 from voltstorage_async.events.feed import ProductFeed, moment_of
 from voltstorage_async.events.gap_filler import GapTracker

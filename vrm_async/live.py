@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from attrs import frozen
 
-from energy_core.clock import Clock
+from energy_core.clock import AHEAD_S, Clock
 from energy_core.codec.coerce import integer, number
 from energy_core.codec.drift import current_drift, report
 from energy_core.codec.json import JSON
@@ -18,7 +18,6 @@ from energy_core.stream.lookback import LookbackConfig
 from energy_core.stream.lookback_match import Polled, PolledReading, Seen
 from energy_core.stream.poll import Poller
 from energy_core.stream.vocabulary import Quantity, SourceId
-from energy_core.vendor_clock import AHEAD_S
 from vrm_async import validation
 from vrm_async.decoding.php import by_number, items
 from vrm_async.decoding.points import time_ms

@@ -8,11 +8,11 @@ from math import isfinite
 
 from attrs import frozen
 
+from energy_core.clock import AHEAD_S
 from energy_core.home.preference import SourcePreference, announcer
 from energy_core.printable import printable
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State, Status
-from energy_core.vendor_clock import AHEAD_S
 
 
 @frozen(kw_only=True)

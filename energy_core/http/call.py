@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from attrs import field, frozen
 
-from energy_core.clock import Clock, Timer
+from energy_core.clock import Clock, Timer, VendorClock
 from energy_core.codec.columns import slot_writers
 from energy_core.errors import (
     AuthFailed,
@@ -33,7 +33,6 @@ from energy_core.http.transport import Transport
 from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
 from energy_core.url import BaseUrl
-from energy_core.vendor_clock import VendorClock
 
 UNWIND_S: Final = 0.25
 """How long closing waits for aborted calls to give everything back."""
@@ -302,7 +301,7 @@ class Call:
             if isinstance(reply, EnergyError):
                 return reply
             if self._trusted:
-                self._account.vendor_clock.heard(reply.headers.get("date"), reply.headers.get("age"))
+                self._account.vendor_clock.observe(reply.headers.get("date"), reply.headers.get("age"))
             if reply.status != 429:
                 self._account.limiter.passed()
             if _log.isEnabledFor(logging.DEBUG):

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from attrs import frozen
 
 from energy_core._lazy import preloaded
-from energy_core.clock import Clock, SystemClock, ticking
+from energy_core.clock import Clock, SystemClock, VendorClock, monotonic_reader
 from energy_core.errors import ClientClosed, EnergyError, WrongLoop
 from energy_core.http.call import NOT_A_RESULT, BodyHandler, Call, CallContext, InFlight, ServiceAccount
 from energy_core.http.credential import Credential
@@ -28,7 +28,6 @@ from energy_core.http.transport import ClientSession, Transport
 from energy_core.printable import printable
 from energy_core.retry import RetryBudget
 from energy_core.url import BaseUrl
-from energy_core.vendor_clock import VendorClock
 
 __all__ = ["PoolStats", "ServiceAccount", "SessionPool"]
 
@@ -318,7 +317,7 @@ class SessionPool:
         if self._closed is not None:
             raise ClientClosed("the pool is closed")
         if self._loop is None:
-            self._loop, self._gear = loop, self._gear._replace(loop=loop, now=ticking(self._clock))
+            self._loop, self._gear = loop, self._gear._replace(loop=loop, now=monotonic_reader(self._clock))
         if self._loop is not loop:
             raise WrongLoop("the pool belongs to the event loop it was first used on")
 

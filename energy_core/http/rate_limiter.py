@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_core.clock import Clock, SystemClock, Timer, ticking
+from energy_core.clock import Clock, SystemClock, Timer, monotonic_reader
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.operation import Priority
 from energy_core.http.priority_queue import PriorityQueue
@@ -257,7 +257,7 @@ class RateLimiter:
     # Decisions, all of them synchronous.
 
     def _first_now(self) -> float:
-        self._now = ticking(self._clock)  # a lane stays on the event loop of its first turn
+        self._now = monotonic_reader(self._clock)  # a lane stays on the event loop of its first turn
         return self._now()
 
     def _may_start(self, waiter: _Waiter) -> bool:

@@ -10,7 +10,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from attrs import frozen
 from multidict import CIMultiDictProxy
 
-from energy_core.clock import Clock, Timer, ticking
+from energy_core.clock import Clock, Timer, monotonic_reader
 from energy_core.errors import ClientClosed, DeadlineExceeded, EnergyError, TransportError
 from energy_core.http.body import Body
 from energy_core.http.operation import Response
@@ -102,7 +102,7 @@ class ReadTimeouts(Generic[T]):
             self._timer = None
 
     def _first_now(self) -> float:
-        self._now = ticking(self._clock)  # a session stays on the event loop of its first request
+        self._now = monotonic_reader(self._clock)  # a session stays on the event loop of its first request
         return self._now()
 
     def _set_timer(self, when: float) -> None:

@@ -18,12 +18,11 @@ from websockets.http11 import USER_AGENT, Request
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from energy_core.clock import Clock, ticking
+from energy_core.clock import Clock, VendorClock, monotonic_reader
 from energy_core.printable import printable
 from energy_core.stream.endpoint import Endpoint
 from energy_core.stream.frames import FrameSplitter
 from energy_core.stream.reconnect import SocketConfig
-from energy_core.vendor_clock import VendorClock
 
 _PLAIN_HEADERS: Final = frozenset(
     {
@@ -127,7 +126,7 @@ class Connection(BufferedProtocol):
         loop = asyncio.get_running_loop()
         self.fault: Exception | None = None
         """What a taker raised."""
-        self._now = ticking(clock)
+        self._now = monotonic_reader(clock)
         self.heard_at = self._now()
         """When the last byte came."""
         self._timing = timing
@@ -301,7 +300,7 @@ class Connection(BufferedProtocol):
         elif protocol.state is not State.CONNECTING:
             answered.set_result(None)
             if self._vendor_clock is not None:
-                self._vendor_clock.heard(self._cutter.date)
+                self._vendor_clock.observe(self._cutter.date)
             self._cutter.date = None
             self._on_open(self.heard_at)
 

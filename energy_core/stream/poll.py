@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from attrs import evolve
 
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock, SystemClock, VendorClock
 from energy_core.errors import (
     AuthError,
     NoData,
@@ -29,7 +29,6 @@ from energy_core.stream.lookback_match import MissingRange, Polled, PolledReadin
 from energy_core.stream.reconnect import Site
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import SourceId, State
-from energy_core.vendor_clock import VendorClock
 
 __all__ = ["LookBack", "LookbackConfig", "Polled", "PolledReading", "Poller", "Seen"]
 

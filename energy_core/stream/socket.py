@@ -11,7 +11,7 @@ from functools import cache
 from socket import gaierror
 from typing import Final
 
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock, SystemClock, VendorClock
 from energy_core.errors import AuthError, NotFound, PermissionDenied, RequestError
 from energy_core.printable import printable
 from energy_core.retry import parse_retry_after
@@ -30,7 +30,6 @@ from energy_core.stream.reconnect import (
     TransientFailure,
 )
 from energy_core.stream.vocabulary import State
-from energy_core.vendor_clock import VendorClock
 
 __all__ = ["Endpoint", "EndpointProvider", "ReconnectingSocket", "SocketConfig"]
 
@@ -294,7 +293,7 @@ class ReconnectingSocket:
         """Say in our own words why: texts of others may hold the URL."""
         if isinstance(error, HandshakeRejected):
             if self._vendor_clock is not None and len(error.dates) == 1:
-                self._vendor_clock.heard(error.dates[0])
+                self._vendor_clock.observe(error.dates[0])
             words = self._link.words(error.body)
             return HandshakeRefused(
                 error.status, self._retry_after(error), words.text, envelope=words.envelope, page=words.page

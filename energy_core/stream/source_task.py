@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from energy_core.clock import stamping
+from energy_core.clock import VendorClock, utcnow_reader
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError, StreamClosed
 from energy_core.printable import printable
 from energy_core.stream.event import Event, Outlet, Reading, Source, StreamPosition
@@ -20,7 +20,6 @@ from energy_core.stream.status import Site, SourceState, SourceStatus
 from energy_core.stream.subscriber import SLOW, SequenceState, Stretch, Subscriber
 from energy_core.stream.validation import FROM_THE_FUTURE, Horizon, ReadingValidator, admit_stretch
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
-from energy_core.vendor_clock import VendorClock
 
 _log: Final = logging.getLogger("energy_core.stream")
 
@@ -81,7 +80,7 @@ class SourceTask:
         self._later = LaterRefills(ledger.clock, self._refill_again, self._lack, retry_s=retry_s)
         self._offset_s = 0.0  # of our clock, as the last status reported it
         self._gate = ReadingValidator()
-        self._now = stamping(ledger.clock)
+        self._now = utcnow_reader(ledger.clock)
         self._spoken_for: SourceId | None = None
         self._lines: tuple[Subscriber, ...] = ()
         self._tracks: tuple[SequenceState, ...] = ()

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Final
 
-from energy_core.clock import Clock
+from energy_core.clock import AHEAD_S, Clock, VendorClock
 from energy_core.codec.lazy_value import LazyMapping
 from energy_core.stream.event import Reading
 from energy_core.stream.vocabulary import Quantity, SourceId
-from energy_core.vendor_clock import AHEAD_S, VendorClock
 
 FROM_THE_FUTURE: Final = "from_the_future"
 """The reason of a gap for readings that were set aside because their time had not come."""

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from energy_core import Event, Quantity, SourceId, State, Status
+from energy_core.clock import AHEAD_S
 from energy_core.home.preference import announcer
-from energy_core.vendor_clock import AHEAD_S
 from energy_live.display.output import SiteName
 
 # The most important first: in a narrow terminal the last columns are hidden.

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from attrs import evolve
 
+from energy_core.clock import VendorClock
 from energy_core.errors import (
     AuthFailed,
     BadRequest,
@@ -27,7 +28,6 @@ from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.reconnect import Site
 from energy_core.stream.vocabulary import Kind, SourceId, State
-from energy_core.vendor_clock import VendorClock
 from tests.servers.virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
@@ -408,7 +408,7 @@ async def test_the_age_of_a_site_is_by_the_vendors_clock(skew_h):
     """Our own clock may be days off: a site that logs is not stale, and one that has stopped is."""
     clock = VirtualClock(timedelta(hours=skew_h))
     vendor_clock = VendorClock(clock)
-    vendor_clock.heard(format_datetime(EPOCH, usegmt=True))
+    vendor_clock.observe(format_datetime(EPOCH, usegmt=True))
     fleet = Fleet((1, 60, [(0, 10_000)]), (2, 60, [(-4000, -3900)]))
     poller = Poller(FLEET, fleet, interval_s=60, clock=clock, vendor_clock=vendor_clock)
     async with merge(poller, clock=clock) as stream:
@@ -509,7 +509,7 @@ async def test_a_beginning_by_our_own_clock_is_moved_to_the_vendors(ahead_h):
         return evolve(observation, source=FLEET._replace(site="1"))
 
     async def ask():
-        vendor_clock.heard(format_datetime(EPOCH + timedelta(seconds=clock.monotonic()), usegmt=True))
+        vendor_clock.observe(format_datetime(EPOCH + timedelta(seconds=clock.monotonic()), usegmt=True))
         return [replaced(seen_at(int(clock.monotonic()) // 60 * 60))]
 
     begun = StreamPosition(time=clock.utcnow() + timedelta(seconds=600), seq=0)

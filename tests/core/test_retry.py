@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from energy_core.retry import LONGEST_S, RetryBudget, full_jitter, parse_http_date, parse_retry_after
+from energy_core.clock import parse_http_date
+from energy_core.retry import LONGEST_S, RetryBudget, full_jitter, parse_retry_after
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

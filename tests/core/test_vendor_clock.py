@@ -6,13 +6,13 @@ from email.utils import format_datetime
 
 import pytest
 
+from energy_core.clock import VendorClock
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
-from energy_core.vendor_clock import VendorClock
 from tests.servers.scripted_sources import Script, moments, of_kind
 from tests.servers.virtual_time import EPOCH, VirtualClock
 from vrm_async.live import listed
@@ -30,7 +30,7 @@ def date(moment):
 def timed(source, clock, *, off=timedelta()):
     """Let a source's vendor show its clock, `off` from the truth."""
     source.vendor_clock = VendorClock(clock)
-    source.vendor_clock.heard(date(EPOCH + off))
+    source.vendor_clock.observe(date(EPOCH + off))
     return source
 
 
@@ -40,17 +40,17 @@ async def test_a_vendors_clock_goes_on_between_its_answers():
     vendor = VendorClock(clock)
     assert vendor.now() is None
     assert vendor.offset_s is None
-    vendor.heard("yesterday")
-    vendor.heard(None)
+    vendor.observe("yesterday")
+    vendor.observe(None)
     assert vendor.now() is None
-    vendor.heard(date(EPOCH))
+    vendor.observe(date(EPOCH))
     assert vendor.offset_s == YEAR.total_seconds()
     await asyncio.sleep(600)
     clock.skew -= HOUR
     assert vendor.now() == EPOCH + timedelta(seconds=600)
-    vendor.heard(date(EPOCH), age="599")
+    vendor.observe(date(EPOCH), age="599")
     assert vendor.now() == EPOCH + timedelta(seconds=600), "what comes out of a cache says nothing"
-    vendor.heard(date(EPOCH + timedelta(seconds=590)))
+    vendor.observe(date(EPOCH + timedelta(seconds=590)))
     assert vendor.now() == EPOCH + timedelta(seconds=590)
 
 
@@ -58,7 +58,7 @@ async def test_a_machine_that_slept_does_not_take_the_present_for_the_future():
     """Where the wall clock says that more time has passed than was counted, it may be right."""
     clock = VirtualClock()
     vendor = VendorClock(clock)
-    vendor.heard(date(EPOCH))
+    vendor.observe(date(EPOCH))
     clock.skew += HOUR
     assert vendor.now() == EPOCH + HOUR
 
@@ -104,7 +104,7 @@ async def test_our_own_clock_may_be_wrong(skew):
             pen.read(at=clock.monotonic())
             await asyncio.sleep(60)
         clock.skew = timedelta()
-        source.vendor_clock.heard(date(EPOCH + timedelta(seconds=clock.monotonic())))
+        source.vendor_clock.observe(date(EPOCH + timedelta(seconds=clock.monotonic())))
         pen.outlet.status(State.LIVE)
 
     source = timed(Script("a", play), clock)
@@ -146,7 +146,7 @@ async def test_a_polled_leftover_of_the_future_is_told_once_and_never_delivered(
 
     async def ask():
         now = int(clock.utcnow().timestamp())
-        vendor.heard(date(clock.utcnow()))
+        vendor.observe(date(clock.utcnow()))
         return [observed(now), observed(leftover)]
 
     async def look_back(source, start, end):
@@ -192,8 +192,8 @@ def observed(second):
 async def test_a_date_that_no_server_has_says_nothing(date):
     """A proxy whose clock was never set, or a sentinel: what an answer before it has told stays."""
     clock = VendorClock(VirtualClock())
-    clock.heard("Sun, 01 Mar 2026 12:00:00 GMT")
-    clock.heard(date)
+    clock.observe("Sun, 01 Mar 2026 12:00:00 GMT")
+    clock.observe(date)
     await asyncio.sleep(60)
     assert clock.now() == EPOCH + timedelta(seconds=60)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock, SystemClock, VendorClock
 from energy_core.codec.drift import UNKNOWN
 from energy_core.codec.json import JSON, strict_json
 from energy_core.codec.lazy_value import LazyMapping
@@ -22,7 +22,6 @@ from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
 from energy_core.stream.validation import FROM_THE_FUTURE, Horizon
 from energy_core.stream.vocabulary import Quantity, State
-from energy_core.vendor_clock import VendorClock
 from voltstorage_async.codec import event_message, messages_in
 from voltstorage_async.event_types import UnknownProductEvent
 from voltstorage_async.events.gap_filler import GapTracker

@@ -13,13 +13,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
+from energy_core.clock import VendorClock
 from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy, StreamClosed
 from energy_core.printable import printable
 from energy_core.stream.endpoint import EndpointProvider
 from energy_core.stream.event import Reading
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Quantity, State, Status
-from energy_core.vendor_clock import VendorClock
 from voltstorage_async.event_types import ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.events.feed import ProductFeed
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment

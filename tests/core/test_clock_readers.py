@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from energy_core.clock import SystemClock, ticking
+from energy_core.clock import SystemClock, monotonic_reader
 from tests.servers.virtual_time import VirtualTimeLoop
 
 
@@ -17,7 +17,7 @@ class Stopped(SystemClock):
 
 async def test_it_is_the_time_of_the_running_loop():
     """What it returns lies between two readings of the loop."""
-    loop, now = asyncio.get_running_loop(), ticking(SystemClock())
+    loop, now = asyncio.get_running_loop(), monotonic_reader(SystemClock())
     assert loop.time() <= now() <= loop.time()
 
 
@@ -26,7 +26,7 @@ async def test_a_loop_whose_time_was_replaced_is_asked(monkeypatch):
     loop = asyncio.get_running_loop()
     with monkeypatch.context() as patched:
         patched.setattr(loop, "time", lambda: 42.0)
-        assert ticking(SystemClock())() == 42.0
+        assert monotonic_reader(SystemClock())() == 42.0
 
 
 def test_a_loop_of_its_own_time_is_asked():
@@ -34,7 +34,7 @@ def test_a_loop_of_its_own_time_is_asked():
 
     async def read() -> float:
         await asyncio.sleep(3600)
-        return ticking(SystemClock())()
+        return monotonic_reader(SystemClock())()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(read()) == 3600.0
@@ -42,4 +42,4 @@ def test_a_loop_of_its_own_time_is_asked():
 
 async def test_another_clock_is_asked_itself():
     """Only the system's clock is the loop's."""
-    assert ticking(Stopped())() == 7.0
+    assert monotonic_reader(Stopped())() == 7.0
