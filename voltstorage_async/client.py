@@ -120,8 +120,8 @@ class VoltStorageClient:
         *,
         since: datetime | None = None,
         buffer: int = BUFFER,
-        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
-        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
+        socket: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        backfill: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductStream:
         """Return a product's events, for an ``async with``.
 
@@ -129,8 +129,8 @@ class VoltStorageClient:
             product_id: Whose events.
             since: Begin with what was recorded from this moment on, aware; None begins with the first event.
             buffer: How many may wait for their consumer.
-            timing: When the socket is opened again, and when it counts as dead or stale.
-            healing: How what was missed is fetched.
+            socket: Timeouts and delays of the connection.
+            backfill: How missed data is fetched.
         """
         from voltstorage_async.events.stream import ProductStream  # noqa: PLC0415  (most programs open no socket)
 
@@ -143,8 +143,8 @@ class VoltStorageClient:
             fields=self._product(product_id),
             since=since,
             buffer=buffer,
-            timing=timing,
-            healing=healing,
+            socket=socket,
+            backfill=backfill,
             ssl_context=self._pool.ssl_context,
             vendor_clock=self._account.vendor_clock,
         )
@@ -156,8 +156,8 @@ class VoltStorageClient:
         product_id: int,
         *,
         since: datetime | None = None,
-        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
-        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
+        socket: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        backfill: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductSource:
         """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
         from voltstorage_async.live import ProductSource  # noqa: PLC0415  (as above)
@@ -170,8 +170,8 @@ class VoltStorageClient:
             owner=self._account.owner,
             fields=self._product(product_id),
             since=since,
-            timing=timing,
-            healing=healing,
+            socket=socket,
+            backfill=backfill,
             ssl_context=self._pool.ssl_context,
             vendor_clock=self._account.vendor_clock,
         )

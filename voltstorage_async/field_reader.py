@@ -1,157 +1,137 @@
-"""Translator: from the vendor's keys to quantities, at the pace of a live stream."""
+"""FieldReader converts the vendor's keys and values to quantities in their own units and signs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from math import isfinite
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from energy_core.codec.coerce import number
 from energy_core.stream.vocabulary import Quantity
 
 
 class FieldMeaning(NamedTuple):
-    """The quantity a key holds and what to multiply by to reach its unit and sign."""
+    """The quantity that a key holds, and the factor that converts its value to that unit and sign."""
 
     quantity: Quantity
     factor: float = 1.0
     guess: bool = False
-    """Whether the key is in no public document."""
+    """Whether no public document names the key."""
     ratio_or_percent: bool = False
-    """Whether the service may send 0..100 where the factor is for 0..1: see `ProductFields`."""
+    """Whether the service may send 0..100 although the factor is for 0..1; `ProductFields` decides which."""
 
 
 Decoded: TypeAlias = tuple[dict[Quantity, float], tuple[Quantity, ...], int]
-"""What data means: values; their quantities, one and the same object for data of the same shape; and how many
-known keys held something that is not a number."""
+"""Values by quantity; the quantities in the same order; the number of known keys without a usable number.
 
-Reader: TypeAlias = Callable[[Mapping[str, object]], Decoded | None]
-"""Reads data of one shape; None where something in it is not a number."""
+Data with the same keys shares one tuple of quantities, so readings of one layout can be recognised with `is`.
+"""
 
-Glance: TypeAlias = Callable[[bytes], tuple[int, Decoded] | None]
-"""Reads messages that look alike: the time in unix seconds, and what the data means; None for any other."""
+_MAX_LAYOUTS: Final = 64
+_MAX_KEY_CHARS: Final = 4096
+"""Layouts whose keys are longer together are not remembered: a server may invent keys without end."""
 
-_MOST_SHAPES: Final = 64
-_LONGEST: Final = 4096
-"""All keys of a shape together."""
+
+class FieldLayout(NamedTuple):
+    """The keys of one set of data that are read: one for each quantity."""
+
+    fields: tuple[tuple[str, Quantity, float], ...]
+    """Key, quantity and factor, in the order of the result."""
+    quantities: tuple[Quantity, ...]
 
 
 class FieldReader:
-    """Translates data; for every shape (keys and their order) it meets, it writes itself a reader."""
+    """Converts data to quantities.
 
-    __slots__ = ("_meanings", "_readers")
+    Args:
+        meanings: What each key means. Where two keys mean one quantity, the first one with a number counts.
+    """
+
+    __slots__ = ("_layouts", "_meanings")
 
     def __init__(self, meanings: Mapping[str, FieldMeaning]) -> None:
         self._meanings = meanings
-        self._readers: dict[tuple[str, ...], Reader] = {}
+        self._layouts: dict[tuple[str, ...], FieldLayout] = {}
 
     def read(self, data: Mapping[str, object]) -> Decoded:
-        """Translate."""
+        """Return the values of the known keys, converted."""
         keys = tuple(data)
-        read = self._readers.get(keys) or self._learn(keys)
-        return read(data) or _read_carefully(self._meanings, data)
+        layout = self._layouts.get(keys) or self._remember(keys)
+        values: dict[Quantity, float] = {}
+        try:
+            for key, quantity, factor in layout.fields:
+                value = data[key]
+                if type(value) is bool:
+                    return _read_any(self._meanings, data)
+                values[quantity] = value * factor + 0.0  # type: ignore[operator]  # -0.0 becomes 0.0
+        except (TypeError, OverflowError):
+            return _read_any(self._meanings, data)
+        return (values, layout.quantities, 0) if plausible(values) else _read_any(self._meanings, data)
+
+    def layout(self, keys: Collection[str]) -> FieldLayout:
+        """Return which of these keys are read."""
+        chosen = self.chosen(keys).items()
+        fields = tuple((key, meaning.quantity, meaning.factor) for key, meaning in chosen)
+        return FieldLayout(fields, tuple(quantity for _, quantity, _ in fields))
 
     def chosen(self, keys: Collection[str]) -> dict[str, FieldMeaning]:
-        """Return which of these keys are read, one for each quantity, in the order of the values."""
+        """Return the keys that are read, one for each quantity, with their meanings."""
         chosen: dict[Quantity, str] = {}
         for key, meaning in self._meanings.items():
             if key in keys:
                 chosen.setdefault(meaning.quantity, key)
         return {key: self._meanings[key] for key in chosen.values()}
 
-    def means(self, key: str) -> bool:
-        """Tell whether a key means anything."""
+    def knows(self, key: str) -> bool:
+        """Return whether a key has a meaning."""
         return key in self._meanings
 
-    def _learn(self, keys: tuple[str, ...]) -> Reader:
-        # Most have few keys, and the same ones; for the others this is slow, and right.
-        if len(self._readers) >= _MOST_SHAPES or sum(map(len, keys)) > _LONGEST:
-            return lambda data: None  # noqa: ARG005  (whatever it is)
-        chosen = self.chosen(keys)
-        names = {key: f"v{at}" for at, key in enumerate(chosen)}
-        numbers = (f"({name}.__class__ is float or {name}.__class__ is int)" for name in names.values())
-        head = f"""{"".join(f"{names.get(key, '_')}, " for key in keys) or "()"} = data.values()
-    if not ({" and ".join(numbers) or "True"}): return None"""
-        reader: Reader = written(head, "{meant}", list(chosen.values()), {})
-        self._readers[keys] = reader
-        return reader
+    def _remember(self, keys: tuple[str, ...]) -> FieldLayout:
+        layout = self.layout(keys)
+        if len(self._layouts) < _MAX_LAYOUTS and sum(map(len, keys)) <= _MAX_KEY_CHARS:
+            self._layouts[keys] = layout
+        return layout
 
 
-def written(
-    head: str, told: str, meanings: Sequence[FieldMeaning], names: Mapping[str, Any]
-) -> Callable[[Any], Any]:
-    """Write out what reads `data`, value by value: a loop over them takes three times as long.
-
-    The text is made of numbers and what its callers have written; whatever came from elsewhere has a name.
-
-    Args:
-        head: The first statements, indented by four spaces from the second line on, which look at `data` and
-            leave a number in `v0`, `v1` and so on for each meaning.
-        told: What is returned, `{meant}` in it being what the values mean.
-        meanings: Of the values.
-        names: What else may be used in `head`.
-    """
-    places = range(len(meanings))
-    scales = ("" if meaning.factor == 1.0 else f" * {meaning.factor!r}" for meaning in meanings)
-    # A zero stays a plain one: -1 * 0.0 would be written -0.0.
-    scaled = (f"v{at} = v{at}{scale} + 0.0" for at, scale in zip(places, scales, strict=True))
-    values = ", ".join(f"q{at}: v{at}" for at in places)
-    bounds = "".join(
-        f" and 0.0 <= v{at} <= {_FULL!r}"
-        for at, meaning in enumerate(meanings)
-        if meaning.quantity is Quantity.BATTERY_SOC
-    )
-    text = f"""
-def read(data):
-    {head}
-    try:
-        {"; ".join(scaled) or "pass"}
-    except OverflowError:
-        return None
-    if isfinite({" + ".join(f"v{at}" for at in places) or "0.0"}){bounds}:  # only if all its parts are
-        return {told.format(meant=f"({{{values}}}, quantities, 0)")}
-    return None
-"""
-    quantities = tuple(meaning.quantity for meaning in meanings)
-    known = {**names, "isfinite": isfinite, "quantities": quantities}
-    known |= {f"q{at}": quantity for at, quantity in enumerate(quantities)}
-    exec(text, known)  # noqa: S102  (as attrs writes its constructors)
-    read: Callable[[Any], Any] = known["read"]
-    return read
+def plausible(values: Mapping[Quantity, float]) -> bool:
+    """Return whether all values are finite and a state of charge is within 0..100 %."""
+    # The sum is finite only if every value is. Finite values may overflow it: then they are read one by one.
+    return isfinite(sum(values.values())) and 0.0 <= values.get(Quantity.BATTERY_SOC, 0.0) <= _FULL
 
 
-def _read_carefully(meanings: Mapping[str, FieldMeaning], data: Mapping[str, object]) -> Decoded:
+def _read_any(meanings: Mapping[str, FieldMeaning], data: Mapping[str, object]) -> Decoded:
+    """Read data that may hold numbers as text, empty values and values that are not numbers."""
     values: dict[Quantity, float] = {}
     unusable = 0
     for key, meaning in meanings.items():
         value = data.get(key)
         if value is None or (not value and isinstance(value, str)) or meaning.quantity in values:
             continue
-        number = usable(value, meaning)
-        if number is None:
+        converted = convert(value, meaning)
+        if converted is None:
             unusable += 1
         else:
-            values[meaning.quantity] = number
+            values[meaning.quantity] = converted
     return values, tuple(values), unusable
 
 
-def usable(value: object, meaning: FieldMeaning) -> float | None:
-    """Return a value in its quantity's unit and sign; None where it is no number or cannot be right."""
+def convert(value: object, meaning: FieldMeaning) -> float | None:
+    """Return a value in its quantity's unit and sign; None if it is not a finite number or out of range."""
     read = decimal(value)
     if read is None:
         return None
     scaled = read * meaning.factor + 0.0
-    if not isfinite(scaled) or (meaning.quantity is Quantity.BATTERY_SOC and not 0.0 <= scaled <= _FULL):
-        return None
-    return scaled
+    return scaled if plausible({meaning.quantity: scaled}) else None
 
 
 def decimal(value: object, *, comma: bool = False) -> float | None:
-    """Read a number, also from text, and with a decimal comma where that is its only reading.
+    """Return a number or a text that spells one as a float; None for anything else.
 
-    ``"0,57"`` can only be 0.57, while ``"1,234"`` may be a thousand: that is read where `comma` says that the
-    comma is the decimal point here.
+    Args:
+        value: A JSON value or a CSV cell.
+        comma: Whether a comma is always the decimal point. Otherwise ``"0,57"`` is 0.57, because it has no
+            other reading, and ``"1,234"`` is None, because it may be a thousand.
     """
     read = number(value)
     if read is not None or not isinstance(value, str):
@@ -165,11 +145,11 @@ def decimal(value: object, *, comma: bool = False) -> float | None:
 
 
 EARLIEST_YEAR: Final = 2000
-"""A time before is none: a device that does not know the time says 0, or what it counts since it started."""
+"""Earlier times are treated as missing: a device without a clock sends 0 or the seconds since it started."""
 EARLIEST_SECOND: Final = 946_684_800
-"""The first second of that year."""
+"""The first second of that year, in unix seconds."""
 
 _FULL: Final = 100.0
 _GROUP: Final = 3
-"""Digits of a group of thousands."""
+"""Digits in a group of thousands."""
 _WITH_COMMA: Final = re.compile(r"[-+]?(?P<whole>[0-9]*),(?P<fraction>[0-9]+)(?:[eE][-+]?[0-9]+)?")

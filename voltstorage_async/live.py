@@ -1,4 +1,4 @@
-"""Product events as unified readings."""
+"""ProductSource: one product as a source for `merge`."""
 
 from __future__ import annotations
 
@@ -19,35 +19,48 @@ from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from voltstorage_async.event_types import UnknownProductEvent
-from voltstorage_async.events.feed import ProductFeed, moment_of
+from voltstorage_async.events.feed import ProductFeed, to_datetime
 from voltstorage_async.events.gap_filler import GapTracker
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.field_map import ProductFields
 
 
 class ProductSource:
-    """One product's events, put into an outlet straight from the socket. Used once.
+    """Deliver one product's readings to a merged stream. A source is used once.
 
-    Frames may hold only what changed; a reading holds what its frame holds. Only data is a reading: a
-    message of an unknown type has no time and no values, and is counted. What was missed comes later and
-    marked `backfilled`, or is a gap.
+    One reading is made of each data message; a message may hold only the values that changed. Messages of an
+    undocumented type have neither time nor values, so they are counted and not delivered. Missed data is
+    delivered later with `backfilled` set, or reported as a gap.
+
+    Args:
+        id: Name of the source; its `site` is the product id.
+        endpoint: Address and credential of the WebSocket.
+        recorded: The product's recorded data, for backfills.
+        fields: Meaning of the vendor's keys and columns.
+        since: Backfill from this moment on at the first connection, aware; None starts with the first event.
+        socket: Timeouts and delays of the connection.
+        backfill: How missed data is fetched.
+        ssl_context: Verifies the server; None uses the system's authorities.
+        owner: Distinguishes credentials under one account label; empty is not checked.
+        seen: Quantities that the product is known to send.
+        vendor_clock: The vendor's time, learned from `Date` headers.
     """
 
     __slots__ = (
-        *("_fields", "_healing", "_id", "_line", "_link", "_past", "_seen", "_since", "_ssl_context"),
-        *("__weakref__", "_stopped", "_timing", "left_out", "owner", "vendor_clock"),
+        *("__weakref__", "_config", "_endpoint", "_feed", "_fields", "_id", "_recorded", "_seen", "_since"),
+        *("_socket_config", "_ssl_context", "_stopped", "left_out", "owner", "vendor_clock"),
     )
 
     def __init__(
         self,
-        id: SourceId,  # noqa: A002  (the source's own word)
-        link: EndpointProvider,
-        past: RecordedData,
+        id: SourceId,  # noqa: A002  (as in `Source`)
+        endpoint: EndpointProvider,
+        recorded: RecordedData,
         *,
         fields: ProductFields,
         since: datetime | None = None,
-        timing: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
-        healing: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
+        socket: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
+        backfill: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
         ssl_context: ssl.SSLContext | None = None,
         owner: str = "",
         seen: Collection[Quantity] = (),
@@ -56,44 +69,46 @@ class ProductSource:
         self.owner = owner
         """Distinguishes credentials under one account label."""
         self._id = id
-        self._link = link
-        self._past = past
+        self._endpoint = endpoint
+        self._recorded = recorded
         self._fields = fields
         self._since = since
         self._stopped: StreamPosition | None = None
-        self._timing = timing
-        self._healing = healing
+        self._socket_config = socket
+        self._config = backfill
         self._ssl_context = ssl_context
         self.vendor_clock = vendor_clock
+        """The vendor's time, learned from `Date` headers."""
         self._seen: set[Quantity] = set(seen)
         self.left_out = 0
-        self._line: ProductFeed | None = None
+        """Number of recorded rows left out by refills, because their time is wrong."""
+        self._feed: ProductFeed | None = None
 
     @property
     def id(self) -> SourceId:
-        """Names the source in its events."""
+        """Name of the source in its events."""
         return self._id
 
     @property
     def unknown(self) -> int:
-        """Messages of a type nobody documented."""
-        return self._line.unknown if self._line else 0
+        """Number of messages of an undocumented type."""
+        return self._feed.unknown if self._feed else 0
 
     @property
     def malformed(self) -> int:
-        """Messages that could not be read."""
-        return self._line.malformed if self._line else 0
+        """Number of messages that could not be read."""
+        return self._feed.malformed if self._feed else 0
 
     @property
     def unusable(self) -> int:
-        """Values left out because they are not numbers."""
-        return self._line.unusable if self._line else 0
+        """Number of values left out because they are not numbers."""
+        return self._feed.unusable if self._feed else 0
 
     @property
     def notes(self) -> Mapping[str, int | str]:
-        """What was left out, counted; the assumed scale of the state of charge; keys that mean nothing."""
-        meaningless = ", ".join(self._fields.meaningless)
-        left_out = self.left_out + (self._line.left_out if self._line else 0)
+        """Counts of left-out data, the scale of the state of charge, and keys without a known meaning."""
+        meaningless = ", ".join(self._fields.unknown_keys)
+        left_out = self.left_out + (self._feed.left_out if self._feed else 0)
         return {
             **({"rows_left_out": left_out} if left_out else {}),
             "unknown": self.unknown,
@@ -105,27 +120,27 @@ class ProductSource:
 
     @property
     def retry_s(self) -> Sequence[float]:
-        """When what a refill did not bring is asked for again."""
-        return self._healing.retry_s
+        """Seconds after which missing data of a refill is requested again."""
+        return self._config.retry_s
 
     def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
-        """Presume a hole from where a consumer stopped; before `run`."""
+        """Backfill from the position where a consumer stopped; called before `run`."""
         position = positions.get(self._id)
         if position is not None:
             self._stopped = position
             self._seen |= position.seen | position.quantities
-            self._since = position.time - timedelta(seconds=self._healing.overlap_s)
+            self._since = position.time - timedelta(seconds=self._config.overlap_s)
 
     def again(self) -> Self:
-        """Return a fresh source like this one."""
+        """Return a new source with the same id and arguments."""
         return type(self)(
             self._id,
-            self._link,
-            self._past,
+            self._endpoint,
+            self._recorded,
             fields=self._fields,
             since=self._since,
-            timing=self._timing,
-            healing=self._healing,
+            socket=self._socket_config,
+            backfill=self._config,
             ssl_context=self._ssl_context,
             owner=self.owner,
             seen=self._seen,
@@ -133,72 +148,72 @@ class ProductSource:
         )
 
     async def run(self, outlet: Outlet) -> None:
-        """Put readings until cancelled.
+        """Deliver readings until cancelled.
 
         Raises:
             StreamBusy: the source was used before.
-            RequestError: a refusal that waiting cannot mend.
+            RequestError: the server refused the stream, and a retry cannot change that.
         """
-        if self._line is not None:
+        if self._feed is not None:
             raise StreamBusy("a source is used once; ask the client for another")
-        mouth = _OutletListener(self._id, outlet, self._seen)
-        self._line = ProductFeed(
+        listener = _OutletListener(self._id, outlet, self._seen)
+        self._feed = ProductFeed(
             int(self._id.site),
-            self._link,
-            self._past,
-            mouth,
+            self._endpoint,
+            self._recorded,
+            listener,
             fields=self._fields,
             since=self._since,
-            timing=self._timing,
-            healing=self._healing,
+            socket=self._socket_config,
+            backfill=self._config,
             ssl_context=self._ssl_context,
             vendor_clock=self.vendor_clock,
-            on_ahead=mouth.set_aside,
-            unread=True,
+            on_future_reading=listener.on_future_reading,
+            lazy=True,
         )
         if self._stopped is not None:
-            self._line.resume(self._stopped, seen=self._seen)
-        await self._line.run()
+            self._feed.resume(self._stopped, seen=self._seen)
+        await self._feed.run()
 
     async def refill(
         self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
     ) -> list[tuple[datetime, datetime]]:
-        """Put everything the export has from `start` to `end` into `outlet`, and say what it cannot have.
+        """Deliver what the export holds from `start` to `end`; data beyond the age limit is a gap.
 
         Returns:
-            The stretches that the export did not prove to be whole: it may have more of them later.
+            The ranges that the export did not prove complete: it may hold more of them later.
         """
         begin, last = start.timestamp(), end.timestamp()
-        if begin < last - self._healing.furthest_back_s:
-            begin = last - self._healing.furthest_back_s
+        if begin < last - self._config.max_age_s:
+            begin = last - self._config.max_age_s
             until = datetime.fromtimestamp(begin, start.tzinfo)
             outlet.gap(source, start=start, end=until, reason=BEYOND_CAP)
-        clock, mouth = SystemClock(), _OutletListener(source, outlet, set())
-        mender: GapFiller[RecordedMoment] = GapFiller(
-            window_s=self._healing.furthest_back_s + 1, window_ids=sys.maxsize, retry_s=self._healing.retry_s
+        clock, listener = SystemClock(), _OutletListener(source, outlet, set())
+        # The outlet leaves out what its consumer has, so nothing may be forgotten as a duplicate here.
+        gap_filler: GapFiller[RecordedMoment] = GapFiller(
+            window_s=self._config.max_age_s + 1, window_ids=sys.maxsize, retry_s=self._config.retry_s
         )
-        mender.heard(self._seen)
+        gap_filler.note_quantities(self._seen)
 
-        async def hand_over() -> None:
-            while mender.ready:
+        async def deliver() -> None:
+            while gap_filler.ready:
                 await outlet.room()
-                each = mender.pop()
+                each = gap_filler.pop()
                 if isinstance(each, Emit):
-                    mouth.tell(each.item.only(each.keys, self._fields.fields), each.ordinal)
+                    listener.on_reading(each.item.only(each.keys, self._fields.fields), each.ordinal)
                 elif each is not None:
-                    start, end = moment_of(each.start), moment_of(each.end)
-                    mouth.miss(start, end, each.reason, frozenset(map(Quantity, each.keys)))
+                    start, end = to_datetime(each.start), to_datetime(each.end)
+                    listener.on_gap(start, end, each.reason, frozenset(map(Quantity, each.keys)))
 
-        filling = GapTracker(
-            mender, self._past, self._healing, clock, Horizon(clock, self.vendor_clock), hand_over=hand_over
-        )
+        horizon = Horizon(clock, self.vendor_clock)
+        tracker = GapTracker(gap_filler, self._recorded, self._config, clock, horizon, deliver=deliver)
         now = clock.monotonic()
-        mender.resume_waiting(int(begin), int(last), now)
-        if (waiting := mender.ask_again(now)) is not None:
-            await filling.fill_later(waiting)
-        self.left_out += filling.left_out
-        parts = (part for each in mender.waiting for part in each.parts)
-        return [(moment_of(start), moment_of(end)) for start, end in parts]
+        gap_filler.resume_pending(int(begin), int(last), now)
+        if (pending := gap_filler.begin_retry(now)) is not None:
+            await tracker.retry(pending)
+        self.left_out += tracker.left_out
+        parts = (part for each in gap_filler.pending for part in each.parts)
+        return [(to_datetime(start), to_datetime(end)) for start, end in parts]
 
     @printable
     def __repr__(self) -> str:
@@ -207,55 +222,55 @@ class ProductSource:
 
 
 class _OutletListener:
-    """The line's `FeedListener`: says it all to an outlet, which has its own ways with slow consumers."""
+    """The `FeedListener` that forwards to an outlet, which handles slow consumers itself."""
 
-    __slots__ = ("_id", "_outlet", "_product", "_quantities", "_seen")
+    __slots__ = ("_id", "_last_quantities", "_outlet", "_product", "_seen")
 
     def __init__(self, id: SourceId, outlet: Outlet, seen: set[Quantity]) -> None:  # noqa: A002
         self._id = id
         self._outlet = outlet
         self._product = int(id.site)
         self._seen = seen
-        self._quantities: Sequence[Quantity] = ()  # of the last live readings
+        self._last_quantities: Sequence[Quantity] = ()
 
-    def holds(self, count: int) -> bool:  # noqa: ARG002  (however many)
-        """There is always room."""
+    def has_room(self, count: int) -> bool:  # noqa: ARG002
+        """Return True: the outlet takes any number of live readings."""
         return True
 
     async def room(self) -> None:
         """Wait until the outlet has room."""
         await self._outlet.room()
 
-    def tell_run(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:
-        """Hand over live readings that came together."""
-        if quantities is not self._quantities:
-            self._quantities = quantities
+    def on_readings(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:
+        """Forward live readings."""
+        if quantities is not self._last_quantities:
+            self._last_quantities = quantities
             self._seen.update(quantities)
         self._outlet.readings(self._id, readings)
 
-    def tell(self, moment: RecordedMoment, ordinal: int) -> None:
-        """Hand over one reading."""
+    def on_reading(self, moment: RecordedMoment, ordinal: int) -> None:
+        """Forward one reading."""
         second, time, _, raw, values, backfilled = moment
         if not backfilled:
             self._seen.update(values)
-        name = f"{self._product}/{second}/{ordinal}"  # as the line names the first of a second
+        name = f"{self._product}/{second}/{ordinal}"  # the same id as the feed gives to a live reading
         self._outlet.reading(self._id, time=time, id=name, values=values, raw=raw, backfilled=backfilled)
 
-    def remark(self, event: UnknownProductEvent) -> None:
-        """Let it be: it is no reading."""
+    def on_unknown(self, event: UnknownProductEvent) -> None:
+        """Ignored: not a reading. The feed counts it."""
 
-    def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
-        """Report a gap."""
+    def on_gap(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
+        """Forward a gap."""
         self._outlet.gap(self._id, start=start, end=end, reason=reason, quantities=sorted(quantities))
 
-    def set_aside(self, moment: RecordedMoment) -> None:
-        """Hand over what is dated after its time: the outlet counts and reports it, and goes no further."""
-        self.tell(moment, 0)
+    def on_future_reading(self, moment: RecordedMoment) -> None:
+        """Forward a reading dated in the future; the outlet counts and reports it, and drops it."""
+        self.on_reading(moment, 0)
 
-    def wait_for(self, stretches: Sequence[tuple[datetime, datetime]]) -> None:
-        """Say what will be asked for again."""
-        self._outlet.pending(self._id, stretches)
+    def on_pending(self, ranges: Sequence[tuple[datetime, datetime]]) -> None:
+        """Forward the ranges that will be requested again."""
+        self._outlet.pending(self._id, ranges)
 
-    def be(self, state: State, reason: str, retry_in: float | None) -> None:
-        """Announce a state."""
+    def on_state(self, state: State, reason: str, retry_in: float | None) -> None:
+        """Forward a state."""
         self._outlet.status(state, reason=reason, retry_in=retry_in)

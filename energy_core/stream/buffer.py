@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from energy_core.clock import Clock, Timer
 from energy_core.errors import EnergyError, SlowConsumer, StreamBusy
@@ -14,10 +14,12 @@ from energy_core.printable import printable
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Dropped, SourceId
 
+Item = TypeVar("Item")
+
 BUSY: Final = "this stream has a consumer already; give each further one events.subscribe()"
 
 
-class Buffer(ABC):
+class Buffer(ABC, Generic[Item]):
     """Holds at most `capacity` readings for one consumer.
 
     A consumer that finds it empty waits on one future, made only then; whoever puts an event completes it,
@@ -41,9 +43,9 @@ class Buffer(ABC):
         """What the consumer is told once, in place of a plain end."""
         self.losses: dict[SourceId, Dropped] = {}
         self._on_relief = on_relief
-        self._readings: deque[Event] = deque()
+        self._readings: deque[Item] = deque()
         # Kept events carry how many readings were put before them: they are due once that many are gone.
-        self._kept: deque[tuple[int, Event]] = deque()
+        self._kept: deque[tuple[int, Item]] = deque()
         self._gone = 0
         self._tight = False
         self._taker: asyncio.Future[None] | None = None
@@ -63,10 +65,10 @@ class Buffer(ABC):
         return not (self.touched or self._gone or self.losses)
 
     @abstractmethod
-    def put(self, event: Event) -> Event | None:
+    def put(self, event: Item) -> Item | None:
         """Add a reading and return the one that is lost for it, if any; it may be the same. Never blocks."""
 
-    def put_all(self, events: Sequence[Event]) -> bool:
+    def put_all(self, events: Sequence[Item]) -> bool:
         """Add readings, if so many come nowhere near the policy; False: no, each has to be `put`."""
         readings = self._readings
         if len(readings) + len(events) >= self.capacity or self.ended:
@@ -76,17 +78,17 @@ class Buffer(ABC):
             self.wake()
         return True
 
-    def complete(self, event: Event) -> bool:  # noqa: ARG002  (most policies have no use for it)
+    def complete(self, event: Item) -> bool:  # noqa: ARG002  (most policies have no use for it)
         """Add a reading that `put` refused, because the moment it belongs to was taken; False: no."""
         return False
 
-    def keep(self, event: Event) -> None:
+    def keep(self, event: Item) -> None:
         """Add an event that must not be lost. Never blocks."""
         self._kept.append((self._gone + len(self._readings), event))
         if self._taker is not None:
             self.wake()
 
-    def take(self) -> Event | None:
+    def take(self) -> Item | None:
         """Remove and return the next event; None when there is none at this moment."""
         if self._kept and self._kept[0][0] <= self._gone:
             self.touched = True
@@ -168,7 +170,7 @@ class Buffer(ABC):
         self.end()
         self.error = None
 
-    def _drop_oldest(self) -> Event:
+    def _drop_oldest(self: Buffer[Event]) -> Event:
         event = self._readings.popleft()
         self._gone += 1
         self.lose(event.source, event.seq, event.seq)
@@ -192,7 +194,7 @@ class Buffer(ABC):
         return f"<{type(self).__name__} {pending}{dropping}>"
 
 
-async def first_relief(buffers: list[Buffer]) -> None:
+async def first_relief(buffers: Sequence[Buffer[Item]]) -> None:
     """Wait until one of these full buffers is down to its low-water mark. Cancelling it is safe."""
     waiter = asyncio.get_running_loop().create_future()
     for buffer in buffers:
@@ -218,14 +220,14 @@ _HARD_LIMIT: Final = 8
 """So many times its capacity it may hold meanwhile."""
 
 
-class Block(Buffer):
+class Block(Buffer[Item]):
     """Takes no reading when full: what does not fit is fetched again by its source, or reported as a gap.
 
     Only what belongs to a moment that is in here, or was, is taken up to twice the capacity: what is fetched
     again later comes under the name of the first reading of its moment, and would be left out as a repeat.
     """
 
-    def put(self, event: Event) -> Event | None:
+    def put(self, event: Item) -> Item | None:
         """Add a reading, or return it when there is no room."""
         if len(self._readings) >= self.capacity:
             return event
@@ -234,7 +236,7 @@ class Block(Buffer):
             self.wake()
         return None
 
-    def complete(self, event: Event) -> bool:
+    def complete(self, event: Item) -> bool:
         """Add another reading of a moment that was taken; False where there is really no room any more."""
         if len(self._readings) >= 2 * self.capacity:
             return False
@@ -242,7 +244,7 @@ class Block(Buffer):
         return True
 
 
-class DropOldest(Buffer):
+class DropOldest(Buffer[Event]):
     """Drops the oldest reading for the newest."""
 
     def put(self, event: Event) -> Event | None:
@@ -255,7 +257,7 @@ class DropOldest(Buffer):
         return dropped
 
 
-class CoalesceLatest(Buffer):
+class CoalesceLatest(Buffer[Event]):
     """Keeps the newest reading of each key, in the place of the one it replaces.
 
     In its place and not at the end of the line: no key can starve another. A status, gap or dropped event of
@@ -303,7 +305,7 @@ class CoalesceLatest(Buffer):
         return event
 
 
-class Raise(Buffer):
+class Raise(Buffer[Event]):
     """Loses nothing for a while; a consumer that stays slow gets SlowConsumer in place of all the rest."""
 
     def __init__(
@@ -352,7 +354,7 @@ class Raise(Buffer):
 
 def buffer_for(
     policy: Policy, capacity: int, *, on_relief: Callable[[SourceId, Dropped], None], clock: Clock
-) -> Buffer:
+) -> Buffer[Event]:
     """Return an empty buffer.
 
     Raises:

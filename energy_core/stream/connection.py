@@ -104,13 +104,13 @@ class Connection(BufferedProtocol):
         on_messages: Takes the messages of one read, and when it was. What it raises ends the connection and
             is `fault`.
         clock: Where time comes from.
-        timing: How long goodbyes may take, and how large a message may be.
+        config: How long goodbyes may take, and how large a message may be.
         vendor_clock: Told the `Date` of the answer to the handshake.
     """
 
     __slots__ = (
         *("_answered", "_choked", "_cutter", "_gulps", "_leaving", "_now", "_on_open", "_over", "_protocol"),
-        *("_surface", "_take", "_timing", "_transport", "_vendor_clock", "fault", "heard_at"),
+        *("_surface", "_take", "_config", "_transport", "_vendor_clock", "fault", "heard_at"),
     )
 
     def __init__(
@@ -120,7 +120,7 @@ class Connection(BufferedProtocol):
         on_open: Callable[[float], None],
         on_messages: Callable[[list[bytes], float], None],
         clock: Clock,
-        timing: SocketConfig,
+        config: SocketConfig,
         vendor_clock: VendorClock | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -129,11 +129,11 @@ class Connection(BufferedProtocol):
         self._now = monotonic_reader(clock)
         self.heard_at = self._now()
         """When the last byte came."""
-        self._timing = timing
+        self._config = config
         self._vendor_clock = vendor_clock
         self._on_open = on_open
         self._take: Callable[[list[bytes], float], None] | None = on_messages
-        log, largest = wire_log(), timing.largest_frame
+        log, largest = wire_log(), config.max_message_bytes
         self._protocol = ClientProtocol(parse_uri(address.url), max_size=largest, logger=log)
         self._cutter = FrameSplitter(self._protocol, largest=largest, log=log)
         self._answered: Future[None] = loop.create_future()
@@ -159,7 +159,7 @@ class Connection(BufferedProtocol):
         """
         where = self._protocol.uri
         try:
-            async with asyncio.timeout(self._timing.open_timeout_s):
+            async with asyncio.timeout(self._config.open_timeout_s):
                 loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: self, where.host, where.port, ssl=tls)
                 self._protocol.send_request(_asking(self._protocol, address))
@@ -201,7 +201,7 @@ class Connection(BufferedProtocol):
             if self._protocol.state is State.OPEN:
                 self._protocol.send_close(code)
                 self._flush()
-            await self.over(self._timing.close_timeout_s)
+            await self.over(self._config.close_timeout_s)
         finally:
             self.abort()
 
@@ -286,7 +286,7 @@ class Connection(BufferedProtocol):
         if self._protocol.close_expected() and self._leaving is None:
             # The server may stay for as long as it likes after its goodbye, or ours.
             loop = asyncio.get_running_loop()
-            self._leaving = loop.call_later(self._timing.close_timeout_s, self.abort)
+            self._leaving = loop.call_later(self._config.close_timeout_s, self.abort)
 
     def _answer(self) -> None:
         """Tell, once, that the handshake is done, one way or the other."""

@@ -29,7 +29,7 @@ from energy_core.stream.subscriber import Subscriber
 class EventSupply:
     """Where the events come from."""
 
-    buffer: Buffer
+    buffer: Buffer[Event]
     shelf: ReorderBuffer
     turns: SingleConsumerGuard
     clock: Clock

@@ -1,4 +1,4 @@
-"""Which readings were delivered lately, so that a backfill does not bring them twice."""
+"""Recently delivered readings, used to drop duplicates from backfills."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from energy_core.printable import printable
 from energy_core.stream.event import Reading
 
-REMEMBERED: Final = 1000
-"""Ids remembered a source: more than ten minutes at a reading a second."""
+MAX_RECENT_IDS: Final = 1000
+"""Ids remembered for each source: more than ten minutes at one reading a second."""
 
 
 class RecentIds:
-    """The last thousand (id, revision) of one source, eight bytes each.
+    """The last 1,000 (id, revision) pairs of one source, eight bytes each.
 
-    Remembers hashes of 64 bits, which `hash` keys anew in every process; a window is never saved.
+    They are stored as 64-bit hashes. `hash` is keyed anew in every process, so the hashes are never saved.
     """
 
     __slots__ = ("_hashes", "_next")
@@ -29,31 +29,31 @@ class RecentIds:
             self.add(each)
 
     def add(self, id: str, revision: int = 0) -> None:  # noqa: A002  (the event's own word)
-        """Remember one; beyond the thousand, forget the one that was added first."""
+        """Remember an id; beyond 1,000 the oldest is forgotten."""
         key = hash((id, revision)) if revision else hash(id)
         hashes = self._hashes
-        if len(hashes) < REMEMBERED:
+        if len(hashes) < MAX_RECENT_IDS:
             hashes.append(key)
         else:
             hashes[self._next] = key
-            self._next = (self._next + 1) % REMEMBERED
+            self._next = (self._next + 1) % MAX_RECENT_IDS
 
     def add_all(self, readings: Iterable[Reading]) -> None:
-        """Remember readings of revision 0."""
+        """Remember the ids of readings of revision 0."""
         hashes = self._hashes
         for each in readings:
-            if len(hashes) < REMEMBERED:
+            if len(hashes) < MAX_RECENT_IDS:
                 hashes.append(hash(each[1]))
             else:
                 hashes[self._next] = hash(each[1])
-                self._next = (self._next + 1) % REMEMBERED
+                self._next = (self._next + 1) % MAX_RECENT_IDS
 
     def has(self, id: str, revision: int = 0) -> bool:  # noqa: A002
-        """Tell whether it was added lately."""
+        """Return whether the id is remembered."""
         return (hash((id, revision)) if revision else hash(id)) in self._hashes
 
     def recent(self, count: int) -> RecentIds:
-        """Return a window of the last `count` alone."""
+        """Return a copy with the last `count` ids."""
         window, place = RecentIds(), self._next
         window._hashes = (self._hashes[place:] + self._hashes[:place])[-count:]
         return window
@@ -63,51 +63,51 @@ class RecentIds:
 
     @printable
     def __repr__(self) -> str:
-        return f"<Window of {len(self)} ids>"
+        return f"<RecentIds {len(self)} ids>"
 
 
 T = TypeVar("T")
 
-_MOST_SETS: Final = 32
+_MAX_CACHED_SETS: Final = 32
 
 NOT_EXPORTED: Final = "not_exported"
-"""The record of the past does not know these quantities."""
+"""Reason of a gap: the export has no column for these quantities."""
 NOT_RECORDED: Final = "not_recorded"
-"""The record of the past ends before the hole does."""
+"""Reason of a gap: the vendor's record does not hold this range."""
 TOO_MANY_GAPS: Final = "too_many_gaps"
-"""More gaps wait to be asked for again than can be kept apart."""
+"""Reason of a gap: more pending ranges than can be kept apart."""
 BEYOND_CAP: Final = "beyond_cap"
-"""Further back than is asked for."""
+"""Reason of a gap: older than the age limit of backfills."""
 
 
 class Emit(NamedTuple, Generic[T]):
-    """Hand this over now."""
+    """A reading to be delivered now."""
 
     item: T
     second: int
     ordinal: int
-    """Tells events of one second apart."""
+    """Distinguishes readings of the same second."""
     keys: Collection[str]
-    """What of it was not delivered yet."""
+    """Quantities that were not delivered before."""
     backfilled: bool = False
 
 
 class Missing(NamedTuple):
-    """Say that this stretch of time is missing; at both its ends something was delivered."""
+    """A gap to be reported, in unix seconds. Something was delivered at both of its ends."""
 
     start: int
     end: int
     reason: str
     keys: frozenset[str] = frozenset()
-    """Only these quantities are missing; empty: anything may be."""
+    """Only these quantities are missing; empty: any of them may be."""
 
 
 class QuantityBits:
-    """Sets of quantities as numbers, a bit each: small, quick to compare, and many of them are kept.
+    """Converts sets of quantities to bit masks, which are small and quick to compare.
 
     Args:
-        known: What is known from the beginning; where that is all there is, any number of streams may share
-            it, on any thread.
+        known: The quantities known from the start. If no others follow, one object may serve any number of
+            streams and threads.
     """
 
     __slots__ = ("_known", "_sets")
@@ -115,152 +115,168 @@ class QuantityBits:
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._known: dict[str, int] = {}
         self._sets: dict[tuple[str, ...], int] = {}
-        self._learn(tuple(known))
+        self._add(tuple(known))
 
     def bits(self, names: Collection[str]) -> int:
-        """Return the number of a set."""
+        """Return the bit mask of a set."""
         known = tuple(names)
         bits = self._sets.get(known)
-        return self._learn(known) if bits is None else bits
+        return self._add(known) if bits is None else bits
 
     def names(self, bits: int) -> frozenset[str]:
-        """Return the set of a number."""
+        """Return the set of a bit mask."""
         return frozenset(name for name, bit in self._known.items() if bit & bits)
 
-    def _learn(self, names: tuple[str, ...]) -> int:
+    def _add(self, names: tuple[str, ...]) -> int:
         bits = 0
         for name in names:
             bits |= self._known.setdefault(name, 1 << len(self._known))
-        if len(self._sets) < _MOST_SETS:  # most events of a stream hold the same quantities
+        if len(self._sets) < _MAX_CACHED_SETS:  # a stream sends few different sets
             self._sets[names] = bits
         return bits
 
     @printable
     def __repr__(self) -> str:
-        return f"<Keys {', '.join(self._known)}>"
+        return f"<QuantityBits {', '.join(self._known)}>"
 
 
-_BITS: Final = 20
-"""More than there are quantities."""
-_SET: Final = (1 << _BITS) - 1
-_ONE: Final = 1 << 2 * _BITS
+_QUANTITY_BITS: Final = 20
+"""More bits than there are quantities."""
+_QUANTITY_MASK: Final = (1 << _QUANTITY_BITS) - 1
+_ONE_EVENT: Final = 1 << 2 * _QUANTITY_BITS
 
-_SLACK: Final = 16
-_BOUND: Final = 2 * 8 * 1024
-"""Whatever waits to be asked for again, no more seconds than half of this are remembered for it."""
+_SLACK_SHARE: Final = 16
+_MAX_LOG: Final = 2 * 8 * 1024
+"""Limit of the log, in numbers: at most half as many seconds are kept for pending ranges."""
 
 
 class DeliveredIndex:
-    """What was delivered of late: for each second how many events, and which quantities came live or later.
+    """Index of recently delivered (second, quantity) pairs, used to drop duplicates from backfill.
 
-    Quantities are the bits of `QuantityBits`. A stream remembers ten minutes and a program may have thousands
-    of streams, so a second takes sixteen bytes of one array: itself, and a number that is the count of its
-    events, the quantities that came later and those that came live, one behind the other.
+    A second takes sixteen bytes of one array: the second itself, and a number that packs the count of its
+    events, the bit mask of backfilled quantities and that of live quantities. A program may have thousands of
+    streams with ten minutes of seconds each, so smaller is better.
 
     Args:
-        window_s: Seconds of which something is remembered.
-        most: Events of which something is remembered.
+        window_s: Seconds for which deliveries are remembered.
+        most: Number of events that are remembered.
     """
 
-    __slots__ = ("_enough", "_events", "_log", "_long", "_most", "_window_s", "since")
+    __slots__ = (
+        "_events",
+        "_log",
+        "_max_events",
+        "_prune_above",
+        "_prune_after_s",
+        "_window_s",
+        "keep_since",
+    )
 
     def __init__(self, *, window_s: float, most: int) -> None:
         self._window_s = window_s
-        self._most = most
-        # Of live events a little more is remembered, so that forgetting is not a matter of each of them.
-        self._enough = most + most // _SLACK
-        self._long = window_s + window_s / _SLACK
-        self.since: int | None = None
-        """What was delivered from this second on is not forgotten, within a bound."""
-        self._log = array("q")  # second, number, second, number ...
+        self._max_events = most
+        # Keep 1/16 more than needed so that pruning is amortised.
+        self._prune_above = most + most // _SLACK_SHARE
+        self._prune_after_s = window_s + window_s / _SLACK_SHARE
+        self.keep_since: int | None = None
+        """Unix second from which on nothing is forgotten, up to a limit; None: no such second."""
+        self._log = array("q")  # second, packed number, second, packed number ...
         self._events = 0
 
-    def live(self, second: int, bits: int) -> tuple[int, int]:
-        """Note a live event; return what of it no backfill has delivered, and its ordinal."""
+    def add_live(self, second: int, bits: int) -> tuple[int, int]:
+        """Add a live event; return the quantities of it that no backfill has delivered, and its ordinal."""
         log = self._log
         if not log or second > log[-2]:
-            self.run((second,), bits)
+            self.add_run((second,), bits)
             return bits, 0
-        at = self._place(second)
-        told = log[at + 1]
-        fresh = bits & ~(told >> _BITS & _SET)
+        at = self._insert(second)
+        known = log[at + 1]
+        fresh = bits & ~(known >> _QUANTITY_BITS & _QUANTITY_MASK)
         if fresh or not bits:
-            self._note(at, fresh)
-        return fresh, told >> 2 * _BITS
+            self._record(at, fresh)
+        return fresh, known >> 2 * _QUANTITY_BITS
 
-    def run(self, seconds: Sequence[int], bits: int) -> None:
-        """Note live events of the same quantities, each newer than all before it."""
-        log, number = self._log, _ONE | bits
-        for second in seconds:  # mostly one, for which this is the quickest way
+    def add_run(self, seconds: Sequence[int], bits: int) -> None:
+        """Add live events of the same quantities, each newer than all before it."""
+        log, number = self._log, _ONE_EVENT | bits
+        for second in seconds:  # usually one; a loop is fastest for that
             log.append(second)
             log.append(number)
         self._events += len(seconds)
-        # The earliest is far from the latest in memory, and a matter of minutes.
-        if self._events > self._enough or (not len(log) & 15 and log[0] < log[-2] - self._long):
-            self._forget(len(log) - 2)
+        # Check the age only every 8th event: touching the oldest entry is a cache miss.
+        if self._events > self._prune_above or (not len(log) & 15 and log[0] < log[-2] - self._prune_after_s):
+            self._prune(len(log) - 2)
 
-    def filled(self, second: int, bits: int) -> int:
-        """Note an event of a backfill; return its ordinal."""
-        at = self._place(second)
-        count = self._log[at + 1] >> 2 * _BITS
-        self._note(at, bits << _BITS)
+    def add_backfilled(self, second: int, bits: int) -> int:
+        """Add a backfilled event; return its ordinal."""
+        at = self._insert(second)
+        count = self._log[at + 1] >> 2 * _QUANTITY_BITS
+        self._record(at, bits << _QUANTITY_BITS)
         return count
 
-    def fresh(self, second: int, bits: int) -> int:
-        """Return what was not delivered yet, live or otherwise."""
-        at = self._find(second)
+    def undelivered(self, second: int, bits: int) -> int:
+        """Return those of the quantities `bits` that were not delivered for this second."""
+        at = self._index(second)
         if at == len(self._log) or self._log[at] != second:
             return bits
-        told = self._log[at + 1]
-        return bits & ~(told | told >> _BITS) & _SET
+        known = self._log[at + 1]
+        return bits & ~(known | known >> _QUANTITY_BITS) & _QUANTITY_MASK
 
-    def was_filled(self, second: int) -> bool:
-        """Tell whether a backfill delivered something of a second."""
-        at = self._find(second)
-        return at < len(self._log) and self._log[at] == second and bool(self._log[at + 1] >> _BITS & _SET)
+    def has_backfilled(self, second: int) -> bool:
+        """Return whether a backfill delivered anything for this second."""
+        at = self._index(second)
+        return (
+            at < len(self._log)
+            and self._log[at] == second
+            and bool(self._log[at + 1] >> _QUANTITY_BITS & _QUANTITY_MASK)
+        )
 
     def between(self, start: int, end: int) -> list[int]:
-        """Return the seconds from `start` to `end` of which something was delivered."""
-        first, after = self._find(start), self._find(end + 1)
+        """Return the seconds from `start` to `end` with deliveries."""
+        first, after = self._index(start), self._index(end + 1)
         return list(self._log[first:after:2])
 
     def newest_until(self, second: int) -> int | None:
-        """Return the newest second not later than this of which something was delivered."""
-        at = self._find(second + 1)
+        """Return the newest second up to `second` with deliveries."""
+        at = self._index(second + 1)
         return self._log[at - 2] if at else None
 
-    def _find(self, second: int) -> int:
-        """Return where a second stands, or would."""
+    def _index(self, second: int) -> int:
+        """Return the position of a second in the log, or where it belongs."""
         log = self._log
         return 2 * bisect_left(range(len(log) // 2), second, key=lambda pair: log[2 * pair])
 
-    def _place(self, second: int) -> int:
-        """Return where a second stands among the others."""
-        log, at = self._log, self._find(second)
+    def _insert(self, second: int) -> int:
+        """Return the position of a second in the log, which is added if it is not there."""
+        log, at = self._log, self._index(second)
         if at == len(log) or log[at] != second:
             log[at:at] = array("q", (second, 0))
         return at
 
-    def _note(self, at: int, bits: int) -> None:
+    def _record(self, at: int, bits: int) -> None:
         log = self._log
-        log[at + 1] = (log[at + 1] | bits) + _ONE
+        log[at + 1] = (log[at + 1] | bits) + _ONE_EVENT
         self._events += 1
-        if self._events > self._most or log[0] < log[-2] - self._window_s:
-            self._forget(at)
+        if self._events > self._max_events or log[0] < log[-2] - self._window_s:
+            self._prune(at)
 
-    def _forget(self, told: int) -> None:
-        """Forget the earliest; what is told now is never forgotten at once, however far back it lies."""
-        log, gone = self._log, 0
+    def _prune(self, keep_from: int) -> None:
+        """Forget the oldest seconds, but not position `keep_from` or later."""
+        log, pruned = self._log, 0
         since = log[-2] - self._window_s
-        kept = log[-2] + 1 if self.since is None or len(log) >= _BOUND else self.since
-        while gone < told and log[gone] < kept and (self._events > self._most or log[gone] < since):
-            self._events -= log[gone + 1] >> 2 * _BITS
-            gone += 2
-        del log[:gone]
+        kept = log[-2] + 1 if self.keep_since is None or len(log) >= _MAX_LOG else self.keep_since
+        while (
+            pruned < keep_from
+            and log[pruned] < kept
+            and (self._events > self._max_events or log[pruned] < since)
+        ):
+            self._events -= log[pruned + 1] >> 2 * _QUANTITY_BITS
+            pruned += 2
+        del log[:pruned]
 
     def __len__(self) -> int:
         return self._events
 
     @printable
     def __repr__(self) -> str:
-        return f"<Delivered {self._events} events in {len(self._log) // 2} seconds>"
+        return f"<DeliveredIndex {self._events} events in {len(self._log) // 2} seconds>"

@@ -1,4 +1,4 @@
-"""What is to be handed over next: readings, and the word that something is missing, in their order."""
+"""GapFiller: decides what a stream delivers, and when, so that nothing is lost or delivered twice."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from energy_core.stream.dedupe import (
 Item = TypeVar("Item")
 
 
-class Pending(NamedTuple):
-    """A stretch that is missing up to the next live event, whenever that comes."""
+class OpenEndedGap(NamedTuple):
+    """A gap that ends at the next live event."""
 
     start: int
     reason: str
@@ -29,61 +29,61 @@ class Pending(NamedTuple):
 
 
 class OutputQueue(Generic[Item]):
-    """Gathers what a `GapFiller` has decided to tell.
+    """Output queue of a `GapFiller`: readings and gaps, in order.
 
     Args:
-        keys: Knows the quantities by their bits.
-        accounted: The unix second up to which nothing is owed; None: nobody has said.
+        keys: Converts quantities to bit masks.
+        accounted_to: Unix second up to which everything is delivered or reported; None: not known.
     """
 
-    __slots__ = ("_keys", "accounted", "pending", "ready")
+    __slots__ = ("_keys", "accounted_to", "open_ended", "ready")
 
-    def __init__(self, keys: QuantityBits, *, accounted: int | None) -> None:
+    def __init__(self, keys: QuantityBits, *, accounted_to: int | None) -> None:
         self.ready: list[Emit[Item] | Missing] = []
-        """Seldom more than one; and where there are thousands of these, a deque each would be too much."""
-        self.accounted = accounted
-        """Up to here, what was not handed over was said to be missing."""
+        """What can be delivered now. Usually one item at most, so a list takes less memory than a deque."""
+        self.accounted_to = accounted_to
+        """Unix second up to which everything was delivered or reported as missing."""
         self._keys = keys
-        self.pending: list[Pending] = []
-        """What has no end yet."""
+        self.open_ended: list[OpenEndedGap] = []
+        """Gaps whose end is not known yet."""
 
-    def miss(self, start: int, end: int | None, reason: str, bits: int = 0) -> None:
-        """Say that a stretch is missing, or these quantities of it, as soon as its end is known."""
+    def report(self, start: int, end: int | None, reason: str, bits: int = 0) -> None:
+        """Report a gap, or a gap of the quantities `bits`, as soon as its end is known."""
         if end is None:
-            self.pending.append(Pending(start, reason, bits))
+            self.open_ended.append(OpenEndedGap(start, reason, bits))
             return
         self.ready.append(Missing(start, max(start, end), reason, self._keys.names(bits)))
         if not bits:
-            self.accounted = max(end, self.accounted or end)
+            self.accounted_to = max(end, self.accounted_to or end)
 
-    def settle(self, end: int) -> None:
-        """Say that a live event has come: what was missing before it ends there."""
-        if self.pending:
-            pending, self.pending = self.pending, []
+    def close_at(self, end: int) -> None:
+        """Report the open-ended gaps: they end at a live event."""
+        if self.open_ended:
+            pending, self.open_ended = self.open_ended, []
             for start, reason, bits in pending:
-                self.miss(start, end, reason, bits)
+                self.report(start, end, reason, bits)
 
     def reconsider(self, position: int) -> None:
-        """Take back what was not said yet, to ask once more; quantities that nobody records stay missing."""
-        pending, self.pending = self.pending, []
+        """Withdraw the open-ended gaps before another request; quantities without a record remain missing."""
+        pending, self.open_ended = self.open_ended, []
         for start, reason, bits in pending:
             if bits and position > start:
-                self.miss(start, position, reason, bits)
+                self.report(start, position, reason, bits)
 
     @printable
     def __repr__(self) -> str:
-        return f"<Outbox of {len(self.ready)}, {len(self.pending)} gaps without an end>"
+        return f"<OutputQueue of {len(self.ready)}, {len(self.open_ended)} gaps without an end>"
 
 
 T = TypeVar("T")
 
-_BELIEVED_S: Final = 330
-"""An event may be dated so far ahead and be believed; one that is older than that is itself dated wrongly."""
+_MAX_AHEAD_S: Final = 330
+"""A live event may be dated this far ahead. One that is older than the newest by more is itself misdated."""
 
-_MOST_WAITING: Final = 4
-_LONGEST_JOINED: Final = 3600
-_MOST_PARTS: Final = 8
-_MOST_PIECES: Final = 64
+_MAX_PENDING: Final = 4
+_MAX_JOINED_S: Final = 3600
+_MAX_PARTS: Final = 8
+_MAX_GAPS_OF_PART: Final = 64
 
 
 class _Held(NamedTuple, Generic[T]):
@@ -91,117 +91,120 @@ class _Held(NamedTuple, Generic[T]):
     keys: Collection[str]
     bits: int
     item: T
-    hole: int = 0
-    """The number of the hole before it; 0: it follows without one."""
+    gap: int = 0
+    """Number of the gap before it; 0: there is none."""
 
 
-class Waiting:
-    """Seconds that a fill did not prove to be whole; they are asked for again."""
+class PendingRange:
+    """Seconds that a request did not prove to be complete; they are requested again."""
 
-    __slots__ = ("due", "first", "lacks", "parts", "reason", "tries")
+    __slots__ = ("check_columns", "first_asked_at", "parts", "reason", "retry_at", "tries")
 
-    def __init__(self, start: int, end: int, reason: str, first: float, *, lacks: bool) -> None:
+    def __init__(
+        self, start: int, end: int, reason: str, first_asked_at: float, *, check_columns: bool
+    ) -> None:
         self.parts = [(start, end)]
-        """In order, both ends included; what lies between two of them is settled."""
+        """The ranges in order, both ends included; the seconds between two of them are settled."""
         self.reason = reason
-        """Why it is a gap, if it never is filled."""
-        self.first = first
-        """When it was asked for first."""
-        self.due = first
-        """When it is asked for again."""
+        """Reason of the gap, if the range is never filled."""
+        self.first_asked_at = first_asked_at
+        """Monotonic time of the first request."""
+        self.retry_at = first_asked_at
+        """Monotonic time of the next request."""
         self.tries = 0
-        self.lacks = lacks
-        """Whether the quantities that the record lacks are still to be reported."""
+        self.check_columns = check_columns
+        """Whether quantities missing from the record are still to be reported."""
 
     @property
     def start(self) -> int:
-        """Its first second."""
+        """First second."""
         return self.parts[0][0]
 
     @property
     def end(self) -> int:
-        """Its last second."""
+        """Last second."""
         return self.parts[-1][1]
 
-    def has(self, second: int) -> bool:
-        """Return whether a second belongs to it."""
+    def contains(self, second: int) -> bool:
+        """Return whether a second belongs to the range."""
         return any(start <= second <= end for start, end in self.parts)
 
     def add(self, start: int, end: int) -> None:
-        """Let a stretch behind the others belong to it too; past a bound, with what lies before it."""
+        """Append a range; beyond a limit it is joined with the one before it."""
         if start <= end:
-            more = len(self.parts) >= _MOST_PARTS
+            more = len(self.parts) >= _MAX_PARTS
             self.parts.append((self.parts.pop()[0] if more else start, end))
 
-    def keep(self, proven: int, doubt: tuple[int, int] | None) -> None:
-        """Leave out what was proved; what is doubted was not."""
+    def drop_verified(self, verified_to: int, unreliable: tuple[int, int] | None) -> None:
+        """Remove the seconds that were verified, except those in the unreliable range."""
         kept: list[tuple[int, int]] = []
         for start, end in self.parts:
-            if doubt is not None:
-                kept.append((max(start, doubt[0]), min(end, doubt[1], proven)))
-            kept.append((max(start, proven + 1), end))
+            if unreliable is not None:
+                kept.append((max(start, unreliable[0]), min(end, unreliable[1], verified_to)))
+            kept.append((max(start, verified_to + 1), end))
         self.parts = [each for each in kept if each[0] <= each[1]]
 
     @printable
     def __repr__(self) -> str:
-        return f"<Waiting for {self.parts}, tried {self.tries} times>"
+        return f"<PendingRange for {self.parts}, tried {self.tries} times>"
 
 
 class GapFiller(Generic[T]):
-    """Decides what a stream hands over, and when, so that nothing is lost in silence or told twice.
+    """Decide which events a stream delivers, and when. It does no I/O and reads no clock.
 
-    Without a hole `live` returns its event at once. With one (`open`): `begin` a fill, ask for the past and
-    give it to `row`, then say `done` or `fail`. Meanwhile and afterwards, hand over what `pop` returns.
+    Without a gap, `on_live` returns its event at once. After `open_gap`, live events are held: call `begin`,
+    request the recorded data, pass each row to `on_history`, then call `done` or `fail`. Deliver what `pop`
+    returns, at any time.
 
-    A record may be behind, and an answer may lack anything, so nothing is whole because an answer ended: a
-    row proves the seconds between it and the row before it in the same answer, the last one its own too.
-    What is not proved waits (`waiting`) until it is `due` again, while live events go on: `ask_again`, then
-    `late_row`, then `answered`. After the last try it is missing.
+    The record may be behind, and an answer may be incomplete. So a row only verifies the seconds between it
+    and the row before it in the same answer; the last row verifies its own second too. Seconds that are not
+    verified become a `PendingRange`, while live events go on. When it is due: `begin_retry`, then
+    `on_retry_row` for each row, then `end_retry`. After the last retry the rest is reported as a gap.
 
     Args:
-        since: Unix second from which on a first connection presumes a hole; None: the stream begins with its
+        since: Unix second from which on the first connection has a gap; None: the stream starts with its
             first event.
-        hold: Live events that are held; past it they are discarded, and the hole is open again.
-        overlap_s: How far before the last event the past is asked for.
-        retry_s: When what was not proved is asked for again, in seconds since it was asked for first.
-        window_s: Seconds in which a repeated moment is known as such.
-        window_ids: The most events of that window.
-        keys: Knows the quantities; a program with thousands of streams need not have as many of these.
+        max_held: Live events that are held; further ones are discarded, which opens another gap.
+        overlap_s: Seconds before the last event from which on data is requested.
+        retry_s: Seconds after the first request at which a pending range is requested again.
+        window_s: Seconds for which deliveries are remembered, to recognise duplicates.
+        window_ids: Number of events that are remembered.
+        keys: Converts quantities to bit masks; may be shared by many streams.
     """
 
     __slots__ = (
         *(
-            "_alike",
-            "_base",
-            "_behind",
-            "_bits",
-            "_broken",
-            "_calm",
+            "_last_keys",
+            "_fill_start",
+            "_dated_ahead",
+            "_last_bits",
+            "_held_gaps",
+            "_nothing_missing",
             "_closed_at",
-            "_covered",
+            "_fillable_gaps",
             "_delivered",
         ),
-        *("_held", "_hold", "_keys", "_latest", "_open", "_outbox", "_overlap_s", "_present"),
+        *("_held", "_max_held", "_keys", "_latest", "_open_gap", "_output", "_overlap_s", "_latest_second"),
         *(
-            "_asking",
-            "_doubt",
-            "_proven",
-            "_reach",
+            "_retrying",
+            "_unreliable",
+            "_verified_to",
+            "_covered_to",
             "_retry_s",
-            "_row",
-            "_spoken",
-            "_tail",
+            "_last_row",
+            "_live_bits",
+            "_unverified_tail",
             "discarded",
             "filling",
         ),
-        *("holes", "newest", "repeated", "waiting"),
+        *("duplicates", "gap_count", "newest", "pending"),
     )
 
     def __init__(
         self,
         *,
         since: int | None = None,
-        hold: int = 256,
+        max_held: int = 256,
         overlap_s: float = 2.0,
         retry_s: Sequence[float] = (60.0, 300.0, 900.0),
         window_s: float = 600.0,
@@ -209,256 +212,268 @@ class GapFiller(Generic[T]):
         keys: QuantityBits | None = None,
     ) -> None:
         self.newest: int | None = None
-        """The newest second handed over."""
-        self._behind = -1, 0  # the newest second, and that of the last live event that was not newer
+        """Newest unix second that was delivered."""
+        self._dated_ahead = (
+            -1,
+            0,
+        )  # newest second, and the second of the last live event that was older
         self.discarded = 0
-        """Live events that found no place; a fill brings what they told."""
-        self.repeated = 0
-        """Live events that came after a fill had told all they hold."""
+        """Number of live events that were discarded for lack of room; they are backfilled."""
+        self.duplicates = 0
+        """Number of live events that a backfill had delivered completely."""
         self.filling = False
-        """Between `begin` and `done` or `fail`."""
-        self._hold = hold
+        """Whether a fill runs: between `begin` and `done` or `fail`."""
+        self._max_held = max_held
         self._overlap_s = overlap_s
         self._retry_s = retry_s
-        self.waiting: list[Waiting] = []
-        """What waits to be asked for again, oldest first."""
-        self._asking: Waiting | None = None
-        self._tail: Waiting | None = None  # the same, up to the next live event
-        self._proven = 0  # up to here the fill under way has proved that nothing is missing
-        self._row = 0  # the second of its last row
-        self._doubt: tuple[int, int] | None = None  # where rows of it could not be read
+        self.pending: list[PendingRange] = []
+        """Ranges that will be requested again, oldest first."""
+        self._retrying: PendingRange | None = None
+        self._unverified_tail: PendingRange | None = None  # unverified seconds up to the next live event
+        self._verified_to = 0  # the current request has verified everything up to here
+        self._last_row = 0  # second of its last row
+        self._unreliable: tuple[int, int] | None = None  # range in which its rows could not be read
         self._delivered = DeliveredIndex(window_s=window_s, most=window_ids)
         self._keys = keys or QuantityBits()
-        self._alike: Collection[str] = ()  # the quantities of the last event that passed ...
-        self._bits = 0  # ... and their number
-        self._spoken = 0  # every quantity that came live so far
+        self._last_keys: Collection[str] = ()  # quantities of the last event that passed through ...
+        self._last_bits = 0  # ... and their bit mask
+        self._live_bits = 0  # every quantity that was sent live
         self._held: list[_Held[T]] = []
-        self._outbox: OutputQueue[T] = OutputQueue(self._keys, accounted=since)
-        self.holes = 0
-        """How many holes there were so far; they are known by their numbers."""
-        self._calm = False  # nothing is missing, held, fetched or still to be told, as far as anybody looked
-        self._open = 0  # the hole before the next live event
-        self._broken = 0  # how many held events have a hole before them
-        self._covered = 0  # up to which hole the fill under way can close them
-        self._base = 0  # where the fill under way began ...
-        self._reach = 0  # ... and how far it has come
-        self._closed_at: int | None = None  # the live event behind the last hole it has closed
-        self._latest: _Held[T] | None = None  # the present state, as long as it was not told ...
-        self._present: int | None = None  # ... and its second
+        self._output: OutputQueue[T] = OutputQueue(self._keys, accounted_to=since)
+        self.gap_count = 0
+        """Number of gaps so far; gaps are identified by this number."""
+        self._nothing_missing = False  # nothing missing, held or queued, at the last check
+        self._open_gap = 0  # number of the gap before the next live event; 0: none
+        self._held_gaps = 0  # number of held events with a gap before them
+        self._fillable_gaps = 0  # the current fill can fill gaps up to this number
+        self._fill_start = 0  # where the current fill began ...
+        self._covered_to = 0  # ... and what it has reached
+        self._closed_at: int | None = None  # second of the live event after the last gap that it filled
+        self._latest: _Held[T] | None = None  # the latest data until it is delivered ...
+        self._latest_second: int | None = None  # ... and its second
 
     def resume(self, second: int, keys: Collection[str], count: int) -> None:
-        """Go on after a run that stopped in this second, of which it told `count` events with these keys."""
+        """Continue after a run that delivered `count` events of this second, with these keys."""
         bits = self._keys.bits(keys)
         for _ in range(count):
-            self._delivered.live(second, bits)
-        self._spoken |= bits
+            self._delivered.add_live(second, bits)
+        self._live_bits |= bits
         self.newest = second
 
-    def heard(self, keys: Collection[str]) -> None:
-        """Note quantities that have come live."""
-        self._spoken |= self._keys.bits(keys)
+    def note_quantities(self, keys: Collection[str]) -> None:
+        """Note quantities that the stream sends."""
+        self._live_bits |= self._keys.bits(keys)
 
-    def resume_waiting(self, start: int, end: int, now: float) -> None:
-        """Ask again for what an earlier run was waiting for."""
-        waiting = Waiting(start, end, NOT_RECORDED, now, lacks=True)
-        self.waiting.append(waiting)
-        self._pin()
+    def resume_pending(self, start: int, end: int, now: float) -> None:
+        """Add a pending range of an earlier run."""
+        pending = PendingRange(start, end, NOT_RECORDED, now, check_columns=True)
+        self.pending.append(pending)
+        self._pin_index()
 
     # --- live events ---------------------------------------------------------------------------------------
 
     def try_pass_through(self, seconds: Sequence[int], keys: Collection[str]) -> bool:
-        """Take live events about which there is nothing to decide, as nearly all of them are.
+        """Take live events that can be delivered as they are, which is the usual case.
 
-        Each is newer than all before it, and nothing is missing, held or waiting: they are to be handed over
-        as they are, each the first of its second. Otherwise nothing is done, and `live` decides.
+        That is so if each is newer than all before it, and nothing is missing, held or pending. Then they are
+        to be delivered, each as the first of its second. Otherwise nothing changes, and each goes to
+        `on_live`.
 
         Args:
-            seconds: Their times, each later than the one before.
-            keys: The quantities that every one of them holds.
+            seconds: Their unix seconds, increasing.
+            keys: The quantities that every one of them has.
+
+        Returns:
+            Whether they can be delivered as they are.
         """
         newest = self.newest
-        if newest is None or seconds[0] <= newest or not (self._calm or self._calms_down()):
+        if (
+            newest is None
+            or seconds[0] <= newest
+            or not (self._nothing_missing or self._check_nothing_missing())
+        ):
             return False
-        if keys is not self._alike:
-            self._alike, self._bits = keys, self._keys.bits(keys)
-            self._spoken |= self._bits
-        self._delivered.run(seconds, self._bits)
+        if keys is not self._last_keys:
+            self._last_keys, self._last_bits = keys, self._keys.bits(keys)
+            self._live_bits |= self._last_bits
+        self._delivered.add_run(seconds, self._last_bits)
         self.newest = seconds[-1]
         return True
 
     def on_live(self, second: int, keys: Collection[str], item: T, *, room: bool = True) -> Emit[T] | None:
-        """Take a live event: return it to be handed over now, or hold it while a hole is open.
+        """Take a live event; return it if it is to be delivered now, or hold it while there is a gap.
 
         Args:
-            second: Its time.
-            keys: The quantities it holds.
+            second: Its unix second.
+            keys: Its quantities.
             item: The event itself.
-            room: Whether the consumer has room for it; without, there is a hole in its place.
+            room: Whether the consumer has room; if not, the event is discarded, which opens a gap.
         """
         bits = self._keys.bits(keys)
-        self._spoken |= bits
-        if not (self._open or self._broken):
-            self._outbox.settle(second)
-            if self._tail is not None and not self.filling:
-                self._end_tail(second, bits)
-        ends = self._ends_a_hole(second)
-        if (self._open and ends) or self._held or self._outbox.ready or self.filling:
-            self._keep(_Held(second, keys, bits, item, self._open if ends else 0))
+        self._live_bits |= bits
+        if not (self._open_gap or self._held_gaps):
+            self._output.close_at(second)
+            if self._unverified_tail is not None and not self.filling:
+                self._close_tail(second, bits)
+        ends = self._ends_gap(second)
+        if (self._open_gap and ends) or self._held or self._output.ready or self.filling:
+            self._hold_event(_Held(second, keys, bits, item, self._open_gap if ends else 0))
             return None
         if room:
-            return self._live(second, keys, bits, item)
+            return self._emit_live(second, keys, bits, item)
         self._discard()
         return None
 
-    def _ends_a_hole(self, second: int) -> bool:
-        """Tell whether a hole ends with an event: one dated no later than those before says nothing of that.
+    def _ends_gap(self, second: int) -> bool:
+        """Return whether a gap ends at a live event: only one that is newer than those before it shows that.
 
-        Where the newest was dated ahead, as later events show, the last of these counts.
+        If the newest event was dated ahead, as later events show, the event is compared with the last of
+        these.
         """
-        newest, last = self._behind
+        newest, last = self._dated_ahead
         return self.newest is None or second > (last if newest == self.newest else self.newest)
 
     def correct_start(self, now: int, offset_s: float) -> None:
-        """Move a start that is later than `now` by the offset of the clock that it was taken from."""
-        since = self._outbox.accounted
+        """Correct a start that lies after `now` by the offset of the clock that it was taken from."""
+        since = self._output.accounted_to
         if self.newest is None and since is not None and since > now:
-            self._outbox.accounted = min(now, int(since + offset_s))
+            self._output.accounted_to = min(now, int(since + offset_s))
 
     def open_gap(self) -> None:
-        """Presume a hole before the next live event. Before the first event of a run there is none."""
-        if self.newest is not None or self._outbox.accounted is not None:
-            self._break()
+        """Open a gap before the next live event, unless this is the start of a stream without `since`."""
+        if self.newest is not None or self._output.accounted_to is not None:
+            self._open_new_gap()
 
     @property
-    def open(self) -> bool:
-        """Whether a hole waits to be filled."""
-        return not self.filling and (self._open > 0 or self._broken > 0)
+    def has_gap(self) -> bool:
+        """Whether a gap waits for a fill."""
+        return not self.filling and (self._open_gap > 0 or self._held_gaps > 0)
 
     # --- a fill --------------------------------------------------------------------------------------------
 
-    def begin(self, known: int, present: int | None = None) -> float:
-        """Begin to fill; return the unix second from which on the past is wanted.
+    def begin(self, known_gaps: int, latest: int | None = None) -> float:
+        """Begin a fill; return the unix second from which on recorded data is needed.
 
         Args:
-            known: `holes` so long ago that what fell into them must have been recorded by now. Later ones are
-                left to another fill.
-            present: The second of the present state, where it is known.
+            known_gaps: The `gap_count` of a moment before which everything must have been recorded by now.
+                Later gaps are left to another fill.
+            latest: Second of the latest data, if known.
         """
-        self.filling, self._calm = True, False
-        self._covered = known
-        self._base = self._reach = position = self._position_before(present)
-        self._proven = self._row = position - 1
-        self._doubt = self._tail = None
-        self._pin()
-        self._closed_at = self._latest = self._present = None
-        self._outbox.reconsider(position)
+        self.filling, self._nothing_missing = True, False
+        self._fillable_gaps = known_gaps
+        self._fill_start = self._covered_to = position = self._delivered_until(latest)
+        self._verified_to = self._last_row = position - 1
+        self._unreliable = self._unverified_tail = None
+        self._pin_index()
+        self._closed_at = self._latest = self._latest_second = None
+        self._output.reconsider(position)
         overlap_s = 0.0 if self.newest is None else self._overlap_s
-        return max(position - overlap_s, self._outbox.accounted or 0)
+        return max(position - overlap_s, self._output.accounted_to or 0)
 
     @property
     def covered_to(self) -> int:
-        """The second up to which the fill has come."""
-        return self._reach
+        """Unix second that the fill has reached."""
+        return self._covered_to
 
     def skip(self, until: int, reason: str) -> None:
-        """Give up what lies before `until`."""
-        self._outbox.miss(self._base, until, reason)
-        self._base = self._reach = until
-        self._proven = self._row = until - 1
+        """Report everything before `until` as a gap."""
+        self._output.report(self._fill_start, until, reason)
+        self._fill_start = self._covered_to = until
+        self._verified_to = self._last_row = until - 1
 
     def on_latest(self, second: int, keys: Collection[str], item: T) -> None:
-        """Take the present state; it is handed over in its place, unless live events say more."""
+        """Take the latest data; it is delivered at its place in time unless a live event covers it."""
         self._latest = _Held(second, keys, self._keys.bits(keys), item)
-        self._present = second
+        self._latest_second = second
 
     @property
-    def until(self) -> int | None:
-        """The present moment of those who tell, as far as they have told it."""
+    def newest_known(self) -> int | None:
+        """Newest time reported by the server so far, in unix seconds."""
         known = [held.second for held in (self._latest, *self._held[-1:]) if held is not None]
         return max(known, default=None)
 
     @property
-    def horizon(self) -> int | None:
-        """The last second that is wanted; None for all there is."""
-        if self._open or not self._broken:
+    def needed_until(self) -> int | None:
+        """Last unix second that is needed; None: everything up to now."""
+        if self._open_gap or not self._held_gaps:
             return None
-        return max(held.second for held in self._held if held.hole)
+        return max(held.second for held in self._held if held.gap)
 
     def on_history(
-        self, second: int, keys: Collection[str], item: T, *, whole: bool = False, doubt: bool = False
+        self, second: int, keys: Collection[str], item: T, *, full_row: bool = False, unreliable: bool = False
     ) -> bool:
-        """Take a moment of the past, in order; return False once no more is wanted.
+        """Take a recorded row, in time order; return False once no more are needed.
 
         Args:
-            second: Its time.
-            keys: The quantities it holds.
-            item: What is handed over, as far as it is fresh.
-            whole: It may repeat what has not changed, as the first row of an answer does.
-            doubt: There are rows near it that could not be read: it proves nothing.
+            second: Its unix second.
+            keys: Its quantities.
+            item: The reading; what was not delivered of it will be.
+            full_row: The row may repeat unchanged values, as the first row of an answer does.
+            unreliable: Rows next to it could not be read, so it verifies nothing.
         """
-        self._prove(second, doubt=doubt)
+        self._verify_to(second, unreliable=unreliable)
         closed = self._closed_at
-        if closed is not None and second > closed and not (self._open or self._broken):
+        if closed is not None and second > closed and not (self._open_gap or self._held_gaps):
             return False
         while self._held and self._held[0].second <= second:
-            # The past has come this far without a break, so no hole is left before these.
-            self._release()
-        self._tell_latest(before=second)
-        if not (whole and self.newest is not None and second < self._base):
-            self._filled(second, self._keys.bits(keys), item)
-        self._reach = max(self._reach, second)
+            # The rows have reached these events, so no gap is left before them.
+            self._release_held()
+        self._emit_latest(before=second)
+        if not (full_row and self.newest is not None and second < self._fill_start):
+            self._emit_backfilled(second, self._keys.bits(keys), item)
+        self._covered_to = max(self._covered_to, second)
         return True
 
     @property
-    def proven(self) -> int:
-        """The second up to which what was asked for last is whole."""
-        return self._proven
+    def verified_to(self) -> int:
+        """Unix second up to which the current request has verified that nothing is missing."""
+        return self._verified_to
 
-    def asked(self, start: int) -> None:
-        """Say from which second on the next answer is: its rows prove nothing before that."""
-        if start > self._proven + 1:
-            self._distrust(self._proven + 1, start)
-            self._proven = start - 1
+    def on_request(self, start: int) -> None:
+        """Note the first second of the next answer: its rows verify nothing before that."""
+        if start > self._verified_to + 1:
+            self._mark_unreliable(self._verified_to + 1, start)
+            self._verified_to = start - 1
 
-    def _distrust(self, start: int, end: int) -> None:
-        known = self._doubt
-        self._doubt = (start, end) if known is None else (min(start, known[0]), max(end, known[1]))
+    def _mark_unreliable(self, start: int, end: int) -> None:
+        known = self._unreliable
+        self._unreliable = (start, end) if known is None else (min(start, known[0]), max(end, known[1]))
 
-    def doubt_since(self, second: int) -> None:
-        """Say that rows after this second were dated wrongly: they have proved nothing."""
-        self._proven = min(self._proven, second)
+    def distrust_after(self, second: int) -> None:
+        """Note that rows after this second were out of order: they have verified nothing."""
+        self._verified_to = min(self._verified_to, second)
 
-    def _prove(self, second: int, *, doubt: bool) -> None:
-        """Note how far a row proves that nothing is missing."""
-        if doubt:
-            self._distrust(self._row, max(second, self._row))
-        self._row = max(self._row, second)
-        self._proven = max(self._proven, second - 1)
-        if self._doubt is None and not self.waiting:
-            self._delivered.since = int(self._proven - self._overlap_s)  # as `_pin` does
+    def _verify_to(self, second: int, *, unreliable: bool) -> None:
+        """Note how far a row verifies that nothing is missing."""
+        if unreliable:
+            self._mark_unreliable(self._last_row, max(second, self._last_row))
+        self._last_row = max(self._last_row, second)
+        self._verified_to = max(self._verified_to, second - 1)
+        if self._unreliable is None and not self.pending:
+            self._delivered.keep_since = int(self._verified_to - self._overlap_s)  # as in `_pin_index`
 
     def done(self, exported: Collection[str], now: float = 0.0, *, reason: str = NOT_RECORDED) -> None:
-        """End the fill: the past was read to its end.
+        """End the fill: the record was read to its end.
 
         Args:
-            exported: The quantities it knows.
+            exported: Quantities that the record has columns for.
             now: Monotonic seconds.
-            reason: Why what is not there is a gap, should it never come.
+            reason: Reason of the gaps that remain, should they never be filled.
         """
-        self._proven = max(self._proven, self._row)
-        closing = [held.second for held in self._held if 0 < held.hole <= self._covered]
+        self._verified_to = max(self._verified_to, self._last_row)
+        closing = [held.second for held in self._held if 0 < held.gap <= self._fillable_gaps]
         self._closed_at = max(closing, default=self._closed_at)
-        later = max(self._open, *(held.hole for held in self._held), 0) > self._covered
-        end = max(self._closed_at or 0, self._reach) if later else self._end
-        self._miss_unknown(self._base, end, exported)
-        if end is not None and end < self._reach:  # the present state was told in between
-            self._miss_unknown(end, self._reach, exported)
-        if self._open <= self._covered:
-            self._open = 0
-        runs = self._runs()
-        self._finish(self._covered)
-        self._wait_for_rest(end, reason, now, lacks=False, runs=runs)
-        self._pin()
+        later = max(self._open_gap, *(held.gap for held in self._held), 0) > self._fillable_gaps
+        end = max(self._closed_at or 0, self._covered_to) if later else self._gap_end
+        self._report_unrecorded(self._fill_start, end, exported)
+        if end is not None and end < self._covered_to:  # the latest data was delivered in between
+            self._report_unrecorded(end, self._covered_to, exported)
+        if self._open_gap <= self._fillable_gaps:
+            self._open_gap = 0
+        runs = self._live_runs()
+        self._end_fill(self._fillable_gaps)
+        self._keep_unverified(end, reason, now, check_columns=False, runs=runs)
+        self._pin_index()
 
     def fail(
         self,
@@ -468,344 +483,351 @@ class GapFiller(Generic[T]):
         *,
         final: bool = True,
     ) -> None:
-        """End the fill: the past cannot be had from here on.
+        """End the fill: the request failed.
 
         Args:
-            reason: Why.
-            exported: The quantities it knows, where that is known.
+            reason: Reason of the gap.
+            exported: Quantities that the record has columns for, if known.
             now: Monotonic seconds.
-            final: It cannot be had later either.
+            final: A retry cannot help.
         """
-        reached = self._reach
-        if exported is not None and reached > self._base:
-            self._miss_unknown(self._base, reached, exported)
-        doubt, self._doubt = (self._doubt, None) if final else (None, self._doubt)
-        if doubt is not None:
-            first, last = max(doubt[0], self._base), min(doubt[1], reached)
-            self._wait(Waiting(first, last, reason, now, lacks=True))
+        reached = self._covered_to
+        if exported is not None and reached > self._fill_start:
+            self._report_unrecorded(self._fill_start, reached, exported)
+        unreliable, self._unreliable = (self._unreliable, None) if final else (None, self._unreliable)
+        if unreliable is not None:
+            first, last = max(unreliable[0], self._fill_start), min(unreliable[1], reached)
+            self._add_pending(PendingRange(first, last, reason, now, check_columns=True))
         if not final:
-            if self._held:  # without a hole before the first, its last row may have been cut, no more
-                end: int | None = self._held[0].second if self._held[0].hole else self._row
+            if self._held:  # if no gap precedes them, only the last row may be incomplete
+                end: int | None = self._held[0].second if self._held[0].gap else self._last_row
             else:
-                end = self._end
-                self._open = 0
+                end = self._gap_end
+                self._open_gap = 0
                 if end is None:
                     self._latest = None
-            self._finish(self._held[0].hole if self._held else 0)
-            self._wait_for_rest(end, reason, now, lacks=True)
-            self._pin()
+            self._end_fill(self._held[0].gap if self._held else 0)
+            self._keep_unverified(end, reason, now, check_columns=True)
+            self._pin_index()
             return
         if not self._held:
-            end = self._end
-            self._outbox.miss(reached, end, reason)
+            end = self._gap_end
+            self._output.report(reached, end, reason)
             if end is None:
-                self._latest = None  # it lies somewhere within what is missing
-            self._open = 0
-        elif self._held[0].hole:
+                self._latest = None  # it lies within the gap
+            self._open_gap = 0
+        elif self._held[0].gap:
             first = self._held[0].second
             if self._latest is not None and reached < self._latest.second < first:
-                self._outbox.miss(reached, self._latest.second, reason)
+                self._output.report(reached, self._latest.second, reason)
                 reached = self._latest.second
-                self._tell_latest(before=first)
-            self._outbox.miss(reached, first, reason)
-        self._finish(self._held[0].hole if self._held else 0)
-        self._pin()
+                self._emit_latest(before=first)
+            self._output.report(reached, first, reason)
+        self._end_fill(self._held[0].gap if self._held else 0)
+        self._pin_index()
 
     # --- what is asked for again ---------------------------------------------------------------------------
 
     @property
-    def due(self) -> float | None:
-        """When something is to be asked for again, monotonic seconds; None: nothing waits."""
-        return min((each.due for each in self.waiting), default=None)
+    def next_retry_at(self) -> float | None:
+        """Monotonic time at which a pending range is due; None: there is none."""
+        return min((each.retry_at for each in self.pending), default=None)
 
-    def ask_again(self, now: float) -> Waiting | None:
-        """Begin to ask for what is due."""
-        due = min(self.waiting, key=lambda each: each.due, default=None)
-        if due is None or due.due > now:
+    def begin_retry(self, now: float) -> PendingRange | None:
+        """Return the pending range that is due, if there is one, and begin its retry."""
+        due = min(self.pending, key=lambda each: each.retry_at, default=None)
+        if due is None or due.retry_at > now:
             return None
-        self._proven, self._row, self._doubt = due.start - 1, due.start - 1, None
-        self._asking = due
+        self._verified_to, self._last_row, self._unreliable = due.start - 1, due.start - 1, None
+        self._retrying = due
         return due
 
-    def late_row(
-        self, waiting: Waiting, second: int, keys: Collection[str], item: T, *, doubt: bool = False
+    def on_retry_row(
+        self, pending: PendingRange, second: int, keys: Collection[str], item: T, *, unreliable: bool = False
     ) -> bool:
-        """Take a moment of what was asked for again, as `row` does. Seconds outside are settled."""
-        self._prove(second, doubt=doubt)
-        if waiting.has(second):
+        """Take a row of a retry, as `on_history` does; return False once no more are needed."""
+        self._verify_to(second, unreliable=unreliable)
+        if pending.contains(second):
             bits = self._keys.bits(keys)
-            fresh = self._delivered.fresh(second, bits)
+            fresh = self._delivered.undelivered(second, bits)
             if fresh:
-                ordinal = self._delivered.filled(second, fresh)
-                take = Emit(item, second, ordinal, self._keys.names(fresh), backfilled=True)
-                self._outbox.ready.append(take)
-        return second <= waiting.end
+                ordinal = self._delivered.add_backfilled(second, fresh)
+                emit = Emit(item, second, ordinal, self._keys.names(fresh), backfilled=True)
+                self._output.ready.append(emit)
+        return second <= pending.end
 
-    def answered(
+    def end_retry(
         self,
-        waiting: Waiting,
+        pending: PendingRange,
         exported: Collection[str] | None,
         *,
-        trouble: str = "",
+        error: str = "",
         final: bool = False,
     ) -> None:
-        """End what `ask_again` has begun.
+        """End a retry.
 
         Args:
-            waiting: What it returned.
-            exported: The quantities the record knows, where that is known.
-            trouble: Why it broke off; empty: it did not.
-            final: It cannot be had later either.
+            pending: The range that `begin_retry` returned.
+            exported: Quantities that the record has columns for, if known.
+            error: Why the request failed; empty: it did not.
+            final: A further retry cannot help.
         """
-        self.waiting.remove(waiting)
-        self._asking = None
-        if not trouble:
-            self._proven = max(self._proven, self._row)
-        if waiting.lacks and exported is not None and self._row >= waiting.start:
-            waiting.lacks = False
-            self._miss_unknown(waiting.start - 1, waiting.end, exported)
-        waiting.reason = trouble or waiting.reason
-        waiting.keep(self._proven, self._doubt)
-        if waiting.parts:
-            if final or waiting.tries >= len(self._retry_s):
-                self._give_up(waiting, waiting.reason)
+        self.pending.remove(pending)
+        self._retrying = None
+        if not error:
+            self._verified_to = max(self._verified_to, self._last_row)
+        if pending.check_columns and exported is not None and self._last_row >= pending.start:
+            pending.check_columns = False
+            self._report_unrecorded(pending.start - 1, pending.end, exported)
+        pending.reason = error or pending.reason
+        pending.drop_verified(self._verified_to, self._unreliable)
+        if pending.parts:
+            if final or pending.tries >= len(self._retry_s):
+                self._report_pending(pending, pending.reason)
             else:
-                self._wait(waiting)
-        self._pin()
+                self._add_pending(pending)
+        self._pin_index()
 
-    def give_up_waiting(self) -> list[Missing]:
-        """Return the waiting stretches as missing: the stream ends and asks no more."""
-        missing = [each for one in self.waiting for each in self._missing(one, one.reason)]
-        self.waiting.clear()
-        self._pin()
+    def give_up_pending(self) -> list[Missing]:
+        """Remove the pending ranges and return them as gaps, because the stream ends."""
+        missing = [each for one in self.pending for each in self._missing_in(one, one.reason)]
+        self.pending.clear()
+        self._pin_index()
         return missing
 
-    def _runs(self) -> list[tuple[int, int]]:
-        """Return the first and the last second of what came live, and is let go of now, between holes."""
+    def _live_runs(self) -> list[tuple[int, int]]:
+        """Return first and last second of each run of held events that is released now."""
         runs: list[tuple[int, int]] = []
         for held in self._held:
-            if held.hole > self._covered:
+            if held.gap > self._fillable_gaps:
                 break
             if not runs:
-                runs.append((held.second if held.hole else self._base, held.second))
-            elif held.hole:
+                runs.append((held.second if held.gap else self._fill_start, held.second))
+            elif held.gap:
                 runs.append((held.second, held.second))
             else:
                 runs[-1] = runs[-1][0], max(runs[-1][1], held.second)
         return runs
 
-    def _wait_for_rest(
+    def _keep_unverified(
         self,
         end: int | None,
         reason: str,
         now: float,
         *,
-        lacks: bool,
+        check_columns: bool,
         runs: Collection[tuple[int, int]] = (),
     ) -> None:
-        """Let wait what the fill that has just ended has not proved."""
-        doubt, self._doubt = self._doubt, None
-        if doubt is not None:
-            first, last = max(doubt[0], self._base), min(doubt[1], end or doubt[1])
-            self._wait(Waiting(first, last, reason, now, lacks=lacks))
-        start = max(self._proven + 1, self._base)
-        if start == self._base and self._is_whole(start):
+        """Make a pending range of what the fill has not verified."""
+        unreliable, self._unreliable = self._unreliable, None
+        if unreliable is not None:
+            first, last = max(unreliable[0], self._fill_start), min(unreliable[1], end or unreliable[1])
+            self._add_pending(PendingRange(first, last, reason, now, check_columns=check_columns))
+        start = max(self._verified_to + 1, self._fill_start)
+        if start == self._fill_start and self._is_complete(start):
             start += 1
-        rest = Waiting(start, start, reason, now, lacks=lacks)
+        rest = PendingRange(start, start, reason, now, check_columns=check_columns)
         rest.parts.clear()
         for first, last in runs:
-            rest.add(start, first - self._is_whole(first))
-            start = max(start, last + self._is_whole(last))
+            rest.add(start, first - self._is_complete(first))
+            start = max(start, last + self._is_complete(last))
         if end is None:
-            if not self._open and not self._held:
-                self._tail = Waiting(start, start, reason, now, lacks=lacks)
+            if not self._open_gap and not self._held:
+                self._unverified_tail = PendingRange(start, start, reason, now, check_columns=check_columns)
         elif all(last < end for _, last in runs):
-            rest.add(start, end - self._is_whole(end))
+            rest.add(start, end - self._is_complete(end))
         if rest.parts:
-            self._wait(rest)
+            self._add_pending(rest)
 
-    def _end_tail(self, second: int, bits: int) -> None:
-        tail, self._tail = self._tail, None
+    def _close_tail(self, second: int, bits: int) -> None:
+        tail, self._unverified_tail = self._unverified_tail, None
         if tail is not None:
-            whole = self._spoken and not self._spoken & ~bits
-            tail.parts = [(tail.start, second - 1 if whole else second)]
-            self._wait(tail)
+            full_row = self._live_bits and not self._live_bits & ~bits
+            tail.parts = [(tail.start, second - 1 if full_row else second)]
+            self._add_pending(tail)
 
-    def _is_whole(self, second: int) -> bool:
-        """Tell whether everything that ever came was delivered of a second."""
-        return bool(self._spoken) and not self._delivered.fresh(second, self._spoken)
+    def _is_complete(self, second: int) -> bool:
+        """Return whether every quantity that the stream sends was delivered for a second."""
+        return bool(self._live_bits) and not self._delivered.undelivered(second, self._live_bits)
 
-    def _is_told(self, second: int) -> bool:
-        """Tell whether the record told a second, or all that ever came was delivered of it."""
-        return self._delivered.was_filled(second) or self._is_whole(second)
+    def _is_recorded(self, second: int) -> bool:
+        """Return whether a backfill delivered something for a second, or it is complete."""
+        return self._delivered.has_backfilled(second) or self._is_complete(second)
 
-    def _wait(self, waiting: Waiting) -> None:
-        if waiting.start > waiting.end:
+    def _add_pending(self, pending: PendingRange) -> None:
+        if pending.start > pending.end:
             return
-        waiting.due = waiting.first + self._retry_s[waiting.tries]
-        waiting.tries += 1
-        self.waiting.append(waiting)
-        self.waiting.sort(key=lambda each: each.start)
-        if len(self.waiting) > _MOST_WAITING:
-            self._join()
-        self._pin()
+        pending.retry_at = pending.first_asked_at + self._retry_s[pending.tries]
+        pending.tries += 1
+        self.pending.append(pending)
+        self.pending.sort(key=lambda each: each.start)
+        if len(self.pending) > _MAX_PENDING:
+            self._join_closest()
+        self._pin_index()
 
-    def _join(self) -> None:
-        """Join the two closest stretches that are not being fetched."""
-        free = [each for each in self.waiting if each is not self._asking]
+    def _join_closest(self) -> None:
+        """Join the two closest pending ranges, except the one being requested."""
+        free = [each for each in self.pending if each is not self._retrying]
         before, after = min(pairwise(free), key=lambda pair: pair[1].start - pair[0].end)
         before.parts = sorted([*before.parts, *after.parts])
-        if after.first > before.first:  # the younger has all its tries
-            before.first, before.due, before.tries = after.first, after.due, after.tries
-        before.lacks |= after.lacks
-        self.waiting.remove(after)
-        while len(before.parts) > _MOST_PARTS or before.end - before.start > _LONGEST_JOINED:
+        if after.first_asked_at > before.first_asked_at:  # the younger range keeps all its retries
+            before.first_asked_at, before.retry_at, before.tries = (
+                after.first_asked_at,
+                after.retry_at,
+                after.tries,
+            )
+        before.check_columns |= after.check_columns
+        self.pending.remove(after)
+        while len(before.parts) > _MAX_PARTS or before.end - before.start > _MAX_JOINED_S:
             part = before.parts.pop(0)
-            self._outbox.ready.extend(self._missing_of(part, TOO_MANY_GAPS))
+            self._output.ready.extend(self._missing_in_part(part, TOO_MANY_GAPS))
 
-    def _give_up(self, waiting: Waiting, reason: str) -> None:
-        self._outbox.ready.extend(self._missing(waiting, reason))
+    def _report_pending(self, pending: PendingRange, reason: str) -> None:
+        self._output.ready.extend(self._missing_in(pending, reason))
 
-    def _missing(self, waiting: Waiting, reason: str) -> list[Missing]:
-        return [each for part in waiting.parts for each in self._missing_of(part, reason)]
+    def _missing_in(self, pending: PendingRange, reason: str) -> list[Missing]:
+        return [each for part in pending.parts for each in self._missing_in_part(part, reason)]
 
-    def _missing_of(self, part: tuple[int, int], reason: str) -> list[Missing]:
-        """Return what is missing of a stretch: not what was delivered within it."""
+    def _missing_in_part(self, part: tuple[int, int], reason: str) -> list[Missing]:
+        """Return the gaps within a range: the stretches between deliveries."""
         start, end = part
         edges = [start - 1, *self._delivered.between(start, end), end + 1]
         missing = [(before, after) for before, after in pairwise(edges) if after - before > 1]
-        if not missing:  # but of a second that a hole begins or ends in, some may be
+        if not missing:  # but the first and last second may be incomplete
             ends = {start, end}
-            return [Missing(each, each, reason) for each in sorted(ends) if not self._is_told(each)]
-        if len(missing) > _MOST_PIECES:
+            return [Missing(each, each, reason) for each in sorted(ends) if not self._is_recorded(each)]
+        if len(missing) > _MAX_GAPS_OF_PART:
             return [Missing(start, end, reason)]
         return [Missing(before, after, reason) for before, after in missing]
 
-    def _pin(self) -> None:
-        """Keep in memory what was delivered of the seconds that are asked for, now or later."""
-        starts = [each.start for each in (*self.waiting, self._tail) if each is not None]
-        if self.filling:  # held events, or rows, may be many
-            unproven = self._proven if self._doubt is None else min(self._proven, self._doubt[0])
+    def _pin_index(self) -> None:
+        """Keep deliveries in memory for the seconds that are requested, now or later."""
+        starts = [each.start for each in (*self.pending, self._unverified_tail) if each is not None]
+        if self.filling:  # there may be many held events or rows
+            unproven = (
+                self._verified_to if self._unreliable is None else min(self._verified_to, self._unreliable[0])
+            )
             starts.append(int(unproven - self._overlap_s))
-        self._delivered.since = min(starts, default=None)
+        self._delivered.keep_since = min(starts, default=None)
 
     # --- what is handed over -------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
         """Whether `pop` has something."""
-        return bool(self._outbox.ready) or (not self.filling and bool(self._held) and not self._held[0].hole)
+        return bool(self._output.ready) or (not self.filling and bool(self._held) and not self._held[0].gap)
 
     def pop(self) -> Emit[T] | Missing | None:
-        """Return what is to be handed over next, if anything is."""
+        """Return what is to be delivered next; None if there is nothing now."""
         while self.ready:
-            if self._outbox.ready:
-                return self._outbox.ready.pop(0)
-            self._release()
+            if self._output.ready:
+                return self._output.ready.pop(0)
+            self._release_held()
         return None
 
-    def _keep(self, held: _Held[T]) -> None:
-        if len(self._held) >= self._hold:
+    def _hold_event(self, held: _Held[T]) -> None:
+        if len(self._held) >= self._max_held:
             self._discard()
             return
         self._held.append(held)
-        if held.hole:
-            self._broken += 1
-            self._open = 0
+        if held.gap:
+            self._held_gaps += 1
+            self._open_gap = 0
 
     def _discard(self) -> None:
         self.discarded += 1
-        self._break()
+        self._open_new_gap()
 
-    def _calms_down(self) -> bool:
-        """Look whether there is nothing to decide about; there is not, until a hole is presumed or filled."""
-        outbox = self._outbox
-        waits = outbox.ready or outbox.pending or self._tail
-        self._calm = not (self._open or self._held or self.filling or waits)
-        return self._calm
+    def _check_nothing_missing(self) -> bool:
+        """Return whether events may pass through: nothing is missing, held or waiting to be delivered."""
+        output = self._output
+        waits = output.ready or output.open_ended or self._unverified_tail
+        self._nothing_missing = not (self._open_gap or self._held or self.filling or waits)
+        return self._nothing_missing
 
-    def _break(self) -> None:
-        self._calm = False
-        self.holes += 1
-        self._open = self.holes
+    def _open_new_gap(self) -> None:
+        self._nothing_missing = False
+        self.gap_count += 1
+        self._open_gap = self.gap_count
 
-    def _position_before(self, present: int | None) -> int:
-        """Return the second up to which everything was handed over or accounted for.
+    def _delivered_until(self, latest: int | None) -> int:
+        """Return the second up to which everything was delivered or reported.
 
-        An event may be dated ahead. A hole that ends before it begins with the newest before that.
+        An event may be dated ahead. If a gap ends before the newest event, it begins at the newest before
+        that end.
         """
         newest = self.newest
-        ends = [held.second for held in self._held if held.hole] + ([] if present is None else [present])
+        ends = [held.second for held in self._held if held.gap] + ([] if latest is None else [latest])
         if newest is not None and ends and newest > max(ends):
             newest = self._delivered.newest_until(max(ends)) or max(ends)
-        accounted = self._outbox.accounted
+        accounted = self._output.accounted_to
         if newest is None and ends and accounted is not None and accounted > max(ends):
-            accounted = self._outbox.accounted = max(ends)  # noted by a clock of ours that was ahead
+            accounted = self._output.accounted_to = max(ends)  # taken from a local clock that was ahead
         return max(place for place in (newest, accounted, 0) if place is not None)
 
     @property
-    def _end(self) -> int | None:
-        """Where the last hole ends, if that is known before the next live event."""
-        if not self._open:
+    def _gap_end(self) -> int | None:
+        """Where the last gap ends, if that is known before the next live event."""
+        if not self._open_gap:
             return self._closed_at
-        return self._present if self._open <= self._covered else None
+        return self._latest_second if self._open_gap <= self._fillable_gaps else None
 
-    def _live(self, second: int, keys: Collection[str], bits: int, item: T) -> Emit[T] | None:
-        fresh, ordinal = self._delivered.live(second, bits)
+    def _emit_live(self, second: int, keys: Collection[str], bits: int, item: T) -> Emit[T] | None:
+        fresh, ordinal = self._delivered.add_live(second, bits)
         if bits and not fresh:
-            self.repeated += 1
+            self.duplicates += 1
             return None
         if self.newest is None or second > self.newest:
             self.newest = second
-        elif self.newest - second <= _BELIEVED_S or self._delivered.newest_until(self.newest - 1) == second:
-            # Nothing lies between the two: it is the newest that was dated ahead, however far.
-            self._behind = self.newest, second
+        elif self.newest - second <= _MAX_AHEAD_S or self._delivered.newest_until(self.newest - 1) == second:
+            # Nothing lies between the two, so the newest one was dated ahead.
+            self._dated_ahead = self.newest, second
         return Emit(item, second, ordinal, keys if fresh == bits else self._keys.names(fresh))
 
-    def _filled(self, second: int, bits: int, item: T) -> None:
-        fresh = self._delivered.fresh(second, bits)
+    def _emit_backfilled(self, second: int, bits: int, item: T) -> None:
+        fresh = self._delivered.undelivered(second, bits)
         if fresh:
-            ordinal = self._delivered.filled(second, fresh)
+            ordinal = self._delivered.add_backfilled(second, fresh)
             self.newest = second if self.newest is None else max(self.newest, second)
-            self._outbox.ready.append(Emit(item, second, ordinal, self._keys.names(fresh), backfilled=True))
+            self._output.ready.append(Emit(item, second, ordinal, self._keys.names(fresh), backfilled=True))
 
-    def _release(self) -> None:
-        """Let go of the first held event."""
-        second, keys, bits, item, hole = self._held.pop(0)
-        if hole:
-            self._broken -= 1
+    def _release_held(self) -> None:
+        """Release the first held event."""
+        second, keys, bits, item, gap = self._held.pop(0)
+        if gap:
+            self._held_gaps -= 1
             self._closed_at = second
-        self._tell_latest(before=second)
-        take = self._live(second, keys, bits, item)
-        if take is not None:
-            self._outbox.ready.append(take)
+        self._emit_latest(before=second)
+        emit = self._emit_live(second, keys, bits, item)
+        if emit is not None:
+            self._output.ready.append(emit)
 
-    def _tell_latest(self, before: float) -> None:
+    def _emit_latest(self, before: float) -> None:
         latest = self._latest
         if latest is not None and latest.second < before:
             self._latest = None
             if self.newest is None or latest.second >= self.newest:
-                self._filled(latest.second, latest.bits, latest.item)
+                self._emit_backfilled(latest.second, latest.bits, latest.item)
 
-    def _finish(self, closed: int) -> None:
-        """End the fill: holes up to the number `closed` are closed, or said to be missing."""
+    def _end_fill(self, closed: int) -> None:
+        """End the fill: gaps up to number `closed` are filled or reported."""
         alive = bool(self._held) or self._closed_at is not None
         newest = max((held.second for held in self._held), default=self.newest or 0)
-        while self._held and self._held[0].hole <= closed:
-            self._release()
+        while self._held and self._held[0].gap <= closed:
+            self._release_held()
         ahead = alive and self._latest is not None and self._latest.second > newest
-        if ahead or self._held or self._open:
-            # The link is up and tells by itself what comes after its last event, or another fill comes first.
+        if ahead or self._held or self._open_gap:
+            # Later data comes from the live connection, or from the next fill.
             self._latest = None
-        self._tell_latest(before=float("inf"))
+        self._emit_latest(before=float("inf"))
         self.filling = False
 
-    def _miss_unknown(self, start: int, end: int | None, exported: Collection[str]) -> None:
-        unknown = self._spoken & ~self._keys.bits(exported)
+    def _report_unrecorded(self, start: int, end: int | None, exported: Collection[str]) -> None:
+        unknown = self._live_bits & ~self._keys.bits(exported)
         if unknown:
-            self._outbox.miss(start, end, NOT_EXPORTED, unknown)
+            self._output.report(start, end, NOT_EXPORTED, unknown)
 
     @printable
     def __repr__(self) -> str:
-        doing = "filling" if self.filling else "open" if self.open else "whole"
-        return f"<Mender {doing}, {len(self._held)} held, {self.discarded} discarded, at {self.newest}>"
+        doing = "filling" if self.filling else "open" if self.has_gap else "full_row"
+        return f"<GapFiller {doing}, {len(self._held)} held, {self.discarded} discarded, at {self.newest}>"

@@ -57,21 +57,21 @@ class SocketConfig:
     """A connection this old ends the row of failures."""
     healthy_after_event_s: float = field(default=10.0, validator=_positive)
     """So does one that lives this long after its first valid event."""
-    stale_floor_s: float = field(default=60.0, validator=_positive)
+    stale_after_s: float = field(default=60.0, validator=_positive)
     """A source is not called stale before this much time without a valid event."""
     stale_factor: float = field(default=3.0, validator=_positive)
     """Nor before this many times the usual interval between its events."""
-    longest_retry_after_s: float = field(default=3600.0, validator=_positive)
+    max_retry_after_s: float = field(default=3600.0, validator=_positive)
     """However long the server asks us to wait, the next attempt is not later."""
-    most_handshakes: int = field(default=40, validator=_count)
+    max_handshakes: int = field(default=40, validator=_count)
     """So many handshakes may begin within `handshake_window_s`."""
     handshake_window_s: float = field(default=600.0, validator=_positive)
-    """See `most_handshakes`."""
-    most_strange_closes: int = field(default=10, validator=_count)
+    """See `max_handshakes`."""
+    max_undocumented_closes: int = field(default=10, validator=_count)
     """So many closes in a row with a 4xxx code nobody documents, and no event, end the source."""
-    most_refusals: int = field(default=3, validator=_count)
+    max_refusals: int = field(default=3, validator=_count)
     """So many refusals in a row, all of one kind and in the vendor's own words, end the source."""
-    largest_frame: int = field(default=1024 * 1024, validator=_count)
+    max_message_bytes: int = field(default=1024 * 1024, validator=_count)
     """Bytes of a message; a larger one ends the connection with 1009."""
 
 
@@ -215,11 +215,11 @@ class ReconnectPolicy:
     __slots__ = (
         *("_event_at", "_failures", "_handshakes", "_opened_at"),
         *("_random", "_refusal", "_refusals", "_renewable", "_renewed", "_strange", "_strange_renewed"),
-        "_timing",
+        "_config",
     )
 
-    def __init__(self, timing: SocketConfig, *, random: Callable[[], float], renewable: bool = True) -> None:
-        self._timing = timing
+    def __init__(self, config: SocketConfig, *, random: Callable[[], float], renewable: bool = True) -> None:
+        self._config = config
         self._random = random
         self._renewable = renewable
         self._failures = 0
@@ -235,7 +235,7 @@ class ReconnectPolicy:
     def begin(self, now: float) -> None:
         """A handshake begins."""
         self._handshakes.append(now)
-        del self._handshakes[: -self._timing.most_handshakes]
+        del self._handshakes[: -self._config.max_handshakes]
         self._opened_at = self._event_at = None
 
     def opened(self, now: float) -> None:
@@ -278,10 +278,10 @@ class ReconnectPolicy:
             error.error_code = str(code)
             return self._denied(error, reason, now)
         self._refusals = 0
-        if self._strange >= self._timing.most_strange_closes:
+        if self._strange >= self._config.max_undocumented_closes:
             message = f"the server closed the event stream {self._strange} times in a row without an event"
             return Stop(AnswerError(_said(message, ending.words), error_code=str(code)))
-        least = self._timing.try_again_later_s if code == _TRY_AGAIN_LATER else 0.0
+        least = self._config.try_again_later_s if code == _TRY_AGAIN_LATER else 0.0
         if code == 1006:
             reason = "the connection dropped"
         elif code == 1009:
@@ -303,7 +303,7 @@ class ReconnectPolicy:
         match status:
             case 429 | 503 if status == 429 or retry_after is not None:
                 delay = self._delay(now, least=retry_after or 0.0)
-                longest = self._timing.longest_retry_after_s
+                longest = self._config.max_retry_after_s
                 return Retry(reason, delay, hold=delay if retry_after is None else min(retry_after, longest))
             case _ if 300 <= status < 400:
                 return Retry(f"{reason}; redirects are never followed", self._delay(now))
@@ -324,37 +324,37 @@ class ReconnectPolicy:
         kind = kind or type(error).__name__
         self._refusals = self._refusals + 1 if kind == self._refusal else 1
         self._refusal = kind
-        if self._refusals >= self._timing.most_refusals:
+        if self._refusals >= self._config.max_refusals:
             return Stop(error)
         return Retry(reason, self._delay(now))
 
     def _delay(self, now: float, *, least: float = 0.0, plus: float = 0.0) -> float:
-        timing = self._timing
+        config = self._config
         if self._failures == 0:
-            delay = timing.first_delay_s * self._random()
+            delay = config.first_delay_s * self._random()
         else:
             delay = full_jitter(
-                self._failures - 1, base=timing.backoff_base_s, cap=timing.backoff_cap_s, random=self._random
+                self._failures - 1, base=config.backoff_base_s, cap=config.backoff_cap_s, random=self._random
             )
         self._failures += 1
         # Upwards only: nobody comes back before the time the server named, and not all at that moment.
-        least = min(least * (1 + 0.1 * self._random()), timing.longest_retry_after_s)
+        least = min(least * (1 + 0.1 * self._random()), config.max_retry_after_s)
         return max(plus + delay, least, self._free_in(now))
 
     def _free_in(self, now: float) -> float:
         """Seconds until another handshake fits into the window."""
         handshakes = self._handshakes
-        if len(handshakes) < self._timing.most_handshakes:
+        if len(handshakes) < self._config.max_handshakes:
             return 0.0
-        return max(0.0, handshakes[0] + self._timing.handshake_window_s - now)
+        return max(0.0, handshakes[0] + self._config.handshake_window_s - now)
 
     def _healthy(self, now: float) -> bool:
-        timing = self._timing
+        config = self._config
         if self._opened_at is None:
             return False
-        if now - self._opened_at >= timing.healthy_after_s:
+        if now - self._opened_at >= config.healthy_after_s:
             return True
-        return self._event_at is not None and now - self._event_at >= timing.healthy_after_event_s
+        return self._event_at is not None and now - self._event_at >= config.healthy_after_event_s
 
     @printable
     def __repr__(self) -> str:

@@ -61,12 +61,12 @@ class KeepaliveAction(enum.Enum):
 class Keepalive:
     """The life of one connection: any byte is life of the link, only a valid event is life of the source."""
 
-    __slots__ = ("_eventful_at", "_first", "_pinged_at", "_stale", "_timing", "interval")
+    __slots__ = ("_config", "_eventful_at", "_first", "_pinged_at", "_stale", "interval")
 
-    def __init__(self, timing: SocketConfig, now: float) -> None:
+    def __init__(self, config: SocketConfig, now: float) -> None:
         self.interval: float | None = None
         """The usual seconds between two events, smoothed; None before the second."""
-        self._timing = timing
+        self._config = config
         self._eventful_at = now
         self._first = True
         self._stale = False
@@ -91,12 +91,12 @@ class Keepalive:
         """Decide what is due; call again until it answers REST."""
         if self._pinged_at is not None and heard_at >= self._pinged_at:  # of coarse clocks both are one tick
             self._pinged_at = None
-        if self._pinged_at is not None and now >= self._pinged_at + self._timing.ping_timeout_s:
+        if self._pinged_at is not None and now >= self._pinged_at + self._config.ping_timeout_s:
             return KeepaliveAction.DEAD
         if not self._stale and now >= self._stale_at:
             self._stale = True
             return KeepaliveAction.STALE
-        if self._pinged_at is None and now >= heard_at + self._timing.ping_interval_s:
+        if self._pinged_at is None and now >= heard_at + self._config.ping_interval_s:
             self._pinged_at = now
             return KeepaliveAction.PING
         return KeepaliveAction.REST
@@ -104,9 +104,9 @@ class Keepalive:
     def next_at(self, heard_at: float) -> float:
         """Return when `check` may have something to say, if nothing happens until then."""
         if self._pinged_at is not None and heard_at < self._pinged_at:
-            link_at = self._pinged_at + self._timing.ping_timeout_s
+            link_at = self._pinged_at + self._config.ping_timeout_s
         else:
-            link_at = heard_at + self._timing.ping_interval_s
+            link_at = heard_at + self._config.ping_interval_s
         return link_at if self._stale else min(link_at, self._stale_at)
 
     def silence(self, now: float) -> float:
@@ -115,7 +115,7 @@ class Keepalive:
 
     @property
     def _stale_at(self) -> float:
-        patience = max(self._timing.stale_floor_s, self._timing.stale_factor * (self.interval or 0.0))
+        patience = max(self._config.stale_after_s, self._config.stale_factor * (self.interval or 0.0))
         return self._eventful_at + patience
 
 
@@ -129,7 +129,7 @@ class ReconnectingSocket:
         link: Says where to connect and when.
         on_messages: Takes all messages of one read as they came; returns how many were valid events.
         on_state: Told of every change: the state, the reason, and in how many seconds the next attempt comes.
-        timing: Every timeout and delay.
+        config: Every timeout and delay.
         clock: Where time comes from; the timeouts of a single connection run on the event loop's own time.
         random: Gives numbers in [0, 1) for the jitter.
         ssl_context: Verifies the server; by default the system's authorities, TLS 1.2 or later.
@@ -137,34 +137,43 @@ class ReconnectingSocket:
     """
 
     __slots__ = (
-        *("_clock", "_eventful", "_generation", "_link", "_on_messages", "_on_state", "_pulse", "_recovery"),
-        *("_refused", "_ssl_context", "_timing", "_vendor_clock", "events", "frames", "handshakes"),
+        *(
+            "_clock",
+            "_eventful",
+            "_generation",
+            "_endpoint",
+            "_on_messages",
+            "_on_state",
+            "_pulse",
+            "_recovery",
+        ),
+        *("_refused", "_ssl_context", "_config", "_vendor_clock", "events", "frames", "handshakes"),
         "heard_at",
     )
 
     def __init__(
         self,
-        link: EndpointProvider,
+        endpoint: EndpointProvider,
         *,
         on_messages: Callable[[list[bytes]], int],
         on_state: Callable[[State, str, float | None], None],
-        timing: SocketConfig | None = None,
+        config: SocketConfig | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
         ssl_context: ssl.SSLContext | None = None,
         vendor_clock: VendorClock | None = None,
     ) -> None:
-        self._link = link
+        self._endpoint = endpoint
         self._on_messages = on_messages
         self._on_state = on_state
-        self._timing = timing or SocketConfig()
+        self._config = config or SocketConfig()
         self._clock = clock or SystemClock()
-        self._recovery = ReconnectPolicy(self._timing, random=random, renewable=link.renewable)
+        self._recovery = ReconnectPolicy(self._config, random=random, renewable=endpoint.renewable)
         self._ssl_context = ssl_context
         self._vendor_clock = vendor_clock
         self._generation = 0
         self._refused: int | None = None
-        self._pulse = Keepalive(self._timing, 0.0)
+        self._pulse = Keepalive(self._config, 0.0)
         self._eventful = False
         self.heard_at = 0.0
         """When the messages arrived that are handed over now, or were last."""
@@ -194,7 +203,7 @@ class ReconnectingSocket:
                     self._refused = self._generation
                 case Retry(reason, delay, hold):
                     if hold is not None:
-                        self._link.hold(hold)
+                        self._endpoint.hold(hold)
             self._on_state(State.DISCONNECTED, reason, delay)
             if delay > 0:
                 await self._clock.sleep(delay)
@@ -224,13 +233,13 @@ class ReconnectingSocket:
 
     async def _permitted(self) -> tuple[Endpoint, ssl.SSLContext | None]:
         if self._refused is not None:
-            await self._link.renew(self._refused)
+            await self._endpoint.renew(self._refused)
             self._refused = None
         # A login and a look at the system's authorities, if there must be any, do not take up a turn.
-        tls = await self._tls_for(await self._link.address())
-        await self._link.admit()
+        tls = await self._tls_for(await self._endpoint.address())
+        await self._endpoint.admit()
         # The turn may have been long in coming, and the credential renewed.
-        address = await self._link.address()
+        address = await self._endpoint.address()
         if fault := check_ws_url(address.url):
             raise ValueError(fault)
         return address, tls
@@ -241,12 +250,12 @@ class ReconnectingSocket:
             on_open=self._opened,
             on_messages=self._heard,
             clock=self._clock,
-            timing=self._timing,
+            config=self._config,
             vendor_clock=self._vendor_clock,
         )
 
     def _opened(self, now: float) -> None:
-        self._pulse = Keepalive(self._timing, now)
+        self._pulse = Keepalive(self._config, now)
         self._recovery.opened(now)
         self._eventful = False
         self._on_state(State.LIVE, "", None)
@@ -274,7 +283,7 @@ class ReconnectingSocket:
         if wire.fault is not None:
             raise wire.fault
         words = wire.close_words
-        return Closed(wire.close_code, self._link.words(words.encode()).text if words else "")
+        return Closed(wire.close_code, self._endpoint.words(words.encode()).text if words else "")
 
     def _heard(self, messages: list[bytes], now: float) -> None:
         """Hand over all messages of one read."""
@@ -294,7 +303,7 @@ class ReconnectingSocket:
         if isinstance(error, HandshakeRejected):
             if self._vendor_clock is not None and len(error.dates) == 1:
                 self._vendor_clock.observe(error.dates[0])
-            words = self._link.words(error.body)
+            words = self._endpoint.words(error.body)
             return HandshakeRefused(
                 error.status, self._retry_after(error), words.text, envelope=words.envelope, page=words.page
             )

@@ -38,11 +38,11 @@ TIMING = SocketConfig(
     backoff_base_s=0.02,
     backoff_cap_s=0.1,
     try_again_later_s=0.05,
-    stale_floor_s=0.15,
+    stale_after_s=0.15,
     healthy_after_s=0.5,
     healthy_after_event_s=0.05,
-    most_handshakes=10_000,
-    most_strange_closes=1000,
+    max_handshakes=10_000,
+    max_undocumented_closes=1000,
 )
 
 Told = tuple[int, Quantity]
@@ -70,9 +70,9 @@ class Account:
 
 
 async def listen_merged(
-    client: VoltStorageClient, product: int, healing: BackfillConfig, account: Account
+    client: VoltStorageClient, product: int, backfill: BackfillConfig, account: Account
 ) -> None:
-    source = client.live(product, timing=TIMING, healing=healing)
+    source = client.live(product, socket=TIMING, backfill=backfill)
     async with merge(source) as events:
         account.state = lambda: events.status[source.id].state
         account.pending = lambda: events.status[source.id].pending
@@ -86,16 +86,16 @@ async def listen_merged(
 
 
 async def listen_typed(
-    client: VoltStorageClient, product: int, healing: BackfillConfig, account: Account
+    client: VoltStorageClient, product: int, backfill: BackfillConfig, account: Account
 ) -> None:
     newest = 0
-    async with client.events(product, timing=TIMING, healing=healing) as stream:
+    async with client.events(product, socket=TIMING, backfill=backfill) as stream:
         account.state = lambda: stream.status.state
         account.pending = lambda: stream.pending
         async for event in stream:
             if isinstance(event, LatestData):
                 at, name = int(event.time.timestamp()), str(len(account.readings))
-                values, _ = FIELDS.reading(event.data)
+                values, _ = FIELDS.read_event(event.data)
                 account.readings.append((at, values, event.backfilled, at < newest, name))
                 newest = max(at, newest)
             elif isinstance(event, ProductGap):
@@ -104,7 +104,7 @@ async def listen_typed(
 
 
 def true_values(simulator: Simulator, product: int, second: int) -> dict[Quantity, float]:
-    return FIELDS.reading(event_fields(simulator.household(product).at(second)))[0]
+    return FIELDS.read_event(event_fields(simulator.household(product).at(second)))[0]
 
 
 def check(simulator: Simulator, product: int, account: Account, until: int) -> dict[str, int]:
@@ -153,24 +153,24 @@ def check(simulator: Simulator, product: int, account: Account, until: int) -> d
 async def a_bad_hour(seed: int, *, export_fails: bool) -> list[dict[str, int]]:
     random = Random(f"{seed}/{export_fails}")
     simulator = Simulator(seed=seed, speed=SPEED, frame_s=1 / SPEED, start=NOON)
-    healing = BackfillConfig(
+    backfill = BackfillConfig(
         settle_s=random.choice([0.01, 0.03]),
         retry_s=(0.05, 0.2, 0.6),
         page_s=random.choice([60.0, 3600.0]),
-        hold=random.choice([48, 256, 10_000]),
-        silence_s=0.1,
+        max_held=random.choice([48, 256, 10_000]),
+        stale_poll_s=0.1,
     )
     accounts = [Account(), Account()]
     async with simulator, proxied("127.0.0.1", int(simulator.voltstorage_url.split(":")[2][:-6])) as proxy:
         if export_fails:
             simulator.faults.rules.append(Moody(random, "data/export.*", share=0.7))
             simulator.faults.rules.append(Moody(random, "products/*/data/latest", share=0.3))
-        until = await through_the_storm(simulator, proxy, random, healing, accounts)
+        until = await through_the_storm(simulator, proxy, random, backfill, accounts)
         return [check(simulator, simulator.product_ids[0], account, until) for account in accounts]
 
 
 async def through_the_storm(
-    simulator: Simulator, proxy: TcpProxy, random: Random, healing: BackfillConfig, accounts: list[Account]
+    simulator: Simulator, proxy: TcpProxy, random: Random, backfill: BackfillConfig, accounts: list[Account]
 ) -> int:
     product = simulator.product_ids[0]
     weather = Weather(random, proxy, simulator.faults, every_s=0.25)
@@ -184,7 +184,7 @@ async def through_the_storm(
             limit=RateLimit(1000, 1000.0, 50),
         )
         tasks = [
-            asyncio.create_task(listen(client, product, healing, account))
+            asyncio.create_task(listen(client, product, backfill, account))
             for listen, account in zip((listen_merged, listen_typed), accounts, strict=True)
         ]
         await until_true(lambda: all(account.readings for account in accounts))

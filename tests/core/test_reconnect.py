@@ -30,8 +30,8 @@ TIMING = SocketConfig()
 MOST = 1 - 2**-53
 
 
-def a_recovery(timing=TIMING, *, roll=0.5):
-    return ReconnectPolicy(timing, random=lambda: roll)
+def a_recovery(config=TIMING, *, roll=0.5):
+    return ReconnectPolicy(config, random=lambda: roll)
 
 
 def connect_and_end(recovery, ending, *, at=0.0, up=0.0, event_after=None):
@@ -384,10 +384,10 @@ def test_its_repr_counts_failures():
     assert repr(recovery) == "<Recovery after 1 failures in a row, credential renewed>"
 
 
-@pytest.mark.parametrize("name", ["open_timeout_s", "ping_interval_s", "stale_factor", "most_handshakes"])
+@pytest.mark.parametrize("name", ["open_timeout_s", "ping_interval_s", "stale_factor", "max_handshakes"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_timings_are_positive(name, value):
-    """A timing that makes no sense is refused by name."""
+    """A config that makes no sense is refused by name."""
     with pytest.raises(ValueError, match=name):
         SocketConfig(**{name: value})
 

@@ -35,7 +35,7 @@ MISTAKES = {
     ),
     "forget what an export lacks behind the present state": Mistake(
         "energy_core/stream/gap_filler.py",
-        "if end is not None and end < self._reach:",
+        "if end is not None and end < self._covered_to:",
         "if end is not None and end < 0:",
         "tests/core/test_hole.py::"
         "test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told",
@@ -184,13 +184,13 @@ MISTAKES = {
     ),
     "keep everything for a consumer without room": Mistake(
         "energy_core/stream/gap_filler.py",
-        "        if room:\n            return self._live(",
-        "        if True:\n            return self._live(",
+        "        if room:\n            return self._emit_live(",
+        "        if True:\n            return self._emit_live(",
         "tests/voltstorage/test_volt_stream.py::test_the_reader_never_waits_for_the_consumer",
     ),
     "forget what was told of a second": Mistake(
         "energy_core/stream/dedupe.py",
-        "        return bits & ~(told | told >> _BITS) & _SET\n",
+        "        return bits & ~(known | known >> _QUANTITY_BITS) & _QUANTITY_MASK\n",
         "        return bits\n",
         "tests/voltstorage/test_volt_healing.py::test_what_was_missed_comes_from_the_export_in_its_place",
     ),

@@ -499,8 +499,8 @@ async def test_silence_of_the_source_is_stale_and_the_next_event_live():
         await connection.send("event")
         await stay(connection)
 
-    timing = evolve(FAST, stale_floor_s=0.2, ping_interval_s=0.05, ping_timeout_s=1.0)
-    async with serving(talk) as (link, _), running(link, timing) as rig:
+    config = evolve(FAST, stale_after_s=0.2, ping_interval_s=0.05, ping_timeout_s=1.0)
+    async with serving(talk) as (link, _), running(link, config) as rig:
         await rig.until(lambda: State.STALE in rig.listener.states)
         assert rig.listener.states == [State.CONNECTING, State.LIVE, State.STALE]
         go_on.set()
@@ -521,7 +521,7 @@ async def test_a_fault_in_taking_a_frame_is_not_hidden():
         raise TimeoutError("a fault of ours")
 
     async with serving(talk) as (link, _):
-        socket = ReconnectingSocket(link, on_messages=burst, on_state=Listener().on_state, timing=FAST)
+        socket = ReconnectingSocket(link, on_messages=burst, on_state=Listener().on_state, config=FAST)
         with pytest.raises(TimeoutError, match="fault of ours"):
             await socket.run()
         await asyncio.wait_for(closed.wait(), 1)
@@ -698,9 +698,13 @@ async def test_a_port_without_tls_is_waited_out(authority):
 
 async def test_the_default_promises_hold():
     """The defaults are the published figures."""
-    timing = SocketConfig()
-    assert timing.ping_interval_s + timing.ping_timeout_s <= 45
-    assert (timing.first_delay_s, timing.backoff_base_s, timing.backoff_cap_s) == (5, 2, 60)
-    assert (timing.healthy_after_s, timing.healthy_after_event_s) == (60, 10)
-    assert (timing.most_handshakes, timing.handshake_window_s) == (40, 600)
-    assert (timing.largest_frame, timing.most_strange_closes, timing.stale_floor_s) == (1024 * 1024, 10, 60)
+    config = SocketConfig()
+    assert config.ping_interval_s + config.ping_timeout_s <= 45
+    assert (config.first_delay_s, config.backoff_base_s, config.backoff_cap_s) == (5, 2, 60)
+    assert (config.healthy_after_s, config.healthy_after_event_s) == (60, 10)
+    assert (config.max_handshakes, config.handshake_window_s) == (40, 600)
+    assert (config.max_message_bytes, config.max_undocumented_closes, config.stale_after_s) == (
+        1024 * 1024,
+        10,
+        60,
+    )

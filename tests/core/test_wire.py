@@ -73,7 +73,7 @@ async def test_what_a_server_says_over_tls_before_it_leaves_is_read_to_its_end(p
         FakeLink(server.url),
         on_messages=listener.on_messages,
         on_state=on_state,
-        timing=FAST,
+        config=FAST,
         ssl_context=ours,
     )
     task = asyncio.create_task(reconnecting.run())
@@ -123,7 +123,7 @@ def test_no_event_loop_reads_a_socket_on_and_on():
     async def listen():
         address = Endpoint(url=server.url)
         wire = Connection(
-            address, on_open=lambda _: None, on_messages=take, clock=SystemClock(), timing=SocketConfig()
+            address, on_open=lambda _: None, on_messages=take, clock=SystemClock(), config=SocketConfig()
         )
         await wire.open(address, None)
         async with asyncio.timeout(20):
@@ -158,7 +158,7 @@ async def test_what_comes_with_the_handshake_of_a_cancelled_socket_is_not_told()
         on_open=told.append,
         on_messages=lambda messages, _: told.append(messages),
         clock=SystemClock(),
-        timing=SocketConfig(),
+        config=SocketConfig(),
     )
     wire.connection_made(Nowhere())
     wire._answered.cancel()
@@ -182,7 +182,7 @@ async def test_a_header_that_cannot_be_sent_is_refused_unsaid(value):
 
     async with raw_server(talk) as server:
         reconnecting = ReconnectingSocket(
-            Careless(server.url), on_messages=len, on_state=Listener().on_state, timing=FAST
+            Careless(server.url), on_messages=len, on_state=Listener().on_state, config=FAST
         )
         with pytest.raises(ValueError, match="a header that cannot be sent") as caught:
             await reconnecting.run()

@@ -14,12 +14,12 @@ BEAT = evolve(FAST, ping_interval_s=0.2, ping_timeout_s=0.2)
 
 
 @contextlib.asynccontextmanager
-async def through_a_proxy(handler, timing=BEAT, **options):
+async def through_a_proxy(handler, config=BEAT, **options):
     """A server, a proxy before it, and a running socket that goes through both."""
     async with (
         serving(handler, **options) as (_, server),
         proxied(*server.sockets[0].getsockname()) as proxy,
-        running(FakeLink(f"ws://127.0.0.1:{proxy.port}/events"), timing) as rig,
+        running(FakeLink(f"ws://127.0.0.1:{proxy.port}/events"), config) as rig,
     ):
         yield proxy, rig
 
@@ -161,7 +161,7 @@ async def test_a_server_that_accepts_and_closes_is_spared():
     async def handler(connection):
         connection.transport.abort()
 
-    timing = evolve(BEAT, most_handshakes=10, handshake_window_s=1.0)
-    async with through_a_proxy(handler, timing) as (proxy, _):
+    config = evolve(BEAT, max_handshakes=10, handshake_window_s=1.0)
+    async with through_a_proxy(handler, config) as (proxy, _):
         await asyncio.sleep(1.5)
         assert 10 <= proxy.accepted <= 20

@@ -23,7 +23,7 @@ FAST = SocketConfig(
     backoff_base_s=0.01,
     backoff_cap_s=0.03,
     try_again_later_s=0.05,
-    most_handshakes=1000,
+    max_handshakes=1000,
 )
 
 
@@ -118,14 +118,14 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running(link: FakeLink, timing: SocketConfig = FAST, **options: object) -> AsyncIterator[Rig]:
+async def running(link: FakeLink, config: SocketConfig = FAST, **options: object) -> AsyncIterator[Rig]:
     """Run a socket; on leaving it is cancelled and gone."""
     listener = Listener()
     socket = ReconnectingSocket(
         link,
         on_messages=listener.on_messages,
         on_state=listener.on_state,
-        timing=timing,
+        config=config,
         **options,  # type: ignore[arg-type]
     )
     task = asyncio.create_task(socket.run(), name="socket under test")

@@ -133,6 +133,6 @@ async def volt(client: VoltStorageClient) -> None:
         async for event in stream:
             assert_type(event, ProductEvent)
             assert_type(ProductState(product_id=77).folded(event), ProductState)
-    live = client.live(77, since=datetime(2026, 1, 1, tzinfo=UTC), healing=BackfillConfig(page_s=600))
+    live = client.live(77, since=datetime(2026, 1, 1, tzinfo=UTC), backfill=BackfillConfig(page_s=600))
     assert_type(live, ProductSource)
     assert_type(merge_statistics(await client.products.statistics(77)), Statistics)

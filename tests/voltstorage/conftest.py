@@ -41,7 +41,7 @@ async def served(service: Service) -> AsyncIterator[VoltStorageClient]:
 
 @pytest.fixture
 def prompt() -> BackfillConfig:
-    return BackfillConfig(settle_s=0, silence_s=0.05)
+    return BackfillConfig(settle_s=0, stale_poll_s=0.05)
 
 
 @pytest.fixture
@@ -53,5 +53,5 @@ def quick() -> SocketConfig:
         backoff_base_s=0.02,
         backoff_cap_s=0.05,
         try_again_later_s=0.05,
-        most_handshakes=400,
+        max_handshakes=400,
     )

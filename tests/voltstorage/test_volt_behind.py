@@ -82,7 +82,7 @@ async def test_what_a_slow_consumer_missed_comes_once_however_late_the_record_is
         await service.quiet.wait()
 
     service.plays = [play]
-    source = served.live(77, timing=quick, healing=SOON)
+    source = served.live(77, socket=quick, backfill=SOON)
     async with merge(source, policy="block", buffer=16, include_status=False) as events:
         await until(lambda: events.status[source.id].dropped > 60)
         seen = await gathered(events, lambda seen: len(of_readings(seen)) >= 16)
@@ -110,7 +110,7 @@ async def test_what_the_record_never_has_is_a_gap_of_the_slow_consumer(service, 
         await service.quiet.wait()
 
     service.plays = [play]
-    source = served.live(77, timing=quick, healing=SOON)
+    source = served.live(77, socket=quick, backfill=SOON)
     async with merge(source, policy="block", buffer=16, include_status=False) as events:
         await until(lambda: events.status[source.id].dropped > 60)
         seen = await gathered(events, lambda seen: len(of_readings(seen)) >= 16)
@@ -131,7 +131,7 @@ async def test_pages_of_a_refill_meet_without_telling_anything_twice(service, se
         *(row(second + part, second) for second in range(MANY + 60) for part in (0.0, 0.4))
     )
     service.plays = [plays(service, *(frame(T + second, gridPower=second) for second in range(1, MANY)))]
-    source = served.live(77, timing=quick, healing=SOON)
+    source = served.live(77, socket=quick, backfill=SOON)
     async with merge(source, policy="block", buffer=16, include_status=False) as events:
         await until(lambda: events.status[source.id].dropped > 60)
         seen = await gathered(events, lambda seen: len(of_readings(seen)) >= MANY - 1)
@@ -142,14 +142,14 @@ async def test_what_waits_survives_the_end_of_the_program(service, served, quick
     """The next run asks again for what the last one waited for, and tells it late and once."""
     service.export = exports()
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=4), frame(T + 105, pvPower=3, gridPower=4))
-    source = served.live(77, timing=quick, healing=BackfillConfig(settle_s=0.01))
+    source = served.live(77, socket=quick, backfill=BackfillConfig(settle_s=0.01))
     async with merge(source, checkpoint=Checkpoint(), include_status=False) as events:
         seen = await gathered(events, lambda seen: len(of_readings(seen)) == 3)
         stored = events.commit(seen[-1]).to_json()
     assert of_readings(seen) == [100, 104, 105]
     service.export = exports(*(row(second, second, second) for second in range(90, 120)))
     service.plays = [plays(service, frame(T + 107, pvPower=3, gridPower=4))]
-    source = served.live(77, timing=quick, healing=SOON)
+    source = served.live(77, socket=quick, backfill=SOON)
     async with merge(source, checkpoint=Checkpoint.from_json(stored), include_status=False) as events:
         seen = await gathered(events, lambda seen: len(of_readings(seen)) == 5)
     assert Counter(of_readings(seen)) == Counter([101, 102, 103, 106, 107])
@@ -167,12 +167,12 @@ async def test_a_resume_reports_no_quantity_that_the_product_never_had(service, 
             service, frame(T + 99, dcVoltage=26.1), frame(T + 100, gridPower=2), frame(T + 101, gridPower=2)
         )
     ]
-    source = served.live(77, timing=quick, healing=prompt)
+    source = served.live(77, socket=quick, backfill=prompt)
     async with merge(source, checkpoint=Checkpoint(), include_status=False) as events:
         seen = await gathered(events, lambda seen: len(seen) == 3)
         stored = events.commit(seen[-1])
     service.plays = [plays(service, frame(T + 105, gridPower=2))]
-    source = served.live(77, timing=quick, healing=prompt)
+    source = served.live(77, socket=quick, backfill=prompt)
     async with merge(source, checkpoint=stored, include_status=False) as events:
         seen = await gathered(events, lambda seen: 105 in of_readings(seen))
     assert [(gap.reason, gap.quantities) for gap in gaps(seen)] == [
@@ -184,7 +184,7 @@ async def after_a_cut(service, served, quick, answer):
     """Return what is told where the export answers in this way whatever is asked."""
     service.export = answer
     cut_after(service, 100, frame(T + 150, pvPower=1, gridPower=2), frame(T + 160, pvPower=1, gridPower=2))
-    source = served.live(77, timing=quick, healing=BackfillConfig(settle_s=0.01, retry_s=(0.05, 0.1, 0.2)))
+    source = served.live(77, socket=quick, backfill=BackfillConfig(settle_s=0.01, retry_s=(0.05, 0.1, 0.2)))
     async with merge(source, include_status=False) as events:
         seen = await gathered(events, lambda seen: 160 in of_readings(seen))
         await until(lambda: not events.status[source.id].pending)

@@ -101,7 +101,7 @@ async def test_what_was_missed_comes_from_the_export_in_its_place(service, serve
         row(98.5, -5, 50, 0.5, 1), row(101.5, -7), row(102.5, None, 60, 0.61, 2), row(104.5, -9)
     )
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=4), frame(T + 105, pvPower=5))
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         events = await told(stream, 5)
         assert stream.backfilled == 2
         assert stream.gaps == 0
@@ -118,7 +118,7 @@ async def test_what_was_missed_comes_from_the_export_in_its_place(service, serve
 async def test_how_the_past_is_asked_for(service, served, quick, prompt):
     """From two seconds before the last event on, with no tolerance, and the latest data with their time."""
     cut_after(service, 100, frame(T + 104, pvPower=3))
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         await told(stream, 2)
     asked = {path.rpartition("/")[2]: query for _, path, query in service.requests}
     query = asked["export.csv"]
@@ -133,7 +133,7 @@ async def test_the_past_gives_way_to_everything_else(service, served, quick, pro
     granted = lane.try_acquire
     lane.try_acquire = lambda priority: seen.append(priority) or granted(priority)
     cut_after(service, 100, frame(T + 104, pvPower=3))
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         await told(stream, 2)
     assert seen.count(Priority.BACKGROUND) == 2
     assert Priority.INTERACTIVE not in seen
@@ -155,7 +155,7 @@ async def test_a_hole_that_cannot_be_filled_is_a_gap(service, quick, prompt, sta
             base_url=service.base_url,
             limit=RateLimit(1000, 1000.0, 50),
         )
-        async with client.events(77, timing=quick, healing=prompt) as stream:
+        async with client.events(77, socket=quick, backfill=prompt) as stream:
             events = await told(stream, 3)
         assert pool.stats().under_way == 0
     assert events[1] == ("gap", 100, 104, "export_failed", set())
@@ -177,7 +177,7 @@ async def test_what_failed_is_asked_for_again_while_live_events_go_on(service, q
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=2))
     async with SessionPool(random=lambda: 0.0, attempts=1) as pool:
         client = VoltStorageClient(pool, email="a@example.com", password="right", base_url=service.base_url)
-        async with client.events(77, timing=quick, healing=SOON) as stream:
+        async with client.events(77, socket=quick, backfill=SOON) as stream:
             events = await told(stream, 2)
             assert [tuple(map(seconds, each)) for each in stream.pending] == [(101, 103)]
             events += await told(stream, 3)
@@ -195,7 +195,7 @@ async def test_what_fails_again_and_again_is_a_gap(service, served, quick):
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=2))
     async with SessionPool(random=lambda: 0.0, attempts=1) as pool:
         client = VoltStorageClient(pool, email="a@example.com", password="right", base_url=service.base_url)
-        async with client.events(77, timing=quick, healing=SOON) as stream:
+        async with client.events(77, socket=quick, backfill=SOON) as stream:
             events = await told(stream, 3)
     assert [each[:2] for each in events[:2]] == [("live", 100), ("live", 104)]
     assert events[2] == ("gap", 100, 104, "export_failed", set())
@@ -217,7 +217,7 @@ async def test_a_filled_part_is_told_and_the_rest_reported(service, served, quic
 
     service.export = answer
     cut_after(service, 100, frame(T + 110, pvPower=3, gridPower=4))
-    async with served.events(77, timing=quick, healing=SOON) as stream:
+    async with served.events(77, socket=quick, backfill=SOON) as stream:
         events = await told(stream, 6)
     # The row before the break may have been cut.
     assert [each[:3] for each in events] == [
@@ -250,7 +250,7 @@ async def test_an_export_that_breaks_off_once_is_read_on(service, served, quick,
 
     service.export = answer
     cut_after(service, 100, frame(T + 104, gridPower=3))
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         events = await told(stream, 5)
     assert [each[:2] for each in events] == [
         ("live", 100),
@@ -264,7 +264,7 @@ async def test_rows_that_cannot_be_read_make_a_gap(service, served, quick):
     """A broken row is one skip, counted as drift, and the stretch it lay in is reported."""
     service.export = exports(row(101.5, 1), row(102.5, "x", 3, 4, 5, 6, 7), row(103.5, 3))
     cut_after(service, 100, frame(T + 104, gridPower=3, pvPower=3))
-    async with served.events(77, timing=quick, healing=SOON) as stream:
+    async with served.events(77, socket=quick, backfill=SOON) as stream:
         events = await told(stream, 5)
     assert [each[:2] for each in events if each[0] != "gap"] == [
         ("live", 100),
@@ -283,7 +283,7 @@ async def test_quantities_the_export_does_not_have_are_a_gap_of_their_own(servic
         plays(service, frame(T + 100, gridPower=1, dcVoltage=26.3), stay=False),
         plays(service, frame(T + 103, gridPower=2)),
     ]
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         events = await told(stream, 4)
     assert events[1:3] == [
         ("back", 101, {"gridPower": 1.0}),
@@ -296,7 +296,7 @@ async def test_a_long_hole_is_asked_for_hour_by_hour(service, served, quick):
     hours = [row(second + 0.5, second) for second in range(0, 9000, 600)]
     service.export = exports(*hours)
     cut_after(service, 0, frame(T + 9000, gridPower=3))
-    async with served.events(77, timing=quick, healing=BackfillConfig(settle_s=0)) as stream:
+    async with served.events(77, socket=quick, backfill=BackfillConfig(settle_s=0)) as stream:
         events = await told(stream, 16)
     assert [each[1] for each in events] == [0, *range(600, 9000, 600), 9000]
     spans = [
@@ -311,8 +311,8 @@ async def test_what_lies_too_far_back_is_given_up(service, served, quick):
     """Beyond the cap there is a gap, and the rest is filled."""
     service.export = exports(row(500.5, 1), row(950.5, 2))
     cut_after(service, 0, frame(T + 1000, gridPower=3))
-    healing = BackfillConfig(settle_s=0, furthest_back_s=100)
-    async with served.events(77, timing=quick, healing=healing) as stream:
+    backfill = BackfillConfig(settle_s=0, max_age_s=100)
+    async with served.events(77, socket=quick, backfill=backfill) as stream:
         events = await told(stream, 4)
     assert [each[:4] for each in events[1:]] == [
         ("gap", 0, 900, "beyond_cap"),
@@ -326,7 +326,7 @@ async def test_a_record_that_is_behind_is_a_gap_in_the_end(service, served, quic
     """Where the export ends before the hole does, nobody can say that nothing happened, be it for seconds."""
     service.export = exports(row(101.5, 1))
     cut_after(service, 100, frame(T + end, gridPower=3, pvPower=1))
-    async with served.events(77, timing=quick, healing=SOON) as stream:
+    async with served.events(77, socket=quick, backfill=SOON) as stream:
         events = await told(stream, 4)
     assert [each[:2] for each in events[:3]] == [("live", 100), ("back", 101), ("live", end)]
     assert events[3][:4] == ("gap", 101, end, "not_recorded")
@@ -355,7 +355,7 @@ async def test_rows_outside_the_range_are_left_out_and_prove_nothing(service, se
 
     service.export = answer
     cut_after(service, 100, frame(T + 104, gridPower=3, pvPower=1))
-    async with served.events(77, timing=quick, healing=SOON) as stream:
+    async with served.events(77, socket=quick, backfill=SOON) as stream:
         events = await told(stream, 5)
         await until(lambda: not stream.pending)
     assert sorted(each[:2] for each in events) == [
@@ -377,8 +377,8 @@ async def test_what_exceeds_the_hold_is_fetched_as_well(service, served, quick):
 
     service.export = slowly
     cut_after(service, 100, *(frame(T + second, gridPower=second) for second in range(105, 121)))
-    healing = BackfillConfig(settle_s=0.01, hold=3, silence_s=9)
-    async with served.events(77, timing=quick, healing=healing) as stream:
+    backfill = BackfillConfig(settle_s=0.01, max_held=3, stale_poll_s=9)
+    async with served.events(77, socket=quick, backfill=backfill) as stream:
         await until(lambda: stream.discarded > 10)
         assert stream.status.state is State.BACKFILLING
         going.set()
@@ -391,7 +391,7 @@ async def test_a_slow_consumer_loses_nothing(service, served, quick):
     service.export = exports(*(row(second + 0.5, second) for second in range(1, 60)))
     service.plays = [plays(service, *(frame(T + second, gridPower=second) for second in range(1, 51)))]
     async with served.events(
-        77, buffer=5, timing=quick, healing=BackfillConfig(settle_s=0.01, hold=5)
+        77, buffer=5, socket=quick, backfill=BackfillConfig(settle_s=0.01, max_held=5)
     ) as stream:
         await until(lambda: stream.received == 50)
         assert stream.discarded > 0
@@ -403,7 +403,7 @@ async def test_a_message_of_unknown_type_is_not_held(service, served, quick):
     """It has no time to be put in order by, and comes at once."""
     service.export = exports()
     cut_after(service, 100, frame(T + 104, gridPower=3), '{"type": "firmware"}')
-    async with served.events(77, timing=quick, healing=BackfillConfig(settle_s=0.1)) as stream:
+    async with served.events(77, socket=quick, backfill=BackfillConfig(settle_s=0.1)) as stream:
         events = await told(stream, 3)
     assert [each[0] for each in events] == ["live", "unknown", "live"]
 
@@ -411,7 +411,7 @@ async def test_a_message_of_unknown_type_is_not_held(service, served, quick):
 async def test_unknown_messages_are_bounded_too(service, served, quick):
     """Nobody can fetch them again, so those that find no room are counted as dropped."""
     service.plays = [plays(service, *['{"type": "firmware"}'] * 20)]
-    async with served.events(77, buffer=5, timing=quick) as stream:
+    async with served.events(77, buffer=5, socket=quick) as stream:
         await until(lambda: stream.received == 20)
         assert stream.dropped == 15
         assert "15 dropped" in repr(stream)
@@ -423,14 +423,14 @@ async def test_unknown_messages_are_bounded_too(service, served, quick):
 
 @pytest.fixture
 def impatient(quick: SocketConfig) -> SocketConfig:
-    return SocketConfig(stale_floor_s=0.05, first_delay_s=0.02, ping_interval_s=5, most_handshakes=400)
+    return SocketConfig(stale_after_s=0.05, first_delay_s=0.02, ping_interval_s=5, max_handshakes=400)
 
 
 async def test_silence_without_news_is_only_stale(service, served, impatient, prompt):
     """When the latest data is no newer than the last event, the export is not asked."""
     service.latest = {"time": T + 100, "data": {"gridPower": 2}}
     service.plays = [plays(service, frame(T + 100, gridPower=2))]
-    async with served.events(77, timing=impatient, healing=prompt) as stream:
+    async with served.events(77, socket=impatient, backfill=prompt) as stream:
         await told(stream, 1)
         await until(lambda: sum("latest" in path for _, path, _ in service.requests) >= 2)
         assert stream.status.state is State.STALE
@@ -443,7 +443,7 @@ async def test_silence_with_news_is_a_hole(service, served, impatient, prompt):
     service.export = exports(*rows[:3])
     service.latest = {"time": T + 104, "data": {"gridPower": 104}}
     service.plays = [plays(service, frame(T + 100, gridPower=2))]
-    async with served.events(77, timing=impatient, healing=prompt) as stream:
+    async with served.events(77, socket=impatient, backfill=prompt) as stream:
         events = await told(stream, 5)
         assert [each[:2] for each in events[1:]] == [("back", second) for second in (101, 102, 103, 104)]
         service.export = exports(*rows)
@@ -466,7 +466,7 @@ async def test_after_a_deaf_spell_the_first_event_waits_for_the_past(service, se
     service.plays = [play]
     service.export = exports(row(101.5, 1))
     service.latest = {"time": T + 102, "data": {}}
-    async with served.events(77, timing=impatient, healing=prompt) as stream:
+    async with served.events(77, socket=impatient, backfill=prompt) as stream:
         assert [each[:2] for each in await told(stream, 2)] == [("live", 100), ("back", 101)]
         service.latest = {"time": T + 101, "data": {}}
         service.export = exports(*(row(n + 0.5, n) for n in (101, 110)))
@@ -485,7 +485,7 @@ async def test_the_unified_stream_heals_likewise(service, served, quick, prompt)
         plays(service, frame(T + 103, gridPower=2)),
     ]
     seen = []
-    async with merge(served.live(77, timing=quick, healing=prompt)) as events:
+    async with merge(served.live(77, socket=quick, backfill=prompt)) as events:
         async for event in events:
             if event.kind is Kind.STATUS:
                 seen.append(str(event.detail.state))
@@ -513,7 +513,7 @@ async def test_a_run_may_begin_in_the_past(service, served, quick, prompt):
     """`since` is a presumed hole at the first connection."""
     service.export = exports(*(row(n + 0.5, n) for n in (50, 60, 70)))
     service.plays = [plays(service, frame(T + 100, gridPower=2))]
-    async with served.events(77, since=at(55), timing=quick, healing=prompt) as stream:
+    async with served.events(77, since=at(55), socket=quick, backfill=prompt) as stream:
         events = [each[:2] for each in await told(stream, 3)]
     assert events == [("back", 60), ("back", 70), ("live", 100)]
     with pytest.raises(ValueError, match="aware"):
@@ -524,7 +524,7 @@ async def test_a_run_goes_on_where_another_stopped(service, served, quick, promp
     """Resuming asks from the position on, under the ids the readings have in any run."""
     service.export = exports(*(row(n + 0.5, n) for n in range(95, 105)))
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
-    source, outlet = served.live(77, timing=quick, healing=prompt), Notes()
+    source, outlet = served.live(77, socket=quick, backfill=prompt), Notes()
     source.resume({source.id: StreamPosition(time=at(100), seq=7, ids=("77/1700000100/0",))})
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: len(outlet.readings) == 7)
@@ -542,7 +542,7 @@ async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it
     """Two frames belong to one second; when only the first was consumed, the second's values still come."""
     service.export = exports(row(99.5, -1, 10), row(100.5, -2, 20, 0.5), row(103.5, -3))
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
-    source = served.live(77, timing=quick, healing=prompt)
+    source = served.live(77, socket=quick, backfill=prompt)
     stopped = StreamPosition(
         time=at(100),
         seq=7,
@@ -572,7 +572,7 @@ async def test_a_frame_from_the_future_does_not_move_the_place_from_which_holes_
     service.export = exports(row(99.5, -1), row(102.5, -2))
     first = [frame(T + 100, gridPower=2), frame(4_000_000_000, gridPower=3)]
     service.plays = [plays(service, *first, stay=False), plays(service, frame(T + 104, gridPower=4))]
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         first, gap, *others = await told(stream, 4)
         assert stream.malformed == 1
     assert (gap[0], gap[1], gap[3]) == ("gap", 100, "from_the_future")
@@ -582,7 +582,7 @@ async def test_a_frame_from_the_future_does_not_move_the_place_from_which_holes_
 async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):
     """Any stretch can be fetched again, page by page, under the same ids; what is not recorded is a gap."""
     service.export = exports(*(row(n + 0.5, n) for n in range(0, 9000, 1000)))
-    source, outlet = served.live(77, healing=prompt), Notes()
+    source, outlet = served.live(77, backfill=prompt), Notes()
     await source.refill(outlet, source.id, at(1000), at(8000))
     assert outlet.readings == [f"77/{T + second}/0" for second in range(1000, 8001, 1000)]
     assert outlet.roomy == 8
@@ -623,7 +623,7 @@ class Notes:
         {"overlap_s": float("nan")},
         {"hold": 0},
         {"attempts": 0},
-        {"furthest_back_s": float("inf")},
+        {"max_age_s": float("inf")},
     ],
 )
 def test_healing_takes_sensible_numbers_only(wrong):

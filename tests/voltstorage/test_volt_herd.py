@@ -21,7 +21,7 @@ from voltstorage_async import LatestData, ProductGap, VoltStorageClient
 
 STREAMS = 1000
 EMPTY_EXPORT = "sep=,\r\nTime,Power_Grid\r\n"
-EVENTLESS = SocketConfig(stale_floor_s=1e6)
+EVENTLESS = SocketConfig(stale_after_s=1e6)
 
 
 class Server:
@@ -116,7 +116,7 @@ async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mock
     told: Counter[type] = Counter()
     async with SessionPool(ssl_context=ssl.create_default_context()) as pool:
         client = VoltStorageClient(pool, email="anybody@example.com", password="right")
-        streams = [client.events(number, timing=EVENTLESS) for number in range(STREAMS)]
+        streams = [client.events(number, socket=EVENTLESS) for number in range(STREAMS)]
         readers = [asyncio.create_task(count(stream, told)) for stream in streams]
         await until(lambda: len(server.connections) == STREAMS)
         assert busiest(server.attempts) <= 20

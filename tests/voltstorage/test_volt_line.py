@@ -56,48 +56,48 @@ class Notes:
     def __init__(self, room):
         self.left, self.said = room, []
 
-    def holds(self, count):
+    def has_room(self, count):
         return count <= self.left
 
     async def room(self): ...
 
-    def tell_run(self, readings, quantities):
+    def on_readings(self, readings, quantities):
         for each in readings:
             moment = RecordedMoment.of_live(each)
             assert tuple(moment.values) == tuple(quantities)
             assert each[1] == f"7/{moment.second}/0"
-            self.tell(moment, 0)
+            self.on_reading(moment, 0)
 
-    def tell(self, moment, ordinal):
+    def on_reading(self, moment, ordinal):
         self.left -= 1
         self.said.append((moment, ordinal))
 
-    def remark(self, event):
+    def on_unknown(self, event):
         self.said.append(event.raw)
 
-    def miss(self, *missing):
+    def on_gap(self, *missing):
         self.said.append(missing)
 
-    def be(self, *state):
+    def on_state(self, *state):
         self.said.append(state)
 
 
-def a_line(sink, *, unread):
+def a_line(sink, *, lazy):
     return ProductFeed(
         *(7, FakeLink("ws://localhost/events"), None, sink),
         fields=ProductFields(FieldMap()),
         since=None,
-        timing=SocketConfig(),
-        healing=BackfillConfig(hold=5, window_ids=10),
+        socket=SocketConfig(),
+        backfill=BackfillConfig(max_held=5, window_ids=10),
         clock=VirtualClock(),
-        unread=unread,
+        lazy=lazy,
     )
 
 
-async def said(reads, *, room, hole_after, unread=False):
+async def said(reads, *, room, hole_after, lazy=False):
     """Return what the line tells of these reads, with a hole somewhere that nobody fills."""
     sink = Notes(room)
-    line = a_line(sink, unread=unread)
+    line = a_line(sink, lazy=lazy)
     line._on_state(State.LIVE, "", None)
     events = []
     for number, read in enumerate(reads):
@@ -106,7 +106,7 @@ async def said(reads, *, room, hole_after, unread=False):
             line._on_state(State.LIVE, "", None)
         events.append(line._on_messages(read))
     counts = line.received, line.unknown, line.malformed, line.unusable, line.discarded
-    return sink.said, counts, repr(line._mender), sum(events)
+    return sink.said, counts, repr(line._gap_filler), sum(events)
 
 
 @settings(max_examples=500, deadline=None)
@@ -124,7 +124,7 @@ def test_one_read_means_the_same_as_many(reads, room, hole_after):
     at = sum(map(len, reads[:hole_after])) if hole_after < len(reads) else len(singles)
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         together = runner.run(said(reads, room=room, hole_after=hole_after))
-        straight = runner.run(said(reads, room=room, hole_after=hole_after, unread=True))
+        straight = runner.run(said(reads, room=room, hole_after=hole_after, lazy=True))
         with patch.object(GapFiller, "try_pass_through", return_value=False):
             one_by_one = runner.run(said(singles, room=room, hole_after=at))
     assert together == one_by_one
@@ -156,7 +156,7 @@ def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
         patch("voltstorage_async.events.feed.event_message", counting),
     ):
-        found, *_ = runner.run(said([frames[:3], frames[3:]], room=1000, hole_after=9, unread=True))
+        found, *_ = runner.run(said([frames[:3], frames[3:]], room=1000, hole_after=9, lazy=True))
     assert read == in_full
     assert [moment.data for moment, _ in found[1:]] == datas
 
@@ -182,11 +182,11 @@ def test_a_line_gives_up_glancing_where_it_does_not_pay(odd_ones, gives_up):
     ]
 
     async def glances():
-        line = a_line(Notes(1000), unread=True)
+        line = a_line(Notes(1000), lazy=True)
         line._on_state(State.LIVE, "", None)
         for read in reads:
             line._on_messages(read)
-        return line._straight is not None
+        return line._fast_readers is not None
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(glances()) is not gives_up
@@ -195,7 +195,7 @@ def test_a_line_gives_up_glancing_where_it_does_not_pay(odd_ones, gives_up):
 async def test_a_scale_that_a_list_has_shown_counts_for_what_comes_with_it():
     """Messages of one read are read with what those before them have shown, in whichever form they came."""
     sink = Notes(1000)
-    line = a_line(sink, unread=True)
+    line = a_line(sink, lazy=True)
     line._on_state(State.LIVE, "", None)
     sent = [frame(START + second, soc=57 if second == 4 else 0.5).encode() for second in range(1, 7)]
     sent[3] = b"[" + sent[3] + b"]"

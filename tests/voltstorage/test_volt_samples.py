@@ -168,7 +168,7 @@ def test_event_sample():
     assert event.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
     assert event.data == {"pvPower": 421, "dcVoltage": 26.3}
     assert event.raw["type"] == "latest-data"
-    values, unusable = FieldMap().reading(event.data)
+    values, unusable = FieldMap().read_event(event.data)
     assert values == {Quantity.PV_POWER: 421.0, Quantity.BATTERY_VOLTAGE: 26.3}
     assert unusable == 0
 
@@ -234,7 +234,7 @@ async def test_export_sample_in_unified_quantities(mocked, volt):
     start = datetime(2020, 3, 25, tzinfo=UTC)
     async with volt.export.rows(77, start, start + timedelta(days=1)) as export:
         first = await anext(export)
-    values, unusable = FieldMap().row(first.values)
+    values, unusable = FieldMap().read_row(first.values)
     assert values == {
         Quantity.GRID_POWER: -49.8754,
         Quantity.CONSUMPTION_POWER: 815.662,

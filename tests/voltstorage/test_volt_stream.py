@@ -51,7 +51,7 @@ async def test_events_arrive_typed(service, served, quick):
             stay=service.quiet,
         )
     ]
-    async with served.events(77, timing=quick) as stream:
+    async with served.events(77, socket=quick) as stream:
         first, second, third = [await anext(stream) for _ in range(3)]
         assert isinstance(first, LatestData)
         assert first.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
@@ -70,7 +70,7 @@ async def test_malformed_frames_are_counted_and_never_end_the_stream(service, se
     """Whatever cannot be read is counted, and the next good message arrives."""
     bad = [b"\xff\xfe", "", "nope", "[]", "null", '{"type":', "1e999", '{"a":NaN}', "[" * 200]
     service.plays = [sends(*bad, frame(START + 1, pvPower=1), stay=service.quiet)]
-    async with served.events(77, timing=quick) as stream:
+    async with served.events(77, socket=quick) as stream:
         event = await anext(stream)
         assert event.data == {"pvPower": 1}
         assert stream.malformed == len(bad)
@@ -86,7 +86,7 @@ async def test_a_close_by_the_server_is_healed(service, served, quick, prompt, c
         sends(frame(START + 1, pvPower=1)),
         sends(frame(START + 2, pvPower=2), stay=service.quiet),
     ]
-    async with served.events(77, timing=quick, healing=prompt) as stream:
+    async with served.events(77, socket=quick, backfill=prompt) as stream:
         assert [(await anext(stream)).data["pvPower"] for _ in range(2)] == [1, 2]
         assert stream.reconnects == 1
     assert service.logins == 1
@@ -97,7 +97,7 @@ async def test_an_expired_token_at_the_handshake_is_renewed_once(service, served
     service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
     assert [product.id async for product in served.products.list()] == [77]
     service.valid.clear()
-    async with served.events(77, timing=quick) as stream:
+    async with served.events(77, socket=quick) as stream:
         await anext(stream)
     assert service.logins == 2
     assert len(service.handshakes) == 2
@@ -113,7 +113,7 @@ async def test_many_streams_with_an_expired_token_log_in_once(service, quick):
     ) as client:
         assert [product.id async for product in client.products.list()] == [77]
         service.valid.clear()
-        streams = [client.events(number, timing=quick) for number in range(8)]
+        streams = [client.events(number, socket=quick) for number in range(8)]
         for stream in streams:
             await stream.__aenter__()
         for stream in streams:
@@ -125,7 +125,7 @@ async def test_many_streams_with_an_expired_token_log_in_once(service, quick):
 async def test_a_token_of_the_users_own_is_not_renewed(service, quick):
     """Without a login to renew with, a refused token ends the stream as AuthFailed, without the token."""
     async with VoltStorageClient(token=TOKEN, base_url=service.base_url) as client:
-        stream = client.events(77, timing=quick)
+        stream = client.events(77, socket=quick)
         async with stream:
             with pytest.raises(AuthFailed) as caught:
                 await anext(stream)
@@ -139,7 +139,7 @@ async def test_a_token_of_the_users_own_is_not_renewed(service, quick):
 async def test_a_refusal_that_waiting_cannot_mend_is_raised(service, served, quick, status, error):
     """Three refusals of the handshake in the service's JSON end the stream with its words."""
     service.handshake_status = [status] * 3
-    async with served.events(77, timing=quick) as stream:
+    async with served.events(77, socket=quick) as stream:
         with pytest.raises(error, match="It is refused"):
             await anext(stream)
         assert stream.status.state is State.FAILED
@@ -148,7 +148,7 @@ async def test_a_refusal_that_waiting_cannot_mend_is_raised(service, served, qui
 async def test_the_reader_never_waits_for_the_consumer(service, served, quick):
     """With a full buffer further events are let go and counted, to be fetched once there is room."""
     service.plays = [sends(*(frame(START + n, pvPower=n) for n in range(1, 501)), stay=service.quiet)]
-    async with served.events(77, buffer=10, timing=quick) as stream:
+    async with served.events(77, buffer=10, socket=quick) as stream:
         await until(lambda: stream.received == 500)
         assert stream.discarded > 0
         assert [(await anext(stream)).data["pvPower"] for _ in range(10)] == list(range(1, 11))
@@ -165,7 +165,7 @@ async def test_a_cancelled_wait_loses_nothing(service, served, quick):
 
     service.plays = [slowly]
     got = []
-    async with served.events(77, timing=quick) as stream, asyncio.timeout(10):
+    async with served.events(77, socket=quick) as stream, asyncio.timeout(10):
         while len(got) < 60:
             waiting = asyncio.ensure_future(anext(stream))
             done, _ = await asyncio.wait([waiting], timeout=0.0007)
@@ -180,9 +180,9 @@ async def test_a_cancelled_wait_loses_nothing(service, served, quick):
 async def test_one_stream_serves_one_consumer(service, served, quick):
     """A second consumer gets StreamBusy, and the first keeps waiting undisturbed."""
     service.plays = [sends(stay=service.quiet)]
-    async with served.events(77, timing=quick) as stream:
+    async with served.events(77, socket=quick) as stream:
         first = asyncio.ensure_future(anext(stream))
-        await until(lambda: stream._inbox._taker is not None)
+        await until(lambda: stream.status.state is State.LIVE)
         with pytest.raises(StreamBusy):
             await anext(stream)
         assert not first.done()
@@ -193,7 +193,7 @@ async def test_one_stream_serves_one_consumer(service, served, quick):
 
 async def test_a_stream_must_be_opened_and_only_once(served, quick):
     """Without its async with, or with a second one, a stream says so."""
-    stream = served.events(77, timing=quick)
+    stream = served.events(77, socket=quick)
     with pytest.raises(StreamClosed):
         await anext(stream)
     await stream.aclose()
@@ -207,7 +207,7 @@ async def test_closing_the_client_ends_its_streams(service, quick):
     """A consumer that waits sees the end when the client is closed."""
     service.plays = [sends(stay=service.quiet)]
     client = VoltStorageClient(email="a@example.com", password="right", base_url=service.base_url)
-    stream = client.events(77, timing=quick)
+    stream = client.events(77, socket=quick)
     await stream.__aenter__()
     waiting = asyncio.ensure_future(anext(stream))
     await until(lambda: stream.status.state is State.LIVE)
@@ -227,7 +227,7 @@ async def test_the_bearer_header_goes_along_when_asked_for(service, quick):
         endpoints=Endpoints(events_url=where, events_header=True, token_in="query"),
     ) as client:
         assert [product.id async for product in client.products.list()] == [77]
-        async with client.events(77, timing=quick) as stream:
+        async with client.events(77, socket=quick) as stream:
             await anext(stream)
     assert service.requests[0][2]["token"] == service.handshakes[0]["token"]
     assert service.auth_headers == [f"Bearer {service.handshakes[0]['token']}"]
@@ -244,12 +244,12 @@ async def test_a_pools_tls_context_serves_the_events_too(quick):
         account = {"email": "a@example.com", "password": "right", "base_url": service.base_url}
         async with SessionPool(ssl_context=trusting) as pool:
             client = VoltStorageClient(pool, **account)
-            async with client.events(77, timing=quick) as stream:
+            async with client.events(77, socket=quick) as stream:
                 await anext(stream)
             token = next(iter(service.valid))
         async with (
             VoltStorageClient(token=token, base_url=service.base_url) as stranger,
-            stranger.events(77, timing=quick) as stream,
+            stranger.events(77, socket=quick) as stream,
         ):
             with pytest.raises(TLSVerificationError):
                 await anext(stream)
@@ -290,7 +290,7 @@ async def test_the_source_speaks_in_fixed_units_and_signs(service, served, quick
     }
     bad = {"pvPower": "421", "soc": True, "dcVoltage": None, "gridPower": 0, "batteryPower": 0.0}
     service.plays = [sends(frame(1575154800, **data), frame(1575154800, **bad), stay=service.quiet)]
-    source, outlet = served.live(77, timing=quick), Outlet()
+    source, outlet = served.live(77, socket=quick), Outlet()
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: len(outlet.readings) == 2)
     running.cancel()
@@ -324,7 +324,7 @@ async def test_the_source_speaks_in_fixed_units_and_signs(service, served, quick
 async def test_the_source_counts_what_is_no_reading(service, served, quick):
     """Unknown and malformed messages are counted and make no reading."""
     service.plays = [sends('{"type": "x"}', "oops", frame(START + 5, pvPower=1), stay=service.quiet)]
-    source, outlet = served.live(77, timing=quick), Outlet()
+    source, outlet = served.live(77, socket=quick), Outlet()
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: outlet.readings)
     running.cancel()
@@ -337,7 +337,7 @@ async def test_ordinals_go_on_for_a_second_that_comes_back(service, served, quic
     """The ordinal counts the frames of a second, whatever came in between."""
     frames = [frame(START + second, pvPower=1) for second in (10, 10, 11, 10)]
     service.plays = [sends(*frames, stay=service.quiet)]
-    source, outlet = served.live(77, timing=quick), Outlet()
+    source, outlet = served.live(77, socket=quick), Outlet()
     running = asyncio.ensure_future(source.run(outlet))
     await until(lambda: len(outlet.readings) == 4)
     running.cancel()
@@ -350,7 +350,7 @@ async def test_ordinals_go_on_for_a_second_that_comes_back(service, served, quic
 async def told(served, service, quick, *messages, count, **options):
     """Return the first readings and gaps that a source makes of these messages, and the source."""
     service.plays = [sends(*messages, stay=service.quiet)]
-    source = served.live(77, timing=quick, **options)
+    source = served.live(77, socket=quick, **options)
     events = []
     async with merge(source) as stream:
         async with asyncio.timeout(5):
@@ -464,7 +464,7 @@ async def test_a_charge_in_percent_is_learned_from_its_first_value(service, serv
 async def test_a_stream_says_which_scale_it_assumes(service, served, quick):
     """The scale is the product's: a source knows what a stream of the same product has learned."""
     service.plays = [sends(frame(START + 100, soc=57), stay=service.quiet)]
-    async with served.events(77, timing=quick) as stream:
+    async with served.events(77, socket=quick) as stream:
         assert stream.soc_scale == "0..1 (assumed)"
         assert (await anext(stream)).data == {"soc": 57}
         assert stream.soc_scale == "0..100 (learned: soc)"
@@ -529,7 +529,7 @@ async def test_a_scale_is_learned_from_what_was_missed_too(service, served, quic
     since = datetime.fromtimestamp(START + 85, UTC)
     messages = [frame(START + 100, soc=0.58), frame(START + 101, soc=0.59)]
     events, notes = await told(
-        served, service, quick, *messages, count=3, since=since, healing=evolve(prompt, furthest_back_s=1e10)
+        served, service, quick, *messages, count=3, since=since, backfill=evolve(prompt, max_age_s=1e10)
     )
     readings = [event for event in events if event.kind == "reading"]
     charges = [event.values.get(Quantity.BATTERY_SOC) for event in readings]

@@ -1,4 +1,4 @@
-"""One product's live link and its past, joined so that nothing is lost in silence."""
+"""ProductFeed: joins the WebSocket of one product with the backfill of what the socket missed."""
 
 from __future__ import annotations
 
@@ -26,513 +26,514 @@ from voltstorage_async.codec import event_message, messages_in
 from voltstorage_async.event_types import UnknownProductEvent
 from voltstorage_async.events.gap_filler import GapTracker
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
+from voltstorage_async.fast_reader import MessageReader
 from voltstorage_async.field_map import ProductFields
-from voltstorage_async.field_reader import Decoded, Glance
+from voltstorage_async.field_reader import Decoded
 
-_UP: Final = frozenset({State.LIVE, State.STALE})
+_CONNECTED: Final = frozenset({State.LIVE, State.STALE})
 _QUANTITIES: Final = QuantityBits(Quantity)
 SOC_SCALE: Final = "soc_scale"
-"""The reason of a gap in which a state of charge was delivered on a scale that proved wrong."""
-_CREDIT: Final = 256
-_COST: Final = 8
-"""A message that is read in full for all that takes up what was won with so many others, at the most."""
+"""Reason of a gap: a state of charge was delivered on a scale that proved wrong."""
+_FAST_PATH_BUDGET: Final = 256
+_SLOW_PARSE_COST: Final = 8
+"""One slow parse costs as much as the fast path saves on this many messages."""
 
 _NOTHING: Final[Decoded] = ({}, (), 0)
 _from_timestamp: Final = datetime.fromtimestamp
 
 
 class FeedListener(Protocol):
-    """Who is told."""
+    """Receives readings, gaps and state changes of a feed."""
 
     async def room(self) -> None:
-        """Wait until there is."""
+        """Wait until there is room for a backfilled event. Cancelling it is safe."""
 
-    def holds(self, count: int) -> bool:
-        """Tell whether there is room for so many live events."""
+    def has_room(self, count: int) -> bool:
+        """Return whether there is room for `count` live events now."""
 
-    def tell_run(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:
-        """Take live readings, all of these quantities, each the first of its second; `raw` may be unread."""
+    def on_readings(self, readings: Sequence[Reading], quantities: Sequence[Quantity]) -> None:
+        """Take live readings of the same quantities and increasing seconds; their `raw` may be lazy."""
 
-    def tell(self, moment: RecordedMoment, ordinal: int) -> None:
-        """Take what was measured in a second; the ordinal tells moments of one second apart."""
+    def on_reading(self, moment: RecordedMoment, ordinal: int) -> None:
+        """Take one reading; the ordinal distinguishes readings of the same second."""
 
-    def remark(self, event: UnknownProductEvent) -> None:
-        """Take a message that is no data."""
+    def on_unknown(self, event: UnknownProductEvent) -> None:
+        """Take a message that is not a reading."""
 
-    def miss(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
-        """Take notice of what is lost."""
+    def on_gap(self, start: datetime, end: datetime, reason: str, quantities: frozenset[Quantity]) -> None:
+        """Take a gap; empty `quantities` means that any of them may be missing."""
 
-    def wait_for(self, stretches: Sequence[tuple[datetime, datetime]]) -> None:
-        """Take notice of the stretches that will be asked for again: these, and no others."""
+    def on_pending(self, ranges: Sequence[tuple[datetime, datetime]]) -> None:
+        """Take all ranges that will be requested again; they replace those of the last call."""
 
-    def be(self, state: State, reason: str, retry_in: float | None) -> None:
-        """Take notice of how the line is doing."""
+    def on_state(self, state: State, reason: str, retry_in: float | None) -> None:
+        """Take the state of the feed; `retry_in` is in seconds."""
 
 
 class ProductFeed:
-    """Reads the socket without ever waiting; a task that exists only while there is a hole fills it.
+    """Deliver one product's events to a listener: live ones at once, missed ones in time order.
 
-    A message of unknown type has no time, so it is never held and never fetched again.
+    The socket is never paused. Gaps are filled by a task that runs only while there is a gap or the server is
+    silent. Messages of an undocumented type have no time, so they are never held and never backfilled.
 
     Args:
-        product_id: Whose events.
-        link: Where they come from.
-        past: Where those that were missed come from.
-        sink: Who is told.
-        fields: What keys and columns mean.
-        since: What came from this moment on counts as missed at the first connection.
-        timing: Of the socket.
-        healing: Of the filling.
-        clock: Where time comes from.
+        product_id: Id of the product.
+        endpoint: Address and credential of the WebSocket.
+        recorded: The product's recorded data, for backfills.
+        listener: Receives everything.
+        fields: Meaning of the vendor's keys and columns.
+        since: Backfill from this moment on at the first connection; None starts with the first event.
+        socket: Timeouts and delays of the connection.
+        backfill: How missed data is fetched.
+        clock: Source of time.
         ssl_context: As for `ReconnectingSocket`.
-        vendor_clock: The service's own time.
-        on_ahead: Takes what is dated after that and is set aside; else the first of an episode is a gap.
-        unread: Whether messages may be read at a glance; then the `raw` of a live reading may be unread.
+        vendor_clock: The vendor's time, learned from `Date` headers.
+        on_future_reading: Takes readings dated after the vendor's time; without it, the first reading of such
+            an episode is reported as a gap.
+        lazy: Use the fast readers; the `raw` of a live reading is then parsed at first access.
     """
 
     __slots__ = (
-        *(
-            "_announced",
-            "_clock",
-            "_credit",
-            "_deaf",
-            "_fields",
-            "_filling",
-            "_glance",
-            "_healing",
-            "_heard_at",
-            "_horizon",
-            "_last_in_full",
-            "_latest",
-            "_learned",
-            "_mender",
-            "_mending",
-            "_on_ahead",
-        ),
-        *(
-            "_past",
-            "_product_id",
-            "_resumed",
-            "_sink",
-            "_assuming",
-            "_soc_since",
-            "_socket",
-            "_state",
-            "_stirred",
-            "_vendor_clock",
-            "_straight",
-            "_tasks",
-            "_weighed",
-        ),
+        *("_assumes_scale", "_backfilling", "_clock", "_config", "_fast_path_budget", "_fast_reader"),
+        *("_fast_readers", "_fields", "_gap_filler", "_horizon", "_known_latest", "_known_scale"),
+        *("_last_live_at", "_last_quantities", "_last_state", "_link_is_stale", "_listener"),
+        *("_on_future_reading", "_product_id", "_received_at_last_charge", "_reported_pending"),
+        *("_resumed_pending", "_soc_since", "_socket", "_tasks", "_tracker", "_vendor_clock", "_wake_event"),
         *("backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
     )
 
     def __init__(
         self,
         product_id: int,
-        link: EndpointProvider,
-        past: RecordedData,
-        sink: FeedListener,
+        endpoint: EndpointProvider,
+        recorded: RecordedData,
+        listener: FeedListener,
         *,
         fields: ProductFields,
         since: datetime | None,
-        timing: SocketConfig,
-        healing: BackfillConfig,
+        socket: SocketConfig,
+        backfill: BackfillConfig,
         clock: Clock | None = None,
         ssl_context: ssl.SSLContext | None = None,
         vendor_clock: VendorClock | None = None,
-        on_ahead: Callable[[RecordedMoment], None] | None = None,
-        unread: bool = False,
+        on_future_reading: Callable[[RecordedMoment], None] | None = None,
+        lazy: bool = False,
     ) -> None:
         self.received = 0
-        """Messages that were events, of unknown types included."""
+        """Number of messages that were events, including those of undocumented types."""
         self.unknown = 0
-        """Those of them that nobody documented."""
+        """Number of messages of an undocumented type."""
         self.malformed = 0
-        """Messages that could not be read, or that are dated after the service's own time."""
+        """Number of messages that could not be read, or are dated after the vendor's time."""
         self.unusable = 0
-        """Values left out because they are not numbers."""
+        """Number of values left out because they are not numbers."""
         self.backfilled = 0
-        """Moments that were fetched later."""
+        """Number of backfilled readings."""
         self.gaps = 0
-        """Stretches that could not be."""
+        """Number of reported gaps."""
         self._product_id = product_id
-        self._past = past
-        self._sink = sink
+        self._listener = listener
         self._fields = fields
-        self._learned = fields.learned
-        self._assuming = fields.assumes
-        self._soc_since: int | None = None  # the earliest second of a charge told on an assumed scale
-        self._straight = fields.fields.straight if unread else None
-        self._glance: Glance | None = None  # reads messages that look like those before ...
-        self._last_in_full: Sequence[Quantity] | None = None  # ... held these when one was last read in full
-        self._credit = _CREDIT  # of glancing, which does not pay where too much is read in full all the same
-        self._weighed = 0  # what had been received when it was weighed
-        self._healing = healing
+        self._known_scale = fields.scale_changes
+        self._assumes_scale = fields.scale_assumed
+        self._soc_since: int | None = None  # first second of a charge delivered on an assumed scale
+        self._fast_readers = fields.fields.fast_readers if lazy else None
+        self._fast_reader: MessageReader | None = (
+            None  # for the layout of the last two slow parses, if they agree
+        )
+        self._last_quantities: Sequence[Quantity] | None = None  # of the last slow parse
+        self._fast_path_budget = _FAST_PATH_BUDGET
+        self._received_at_last_charge = 0
+        self._config = backfill
         self._clock = clock or SystemClock()
-        self._mender: GapFiller[RecordedMoment] = GapFiller(
+        self._gap_filler: GapFiller[RecordedMoment] = GapFiller(
             since=None if since is None else int(since.timestamp()),
-            hold=healing.hold,
-            overlap_s=healing.overlap_s,
-            retry_s=healing.retry_s,
-            window_s=healing.window_s,
-            window_ids=healing.window_ids,
+            max_held=backfill.max_held,
+            overlap_s=backfill.overlap_s,
+            retry_s=backfill.retry_s,
+            window_s=backfill.window_s,
+            window_ids=backfill.window_ids,
             keys=_QUANTITIES,
         )
         self._vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
-        self._filling = GapTracker(
-            self._mender, past, healing, self._clock, self._horizon, hand_over=self._hand_over
+        self._tracker = GapTracker(
+            self._gap_filler, recorded, backfill, self._clock, self._horizon, deliver=self._deliver
         )
         self._socket = ReconnectingSocket(
-            link,
+            endpoint,
             on_messages=self._on_messages,
             on_state=self._on_state,
-            timing=timing,
+            config=socket,
             clock=self._clock,
             ssl_context=ssl_context,
             vendor_clock=vendor_clock,
         )
-        self._on_ahead = on_ahead
-        self._latest = 0.0  # seconds from which on a time is looked at
-        self._state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
-        self._heard_at: float | None = None  # the last live event, by the clock's seconds
-        self._deaf = False  # the server has news and does not tell them over this link
+        self._on_future_reading = on_future_reading
+        self._known_latest = 0.0  # times up to this unix second need no check against the vendor's clock
+        self._last_state: tuple[State, str, float | None] = (State.CONNECTING, "", None)
+        self._last_live_at: float | None = None  # monotonic time of the last live event
+        self._link_is_stale = False  # the server has newer data that this connection did not deliver
         self._tasks: asyncio.TaskGroup | None = None
-        self._mending = False
-        self._announced: list[tuple[datetime, datetime]] = []  # what waits, as it was said last
-        self._resumed: Sequence[tuple[datetime, datetime]] = ()
-        self._stirred: asyncio.Event | None = None
-        """There only while somebody waits for it: a program may have thousands of lines."""
+        self._backfilling = False  # whether the backfill task runs
+        self._reported_pending: list[tuple[datetime, datetime]] = []
+        self._resumed_pending: Sequence[tuple[datetime, datetime]] = ()
+        # Made only for a wait: an idle event for each of thousands of feeds would cost memory.
+        self._wake_event: asyncio.Event | None = None
 
     @property
     def discarded(self) -> int:
-        """Live events that found no room, or could not be held; they are fetched later."""
-        return self._mender.discarded
+        """Number of live events without room here or at the consumer; they are backfilled."""
+        return self._gap_filler.discarded
 
     @property
     def left_out(self) -> int:
-        """Rows of the past that are dated wrongly, or outside the range that was asked for."""
-        return self._filling.left_out
+        """Number of recorded rows that are dated wrongly, or outside the requested range."""
+        return self._tracker.left_out
 
     @property
-    def waiting(self) -> list[tuple[datetime, datetime]]:
-        """Stretches that will be asked for again."""
-        parts = (part for each in self._mender.waiting for part in each.parts)
-        return [(moment_of(start), moment_of(end)) for start, end in parts]
+    def pending(self) -> list[tuple[datetime, datetime]]:
+        """Ranges that will be requested again."""
+        parts = (part for each in self._gap_filler.pending for part in each.parts)
+        return [(to_datetime(start), to_datetime(end)) for start, end in parts]
 
     def resume(self, stopped: StreamPosition, *, seen: Collection[Quantity] = ()) -> None:
-        """Go on where a consumer stopped, perhaps in the middle of a second; before `run`."""
-        self._resumed = stopped.pending
-        self._mender.heard([*stopped.seen, *seen])
+        """Continue where a consumer stopped, perhaps within a second; called before `run`.
+
+        Args:
+            stopped: The position of the consumer.
+            seen: Further quantities that the product is known to send.
+        """
+        self._resumed_pending = stopped.pending
+        self._gap_filler.note_quantities([*stopped.seen, *seen])
         if stopped.quantities:
             second = int(stopped.time.timestamp())
-            of_it = [each.rpartition("/")[2] for each in stopped.ids if f"/{second}/" in each]
-            # Of many, only the last are named; ordinals count from 0.
-            count = 1 + max((int(each) for each in of_it if each.isdecimal()), default=0)
-            self._mender.resume(second, stopped.quantities, count)
+            ordinals = [each.rpartition("/")[2] for each in stopped.ids if f"/{second}/" in each]
+            # A position names only the last ids of a second, and ordinals count from 0.
+            count = 1 + max((int(each) for each in ordinals if each.isdecimal()), default=0)
+            self._gap_filler.resume(second, stopped.quantities, count)
 
     async def run(self) -> None:
-        """Read until cancelled.
+        """Deliver events until cancelled.
 
         Raises:
-            RequestError: a refusal that waiting cannot mend.
-            ClientClosed: the client was closed meanwhile.
+            RequestError: the server refused the stream, and a retry cannot change that.
+            ClientClosed: the client was closed.
         """
-        for start, end in self._resumed:
+        for start, end in self._resumed_pending:
             first, last = int(start.timestamp()), int(end.timestamp())
-            self._mender.resume_waiting(first, last, self._clock.monotonic())
+            self._gap_filler.resume_pending(first, last, self._clock.monotonic())
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                if self._resumed:
-                    self._stir()
+                if self._resumed_pending:
+                    self._start_backfill()
                 await self._socket.run()
         except BaseExceptionGroup as group:
             error = group.exceptions[0]
             raise error from error.__cause__
         finally:
-            for missing in self._mender.give_up_waiting():
-                self._miss(missing)
-            self._announce_waiting()
+            for missing in self._gap_filler.give_up_pending():
+                self._deliver_gap(missing)
+            self._report_pending()
 
-    # --- what the socket says ------------------------------------------------------------------------------
+    # --- messages of the socket ----------------------------------------------------------------------------
 
     def _on_messages(self, messages: list[bytes]) -> int:
-        """Read what came, and hand it over in runs of data that follow each other and are alike."""
-        if self._learned != self._fields.learned:  # by what was fetched
-            self._rescaled(self._mender.newest or 0)
-        glance, product, new = self._glance, self._product_id, tuple.__new__
+        """Decode messages that were read together, and deliver them; return how many were valid events.
+
+        Readings of the same quantities and increasing seconds are delivered together, as a run.
+        """
+        if self._known_scale != self._fields.scale_changes:  # a backfill has shown another scale
+            self._on_soc_scale_learned(self._gap_filler.newest or 0)
+        fast_reader, product, new = self._fast_reader, self._product_id, tuple.__new__
         run: list[Reading] = []
         seconds: list[int] = []
-        alike: Sequence[Quantity] = ()
-        events, listed, last = 0, 0, 0
+        run_quantities: Sequence[Quantity] = ()
+        events, in_lists, last = 0, 0, 0
         raw: Mapping[str, object]
         time: datetime | None
         for message in messages:
-            if glance is not None and (told := glance(message)) is not None:
-                second, (values, quantities, unusable) = told
+            if fast_reader is not None and (decoded := fast_reader(message)) is not None:
+                second, (values, quantities, unusable) = decoded
                 raw, time = LazyMapping(strict_json, message), _from_timestamp(second, UTC)
             else:
                 try:
                     raw, time, second, (values, quantities, unusable) = self._read(message)
                 except DecodeError:
-                    run, seconds = self._flushed(run, seconds, alike)
-                    listed += self._on_list(message)
-                    glance = self._glance  # a list may have shown another scale
+                    run, seconds = self._flush(run, seconds, run_quantities)
+                    in_lists += self._on_message_list(message)
+                    fast_reader = self._fast_reader  # a list may have shown another scale
                     continue
-                if self._learned != self._fields.learned:
-                    self._learned = self._fields.learned  # reported once, after what came before
-                    run, seconds = self._flushed(run, seconds, alike)
-                    self._rescaled(second)
-                glance = self._glance
+                if self._known_scale != self._fields.scale_changes:
+                    self._known_scale = (
+                        self._fields.scale_changes
+                    )  # reported once, after the readings before it
+                    run, seconds = self._flush(run, seconds, run_quantities)
+                    self._on_soc_scale_learned(second)
+                fast_reader = self._fast_reader
             events += 1
-            aside = time is None or (second > self._latest and self._is_ahead(time))
-            if run and (aside or quantities is not alike or second <= last):
-                run, seconds = self._flushed(run, seconds, alike)
-            if time is None or aside:
-                self._leave_out(time, values, raw)
+            set_aside = time is None or (second > self._known_latest and self._is_in_future(time))
+            if run and (set_aside or quantities is not run_quantities or second <= last):
+                run, seconds = self._flush(run, seconds, run_quantities)
+            if time is None or set_aside:
+                self._on_set_aside(time, values, raw)
                 continue
             self.unusable += unusable
-            alike, last = quantities, second
+            run_quantities, last = quantities, second
             seconds.append(second)
             run.append(new(Reading, (time, f"{product}/{second}/0", values, raw, False, 0)))
-        self._flushed(run, seconds, alike)
+        self._flush(run, seconds, run_quantities)
         self.received += events
-        return events + listed
+        return events + in_lists
 
-    def _flushed(
+    def _flush(
         self, run: list[Reading], seconds: list[int], quantities: Sequence[Quantity]
     ) -> tuple[list[Reading], list[int]]:
-        """Hand over a run, if there is one; return an empty one."""
+        """Deliver a run, if it is not empty; return an empty one."""
         if run:
             self._on_run(run, seconds, quantities)
         return [], []
 
-    def _on_list(self, message: bytes) -> int:
-        """Read a frame that holds several messages; any other that cannot be read is counted."""
+    def _on_message_list(self, message: bytes) -> int:
+        """Read a frame with a list of messages; anything else that cannot be read is counted."""
         messages = messages_in(message) or [None]
         readable = [each for each in messages if each is not None]
-        if unread := len(messages) - len(readable):
-            self.malformed += unread
-            self._fields.note("ProductEvent", "message", "unreadable")
+        if unreadable := len(messages) - len(readable):
+            self.malformed += unreadable
+            self._fields.report("ProductEvent", "message", "unreadable")
         return self._on_messages(readable) if readable else 0
 
-    def _note_soc(self, second: int) -> None:
-        """Note that a state of charge is delivered, perhaps on a scale that will prove wrong."""
+    def _note_soc_delivered(self, second: int) -> None:
+        """Remember the first state of charge that is delivered on an assumed scale."""
         since = self._soc_since
-        if self._assuming and (since is None or second < since):
+        if self._assumes_scale and (since is None or second < since):
             self._soc_since = second
 
-    def _rescaled(self, second: int) -> None:
-        """Report that charges were delivered on another scale than the one that was found now."""
-        fields = self._fields
-        self._learned, self._assuming, since = fields.learned, fields.assumes, self._soc_since
-        if self._straight is not None:
-            self._straight, self._glance = fields.fields.straight, None
-        if since is not None and self._mender.newest is not None:
+    def _on_soc_scale_learned(self, second: int) -> None:
+        """Report a gap where a state of charge was delivered on a scale that has proved wrong."""
+        fields, newest = self._fields, self._gap_filler.newest
+        self._known_scale, self._assumes_scale, since = (
+            fields.scale_changes,
+            fields.scale_assumed,
+            self._soc_since,
+        )
+        if self._fast_readers is not None:
+            self._fast_readers, self._fast_reader = fields.fields.fast_readers, None
+        if since is not None and newest is not None:
             missing = frozenset({Quantity.BATTERY_SOC})
-            self._miss(Missing(min(since, second), max(since, self._mender.newest), SOC_SCALE, missing))
+            self._deliver_gap(Missing(min(since, second), max(since, newest), SOC_SCALE, missing))
 
     def _read(self, message: bytes) -> tuple[Mapping[str, JSON], datetime | None, int, Decoded]:
-        """Read a message in full; what has no time is no data. After two that are alike, a glance will do."""
-        raw, time, second, data = event_message(message)
-        meant = _NOTHING if time is None else self._fields.event(data)
-        if self._straight is not None and time is not None:
-            _, quantities, unusable = meant
-            alike, self._last_in_full = self._last_in_full in {None, quantities}, quantities
-            self._glance = self._straight.like(message, raw, data) if alike and not unusable else None
-            self._weigh()
-        return raw, time, second, meant
+        """Parse a message in full; `time` is None for messages that are not latest-data.
 
-    def _weigh(self) -> None:
-        """Give up glancing, for good, where more than an eighth has to be read in full."""
-        self._credit = min(_CREDIT, self._credit + self.received - self._weighed) - _COST
-        self._weighed = self.received
-        if self._credit < 0:
-            self._straight = self._glance = None
+        After two messages of one layout, a fast reader for that layout is used.
+        """
+        raw, time, second, data = event_message(message)
+        decoded = _NOTHING if time is None else self._fields.read_event(data)
+        if self._fast_readers is not None and time is not None:
+            _, quantities, unusable = decoded
+            same, self._last_quantities = self._last_quantities in {None, quantities}, quantities
+            self._fast_reader = (
+                self._fast_readers.reader_for(message, raw, data) if same and not unusable else None
+            )
+            self._charge_slow_parse()
+        return raw, time, second, decoded
+
+    def _charge_slow_parse(self) -> None:
+        """Switch the fast path off for good when more than an eighth of the messages miss it."""
+        saved = self.received - self._received_at_last_charge
+        self._fast_path_budget = min(_FAST_PATH_BUDGET, self._fast_path_budget + saved) - _SLOW_PARSE_COST
+        self._received_at_last_charge = self.received
+        if self._fast_path_budget < 0:
+            self._fast_readers = self._fast_reader = None
 
     def _on_run(self, run: Sequence[Reading], seconds: Sequence[int], quantities: Sequence[Quantity]) -> None:
-        mender, sink = self._mender, self._sink
-        if self._deaf:
-            self._deaf = False
-            mender.open_gap()
-        self._heard_at = self._socket.heard_at
+        """Deliver a run at once if nothing is missing; else let the gap filler decide about each reading."""
+        gap_filler, listener = self._gap_filler, self._listener
+        if self._link_is_stale:
+            self._link_is_stale = False
+            gap_filler.open_gap()
+        self._last_live_at = self._socket.heard_at
         if Quantity.BATTERY_SOC in quantities:
-            self._note_soc(seconds[0])
-        if sink.holds(len(run)) and mender.try_pass_through(seconds, quantities):
-            sink.tell_run(run, quantities)
+            self._note_soc_delivered(seconds[0])
+        if listener.has_room(len(run)) and gap_filler.try_pass_through(seconds, quantities):
+            listener.on_readings(run, quantities)
             return
         for each in run:
             moment = RecordedMoment.of_live(each)
-            take = mender.on_live(moment.second, quantities, moment, room=sink.holds(1))
-            if mender.waiting:  # the waiting stretches must be known before what follows is delivered
-                self._announce_waiting(done=False)
-                self._stir()
-            if take is not None:
-                self._tell(take)
-            elif mender.open or mender.ready:
-                self._stir()
+            emit = gap_filler.on_live(moment.second, quantities, moment, room=listener.has_room(1))
+            if gap_filler.pending:  # a checkpoint must know the pending ranges before newer readings
+                self._report_pending(done=False)
+                self._start_backfill()
+            if emit is not None:
+                self._deliver_reading(emit)
+            elif gap_filler.has_gap or gap_filler.ready:
+                self._start_backfill()
 
-    def _is_ahead(self, time: datetime) -> bool:
-        """Tell whether an event is dated after its time: no fill may begin with it."""
+    def _is_in_future(self, time: datetime) -> bool:
+        """Return whether an event is dated after the vendor's time: no backfill may begin there."""
         ahead = self._horizon.is_ahead(time)
-        self._latest = self._horizon.latest.timestamp()
+        self._known_latest = self._horizon.latest.timestamp()
         return ahead
 
-    def _leave_out(
+    def _on_set_aside(
         self, time: datetime | None, values: Mapping[Quantity, float], raw: Mapping[str, object]
     ) -> None:
-        """Count and tell what is no data, or dated after its time."""
+        """Count and report a message that is not a reading, or is dated after the vendor's time."""
         if time is None:
             self.unknown += 1
             kind = raw.get("type")
-            if kind == "latest-data":  # which is documented, so that something is lost
-                self._fields.note("LatestData", "message", "without a time or data that can be read")
+            if kind == "latest-data":  # a documented type, so data was lost
+                self._fields.report("LatestData", "message", "without a time or data that can be read")
             else:
-                self._fields.note("ProductEvent", f"type {kind}"[:80], UNKNOWN)
-            self._sink.remark(UnknownProductEvent(product_id=self._product_id, raw=raw))
+                self._fields.report("ProductEvent", f"type {kind}"[:80], UNKNOWN)
+            self._listener.on_unknown(UnknownProductEvent(product_id=self._product_id, raw=raw))
             return
         self.malformed += 1
-        self._fields.note("LatestData", "time", "after the service's own time")
-        if self._on_ahead is not None:
-            self._on_ahead(RecordedMoment.of_live(Reading(time, "", values, raw)))
+        self._fields.report("LatestData", "time", "after the service's own time")
+        if self._on_future_reading is not None:
+            self._on_future_reading(RecordedMoment.of_live(Reading(time, "", values, raw)))
         elif self._horizon.begins():
             now = int(self._horizon.now().timestamp())
-            self._miss(Missing(min(self._mender.newest or now, now), now, FROM_THE_FUTURE))
+            self._deliver_gap(Missing(min(self._gap_filler.newest or now, now), now, FROM_THE_FUTURE))
 
     def _on_state(self, state: State, reason: str, retry_in: float | None) -> None:
-        opened = state is State.LIVE and self._state[0] is State.CONNECTING
-        self._state = (state, reason, retry_in)
-        self._stir_up()
+        opened = state is State.LIVE and self._last_state[0] is State.CONNECTING
+        self._last_state = (state, reason, retry_in)
+        self._wake()
         if opened:
-            self._deaf = False
+            self._link_is_stale = False
             if self._vendor_clock is not None and (offset_s := self._vendor_clock.offset_s) is not None:
-                self._mender.correct_start(int(self._horizon.now().timestamp()), offset_s)
-            self._mender.open_gap()
-        self._announce()
-        if self._mender.open or state is State.STALE:
-            self._stir()
+                self._gap_filler.correct_start(int(self._horizon.now().timestamp()), offset_s)
+            self._gap_filler.open_gap()
+        self._report_state()
+        if self._gap_filler.has_gap or state is State.STALE:
+            self._start_backfill()
 
-    def _announce(self) -> None:
-        """Say how the line is doing; while it is up and a hole is filled, that it is filled."""
-        state, reason, retry_in = self._state
-        mender = self._mender
-        if state in _UP and (mender.open or mender.filling or mender.ready):
+    def _report_state(self) -> None:
+        """Report the state of the socket, or `backfilling` while it is connected and a gap is filled."""
+        state, reason, retry_in = self._last_state
+        gap_filler = self._gap_filler
+        if state in _CONNECTED and (gap_filler.has_gap or gap_filler.filling or gap_filler.ready):
             state, reason, retry_in = State.BACKFILLING, "fetching what was missed", None
-        self._sink.be(state, reason, retry_in)
+        self._listener.on_state(state, reason, retry_in)
 
-    # --- filling holes -------------------------------------------------------------------------------------
+    # --- backfills -----------------------------------------------------------------------------------------
 
-    def _stir_up(self) -> None:
-        if self._stirred is not None:
-            self._stirred.set()
+    def _wake(self) -> None:
+        """Let the backfill task decide again what to do."""
+        if self._wake_event is not None:
+            self._wake_event.set()
 
-    def _stir(self) -> None:
-        self._stir_up()
-        if not self._mending and self._tasks is not None:
-            self._mending = True
-            name = f"voltstorage-{self._product_id} mending"
-            self._tasks.create_task(self._mend(), name=name)
+    def _start_backfill(self) -> None:
+        """Wake the backfill task, or start it."""
+        self._wake()
+        if not self._backfilling and self._tasks is not None:
+            self._backfilling = True
+            self._tasks.create_task(self._backfill(), name=f"voltstorage-{self._product_id} backfill")
 
-    async def _mend(self) -> None:
-        """Go on until there is no hole any more and the server is not silent."""
+    async def _backfill(self) -> None:
+        """Fill gaps and retry pending ranges until there are none and the stream is not stale."""
+        gap_filler = self._gap_filler
         while True:
-            await self._hand_over()
-            if self._mender.open:
-                await self._sink.room()
-                await self._fill()
-            elif (waiting := self._mender.ask_again(self._clock.monotonic())) is not None:
-                await self._sink.room()
-                await self._filling.fill_later(waiting)
-            elif self._state[0] is State.STALE:
-                await self._question_silence()
-            elif (due := self._mender.due) is not None:
-                self._announce()
-                await self._rest(due)
+            await self._deliver()
+            if gap_filler.has_gap:
+                await self._listener.room()
+                await self._fill_gap()
+            elif (pending := gap_filler.begin_retry(self._clock.monotonic())) is not None:
+                await self._listener.room()
+                await self._tracker.retry(pending)
+            elif self._last_state[0] is State.STALE:
+                await self._check_stale_link()
+            elif (due := gap_filler.next_retry_at) is not None:
+                self._report_state()
+                await self._wait_until(due)
             else:
                 break
-        self._mending = False
-        self._announce()
+        self._backfilling = False
+        self._report_state()
 
-    async def _hand_over(self) -> None:
-        self._announce_waiting(done=False)
-        while self._mender.ready:
-            await self._sink.room()
-            each = self._mender.pop()
+    async def _deliver(self) -> None:
+        """Deliver what the gap filler has ready, as fast as the consumer takes it."""
+        self._report_pending(done=False)
+        while self._gap_filler.ready:
+            await self._listener.room()
+            each = self._gap_filler.pop()
             if isinstance(each, Emit):
-                self._tell(each)
+                self._deliver_reading(each)
             elif each is not None:
-                self._miss(each)
-        self._announce_waiting()
+                self._deliver_gap(each)
+        self._report_pending()
 
-    async def _question_silence(self) -> None:
-        """Ask whether there really is nothing new; if there is, it is a hole, and so is what is told next."""
-        latest, newest = await self._filling.present(), self._mender.newest
-        if not self._silent():
+    async def _check_stale_link(self) -> None:
+        """Request the latest data of a stale stream; newer data means a gap now and before the next event."""
+        latest, newest = await self._tracker.latest(), self._gap_filler.newest
+        if not self._is_stale():
             return
         if latest is not None and newest is not None and latest.second > newest:
-            self._deaf = True
-            self._mender.open_gap()
-            await self._fill(latest)
-        if not self._silent():
+            self._link_is_stale = True
+            self._gap_filler.open_gap()
+            await self._fill_gap(latest)
+        if not self._is_stale():
             return
-        due = self._clock.monotonic() + self._healing.silence_s
-        await self._rest(due if self._mender.due is None else min(due, self._mender.due))
+        due, retry_at = self._clock.monotonic() + self._config.stale_poll_s, self._gap_filler.next_retry_at
+        await self._wait_until(due if retry_at is None else min(due, retry_at))
 
-    async def _rest(self, wake_at: float) -> None:
-        """Wait for something to be due, or to happen."""
-        stirred = self._stirred = asyncio.Event()
-        timer = self._clock.call_at(wake_at, stirred.set)
+    async def _wait_until(self, wake_at: float) -> None:
+        """Wait until a monotonic time, or until `_wake`."""
+        event = self._wake_event = asyncio.Event()
+        timer = self._clock.call_at(wake_at, event.set)
         try:
-            await stirred.wait()
+            await event.wait()
         finally:
             timer.cancel()
-            self._stirred = None
+            self._wake_event = None
 
-    def _silent(self) -> bool:
-        return self._state[0] is State.STALE and not self._mender.open
+    def _is_stale(self) -> bool:
+        return self._last_state[0] is State.STALE and not self._gap_filler.has_gap
 
-    async def _fill(self, latest: RecordedMoment | None = None) -> None:
-        self._announce()
-        await self._filling.fill(lambda: self._heard_at, latest)
-        self._announce()
+    async def _fill_gap(self, latest: RecordedMoment | None = None) -> None:
+        self._report_state()
+        await self._tracker.fill(lambda: self._last_live_at, latest)
+        self._report_state()
 
-    # --- telling -------------------------------------------------------------------------------------------
+    # --- to the listener -----------------------------------------------------------------------------------
 
-    def _announce_waiting(self, *, done: bool = True) -> None:
-        """Say which stretches will be asked for again, where that has changed.
+    def _report_pending(self, *, done: bool = True) -> None:
+        """Report the ranges that will be requested again, if they have changed.
 
-        `done`: what was found of the others has been told.
+        Args:
+            done: Everything found of other ranges was delivered, so they may leave the report.
         """
-        waiting = self.waiting if self._mender.waiting else []
+        pending = self.pending if self._gap_filler.pending else []
         if not done:
-            waiting = sorted({*waiting, *self._announced})
-        if waiting != self._announced:
-            self._announced = waiting
-            self._sink.wait_for(waiting)
+            pending = sorted({*pending, *self._reported_pending})
+        if pending != self._reported_pending:
+            self._reported_pending = pending
+            self._listener.on_pending(pending)
 
-    def _tell(self, take: Emit[RecordedMoment]) -> None:
-        moment, second, ordinal, keys, backfilled = take
-        if self._learned != self._fields.learned:  # by what was fetched
-            self._rescaled(second)
+    def _deliver_reading(self, emit: Emit[RecordedMoment]) -> None:
+        moment, second, ordinal, keys, backfilled = emit
+        if self._known_scale != self._fields.scale_changes:  # a backfill has shown another scale
+            self._on_soc_scale_learned(second)
         if backfilled and Quantity.BATTERY_SOC in keys:
-            self._note_soc(second)
+            self._note_soc_delivered(second)
         if len(keys) < len(moment.values):
             moment = moment.only(keys, self._fields.fields)
         self.backfilled += backfilled
-        self._sink.tell(moment, ordinal)
+        self._listener.on_reading(moment, ordinal)
 
-    def _miss(self, missing: Missing) -> None:
+    def _deliver_gap(self, missing: Missing) -> None:
         self.gaps += 1
-        start, end = moment_of(missing.start), moment_of(missing.end)
-        self._sink.miss(start, end, missing.reason, frozenset(map(Quantity, missing.keys)))
+        start, end = to_datetime(missing.start), to_datetime(missing.end)
+        self._listener.on_gap(start, end, missing.reason, frozenset(map(Quantity, missing.keys)))
 
     @printable
     def __repr__(self) -> str:
         counts = f"{self.received} received, {self.backfilled} backfilled, {self.gaps} gaps"
-        return f"<Line of product {self._product_id} {self._state[0]}, {counts}; {self._mender!r}>"
+        return f"<ProductFeed {self._product_id} {self._last_state[0]}, {counts}; {self._gap_filler!r}>"
 
 
-def moment_of(second: int) -> datetime:
-    """Return the beginning of a unix second."""
+def to_datetime(second: int) -> datetime:
+    """Return a unix second as an aware datetime in UTC."""
     return datetime.fromtimestamp(second, UTC)

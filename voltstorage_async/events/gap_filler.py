@@ -1,4 +1,4 @@
-"""Filling one hole: page after page of the past, up to the present moment as the service counts it."""
+"""Filling gaps of one product: requests pages of the export up to the vendor's latest time."""
 
 from __future__ import annotations
 
@@ -8,292 +8,298 @@ from typing import Final, Self
 from energy_core.clock import Clock
 from energy_core.errors import AuthError, BadRequest, NotFound, PermissionDenied, RequestError
 from energy_core.stream.dedupe import BEYOND_CAP, NOT_RECORDED
-from energy_core.stream.gap_filler import GapFiller, Waiting
+from energy_core.stream.gap_filler import GapFiller, PendingRange
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment, RecordedMoments
 
 EXPORT_FAILED: Final = "export_failed"
-"""Begins the reason of a gap that the export did not answer for."""
+"""Start of the reason of a gap: the export request failed."""
 EXPORT_MALFORMED: Final = "export_malformed"
-"""Rows within the stretch could not be read."""
+"""Reason of a gap: rows within it could not be read."""
 
 _ALL: Final = frozenset(Quantity)
 _FINAL: Final = (AuthError, BadRequest, NotFound, PermissionDenied)
-"""Refusals that asking again does not change."""
-_BEYOND_S: Final = 900.0
-"""The past is asked for up to so long after what waits: only a later row proves that it is whole."""
+"""Refusals that a retry does not change."""
+_RETRY_AHEAD_S: Final = 900.0
+"""A retry asks for this much more than is pending: only a later row proves that a range is complete."""
 
 
 class InOrder:
-    """The rows of one answer, each known to be dated no later than the one behind it.
+    """Iterate over the rows of one answer in time order, leaving out rows with a wrong time.
 
-    A row after which an older one comes is dated wrongly, and left out; so is one outside the range that was
-    asked for, and one dated after the service's own time.
+    A row is left out if an older row follows it, if it lies outside the requested range, or if it is dated
+    after the vendor's time.
 
     Args:
         moments: The rows.
-        start: Unix seconds from which on they were asked for ...
-        end: ... and up to which; None: to the present.
-        horizon: Knows the service's time.
+        start: Start of the requested range, unix seconds.
+        end: End of the requested range, unix seconds; None: up to now.
+        horizon: Latest allowed time.
     """
 
     __slots__ = (
-        *("_beyond", "_end", "_horizon", "_kept", "_moments", "_start", "_told"),
-        *("doubt", "left_out", "wrong_since"),
+        *("_saw_beyond_end", "_end", "_horizon", "_candidate", "_moments", "_start", "_returned_to"),
+        *("disorder_since", "left_out", "unreliable"),
     )
 
     def __init__(self, moments: RecordedMoments, start: float, end: float | None, horizon: Horizon) -> None:
         self._moments = moments
-        self._start = self._told = int(start)
+        self._start = self._returned_to = int(start)
         self._end = float("inf") if end is None else end
         self._horizon = horizon
-        self._kept: RecordedMoment | None = None
-        self._beyond = False
-        self.doubt = False
-        """Whether rows before the last one, or right behind it, are missing or wrong."""
+        self._candidate: RecordedMoment | None = None
+        self._saw_beyond_end = False
+        self.unreliable = False
+        """Whether rows next to the returned one are missing or wrong."""
         self.left_out = 0
-        """Rows that are dated wrongly, or outside the range."""
-        self.wrong_since: int | None = None
-        """Rows after this second were dated wrongly, though they had been told by then."""
+        """Number of rows left out."""
+        self.disorder_since: int | None = None
+        """Set when rows that were already returned prove to be out of order: they came after this unix
+        second."""
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> RecordedMoment:
-        """Return the next moment.
+        """Return the next row.
 
         Raises:
-            RequestError: as the request itself; the row before it may have been cut, and is not returned.
+            RequestError: the request failed. The row before the failure may be cut off, so it is not
+                returned.
         """
         async for moment in self._moments:
-            self.doubt |= self._moments.doubtful
+            self.unreliable |= self._moments.malformed_nearby
             if self._is_outside(moment):
                 continue
-            kept, self._kept = self._kept, moment
+            kept, self._candidate = self._candidate, moment
             if kept is None:
                 continue
             if moment.second >= kept.second:
-                self._told = kept.second
+                self._returned_to = kept.second
                 return kept
             self.left_out += 1
-            self.doubt = True
-            if moment.second < self._told:
-                self.wrong_since = moment.second
-        self.doubt |= self._moments.doubtful
-        kept, self._kept = self._kept, None
+            self.unreliable = True
+            if moment.second < self._returned_to:
+                self.disorder_since = moment.second
+        self.unreliable |= self._moments.malformed_nearby
+        kept, self._candidate = self._candidate, None
         if kept is None:
             raise StopAsyncIteration
         return kept
 
-    def go_on(self) -> None:
-        """Forget the doubt about what was returned: what comes next is doubted for its own sake."""
-        self.doubt = self._moments.doubtful
+    def reset_unreliable(self) -> None:
+        """Clear `unreliable` after a row was used; the next row is judged by its own neighbours."""
+        self.unreliable = self._moments.malformed_nearby
 
     def _is_outside(self, moment: RecordedMoment) -> bool:
-        """Count a row that was not asked for; where rows that were come behind it, it was one of them."""
+        """Count and leave out a row that was not requested or is dated in the future."""
         if moment.second > self._end:
-            self._beyond = True
+            self._saw_beyond_end = True  # if a row within the range follows, this one was misdated
         elif moment.second < self._start:
-            self.doubt |= self._kept is not None
+            self.unreliable |= self._candidate is not None
         elif self._horizon.is_ahead(moment.time):
-            self.doubt = True
+            self.unreliable = True
         else:
-            self.doubt |= self._beyond
+            self.unreliable |= self._saw_beyond_end
             return False
         self.left_out += 1
         return True
 
 
 class GapTracker:
-    """Asks the past for what the mender wants.
+    """Request the recorded data that a `GapFiller` needs, and report to it what was found.
 
     Args:
-        mender: Decides what is told of the answers.
-        past: Answers.
-        healing: How much is asked for, how far back and how often.
-        clock: Where time comes from.
-        horizon: Knows the service's time.
-        hand_over: Tells what the mender has ready; may wait for a slow consumer.
+        gap_filler: Decides what is delivered.
+        recorded: The product's recorded data.
+        backfill: Page length, age limit and retries.
+        clock: Source of time.
+        horizon: Latest allowed time.
+        deliver: Delivers what the gap filler has ready; may wait for a slow consumer.
     """
 
     __slots__ = (
-        *("_clock", "_doubtful", "_exported", "_hand_over", "_healing", "_horizon", "_mender", "_past"),
+        *("_clock", "_malformed", "_exported", "_deliver", "_config", "_horizon", "_gap_filler", "_recorded"),
         "left_out",
     )
 
     def __init__(
         self,
-        mender: GapFiller[RecordedMoment],
-        past: RecordedData,
-        healing: BackfillConfig,
+        gap_filler: GapFiller[RecordedMoment],
+        recorded: RecordedData,
+        backfill: BackfillConfig,
         clock: Clock,
         horizon: Horizon,
         *,
-        hand_over: Callable[[], Awaitable[None]],
+        deliver: Callable[[], Awaitable[None]],
     ) -> None:
         self.left_out = 0
-        """Rows that are dated wrongly, or outside the range that was asked for."""
-        self._mender = mender
-        self._past = past
-        self._healing = healing
+        """Number of rows that are dated wrongly, or outside the requested range."""
+        self._gap_filler = gap_filler
+        self._recorded = recorded
+        self._config = backfill
         self._clock = clock
         self._horizon = horizon
-        self._hand_over = hand_over
+        self._deliver = deliver
         self._exported = _ALL
-        self._doubtful = False  # whether rows of the fill under way could not be read
+        self._malformed = False  # whether rows of the current request could not be read
 
-    async def present(self) -> RecordedMoment | None:
-        """Ask for the latest data; None where they cannot be had, or are dated after their time."""
+    async def latest(self) -> RecordedMoment | None:
+        """Request the latest data; None if the request fails or the data is dated in the future."""
         try:
-            latest = await self._past.present()
+            latest = await self._recorded.latest()
         except RequestError:
-            return None  # the export answers for itself
+            return None  # the export request reports its own failure
         if latest is not None and self._horizon.is_ahead(latest.time):
             self.left_out += 1
             return None
         return latest
 
-    async def fill(self, heard_at: Callable[[], float | None], latest: RecordedMoment | None = None) -> None:
-        """Fill the hole as far as it can be filled, and account for the rest.
+    async def fill(
+        self, last_live_at: Callable[[], float | None], latest: RecordedMoment | None = None
+    ) -> None:
+        """Fill the open gap as far as possible; what is missing afterwards is pending or reported.
 
         Args:
-            heard_at: Returns the clock's seconds at the last live event.
-            latest: The latest data, where they were asked for already.
+            last_live_at: Returns the monotonic time of the last live event.
+            latest: The latest data, if it was requested already.
         """
-        mender, holes = self._mender, self._mender.holes
-        await self._clock.sleep(self._healing.settle_s)
-        latest = latest or await self.present()
-        start = mender.begin(holes, None if latest is None else latest.second)
+        gap_filler, gaps = self._gap_filler, self._gap_filler.gap_count
+        await self._clock.sleep(self._config.settle_s)
+        latest = latest or await self.latest()
+        start = gap_filler.begin(gaps, None if latest is None else latest.second)
         if latest is not None:
-            mender.on_latest(latest.second, latest.values, latest)
-        now = self._now_there(start, heard_at())
-        furthest = now - self._healing.furthest_back_s
+            gap_filler.on_latest(latest.second, latest.values, latest)
+        now = self._vendor_now(start, last_live_at())
+        furthest = now - self._config.max_age_s
         if start < furthest:
             start = furthest
-            mender.skip(int(furthest), BEYOND_CAP)
-        self._exported, self._doubtful = _ALL, False
+            gap_filler.skip(int(furthest), BEYOND_CAP)
+        self._exported, self._malformed = _ALL, False
         try:
-            await self._read_up_to(now, start)
+            await self._read_pages(now, start)
         except RequestError as error:
             reason, final = f"{EXPORT_FAILED}: {error}", isinstance(error, _FINAL)
-            mender.fail(reason, self._exported, self._clock.monotonic(), final=final)
+            gap_filler.fail(reason, self._exported, self._clock.monotonic(), final=final)
         else:
-            mender.done(self._exported, self._clock.monotonic(), reason=self._why)
-        await self._hand_over()
+            gap_filler.done(self._exported, self._clock.monotonic(), reason=self._reason)
+        await self._deliver()
 
-    async def fill_later(self, waiting: Waiting) -> None:
-        """Ask again for what an earlier answer did not prove to be whole."""
-        start, mender = float(waiting.start), self._mender
+    async def retry(self, pending: PendingRange) -> None:
+        """Request a pending range again."""
+        start, gap_filler = float(pending.start), self._gap_filler
         now = self._horizon.now().timestamp()
-        end = max(waiting.end + 1.0, min(now, waiting.end + _BEYOND_S))
-        self._exported, self._doubtful = _ALL, False
-        trouble: RequestError | None = None
+        end = max(pending.end + 1.0, min(now, pending.end + _RETRY_AHEAD_S))
+        self._exported, self._malformed = _ALL, False
+        failure: RequestError | None = None
         try:
             more, until = True, start
             while more and until < end:
-                until = min(start + self._healing.page_s, end)
-                more = await self._later_rows(waiting, start - self._healing.overlap_s, until)
-                start = self._next(start, until)
+                until = min(start + self._config.page_s, end)
+                more = await self._read_retry_rows(pending, start - self._config.overlap_s, until)
+                start = self._next_start(start, until)
         except RequestError as error:
-            trouble = error
-        reason = "" if trouble is None else f"{EXPORT_FAILED}: {trouble}"
-        if not reason and self._doubtful:
-            waiting.reason = EXPORT_MALFORMED
+            failure = error
+        reason = "" if failure is None else f"{EXPORT_FAILED}: {failure}"
+        if not reason and self._malformed:
+            pending.reason = EXPORT_MALFORMED
         exported = None if self._exported is _ALL else self._exported
-        mender.answered(waiting, exported, trouble=reason, final=isinstance(trouble, _FINAL))
-        await self._hand_over()
+        gap_filler.end_retry(pending, exported, error=reason, final=isinstance(failure, _FINAL))
+        await self._deliver()
 
     @property
-    def _why(self) -> str:
-        return EXPORT_MALFORMED if self._doubtful else NOT_RECORDED
+    def _reason(self) -> str:
+        return EXPORT_MALFORMED if self._malformed else NOT_RECORDED
 
-    def _now_there(self, start: float, heard_at: float | None) -> float:
-        """Return the service's present moment, by its own clock as far as possible."""
-        until = self._mender.until
+    def _vendor_now(self, start: float, last_live_at: float | None) -> float:
+        """Return the vendor's latest time as unix seconds, derived from its own data where possible."""
+        until = self._gap_filler.newest_known
         if until is not None:
             return float(until)
-        if heard_at is not None:
-            return start + self._clock.monotonic() - heard_at
+        if last_live_at is not None:
+            return start + self._clock.monotonic() - last_live_at
         return max(start, self._horizon.now().timestamp())
 
-    async def _read_up_to(self, now: float, start: float) -> None:
-        page_s = self._healing.page_s
+    async def _read_pages(self, now: float, start: float) -> None:
+        page_s = self._config.page_s
         while start + page_s < now:
-            if not await self._page(start, start + page_s):
+            if not await self._read_page(start, start + page_s):
                 return
-            start = self._next(start, start + page_s)
-        last = self._mender.horizon
-        await self._page(start, None if last is None else max(start, last) + 1.0)
+            start = self._next_start(start, start + page_s)
+        last = self._gap_filler.needed_until
+        await self._read_page(start, None if last is None else max(start, last) + 1.0)
 
-    def _next(self, start: float, until: float) -> float:
-        """Return where the next page begins: right behind what this one has proved, if that is anything."""
-        reached = self._mender.proven + 1.0
+    def _next_start(self, start: float, until: float) -> float:
+        """Return the start of the next page: after the last second that this page has verified."""
+        reached = self._gap_filler.verified_to + 1.0
         return min(reached, until) if reached > start else until
 
-    async def _page(self, start: float, end: float | None) -> bool:
-        """Read one page; where it breaks off, go on from there. Returns whether more is wanted."""
-        for left in reversed(range(self._healing.attempts)):
-            reached = self._mender.covered_to
+    async def _read_page(self, start: float, end: float | None) -> bool:
+        """Read one page, continuing where an answer breaks off; return whether more is needed."""
+        for left in reversed(range(self._config.attempts)):
+            reached = self._gap_filler.covered_to
             try:
-                return await self._rows(start, end)
+                return await self._read_rows(start, end)
             except RequestError:
-                # What broke off before it began was tried often enough by the pool.
-                if not left or self._mender.covered_to <= reached:
+                # Without any progress the pool's own retries were enough.
+                if not left or self._gap_filler.covered_to <= reached:
                     raise
-            start = self._mender.covered_to - self._healing.overlap_s
+            start = self._gap_filler.covered_to - self._config.overlap_s
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover
 
-    async def _rows(self, start: float, end: float | None) -> bool:
-        mender, whole, more = self._mender, True, True
-        mender.asked(int(start))
-        async with self._past.moments(start, end) as moments:
+    async def _read_rows(self, start: float, end: float | None) -> bool:
+        gap_filler, first, more = self._gap_filler, True, True
+        gap_filler.on_request(int(start))
+        async with self._recorded.moments(start, end) as moments:
             rows = InOrder(moments, start, end, self._horizon)
             try:
                 async for moment in rows:
-                    self._look_at(rows)
-                    more = mender.on_history(
-                        moment.second, moment.values, moment, whole=whole, doubt=rows.doubt
+                    self._note_doubt(rows)
+                    more = gap_filler.on_history(
+                        moment.second, moment.values, moment, full_row=first, unreliable=rows.unreliable
                     )
                     if not more:
                         break
-                    rows.go_on()
-                    whole = False
-                    if mender.ready:
-                        await self._hand_over()
+                    rows.reset_unreliable()
+                    first = False
+                    if gap_filler.ready:
+                        await self._deliver()
             except RequestError:
-                if not whole:  # some of it was told
+                if not first:  # some rows were delivered
                     self._exported &= moments.exported
                 raise
             finally:
-                self._look_at(rows)
+                self._note_doubt(rows)
                 self.left_out += rows.left_out
             self._exported &= moments.exported
         return more
 
-    async def _later_rows(self, waiting: Waiting, start: float, end: float) -> bool:
-        mender, more = self._mender, True
-        mender.asked(int(start))
-        async with self._past.moments(start, end) as moments:
+    async def _read_retry_rows(self, pending: PendingRange, start: float, end: float) -> bool:
+        gap_filler, more = self._gap_filler, True
+        gap_filler.on_request(int(start))
+        async with self._recorded.moments(start, end) as moments:
             rows = InOrder(moments, start, end, self._horizon)
             try:
                 async for moment in rows:
-                    self._look_at(rows)
-                    more = mender.late_row(waiting, moment.second, moment.values, moment, doubt=rows.doubt)
+                    self._note_doubt(rows)
+                    more = gap_filler.on_retry_row(
+                        pending, moment.second, moment.values, moment, unreliable=rows.unreliable
+                    )
                     if not more:
                         break
-                    rows.go_on()
-                    if mender.ready:
-                        await self._hand_over()
+                    rows.reset_unreliable()
+                    if gap_filler.ready:
+                        await self._deliver()
             finally:
-                self._look_at(rows)
+                self._note_doubt(rows)
                 self.left_out += rows.left_out
                 if moments.exported:
                     self._exported &= moments.exported
         return more
 
-    def _look_at(self, rows: InOrder) -> None:
-        self._doubtful |= rows.doubt
-        if rows.wrong_since is not None:
-            self._mender.doubt_since(rows.wrong_since)
-            rows.wrong_since = None
+    def _note_doubt(self, rows: InOrder) -> None:
+        self._malformed |= rows.unreliable
+        if rows.disorder_since is not None:
+            self._gap_filler.distrust_after(rows.disorder_since)
+            rows.disorder_since = None

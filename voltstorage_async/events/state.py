@@ -1,4 +1,4 @@
-"""ProductState: what is known of a product now, folded from events that may hold only what changed."""
+"""ProductState: the current state of a product, folded from events that may hold only changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
 
 @frozen(kw_only=True)
 class ProductState:
-    """The last known value of every key of a product. A value; `folded` returns the next one.
+    """The last known value of every key of a product. Immutable; `folded` returns the next state.
 
     >>> state = ProductState(product_id=77)
     >>> async for event in stream:
@@ -26,27 +26,27 @@ class ProductState:
     """
 
     product_id: int
-    """Whose state this is."""
+    """Id of the product."""
     time: datetime | None = None
-    """The newest time of any value; None before the first."""
+    """Newest time of any value; None before the first."""
     data: Mapping[str, object] = field(default=_NO_DATA)
-    """The last value of each key, in the vendor's own names, units and signs."""
+    """Last value of each key, with the vendor's own names, units and signs."""
     times: Mapping[str, datetime] = field(default=_NO_TIMES, repr=False)
-    """When each of them was told last. A value that does not change is not told again."""
+    """Time of the last event with each key. A value that does not change is not sent again."""
     doubtful: frozenset[str] = frozenset()
-    """Keys that may have changed within a gap and were not told since."""
+    """Keys that may have changed within a gap, and were not sent since."""
 
     @classmethod
     def of(cls, latest: Latest) -> Self:
-        """Begin with the latest data; without its time, any event's value replaces it."""
+        """Return a state that starts with the latest data; without its time, any event replaces it."""
         state = cls(product_id=latest.product_id, data=MappingProxyType(dict(latest.data)))
         return state if latest.time is None else state._with(latest.data, latest.time, backfilled=False)
 
     def folded(self, event: ProductEvent) -> Self:
-        """Return the state after an event; of another product, or without data, it changes nothing.
+        """Return the state after an event; events without data or of another product change nothing.
 
-        An older value never replaces a newer one, and at the same second what came live stays. After a gap,
-        what was told before it is doubtful.
+        An older value never replaces a newer one. Of the same second, a live value is kept. A gap makes the
+        values from before its end doubtful.
         """
         if event.product_id != self.product_id:
             return self

@@ -1,9 +1,8 @@
-"""Messages read at a glance say what they say when they are read in full."""
+"""Fast readers decode a message exactly as the full decoder does, or leave it to the full decoder."""
 
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,7 +13,9 @@ from energy_core.codec.json import unaccelerated
 from energy_core.errors import DecodeError
 from energy_core.stream.vocabulary import Quantity
 from voltstorage_async.codec import event_message
+from voltstorage_async.fast_reader import FastReaders
 from voltstorage_async.field_map import FieldMap
+from voltstorage_async.field_reader import FieldReader
 
 SECOND = 1_780_000_000
 MAP = FieldMap().extended(
@@ -22,14 +23,7 @@ MAP = FieldMap().extended(
 )
 PV = {"pvPower": 1.5, "soc": 1}
 
-WAYS = {
-    "shape": pytest.param(
-        nullcontext,
-        marks=pytest.mark.skipif(codec_json.bounded_parser is None, reason="msgspec is not installed"),
-    ),
-    "pattern": pytest.param(unaccelerated),
-}
-both_ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+pytestmark = pytest.mark.skipif(codec_json.bounded_parser is None, reason="msgspec is not installed")
 
 keys = st.sampled_from(
     [
@@ -93,8 +87,8 @@ spellings = st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :"), (",\n", ":\
 
 
 @st.composite
-def alike(draw):
-    """A message, and others that look like it: other numbers, damaged bytes, members told twice."""
+def same_layout(draw):
+    """A message, and others of its layout: other numbers, damaged bytes, duplicate members."""
     frame, separators = draw(frames), draw(spellings)
     first = json.dumps(frame, separators=separators, ensure_ascii=draw(st.booleans()))
     messages = [first.encode(errors="surrogatepass")]
@@ -116,30 +110,32 @@ def alike(draw):
     return messages
 
 
-def in_full(message, fields=MAP):
-    """What a message says, read by the standard library; None where it is no data."""
+def in_full(message):
+    """The time and values of a message by the full decoder, without msgspec; None where it is not data."""
     with unaccelerated():
         try:
             _, time, second, data = event_message(message)
         except DecodeError:
             return None
-    return None if time is None else (second, fields.of_events.read(data))
+    return None if time is None else (second, FieldReader(MAP.events).read(data))
 
 
-def glance_of(message, way, straight=None):
-    """What reads messages like this one."""
-    with way():
-        raw = json.loads(message)
-        return (straight or FieldMap(events=MAP.events).straight).like(message, raw, raw["data"])
+def readers():
+    return FastReaders(FieldReader(MAP.events))
+
+
+def reader_for(message, known=None):
+    """The fast reader for messages of this one's layout."""
+    raw = json.loads(message)
+    return (known or readers()).reader_for(message, raw, raw["data"])
 
 
 def message_of(data, **members):
     return json.dumps({"type": "latest-data", "time": SECOND, "data": data} | members).encode()
 
 
-@both_ways
 @settings(max_examples=600, deadline=None)
-@given(messages=alike())
+@given(messages=same_layout())
 @example(
     messages=[
         message_of(PV),
@@ -174,13 +170,13 @@ def message_of(data, **members):
 @example(
     messages=[message_of({}), b'{"type": "latest-data", "time": 1575154800, "data": {}, "type": "firmware"}']
 )
-def test_whatever_is_read_at_a_glance_is_what_it_says_in_full(way, messages):
-    """Nothing is read that would be refused, nothing differently, down to zeros and the order of values."""
+def test_a_fast_reader_agrees_with_the_full_decoder(messages):
+    """Nothing is accepted that the full decoder rejects; values, zeros and their order are equal."""
     if in_full(messages[0]) is None:
         return
-    glance = glance_of(messages[0], way)
+    read = reader_for(messages[0])
     for message in messages:
-        found = None if glance is None else glance(message)
+        found = None if read is None else read(message)
         if found is not None:
             assert repr(found) == repr(in_full(message))
 
@@ -188,7 +184,6 @@ def test_whatever_is_read_at_a_glance_is_what_it_says_in_full(way, messages):
 LIKE = {"pvPower": -2, "soc": 0.25, "mode": "boost", "on": False, "nothing": None}
 
 
-@both_ways
 @pytest.mark.parametrize(
     "data",
     [
@@ -198,14 +193,13 @@ LIKE = {"pvPower": -2, "soc": 0.25, "mode": "boost", "on": False, "nothing": Non
         LIKE | {"on": True},
     ],
 )
-def test_a_message_that_looks_like_another_is_read_at_a_glance(way, data):
-    """Its numbers may be any that are not enormous; other values have to be of the same kind."""
-    found = glance_of(message_of(LIKE), way)(message_of(data))
+def test_a_message_of_the_same_layout_is_decoded(data):
+    """Its numbers may be any within 64 bits; other values must be of the same kind."""
+    found = reader_for(message_of(LIKE))(message_of(data))
     assert found is not None
     assert repr(found) == repr(in_full(message_of(data)))
 
 
-@both_ways
 @pytest.mark.parametrize(
     "message",
     [
@@ -226,95 +220,69 @@ def test_a_message_that_looks_like_another_is_read_at_a_glance(way, data):
         ),
     ],
 )
-def test_a_message_that_looks_different_is_left_to_be_read_in_full(way, message):
-    assert glance_of(message_of(PV), way)(message) is None
+def test_a_message_of_another_layout_is_left_to_the_full_decoder(message):
+    """Other keys, kinds, times and types, and broken JSON."""
+    assert reader_for(message_of(PV))(message) is None
 
 
-@both_ways
 @pytest.mark.parametrize(
     "message",
     [
         *(message_of({"soc": value}) for value in ([1], {}, "0.5", True)),  # the last two are counted
         *(message_of({"a\\b": 1}), message_of({'a"b': 1}), message_of({"\n": 1}), message_of(PV, more=1)),
         message_of({f"key{number}": 1 for number in range(65)}),
+        message_of({"mode": "x" * 5000}),
     ],
 )
-def test_there_is_no_glance_at_a_message_with_something_to_decide(way, message):
-    assert glance_of(message, way) is None
+def test_some_layouts_have_no_fast_reader(message):
+    """Nested values, text where a number belongs, unusual keys, further members, very many keys or bytes."""
+    assert reader_for(message) is None
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        message_of({"soc": 1})[:-2] + b', "soc": 1}}',  # told twice
-        *(message_of({"\u00e9": 1}), '{"type":"latest-data","time":1575154800,"data":{"é":1}}'.encode()),
-        *(message_of({":x": 1}).replace(b": {", b":{"), message_of({"mode": "x" * 5000})),
-    ],
-)
-def test_there_is_no_pattern_of_text_that_could_be_misread(message):
-    """Members told twice, names that are not plain, and very long text are read in full."""
-    assert glance_of(message, unaccelerated) is None
+def test_without_msgspec_there_is_no_fast_reader():
+    """Every message is then decoded in full."""
+    with unaccelerated():
+        assert reader_for(message_of(PV)) is None
 
 
-@both_ways
-def test_a_second_message_of_a_look_costs_nothing_to_learn(way):
-    """Making what reads it takes hundreds of times as long as reading."""
-    straight = FieldMap().straight
-    first = glance_of(message_of(PV), way, straight)
-    assert glance_of(message_of({"pvPower": 7, "soc": 0.85}), way, straight) is first
-    assert repr(straight) == "<Straight, 1 looks known, 1 lessons>"
+def test_a_reader_is_made_once_for_a_layout():
+    """Making one takes hundreds of times as long as decoding a message."""
+    known = readers()
+    first = reader_for(message_of(PV), known)
+    assert reader_for(message_of({"pvPower": 7, "soc": 0.85}), known) is first
 
 
-@both_ways
-def test_a_value_that_is_missing_makes_another_look(way):
-    """A sensor that went away must not have every message read in full from then on."""
-    straight = FieldMap().straight
+def test_a_null_value_makes_another_layout():
+    """A sensor that was removed does not slow down all further messages."""
+    known = readers()
     message = message_of(PV | {"soc": None})
-    glance_of(message_of(PV), way, straight)
-    assert repr(glance_of(message, way, straight)(message)) == repr(in_full(message))
+    reader_for(message_of(PV), known)
+    assert repr(reader_for(message, known)(message)) == repr(in_full(message))
 
 
-@both_ways
 @pytest.mark.parametrize("odd", [None, "x", True])
-def test_one_odd_message_spoils_no_other(way, odd):
-    """What a value was once says nothing about the messages that come later."""
-    straight = FieldMap().straight
-    glance_of(message_of(PV | {"mode": odd}), way, straight)
+def test_one_unusual_message_does_not_affect_others(odd):
+    """Each kind of value has its own layout."""
+    known = readers()
+    reader_for(message_of(PV | {"mode": odd}), known)
     for value in (None, "y", False, 1):
         message = message_of(PV | {"mode": value})
-        assert repr(glance_of(message, way, straight)(message)) == repr(in_full(message))
+        assert repr(reader_for(message, known)(message)) == repr(in_full(message))
 
 
-@pytest.mark.parametrize("odd", [b'"\xc3\xa9"', b'"\\u00e9"', b'  "x"', b'"x","pvPower":1'])
-def test_a_message_that_was_spelled_otherwise_spoils_no_other(odd):
-    """A pattern also depends on spaces, escapes and what is told twice; of a look the latest is kept."""
-    straight = FieldMap().straight
-    message = message_of(PV | {"mode": "x"})
-    glance_of(message.replace(b'"x"', odd), unaccelerated, straight)
-    assert glance_of(message, unaccelerated, straight)(message) == in_full(message)
+def test_the_number_of_readers_is_limited():
+    """A server that invents keys cannot make a program spend its time making readers."""
+    known = readers()
+    made = [reader_for(message_of({f"key{number}": number}), known) for number in range(140)]
+    assert [each is None for each in made] == [False] * 128 + [True] * 12
+    assert reader_for(message_of({"key3": 1}), known) is made[3]
+    assert repr(known) == "<FastReaders, 128 layouts>"
 
 
-@both_ways
-def test_a_server_that_invents_keys_teaches_so_many_lessons(way):
-    """Learning must not be what a program does all day."""
-    straight = FieldMap().straight
-    glances = [glance_of(message_of({f"key{number}": number}), way, straight) for number in range(140)]
-    assert [glance is None for glance in glances] == [False] * 128 + [True] * 12
-    assert glance_of(message_of({"key3": 1}), way, straight) is glances[3]
-    assert repr(straight) == "<Straight, 128 looks known, 128 lessons>"
-
-
-@both_ways
-def test_nothing_is_kept_of_messages_that_are_too_large_to_learn_from(way):
-    """A server could fill the memory with them."""
-    straight = FieldMap().straight
+def test_nothing_is_kept_of_very_large_messages():
+    """A server cannot fill the memory with layouts."""
+    known = readers()
     for number in range(300):
-        glance_of(message_of({f"{number}-{key}": None for key in range(65)}), way, straight)
-        glance_of(message_of({str(number): 1, "x" * 4096: 1}), way, straight)
-    assert repr(straight) == "<Straight, 0 looks known, 0 lessons>"
-
-
-def test_both_ways_read_the_same_of_a_documented_message():
-    """With msgspec or without, the same values come in the same order."""
-    message = message_of(LIKE | {"generation": 3})
-    assert repr(glance_of(message, nullcontext)(message)) == repr(glance_of(message, unaccelerated)(message))
+        reader_for(message_of({f"{number}-{key}": None for key in range(65)}), known)
+        reader_for(message_of({str(number): 1, "x" * 4096: 1}), known)
+    assert repr(known) == "<FastReaders, 0 layouts>"
