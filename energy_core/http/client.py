@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from attrs import evolve
 
 from energy_core.codec.drift import Drift, collect_drift
-from energy_core.codec.json import JSON, LARGE, TypedDecoder, decode_typed, has_room, strict_json
+from energy_core.codec.json import JSON, LARGE, decode_typed, has_room, strict_json
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
@@ -155,11 +155,6 @@ class ApiClient:
         if not _is_answer(response.status, operation):
             raise self._refusal(response, operation)
         crowded = len(response.body) > LARGE and not has_room(response.body)  # `strict_json` will say so
-        if isinstance(into, TypedDecoder) and into.silent and not self._strict and not crowded:
-            # Most small answers end here; the others are not harmed by being tried once more below.
-            small: T | None = decode_typed(into, response.body)
-            if small is not None:
-                return small
         try:
             with collect_drift(self.drift):
                 made = None if self._strict or crowded else decode_typed(into, response.body)

@@ -9,7 +9,6 @@ from energy_core.codec.json import unaccelerated
 from energy_core.errors import EnergyError
 from energy_core.http.operation import Operation, Response
 from vrm_async.client import VRMClient
-from vrm_async.models.attribute import Attributes
 
 OPERATION = Operation(vendor="vrm", name="any", method="GET", path="any", repeatable=True)
 API = VRMClient(token="0" * 64)._api
@@ -17,8 +16,6 @@ API = VRMClient(token="0" * 64)._api
 
 def told(value):
     """A value with the types of all its parts; what is lazy is looked at."""
-    if isinstance(value, Attributes):
-        return ["Attributes", [told(item) for item in value]]
     if attrs.has(type(value)):
         fields = {field.name: told(getattr(value, field.name)) for field in attrs.fields(type(value))}
         return [type(value).__name__, fields]

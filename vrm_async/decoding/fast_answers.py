@@ -7,11 +7,11 @@ errors for anything else, which is then read the tolerant way.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias
 
 from energy_core.codec import json as codec_json
-from energy_core.codec.json import is_sound
+from energy_core.codec.json import is_sound, strict_json
 from vrm_async.decoding.points import LAST_MS, MILLISECONDS_FROM, Columns
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ else:
 
 
 _ENVELOPE: Final = frozenset({"success", "records"})
-_LATE: Final = "extended"
-_NAMED_LATE: Final = re.compile(rb'"extended"[ \t\r\n]*:[ \t\r\n]*')
+_LAZY: Final = "extended"
+_LAZY_NAME: Final = re.compile(rb'"extended"[ \t\r\n]*:[ \t\r\n]*')
 
 
 class StatsParts(NamedTuple):
@@ -60,38 +60,18 @@ if msgspec is not None:
         records: dict[str, msgspec.Raw]
         totals: dict[str, Number | bool] = msgspec.field(default_factory=dict)
 
-    class _User(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-        # The fields of `User`, in its order.
-        id: Int64
-        name: str | None = None
-        email: str | None = None
-        country: str | None = None
-        access_level: Int64 | None = msgspec.field(name="accessLevel", default=None)
-        access_token_id: Int64 | None = msgspec.field(name="idAccessToken", default=None)
-
-    class _Me(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-        success: bool
-        user: _User
-
     class _Site(msgspec.Struct):
         extended: msgspec.Raw = msgspec.Raw()
 
     class _Sites(msgspec.Struct):
         records: list[_Site]
 
-    _me = msgspec.json.Decoder(_Me).decode
     _narrow = msgspec.json.Decoder(_Narrow).decode
     _stats = msgspec.json.Decoder(_Stats).decode
     _sites = msgspec.json.Decoder(_Sites).decode
     _pairs = msgspec.json.Decoder(list[_Pair] | bool | None).decode
     _threes = msgspec.json.Decoder(list[_Three]).decode
     _fours = msgspec.json.Decoder(list[_Four]).decode
-
-
-def user(body: bytes) -> tuple[object, ...] | None:
-    """Read the fields of the account, in the order of `User`."""
-    found = _me(body)
-    return msgspec.structs.astuple(found.user) if found.success else None
 
 
 def stats(body: bytes) -> StatsParts | None:
@@ -136,33 +116,33 @@ def _wide(text: msgspec.Raw) -> Columns:
     )
 
 
-def sites(body: bytes, unread: Callable[[bytes], object]) -> list[object] | None:
-    """Read the records of sites; what is `extended` is left as `unread` of a text that is sound JSON."""
-    late = [bytes(site.extended) for site in _sites(body).records]
-    rest = _cut(body, late)
-    if rest is None or codec_json.bounded_parser is None or not all(is_sound(part, depth=3) for part in late):
+def sites(body: bytes) -> list[object] | None:
+    """Read the records of sites; ``extended``, if a list or an object, stays as bytes that are sound JSON."""
+    lazy = [bytes(site.extended) for site in _sites(body).records]
+    rest = _without(body, lazy)
+    if rest is None or codec_json.bounded_parser is None or not all(is_sound(text, depth=3) for text in lazy):
         return None
     answer = codec_json.bounded_parser(rest)
     if not isinstance(answer, dict) or answer.keys() != _ENVELOPE or answer["success"] is not True:
         return None
     records: list[dict[str, object]] = answer["records"]  # type: ignore[assignment]  # or `_sites` had refused
-    for record, part in zip(records, late, strict=True):
-        if part:
-            # Were another value of that name cut out somewhere, one of these would still be there.
-            if record[_LATE] is not None:
+    for record, text in zip(records, lazy, strict=True):
+        if text:
+            # If the value of another member of that name was replaced, one of these is not null.
+            if record[_LAZY] is not None:
                 return None
-            record[_LATE] = unread(part)
+            record[_LAZY] = text if text.startswith((b"[", b"{")) else strict_json(text)
     return [*records]
 
 
-def _cut(body: bytes, late: list[bytes]) -> bytes | None:
-    """Put null where the late parts of a body are, so that the rest can be parsed at once."""
+def _without(body: bytes, lazy: list[bytes]) -> bytes | None:
+    """Replace these texts by null, so that the rest can be parsed at once; None if one is not found."""
     pieces, at = [], 0
-    for part in filter(None, late):
-        name = _NAMED_LATE.search(body, at)
-        if name is None or not body.startswith(part, name.end()):
+    for text in filter(None, lazy):
+        name = _LAZY_NAME.search(body, at)
+        if name is None or not body.startswith(text, name.end()):
             return None
         pieces.append(body[at : name.end()])
-        at = name.end() + len(part)
+        at = name.end() + len(text)
     pieces.append(body[at:])
     return b"null".join(pieces)

@@ -6,16 +6,17 @@ asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from energy_core.codec.columns import fill_slot, maker
+from energy_core.codec.json import strict_json
+from energy_core.codec.lazy_value import LazyFields, set_compute
 from vrm_async.decoding.points import LAST_MS
-from vrm_async.models.attribute import Attribute, Diagnostic, Listed, listed
-from vrm_async.models.lazy_fields import LazyRecord, Read, put_read, put_text
+from vrm_async.models.attribute import Attribute, Attributes, Diagnostic
 
 if TYPE_CHECKING:
     import msgspec
@@ -26,6 +27,11 @@ else:
         msgspec = None
 
 
+R = TypeVar("R", Attribute, Diagnostic)
+Read: TypeAlias = Callable[[str, Mapping[str, object]], object]
+"""Reads one field of a record, by the field's name."""
+
+
 class PageParts(NamedTuple):
     """What a page of diagnostics holds."""
 
@@ -33,8 +39,8 @@ class PageParts(NamedTuple):
     total: int | None
 
 
-def _early(shape: type[msgspec.Struct], cls: type[LazyRecord]) -> list[str]:
-    return [name for name in shape.__struct_fields__ if name not in cls.late_fields]
+def _eager(shape: type[msgspec.Struct], cls: type[LazyFields]) -> list[str]:
+    return [name for name in shape.__struct_fields__ if name not in cls.lazy_fields]
 
 
 @lru_cache(maxsize=256)  # what a device measures at once has one time
@@ -109,55 +115,36 @@ if msgspec is not None:
         records: list[_Diagnostic]
         num_records: Int64 | None = None
 
-    class _Texts(msgspec.Struct):
+    class _PageTexts(msgspec.Struct):
         records: list[msgspec.Raw]
 
     _page = msgspec.json.Decoder(_Page).decode
-    _page_texts = msgspec.json.Decoder(_Texts).decode
+    _page_texts = msgspec.json.Decoder(_PageTexts).decode
     _attributes = msgspec.json.Decoder(list[_Attribute]).decode
-    _attribute_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
-    _make_attribute = maker(Attribute, _early(_Attribute, Attribute), _VIA)
-    _make_diagnostic = maker(Diagnostic, _early(_Diagnostic, Diagnostic), _VIA)
+    _texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+    _make_attribute = maker(Attribute, _eager(_Attribute, Attribute), _VIA)
+    _make_diagnostic = maker(Diagnostic, _eager(_Diagnostic, Diagnostic), _VIA)
 
 
-class AtHand:
-    """Reads what sites have as `extended`, and has at hand what it read last.
-
-    Who looks at one attribute of a site often looks at another.
-
-    Args:
-        read: reads what is late.
-    """
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._last: tuple[bytes, Listed] = b"", listed(())
-
-    def __call__(self, text: bytes) -> Listed:
-        """Return the attributes that a text, known to be sound, tells of."""
-        last = self._last
-        if last[0] is not text:
-            last = self._last = text, self._read_anew(text)
-        return last[1]
-
-    def _read_anew(self, text: bytes) -> Listed:
-        rows, texts, read = _attributes(text), _attribute_texts(text), self._read
-
-        def make(at: int) -> Attribute:
-            made = _make_attribute(rows[at])
-            put_text(made, bytes(texts[at]))
-            put_read(made, read)
-            return made
-
-        return Listed(rows, make)
+def attributes(text: bytes, read: Read) -> Attributes:
+    """Read what a site has as `extended`, from text that is known to be sound JSON."""
+    return Attributes(_with_lazy_fields(list(map(_make_attribute, _attributes(text))), _texts(text), read))
 
 
 def diagnostics(body: bytes, read: Read) -> PageParts | None:
-    """Read one page of diagnostics; `read` reads what is late."""
+    """Read one page of diagnostics."""
     page = _page(body)
     if not page.success or not page.records:
         return None
     made = list(map(_make_diagnostic, page.records))
-    fill_slot(put_text, made, map(bytes, _page_texts(body).records))
-    fill_slot(put_read, made, repeat(read))
-    return PageParts(made, page.num_records)
+    return PageParts(_with_lazy_fields(made, _page_texts(body).records, read), page.num_records)
+
+
+def _with_lazy_fields(made: list[R], texts: Iterable[msgspec.Raw], read: Read) -> list[R]:
+    """Have each record compute its lazy fields from a copy of its own text."""
+    fill_slot(set_compute, made, map(partial, repeat(_field), repeat(read), map(bytes, texts)))
+    return made
+
+
+def _field(read: Read, text: bytes, record: Attribute | Diagnostic, name: str) -> object:
+    return strict_json(text) if name == "raw" else read(name, record.raw)

@@ -40,16 +40,16 @@ def stats(payload: JSON, *, kind: str | None = None) -> Stats:
 
 def stats_of(kind: str) -> Callable[[JSON], Stats]:
     """Return the reader of stats of a type."""
-    return TypedDecoder(partial(stats, kind=kind), partial(_straight_stats, kind))
+    return TypedDecoder(partial(stats, kind=kind), partial(_fast_stats, kind))
 
 
-def _straight_stats(kind: str, body: bytes) -> Stats | None:
+def _fast_stats(kind: str, body: bytes) -> Stats | None:
     found = fast_answers.stats(body)
     if found is None:
         return None
     series = tuple(_one(code, columns, kind, None) for code, columns in found.series.items())
     made = Stats(series=series, totals=numbers(found.totals))
-    made.put_off_raw(lambda: by_key(strict_json(body)))
+    made.make_lazy(lambda _, __: by_key(strict_json(body)), "raw")
     return made
 
 

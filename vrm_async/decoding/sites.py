@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import nullcontext
+from threading import RLock
 from typing import Final
 
 from energy_core.codec.coerce import flag, is_nothing, seconds_or_never
-from energy_core.codec.columns import slot_writer, stored_fields
-from energy_core.codec.drift import report
+from energy_core.codec.drift import Drift, collect_drift, current_drift, report
 from energy_core.codec.json import JSON, TypedDecoder, strict_json
 from energy_core.codec.structure import model, records
 from energy_core.errors import DecodeError
-from vrm_async.decoding import fast_answers
-from vrm_async.decoding.attributes import extended, parsed, unread_of_one_answer
+from vrm_async.decoding import attributes, fast_answers
 from vrm_async.decoding.php import items
 from vrm_async.models.account import User
-from vrm_async.models.lazy_fields import put_load
+from vrm_async.models.attribute import Attributes
 from vrm_async.models.site import Device, Site, SystemOverview, Tag
 from vrm_async.responses import part
 
@@ -76,7 +75,7 @@ _site = model(
         "images": items,
         "current_alarms": items,
         "premium_features": items,
-        "extended": extended,
+        "extended": attributes.unless_lazy,
     },
 )
 _sites = records(_site, "Site")
@@ -126,51 +125,59 @@ _devices = records(_device, "Device")
 _overview = model(SystemOverview, read={"devices": _devices, "unconfigured_devices": flag})
 
 
-def _read_user(payload: JSON) -> User:
+def user(payload: JSON) -> User:
+    """Read ``users/me``."""
     return _user(part(payload, "user"))
 
 
-def _straight_user(body: bytes) -> User | None:
-    values = fast_answers.user(body)
-    if values is None:
-        return None
-    made: User = _create(User)
-    for put, value in zip(_put_user, values, strict=True):
-        put(made, value)
-    put_load(made, partial(_raw_user, body))
-    return made
-
-
-def _raw_user(body: bytes) -> object:
-    return part(strict_json(body), "user")
-
-
-_create: Final[Callable[[type[User]], User]] = object.__new__
-_put_user: Final = tuple(slot_writer(User, name) for name in stored_fields(User) if name != "raw")
-user: Final[Callable[[JSON], User]] = TypedDecoder(_read_user, _straight_user, silent=True)
-"""Read ``users/me``."""
-
-
 def _read_sites(payload: JSON) -> tuple[Site, ...]:
-    return _sites(part(payload, "records"))
+    return _with_lazy_attributes(_sites(part(payload, "records")))
 
 
-def _straight_sites(body: bytes) -> tuple[Site, ...] | None:
-    found = fast_answers.sites(body, unread_of_one_answer())
-    if found is None:
-        return None
-    made = _sites(found)
-    for site in made:
-        site.put_off_raw(partial(_raw_site, site.raw))
-    return made
+def _fast_sites(body: bytes) -> tuple[Site, ...] | None:
+    found = fast_answers.sites(body)
+    return None if found is None else _with_lazy_attributes(_sites(found))
 
 
-def _raw_site(record: Mapping[str, object]) -> dict[str, object]:
-    return {key: parsed(value) for key, value in record.items()}
+sites: Final[Callable[[JSON], tuple[Site, ...]]] = TypedDecoder(_read_sites, _fast_sites)
+"""Read ``users/{idUser}/installations``. Attributes are decoded at first access, unless drift is strict."""
 
 
-sites: Final[Callable[[JSON], tuple[Site, ...]]] = TypedDecoder(_read_sites, _straight_sites)
-"""Read ``users/{idUser}/installations``."""
+def _with_lazy_attributes(found: tuple[Site, ...]) -> tuple[Site, ...]:
+    drift = current_drift()
+    if drift is not None and drift.strict:
+        return found
+    for site in found:
+        value = site.raw.get("extended")
+        if isinstance(value, bytes):
+            site.make_lazy(_LazySite(site.raw, drift), "extended", "raw")
+        elif value and isinstance(value, list | Mapping):
+            site.make_lazy(_LazySite(site.raw, drift), "extended")
+    return found
+
+
+class _LazySite:
+    """Decodes the attributes and the record of one site; deviations count in the drift of its answer."""
+
+    __slots__ = ("_attributes", "_drift", "_record")
+
+    def __init__(self, record: Mapping[str, object], drift: Drift | None) -> None:
+        self._record = record
+        self._drift = drift
+        self._attributes: Attributes | None = None
+
+    def __call__(self, _: object, name: str) -> object:
+        value = self._record["extended"]
+        if name == "raw":
+            return {**self._record, "extended": strict_json(value) if isinstance(value, bytes) else value}
+        with _one_at_a_time:  # each thread that reads the field would count the deviations again
+            if self._attributes is None:
+                with collect_drift(self._drift) if self._drift is not None else nullcontext():
+                    self._attributes = attributes.of_site(value)
+            return self._attributes
+
+
+_one_at_a_time: Final = RLock()
 
 
 def system_overview(payload: JSON) -> SystemOverview:

@@ -8,11 +8,10 @@ from attrs import field, frozen
 
 from energy_core.secret import Secret
 from vrm_async.models.attribute import Raw
-from vrm_async.models.lazy_fields import LazyRaw
 
 
 @frozen(kw_only=True)
-class User(LazyRaw):
+class User:
     """The account behind the credential, from ``users/me``."""
 
     id: int

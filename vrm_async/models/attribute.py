@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
-from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, overload
+from typing import ClassVar, TypeAlias
 
 from attrs import field, frozen
 
+from energy_core.codec.lazy_value import LazyFields
 from energy_core.printable import printable
 from vrm_async.codes import WithUnit
-from vrm_async.models.lazy_fields import LazyRecord
 
 Raw: TypeAlias = Mapping[str, object]
 RawValue: TypeAlias = str | int | float
@@ -34,10 +33,10 @@ class InstanceValue:
 
 
 @frozen(kw_only=True)
-class Attribute(LazyRecord, WithUnit):
+class Attribute(LazyFields, WithUnit):
     """One item of a site's `extended` list: a data attribute, or a sum that VRM makes of several."""
 
-    late_fields: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
+    lazy_fields: ClassVar = frozenset({"raw", "instances", "enum", "consists_of", "parts"})
 
     code: str
     """The attribute's code, case-sensitive, such as ``bs``; the sums have words, such as ``from_to_grid``."""
@@ -92,107 +91,25 @@ class Attribute(LazyRecord, WithUnit):
         return None if number is None else self.enum.get(int(number))
 
 
-class Coded(Protocol):
-    """What has an attribute's code."""
+class Attributes(tuple[Attribute, ...]):
+    """The attributes of a site: a tuple that also finds one by its code."""
 
-    @property
-    def code(self) -> str:
-        """The attribute's code."""
-
-
-class Listed(NamedTuple):
-    """Attributes that can be made."""
-
-    rows: Sequence[Coded]
-    """What they are made of."""
-    make: Callable[[int], Attribute]
-    """Makes the one at a position."""
-
-
-class Attributes(Sequence[Attribute]):
-    """A site's attributes, decoded when one is asked for: most callers never do.
-
-    With the extra `speed` they are made anew each time and not kept, so that of many sites only those take
-    room whose attributes somebody holds. They compare equal, and need not be the same objects. What was read
-    of one site stays at hand until another site of its answer is looked at: go site by site.
-    """
-
-    __slots__ = ("_look", "_seen")
-
-    def __init__(self, look: Callable[[], Listed] | None = None) -> None:
-        self._look = look or partial(listed, ())
-        self._seen = look is None
-
-    @classmethod
-    def of(cls, attributes: tuple[Attribute, ...]) -> Self:
-        """Return attributes that are there already."""
-        made = cls(partial(listed, attributes))
-        made._seen = True
-        return made
-
-    def _listed(self) -> Listed:
-        self._seen = True
-        return self._look()
-
-    def __len__(self) -> int:
-        return len(self._listed().rows)
-
-    def __iter__(self) -> Iterator[Attribute]:
-        rows, make = self._listed()
-        return map(make, range(len(rows)))
-
-    @overload
-    def __getitem__(self, index: int) -> Attribute: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Attribute, ...]: ...
-    def __getitem__(self, index: int | slice) -> Attribute | tuple[Attribute, ...]:
-        rows, make = self._listed()
-        if isinstance(index, slice):
-            return tuple(map(make, range(len(rows))[index]))
-        if -len(rows) <= index < len(rows):
-            return make(index)
-        raise IndexError(f"there are {len(rows)} attributes, and none at {index}")
-
-    def __reversed__(self) -> Iterator[Attribute]:
-        return iter(self[::-1])
+    __slots__ = ()
 
     def get(self, code: str) -> Attribute | None:
         """Return the first attribute with that code, case-sensitive, or None."""
-        rows, make = self._listed()
-        return next((make(at) for at, row in enumerate(rows) if row.code == code), None)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Attributes):
-            return NotImplemented
-        return self is other or tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(self._codes())
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What looks for them holds the codec's closures; a copy needs only the result.
-        return (Attributes.of, (tuple(self),))
+        return next((attribute for attribute in self if attribute.code == code), None)
 
     @printable
     def __repr__(self) -> str:
-        if not self._seen:
-            return "<Attributes not decoded yet>"
-        return f"<Attributes {', '.join(self._codes()) or 'none'}>"
-
-    def _codes(self) -> tuple[str, ...]:
-        return tuple([row.code for row in self._listed().rows])
-
-
-def listed(attributes: tuple[Attribute, ...]) -> Listed:
-    """Return attributes that are there already, as they are looked for."""
-    return Listed(attributes, attributes.__getitem__)
+        return f"<Attributes {', '.join(attribute.code for attribute in self) or 'none'}>"
 
 
 @frozen(kw_only=True)
-class Diagnostic(LazyRecord, WithUnit):
+class Diagnostic(LazyFields, WithUnit):
     """The newest log of one attribute of one device, from ``installations/{idSite}/diagnostics``."""
 
-    late_fields: ClassVar = frozenset({"raw", "enum"})
+    lazy_fields: ClassVar = frozenset({"raw", "enum"})
 
     attribute_id: int
     """VRM's idDataAttribute."""

@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
+from energy_core.codec.lazy_value import LazyFields
 from energy_core.local_days import EPOCH
 from energy_core.printable import printable
 from vrm_async.arrow import ArrowColumn, Stream, stream
-from vrm_async.models.lazy_fields import LazyRaw
 
 Point: TypeAlias = tuple[datetime, float | None]
 """An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
@@ -96,7 +96,7 @@ class Series:
 
 
 @frozen(kw_only=True, repr=False)
-class SeriesByCode(LazyRaw):
+class SeriesByCode(LazyFields):
     """Several series; iterating yields each `Series`, indexing with a code gives that one.
 
     Devices of different kinds may have an attribute of one code. Iterating yields both; indexing gives the

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import ClassVar
 
 from attrs import field, frozen
 
+from energy_core.codec.lazy_value import LazyFields
 from vrm_async.models.attribute import Attributes, Raw
-from vrm_async.models.lazy_fields import LazyRaw
 
 
 @frozen(kw_only=True)
@@ -52,8 +53,10 @@ class SiteTags:
 
 
 @frozen(kw_only=True)
-class Site(LazyRaw):
+class Site(LazyFields):
     """One installation. The lower half is filled when asked with ``extended=True``."""
+
+    lazy_fields: ClassVar = frozenset({"raw", "extended"})
 
     id: int
     """VRM's idSite: stable, unlike `identifier`."""
@@ -162,8 +165,8 @@ class Site(LazyRaw):
     invalid_token_used: datetime | None = None
     """When the device last logged with an invalid token, from invalidVRMAuthTokenUsedInLogRequest; None for
     never, which VRM sends as 0."""
-    extended: Attributes = field(factory=Attributes)
-    """The site's attributes with their newest values."""
+    extended: Attributes = field(factory=Attributes, repr=False)
+    """The site's attributes with their newest values, decoded at first access."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as it came."""
 

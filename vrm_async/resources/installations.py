@@ -166,9 +166,8 @@ class Diagnostics:
                 if self._paging.ended:
                     raise StopAsyncIteration
                 page = await self._page()
-                unread = page.raw if len(page.records) < page.size else ()
                 self._ready.extend(
-                    self._paging.take(page.records, size=page.size, announced=page.total, unread=unread)
+                    self._paging.take(page.records, size=page.size, announced=page.total, unread=page.raw)
                 )
             return self._ready.popleft()
 
@@ -181,7 +180,7 @@ class Diagnostics:
         except NoData:
             if self._paging.number == 1:
                 raise
-            return attributes.DiagnosticsPage(records=(), size=0, raw=[], total=None)
+            return attributes.DiagnosticsPage(records=(), size=0, total=None)
 
 
 def _identity(record: Diagnostic) -> Hashable:
