@@ -159,27 +159,31 @@ class TimeRange:
 
 
 def time_range(
-    start: datetime | None = None,
+    start: datetime | str | None = None,
     end: datetime | None = None,
     *,
     period: str | None = None,
     last: tuple[int, str] | None = None,
     required: bool = True,
+    end_included: bool = False,
 ) -> TimeRange:
     """Read a range in one of its three forms.
 
     Args:
-        start: The first moment, aware, not before 1970.
+        start: The first moment, aware, not before 1970; or a period as text, as with `period`.
         end: The first moment after the range, aware, after `start`.
         period: A local year, month or day: ``"2026"``, ``"2026-05"`` or ``"2026-05-17"``.
         last: A number and a unit, such as ``(30, "days")``: the range ends now. With days, weeks, months or
             years it begins at the local midnight that many units before today; with hours exactly then.
         required: Whether both ends must be given; otherwise either, or all, may be left open.
+        end_included: Whether the service counts `end` as a part of the range; it may then equal `start`.
 
     Raises:
         ValueError: two forms are given, or none where one is required; or one has a wrong value.
         TypeError: an argument has a wrong type.
     """
+    if isinstance(start, str) and period is None and end is None:
+        start, period = None, start
     given = [name for name, value in (("start", start), ("end", end)) if value is not None]
     forms = [*([" and ".join(given)] if given else [])]
     forms += [name for name, value in (("period", period), ("last", last)) if value is not None]
@@ -196,11 +200,12 @@ def time_range(
             "the range needs start and end, or period, or last"
             + ("" if not given else f"; only {given[0]} is given")
         )
-    start = None if start is None else _moment("start", start)
+    begin = None if start is None else _moment("start", start)
     end = None if end is None else _moment("end", end)
-    if start is not None and end is not None and end <= start:
-        raise ValueError(f"end must be after start: {start.isoformat()} to {end.isoformat()}")
-    return TimeRange(start, end)
+    if begin is not None and end is not None and (end < begin or (end == begin and not end_included)):
+        after = "not be before" if end_included else "be after"
+        raise ValueError(f"end must {after} start: {begin.isoformat()} to {end.isoformat()}")
+    return TimeRange(begin, end)
 
 
 def _moment(name: str, value: object) -> datetime:

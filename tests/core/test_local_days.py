@@ -71,6 +71,20 @@ def test_a_period_is_a_local_year_month_or_day(text, begin, end):
     assert asked.closed(NOW) == (datetime(*begin, tzinfo=UTC), datetime(*end, tzinfo=UTC))
 
 
+def test_a_period_may_be_given_in_place_of_the_start():
+    """`stats.get(site, "2026-05")` is the usual call."""
+    assert time_range("2026-03") == time_range(period="2026-03")
+    with pytest.raises(ValueError, match="not start, period"):
+        time_range("2026", period="2026")
+
+
+def test_a_range_that_includes_its_end_may_be_one_moment():
+    """An export of VoltStorage includes both ends."""
+    assert time_range(START, START, end_included=True).closed(NOW) == (START, START)
+    with pytest.raises(ValueError, match="end must not be before start"):
+        time_range(END, START, end_included=True)
+
+
 @pytest.mark.parametrize(
     ("last", "begin"),
     [
