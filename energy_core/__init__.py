@@ -1,191 +1,72 @@
-"""The floor under both vendors: one rate-limited session pool, and event streams in one vocabulary."""
+"""One rate-limited session pool, and event streams in one vocabulary, for all vendors.
+
+Errors are in `energy_core.errors`, what the author of a source needs in `energy_core.sources`, and what gives
+events a meaning for a home in `energy_core.home`.
+"""
 
 import logging
 from typing import TYPE_CHECKING
 
-from energy_core._lazy import lazily
+from energy_core._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from energy_core._lazy import preload
-    from energy_core.codec.json import json_backend
-    from energy_core.errors import (
-        AnswerError,
-        AuthError,
-        AuthFailed,
-        BadRequest,
-        BodyTooLarge,
-        CheckpointError,
-        ClientClosed,
-        ConnectError,
-        ConnectionLost,
-        DeadlineExceeded,
-        DecodeError,
-        EnergyError,
-        InternalError,
-        InvalidCredentials,
-        NoData,
-        NotFound,
-        OutcomeUnknown,
-        PermissionDenied,
-        RateLimited,
-        RequestError,
-        ServerFault,
-        SlowConsumer,
-        StreamBusy,
-        StreamClosed,
-        StreamError,
-        TLSVerificationError,
-        TransportError,
-        TwoFactorRequired,
-        UnexpectedRedirect,
-        WrongLoop,
-    )
-    from energy_core.home.meter import EnergyMeter, UnmeasuredRange
-    from energy_core.home.preference import SourceFilter, SourcePreference
-    from energy_core.home.state import HomeState, Present
-    from energy_core.home.totals import EnergyTotals, self_consumption, self_sufficiency, weighted_mean
-    from energy_core.http.pool import SessionPool
-    from energy_core.http.rate_limit import RateLimit
-    from energy_core.http.response import Timeouts
-    from energy_core.secret import Secret
-    from energy_core.service import run_service
-    from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, FileCheckpoint
-    from energy_core.stream.consumer import Subscription
-    from energy_core.stream.event import (
-        Backfillable,
-        Event,
-        Noting,
-        Outlet,
-        Reading,
-        Restartable,
-        Resumable,
-        Source,
-        StreamPosition,
-    )
-    from energy_core.stream.lookback import LookbackConfig
-    from energy_core.stream.lookback_match import Polled, PolledReading, Seen
-    from energy_core.stream.merge import MergedStream, merge
-    from energy_core.stream.poll import Poller
-    from energy_core.stream.status import SourceStatus
-    from energy_core.stream.vocabulary import Dropped, Gap, Kind, Quantity, SourceId, State, Status
+    from energy_core._lazy import preload as preload
+    from energy_core.clock import Clock as Clock
+    from energy_core.clock import SystemClock as SystemClock
+    from energy_core.clock import Timer as Timer
+    from energy_core.codec.drift import Drift as Drift
+    from energy_core.codec.json import json_backend as json_backend
+    from energy_core.errors import EnergyError as EnergyError
+    from energy_core.errors import RequestError as RequestError
+    from energy_core.errors import StreamError as StreamError
+    from energy_core.http.pages import Pages as Pages
+    from energy_core.http.pool import PoolStats as PoolStats
+    from energy_core.http.pool import SessionPool as SessionPool
+    from energy_core.http.rate_limit import RateLimit as RateLimit
+    from energy_core.http.response import Timeouts as Timeouts
+    from energy_core.secret import Secret as Secret
+    from energy_core.service import run_service as run_service
+    from energy_core.stream.checkpoint import Checkpoint as Checkpoint
+    from energy_core.stream.checkpoint import CheckpointStore as CheckpointStore
+    from energy_core.stream.checkpoint import FileCheckpoint as FileCheckpoint
+    from energy_core.stream.consumer import Batches as Batches
+    from energy_core.stream.consumer import Subscription as Subscription
+    from energy_core.stream.consumer import TimeOrdered as TimeOrdered
+    from energy_core.stream.event import Event as Event
+    from energy_core.stream.merge import MergedStream as MergedStream
+    from energy_core.stream.merge import merge as merge
+    from energy_core.stream.reconnect import SocketConfig as SocketConfig
+    from energy_core.stream.status import SourceStatus as SourceStatus
+    from energy_core.stream.vocabulary import Dropped as Dropped
+    from energy_core.stream.vocabulary import Gap as Gap
+    from energy_core.stream.vocabulary import Kind as Kind
+    from energy_core.stream.vocabulary import Quantity as Quantity
+    from energy_core.stream.vocabulary import SourceId as SourceId
+    from energy_core.stream.vocabulary import State as State
+    from energy_core.stream.vocabulary import Status as Status
 else:
-    __getattr__ = lazily(
+    __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
-            "_lazy": ("preload "),
-            "codec.json": ("json_backend "),
-            "errors": (
-                "AnswerError AuthError AuthFailed BadRequest BodyTooLarge CheckpointError "
-                "ClientClosed ConnectError ConnectionLost DeadlineExceeded DecodeError "
-                "EnergyError InternalError InvalidCredentials NoData NotFound OutcomeUnknown "
-                "PermissionDenied RateLimited RequestError ServerFault SlowConsumer StreamBusy "
-                "StreamClosed StreamError TLSVerificationError TransportError TwoFactorRequired "
-                "UnexpectedRedirect WrongLoop "
-            ),
-            "home.meter": ("EnergyMeter UnmeasuredRange "),
-            "home.preference": ("SourceFilter SourcePreference "),
-            "home.state": ("HomeState Present "),
-            "home.totals": ("EnergyTotals self_consumption self_sufficiency weighted_mean "),
-            "http.pool": ("SessionPool "),
-            "http.rate_limit": ("RateLimit "),
-            "http.response": ("Timeouts "),
-            "secret": ("Secret "),
-            "service": ("run_service "),
-            "stream.checkpoint": ("Checkpoint CheckpointStore FileCheckpoint "),
-            "stream.consumer": ("Subscription "),
-            "stream.event": (
-                "Backfillable Event Noting Outlet Reading Restartable Resumable Source StreamPosition "
-            ),
-            "stream.lookback": ("LookbackConfig "),
-            "stream.lookback_match": ("Polled PolledReading Seen "),
-            "stream.merge": ("MergedStream merge "),
-            "stream.poll": ("Poller "),
-            "stream.status": ("SourceStatus "),
-            "stream.vocabulary": ("Dropped Gap Kind Quantity SourceId State Status "),
+            "._lazy": "preload",
+            ".clock": "Clock SystemClock Timer",
+            ".codec.drift": "Drift",
+            ".codec.json": "json_backend",
+            ".errors": "EnergyError RequestError StreamError",
+            ".http.pages": "Pages",
+            ".http.pool": "PoolStats SessionPool",
+            ".http.rate_limit": "RateLimit",
+            ".http.response": "Timeouts",
+            ".secret": "Secret",
+            ".service": "run_service",
+            ".stream.checkpoint": "Checkpoint CheckpointStore FileCheckpoint",
+            ".stream.consumer": "Batches Subscription TimeOrdered",
+            ".stream.event": "Event",
+            ".stream.merge": "MergedStream merge",
+            ".stream.reconnect": "SocketConfig",
+            ".stream.status": "SourceStatus",
+            ".stream.vocabulary": "Dropped Gap Kind Quantity SourceId State Status",
         },
     )
-
-__all__ = [
-    "AnswerError",
-    "AuthError",
-    "AuthFailed",
-    "Backfillable",
-    "BadRequest",
-    "BodyTooLarge",
-    "Checkpoint",
-    "CheckpointError",
-    "CheckpointStore",
-    "ClientClosed",
-    "ConnectError",
-    "ConnectionLost",
-    "DeadlineExceeded",
-    "DecodeError",
-    "Dropped",
-    "EnergyError",
-    "EnergyMeter",
-    "EnergyTotals",
-    "Event",
-    "FileCheckpoint",
-    "Gap",
-    "HomeState",
-    "InternalError",
-    "InvalidCredentials",
-    "Kind",
-    "LookbackConfig",
-    "MergedStream",
-    "NoData",
-    "NotFound",
-    "Noting",
-    "OutcomeUnknown",
-    "Outlet",
-    "PermissionDenied",
-    "Polled",
-    "PolledReading",
-    "Poller",
-    "Present",
-    "Quantity",
-    "RateLimit",
-    "RateLimited",
-    "Reading",
-    "RequestError",
-    "Restartable",
-    "Resumable",
-    "Secret",
-    "Seen",
-    "ServerFault",
-    "SessionPool",
-    "SlowConsumer",
-    "Source",
-    "SourceFilter",
-    "SourceId",
-    "SourcePreference",
-    "SourceStatus",
-    "State",
-    "Status",
-    "StreamBusy",
-    "StreamClosed",
-    "StreamError",
-    "StreamPosition",
-    "Subscription",
-    "TLSVerificationError",
-    "Timeouts",
-    "TransportError",
-    "TwoFactorRequired",
-    "UnexpectedRedirect",
-    "UnmeasuredRange",
-    "WrongLoop",
-    "json_backend",
-    "merge",
-    "preload",
-    "run_service",
-    "self_consumption",
-    "self_sufficiency",
-    "weighted_mean",
-]
-
-
-def __dir__() -> list[str]:
-    return __all__
-
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

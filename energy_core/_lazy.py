@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used: nobody pays for what they do not touch."""
+"""Lazy imports of public names (PEP 562), so that importing a package alone takes a few milliseconds."""
 
 from __future__ import annotations
 
@@ -7,56 +7,65 @@ from importlib import import_module
 from pkgutil import walk_packages
 from typing import Final
 
-_late: Final[dict[str, str]] = {}
-"""Packages in use that are not preloaded yet, with what of theirs reads a file at its first call."""
+_pending: Final[dict[str, str]] = {}
+"""Imported packages that `preload` has not preloaded yet, each with its `reads`."""
+
+_ALSO_PRELOADED: Final = ("encodings.idna",)
+"""The standard library imports these for the first connection."""
 
 
-_OTHERS: Final = ("encodings.idna",)
-"""What the standard library imports for the first connection."""
+def lazy_exports(
+    package: str, modules: Mapping[str, str], *, reads: str = ""
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` of a package whose names are imported at first use.
 
-
-def lazily(package: str, homes: Mapping[str, str], *, reads: str = "") -> Callable[[str], object]:
-    """Return a `__getattr__` for a package (PEP 562).
+    A type checker cannot see these names, so the package also imports them under `TYPE_CHECKING`. A test
+    compares the two.
 
     Args:
-        package: its name.
-        homes: the module of public names, relative to the package, to these names with spaces between them.
-        reads: module and function, relative to the package, that `preload` calls because it reads a file.
+        package: the name of the package.
+        modules: relative names of modules, such as ``.client``, each with its public names in one string.
+        reads: module and function, such as ``.catalogue.load``, that reads a file; `preload` calls it.
     """
-    modules = {name: f"{package}.{home}" for home, names in homes.items() for name in names.split()}
+    home = {name: module for module, names in modules.items() for name in names.split()}
+    exported = sorted(home)
     if "." not in package:  # preloading a package imports its subpackages
-        _late[package] = reads
+        _pending[package] = reads
 
-    def __getattr__(name: str) -> object:  # noqa: N807  (what it is to the package)
-        if name not in modules:
+    def __getattr__(name: str) -> object:  # noqa: N807  (the package's)
+        if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(modules[name]), name)
-        setattr(import_module(package), name, value)  # the next time it is found without asking here
+        value = getattr(import_module(home[name], package), name)
+        setattr(import_module(package), name, value)  # later accesses do not call __getattr__
         return value
 
-    return __getattr__
+    def __dir__() -> list[str]:  # noqa: N807  (the package's)
+        return exported
+
+    return __getattr__, __dir__, exported
 
 
 def preload() -> None:
-    """Import now what energy_core and the vendors' packages in use would import at its first use.
+    """Import every module of energy_core and of the imported vendor packages.
 
-    Call it before the event loop runs, or in a thread: imports and the files they read would block the loop
-    for about a tenth of a second on a PC. Entering a `SessionPool` or a client does that.
+    Without it they are imported at first use, which blocks the event loop for about a tenth of a second.
+    Entering a `SessionPool` or a client calls this function in a thread. Where that is not wanted, call it
+    before the event loop starts.
     """
-    for package, reads in tuple(_late.items()):
+    for package, reads in tuple(_pending.items()):
         for module in walk_packages(import_module(package).__path__, f"{package}."):
             import_module(module.name)
-        home, _, function = reads.rpartition(".")
-        if home:
-            getattr(import_module(f"{package}.{home}"), function)()
-        _late.pop(package, None)
-    for other in _OTHERS:
+        module_name, _, function = reads.rpartition(".")
+        if module_name:
+            getattr(import_module(module_name, package), function)()
+        _pending.pop(package, None)
+    for other in _ALSO_PRELOADED:
         import_module(other)
 
 
 async def preloaded() -> None:
-    """Preload in a thread what is not preloaded yet."""
-    if _late:
-        from asyncio import to_thread  # noqa: PLC0415  (the packages alone load next to nothing)
+    """Run `preload` in a thread, if there is anything left to import."""
+    if _pending:
+        from asyncio import to_thread  # noqa: PLC0415  (importing a package alone does not load asyncio)
 
         await to_thread(preload)

@@ -12,8 +12,9 @@ from shlex import quote
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from energy_core import Checkpoint, CheckpointError, FileCheckpoint
+from energy_core import Checkpoint, FileCheckpoint
 from energy_core.clock import SystemClock
+from energy_core.errors import CheckpointError
 from energy_live.display.output import DisplayOptions
 from energy_live.environment import Accounts
 from energy_live.runner import UsageError

@@ -10,8 +10,8 @@ from typing import Final
 
 from attrs import field, frozen
 
-from energy_core import CheckpointError, EnergyError, FileCheckpoint, SessionPool, StreamError, merge
-from energy_core.errors import NotFound
+from energy_core import EnergyError, FileCheckpoint, SessionPool, StreamError, merge
+from energy_core.errors import CheckpointError, NotFound
 from energy_core.local_days import zone_or_utc
 from energy_core.stream.event import Source
 from energy_live.display.output import DisplayOptions, JsonLines, Output, SiteName, show

@@ -3,7 +3,8 @@
 from os import environ
 from zoneinfo import ZoneInfo
 
-from energy_core import EnergyMeter, HomeState, Quantity, SessionPool, SourceFilter, merge, run_service
+from energy_core import Quantity, SessionPool, merge, run_service
+from energy_core.home import EnergyMeter, HomeState, SourceFilter
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 

@@ -3,7 +3,7 @@
 import asyncio
 from os import environ
 
-from energy_core import TwoFactorRequired
+from energy_core.errors import TwoFactorRequired
 from vrm_async import VRMClient
 
 URL = environ.get("VRM_BASE_URL", "https://vrmapi.victronenergy.com/v2/")

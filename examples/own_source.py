@@ -5,8 +5,8 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from os import environ
 
-from energy_core import Outlet, Quantity, SourceId, State, merge
-from energy_core.clock import SystemClock
+from energy_core import Quantity, SourceId, State, SystemClock, merge
+from energy_core.sources import Outlet
 
 
 class Meter:

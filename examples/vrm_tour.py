@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from attrs import evolve
 
-from energy_core import EnergyError, SessionPool, TwoFactorRequired
+from energy_core import EnergyError, SessionPool
+from energy_core.errors import TwoFactorRequired
 from vrm_async import VRMClient
 from vrm_async.models import Alarm, DynamicEssSettings, PriceSchedule, PriceSpan
 

@@ -3,52 +3,37 @@
 import logging
 from typing import TYPE_CHECKING
 
-from energy_core._lazy import lazily
+from energy_core._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vrm_async.calendar import Calendar, Span
-    from vrm_async.client import VRMClient
-    from vrm_async.download_file import DownloadProgress, SavedFile
-    from vrm_async.history.base import Chunk, HistoryCursor
-    from vrm_async.history.stats import StatsHistory
-    from vrm_async.history.widgets import GraphHistory, StatePages
-    from vrm_async.resources.catalogue import Catalogue, DataAttribute
-    from vrm_async.validation import Unlisted
+    from vrm_async.calendar import Calendar as Calendar
+    from vrm_async.calendar import Span as Span
+    from vrm_async.client import VRMClient as VRMClient
+    from vrm_async.download_file import DownloadProgress as DownloadProgress
+    from vrm_async.download_file import SavedFile as SavedFile
+    from vrm_async.history.base import Chunk as Chunk
+    from vrm_async.history.base import HistoryCursor as HistoryCursor
+    from vrm_async.history.stats import Rows as Rows
+    from vrm_async.history.stats import StatsHistory as StatsHistory
+    from vrm_async.history.widgets import GraphHistory as GraphHistory
+    from vrm_async.history.widgets import StatePages as StatePages
+    from vrm_async.resources.catalogue import Catalogue as Catalogue
+    from vrm_async.resources.catalogue import DataAttribute as DataAttribute
+    from vrm_async.validation import Unlisted as Unlisted
 else:
-    __getattr__ = lazily(
+    __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
-            "calendar": "Calendar Span",
-            "client": "VRMClient",
-            "download_file": "DownloadProgress SavedFile",
-            "history.base": "Chunk HistoryCursor",
-            "history.stats": "StatsHistory",
-            "history.widgets": "GraphHistory StatePages",
-            "resources.catalogue": "Catalogue DataAttribute",
-            "validation": "Unlisted",
+            ".calendar": "Calendar Span",
+            ".client": "VRMClient",
+            ".download_file": "DownloadProgress SavedFile",
+            ".history.base": "Chunk HistoryCursor",
+            ".history.stats": "Rows StatsHistory",
+            ".history.widgets": "GraphHistory StatePages",
+            ".resources.catalogue": "Catalogue DataAttribute",
+            ".validation": "Unlisted",
         },
-        reads="resources.catalogue.shipped_by_code",
+        reads=".resources.catalogue.shipped_by_code",
     )
-
-__all__ = [
-    "Calendar",
-    "Catalogue",
-    "Chunk",
-    "DataAttribute",
-    "DownloadProgress",
-    "GraphHistory",
-    "HistoryCursor",
-    "SavedFile",
-    "Span",
-    "StatePages",
-    "StatsHistory",
-    "Unlisted",
-    "VRMClient",
-]
-
-
-def __dir__() -> list[str]:
-    return __all__
-
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,7 +1,6 @@
-"""`energy-live archive`: everything a VoltStorage account can read, as files that need nobody's service.
+"""`energy-live archive`: saves everything that a VoltStorage account can read, as CSV or Parquet files.
 
-`plan` says what there is to fetch, `history` and `statistics` fetch it, `stage` keeps whole days while a
-month is being gathered, and `writer` makes a month's file of them. `store` puts files in place so that no
-kill can leave half of one, and keeps the `manifest` in step. `run` walks through it all; `check` needs the
-files alone.
+`command` prints, `archiver` runs. `plan` computes the months and requests, `history` and `statistics` fetch
+them through `retry`. `staging` keeps complete days until `writer` makes the month's file of them. `store` moves
+files into place together with the `manifest`, safely if the process is killed. `check` verifies the files.
 """

@@ -1,4 +1,4 @@
-"""A run of the archive: everything there is, put in place piece by piece."""
+"""Runs an archive: reads the products, their statistics and their history, and writes what has changed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,32 @@ from attrs import define, field, frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import NotFound, PermissionDenied, RequestError
-from energy_live.archive.directory import LOCK, PART, Folder
-from energy_live.archive.history import PRECISION, Forbidden, Gathered, History, Missing, spans
-from energy_live.archive.manifest import Damaged, Format, Manifest, PieceEntry, ProductEntry
-from energy_live.archive.plan import Month, Scope, Table
-from energy_live.archive.progress import Meter, Silence
-from energy_live.archive.retry import Patience, Stopped, reason
+from energy_live.archive.directory import LOCK_NAME, TEMPORARY_SUFFIX, ArchiveDirectory
+from energy_live.archive.history import (
+    PRECISION,
+    HistoryReader,
+    HistoryRefused,
+    MissingDay,
+    MonthResult,
+    summarize_missing,
+)
+from energy_live.archive.manifest import Format, Manifest, ManifestError, ProductEntry, SectionEntry
+from energy_live.archive.plan import Month, ProductPlan, StatisticsTable
+from energy_live.archive.progress import NoProgress, ProgressReport
+from energy_live.archive.retry import RetryPolicy, RunStopped, describe_error
 from energy_live.archive.staging import DamagedDay
-from energy_live.archive.statistics import Records, records
-from energy_live.archive.store import Store
+from energy_live.archive.statistics import StatisticsRows, read_statistics
+from energy_live.archive.store import ArchiveStore
 from energy_live.archive.writer import has_parquet
 from energy_live.runner import UsageError
-from voltstorage_async import Product, VoltStorageClient
+from voltstorage_async import VoltStorageClient
+from voltstorage_async.models import Product
 
 PRODUCTS: Final = "products.json"
 _UNREADABLE_PRODUCT: Final = ("Product", "record", "malformed")
-"""How the client's drift counts a product that cannot be read."""
-SKEW: Final = timedelta(minutes=1)
-"""How far our clock may be ahead of the service's, which refuses questions about the future."""
+"""Key of the client's drift counter for products that cannot be read."""
+_CLOCK_SKEW: Final = timedelta(minutes=1)
+"""Tolerated lead of this machine's clock: the service refuses requests for the future."""
 
 PARAMETERS: Final[Mapping[str, str | int | float]] = {
     "export.precision": PRECISION,
@@ -43,69 +51,79 @@ PARAMETERS: Final[Mapping[str, str | int | float]] = {
 
 
 @frozen(kw_only=True)
-class Wish:
-    """What is to be archived, and how."""
+class ArchiveOptions:
+    """What to archive."""
 
     format: Format | None = None
-    """None: as the archive is, or else Parquet where it can be written."""
+    """None: the archive's own format; for a new archive Parquet if pyarrow is installed, otherwise CSV."""
     products: Sequence[int] = ()
-    """Only these; all of the account's, where there are none."""
+    """Numbers of the products; empty means all of the account."""
     until: datetime | None = None
-    """Nothing recorded from this moment on; now, where it is None."""
+    """Only data recorded before this time (aware); None: now."""
 
 
 @define(kw_only=True)
-class Outcome:
-    """What a run has come to."""
+class ArchiveResult:
+    """Result of a run; the archive is complete if `missing` is empty."""
 
     manifest: Manifest
     changed: int = 0
-    """Files written or replaced."""
+    """Number of files written or replaced."""
     notes: list[str] = field(factory=list)
     missing: list[str] = field(factory=list)
-    """What is not there, and why."""
+    """One line for each part that could not be read, with the reason."""
 
 
 async def archive(
     root: Path,
     client: VoltStorageClient,
-    wish: Wish,
+    options: ArchiveOptions,
     *,
     service: str,
     clock: Clock,
-    patience: Patience = Patience(),  # noqa: B008  (frozen)
-    meter: Meter = Silence(),  # noqa: B008  (it has no state)
-) -> Outcome:
-    """Bring the archive at `root` up to date. It may be stopped at any moment, and run again.
+    policy: RetryPolicy = RetryPolicy(),  # noqa: B008  (frozen)
+    progress: ProgressReport = NoProgress(),  # noqa: B008  (it has no state)
+) -> ArchiveResult:
+    """Bring the archive at `root` up to date. Cancelling is safe: the next run continues there.
+
+    Args:
+        root: The archive's directory; created if it does not exist.
+        client: The account to read.
+        options: Format, products and end of the archive.
+        service: The client's base URL, for the manifest.
+        clock: Time source.
+        policy: Retries of failed requests.
+        progress: Progress callbacks.
 
     Raises:
-        UsageError: The folder, or what is wished for, cannot be used.
-        RequestError: Not even the list of products is to be had.
+        UsageError: The directory or the options cannot be used.
+        RequestError: The list of products could not be read.
     """
-    folder = Folder(root)
-    with folder.locked():
-        store = Store(folder, _manifest(folder, wish, service))
+    directory = ArchiveDirectory(root)
+    with directory.lock():
+        store = ArchiveStore(directory, _open_manifest(directory, options, service))
         store.recover()
-        run = Run(store=store, client=client, patience=patience, meter=meter)
-        now = (clock.utcnow() - SKEW).replace(microsecond=0)
-        await run.everything(wish.products, until=min(wish.until or now, now))
-        run.outcome.changed = store.changed
-        return run.outcome
+        run = ArchiveRun(store=store, client=client, policy=policy, progress=progress)
+        now = (clock.utcnow() - _CLOCK_SKEW).replace(microsecond=0)
+        await run.archive_products(options.products, until=min(options.until or now, now))
+        run.result.changed = store.changed
+        return run.result
 
 
-def _manifest(folder: Folder, wish: Wish, service: str) -> Manifest:
+def _open_manifest(directory: ArchiveDirectory, options: ArchiveOptions, service: str) -> Manifest:
+    root = directory.root
     try:
-        known = Manifest.at(folder.root)
-    except Damaged as damage:
-        raise UsageError(f"{folder.root}: {damage}; archive into another folder") from None
-    if known is None:
-        others = [path.name for path in folder.root.iterdir() if path.name != LOCK and PART not in path.name]
-        if others:
-            raise UsageError(f"{folder.root} is not empty and holds no archive")
-    kind = wish.format or ("parquet" if has_parquet() else "csv")
+        known = Manifest.load(root)
+    except ManifestError as error:
+        raise UsageError(f"{root}: {error}; archive into another directory") from None
+    if known is None and any(
+        path.name != LOCK_NAME and TEMPORARY_SUFFIX not in path.name for path in root.iterdir()
+    ):
+        raise UsageError(f"{root} is not empty and holds no archive")
+    kind = options.format or ("parquet" if has_parquet() else "csv")
     if known is not None:
-        if wish.format not in {None, known.format}:
-            raise UsageError(f"{folder.root} is an archive in {known.format}; another format needs a new one")
+        if options.format not in {None, known.format}:
+            raise UsageError(f"{root} is an archive in {known.format}; another format needs a new directory")
         kind = known.format
     if kind == "parquet" and not has_parquet():
         raise UsageError("Parquet needs an extra: pip install 'energy-live[arrow]', or choose --format csv")
@@ -113,46 +131,46 @@ def _manifest(folder: Folder, wish: Wish, service: str) -> Manifest:
 
 
 @define(kw_only=True, eq=False)
-class Run:
-    """One run, product by product, each with its statistics first: they are little and say much."""
+class ArchiveRun:
+    """One run, product by product; statistics before history, because they are small and cover the most."""
 
-    store: Store
+    store: ArchiveStore
     client: VoltStorageClient
-    patience: Patience
-    meter: Meter
-    outcome: Outcome = field(init=False)
+    policy: RetryPolicy
+    progress: ProgressReport
+    result: ArchiveResult = field(init=False)
 
-    @outcome.default
-    def _outcome(self) -> Outcome:
-        return Outcome(manifest=self.store.manifest)
+    @result.default
+    def _result(self) -> ArchiveResult:
+        return ArchiveResult(manifest=self.store.manifest)
 
-    async def everything(self, wanted: Sequence[int], *, until: datetime) -> None:
-        """Archive all products, or those that are wanted."""
+    async def archive_products(self, wanted: Sequence[int], *, until: datetime) -> None:
+        """Archive the wanted products, or all if `wanted` is empty."""
         self.store.save()
-        products = await self._products()
-        strangers = [number for number in wanted if number not in products]
-        self.outcome.missing += [f"product {number}: not in the account's list" for number in strangers]
-        scopes = [
-            Scope(product=product, until=until)
+        products = await self._read_products()
+        unknown = [number for number in wanted if number not in products]
+        self.result.missing += [f"product {number}: not in the account's list" for number in unknown]
+        plans = [
+            ProductPlan(product=product, until=until)
             for number, product in products.items()
             if not wanted or number in wanted
         ]
-        self.meter.plan(sum(map(self._steps, scopes)))
+        self.progress.add_total(sum(map(self._count_steps, plans)))
         try:
-            for scope in scopes:
-                await self._product(scope)
-        except Stopped as stopped:
-            self.outcome.missing.append(f"the run stopped: {stopped}")
-        self.outcome.missing.extend(self.store.manifest.missing)
+            for plan in plans:
+                await self._archive_product(plan)
+        except RunStopped as stopped:
+            self.result.missing.append(f"the run stopped: {stopped}")
+        self.result.missing.extend(self.store.manifest.missing)
 
-    async def _products(self) -> dict[int, Product]:
-        """Read the list of products and keep it; one that has left the list stays in the file."""
+    async def _read_products(self) -> dict[int, Product]:
+        """Read and save the list of products; the file keeps products that have left the list."""
         unreadable = self.client.drift.counts.get(_UNREADABLE_PRODUCT, 0)
         products = {product.id: product async for product in self.client.products.list()}
         if self.client.drift.counts.get(_UNREADABLE_PRODUCT, 0) > unreadable:
-            self.outcome.missing.append("products: some of the account's list could not be read")
+            self.result.missing.append("products: some of the account's list could not be read")
         try:
-            known = {one["id"]: one for one in json.loads(self.store.folder.path(PRODUCTS).read_bytes())}
+            known = {one["id"]: one for one in json.loads(self.store.directory.path(PRODUCTS).read_bytes())}
         except (OSError, ValueError, TypeError, LookupError):
             known = {}
         listed = known | {number: dict(product.raw) for number, product in products.items()}
@@ -162,151 +180,157 @@ class Run:
         )
         return dict(sorted(products.items()))
 
-    def _steps(self, scope: Scope) -> int:
-        entry = self.store.manifest.products.get(scope.product.id, ProductEntry())
+    def _count_steps(self, plan: ProductPlan) -> int:
+        entry = self.store.manifest.products.get(plan.product.id, ProductEntry())
         days = (
-            len(month.days(scope.until))
-            for month in scope.months()
-            if not self.store.final(entry.months.get(str(month)))
+            len(month.days(plan.until))
+            for month in plan.months()
+            if not self.store.is_final(entry.months.get(str(month)))
         )
         return sum(days) + sum(
             len(table.requests)
-            for table in scope.tables()
-            if not self.store.final(entry.tables.get(table.name))
+            for table in plan.tables()
+            if not self.store.is_final(entry.tables.get(table.name))
         )
 
-    async def _product(self, scope: Scope) -> None:
-        entry = self.store.manifest.products.setdefault(scope.product.id, ProductEntry())
-        if not scope.begun:  # what an earlier run with a later end has found stays
-            entry.last_day = entry.last_day or scope.until.date()
+    async def _archive_product(self, plan: ProductPlan) -> None:
+        entry = self.store.manifest.products.setdefault(plan.product.id, ProductEntry())
+        if not plan.begun:  # the entry of an earlier run with a later end stays
+            entry.last_day = entry.last_day or plan.until.date()
             self.store.save()
-            self._note(scope, f"begins after {scope.until:%Y-%m-%d}, there is nothing to save")
+            self._note(plan, f"begins after {plan.until:%Y-%m-%d}, there is nothing to save")
             return
-        missing = [*await self._tables(scope, entry), *await self._history(scope, entry)]
-        if entry.last_day is not None and scope.last_day < entry.last_day:
-            # A run with a later end has seen what this one was not to look at.
+        missing = [*await self._archive_statistics(plan, entry), *await self._archive_history(plan, entry)]
+        if entry.last_day is not None and plan.last_day < entry.last_day:
+            # An earlier run with a later end read days that this run has not.
             missing = list(dict.fromkeys([*missing, *entry.missing]))
         else:
-            entry.last_day = scope.last_day
+            entry.last_day = plan.last_day
         entry.missing = missing
         self.store.save()
-        self._remark(scope.product, entry)
+        self._add_notes(plan.product, entry)
 
-    async def _tables(self, scope: Scope, entry: ProductEntry) -> list[str]:
-        """Archive the statistics; returns what is missing of them."""
+    async def _archive_statistics(self, plan: ProductPlan, entry: ProductEntry) -> list[str]:
+        """Archive the statistics; return one line for each table that could not be read."""
         missing: list[str] = []
-        for table in scope.tables():
-            if self.store.final(entry.tables.get(table.name)):
+        for table in plan.tables():
+            if self.store.is_final(entry.tables.get(table.name)):
                 continue
-            self.meter.at(f"{scope.product.id} {table.name}")
+            self.progress.describe(f"{plan.product.id} {table.name}")
             try:
-                found = await records(self.client, scope.product.id, table, self.patience)
-            except (PermissionDenied, NotFound) as refused:
-                return [*missing, f"statistics: {reason(refused)}"]
+                rows = await read_statistics(self.client, plan.product.id, table, self.policy)
+            except (PermissionDenied, NotFound) as error:
+                return [*missing, f"statistics: {describe_error(error)}"]
             except RequestError as error:
-                missing.append(f"{table.name}: {reason(error)}")
+                missing.append(f"{table.name}: {describe_error(error)}")
             else:
-                self._keep_table(scope, entry, table, found)
-            self.meter.step(len(table.requests))
+                self._write_table(plan, entry, table, rows)
+            self.progress.step(len(table.requests))
         return missing
 
-    def _keep_table(self, scope: Scope, entry: ProductEntry, table: Table, found: Records) -> None:
-        name = f"product-{scope.product.id}/{table.name}.{self.store.writer.suffix}"
+    def _write_table(
+        self, plan: ProductPlan, entry: ProductEntry, table: StatisticsTable, statistics: StatisticsRows
+    ) -> None:
+        name = f"product-{plan.product.id}/{table.name}.{self.store.writer.suffix}"
         known = self.store.manifest.files.get(name)
-        if known is not None and len(found.rows) < known.rows:
-            self._note(scope, f"{table.name}: the service has less now, {known.rows} rows were kept")
-            entry.tables[table.name].malformed = found.undated
+        if known is not None and len(statistics.rows) < known.rows:
+            self._note(plan, f"{table.name}: the service has fewer rows now, {known.rows} rows were kept")
+            entry.tables[table.name].malformed = statistics.undated
             return
-        final = scope.final(table.end)
-        if not found.rows:
-            entry.tables[table.name] = PieceEntry(final=final, malformed=found.undated)
+        final = plan.is_final(table.end)
+        file = name if statistics.rows else None
+        entry.tables[table.name] = SectionEntry(file=file, final=final, malformed=statistics.undated)
+        if file is None:
             self.store.save()
             return
-        entry.tables[table.name] = PieceEntry(file=name, final=final, malformed=found.undated)
         self.store.write(
             name,
-            len(found.rows),
-            (found.first, found.last),
-            lambda file: self.store.writer.table(found.columns, found.rows, file),
+            len(statistics.rows),
+            (statistics.first, statistics.last),
+            lambda file: self.store.writer.table(statistics.columns, statistics.rows, file),
         )
 
-    async def _history(self, scope: Scope, entry: ProductEntry) -> list[str]:
-        """Archive the history; returns what is missing of it."""
-        history = History(
+    async def _archive_history(self, plan: ProductPlan, entry: ProductEntry) -> list[str]:
+        """Archive the history; return one line for each stretch that could not be read."""
+        reader = HistoryReader(
             client=self.client,
-            folder=self.store.folder,
-            scope=scope,
-            patience=self.patience,
-            meter=self.meter,
+            directory=self.store.directory,
+            plan=plan,
+            policy=self.policy,
+            progress=self.progress,
         )
-        missing: list[Missing] = []
-        for month in scope.months():
+        missing: list[MissingDay] = []
+        for month in plan.months():
             known = entry.months.get(str(month))
-            if known is not None and self.store.final(known):
-                history.skip(empty=known.file is None)
-                history.stage.clear(month)
+            if known is not None and self.store.is_final(known):
+                reader.skip(empty=known.file is None)
+                reader.staging.clear(month)
                 continue
-            self.meter.at(f"{scope.product.id} {month}")
+            self.progress.describe(f"{plan.product.id} {month}")
             try:
-                gathered = await self._month(history, scope, entry, month)
-            except Forbidden as forbidden:
-                return [*spans(missing), f"history from {month} on: {forbidden}"]
-            missing.extend(gathered.missing)
+                result = await self._archive_month(reader, plan, entry, month)
+            except HistoryRefused as refused:
+                return [*summarize_missing(missing), f"history from {month} on: {refused}"]
+            missing.extend(result.missing)
             if entry.months[str(month)].final:
-                history.stage.clear(month)
-        return spans(missing)
+                reader.staging.clear(month)
+        return summarize_missing(missing)
 
-    async def _month(self, history: History, scope: Scope, entry: ProductEntry, month: Month) -> Gathered:
-        """Read a month and keep it; a day that has changed on the disk meanwhile is read again, once."""
-        gathered = await history.month(month, again=entry.last_day)
+    async def _archive_month(
+        self, reader: HistoryReader, plan: ProductPlan, entry: ProductEntry, month: Month
+    ) -> MonthResult:
+        """Read a month and write its file; a staged day that was damaged in between is read again, once."""
+        result = await reader.month(month, reread=entry.last_day)
         try:
-            self._keep_month(scope, entry, month, gathered)
+            self._write_month(plan, entry, month, result)
         except DamagedDay as damage:
-            self._note(scope, f"{damage}, and was read again")
-            gathered = await history.month(month, again=entry.last_day)
-            self._keep_month(scope, entry, month, gathered)
-        return gathered
+            self._note(plan, f"{damage}, and was read again")
+            result = await reader.month(month, reread=entry.last_day)
+            self._write_month(plan, entry, month, result)
+        return result
 
-    def _keep_month(self, scope: Scope, entry: ProductEntry, month: Month, gathered: Gathered) -> None:
-        name = f"product-{scope.product.id}/history-{month}.{self.store.writer.suffix}"
+    def _write_month(
+        self, plan: ProductPlan, entry: ProductEntry, month: Month, result: MonthResult
+    ) -> None:
+        name = f"product-{plan.product.id}/history-{month}.{self.store.writer.suffix}"
         known = entry.months.get(str(month))
-        there = known is not None and known.file == name and self.store.there(name)
-        for note in gathered.notes:
-            self._note(scope, note)
-        if there and gathered.rows < self.store.manifest.files[name].rows:
-            self._note(scope, f"{month}: less can be read now than before, the file was kept")
+        exists = known is not None and known.file == name and self.store.exists(name)
+        for note in result.notes:
+            self._note(plan, note)
+        if exists and result.rows < self.store.manifest.files[name].rows:
+            self._note(plan, f"{month}: the service has fewer rows now, the file was kept")
             return
-        entry.months[str(month)] = PieceEntry(
-            file=name if gathered.rows else None,
-            final=scope.final(month.end) and not gathered.missing,
-            malformed=gathered.malformed,
+        entry.months[str(month)] = SectionEntry(
+            file=name if result.rows else None,
+            final=plan.is_final(month.end) and not result.missing,
+            malformed=result.malformed,
         )
-        days = [day for day in gathered.days if day.rows]
-        if not days or (there and not gathered.changed):
+        days = [day for day in result.days if day.rows]
+        if not days or (exists and not result.changed):
             self.store.save()
             return
         self.store.write(
             name,
-            gathered.rows,
+            result.rows,
             (days[0].first, days[-1].last),
-            lambda file: self.store.writer.month(days, self.store.folder.root, file),
+            lambda file: self.store.writer.month(days, self.store.directory.root, file),
         )
 
-    def _note(self, scope: Scope, what: str) -> None:
-        self.outcome.notes.append(f"product {scope.product.id}: {what}")
+    def _note(self, plan: ProductPlan, text: str) -> None:
+        self.result.notes.append(f"product {plan.product.id}: {text}")
 
-    def _remark(self, product: Product, entry: ProductEntry) -> None:
-        """Say what is no loss of the archive, and yet worth knowing."""
-        files = [piece.file for _, piece in sorted(entry.months.items()) if piece.file is not None]
+    def _add_notes(self, product: Product, entry: ProductEntry) -> None:
+        """Add notes about the source: no history, offline, malformed rows, records without a time."""
+        files = [section.file for _, section in sorted(entry.months.items()) if section.file is not None]
         last = self.store.manifest.files[files[-1]].last if files else None
         number = product.id
         if last is None:
-            self.outcome.notes.append(f"product {number}: the service has no history of it")
+            self.result.notes.append(f"product {number}: the service has no history of it")
         elif product.online is False:
-            self.outcome.notes.append(f"product {number}: is offline, its last value is of {last}")
-        if malformed := sum(piece.malformed for piece in entry.months.values()):
-            self.outcome.notes.append(f"product {number}: {malformed} rows could not be read, or not wholly")
-        for name, piece in sorted(entry.tables.items()):
-            if piece.malformed:
-                what = f"{name}: {piece.malformed} records have no time and were left out"
-                self.outcome.notes.append(f"product {number}: {what}")
+            self.result.notes.append(f"product {number}: is offline, its last row is of {last}")
+        if malformed := sum(section.malformed for section in entry.months.values()):
+            self.result.notes.append(f"product {number}: {malformed} malformed rows at the source")
+        for name, section in sorted(entry.tables.items()):
+            if section.malformed:
+                text = f"{name}: {section.malformed} records have no time and were left out"
+                self.result.notes.append(f"product {number}: {text}")

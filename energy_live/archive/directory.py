@@ -1,4 +1,4 @@
-"""The archive's folder: files appear whole under their names, or not at all."""
+"""The archive's directory: file names, temporary files, and a lock against two runs at once."""
 
 from __future__ import annotations
 
@@ -12,99 +12,101 @@ from typing import IO, Final
 from energy_core.atomic_file import open_synced, rename
 from energy_live.runner import UsageError
 
-PART: Final = ".part"
-LOCK: Final = ".lock"
-_PRIVATE: Final = 0o600
-"""What an archive holds is nobody else's business."""
+TEMPORARY_SUFFIX: Final = ".part"
+LOCK_NAME: Final = ".lock"
+_MODE: Final = 0o600
 
 
-class Folder:
-    """A directory for one archive. Names are relative to it and made by us, never by a server."""
+class ArchiveDirectory:
+    """Files of one archive, written to temporary names first; only their owner can read them.
+
+    Args:
+        root: The directory. File names are relative to it; they are never taken from a server.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, name: str) -> Path:
-        """Return where a name leads."""
+        """Return the path of a file."""
         return self.root / name
 
-    def part(self, name: str) -> Path:
-        """Return where a file is written before it gets its name: in the same directory, and hidden."""
+    def temporary_path(self, name: str) -> Path:
+        """Return the hidden path, in the same directory, that a file has while it is written."""
         path = self.path(name)
-        return path.with_name(f".{path.name}{PART}")
+        return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
 
     @contextmanager
-    def locked(self) -> Generator[None]:
-        """Keep other runs out; a lock ends with its process, however that ends.
+    def lock(self) -> Generator[None]:
+        """Create the directory and lock it; the operating system releases the lock when the process ends.
 
         Raises:
-            UsageError: Another run has it, or this is no place for an archive.
+            UsageError: Another run holds the lock, or the directory cannot be written to.
         """
-        with _understandable(self.root):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.root / LOCK, os.O_CREAT | os.O_RDWR, _PRIVATE)
         try:
-            if not _lock(descriptor):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.root / LOCK_NAME, os.O_CREAT | os.O_RDWR, _MODE)
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from None
+        try:
+            if not _try_lock(descriptor):
                 raise UsageError(f"another run is writing to {self.root}")
             yield
         finally:
             os.close(descriptor)
 
     @contextmanager
-    def writing(self, name: str) -> Generator[IO[bytes]]:
-        """Write the part of a file; when the block has ended well, it is on the disk and awaits `promote`."""
-        part = self.part(name)
-        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open_synced(part) as file:
+    def write_temporary(self, name: str) -> Generator[IO[bytes]]:
+        """Open a file's temporary for writing; it is synced to disk when the block ends without an error."""
+        temporary = self.temporary_path(name)
+        temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open_synced(temporary) as file:
             yield file
 
-    def promote(self, name: str, *, lasting: bool = True) -> None:
-        """Give a written part its name, in place of what had it; `lasting`: even if the power fails now."""
-        rename(self.part(name), self.path(name), durable=lasting)
+    def commit(self, name: str, *, durable: bool = True) -> None:
+        """Rename a file's temporary to its name, replacing the file.
 
-    def drop(self, name: str) -> None:
-        """Remove the part of a file, if there is one."""
-        self.part(name).unlink(missing_ok=True)
+        Args:
+            name: The file.
+            durable: Whether the rename must survive a power failure from now on.
+        """
+        rename(self.temporary_path(name), self.path(name), durable=durable)
 
-    def put(self, name: str, content: bytes) -> bool:
-        """Write a small file at once; a file that has this content already is not touched."""
+    def discard(self, name: str) -> None:
+        """Remove a file's temporary, if there is one."""
+        self.temporary_path(name).unlink(missing_ok=True)
+
+    def replace(self, name: str, content: bytes) -> bool:
+        """Replace a small file; returns False and leaves the file alone if it has this content already."""
         with suppress(OSError):
             if self.path(name).read_bytes() == content:
                 return False
-        with self.writing(name) as file:
+        with self.write_temporary(name) as file:
             file.write(content)
-        self.promote(name)
+        self.commit(name)
         return True
 
     def size(self, name: str) -> int | None:
-        """Return a file's length in bytes, or None when it is not there."""
+        """Return a file's size in bytes, or None if it does not exist."""
         try:
             return self.path(name).stat().st_size
         except OSError:
             return None
 
-    def parts(self) -> list[Path]:
-        """Return the parts that interrupted runs left."""
-        return sorted(self.root.rglob(f".*{PART}"))
+    def temporaries(self) -> list[Path]:
+        """Return the temporary files that interrupted runs have left."""
+        return sorted(self.root.rglob(f".*{TEMPORARY_SUFFIX}"))
 
 
-def digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def _understandable(root: Path) -> Generator[None]:
+def _try_lock(descriptor: int) -> bool:
     try:
-        yield
-    except OSError as refused:
-        raise UsageError(f"cannot write to {root}: {refused.strerror or refused}") from None
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        import fcntl  # noqa: PLC0415  (there is none on Windows, where this lock is left out)
+        import fcntl  # noqa: PLC0415  (Windows has no fcntl; there is no lock there)
     except ImportError:
         return True
     try:

@@ -1,4 +1,4 @@
-"""One product's history, day by day: fetched, kept, or noted as missing."""
+"""Reads the history of one product, one request a day, and stages each day."""
 
 from __future__ import annotations
 
@@ -10,185 +10,195 @@ from attrs import define, field, frozen
 
 from energy_core.errors import NotFound, PermissionDenied, RequestError
 from energy_core.http.operation import Priority
-from energy_live.archive.csv_lines import stamp
-from energy_live.archive.directory import Folder
-from energy_live.archive.plan import DAY, Day, Month, Scope
-from energy_live.archive.progress import Meter
-from energy_live.archive.retry import Patience, reason
-from energy_live.archive.staging import Draft, Stage, Staged
+from energy_live.archive.csv_lines import format_time
+from energy_live.archive.directory import ArchiveDirectory
+from energy_live.archive.plan import DAY, Day, Month, ProductPlan
+from energy_live.archive.progress import ProgressReport
+from energy_live.archive.retry import RetryPolicy, describe_error
+from energy_live.archive.staging import DayWriter, StagedDay, StagingArea
 from voltstorage_async import ExportRows, VoltStorageClient
 from voltstorage_async.export.chunks import PAGE
 
 PRECISION: Final = 9
-"""Significant digits asked for: single-precision numbers survive unharmed. The vendor's default is 6."""
+"""Significant digits to request; enough for single-precision numbers. The service's default is 6."""
 
-_QUIET: Final = 3
-"""After so many days without a row it is worth asking when the next one comes."""
-_FAILING: Final = 3
-"""After so many failures in a row the rest of a month is left for the next run."""
-_LONG_BEFORE_ITS_END: Final = timedelta(hours=1)
-"""A day whose last row is so long before its end may have been cut by a limit of the service."""
-_UNCLEAN: Final = "not all of its rows could be read"
+_EMPTY_DAYS: Final = 3
+"""After this many days without rows, one request asks when the next row was recorded."""
+_MAX_FAILURES: Final = 3
+"""After this many failed days in a row, the rest of the month is left to the next run."""
+_EARLY_END: Final = timedelta(hours=1)
+"""A day whose last row is this long before its end may have been cut by a row limit of the service."""
+_MALFORMED: Final = "not all of its rows could be read"
 
 
-class Missing(NamedTuple):
-    """A day that could not be read, or not cleanly."""
+class MissingDay(NamedTuple):
+    """A day that could not be read, or has malformed rows."""
 
     date: date
-    why: str
+    reason: str
 
 
-class Forbidden(Exception):
-    """The product's history is not to be had at all; the message says why."""
+class HistoryRefused(Exception):
+    """The account may not read the product's history; the message is the service's."""
 
 
 @frozen(kw_only=True)
-class Gathered:
-    """A month, as far as it could be read."""
+class MonthResult:
+    """The days of one month that could be read."""
 
-    days: Sequence[Staged]
-    missing: Sequence[Missing]
+    days: Sequence[StagedDay]
+    missing: Sequence[MissingDay]
     changed: bool
-    """Whether any day differs from what was there before."""
+    """Whether any day differs from the day that was staged before."""
     notes: Sequence[str]
 
     @property
     def rows(self) -> int:
-        """Rows of all days."""
+        """Number of rows of all days."""
         return sum(day.rows for day in self.days)
 
     @property
     def malformed(self) -> int:
-        """Rows the service sent that cannot be read, or not wholly."""
+        """Number of malformed rows of all days."""
         return sum(day.malformed for day in self.days)
 
 
 @define(kw_only=True, eq=False)
-class History:
-    """Reads one product's months, in their order."""
+class HistoryReader:
+    """Reads the months of one product; call `month` or `skip` for each month, the oldest first."""
 
     client: VoltStorageClient
-    folder: Folder
-    scope: Scope
-    patience: Patience
-    meter: Meter
-    stage: Stage = field(init=False)
-    _quiet: int = field(default=_QUIET, init=False)  # the past may begin with years of silence
-    _silent_until: datetime | None = field(default=None, init=False)
+    directory: ArchiveDirectory
+    plan: ProductPlan
+    policy: RetryPolicy
+    progress: ProgressReport
+    staging: StagingArea = field(init=False)
+    # Days without rows in a row. It starts at the limit: years may lie between installation and first row.
+    _empty_days: int = field(default=_EMPTY_DAYS, init=False)
+    _next_row_at: datetime | None = field(default=None, init=False)
     _notes: list[str] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.stage = Stage(self.folder, self.scope.product.id)
+        self.staging = StagingArea(self.directory, self.plan.product.id)
 
     def skip(self, *, empty: bool) -> None:
-        """Take note that a month need not be read, and whether it held anything."""
-        self._quiet = _QUIET if empty else 0
+        """Skip a month that is archived already.
 
-    async def month(self, month: Month, *, again: date | None) -> Gathered:
-        """Read what is not there of a month, and the day `again` in any case.
+        Args:
+            empty: Whether the month has no rows.
+        """
+        self._empty_days = _EMPTY_DAYS if empty else 0
 
-        A day with rows that could not be read is kept, and yet missing until a second reading was the same:
-        an answer that was cut is whole the next time, what the service has in store stays as it is.
+    async def month(self, month: Month, *, reread: date | None) -> MonthResult:
+        """Read the days of a month that are not staged yet.
+
+        A day with malformed rows is staged and reported as missing until a second read gives the same rows:
+        a cut answer is complete the next time, a malformed row at the source stays malformed.
+
+        Args:
+            month: The month.
+            reread: A day to read in any case.
 
         Raises:
-            Forbidden: The service does not give out this product's history.
-            Stopped: The service gives out nothing more.
+            HistoryRefused: The account may not read the product's history.
+            RunStopped: The account or the service cannot be reached any more.
         """
-        days: list[Staged] = []
-        missing: list[Missing] = []
-        changed, failures, why = False, 0, ""
+        days: list[StagedDay] = []
+        missing: list[MissingDay] = []
+        changed, failures, failure = False, 0, ""
         self._notes.clear()
-        for day in month.days(self.scope.until):
-            old = self.stage.read(day)
+        for day in month.days(self.plan.until):
+            old = self.staging.read(day)
             clean = True
-            if old is not None and self._enough(old, day) and day.date != again:
-                new: Staged | None = old
-            elif failures >= _FAILING:
+            if old is not None and self._is_complete(old, day) and day.date != reread:
+                new: StagedDay | None = old
+            elif failures >= _MAX_FAILURES:
                 new = None
             else:
                 try:
-                    new, clean = await self._day(day, month, old)
-                except (PermissionDenied, NotFound) as refused:
-                    raise Forbidden(reason(refused)) from None
+                    new, clean = await self._read_day(day, month, old)
+                except (PermissionDenied, NotFound) as error:
+                    raise HistoryRefused(describe_error(error)) from None
                 except RequestError as error:
-                    new, why = None, reason(error)
-                    self._quiet = 0  # there is no telling
+                    new, failure = None, describe_error(error)
+                    self._empty_days = 0  # unknown: the day may have rows
             failures = 0 if new is not None else failures + 1
             if new is None or not clean:
-                missing.append(Missing(day.date, _UNCLEAN if new else why))
-                new = new or old  # better than nothing
+                missing.append(MissingDay(day.date, _MALFORMED if new else failure))
+                new = new or old  # the old rows are better than none
             if new is not None:
                 days.append(new)
                 changed |= new is not old
-                self._quiet = 0 if new.rows else self._quiet + 1
-            self.meter.step()
-        return Gathered(days=days, missing=missing, changed=changed, notes=tuple(self._notes))
+                self._empty_days = 0 if new.rows else self._empty_days + 1
+            self.progress.step()
+        return MonthResult(days=days, missing=missing, changed=changed, notes=tuple(self._notes))
 
-    def _enough(self, old: Staged, day: Day) -> bool:
-        """Tell whether a day that is there need not be read again."""
-        return day.whole and old.end == stamp(day.end) and not old.malformed
+    def _is_complete(self, old: StagedDay, day: Day) -> bool:
+        return day.whole and old.end == format_time(day.end) and not old.malformed
 
-    async def _day(self, day: Day, month: Month, old: Staged | None) -> tuple[Staged, bool]:
-        """Read one day, unless it is known to be silent; what is there is only replaced by more.
+    async def _read_day(self, day: Day, month: Month, old: StagedDay | None) -> tuple[StagedDay, bool]:
+        """Read and stage one day; a staged day is only replaced by one with more rows.
 
-        Returns the day, and whether it was read cleanly, or twice alike.
+        Days that are known to have no rows are staged without a request.
+
+        Returns:
+            The day, and whether its rows are final: all well-formed, or the same as in the read before.
         """
-        if self._quiet >= _QUIET and (self._silent_until is None or day.start >= self._silent_until):
-            self._silent_until = await self._next_row(day.start, min(month.end, self.scope.until))
-        if self._silent_until is not None and day.end <= self._silent_until:
-            new = self._blank(day)
+        if self._empty_days >= _EMPTY_DAYS and (self._next_row_at is None or day.start >= self._next_row_at):
+            self._next_row_at = await self._find_next_row(day.start, min(month.end, self.plan.until))
+        if self._next_row_at is not None and day.end <= self._next_row_at:
+            new = self._write_empty(day)
         else:
-            new = await self.patience.ask(lambda: self._draft(day))
+            new = await self.policy.call(lambda: self._write_day(day))
         clean = not new.malformed
         if old is None:
-            return self.stage.keep(day), clean
-        same = self.stage.same(day)
-        if same or (new.rows, -new.malformed) < (old.rows, -old.malformed):
-            self.stage.reject(day)
+            return self.staging.keep(day), clean
+        unchanged = self.staging.is_unchanged(day)
+        if unchanged or (new.rows, -new.malformed) < (old.rows, -old.malformed):
+            self.staging.reject(day)
             if new.rows < old.rows:
                 self._notes.append(f"{day.date}: the service has {new.rows} rows now, {old.rows} were kept")
-            return old, clean or same
-        return self.stage.keep(day), clean
+            return old, clean or unchanged
+        return self.staging.keep(day), clean
 
-    def _blank(self, day: Day) -> Draft:
-        with self.stage.drafting(day) as draft:
-            return draft
+    def _write_empty(self, day: Day) -> DayWriter:
+        with self.staging.write(day) as writer:
+            return writer
 
-    async def _draft(self, day: Day) -> Draft:
-        with self.stage.drafting(day) as draft:
+    async def _write_day(self, day: Day) -> DayWriter:
+        with self.staging.write(day) as writer:
             async with self._rows(day.start, day.end) as rows:
                 async for block in rows.blocks():
-                    self.meter.rows(draft.add(block))
-                draft.malformed = rows.malformed
-            doubtful = draft.last is not None and day.end - draft.last > _LONG_BEFORE_ITS_END
-            while doubtful and draft.last is not None:
-                doubtful = await self._more(draft, draft.last, day.end)
-            return draft
+                    self.progress.add_rows(writer.add(block))
+                writer.malformed = rows.malformed
+            may_be_cut = writer.last is not None and day.end - writer.last > _EARLY_END
+            while may_be_cut and writer.last is not None:
+                may_be_cut = await self._write_rest(writer, writer.last, day.end)
+            return writer
 
-    async def _more(self, draft: Draft, last: datetime, end: datetime) -> bool:
-        """Ask for what follows the last row of a day; tell whether there was anything.
+    async def _write_rest(self, writer: DayWriter, last: datetime, end: datetime) -> bool:
+        """Request the rows after the last one of a day; return whether there were any.
 
-        The service may give only so many rows at once. That the rest of a day is silent is known when an
-        answer to it brings nothing new.
+        The service may limit the rows of one answer. The day is complete when an answer has no new row.
         """
-        count = draft.rows
+        count = writer.rows
         async with self._rows(last, end) as rows:
             async for block in rows.blocks():
-                self.meter.rows(draft.add([row for row in block if row.time > last]))
-            if draft.rows > count:
-                draft.malformed += rows.malformed
-        return draft.rows > count
+                self.progress.add_rows(writer.add([row for row in block if row.time > last]))
+            if writer.rows > count:
+                writer.malformed += rows.malformed
+        return writer.rows > count
 
-    async def _next_row(self, start: datetime, end: datetime) -> datetime:
-        """Return when something is recorded next, or `end`. Where the service will not say: `start`."""
+    async def _find_next_row(self, start: datetime, end: datetime) -> datetime:
+        """Return the time of the first row in a range, `end` if there is none, `start` if it is unknown."""
 
-        async def first() -> datetime:
+        async def first_row() -> datetime:
             async with self._rows(start, end) as rows:
                 row = await anext(rows, None)
                 return end if row is None else row.time
 
         try:
-            return await self.patience.ask(first)
+            return await self.policy.call(first_row)
         except (PermissionDenied, NotFound):
             raise
         except RequestError:
@@ -196,24 +206,24 @@ class History:
 
     def _rows(self, start: datetime, end: datetime) -> ExportRows:
         return self.client.export.rows(
-            self.scope.product.id,
+            self.plan.product.id,
             start,
             end,
             precision=PRECISION,
-            page=max(PAGE, end - start),  # the days are our pages
+            page=max(PAGE, end - start),  # one request: the range is a day, or only its first row is read
             priority=Priority.BACKGROUND,
         )
 
 
-def spans(missing: Sequence[Missing]) -> list[str]:
-    """Return one line for each stretch of days that are missing for the same reason."""
-    found: list[tuple[Missing, Missing]] = []
-    for one in missing:
-        if found and found[-1][1].why == one.why and found[-1][1].date + DAY == one.date:
-            found[-1] = (found[-1][0], one)
+def summarize_missing(missing: Sequence[MissingDay]) -> list[str]:
+    """Return one line for each stretch of consecutive days that are missing for the same reason."""
+    stretches: list[tuple[MissingDay, MissingDay]] = []
+    for day in missing:
+        if stretches and stretches[-1][1].reason == day.reason and stretches[-1][1].date + DAY == day.date:
+            stretches[-1] = (stretches[-1][0], day)
         else:
-            found.append((one, one))
+            stretches.append((day, day))
     return [
-        f"history of {first.date}{'' if first is last else f' to {last.date}'}: {first.why}"
-        for first, last in found
+        f"history of {first.date}{'' if first is last else f' to {last.date}'}: {first.reason}"
+        for first, last in stretches
     ]

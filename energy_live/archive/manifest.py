@@ -1,6 +1,6 @@
-"""The manifest: which files there are, with checksums, what was asked for, and what is missing and why.
+"""The manifest: an archive's files with checksums, the parameters of the requests, and missing data.
 
-It holds no moment of its own making: the same data gives the same manifest, whenever it was fetched.
+It contains no time of the run, so that the same data gives the same bytes whenever it is fetched.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ VERSION: Final = 1
 _converter: Final = make_converter(forbid_extra_keys=True)
 
 
-class Damaged(Exception):
-    """The manifest cannot be trusted; the message says why."""
+class ManifestError(Exception):
+    """The manifest is damaged or unreadable; the message is the reason."""
 
 
 @define(kw_only=True)
@@ -33,108 +33,114 @@ class FileEntry:
     """A file of the archive."""
 
     sha256: str
+    """In hex."""
     bytes: int
+    """Size of the file."""
     rows: int
     first: str | None = None
     """Time of the first row."""
     last: str | None = None
+    """Time of the last row."""
 
 
 @define(kw_only=True)
-class PieceEntry:
+class SectionEntry:
     """A month of history, or a table of statistics."""
 
     file: str | None = None
-    """None: the service has nothing for it."""
+    """Name of its file; None if the service has no rows."""
     final: bool = False
-    """Whether it lies behind the last day that was read, and nothing of it is missing."""
+    """Whether it ends before the last day that was read and nothing is missing, so that it is not read again."""
     malformed: int = 0
-    """Rows the service sent that cannot be read, or not wholly; of a table: records without a time."""
+    """Rows of the history that are malformed at the source, or records of a table that have no time."""
 
 
 @define(kw_only=True)
 class ProductEntry:
-    """How far a product is archived."""
+    """State of one product's archive."""
 
-    months: dict[str, PieceEntry] = field(factory=dict)
-    tables: dict[str, PieceEntry] = field(factory=dict)
+    months: dict[str, SectionEntry] = field(factory=dict)
+    """By month, such as `2024-10`."""
+    tables: dict[str, SectionEntry] = field(factory=dict)
+    """By name, such as `statistics-day`."""
     last_day: date | None = None
-    """The last day that was read, which the next run reads again; None before a first run has come to its
-    end."""
+    """The last day that was read; the next run reads it again. None until a first run has finished."""
     missing: list[str] = field(factory=list)
-    """What could not be read, and why."""
+    """One line for each part that could not be read, with the reason."""
 
 
 @define(kw_only=True)
 class Manifest:
-    """What an archive's folder holds."""
+    """Content of `manifest.json`."""
 
     format: Format
     service: str
-    """Where it was fetched from."""
+    """Base URL that the data was fetched from."""
     parameters: dict[str, str | int | float]
-    """What was asked for beyond the defaults, and how cells are written."""
+    """Parameters of the requests that differ from the service's defaults, and the format of cells."""
     products: dict[int, ProductEntry] = field(factory=dict)
+    """By number."""
     files: dict[str, FileEntry] = field(factory=dict)
+    """By name, relative to the archive's directory."""
 
     @property
     def missing(self) -> Iterator[str]:
-        """What is not there, product by product."""
+        """One line for each missing part, product by product."""
         if not self.products:
             yield "nothing is archived yet"
         for number, product in sorted(self.products.items()):
             if product.last_day is None:
-                yield f"product {number}: no run has come to its end"
-            for what in product.missing:
-                yield f"product {number}: {what}"
+                yield f"product {number}: no run has finished"
+            for part in product.missing:
+                yield f"product {number}: {part}"
 
     def to_bytes(self) -> bytes:
-        """Return the manifest as JSON, always spelled alike, with a checksum of itself."""
-        # Through JSON and back, where numbers that name members become text and are sorted as such.
+        """Return the manifest as JSON with sorted keys and a checksum of itself."""
+        # Dumped and parsed once more: numeric keys become text there, and are then sorted as text.
         body = json.loads(_converter.dumps(self)) | {"version": VERSION}
-        return _spelled(body | {"checksum": _checksum(body)})
+        return _dump(body | {"checksum": _checksum(body)})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Manifest:
-        """Read a manifest.
+        """Parse a manifest.
 
         Raises:
-            Damaged: It is not one, or not as it was written.
+            ManifestError: It is not a manifest, has another version, or does not match its checksum.
         """
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
-            raise Damaged(f"{NAME} is not readable") from None
+            raise ManifestError(f"{NAME} is not readable") from None
         if not isinstance(body, dict):
-            raise Damaged(f"{NAME} is not a manifest")
+            raise ManifestError(f"{NAME} is not a manifest")
         if body.get("version") != VERSION:
-            raise Damaged(f"{NAME} has a version this program does not know: {body.get('version')!r}")
+            raise ManifestError(f"{NAME} has an unknown version: {body.get('version')!r}")
         if body.pop("checksum", None) != _checksum(body):
-            raise Damaged(f"{NAME} was changed or damaged: its own checksum does not fit")
+            raise ManifestError(f"{NAME} was changed or damaged: its checksum does not match")
         del body["version"]
         try:
             return _converter.structure(body, cls)
         except (BaseValidationError, ValueError, TypeError, LookupError):
-            raise Damaged(f"{NAME} is not a manifest") from None
+            raise ManifestError(f"{NAME} is not a manifest") from None
 
     @classmethod
-    def at(cls, root: Path) -> Manifest | None:
-        """Read a folder's manifest; None where there is none.
+    def load(cls, root: Path) -> Manifest | None:
+        """Read the manifest of an archive's directory; None if there is none.
 
         Raises:
-            Damaged: As `from_bytes`.
+            ManifestError: It cannot be read, or see `from_bytes`.
         """
         try:
             return cls.from_bytes((root / NAME).read_bytes())
         except FileNotFoundError:
             return None
-        except OSError as refused:
-            raise Damaged(f"{NAME} cannot be read: {refused.strerror or refused}") from None
+        except OSError as error:
+            raise ManifestError(f"{NAME} cannot be read: {error.strerror or error}") from None
 
 
-def _spelled(body: Mapping[str, object]) -> bytes:
+def _dump(body: Mapping[str, object]) -> bytes:
     return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _checksum(body: Mapping[str, object]) -> str:
-    return hashlib.sha256(_spelled(body)).hexdigest()
+    return hashlib.sha256(_dump(body)).hexdigest()

@@ -1,4 +1,4 @@
-"""Parquet, with pyarrow: numbers as doubles, times in UTC, texts as they were, a row group a day."""
+"""Writes Parquet with pyarrow: numbers as doubles, times as UTC timestamps, one row group a day."""
 
 from __future__ import annotations
 
@@ -16,63 +16,59 @@ import pyarrow.parquet as pq
 
 from energy_core.codec.coerce import number
 from energy_core.csv_safety import unescape_text
-from energy_live.archive.csv_lines import TIME, line
-from energy_live.archive.staging import Staged, body, union
+from energy_live.archive.csv_lines import TIME, format_line
+from energy_live.archive.staging import StagedDay, all_columns, read_rows
 
-_WHEN: Final = pa.timestamp("us", tz="UTC")
+_TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 
 
-class ParquetWriter:
-    """Writes Parquet; a null means unchanged, never zero."""
+class ParquetArchiveWriter:
+    """Writes Parquet. A null means unchanged, never zero."""
 
     suffix = "parquet"
 
-    def month(self, days: Sequence[Staged], root: Path, file: IO[bytes]) -> None:
-        """Write the days. A column in which any of them has text is text for the whole month."""
+    def month(self, days: Sequence[StagedDay], root: Path, file: IO[bytes]) -> None:
+        """Write the days. A column that has text on any day is a text column for the whole month."""
         texts = frozenset().union(*(day.text for day in days))
-        schema = _schema(union(days), texts)
+        schema = _schema(all_columns(days), texts)
         with pq.ParquetWriter(file, schema, compression="zstd") as out:
             for day in days:
                 if day.rows:
                     with (root / day.name).open("rb") as source:
-                        out.write_table(_read(body(source, day), day.columns, schema))
+                        out.write_table(_to_table(read_rows(source, day), day.columns, schema))
 
     def table(self, columns: Sequence[str], rows: Sequence[Mapping[str, str]], file: IO[bytes]) -> None:
-        """Write the records. A column in which anything is not a number is text."""
+        """Write the table. A column with a cell that is not a number is a text column."""
         texts = {
             name
             for name in columns[1:]
             if any((cell := row.get(name)) and number(cell) is None for row in rows)
         }
-        text = "".join(line(row.get(name, "") for name in columns) for row in rows)
+        text = "".join(format_line(row.get(name, "") for name in columns) for row in rows)
         schema = _schema(columns[1:], texts)
         with pq.ParquetWriter(file, schema, compression="zstd") as out:
-            out.write_table(_read(text.encode(), columns[1:], schema))
+            out.write_table(_to_table(text.encode(), columns[1:], schema))
 
 
 def _schema(columns: Sequence[str], texts: frozenset[str] | set[str]) -> pa.Schema:
-    kinds = [(_raw(name), pa.string() if name in texts else pa.float64()) for name in columns]
-    return pa.schema([(TIME, _WHEN), *kinds])
+    kinds = [(unescape_text(name), pa.string() if name in texts else pa.float64()) for name in columns]
+    return pa.schema([(TIME, _TIMESTAMP), *kinds])
 
 
-def _raw(name: str) -> str:
-    return unescape_text(name)
-
-
-def _read(lines: bytes, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """Return lines as a table with all columns of the schema."""
-    names = [TIME, *map(_raw, columns)]
+def _to_table(lines: bytes, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Parse CSV lines to a table with all columns of the schema."""
+    names = [TIME, *map(unescape_text, columns)]
     try:
-        table = _quickly(lines, names, schema)
-    except pa.ArrowInvalid:  # a number that is none to pyarrow, such as +5
-        table = _carefully(lines, names, schema)
+        table = _parse_with_arrow(lines, names, schema)
+    except pa.ArrowInvalid:  # pyarrow rejects numbers such as +5
+        table = _parse_with_python(lines, names, schema)
     arrays = [
         table[field.name] if field.name in names else pa.nulls(table.num_rows, field.type) for field in schema
     ]
-    return pa.table([_as_it_was(array) for array in arrays], schema=schema)
+    return pa.table([_unescaped(array) for array in arrays], schema=schema)
 
 
-def _quickly(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+def _parse_with_arrow(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
     return pa_csv.read_csv(
         pa.BufferReader(lines),
         read_options=pa_csv.ReadOptions(
@@ -88,7 +84,7 @@ def _quickly(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
     )
 
 
-def _carefully(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+def _parse_with_python(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Table:
     cells = zip(*csv.reader(io.StringIO(lines.decode(), newline="")), strict=True)
     arrays = []
     for name, column in zip(names, cells, strict=True):
@@ -99,11 +95,11 @@ def _carefully(lines: bytes, names: Sequence[str], schema: pa.Schema) -> pa.Tabl
 
 
 def _value(cell: str, kind: pa.DataType) -> object:
-    if kind == _WHEN:
+    if kind == _TIMESTAMP:
         return datetime.fromisoformat(cell)
     return number(cell) if kind == pa.float64() else cell
 
 
-def _as_it_was(array: pa.ChunkedArray) -> pa.ChunkedArray:
+def _unescaped(array: pa.ChunkedArray) -> pa.ChunkedArray:
     """Remove the apostrophes that `escape_text` added."""
     return pc.replace_substring_regex(array, "^'", "") if array.type == pa.string() else array

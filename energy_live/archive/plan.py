@@ -1,4 +1,4 @@
-"""What there is to fetch: months, days and periods of statistics. Pure dates, no I/O."""
+"""Computes what to fetch of a product: months, days, and requests for statistics. No I/O."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Final, NamedTuple
 from attrs import frozen
 
 from energy_core.local_days import midnight, zone_or_utc
-from voltstorage_async import Product
+from voltstorage_async.models import Product
 from voltstorage_async.products import Timespan
 
 DAY: Final = timedelta(days=1)
 _OLDEST: Final = date(2016, 1, 1)
-"""The vendor did not exist before; for products that have no date at all."""
+"""First day of products without a date; the vendor was founded in 2016."""
 _TICK: Final = timedelta(microseconds=1)
 
 
 class Day(NamedTuple):
-    """A UTC day, or as much of it as has passed."""
+    """A UTC day, or its beginning up to `end`."""
 
     date: date
     end: datetime
 
     @property
     def start(self) -> datetime:
-        """Its first moment."""
+        """Midnight at which it begins."""
         return midnight(self.date, UTC)
 
     @property
     def whole(self) -> bool:
-        """Whether it has passed."""
+        """Whether `end` is the end of the day."""
         return self.end == self.start + DAY
 
 
@@ -43,21 +43,21 @@ class Month(NamedTuple):
 
     @property
     def start(self) -> datetime:
-        """Its first moment."""
+        """Midnight at which it begins."""
         return datetime(self.year, self.month, 1, tzinfo=UTC)
 
     @property
     def end(self) -> datetime:
-        """The first moment of the next one."""
+        """Midnight at which the next month begins."""
         return self.next.start
 
     @property
     def next(self) -> Month:
-        """The month after it."""
+        """The month that follows."""
         return Month(self.year + self.month // 12, self.month % 12 + 1)
 
     def days(self, until: datetime) -> list[Day]:
-        """Return the days that begin before `until`; the last may be cut by it."""
+        """Return the days that begin before `until`; the last one ends there."""
         found, begin = [], self.start
         while begin < min(self.end, until):
             found.append(Day(begin.date(), min(begin + DAY, until)))
@@ -68,52 +68,52 @@ class Month(NamedTuple):
         return f"{self.year:04}-{self.month:02}"
 
 
-class Table(NamedTuple):
-    """Statistics of one timespan, as one file."""
+class StatisticsTable(NamedTuple):
+    """A file of statistics, and the requests that fill it."""
 
     name: str
     timespan: Timespan
     requests: tuple[tuple[datetime, datetime], ...]
-    """What is asked for, one period after the other."""
+    """Start and end of each request; they follow each other without gaps."""
     end: datetime
-    """Nothing in the table reaches beyond."""
+    """End of the last request."""
 
     @property
     def begin(self) -> datetime:
-        """Where it begins."""
+        """Start of the first request."""
         return self.requests[0][0]
 
 
 @frozen(kw_only=True)
-class Scope:
-    """One product's whole past, up to a moment."""
+class ProductPlan:
+    """Everything to fetch of one product up to `until`."""
 
     product: Product
     until: datetime
 
     @property
     def first(self) -> Month:
-        """The month of the earliest day at which the product may have measured anything."""
+        """The first month in which the product may have recorded data."""
         product = self.product
         dates = [one for one in (product.installation_date, product.manufacturing_date) if one is not None]
         if not dates and product.created_at is not None:
             dates.append(product.created_at.date())
-        # A local day may begin a day earlier in UTC.
+        # East of Greenwich a local day begins on the day before in UTC.
         begin = max(min(dates, default=_OLDEST), _OLDEST) - DAY
         return Month(begin.year, begin.month)
 
     @property
     def begun(self) -> bool:
-        """Whether the product's past begins before the end; otherwise there is nothing to fetch."""
+        """Whether the product may have recorded data before `until`."""
         return self.first.start < self.until
 
     @property
     def last_day(self) -> date:
-        """The day that is still going on, or has just ended: the next run reads it again."""
+        """The day that contains the last moment before `until`; the next run reads it again."""
         return (self.until - _TICK).date()
 
-    def final(self, end: datetime) -> bool:
-        """Whether what ends at `end` is behind the last day, so that it need not be looked at again."""
+    def is_final(self, end: datetime) -> bool:
+        """Return whether a section that ends at `end` ends before the last day begins."""
         return end <= midnight(self.last_day, UTC)
 
     def months(self) -> Iterator[Month]:
@@ -123,28 +123,28 @@ class Scope:
             yield month
             month = month.next
 
-    def tables(self) -> Iterator[Table]:
-        """Return the statistics, the coarsest first: should the service end tonight, they say the most."""
+    def tables(self) -> Iterator[StatisticsTable]:
+        """Return the statistics' tables, the coarsest first: they cover the most if the service ends soon."""
         begin = self._local(self.first)
         if begin >= self.until:
             return
         for timespan in _COARSE:
-            yield Table(f"statistics-{timespan}", timespan, ((begin, self.until),), self.until)
-        yield Table("statistics-day", "day", tuple(self._years()), self.until)
+            yield StatisticsTable(f"statistics-{timespan}", timespan, ((begin, self.until),), self.until)
+        yield StatisticsTable("statistics-day", "day", tuple(self._years()), self.until)
         for start, end in self._years():
             name = f"statistics-hour-{start.astimezone(self._zone).year}"
-            yield Table(name, "hour", tuple(self._pieces(start, end)), end)
+            yield StatisticsTable(name, "hour", tuple(self._months_of(start, end)), end)
 
     def _years(self) -> Iterator[tuple[datetime, datetime]]:
-        """Cut the past where the product's local years begin."""
+        """Return start and end of each local year of the product, up to `until`."""
         begin = self._local(self.first)
         while begin < self.until:
             end = self._local(Month(begin.astimezone(self._zone).year + 1, 1))
             yield begin, min(end, self.until)
             begin = end
 
-    def _pieces(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Cut a stretch where local months begin: a year of hours would be a large answer."""
+    def _months_of(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Return start and end of each local month, because an answer with a year of hours would be large."""
         while start < end:
             local = start.astimezone(self._zone)
             following = self._local(Month(local.year, local.month).next)
@@ -156,7 +156,7 @@ class Scope:
         return zone_or_utc(self.product.timezone)
 
     def _local(self, month: Month) -> datetime:
-        return month.start.replace(tzinfo=self._zone).astimezone(UTC)
+        return midnight(date(month.year, month.month, 1), self._zone)
 
 
 _COARSE: Final[tuple[Timespan, ...]] = ("lifetime", "year", "month")

@@ -1,4 +1,4 @@
-"""How far a run has come: a bar with rate and time left on a terminal, nothing elsewhere."""
+"""Progress of an archive run: a bar on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from energy_core.clock import Clock
 
 
-class Meter(Protocol):
-    """Who is told how it goes. A step is a day of one product, or a request for statistics."""
+class ProgressReport(Protocol):
+    """Progress callbacks. A step is one day of one product's history, or one request for statistics."""
 
     def __enter__(self) -> Self: ...
 
@@ -22,21 +22,21 @@ class Meter(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def plan(self, steps: int) -> None:
-        """So many steps more there are."""
+    def add_total(self, steps: int) -> None:
+        """Add to the total number of steps."""
 
-    def at(self, what: str) -> None:
-        """This is done now."""
+    def describe(self, text: str) -> None:
+        """Show what is being read."""
 
     def step(self, steps: int = 1) -> None:
-        """So many steps are done."""
+        """Add to the number of finished steps."""
 
-    def rows(self, count: int) -> None:
-        """So many rows have arrived."""
+    def add_rows(self, count: int) -> None:
+        """Add to the number of received rows."""
 
 
-class Silence:
-    """Tells nobody."""
+class NoProgress:
+    """Ignores all progress callbacks."""
 
     def __enter__(self) -> Self:
         return self
@@ -46,30 +46,28 @@ class Silence:
     ) -> None:
         return
 
-    def plan(self, steps: int) -> None:
-        """Nothing."""
+    def add_total(self, steps: int) -> None:
+        """Ignore it."""
 
-    def at(self, what: str) -> None:
-        """Nothing."""
+    def describe(self, text: str) -> None:
+        """Ignore it."""
 
     def step(self, steps: int = 1) -> None:
-        """Nothing."""
+        """Ignore it."""
 
-    def rows(self, count: int) -> None:
-        """Nothing."""
+    def add_rows(self, count: int) -> None:
+        """Ignore it."""
 
 
-def meter(clock: Clock) -> Meter:
-    """Return a bar where standard error is a terminal."""
+def progress_for_terminal(clock: Clock) -> ProgressReport:
+    """Return a progress bar if standard error is a terminal, otherwise callbacks that do nothing."""
     if sys.stderr is None or not sys.stderr.isatty():
-        return Silence()
-    # rich is slow to load.
-
-    return Bar(clock)
+        return NoProgress()
+    return ProgressBar(clock)
 
 
-class Bar:
-    """A line that says what is being read, how much is done, rows a second, and the time left."""
+class ProgressBar:
+    """Shows the current product and month, finished steps, rows, rows per second, and the time left."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -83,12 +81,12 @@ class Bar:
             transient=True,
         )
         self._task = self._progress.add_task("archive", total=0, rate="")
-        self._steps = 0
+        self._total = 0
         self._rows = 0
-        self._begun = 0.0
+        self._started = 0.0
 
     def __enter__(self) -> Self:
-        self._begun = self._clock.monotonic()
+        self._started = self._clock.monotonic()
         self._progress.start()
         return self
 
@@ -97,22 +95,22 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def plan(self, steps: int) -> None:
-        """Lengthen the bar."""
-        self._steps += steps
-        self._progress.update(self._task, total=self._steps)
+    def add_total(self, steps: int) -> None:
+        """Add to the total number of steps."""
+        self._total += steps
+        self._progress.update(self._task, total=self._total)
 
-    def at(self, what: str) -> None:
+    def describe(self, text: str) -> None:
         """Show what is being read."""
-        self._progress.update(self._task, description=escape(what))
+        self._progress.update(self._task, description=escape(text))
 
     def step(self, steps: int = 1) -> None:
-        """Fill the bar."""
+        """Add to the number of finished steps."""
         self._progress.advance(self._task, steps)
 
-    def rows(self, count: int) -> None:
-        """Show the rate."""
+    def add_rows(self, count: int) -> None:
+        """Show the number of received rows and their rate."""
         self._rows += count
-        took = self._clock.monotonic() - self._begun
-        rate = f"{self._rows:,} rows, {self._rows / took:,.0f}/s" if took > 0.0 else ""
+        elapsed = self._clock.monotonic() - self._started
+        rate = f"{self._rows:,} rows, {self._rows / elapsed:,.0f}/s" if elapsed > 0.0 else ""
         self._progress.update(self._task, rate=rate)

@@ -1,4 +1,4 @@
-"""Asking a service that may not last: what is worth another try, what is given up, and what ends a run."""
+"""Retries of the archive: which errors are retried, which skip one request, and which end the run."""
 
 from __future__ import annotations
 
@@ -24,51 +24,56 @@ from energy_core.retry import full_jitter
 
 T = TypeVar("T")
 
-_WORTH_IT: Final = (TransportError, ServerFault, RateLimited, DecodeError)
-_HOPELESS: Final = (AuthError, ConnectError, RateLimited, UnexpectedRedirect)
-"""What will not be better for the next question either."""
+_RETRIED: Final = (TransportError, ServerFault, RateLimited, DecodeError)
+_ENDS_RUN: Final = (AuthError, ConnectError, RateLimited, UnexpectedRedirect)
+"""Errors that the next request would meet too."""
 
 
-class Stopped(Exception):
-    """The run cannot go on; the message says why. What is there already stays."""
+class RunStopped(Exception):
+    """The run cannot continue; the message is the reason. Files written so far stay."""
 
 
 @frozen(kw_only=True)
-class Patience:
-    """How often and with which pauses something is asked for, each time through the client's own retries."""
+class RetryPolicy:
+    """Number of attempts and pauses between them, in addition to the client's own retries.
+
+    The pauses are longer than the client's (seconds up to two minutes), because an archive runs for hours.
+    """
 
     attempts: int = 4
     base_s: float = 5.0
+    """Longest first pause; it doubles with each attempt."""
     cap_s: float = 120.0
+    """Longest pause."""
     clock: Clock = field(factory=SystemClock)
     random: Callable[[], float] = random.random
 
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Ask until there is an answer.
+    async def call(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Call `request` until it returns, and return its result. Cancelling is safe.
 
         Raises:
-            RequestError: There is none to this question.
-            Stopped: There will be none to any other.
+            RequestError: The request failed; others may succeed.
+            RunStopped: The request failed for a reason that others would meet too.
         """
         for attempt in range(self.attempts):
             try:
-                return await question()
+                return await request()
             except RequestError as error:
                 failure = error
-                if attempt + 1 == self.attempts or not _worth_another(error):
+                if attempt + 1 == self.attempts or not _is_retried(error):
                     break
             pause = full_jitter(attempt, base=self.base_s, cap=self.cap_s, random=self.random)
             await self.clock.sleep(max(pause, failure.retry_after or 0.0))
-        if isinstance(failure, _HOPELESS):
-            raise Stopped(reason(failure))
+        if isinstance(failure, _ENDS_RUN):
+            raise RunStopped(describe_error(failure))
         raise failure
 
 
-def _worth_another(error: RequestError) -> bool:
-    return isinstance(error, _WORTH_IT) and not isinstance(error, TLSVerificationError)
+def _is_retried(error: RequestError) -> bool:
+    return isinstance(error, _RETRIED) and not isinstance(error, TLSVerificationError)
 
 
-def reason(error: RequestError) -> str:
-    """Return why something is not there, in a few words that are the same each time."""
-    said = error.message or type(error).__name__
-    return said if error.status is None else f"{said} (status {error.status})"
+def describe_error(error: RequestError) -> str:
+    """Return an error as a short text, which is the same each time: the manifest keeps it as the reason."""
+    text = error.message or type(error).__name__
+    return text if error.status is None else f"{text} (status {error.status})"

@@ -1,7 +1,7 @@
-"""Staged days: what was fetched of a month that is not yet whole. They survive any kill, day by day.
+"""Staged days: files that hold the days of an unfinished month, so that a killed run loses at most one day.
 
-A staged day is a file with a header, its lines, and a last line that says what it holds, with a checksum of
-it all. That line is written last, so a file without it is none, and neither is one in which a byte changed.
+A staged day is a CSV file with one more line at its end: a JSON object with the number of rows and a checksum
+of the whole file. A file that was cut or in which a byte has changed does not match it and counts as absent.
 """
 
 from __future__ import annotations
@@ -15,112 +15,121 @@ from typing import IO, Final
 
 from attrs import frozen
 
-from energy_live.archive.csv_lines import TIME, Lines, line, stamp
-from energy_live.archive.directory import Folder, digest
+from energy_live.archive.csv_lines import TIME, RowFormatter, format_line, format_time
+from energy_live.archive.directory import ArchiveDirectory, sha256_of
 from energy_live.archive.plan import Day, Month
-from voltstorage_async import ExportRow
 from voltstorage_async.export.csv_cells import CsvLayout
+from voltstorage_async.models import ExportRow
 
 _MARK: Final = b"\n#"
 _CHECKSUM: Final = "sha256"
-_PIECE: Final = 1024 * 1024
+_BUFFER_BYTES: Final = 1024 * 1024
 _TAIL: Final = 1024 * 1024
-"""Bytes from the end among which the last line begins: names of columns have 64 KiB together."""
+"""Bytes at the end of a file that contain its last line; column names have at most 64 KiB together."""
 
 
 class DamagedDay(OSError):
-    """A staged day has changed on the disk since it was read."""
+    """A staged day has changed on disk since it was opened."""
 
 
 @frozen(kw_only=True)
-class Staged:
-    """A day that is there."""
+class StagedDay:
+    """A staged day: what its last line contains, and where its rows are in the file."""
 
     name: str
+    """Its file."""
     columns: tuple[str, ...] = ()
+    """Names of the columns without the time's."""
     text: frozenset[str] = frozenset()
-    """Columns in which something is not a number."""
+    """Columns with a cell that is not a number."""
     rows: int = 0
     malformed: int = 0
-    """Rows the service sent that cannot be read, or not wholly."""
+    """Rows that are malformed at the source."""
     first: str | None = None
+    """Time of the first row."""
     last: str | None = None
+    """Time of the last row."""
     end: str = ""
-    """Up to when it was read."""
+    """End of the range that was read."""
     begin_at: int = 0
-    """Where its lines begin in the file, in bytes."""
+    """Offset of the first row in the file, in bytes."""
     end_at: int = 0
+    """Offset behind the last row."""
 
 
-class Stage:
+class StagingArea:
     """The staged days of one product."""
 
-    def __init__(self, folder: Folder, product_id: int) -> None:
-        self._folder = folder
-        self._directory = f"product-{product_id}/.stage"
+    def __init__(self, directory: ArchiveDirectory, product_id: int) -> None:
+        self._directory = directory
+        self._prefix = f"product-{product_id}/.stage"
 
     def name(self, day: Day) -> str:
-        """Return the file of a day."""
-        return f"{self._directory}/{day.date.isoformat()}.csv"
+        """Return the file name of a day."""
+        return f"{self._prefix}/{day.date.isoformat()}.csv"
 
-    def read(self, day: Day) -> Staged | None:
-        """Return a day that is there, or None."""
+    def read(self, day: Day) -> StagedDay | None:
+        """Return a staged day; None if it does not exist or is damaged."""
         name = self.name(day)
         try:
-            with self._folder.path(name).open("rb") as file:
+            with self._directory.path(name).open("rb") as file:
                 return _read(name, file)
         except (OSError, ValueError, TypeError, LookupError):
             return None
 
     @contextmanager
-    def drafting(self, day: Day) -> Generator[Draft]:
-        """Take a day's rows; when the block ends well they await `keep`, otherwise they are gone."""
+    def write(self, day: Day) -> Generator[DayWriter]:
+        """Open a day for writing to a temporary file; then call `keep` or `reject`.
+
+        The temporary file is removed if the block raises.
+        """
         name = self.name(day)
         try:
-            with self._folder.writing(name) as file:
-                draft = Draft(day, file)
-                yield draft
-                draft.finish()
+            with self._directory.write_temporary(name) as file:
+                writer = DayWriter(day, file)
+                yield writer
+                writer.finish()
         except BaseException:
-            self._folder.drop(name)
+            self._directory.discard(name)
             raise
 
-    def keep(self, day: Day) -> Staged:
-        """Put the day that was drafted in its place, and return it."""
-        self._folder.promote(self.name(day), lasting=False)  # a name that is lost is a day fetched again
+    def keep(self, day: Day) -> StagedDay:
+        """Rename the temporary file of a day to its name, and return the staged day."""
+        # Not durable: after a power failure a lost name costs one request.
+        self._directory.commit(self.name(day), durable=False)
         staged = self.read(day)
-        if staged is None:  # pragma: no cover  (the disk is lying)
+        if staged is None:  # pragma: no cover  (a failing disk)
             raise OSError(f"{self.name(day)} cannot be read back")
         return staged
 
     def reject(self, day: Day) -> None:
-        """Forget the day that was drafted; what was there stays."""
-        self._folder.drop(self.name(day))
+        """Remove the temporary file of a day; the staged day stays as it was."""
+        self._directory.discard(self.name(day))
 
-    def same(self, day: Day) -> bool:
-        """Tell whether the drafted day is what is there already."""
+    def is_unchanged(self, day: Day) -> bool:
+        """Return whether the temporary file of a day equals the staged day."""
         name = self.name(day)
-        return digest(self._folder.part(name)) == digest(self._folder.path(name))
+        return sha256_of(self._directory.temporary_path(name)) == sha256_of(self._directory.path(name))
 
     def clear(self, month: Month) -> None:
-        """Remove the days of a month that is done."""
+        """Remove the staged days of a month."""
         for day in month.days(month.end):
-            self._folder.path(self.name(day)).unlink(missing_ok=True)
-        with suppress(OSError):  # days of another month are there
-            self._folder.path(self._directory).rmdir()
+            self._directory.path(self.name(day)).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds days of another month
+            self._directory.path(self._prefix).rmdir()
 
 
-class Draft:
-    """A day while it arrives."""
+class DayWriter:
+    """Writes the rows of one day to an open file as they arrive."""
 
     def __init__(self, day: Day, file: IO[bytes]) -> None:
         self._day = day
         self._file = file
-        self._lines: Lines | None = None
+        self._formatter: RowFormatter | None = None
         self._digest = hashlib.sha256()
         self.rows = 0
         self.malformed = 0
-        """Rows that could not be read, as whoever reads them counts."""
+        """Malformed rows, as counted by the reader of the export."""
         self._first: datetime | None = None
         self._last: datetime | None = None
 
@@ -130,56 +139,56 @@ class Draft:
         return self._last
 
     def add(self, block: Sequence[ExportRow]) -> int:
-        """Take rows; the service may send some that belong to the days around. Returns how many count."""
+        """Write the rows that belong to the day and return their number; the service may send others."""
         start, end = self._day.start, self._day.end
         rows = [row for row in block if start <= row.time < end]
         if not rows:
             return 0
-        lines = self._lines or self._begin(rows[0])
-        self._write("".join(lines.write(rows)).encode())
+        formatter = self._formatter or self._start(rows[0])
+        self._write("".join(formatter.format_rows(rows)).encode())
         self.rows += len(rows)
         self._first = self._first or rows[0].time
         self._last = rows[-1].time
         return len(rows)
 
-    def _begin(self, row: ExportRow) -> Lines:
+    def _start(self, row: ExportRow) -> RowFormatter:
         if not isinstance(row.layout, CsvLayout):
             raise TypeError("only exports in CSV are archived")
-        self._lines = Lines(row.layout)
-        self._write(line([TIME, *self._lines.columns]).encode())
-        return self._lines
+        self._formatter = RowFormatter(row.layout)
+        self._write(format_line([TIME, *self._formatter.columns]).encode())
+        return self._formatter
 
     def _write(self, content: bytes) -> None:
         self._digest.update(content)
         self._file.write(content)
 
     def finish(self) -> None:
-        """Write the last line, which makes the day whole."""
-        lines = self._lines
+        """Write the last line, without which the day counts as absent."""
+        formatter = self._formatter
         facts = {
-            "columns": [] if lines is None else lines.columns,
-            "text": [] if lines is None else lines.text,
+            "columns": [] if formatter is None else formatter.columns,
+            "text": [] if formatter is None else formatter.text,
             "rows": self.rows,
             "malformed": self.malformed,
-            "first": None if self._first is None else stamp(self._first),
-            "last": None if self._last is None else stamp(self._last),
-            "end": stamp(self._day.end),
+            "first": None if self._first is None else format_time(self._first),
+            "last": None if self._last is None else format_time(self._last),
+            "end": format_time(self._day.end),
         }
         self._file.write(_last_line(facts, self._digest))
 
 
 def _last_line(facts: dict[str, object], content: hashlib._Hash) -> bytes:
-    """Return the line that says what a day holds; its checksum is of the content and of these facts."""
-    whole = content.copy()
-    whole.update(json.dumps(facts, sort_keys=True).encode())
-    return _MARK + json.dumps(facts | {_CHECKSUM: whole.hexdigest()}, sort_keys=True).encode() + b"\n"
+    """Return the last line; its checksum covers the file's content and the other members of the line."""
+    checksum = content.copy()
+    checksum.update(json.dumps(facts, sort_keys=True).encode())
+    return _MARK + json.dumps(facts | {_CHECKSUM: checksum.hexdigest()}, sort_keys=True).encode() + b"\n"
 
 
-def _read(name: str, file: IO[bytes]) -> Staged:
-    """Read what a day holds.
+def _read(name: str, file: IO[bytes]) -> StagedDay:
+    """Parse the last line of a staged day and verify the checksum.
 
     Raises:
-        ValueError, TypeError, LookupError: it is torn, or a byte of it has changed.
+        ValueError, TypeError, LookupError: The file was cut, or a byte has changed.
     """
     size = file.seek(0, 2)
     file.seek(max(0, size - _TAIL))
@@ -187,11 +196,11 @@ def _read(name: str, file: IO[bytes]) -> Staged:
     mark = tail.rindex(_MARK)
     facts = json.loads(tail[mark + len(_MARK) :])
     del facts[_CHECKSUM]
-    if _last_line(facts, _digest_of(file, size - len(tail) + mark)) != tail[mark:]:
+    if _last_line(facts, _sha256_of_first(file, size - len(tail) + mark)) != tail[mark:]:
         raise ValueError("a byte of a staged day has changed")
     file.seek(0)
     header = file.readline() if facts["rows"] else b""
-    return Staged(
+    return StagedDay(
         name=name,
         columns=tuple(facts["columns"]),
         text=frozenset(facts["text"]),
@@ -205,41 +214,41 @@ def _read(name: str, file: IO[bytes]) -> Staged:
     )
 
 
-def _digest_of(file: IO[bytes], length: int) -> hashlib._Hash:
-    """Return the digest of a file's first bytes."""
-    found = hashlib.sha256()
+def _sha256_of_first(file: IO[bytes], length: int) -> hashlib._Hash:
+    """Return the SHA-256 of a file's first bytes."""
+    checksum = hashlib.sha256()
     file.seek(0)
-    while length > 0 and (piece := file.read(min(length, _PIECE))):
-        found.update(piece)
-        length -= len(piece)
-    return found
+    while length > 0 and (chunk := file.read(min(length, _BUFFER_BYTES))):
+        checksum.update(chunk)
+        length -= len(chunk)
+    return checksum
 
 
-def union(days: Sequence[Staged]) -> list[str]:
-    """Return the columns of all days, in the order of their coming."""
+def all_columns(days: Sequence[StagedDay]) -> list[str]:
+    """Return the columns of all days, in the order in which they first appear."""
     return list(dict.fromkeys(name for day in days for name in day.columns))
 
 
-def check_day(source: IO[bytes], day: Staged) -> None:
-    """Look once more, before it becomes part of a month, that a staged day is what was read of it.
+def verify_day(source: IO[bytes], day: StagedDay) -> None:
+    """Verify that a staged day has not changed since it was read; called when it becomes part of a month.
 
     Raises:
-        DamagedDay: it is not.
+        DamagedDay: It has changed.
     """
     try:
-        sound = _read(day.name, source) == day
+        intact = _read(day.name, source) == day
     except (ValueError, TypeError, LookupError):
-        sound = False
-    if not sound:
+        intact = False
+    if not intact:
         raise DamagedDay(f"{day.name} was changed or damaged")
 
 
-def body(source: IO[bytes], day: Staged) -> bytes:
-    """Return the lines of a staged day without header and last line.
+def read_rows(source: IO[bytes], day: StagedDay) -> bytes:
+    """Return the lines of a staged day without the header and the last line.
 
     Raises:
-        DamagedDay: the day has changed on the disk.
+        DamagedDay: The day has changed on disk.
     """
-    check_day(source, day)
+    verify_day(source, day)
     source.seek(day.begin_at)
     return source.read(day.end_at - day.begin_at)

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from energy_core import ClientClosed, RateLimit, SessionPool
+from energy_core import RateLimit, SessionPool
+from energy_core.errors import ClientClosed
 from energy_core.http.credential import Credential, Grant
 from energy_core.secret import Secret
 

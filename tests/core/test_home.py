@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core import HomeState, Quantity, SourceFilter, SourcePreference
+from energy_core import Quantity
+from energy_core.home import HomeState, SourceFilter, SourcePreference
 from energy_core.home.preference import announcer
 from energy_core.stream.vocabulary import SourceId, State
 from tests.servers.home_events import HOME, START, Teller, at

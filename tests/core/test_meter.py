@@ -9,16 +9,8 @@ from attrs import fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core import (
-    EnergyMeter,
-    EnergyTotals,
-    Quantity,
-    SourceFilter,
-    SourceId,
-    SourcePreference,
-    State,
-    UnmeasuredRange,
-)
+from energy_core import Quantity, SourceId, State
+from energy_core.home import EnergyMeter, EnergyTotals, SourceFilter, SourcePreference, UnmeasuredRange
 from tests.servers.home_events import HOME, START, Teller, at
 
 GRID, PV, BATTERY = Quantity.GRID_POWER, Quantity.PV_POWER, Quantity.BATTERY_POWER

@@ -10,7 +10,8 @@ import pytest
 import energy_core
 import voltstorage_async
 import vrm_async
-from energy_core import LookbackConfig, RateLimit, SessionPool
+from energy_core import RateLimit, SessionPool
+from energy_core.sources import LookbackConfig
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 

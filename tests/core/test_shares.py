@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_core import self_consumption, self_sufficiency, weighted_mean
+from energy_core.home import self_consumption, self_sufficiency, weighted_mean
 
 FIGURES = st.one_of(st.none(), st.floats(), st.floats(0, 100))
 

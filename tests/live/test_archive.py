@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from energy_live.archive.check import check
-from energy_live.archive.directory import Folder
+from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.manifest import FileEntry, Manifest
 from energy_live.runner import UsageError
 from energy_live.simulator.faults import answer, truncated
@@ -335,7 +335,7 @@ def test_a_manifest_names_no_file_outside(tmp_path):
 
 async def test_one_run_at_a_time(home, saved):
     """A second run in the same folder is refused while the first lasts."""
-    with Folder(saved).locked(), pytest.raises(UsageError, match="another run"):
+    with ArchiveDirectory(saved).locked(), pytest.raises(UsageError, match="another run"):
         await save(home, saved)
 
 

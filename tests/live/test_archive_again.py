@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_live.archive.archiver import Wish, archive
+from energy_live.archive.archiver import ArchiveOptions, archive
 from energy_live.archive.check import check
-from energy_live.archive.directory import Folder
+from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.manifest import Manifest
-from energy_live.archive.progress import Silence
-from energy_live.archive.store import Store
+from energy_live.archive.progress import NoProgress
+from energy_live.archive.store import ArchiveStore
 from energy_live.simulator.faults import answer, chunked
 from tests.servers.archive_run import NOW, account, exports, files, household, save, table
 
@@ -200,7 +200,7 @@ class Killed(BaseException):
 def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch, dies_at):
     """Killed before either step, an archive is as it was, or becomes what was written without a question."""
     name = "product-1/x.csv"
-    store = Store(Folder(tmp_path), Manifest(format="csv", service="", parameters={}))
+    store = ArchiveStore(ArchiveDirectory(tmp_path), Manifest(format="csv", service="", parameters={}))
     store.write(name, 1, (None, None), lambda file: file.write(b"old"))
 
     def promote(self, what, *, lasting=True):
@@ -208,15 +208,15 @@ def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch,
             raise Killed
         whole(self, what, lasting=lasting)
 
-    whole = Folder.promote
+    whole = ArchiveDirectory.promote
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "promote", promote)
+        patch.setattr(ArchiveDirectory, "promote", promote)
         with pytest.raises(Killed):
             store.write(name, 1, (None, None), lambda file: file.write(b"new"))
     assert (tmp_path / name).read_bytes() == b"old"
     noted = dies_at == name
     assert [f"{name}: a run was stopped" in damage for damage in check(tmp_path).damage] == [True] * noted
-    Store(Folder(tmp_path), Manifest.at(tmp_path)).recover()
+    ArchiveStore(ArchiveDirectory(tmp_path), Manifest.at(tmp_path)).recover()
     assert (tmp_path / name).read_bytes() == (b"new" if noted else b"old")
     assert check(tmp_path).damage == []
     assert not list(tmp_path.rglob("*.part"))
@@ -252,10 +252,10 @@ async def test_a_staged_day_that_changes_before_its_month_is_written_is_read_aga
         outcome = await archive(
             root,
             client,
-            Wish(until=NOW, format="csv"),
+            ArchiveOptions(until=NOW, format="csv"),
             service="https://volt.example/rest/",
             clock=SystemClock(),
-            meter=wreck,
+            progress=wreck,
         )
     assert wreck.spoilt
     assert outcome.missing == []
@@ -263,7 +263,7 @@ async def test_a_staged_day_that_changes_before_its_month_is_written_is_read_aga
     assert files(root) == before
 
 
-class Disk(Silence):
+class Disk(NoProgress):
     """Spoils a file as soon as the day after it is read."""
 
     def __init__(self, path):
@@ -317,7 +317,7 @@ async def test_a_service_that_gives_only_so_many_rows_a_request_is_asked_on(home
         outcome = await archive(
             root,
             client,
-            Wish(until=NOW, format="csv"),
+            ArchiveOptions(until=NOW, format="csv"),
             service="https://volt.example/rest/",
             clock=SystemClock(),
         )

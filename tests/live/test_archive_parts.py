@@ -25,20 +25,20 @@ from energy_core.errors import (
     ServerFault,
     TLSVerificationError,
 )
-from energy_live.archive.csv_lines import Lines, distinct, line
-from energy_live.archive.directory import Folder
-from energy_live.archive.plan import Day, Month, Scope
-from energy_live.archive.retry import Patience, Stopped
-from energy_live.archive.staging import DamagedDay, Stage
-from energy_live.archive.writer import writer
-from voltstorage_async import Product
+from energy_live.archive.csv_lines import RowFormatter, unique_names, line
+from energy_live.archive.directory import ArchiveDirectory
+from energy_live.archive.plan import Day, Month, ProductPlan
+from energy_live.archive.retry import RetryPolicy, RunStopped
+from energy_live.archive.staging import DamagedDay, StagingArea
+from energy_live.archive.writer import writer_for
 from voltstorage_async.export.csv import CsvRows
+from voltstorage_async.models import Product
 
 # --- dates -------------------------------------------------------------------------------------------------
 
 
 def scope(until, **product):
-    return Scope(product=Product(id=1, **product), until=until)
+    return ProductPlan(product=Product(id=1, **product), until=until)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ PAYLOADS = ["=1+1", "+1+1", "-2+3+cmd|' /C calc'!A0", "@SUM(1)", "\tx", "\uff1d1
 
 def lines_of(body, **options):
     rows = CsvRows(**options).feed(body.encode())
-    lines = Lines(rows[0].layout)
+    lines = RowFormatter(rows[0].layout)
     return lines, lines.write(rows)
 
 
@@ -174,7 +174,7 @@ def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
 def test_a_line_says_what_the_row_says(cells):
     """Read back, a line has the row's numbers and texts."""
     (row,) = CsvRows(separator=";").feed(f"Time;a;b\n{T};{';'.join(cells)}\n".encode())
-    (written,) = Lines(row.layout).write([row])
+    (written,) = RowFormatter(row.layout).write([row])
     _, *back = next(csv.reader([written]))
     named = {name: cell for name, cell in zip("ab", back, strict=True) if cell}
     assert {name: value for name, cell in named.items() if (value := number(cell)) is not None} == row.values
@@ -184,7 +184,7 @@ def test_a_line_says_what_the_row_says(cells):
 
 def test_columns_have_names_of_their_own():
     """Repeated, empty and dangerous names, and one like the time's, are told apart and harmless."""
-    assert distinct(["a", "a", "", " ", "Time", "=x"]) == [
+    assert unique_names(["a", "a", "", " ", "Time", "=x"]) == [
         "a",
         "a (2)",
         "unnamed",
@@ -198,8 +198,8 @@ def test_columns_have_names_of_their_own():
 
 
 def staged(folder, days):
-    """Stage the bodies of exports as days of March 2020."""
-    stage, found = Stage(folder, 7), []
+    """StagingArea the bodies of exports as days of March 2020."""
+    stage, found = StagingArea(folder, 7), []
     for number_, body in days.items():
         start = datetime(2020, 3, number_, tzinfo=UTC)
         day = Day(start.date(), start + timedelta(days=1))
@@ -219,9 +219,9 @@ DAYS = {
 
 def test_columns_that_come_and_go(tmp_path):
     """A month has the columns of all its days; a day without one leaves it empty."""
-    days = staged(Folder(tmp_path), DAYS)
+    days = staged(ArchiveDirectory(tmp_path), DAYS)
     out = io.BytesIO()
-    writer("csv").month(days, tmp_path, out)
+    writer_for("csv").month(days, tmp_path, out)
     assert out.getvalue().decode() == (
         "Time,a,b,c c\n"
         "2020-03-01T00:00:00.000+00:00,1,'=x,\n"
@@ -233,9 +233,9 @@ def test_columns_that_come_and_go(tmp_path):
 
 def test_columns_that_come_and_go_in_parquet(tmp_path):
     """A column with a text is text all month, as the vendor wrote it; the others are numbers."""
-    days = staged(Folder(tmp_path), DAYS)
+    days = staged(ArchiveDirectory(tmp_path), DAYS)
     with (tmp_path / "m.parquet").open("w+b") as file:
-        writer("parquet").month(days, tmp_path, file)
+        writer_for("parquet").month(days, tmp_path, file)
     read = pq.ParquetFile(tmp_path / "m.parquet")
     assert [str(kind) for kind in read.schema_arrow.types] == [
         "timestamp[us, tz=UTC]",
@@ -254,10 +254,10 @@ def test_columns_that_come_and_go_in_parquet(tmp_path):
 
 def test_a_torn_day_is_none(tmp_path):
     """A staged day that lost its end does not count, wherever it was torn."""
-    (day,) = staged(Folder(tmp_path), {1: DAYS[1]})
+    (day,) = staged(ArchiveDirectory(tmp_path), {1: DAYS[1]})
     path = tmp_path / day.name
     whole = path.read_bytes()
-    stage = Stage(Folder(tmp_path), 7)
+    stage = StagingArea(ArchiveDirectory(tmp_path), 7)
     march = Day(date(2020, 3, 1), datetime(2020, 3, 2, tzinfo=UTC))
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -268,10 +268,10 @@ def test_a_torn_day_is_none(tmp_path):
 
 def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
     """Whichever byte of a staged day is another, its own checksum finds it: it is never part of a month."""
-    (day,) = staged(Folder(tmp_path), {1: DAYS[1]})
+    (day,) = staged(ArchiveDirectory(tmp_path), {1: DAYS[1]})
     path = tmp_path / day.name
     whole = path.read_bytes()
-    stage = Stage(Folder(tmp_path), 7)
+    stage = StagingArea(ArchiveDirectory(tmp_path), 7)
     march = Day(date(2020, 3, 1), datetime(2020, 3, 2, tzinfo=UTC))
     for at in range(len(whole)):
         for flip in (1, 0x80):
@@ -280,7 +280,7 @@ def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
     path.write_bytes(whole.replace(b"1,'=x", b"2,'=x"))
     for kind in ("csv", "parquet"):
         with pytest.raises(DamagedDay, match="2020-03-01"):
-            writer(kind).month([day], tmp_path, io.BytesIO())
+            writer_for(kind).month([day], tmp_path, io.BytesIO())
     path.write_bytes(whole)
     assert stage.read(march) == day
 
@@ -295,10 +295,10 @@ def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
         (ServerFault("down", status=500), ServerFault, 4),
         (ConnectionLost("gone"), ConnectionLost, 4),
         (BadRequest("what", status=400), BadRequest, 1),
-        (ConnectError("no route"), Stopped, 4),
-        (TLSVerificationError("whose"), Stopped, 1),
-        (AuthFailed("who", status=401), Stopped, 1),
-        (RateLimited("later", retry_after=1000.0), Stopped, 4),
+        (ConnectError("no route"), RunStopped, 4),
+        (TLSVerificationError("whose"), RunStopped, 1),
+        (AuthFailed("who", status=401), RunStopped, 1),
+        (RateLimited("later", retry_after=1000.0), RunStopped, 4),
     ],
 )
 async def test_how_often_is_asked(error, raised, asked):
@@ -310,8 +310,8 @@ async def test_how_often_is_asked(error, raised, asked):
         count += 1
         raise error
 
-    with pytest.raises((RequestError, Stopped)) as caught:
-        await Patience().ask(question)
+    with pytest.raises((RequestError, RunStopped)) as caught:
+        await RetryPolicy().call(question)
     assert type(caught.value) is raised
     assert count == asked
 
@@ -327,5 +327,5 @@ async def test_patience_waits_as_long_as_it_is_asked_to():
             raise RateLimited("later", retry_after=900.0)
         return "yes"
 
-    assert await Patience().ask(question) == "yes"
+    assert await RetryPolicy().call(question) == "yes"
     assert told[1] - told[0] >= 900.0

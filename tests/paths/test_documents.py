@@ -11,6 +11,7 @@ import voltstorage_async
 import vrm_async
 import vrm_async.models
 from energy_core import Checkpoint, Kind, State
+from tests.docs.public import all_public
 from tests.paths.snippets import ROOT, Enough, document, run, snippets_of
 from tests.servers.archive_run import household as old_household
 from tests.servers.archive_run import save
@@ -29,15 +30,7 @@ def test_every_snippet_has_its_test():
 
 def names(**more):
     """Return what a reader has imported."""
-    known = {}
-    for package in (
-        vrm_async,
-        vrm_async.models,
-        voltstorage_async,
-        energy_core,
-    ):  # the last one has the word on Checkpoint
-        known |= {name: getattr(package, name) for name in package.__all__}
-    return known | {"__name__": "document"} | more
+    return all_public() | {"__name__": "document"} | more
 
 
 @pytest.fixture
@@ -192,6 +185,6 @@ async def test_vrm_reaches_what_has_no_method(vrm):
             asked.append((args, kwargs))
             return await vrm.request(*args, **kwargs)
 
-    with contextlib.suppress(energy_core.NotFound):
+    with contextlib.suppress(energy_core.errors.NotFound):
         await run(VRM[1], names(vrm=Watched()))
     assert asked[0][0] == ("GET", "firmwares")

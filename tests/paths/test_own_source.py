@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from energy_core import Kind, Outlet, Quantity, Source, State, merge
+from energy_core import Kind, Quantity, State, merge
+from energy_core.sources import Outlet, Source
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "own_source.py"

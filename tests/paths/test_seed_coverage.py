@@ -8,10 +8,9 @@ import re
 import attrs
 import pytest
 
-import energy_core
 import voltstorage_async
 import vrm_async
-import vrm_async.models
+from tests.docs.public import all_public
 from tests.paths.snippets import ROOT
 from vrm_async.resources.widgets import STATES, SUMMARIES
 
@@ -52,16 +51,8 @@ def test_every_name_exists(clients, row):
     """A name is an attribute of a client, a public class or function, or an argument."""
     *_, cell = row
     for root, path, given in names(cell):
-        public = next(
-            (
-                package
-                for package in (vrm_async, vrm_async.models, voltstorage_async, energy_core)
-                if root in package.__all__
-            ),
-            None,
-        )
-        assert public is not None, f"{root} is not public"
-        found = getattr(public, root)
+        assert root in all_public(), f"{root} is not public"
+        found = all_public()[root]
         parts = path.split(".")[1:]
         if attrs.has(found) and parts and parts[0] in {field.name for field in attrs.fields(found)}:
             continue

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from energy_core import RateLimit, SessionPool
 from energy_core.clock import SystemClock
-from energy_live.archive.archiver import Outcome, Wish, archive
-from energy_live.archive.retry import Patience
+from energy_live.archive.archiver import ArchiveResult, ArchiveOptions, archive
+from energy_live.archive.retry import RetryPolicy
 from energy_live.environment import Accounts
 from energy_live.simulator import Simulator
 from energy_live.simulator.server import Logged
@@ -44,15 +44,15 @@ async def account(sim: Simulator) -> AsyncIterator[VoltStorageClient]:
         )
 
 
-async def save(sim: Simulator, root: Path, **wish: object) -> Outcome:
+async def save(sim: Simulator, root: Path, **wish: object) -> ArchiveResult:
     async with account(sim) as client:
         return await archive(
             root,
             client,
-            Wish(**{"until": NOW, "format": "csv"} | wish),
+            ArchiveOptions(**{"until": NOW, "format": "csv"} | wish),
             service="https://volt.example/rest/",
             clock=SystemClock(),
-            patience=Patience(attempts=2, base_s=0.0),
+            policy=RetryPolicy(attempts=2, base_s=0.0),
         )
 
 
@@ -118,7 +118,7 @@ def _main(root: str, kind: str, die_at: str) -> None:
                 base_url=accounts.voltstorage_base_url,
                 limit=RateLimit(10_000, 10_000.0, 8),
             )
-            wish = Wish(until=NOW, format=kind)
+            wish = ArchiveOptions(until=NOW, format=kind)
             service = "https://volt.example/rest/"
             outcome = await archive(Path(root), client, wish, service=service, clock=SystemClock())
             sys.exit(len(outcome.missing))

@@ -4,33 +4,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import assert_type
 
-from energy_core import (
-    EnergyMeter,
-    EnergyTotals,
-    Event,
-    HomeState,
-    MergedStream,
-    Present,
-    Quantity,
-    RateLimit,
-    SessionPool,
-    SourceFilter,
-    SourcePreference,
-    merge,
-)
+from energy_core import Event, MergedStream, Quantity, RateLimit, SessionPool, merge
+from energy_core.home import EnergyMeter, EnergyTotals, HomeState, Present, SourceFilter, SourcePreference
 from voltstorage_async import (
     BackfillConfig,
     Endpoints,
     FieldMap,
-    Product,
     ProductEvent,
     ProductSource,
     ProductState,
     ProductStream,
-    Statistics,
     VoltStorageClient,
     merge_statistics,
 )
+from voltstorage_async.models import Product, Statistics
 from vrm_async import Calendar, Chunk, DataAttribute, SavedFile, VRMClient
 from vrm_async.models import (
     Alarm,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from energy_core import AuthFailed, BadRequest, DecodeError, InvalidCredentials, PermissionDenied, RateLimit
+from energy_core import RateLimit
+from energy_core.errors import AuthFailed, BadRequest, DecodeError, InvalidCredentials, PermissionDenied
 from energy_live.simulator import Simulator, faults
 from voltstorage_async import VoltStorageClient
 

@@ -19,7 +19,8 @@ from energy_core.errors import (
 from energy_core.secret import Secret
 from energy_core.stream.endpoint import Words
 from tests.servers.scripted_volt import BASE, TOKEN
-from voltstorage_async import Endpoints, Latest, Sampled, VoltStorageClient
+from voltstorage_async import Endpoints, VoltStorageClient
+from voltstorage_async.models import Latest, Sampled
 
 ANY = re.compile(re.escape(BASE))
 START = datetime(2020, 3, 25, 12, 0, 0, 500000, UTC)

@@ -10,8 +10,9 @@ from aioresponses import CallbackResult
 
 from energy_core.stream.vocabulary import Quantity
 from tests.servers.scripted_volt import BASE, TOKEN
-from voltstorage_async import ExportRow, FieldMap, LatestData, Sampled, Weighted
+from voltstorage_async import FieldMap, LatestData
 from voltstorage_async.codec import product_event
+from voltstorage_async.models import ExportRow, Sampled, Weighted
 
 PRODUCTS = """[{"id": 77, "ownerName": null, "serialNumber": "AA0024", "hardwareVersion": "5.4",
 "manufacturingDate": "2019-05-21", "installationDate": null, "timezone": "Europe/Berlin",

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core import Quantity
-from voltstorage_async import Latest, LatestData, ProductGap, ProductState, UnknownProductEvent
+from voltstorage_async import LatestData, ProductGap, ProductState, UnknownProductEvent
+from voltstorage_async.models import Latest
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

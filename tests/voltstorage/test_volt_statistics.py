@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voltstorage_async import Sampled, Statistics, Weighted, merge_statistics
+from voltstorage_async import merge_statistics
 from voltstorage_async.codec import statistics
+from voltstorage_async.models import Sampled, Statistics, Weighted
 
 numbers = st.floats(0, 1e9)
 counts = st.integers(0, 10_000)
