@@ -289,9 +289,7 @@ class ArchiveRun:
             self._write_month(plan, entry, month, result)
         return result
 
-    def _write_month(
-        self, plan: ProductPlan, entry: ProductEntry, month: Month, result: MonthResult
-    ) -> None:
+    def _write_month(self, plan: ProductPlan, entry: ProductEntry, month: Month, result: MonthResult) -> None:
         name = f"product-{plan.product.id}/history-{month}.{self.store.writer.suffix}"
         known = entry.months.get(str(month))
         exists = known is not None and known.file == name and self.store.exists(name)

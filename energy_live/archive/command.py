@@ -31,7 +31,8 @@ def run_archive(
     """Archive the account of the environment and print a summary.
 
     Returns:
-        The exit code: 0 if the archive is complete, 1 if data is missing or the run failed, 2 for wrong options.
+        The exit code: 0 if the archive is complete, 1 if data is missing or the run failed, 2 for wrong
+        options.
     """
     root, results = Path(directory), list[ArchiveResult]()
     options = ArchiveOptions(

@@ -1,7 +1,7 @@
 """Formats rows as normalized CSV lines: the same row always gives the same bytes.
 
-Numbers keep the vendor's digits; a decimal comma becomes a point. Times are UTC with milliseconds. A text that
-a spreadsheet would run as a formula gets an apostrophe in front (`energy_core.csv_safety`).
+Numbers keep the vendor's digits; a decimal comma becomes a point. Times are UTC with milliseconds. A text
+that a spreadsheet would run as a formula gets an apostrophe in front (`energy_core.csv_safety`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def format_time(time: datetime) -> str:
 
 def format_line(cells: Iterable[str]) -> str:
     """Return one CSV line with LF at its end; only cells that need quotes get them."""
-    written = (f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells)
+    written = (
+        f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells
+    )
     return ",".join(written) + "\n"
 
 
@@ -85,7 +87,8 @@ class RowFormatter:
         # Most lines are normalized already: one regular expression is faster than formatting their cells.
         return [
             f"{text}\n"
-            if is_normalized(text := ",".join(cells)) and text.count(",") == len(cells) - 1  # no comma inside a cell
+            if is_normalized(text := ",".join(cells))
+            and text.count(",") == len(cells) - 1  # no comma inside a cell
             else self._normalize(row, cells)
             for row in rows
             if isinstance(cells := row.record, list)
@@ -94,7 +97,9 @@ class RowFormatter:
     def _normalize(self, row: ExportRow, cells: Sequence[str]) -> str:
         others = [*cells[: self._time_at], *cells[self._time_at + 1 :]]
         comma = isinstance(row.layout, CsvLayout) and row.layout.comma
-        return format_line([format_time(row.time), *(self._cell(at, cell, comma) for at, cell in enumerate(others))])
+        return format_line(
+            [format_time(row.time), *(self._cell(at, cell, comma) for at, cell in enumerate(others))]
+        )
 
     def _cell(self, at: int, text: str, comma: bool) -> str:
         if not text or number(text) is not None:

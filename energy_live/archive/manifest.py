@@ -50,7 +50,7 @@ class SectionEntry:
     file: str | None = None
     """Name of its file; None if the service has no rows."""
     final: bool = False
-    """Whether it ends before the last day that was read and nothing is missing, so that it is not read again."""
+    """Whether it is complete and ends before the last day that was read; it is not read again."""
     malformed: int = 0
     """Rows of the history that are malformed at the source, or records of a table that have no time."""
 

@@ -87,7 +87,7 @@ async def test_the_history_is_what_the_household_measured(home, saved):
 
 async def test_the_manifest_tells_the_files(saved):
     """Checksums, sizes and rows are those of the files, and nothing tells when the archive was made."""
-    manifest = Manifest.at(saved)
+    manifest = Manifest.load(saved)
     there = {name: content for name, content in files(saved).items() if name != "manifest.json"}
     assert {name: entry.sha256 for name, entry in manifest.files.items()} == {
         name: hashlib.sha256(content).hexdigest() for name, content in there.items()
@@ -221,7 +221,7 @@ async def test_an_offline_product_is_whole_and_noted(home, tmp_path):
     outcome = await save(home, tmp_path / "a", products=(302, 303))
     assert outcome.missing == []
     silent, never = outcome.notes
-    assert silent.startswith("product 302: is offline, its last value is of 2024-11-01T09:00:00.5")
+    assert silent.startswith("product 302: is offline, its last row is of 2024-11-01T09:00:00.5")
     assert never == "product 303: the service has no history of it"
 
 
@@ -335,7 +335,7 @@ def test_a_manifest_names_no_file_outside(tmp_path):
 
 async def test_one_run_at_a_time(home, saved):
     """A second run in the same folder is refused while the first lasts."""
-    with ArchiveDirectory(saved).locked(), pytest.raises(UsageError, match="another run"):
+    with ArchiveDirectory(saved).lock(), pytest.raises(UsageError, match="another run"):
         await save(home, saved)
 
 
@@ -364,4 +364,4 @@ async def test_without_pyarrow_it_is_csv(home, tmp_path, monkeypatch):
 
 async def test_the_last_day_is_the_one_that_goes_on(saved):
     """The manifest remembers which day is to be read again."""
-    assert {one.last_day for one in Manifest.at(saved).products.values()} == {date(2024, 11, 4)}
+    assert {one.last_day for one in Manifest.load(saved).products.values()} == {date(2024, 11, 4)}

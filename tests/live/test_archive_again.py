@@ -134,14 +134,14 @@ async def test_a_day_that_was_cut_in_its_last_cell_is_told_and_read_again(home, 
     home.faults.add(cut, path="data/export.csv", times=1, after=3)
     outcome = await save(home, root)
     assert outcome.missing == ["product 301: history of 2024-10-28: not all of its rows could be read"]
-    assert "product 301: 1 rows could not be read, or not wholly" in outcome.notes
+    assert "product 301: 1 malformed rows at the source" in outcome.notes
     rows = table(root / "product-301/history-2024-10.csv")
     (cut,) = (row for row in rows if row["Time"] == lines[-2][0])
     assert cut[columns[-1]] == ""
     assert check(root).missing == outcome.missing
     outcome = await save(home, root)
     assert outcome.missing == []
-    assert not any("could not be read" in note for note in outcome.notes)
+    assert not any("malformed" in note for note in outcome.notes)
     assert files(root) == whole
 
 
@@ -155,7 +155,7 @@ async def test_what_cannot_be_read_twice_is_what_the_service_has(home, tmp_path)
         )
         first = await save(home, tmp_path, products=(301,))
         assert len(first.missing) == (after == 3)
-        assert any("1 rows could not be read" in note for note in first.notes)
+        assert any("1 malformed rows" in note for note in first.notes)
     asked = len(home.requests)
     assert (await save(home, tmp_path, products=(301,))).changed == 0
     assert len(exports(home, asked)) == 1
@@ -203,20 +203,20 @@ def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch,
     store = ArchiveStore(ArchiveDirectory(tmp_path), Manifest(format="csv", service="", parameters={}))
     store.write(name, 1, (None, None), lambda file: file.write(b"old"))
 
-    def promote(self, what, *, lasting=True):
-        if what == dies_at:
+    def commit(self, renamed, *, durable=True):
+        if renamed == dies_at:
             raise Killed
-        whole(self, what, lasting=lasting)
+        original(self, renamed, durable=durable)
 
-    whole = ArchiveDirectory.promote
+    original = ArchiveDirectory.commit
     with monkeypatch.context() as patch:
-        patch.setattr(ArchiveDirectory, "promote", promote)
+        patch.setattr(ArchiveDirectory, "commit", commit)
         with pytest.raises(Killed):
             store.write(name, 1, (None, None), lambda file: file.write(b"new"))
     assert (tmp_path / name).read_bytes() == b"old"
     noted = dies_at == name
     assert [f"{name}: a run was stopped" in damage for damage in check(tmp_path).damage] == [True] * noted
-    ArchiveStore(ArchiveDirectory(tmp_path), Manifest.at(tmp_path)).recover()
+    ArchiveStore(ArchiveDirectory(tmp_path), Manifest.load(tmp_path)).recover()
     assert (tmp_path / name).read_bytes() == (b"new" if noted else b"old")
     assert check(tmp_path).damage == []
     assert not list(tmp_path.rglob("*.part"))

@@ -48,7 +48,7 @@ async def test_an_archive_from_the_command_line(home, tmp_path):
     assert ours.keys() == theirs.keys()
     checked = await asyncio.to_thread(run, "archive", str(tmp_path / "a"), "--check")
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout.endswith("every file is sound\n")
+    assert checked.stdout.endswith("every file is intact\n")
 
 
 async def test_what_is_missing_is_told_and_exits_1(home, tmp_path):
@@ -60,7 +60,7 @@ async def test_what_is_missing_is_told_and_exits_1(home, tmp_path):
     assert done.stdout.splitlines()[-3:] == [
         "  missing: product 900: not in the account's list",
         "  missing: product 301: history from 2024-11 on: not [31myours (status 403)",
-        "incomplete; run it again for what is missing",
+        "incomplete; run it again to fetch the missing data",
     ]
     checked = await asyncio.to_thread(run, "archive", str(tmp_path), "--check")
     assert checked.returncode == 1

@@ -25,7 +25,7 @@ from energy_core.errors import (
     ServerFault,
     TLSVerificationError,
 )
-from energy_live.archive.csv_lines import RowFormatter, unique_names, line
+from energy_live.archive.csv_lines import RowFormatter, format_line, unique_names
 from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.plan import Day, Month, ProductPlan
 from energy_live.archive.retry import RetryPolicy, RunStopped
@@ -83,7 +83,7 @@ def test_what_is_final():
     """What ends before the last day begins is final; that day itself is read again."""
     one = scope(datetime(2024, 11, 1, tzinfo=UTC))
     assert one.last_day == date(2024, 10, 31)
-    assert [one.final(Month(2024, month).end) for month in (9, 10)] == [True, False]
+    assert [one.is_final(Month(2024, month).end) for month in (9, 10)] == [True, False]
 
 
 # --- lines -------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ PAYLOADS = ["=1+1", "+1+1", "-2+3+cmd|' /C calc'!A0", "@SUM(1)", "\tx", "\uff1d1
 def lines_of(body, **options):
     rows = CsvRows(**options).feed(body.encode())
     lines = RowFormatter(rows[0].layout)
-    return lines, lines.write(rows)
+    return lines, lines.format_rows(rows)
 
 
 def test_a_line_in_the_normal_form_stays_as_it_came():
@@ -139,7 +139,7 @@ def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
     """No text begins with a character that begins a formula, and each can be had back."""
     assert escape_text(text)[:1] not in {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
     assert unescape_text(escape_text(text)) == text
-    assert next(csv.reader(io.StringIO(line(["x", escape_text(text)]), newline=""))) == [
+    assert next(csv.reader(io.StringIO(format_line(["x", escape_text(text)]), newline=""))) == [
         "x",
         escape_text(text),
     ]
@@ -174,7 +174,7 @@ def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
 def test_a_line_says_what_the_row_says(cells):
     """Read back, a line has the row's numbers and texts."""
     (row,) = CsvRows(separator=";").feed(f"Time;a;b\n{T};{';'.join(cells)}\n".encode())
-    (written,) = RowFormatter(row.layout).write([row])
+    (written,) = RowFormatter(row.layout).format_rows([row])
     _, *back = next(csv.reader([written]))
     named = {name: cell for name, cell in zip("ab", back, strict=True) if cell}
     assert {name: value for name, cell in named.items() if (value := number(cell)) is not None} == row.values
@@ -203,7 +203,7 @@ def staged(folder, days):
     for number_, body in days.items():
         start = datetime(2020, 3, number_, tzinfo=UTC)
         day = Day(start.date(), start + timedelta(days=1))
-        with stage.drafting(day) as draft:
+        with stage.write(day) as draft:
             parser = CsvRows()
             draft.add(parser.feed(body.encode()))
         found.append(stage.keep(day))

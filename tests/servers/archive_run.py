@@ -14,7 +14,7 @@ from pathlib import Path
 
 from energy_core import RateLimit, SessionPool
 from energy_core.clock import SystemClock
-from energy_live.archive.archiver import ArchiveResult, ArchiveOptions, archive
+from energy_live.archive.archiver import ArchiveOptions, ArchiveResult, archive
 from energy_live.archive.retry import RetryPolicy
 from energy_live.environment import Accounts
 from energy_live.simulator import Simulator
