@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.receivers import Receiver, Task
-from energy_core.stream.endpoint import Endpoint, Words
+from energy_core.stream.endpoint import Endpoint, RefusalText
 from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
 from energy_core.stream.vocabulary import Kind, SourceId, State
@@ -40,9 +40,9 @@ class _Endpoints:
 
     renewable = False
 
-    def words(self, body: bytes) -> Words:
+    def refusal_text(self, body: bytes) -> RefusalText:
         """Return the text of a refusal; this server never refuses."""
-        return Words(body.decode())
+        return RefusalText(body.decode())
 
     async def admit(self) -> None:
         """Wait until fewer than two hundred handshakes are under way."""

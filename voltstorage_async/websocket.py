@@ -10,7 +10,7 @@ from energy_core.http.call import ServiceAccount
 from energy_core.http.pool import SessionPool
 from energy_core.http.words import words_of, words_of_text
 from energy_core.printable import printable
-from energy_core.stream.endpoint import Endpoint, Words
+from energy_core.stream.endpoint import Endpoint, RefusalText
 from energy_core.url import BaseUrl, parse_base_url
 from voltstorage_async.endpoints import Endpoints
 
@@ -50,7 +50,7 @@ class ProductEndpoint:
         """Whether there is an email and a password to log in with again."""
         return self._account.credential.renewable
 
-    def words(self, body: bytes) -> Words:
+    def refusal_text(self, body: bytes) -> RefusalText:
         """Return what the server said in the body of a refusal, or in a close frame."""
         # A server may repeat what it was sent.
         body = self._account.credential.hide(body.decode(errors="replace")).encode()
@@ -58,8 +58,8 @@ class ProductEndpoint:
             text = words_of(strict_json(body))
         except DecodeError:
             page = body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-            return Words("" if page else words_of_text(body, ""), page=page)
-        return Words(text, envelope=bool(text))
+            return RefusalText("" if page else words_of_text(body, ""), page=page)
+        return RefusalText(text, envelope=bool(text))
 
     async def admit(self) -> None:
         """Wait for this handshake's turn."""

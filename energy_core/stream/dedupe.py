@@ -163,13 +163,7 @@ class DeliveredIndex:
     """
 
     __slots__ = (
-        "_events",
-        "_log",
-        "_max_events",
-        "_prune_above",
-        "_prune_after_s",
-        "_window_s",
-        "keep_since",
+        *("_events", "_log", "_max_events", "_prune_above", "_prune_after_s", "_window_s", "keep_since"),
     )
 
     def __init__(self, *, window_s: float, most: int) -> None:

@@ -1,4 +1,4 @@
-"""What a reconnecting socket needs from whoever knows the vendor: an address, a credential and a turn."""
+"""What a reconnecting socket needs from a vendor's client: address, credential and rate limit."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from energy_core.url import is_loopback
 
 @frozen(kw_only=True)
 class Endpoint:
-    """Where and with what to connect, good for one handshake."""
+    """Address and headers of one handshake."""
 
     url: str = field(repr=False)
-    """A wss URL (ws for loopback only); a secret, because its query may hold a token."""
+    """A wss URL (ws for loopback only). It is secret, because its query may hold a token."""
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     """Headers of the handshake; secret as well."""
     generation: int = 0
-    """Which credential this is, for `EndpointProvider.renew`."""
+    """Number of the credential, for `EndpointProvider.renew`."""
 
 
-class Words(NamedTuple):
-    """What a server said in refusing a handshake or closing a connection; holds no credential."""
+class RefusalText(NamedTuple):
+    """Text with which a server refused a handshake or closed a connection; holds no credential."""
 
     text: str = ""
-    """One line, empty where there are no words."""
+    """One line; empty if there is no text."""
     envelope: bool = False
-    """The words came in the vendor's own JSON."""
+    """Whether the text came in the vendor's own JSON."""
     page: bool = False
-    """The answer was a page of markup, as proxies send."""
+    """Whether the answer was a page of markup, as proxies send."""
 
 
 class EndpointProvider(Protocol):
-    """What a socket needs from the vendor's client: its credential, its limits, its way of refusing."""
+    """Address, credential and rate limit of a socket, provided by the vendor's client."""
 
     @property
     def renewable(self) -> bool:
         """Whether `renew` can log in; a fixed token cannot be renewed."""
 
-    def words(self, body: bytes) -> Words:
-        """Return what the server said in the body of a refusal, or in a close frame."""
+    def refusal_text(self, body: bytes) -> RefusalText:
+        """Return the text in the body of a refused handshake, or in a close frame."""
 
     async def admit(self) -> None:
-        """Wait for the turn of one handshake."""
+        """Wait until the rate limiter allows one handshake."""
 
     def hold(self, seconds: float) -> None:
-        """The server asked everybody with this credential to wait."""
+        """Make all requests of the account wait: the server asked for it."""
 
     async def address(self) -> Endpoint:
         """Return where to connect now; may log in."""
 
     async def renew(self, generation: int) -> None:
-        """The credential of this generation was refused: get another, unless somebody has."""
+        """Renew the credential, unless it is newer than this generation already."""
 
 
 def check_ws_url(url: str) -> str:
-    """Say what is wrong with an address without saying the address."""
+    """Return why a URL cannot be used, without the URL itself; empty if it can."""
     try:
         parts = urlsplit(url)
         host, port, user = parts.hostname, parts.port, parts.username

@@ -173,31 +173,11 @@ class GapFiller(Generic[T]):
     """
 
     __slots__ = (
-        *(
-            "_last_keys",
-            "_fill_start",
-            "_dated_ahead",
-            "_last_bits",
-            "_held_gaps",
-            "_nothing_missing",
-            "_closed_at",
-            "_fillable_gaps",
-            "_delivered",
-        ),
-        *("_held", "_max_held", "_keys", "_latest", "_open_gap", "_output", "_overlap_s", "_latest_second"),
-        *(
-            "_retrying",
-            "_unreliable",
-            "_verified_to",
-            "_covered_to",
-            "_retry_s",
-            "_last_row",
-            "_live_bits",
-            "_unverified_tail",
-            "discarded",
-            "filling",
-        ),
-        *("duplicates", "gap_count", "newest", "pending"),
+        *("_closed_at", "_covered_to", "_dated_ahead", "_delivered", "_fill_start", "_fillable_gaps"),
+        *("_held", "_held_gaps", "_keys", "_last_bits", "_last_keys", "_last_row", "_latest"),
+        *("_latest_second", "_live_bits", "_max_held", "_nothing_missing", "_open_gap", "_output"),
+        *("_overlap_s", "_retry_s", "_retrying", "_unreliable", "_unverified_tail", "_verified_to"),
+        *("discarded", "duplicates", "filling", "gap_count", "newest", "pending"),
     )
 
     def __init__(

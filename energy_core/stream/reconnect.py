@@ -1,4 +1,15 @@
-"""Every number by which a reconnecting socket lives."""
+"""Reconnect policy of a WebSocket: what follows each way in which a connection ends. No I/O, no clock.
+
+`ReconnectPolicy.after` takes an `Ending` and returns a `Decision`:
+
+    closed with 1008, 3000, 44x1; handshake answered 401: renew the credential once, then stop after
+        `max_refusals`
+    closed with 3003, 44x3; handshake answered 400, 403, 404 in the vendor's JSON: stop after `max_refusals`
+    closed with any other 4xxx: renew once, stop after `max_undocumented_closes` without an event
+    handshake answered 429, or 503 with Retry-After: wait as long as the server asks, and so do other requests
+    certificate not valid: stop
+    everything else: retry with a growing, random delay
+"""
 
 from __future__ import annotations
 
@@ -35,44 +46,44 @@ def _count(_: SocketConfig, attribute: Attribute[int], value: int) -> None:
 @printable_class
 @frozen(kw_only=True)
 class SocketConfig:
-    """The defaults are the promise; tests on real sockets shorten them."""
+    """Timeouts and delays of a reconnecting WebSocket. Most programs keep the defaults."""
 
     open_timeout_s: float = field(default=10.0, validator=_positive)
-    """From the first packet to the end of the handshake."""
+    """Seconds from the first packet to the end of the handshake."""
     close_timeout_s: float = field(default=0.1, validator=_positive)
-    """How long the other side may take to answer our close, or to leave after its own."""
+    """Seconds in which the other side must answer our close frame, or disconnect after its own."""
     ping_interval_s: float = field(default=20.0, validator=_positive)
-    """A ping is sent after this much silence."""
+    """Seconds without any data after which a ping is sent."""
     ping_timeout_s: float = field(default=20.0, validator=_positive)
-    """A link is dead after this much silence since the ping; with the interval that makes 40 s."""
+    """Seconds without data after a ping after which the connection is dropped; 40 s with the interval."""
     first_delay_s: float = field(default=5.0, validator=_positive)
-    """The first attempt after a healthy connection comes within this time, evenly spread."""
+    """Upper limit of the random delay before the first attempt after a healthy connection."""
     backoff_base_s: float = field(default=2.0, validator=_positive)
-    """The second attempt comes within this time; it doubles with each further one."""
+    """Upper limit of the random delay before the second attempt; it doubles with each further one."""
     backoff_cap_s: float = field(default=60.0, validator=_positive)
-    """The longest the doubled time gets."""
+    """Largest upper limit of that delay."""
     try_again_later_s: float = field(default=5.0, validator=_positive)
-    """The least wait after the server closed with 1013."""
+    """Shortest delay after the server closed with 1013."""
     healthy_after_s: float = field(default=60.0, validator=_positive)
-    """A connection this old ends the row of failures."""
+    """A connection that lasted this long resets the count of failures."""
     healthy_after_event_s: float = field(default=10.0, validator=_positive)
-    """So does one that lives this long after its first valid event."""
+    """So does a connection that lasted this long after its first valid event."""
     stale_after_s: float = field(default=60.0, validator=_positive)
-    """A source is not called stale before this much time without a valid event."""
+    """A source is stale at the earliest this long after its last valid event ..."""
     stale_factor: float = field(default=3.0, validator=_positive)
-    """Nor before this many times the usual interval between its events."""
+    """... and this many times the usual interval between its events."""
     max_retry_after_s: float = field(default=3600.0, validator=_positive)
-    """However long the server asks us to wait, the next attempt is not later."""
+    """Longest delay, even if the server asks for a longer one."""
     max_handshakes: int = field(default=40, validator=_count)
-    """So many handshakes may begin within `handshake_window_s`."""
+    """Number of handshakes that may begin within `handshake_window_s`."""
     handshake_window_s: float = field(default=600.0, validator=_positive)
-    """See `max_handshakes`."""
+    """Window of `max_handshakes`, in seconds."""
     max_undocumented_closes: int = field(default=10, validator=_count)
-    """So many closes in a row with a 4xxx code nobody documents, and no event, end the source."""
+    """Closes in a row with an undocumented 4xxx code, and without an event, that end the source."""
     max_refusals: int = field(default=3, validator=_count)
-    """So many refusals in a row, all of one kind and in the vendor's own words, end the source."""
+    """Refusals in a row of one kind, in the vendor's own JSON, that end the source."""
     max_message_bytes: int = field(default=1024 * 1024, validator=_count)
-    """Bytes of a message; a larger one ends the connection with 1009."""
+    """Size limit of a message; a larger one closes the connection with 1009."""
 
 
 _FLOOR_S: Final = 300.0
@@ -138,42 +149,42 @@ _AUTH_CLOSES: Final = frozenset({1008, 3000, *range(4401, 4500, 10)})
 _DENIED_CLOSES: Final = frozenset({3003, *range(4403, 4500, 10)})
 _TRY_AGAIN_LATER: Final = 1013
 _REFUSALS: Final[Mapping[int, type[AnswerError]]] = {400: BadRequest, 403: PermissionDenied, 404: NotFound}
-"""Statuses that end a source, where the vendor says so again and again."""
+"""Statuses that end a source if the vendor repeats them, and their errors."""
 _CLOSES_BEFORE_RENEWAL: Final = 2
-"""So many closes in a row with an undocumented code lead to a new credential: it may be what is wrong."""
+"""Closes in a row with an undocumented code before the credential is renewed: it may be the cause."""
 
 
 @frozen
 class Closed:
-    """The server (or we, over a broken frame) closed the connection; 1006 is a drop without a word."""
+    """The connection was closed by the server, or by us after a bad frame; 1006: without a close frame."""
 
     code: int
-    words: str = ""
-    """What the server said, without any credential."""
+    text: str = ""
+    """Reason from the close frame, without any credential."""
 
 
 @frozen
 class HandshakeRefused:
-    """The handshake was answered, but not with an upgrade."""
+    """The handshake was answered with a status other than 101."""
 
     status: int
     retry_after: float | None = None
-    words: str = ""
-    """What the server said, without any credential."""
+    text: str = ""
+    """Text of the answer, without any credential."""
     envelope: bool = False
-    """It said so in the vendor's own JSON."""
+    """Whether the answer was the vendor's own JSON."""
     page: bool = False
-    """It sent a page of markup, as proxies do."""
+    """Whether the answer was a page of markup, as proxies send."""
 
 
 @frozen
 class BadCertificate:
-    """The server's certificate does not verify."""
+    """The server's certificate is not valid."""
 
 
 @frozen
 class TransientFailure:
-    """Anything that may pass; `reason` is ours and holds nothing secret."""
+    """A failure that may pass; `reason` is our own text and holds no secret."""
 
     reason: str
     retry_after: float | None = None
@@ -184,7 +195,7 @@ Ending = Closed | HandshakeRefused | BadCertificate | TransientFailure
 
 @frozen
 class Retry:
-    """Wait `delay` seconds and connect again; `hold` tells the shared lane to wait as well."""
+    """Connect again after `delay` seconds; `hold` makes all requests of the account wait as well."""
 
     reason: str
     delay: float
@@ -193,7 +204,7 @@ class Retry:
 
 @frozen
 class Renew:
-    """Get a new credential, then connect again after `delay`, which is usually nothing."""
+    """Renew the credential, then connect again after `delay` seconds, usually 0."""
 
     reason: str
     delay: float
@@ -201,7 +212,7 @@ class Renew:
 
 @frozen
 class Stop:
-    """The source is over."""
+    """End the source with this error."""
 
     error: RequestError
 
@@ -210,12 +221,11 @@ Decision = Retry | Renew | Stop
 
 
 class ReconnectPolicy:
-    """Decides what follows each ending of one link. The caller brings `now`, seconds that never run back."""
+    """Decide what follows each ending of a connection. Callers pass `now` in monotonic seconds."""
 
     __slots__ = (
-        *("_event_at", "_failures", "_handshakes", "_opened_at"),
-        *("_random", "_refusal", "_refusals", "_renewable", "_renewed", "_strange", "_strange_renewed"),
-        "_config",
+        *("_config", "_event_at", "_failures", "_handshakes", "_opened_at", "_random", "_refusal_kind"),
+        *("_refusals", "_renewable", "_renewed", "_renewed_for_close", "_undocumented_closes"),
     )
 
     def __init__(self, config: SocketConfig, *, random: Callable[[], float], renewable: bool = True) -> None:
@@ -223,40 +233,40 @@ class ReconnectPolicy:
         self._random = random
         self._renewable = renewable
         self._failures = 0
-        self._strange = 0
-        self._strange_renewed = False
-        self._refusal: str = ""
-        self._refusals = 0  # so often in a row the server has refused for the same reason
+        self._undocumented_closes = 0
+        self._renewed_for_close = False
+        self._refusal_kind: str = ""
+        self._refusals = 0  # refusals of this kind in a row
         self._renewed = False
         self._handshakes: list[float] = []
         self._opened_at: float | None = None
         self._event_at: float | None = None
 
     def begin(self, now: float) -> None:
-        """A handshake begins."""
+        """Note that a handshake begins."""
         self._handshakes.append(now)
         del self._handshakes[: -self._config.max_handshakes]
         self._opened_at = self._event_at = None
 
     def opened(self, now: float) -> None:
-        """The handshake succeeded."""
+        """Note that the handshake succeeded."""
         self._opened_at = now
 
     def event(self, now: float) -> None:
-        """The connection brought a valid event; only the first one matters."""
+        """Note a valid event; only the first of a connection matters."""
         if self._event_at is None:
             self._event_at = now
-        self._strange = self._refusals = 0
-        self._strange_renewed = False
+        self._undocumented_closes = self._refusals = 0
+        self._renewed_for_close = False
 
     def after(self, ending: Ending, now: float) -> Decision:
-        """Decide what follows; counts the ending."""
-        if self._healthy(now):
+        """Count an ending and decide what follows."""
+        if self._was_healthy(now):
             self._failures = self._refusals = 0
-            self._renewed = self._strange_renewed = False
+            self._renewed = self._renewed_for_close = False
         self._opened_at = self._event_at = None
-        strange = isinstance(ending, Closed) and _strange(ending.code)
-        self._strange = self._strange + 1 if strange else 0
+        undocumented = isinstance(ending, Closed) and _is_undocumented(ending.code)
+        self._undocumented_closes = self._undocumented_closes + 1 if undocumented else 0
         match ending:
             case Closed():
                 return self._after_close(ending, now)
@@ -270,35 +280,40 @@ class ReconnectPolicy:
 
     def _after_close(self, ending: Closed, now: float) -> Decision:
         code = ending.code
-        reason = _said(f"the server closed with {code}", ending.words)
+        reason = _with_text(f"the server closed with {code}", ending.text)
         if code in _AUTH_CLOSES:
-            return self._unauthorized(reason, now, status=None, code=str(code))
+            return self._after_auth_refusal(reason, now, status=None, code=str(code))
         if code in _DENIED_CLOSES:
-            error = PermissionDenied(_said("the server closed the event stream", ending.words))
+            error = PermissionDenied(_with_text("the server closed the event stream", ending.text))
             error.error_code = str(code)
-            return self._denied(error, reason, now)
+            return self._after_denial(error, reason, now)
         self._refusals = 0
-        if self._strange >= self._config.max_undocumented_closes:
-            message = f"the server closed the event stream {self._strange} times in a row without an event"
-            return Stop(AnswerError(_said(message, ending.words), error_code=str(code)))
+        if self._undocumented_closes >= self._config.max_undocumented_closes:
+            closes = self._undocumented_closes
+            message = f"the server closed the event stream {closes} times in a row without an event"
+            return Stop(AnswerError(_with_text(message, ending.text), error_code=str(code)))
         least = self._config.try_again_later_s if code == _TRY_AGAIN_LATER else 0.0
         if code == 1006:
             reason = "the connection dropped"
         elif code == 1009:
             reason = "a message was larger than allowed"
         delay = self._delay(now, plus=least)
-        if self._strange >= _CLOSES_BEFORE_RENEWAL and self._renewable and not self._strange_renewed:
-            self._strange_renewed = True
+        if (
+            self._undocumented_closes >= _CLOSES_BEFORE_RENEWAL
+            and self._renewable
+            and not self._renewed_for_close
+        ):
+            self._renewed_for_close = True
             return Renew(reason, delay)
         return Retry(reason, delay)
 
     def _after_refusal(self, ending: HandshakeRefused, now: float) -> Decision:
         status, retry_after = ending.status, ending.retry_after
-        reason = _said(f"the handshake was refused with status {status}", ending.words)
+        reason = _with_text(f"the handshake was refused with status {status}", ending.text)
         if status == 401 and not ending.page:
-            return self._unauthorized(reason, now, status=status, code=None)
+            return self._after_auth_refusal(reason, now, status=status, code=None)
         if status in _REFUSALS and ending.envelope:
-            return self._denied(_REFUSALS[status](reason, status=status), reason, now)
+            return self._after_denial(_REFUSALS[status](reason, status=status), reason, now)
         self._refusals = 0
         match status:
             case 429 | 503 if status == 429 or retry_after is not None:
@@ -310,20 +325,22 @@ class ReconnectPolicy:
             case _:
                 return Retry(reason, self._delay(now))
 
-    def _unauthorized(self, reason: str, now: float, *, status: int | None, code: str | None) -> Decision:
-        """Renew the credential once; a renewed or fixed one may be refused several times before the end."""
+    def _after_auth_refusal(
+        self, reason: str, now: float, *, status: int | None, code: str | None
+    ) -> Decision:
+        """Renew the credential once. A renewed or fixed credential is retried until `max_refusals`."""
         if self._renewable and not self._renewed:
             self._renewed, self._refusals = True, 0
-            return Renew(reason, self._free_in(now))
+            return Renew(reason, self._seconds_until_slot(now))
         refused = "a renewed credential was refused too" if self._renewed else "the credential was refused"
         error = AuthFailed(f"{refused}: {reason}", status=status, error_code=code)
-        return self._denied(error, reason, now, kind="credential")
+        return self._after_denial(error, reason, now, kind="credential")
 
-    def _denied(self, error: RequestError, reason: str, now: float, *, kind: str = "") -> Decision:
-        """Stop when the server has refused for the same reason several times in a row."""
+    def _after_denial(self, error: RequestError, reason: str, now: float, *, kind: str = "") -> Decision:
+        """Stop after `max_refusals` refusals of one kind in a row; until then, retry."""
         kind = kind or type(error).__name__
-        self._refusals = self._refusals + 1 if kind == self._refusal else 1
-        self._refusal = kind
+        self._refusals = self._refusals + 1 if kind == self._refusal_kind else 1
+        self._refusal_kind = kind
         if self._refusals >= self._config.max_refusals:
             return Stop(error)
         return Retry(reason, self._delay(now))
@@ -337,18 +354,18 @@ class ReconnectPolicy:
                 self._failures - 1, base=config.backoff_base_s, cap=config.backoff_cap_s, random=self._random
             )
         self._failures += 1
-        # Upwards only: nobody comes back before the time the server named, and not all at that moment.
+        # Jitter only lengthens the delay: no client returns early, and not all at the same moment.
         least = min(least * (1 + 0.1 * self._random()), config.max_retry_after_s)
-        return max(plus + delay, least, self._free_in(now))
+        return max(plus + delay, least, self._seconds_until_slot(now))
 
-    def _free_in(self, now: float) -> float:
-        """Seconds until another handshake fits into the window."""
+    def _seconds_until_slot(self, now: float) -> float:
+        """Return the seconds until another handshake fits into the window."""
         handshakes = self._handshakes
         if len(handshakes) < self._config.max_handshakes:
             return 0.0
         return max(0.0, handshakes[0] + self._config.handshake_window_s - now)
 
-    def _healthy(self, now: float) -> bool:
+    def _was_healthy(self, now: float) -> bool:
         config = self._config
         if self._opened_at is None:
             return False
@@ -359,12 +376,12 @@ class ReconnectPolicy:
     @printable
     def __repr__(self) -> str:
         renewed = ", credential renewed" if self._renewed else ""
-        return f"<Recovery after {self._failures} failures in a row{renewed}>"
+        return f"<ReconnectPolicy after {self._failures} failures in a row{renewed}>"
 
 
-def _said(what: str, words: str) -> str:
+def _with_text(what: str, words: str) -> str:
     return f"{what}: {words}" if words else what
 
 
-def _strange(code: int) -> bool:
+def _is_undocumented(code: int) -> bool:
     return 4000 <= code < 5000 and code not in _AUTH_CLOSES and code not in _DENIED_CLOSES

@@ -25,7 +25,7 @@ def protocol(state=State.OPEN, largest=LARGEST):
 
 
 def cutter(of, log=QUIET):
-    return FrameSplitter(of, largest=LARGEST, log=log)
+    return FrameSplitter(of, limit=LARGEST, log=log)
 
 
 def understood(frames):
@@ -126,10 +126,10 @@ def test_plain_messages_do_not_trouble_the_protocol():
     ours = protocol()
     cutting = cutter(ours)
     assert cutting.split(sent(Opcode.TEXT, b"one") * 3) == [b"one"] * 3
-    assert not cutting.fed
+    assert not cutting.protocol_changed
     assert cutting.split(sent(Opcode.TEXT, b"one") + sent(Opcode.PING, b"?") + sent(Opcode.TEXT, b"two")) == [
         b"one",
         b"two",
     ]
-    assert cutting.fed
+    assert cutting.protocol_changed
     assert len(ours.data_to_send()) == 1

@@ -71,7 +71,7 @@ def endings_in_a_row(recovery, ending, count):
 
 
 @pytest.mark.parametrize(
-    "ending", [*map(Closed, AUTH_CODES), HandshakeRefused(401), HandshakeRefused(401, words="expired")]
+    "ending", [*map(Closed, AUTH_CODES), HandshakeRefused(401), HandshakeRefused(401, text="expired")]
 )
 def test_a_refused_credential_is_renewed_once(ending):
     """The first refusal asks for a new credential at once; three in a row with that one end the source."""
@@ -81,7 +81,7 @@ def test_a_refused_credential_is_renewed_once(ending):
     assert all(isinstance(each, Retry) for each in others)
     assert isinstance(last, Stop)
     assert isinstance(last.error, AuthFailed)
-    assert ending.words in str(last.error)
+    assert ending.text in str(last.error)
 
 
 @pytest.mark.parametrize("ending", [Closed(4401), HandshakeRefused(401)])
@@ -119,7 +119,7 @@ def test_a_proxys_page_never_ends_the_source(status):
 @pytest.mark.parametrize("status", [400, 403, 404, 422, 500])
 def test_a_refusal_without_the_vendors_json_is_waited_out(status):
     """Neither an empty answer nor plain text is the vendor's word that it will never work."""
-    for ending in (HandshakeRefused(status), HandshakeRefused(status, words="no such thing")):
+    for ending in (HandshakeRefused(status), HandshakeRefused(status, text="no such thing")):
         assert all(isinstance(each, Retry) for each in endings_in_a_row(a_recovery(), ending, 50))
 
 
@@ -127,19 +127,19 @@ def test_a_refusal_without_the_vendors_json_is_waited_out(status):
     ("ending", "kind"),
     [
         *((Closed(code), PermissionDenied) for code in DENIED_CODES),
-        (HandshakeRefused(400, words="productId must be yours", envelope=True), BadRequest),
-        (HandshakeRefused(403, words="not yours", envelope=True), PermissionDenied),
-        (HandshakeRefused(404, words="no such product", envelope=True), NotFound),
+        (HandshakeRefused(400, text="productId must be yours", envelope=True), BadRequest),
+        (HandshakeRefused(403, text="not yours", envelope=True), PermissionDenied),
+        (HandshakeRefused(404, text="no such product", envelope=True), NotFound),
     ],
 )
 def test_three_refusals_of_the_vendor_in_a_row_end_the_source(ending, kind):
     """What the vendor refuses again and again cannot get better by waiting; its words are in the error."""
     *others, last = endings_in_a_row(a_recovery(), ending, 3)
     assert all(isinstance(each, Retry) for each in others)
-    assert all(ending.words in each.reason for each in others)
+    assert all(ending.text in each.reason for each in others)
     assert isinstance(last, Stop)
     assert type(last.error) is kind
-    assert ending.words in str(last.error)
+    assert ending.text in str(last.error)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_three_refusals_of_the_vendor_in_a_row_end_the_source(ending, kind):
 )
 def test_other_trouble_between_two_refusals_begins_a_new_row(other):
     """Three refusals count only in a row, and only where they are of one kind."""
-    denied = HandshakeRefused(403, words="no", envelope=True)
+    denied = HandshakeRefused(403, text="no", envelope=True)
     recovery = a_recovery()
     for ending in (
         denied,
@@ -162,7 +162,7 @@ def test_other_trouble_between_two_refusals_begins_a_new_row(other):
         other,
         denied,
         denied,
-        HandshakeRefused(404, words="no", envelope=True),
+        HandshakeRefused(404, text="no", envelope=True),
         denied,
     ):
         assert isinstance(connect_and_end(recovery, ending), Retry)
@@ -381,7 +381,7 @@ def test_its_repr_counts_failures():
     recovery = a_recovery()
     recovery.after(TransientFailure("x"), 0.0)
     recovery.after(HandshakeRefused(401), 1.0)
-    assert repr(recovery) == "<Recovery after 1 failures in a row, credential renewed>"
+    assert repr(recovery) == "<ReconnectPolicy after 1 failures in a row, credential renewed>"
 
 
 @pytest.mark.parametrize("name", ["open_timeout_s", "ping_interval_s", "stale_factor", "max_handshakes"])
@@ -399,16 +399,16 @@ def live(pulse, *, heard, until, events=()):
     while True:
         heard_at = max((t for t in heard if t <= now), default=0.0)
         beat = pulse.check(now, heard_at)
-        if beat is not KeepaliveAction.REST:
+        if beat is not KeepaliveAction.NONE:
             beats.append((beat, now))
-            if beat is KeepaliveAction.DEAD:
+            if beat is KeepaliveAction.TIMED_OUT:
                 return beats
             continue
         ahead = [t for t in events if t > now]
         wake = max(now, pulse.next_at(heard_at))
         if ahead and ahead[0] <= wake:
             now = ahead[0]
-            if pulse.events(1, now):
+            if pulse.on_events(1, now):
                 beats.append(("live", now))
             continue
         if wake > until:
@@ -422,7 +422,7 @@ def test_a_silent_link_is_dead_within_45_seconds(heard):
     """Whenever the last byte came, the link is given up within 45 s and not after a moment's silence."""
     beats = live(Keepalive(TIMING, 0.0), heard=heard, until=10_000)
     died_at = beats[-1][1]
-    assert beats[-1][0] is KeepaliveAction.DEAD
+    assert beats[-1][0] is KeepaliveAction.TIMED_OUT
     so_far = [t for t in heard if t <= died_at]
     assert died_at - max(so_far, default=0.0) >= 20
     gaps = [b - a for a, b in pairwise(sorted([0.0, *so_far, died_at]))]

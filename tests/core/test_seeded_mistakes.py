@@ -29,8 +29,8 @@ class Mistake:
 MISTAKES = {
     "cut a message out of the middle of another": Mistake(
         "energy_core/stream/frames.py",
-        "if self._spares and self._partial is None and not self._told:",
-        "if self._spares and not self._told:",
+        "if self._fast_path and self._fragments is None and not self._header_fed:",
+        "if self._fast_path and not self._header_fed:",
         "tests/core/test_frames.py::test_whatever_comes_means_what_it_means_to_websockets",
     ),
     "forget what an export lacks behind the present state": Mistake(

@@ -87,7 +87,7 @@ async def test_every_frame_arrives_as_it_was_sent():
         assert rig.listener.states == [State.CONNECTING, State.LIVE]
         assert repr(rig.socket) == (
             "<ReconnectingSocket 1 handshakes, 3 frames, 3 of them events; "
-            "<Recovery after 0 failures in a row>>"
+            "<ReconnectPolicy after 0 failures in a row>>"
         )
 
 

@@ -128,7 +128,7 @@ def test_no_event_loop_reads_a_socket_on_and_on():
         await wire.open(address, None)
         async with asyncio.timeout(20):
             await done.wait()
-        await wire.leave(1000)
+        await wire.close(1000)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(listen())
@@ -161,7 +161,7 @@ async def test_what_comes_with_the_handshake_of_a_cancelled_socket_is_not_told()
         config=SocketConfig(),
     )
     wire.connection_made(Nowhere())
-    wire._answered.cancel()
+    wire._handshake_done.cancel()
     said = accepted(wire._protocol.key) + b"\x81\x02hi"
     wire.get_buffer(-1)[: len(said)] = said
     wire.buffer_updated(len(said))

@@ -439,8 +439,8 @@ async def test_refused_handshake_that_repeats_the_token(spelling: str) -> None:
         link = ProductEndpoint(pool, account, "wss://volt.example/events", header=False)
         for where in PLACES.values():
             body, _ = where(SPELLINGS[spelling](ODD))
-            assert_hidden(repr(link.words(body.encode())), ODD)
-        assert link.words(f"no access for {ODD}".encode()).text == "no access for ***"
+            assert_hidden(repr(link.refusal_text(body.encode())), ODD)
+        assert link.refusal_text(f"no access for {ODD}".encode()).text == "no access for ***"
 
 
 async def test_content_type_that_repeats_the_token(serve: Serve) -> None:
@@ -506,7 +506,7 @@ async def test_old_token_is_hidden_too(serve: Serve, connect: Connect) -> None:
 
 
 def test_masking_leaves_the_rest_of_a_text() -> None:
-    """Words around a secret stay; a secret too short to be one is not looked for."""
+    """RefusalText around a secret stay; a secret too short to be one is not looked for."""
     secrets = [Secret("t0ken"), Secret("Bearer t0ken"), Secret("a")]
     assert (
         masked("no access for Bearer t0ken, or T0KEN; a t0k%65n", secrets)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.utils import accept_key
 
-from energy_core.stream.endpoint import Endpoint, Words
+from energy_core.stream.endpoint import Endpoint, RefusalText
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
 from energy_core.stream.vocabulary import State
@@ -41,9 +41,9 @@ class FakeLink:
         self.renew_error: list[Exception] = []
         self.renewable = True
 
-    def words(self, body: bytes) -> Words:
+    def refusal_text(self, body: bytes) -> RefusalText:
         text = body.decode("utf-8", "replace").replace(TOKEN, "***")
-        return Words(text, envelope=text.startswith("{"), page=text.startswith("<"))
+        return RefusalText(text, envelope=text.startswith("{"), page=text.startswith("<"))
 
     async def admit(self) -> None:
         self.admitted += 1

@@ -17,7 +17,7 @@ from energy_core.errors import (
     StreamBusy,
 )
 from energy_core.secret import Secret
-from energy_core.stream.endpoint import Words
+from energy_core.stream.endpoint import RefusalText
 from tests.servers.scripted_volt import BASE, TOKEN
 from voltstorage_async import Endpoints, VoltStorageClient
 from voltstorage_async.models import Latest, Sampled
@@ -427,18 +427,18 @@ def test_a_client_wants_exactly_one_way_in(given, error):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b'{"errors": ["productId must be yours"]}', Words("productId must be yours", envelope=True)),
-        (b'{"message": "jwt expired"}', Words("jwt expired", envelope=True)),
-        (b'"No token was provided."', Words("No token was provided.", envelope=True)),
-        (b"No authorization token\nwas provided.", Words("No authorization token was provided.")),
-        (b"<html><body>403 Forbidden</body></html>", Words(page=True)),
-        (b"\xef\xbb\xbf\r\n <!DOCTYPE html>", Words(page=True)),
-        (b"", Words()),
-        (b"{}", Words()),
-        (b"[]", Words()),
-        (b'{"message": "token: abcdefgh12345678 expired"}', Words("*** expired", envelope=True)),
-        (b'{"message": "s3ntinel has expired"}', Words("*** has expired", envelope=True)),
-        (b"s3ntinel has expired", Words("*** has expired")),
+        (b'{"errors": ["productId must be yours"]}', RefusalText("productId must be yours", envelope=True)),
+        (b'{"message": "jwt expired"}', RefusalText("jwt expired", envelope=True)),
+        (b'"No token was provided."', RefusalText("No token was provided.", envelope=True)),
+        (b"No authorization token\nwas provided.", RefusalText("No authorization token was provided.")),
+        (b"<html><body>403 Forbidden</body></html>", RefusalText(page=True)),
+        (b"\xef\xbb\xbf\r\n <!DOCTYPE html>", RefusalText(page=True)),
+        (b"", RefusalText()),
+        (b"{}", RefusalText()),
+        (b"[]", RefusalText()),
+        (b'{"message": "token: abcdefgh12345678 expired"}', RefusalText("*** expired", envelope=True)),
+        (b'{"message": "s3ntinel has expired"}', RefusalText("*** has expired", envelope=True)),
+        (b"s3ntinel has expired", RefusalText("*** has expired")),
     ],
 )
 async def test_the_words_of_a_refused_handshake(body, words):
@@ -447,4 +447,4 @@ async def test_the_words_of_a_refused_handshake(body, words):
         link = client._link(77)
         assert not link.renewable
         await link.address()
-        assert link.words(body) == words
+        assert link.refusal_text(body) == words

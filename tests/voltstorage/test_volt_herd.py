@@ -61,11 +61,11 @@ class Server:
 
 
 class Connection:
-    """Takes the place of a wire; its first message is an event."""
+    """Takes the place of a real connection; its first message is an event."""
 
-    fault = None
+    callback_error = None
     close_code = 1006
-    close_words = ""
+    close_reason = ""
 
     def __init__(self, server: Server, on_open, on_messages) -> None:
         self._server = server
@@ -73,22 +73,22 @@ class Connection:
         self.gone = asyncio.get_running_loop().create_future()
 
     @property
-    def heard_at(self) -> float:
+    def received_at(self) -> float:
         return asyncio.get_running_loop().time()
 
     async def open(self, address, tls) -> None:
         await self._server.open(self, address.url)
-        self._on_open(self.heard_at)
+        self._on_open(self.received_at)
         greeting = frame(1_700_000_000 + len(self._server.opened), gridPower=1).encode()
-        self._on_messages([greeting], self.heard_at)
+        self._on_messages([greeting], self.received_at)
 
-    async def over(self, within_s: float) -> bool:
-        await asyncio.wait([self.gone], timeout=within_s)
+    async def wait_closed(self, timeout_s: float) -> bool:
+        await asyncio.wait([self.gone], timeout=timeout_s)
         return self.gone.done()
 
     def ping(self) -> None: ...
 
-    async def leave(self, code: int) -> None: ...
+    async def close(self, code: int) -> None: ...
 
 
 def busiest(moments: list[float], within_s: float = 0.1) -> int:

@@ -98,8 +98,8 @@ class ProductFeed:
         *("_fast_readers", "_fields", "_gap_filler", "_horizon", "_known_latest", "_known_scale"),
         *("_last_live_at", "_last_quantities", "_last_state", "_link_is_stale", "_listener"),
         *("_on_future_reading", "_product_id", "_received_at_last_charge", "_reported_pending"),
-        *("_resumed_pending", "_soc_since", "_socket", "_tasks", "_tracker", "_vendor_clock", "_wake_event"),
-        *("backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
+        *("_resumed_pending", "_soc_since", "_socket", "_tasks", "_tracker", "_vendor_clock"),
+        *("_wake_event", "backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
     )
 
     def __init__(
@@ -353,7 +353,7 @@ class ProductFeed:
         if self._link_is_stale:
             self._link_is_stale = False
             gap_filler.open_gap()
-        self._last_live_at = self._socket.heard_at
+        self._last_live_at = self._socket.received_at
         if Quantity.BATTERY_SOC in quantities:
             self._note_soc_delivered(seconds[0])
         if listener.has_room(len(run)) and gap_filler.try_pass_through(seconds, quantities):

@@ -39,7 +39,7 @@ class InOrder:
     """
 
     __slots__ = (
-        *("_saw_beyond_end", "_end", "_horizon", "_candidate", "_moments", "_start", "_returned_to"),
+        *("_candidate", "_end", "_horizon", "_moments", "_returned_to", "_saw_beyond_end", "_start"),
         *("disorder_since", "left_out", "unreliable"),
     )
 
@@ -120,8 +120,8 @@ class GapTracker:
     """
 
     __slots__ = (
-        *("_clock", "_malformed", "_exported", "_deliver", "_config", "_horizon", "_gap_filler", "_recorded"),
-        "left_out",
+        *("_clock", "_config", "_deliver", "_exported", "_gap_filler", "_horizon", "_malformed"),
+        *("_recorded", "left_out"),
     )
 
     def __init__(
