@@ -91,9 +91,9 @@ def export(rows: int) -> bytes:
 
 
 def _sites() -> tuple[Site, ...]:
-    from energy_live.simulator.world import neighbourhood
+    from energy_live.simulator.world import build_world
 
-    return neighbourhood(1, START).sites
+    return build_world(1, START).sites
 
 
 def _text(answer: object) -> bytes:

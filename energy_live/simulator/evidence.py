@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 
-class Source(enum.StrEnum):
+class EvidenceSource(enum.StrEnum):
     """What the shape of an answer was taken from."""
 
     CAPTURED = "captured"
@@ -28,23 +28,23 @@ class Source(enum.StrEnum):
 class Evidence(NamedTuple):
     """The source of one answer."""
 
-    source: Source
+    source: EvidenceSource
     doubt: str | None = None
     """The part of the answer that the source does not show."""
 
 
-def _read(table: str) -> Mapping[str, Evidence]:
+def read_table(table: str) -> Mapping[str, Evidence]:
     """Parse lines of source, answer and (optional) doubt, separated by bars."""
     found: dict[str, Evidence] = {}
     for line in table.strip().splitlines():
         source, answer, *doubt = (cell.strip() for cell in line.split("|"))
         if answer in found:
             raise ValueError(f"two sources of one answer: {answer}")
-        found[answer] = Evidence(Source(source), *doubt)
+        found[answer] = Evidence(EvidenceSource(source), *doubt)
     return MappingProxyType(found)
 
 
-VRM: Final = _read("""
+VRM: Final = read_table("""
 guess    | POST /v2/auth/login
 openapi  | GET /v2/auth/loginAsDemo
 seed     | POST /v2/auth/logout | the token in the answer
@@ -147,7 +147,7 @@ guess    | POST /v2/systems/add-system
 """For each route of VRM the source of its answer. A captured answer or the OpenAPI document is used where it
 exists; the operations that the document only names are guesses."""
 
-VRM_REFUSALS: Final = _read("""
+VRM_REFUSALS: Final = read_table("""
 guess    | unauthorized
 guess    | invalid_credentials
 guess    | invalid_sms_token
@@ -170,7 +170,7 @@ openapi  | null
 """)
 """For each `error_code` of VRM its source; `null` is the code of 429 (too many requests)."""
 
-VOLTSTORAGE: Final = _read("""
+VOLTSTORAGE: Final = read_table("""
 seed  | POST /rest/login/password | the path
 seed  | GET /rest/products | the path
 seed  | GET /rest/products/events | the path

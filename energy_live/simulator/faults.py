@@ -15,7 +15,7 @@ _PAGE: Final = (
 )
 
 
-class Trouble(enum.StrEnum):
+class FaultKind(enum.StrEnum):
     """The ways a request or a socket can go wrong."""
 
     ANSWER = "answer"
@@ -33,18 +33,18 @@ class Trouble(enum.StrEnum):
 class Fault:
     """One thing that goes wrong. The functions of this module build them."""
 
-    trouble: Trouble
+    kind: FaultKind
     status: int = 200
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     seconds: float | None = None
     keep: float = 0.5
     """Share of the body that still arrives when it is cut."""
-    honest: bool = True
+    valid_length: bool = True
     """Whether a cut body's declared length is its own; otherwise the connection breaks in the middle."""
-    answered: bool = False
+    after_handling: bool = False
     """Whether the server had done its work before the connection broke."""
-    length: bool = True
+    declare_length: bool = True
     """Whether an answer declares its length; otherwise it comes in chunks."""
     code: int = 1000
     text: str = ""
@@ -54,7 +54,13 @@ class Fault:
     @property
     def on_socket(self) -> bool:
         """Whether this happens on an open WebSocket rather than to a request."""
-        return self.trouble in {Trouble.DROP, Trouble.CLOSE, Trouble.SILENT, Trouble.FREEZE, Trouble.FRAME}
+        return self.kind in {
+            FaultKind.DROP,
+            FaultKind.CLOSE,
+            FaultKind.SILENT,
+            FaultKind.FREEZE,
+            FaultKind.FRAME,
+        }
 
 
 def answer(
@@ -64,12 +70,12 @@ def answer(
     names = [("Content-Type", content_type)]
     names += [(name.replace("_", "-").title(), value) for name, value in headers.items()]
     content = body.encode() if isinstance(body, str) else body
-    return Fault(trouble=Trouble.ANSWER, status=status, body=content, headers=tuple(names))
+    return Fault(kind=FaultKind.ANSWER, status=status, body=content, headers=tuple(names))
 
 
 def chunked(fault: Fault) -> Fault:
     """Answer in chunks, so that no Content-Length says how long the body is."""
-    return evolve(fault, length=False)
+    return evolve(fault, declare_length=False)
 
 
 def rate_limited(retry_after: str | float | None = None, *, html: bool = False) -> Fault:
@@ -99,44 +105,44 @@ def redirect(location: str, status: int = 302) -> Fault:
     return answer(status, b"", content_type="text/html", location=location)
 
 
-def truncated(keep: float = 0.5, *, honest: bool = True) -> Fault:
+def truncated(keep: float = 0.5, *, valid_length: bool = True) -> Fault:
     """Cut the true answer's body, with a declared length that is its own, or breaking the connection."""
-    return Fault(trouble=Trouble.TRUNCATE, keep=keep, honest=honest)
+    return Fault(kind=FaultKind.TRUNCATE, keep=keep, valid_length=valid_length)
 
 
 def slow(seconds: float) -> Fault:
     """Answer truly, but late."""
-    return Fault(trouble=Trouble.SLOW, seconds=seconds)
+    return Fault(kind=FaultKind.SLOW, seconds=seconds)
 
 
-def reset(*, answered: bool = False) -> Fault:
+def reset(*, after_handling: bool = False) -> Fault:
     """Reset the connection instead of answering, before or after the server has done its work."""
-    return Fault(trouble=Trouble.RESET, answered=answered)
+    return Fault(kind=FaultKind.RESET, after_handling=after_handling)
 
 
 def drop(*, after_frames: int = 0) -> Fault:
     """Cut a WebSocket's TCP connection without a close frame."""
-    return Fault(trouble=Trouble.DROP, after_frames=after_frames)
+    return Fault(kind=FaultKind.DROP, after_frames=after_frames)
 
 
 def close(code: int, text: str = "", *, after_frames: int = 0) -> Fault:
     """Close a WebSocket with this code; at `after_frames=0` that is accept-then-close."""
-    return Fault(trouble=Trouble.CLOSE, code=code, text=text, after_frames=after_frames)
+    return Fault(kind=FaultKind.CLOSE, code=code, text=text, after_frames=after_frames)
 
 
 def silent(seconds: float | None = None, *, after_frames: int = 0) -> Fault:
     """Send no frames for a while (or for good), while pings are still answered."""
-    return Fault(trouble=Trouble.SILENT, seconds=seconds, after_frames=after_frames)
+    return Fault(kind=FaultKind.SILENT, seconds=seconds, after_frames=after_frames)
 
 
 def freeze(*, after_frames: int = 0) -> Fault:
     """Neither send nor read any more: a half-open link, seen from the client."""
-    return Fault(trouble=Trouble.FREEZE, after_frames=after_frames)
+    return Fault(kind=FaultKind.FREEZE, after_frames=after_frames)
 
 
 def frame(text: str, *, after_frames: int = 0) -> Fault:
     """Send this as one more frame: broken JSON, an unknown event type, anything."""
-    return Fault(trouble=Trouble.FRAME, text=text, after_frames=after_frames)
+    return Fault(kind=FaultKind.FRAME, text=text, after_frames=after_frames)
 
 
 def page(title: str) -> str:
@@ -151,38 +157,38 @@ class Rule:
         self.fault = fault
         self.method = method
         self.path = path
-        self.left = times
+        self.remaining = times
         """How many requests will still meet it; None for all."""
-        self.after = after
+        self.skip = after
         """How many matching requests are spared first."""
         self.hits = 0
 
-    def meets(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str) -> bool:
         """Take one request if it is this rule's."""
-        if self.left == 0 or not fnmatchcase(method, self.method) or not fnmatchcase(path, self.path):
+        if self.remaining == 0 or not fnmatchcase(method, self.method) or not fnmatchcase(path, self.path):
             return False
-        if self.after > 0:
-            self.after -= 1
+        if self.skip > 0:
+            self.skip -= 1
             return False
-        if self.left is not None:
-            self.left -= 1
+        if self.remaining is not None:
+            self.remaining -= 1
         self.hits += 1
         return True
 
     def __repr__(self) -> str:
         return (
-            f"<Rule {self.fault.trouble} for {self.method} {self.path}: {self.hits} hits, {self.left} left>"
+            f"<Rule {self.fault.kind} for {self.method} {self.path}: {self.hits} hits, {self.remaining} left>"
         )
 
 
-class Troubled(Protocol):
+class FaultTarget(Protocol):
     """An open WebSocket that can be troubled."""
 
     @property
     def product_id(self) -> int:
         """Which product it follows."""
 
-    def trouble(self, fault: Fault) -> None:
+    def inject(self, fault: Fault) -> None:
         """Let it happen now."""
 
 
@@ -194,11 +200,11 @@ class Faults:
     """
 
     rules: list[Rule] = field(factory=list, init=False)
-    sockets: set[Troubled] = field(factory=set, init=False)
+    sockets: set[FaultTarget] = field(factory=set, init=False)
     """The WebSockets open now."""
     separator_fault: bool = field(default=False, init=False)
     """The export of 2021: the header is separated as asked, the rows by commas."""
-    expiry: list[Callable[[], None]] = field(factory=list, init=False, repr=False)
+    on_expire: list[Callable[[], None]] = field(factory=list, init=False, repr=False)
 
     def add(
         self, fault: Fault, *, path: str = "*", method: str = "*", times: int | None = 1, after: int = 0
@@ -217,18 +223,18 @@ class Faults:
         """Disarm everything."""
         self.rules.clear()
 
-    def meet(self, method: str, path: str) -> Fault | None:
+    def match(self, method: str, path: str) -> Fault | None:
         """Return what goes wrong with a request that arrives now."""
-        return next((rule.fault for rule in self.rules if rule.meets(method, path)), None)
+        return next((rule.fault for rule in self.rules if rule.matches(method, path)), None)
 
-    def strike(self, fault: Fault, product_id: int | None = None) -> int:
+    def inject(self, fault: Fault, product_id: int | None = None) -> int:
         """Let `fault` happen now to the open WebSockets (of one product); returns how many there were."""
         struck = [one for one in self.sockets if product_id in {None, one.product_id}]
         for socket in struck:
-            socket.trouble(fault)
+            socket.inject(fault)
         return len(struck)
 
     def expire_tokens(self) -> None:
         """Make every token that a login has issued invalid from now on. Personal access tokens stay valid."""
-        for expire in self.expiry:
+        for expire in self.on_expire:
             expire()

@@ -14,7 +14,7 @@ from attrs import define, field
 
 from energy_core.clock import Clock
 from energy_live.simulator.clock import Timeline
-from energy_live.simulator.faults import Fault, Faults, Trouble
+from energy_live.simulator.faults import Fault, FaultKind, Faults
 from energy_live.simulator.voltstorage.accounts import Owner
 from energy_live.simulator.vrm.accounts import Caller
 
@@ -42,7 +42,7 @@ _QUIET: Final = frozenset({"token", "password"})
 
 
 @define(kw_only=True, eq=False)
-class Logged:
+class LoggedRequest:
     """One request as the server saw it; secrets are left out."""
 
     service: str
@@ -62,7 +62,7 @@ class Logged:
 class Journal:
     """Everything the servers were asked, and what they counted."""
 
-    requests: deque[Logged] = field(factory=lambda: deque(maxlen=_KEPT))
+    requests: deque[LoggedRequest] = field(factory=lambda: deque(maxlen=_KEPT))
     counters: dict[str, int] = field(factory=dict)
 
     def count(self, what: str, times: int = 1) -> None:
@@ -81,7 +81,7 @@ def abort(request: web.BaseRequest) -> None:
     transport.abort()
 
 
-class Service:
+class SimulatedService:
     """One HTTP server of the simulator."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Service:
         @web.middleware
         async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
             entry = self._enter(request)
-            fault = self.faults.meet(request.method, entry.path)
+            fault = self.faults.match(request.method, entry.path)
             response = await (handler(request) if fault is None else self._meet(fault, request, handler))
             if request.transport is not None and not request.transport.is_closing():
                 entry.status = response.status
@@ -130,10 +130,10 @@ class Service:
 
         return outermost
 
-    def _enter(self, request: web.Request) -> Logged:
+    def _enter(self, request: web.Request) -> LoggedRequest:
         header = request.headers.get("X-Authorization") or request.headers.get("Authorization") or ""
         scheme = header.partition(" ")[0] or ("query" if "token" in request.query else "")
-        entry = Logged(
+        entry = LoggedRequest(
             service=self.name,
             method=request.method,
             path=request.path.removeprefix(self.base),
@@ -146,20 +146,20 @@ class Service:
 
     async def _meet(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.journal.count("faults")
-        match fault.trouble:
-            case Trouble.ANSWER:
+        match fault.kind:
+            case FaultKind.ANSWER:
                 response = web.Response(status=fault.status, body=fault.body, headers=fault.headers)
-                if not fault.length:
+                if not fault.declare_length:
                     response.enable_chunked_encoding()
                 return response
-            case Trouble.SLOW:
+            case FaultKind.SLOW:
                 await self.clock.sleep(fault.seconds or 0.0)
-            case Trouble.RESET:
-                if fault.answered:
+            case FaultKind.RESET:
+                if fault.after_handling:
                     await handler(request)
                 abort(request)
                 return web.Response()
-            case Trouble.TRUNCATE:
+            case FaultKind.TRUNCATE:
                 request[CUT] = fault
                 return await self._cut(fault, request, await handler(request))
             case _:
@@ -172,7 +172,7 @@ class Service:
         if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
             return response  # a stream cuts itself
         part = response.body[: int(len(response.body) * fault.keep)]
-        if fault.honest:
+        if fault.valid_length:
             return web.Response(status=response.status, body=part, content_type=response.content_type)
         broken = web.StreamResponse(status=response.status)
         broken.content_type = response.content_type

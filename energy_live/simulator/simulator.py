@@ -17,32 +17,32 @@ from energy_core.clock import Clock, SystemClock
 from energy_live.simulator.clock import Timeline
 from energy_live.simulator.faults import Faults
 from energy_live.simulator.household.household import Household
-from energy_live.simulator.server import Journal, Logged, Service
+from energy_live.simulator.server import Journal, LoggedRequest, SimulatedService
 from energy_live.simulator.voltstorage.accounts import LONGEST_VALIDITY_S, VoltAccounts
-from energy_live.simulator.voltstorage.events import Events, Truth
+from energy_live.simulator.voltstorage.events import ProductEvents, SentFrame
 from energy_live.simulator.voltstorage.server import VoltServer
 from energy_live.simulator.vrm.accounts import AccessToken, VrmAccounts, invented
 from energy_live.simulator.vrm.installations import Installations
 from energy_live.simulator.vrm.rate_limit import RollingWindow
 from energy_live.simulator.vrm.server import VrmServer
-from energy_live.simulator.vrm.sites import Backlog
-from energy_live.simulator.world import PRODUCT_IDS, SITE_IDS, Neighbourhood, neighbourhood
+from energy_live.simulator.vrm.sites import DelayedLogs
+from energy_live.simulator.world import PRODUCT_IDS, SITE_IDS, World, build_world
 
 DEFAULT_SPEED: Final = 30.0
 """At this pace VRM, which logs once a household minute, knows something new every two seconds."""
 
 
 @define(kw_only=True)
-class _World:
+class _Running:
     """What exists while the simulator runs."""
 
-    cast: Neighbourhood
+    world: World
     timeline: Timeline
     journal: Journal
-    events: Events
+    events: ProductEvents
     vrm: VrmServer
     volt: VoltServer
-    services: tuple[Service, Service]
+    services: tuple[SimulatedService, SimulatedService]
 
 
 @define(kw_only=True, eq=False)
@@ -80,7 +80,7 @@ class Simulator:
     history_days: int | None = None
     """How many days before `start` the owner's batteries were installed; None leaves each its own date."""
     clock: Clock = field(factory=SystemClock)
-    _world: _World | None = field(default=None, init=False, repr=False)
+    _running: _Running | None = field(default=None, init=False, repr=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -92,14 +92,14 @@ class Simulator:
             raise ValueError(f"speed and frame_s must be above 0: {self.speed}, {self.frame_s}")
         if self.export_step_s < 1 or (self.history_days is not None and self.history_days < 1):
             raise ValueError(f"must be at least 1: {self.export_step_s}, {self.history_days}")
-        self.limiter()  # says at once what is wrong with a window
+        self.new_rate_limit()  # says at once what is wrong with a window
 
-    def limiter(self) -> RollingWindow:
+    def new_rate_limit(self) -> RollingWindow:
         """Return a fresh window as VRM's server keeps one per account."""
         return RollingWindow(self.window, self.leaves_every_s, count_rejected=self.count_rejected)
 
     async def __aenter__(self) -> Self:
-        if self._world is not None:
+        if self._running is not None:
             raise RuntimeError("the simulator is already running")
         world = self._build()
         vrm, volt = world.services
@@ -111,40 +111,40 @@ class Simulator:
         except BaseException:
             await self._stack.aclose()
             raise
-        self.faults.expiry += [world.vrm.accounts.expire, world.volt.accounts.expire]
-        self._world = world
+        self.faults.on_expire += [world.vrm.accounts.expire, world.volt.accounts.expire]
+        self._running = world
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.faults.expiry.clear()
+        self.faults.on_expire.clear()
         try:
             await self._stack.aclose()
         finally:
-            self._world = None
+            self._running = None
 
-    def _build(self) -> _World:
+    def _build(self) -> _Running:
         timeline = Timeline(self.clock, speed=self.speed, start=self.start)
-        cast = neighbourhood(self.seed, timeline.start, history_days=self.history_days)
+        cast = build_world(self.seed, timeline.start, history_days=self.history_days)
         journal = Journal()
-        events = Events(timeline, journal, self.faults, frame_s=self.frame_s)
+        events = ProductEvents(timeline, journal, self.faults, frame_s=self.frame_s)
         users = VrmAccounts(self.seed, self.clock, self.bearer_lifetime_s)
         for user in (cast.user, cast.sms_user, cast.demo_user):
-            users.enrol(user)
+            users.add(user)
         users.create(cast.user, "energy-live", value=self.vrm_token)
         owners = VoltAccounts(self.seed, self.clock, self.skew_s, [cast.owner, cast.stranger])
-        return _World(
-            cast=cast,
+        return _Running(
+            world=cast,
             timeline=timeline,
             journal=journal,
             events=events,
-            vrm=VrmServer(timeline, users, Installations(timeline, cast.sites), journal, self.limiter),
+            vrm=VrmServer(timeline, users, Installations(timeline, cast.sites), journal, self.new_rate_limit),
             volt=VoltServer(
                 timeline, owners, cast.products, journal, events, export_step_s=self.export_step_s
             ),
             services=(
-                Service(
+                SimulatedService(
                     "vrm",
                     "/v2/",
                     clock=self.clock,
@@ -152,7 +152,7 @@ class Simulator:
                     journal=journal,
                     faults=self.faults,
                 ),
-                Service(
+                SimulatedService(
                     "voltstorage",
                     "/rest/",
                     clock=self.clock,
@@ -164,10 +164,25 @@ class Simulator:
         )
 
     @property
-    def _live(self) -> _World:
-        if self._world is None:
+    def _started(self) -> _Running:
+        if self._running is None:
             raise RuntimeError("the simulator is not running: use it in an `async with`")
-        return self._world
+        return self._running
+
+    @property
+    def world(self) -> World:
+        """Users, sites and products of the seed, also those that the main accounts may not see."""
+        return self._started.world
+
+    @property
+    def vrm_server(self) -> VrmServer:
+        """Server of VRM's API."""
+        return self._started.vrm
+
+    @property
+    def volt_server(self) -> VoltServer:
+        """Server of VoltStorage's API."""
+        return self._started.volt
 
     @property
     def vrm_url(self) -> str:
@@ -186,7 +201,7 @@ class Simulator:
 
     def _address(self, which: int) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self._live.services[which].port}"
+        return f"{host}:{self._started.services[which].port}"
 
     @property
     def vrm_token(self) -> str:
@@ -196,46 +211,46 @@ class Simulator:
     @property
     def vrm_user_id(self) -> int:
         """The main user's number at VRM."""
-        return self._live.cast.user.id
+        return self._started.world.user.id
 
     @property
     def vrm_username(self) -> str:
         """The main user's name at VRM."""
-        return self._live.cast.user.email
+        return self._started.world.user.email
 
     @property
     def vrm_password(self) -> str:
         """The main user's password at VRM."""
-        return self._live.cast.user.password
+        return self._started.world.user.password
 
     @property
     def sms_username(self) -> str:
         """The name of a user whose login needs a code by SMS."""
-        return self._live.cast.sms_user.email
+        return self._started.world.sms_user.email
 
     @property
     def sms_password(self) -> str:
         """That user's password."""
-        return self._live.cast.sms_user.password
+        return self._started.world.sms_user.password
 
     @property
     def sms_token(self) -> str:
         """The code that user's next login needs, as the telephone shows it; it serves once."""
-        return self._live.vrm.accounts.send_code(self._live.cast.sms_user)
+        return self._started.vrm.accounts.send_code(self._started.world.sms_user)
 
     @property
     def volt_email(self) -> str:
         """The owner's e-mail address at VoltStorage."""
-        return self._live.cast.owner.email
+        return self._started.world.owner.email
 
     @property
     def volt_password(self) -> str:
         """The owner's password at VoltStorage."""
-        return self._live.cast.owner.password
+        return self._started.world.owner.password
 
     def volt_token(self, validity_s: float = LONGEST_VALIDITY_S) -> str:
         """Return a new token of the owner, as a login would give it."""
-        return self._live.volt.accounts.issue(self._live.cast.owner, validity_s)
+        return self._started.volt.accounts.issue(self._started.world.owner, validity_s)
 
     @property
     def site_ids(self) -> Sequence[int]:
@@ -248,50 +263,50 @@ class Simulator:
         return PRODUCT_IDS
 
     @property
-    def requests(self) -> deque[Logged]:
+    def requests(self) -> deque[LoggedRequest]:
         """Every request the servers saw, oldest first."""
-        return self._live.journal.requests
+        return self._started.journal.requests
 
     @property
     def counters(self) -> Mapping[str, int]:
         """Counted: `logins`, `failed_logins`, `limited`, `handshakes`, `frames`, `faults`; absent while 0."""
-        return self._live.journal.counters
+        return self._started.journal.counters
 
     @property
-    def frames(self) -> deque[Truth]:
+    def frames(self) -> deque[SentFrame]:
         """Every product event that was sent, oldest first."""
-        return self._live.events.frames
+        return self._started.events.frames
 
     @property
-    def farewells(self) -> deque[int | None]:
+    def close_codes(self) -> deque[int | None]:
         """The close code of each event connection that has ended, oldest first; None where it broke off."""
-        return self._live.events.farewells
+        return self._started.events.close_codes
 
     @property
     def tokens(self) -> Sequence[AccessToken]:
         """The main user's personal access tokens."""
-        return self._live.vrm.accounts.of(self._live.cast.user)
+        return self._started.vrm.accounts.of(self._started.world.user)
 
     def now(self) -> float:
         """Return the household's present moment, unix seconds."""
-        return self._live.timeline.now()
+        return self._started.timeline.now()
 
     def household(self, id: int) -> Household:  # noqa: A002  (a site's or product's)
         """Return the home that a site or product measures."""
-        homes = {site.id: site.household for site in self._live.cast.sites}
-        homes |= {product.id: product.household for product in self._live.cast.products}
+        homes = {site.id: site.household for site in self._started.world.sites}
+        homes |= {product.id: product.household for product in self._started.world.products}
         return homes[id]
 
-    def hold_back(self, site_id: int, start: float, end: float, arrives: float = math.inf) -> None:
+    def delay_logs(self, site_id: int, start: float, end: float, arrives: float = math.inf) -> None:
         """Let VRM have a site's logs from `start` on and before `end` only at `arrives`, all unix seconds.
 
         The list of sites and the graphs go by that: they show what VRM has at the time.
         """
-        self._live.vrm.installations.sites[site_id].backlogs.append(Backlog(start, end, arrives))
+        self._started.vrm.installations.sites[site_id].delays.append(DelayedLogs(start, end, arrives))
 
-    def vrm_window(self) -> RollingWindow:
+    def vrm_rate_limit(self) -> RollingWindow:
         """Return the main user's window in VRM's limiter."""
-        return self._live.vrm.limiter(f"user/{self.vrm_user_id}")
+        return self._started.vrm.limiter(f"user/{self.vrm_user_id}")
 
     def expire_tokens(self) -> None:
         """Make every token that a login has issued invalid from now on."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from energy_live.simulator.household.day_plan import Dwelling
+from energy_live.simulator.household.day_plan import HouseholdConfig
 from energy_live.simulator.household.household import Household
 from energy_live.simulator.voltstorage.accounts import Owner
 from energy_live.simulator.voltstorage.products import Product
@@ -21,7 +21,7 @@ DEMO_SITE: Final = 151022
 FOREIGN_PRODUCT: Final = 900
 
 
-HOME: Final = Dwelling(
+HOME: Final = HouseholdConfig(
     name="home",
     seed=0,
     timezone="Europe/Amsterdam",
@@ -33,7 +33,7 @@ HOME: Final = Dwelling(
     battery_power_w=3600.0,
 )
 """A family home, three phases, seen by VRM and by VoltStorage."""
-RIAD: Final = Dwelling(
+RIAD: Final = HouseholdConfig(
     name="riad",
     seed=0,
     timezone="Africa/Casablanca",
@@ -45,7 +45,7 @@ RIAD: Final = Dwelling(
     battery_power_w=3000.0,
 )
 """A house where the clocks change for Ramadan."""
-FLAT: Final = Dwelling(
+FLAT: Final = HouseholdConfig(
     name="flat",
     seed=0,
     timezone="Europe/Berlin",
@@ -56,7 +56,7 @@ FLAT: Final = Dwelling(
     battery_wh=6200.0,
     battery_power_w=1500.0,
 )
-HARBOUR: Final = Dwelling(
+HARBOUR: Final = HouseholdConfig(
     name="harbour",
     seed=0,
     timezone="Europe/Amsterdam",
@@ -70,7 +70,7 @@ HARBOUR: Final = Dwelling(
 
 
 @frozen(kw_only=True)
-class Neighbourhood:
+class World:
     """Everybody and everything of one seed."""
 
     user: User
@@ -82,7 +82,7 @@ class Neighbourhood:
     products: tuple[Product, ...]
 
 
-def neighbourhood(seed: int, start: float, *, history_days: int | None = None) -> Neighbourhood:
+def build_world(seed: int, start: float, *, history_days: int | None = None) -> World:
     """Return the cast for a seed; one product fell silent three days before `start` (unix seconds).
 
     With `history_days`, the batteries were made and installed so many days before `start`.
@@ -97,7 +97,7 @@ def neighbourhood(seed: int, start: float, *, history_days: int | None = None) -
     stranger = Owner(
         id=42, name="Robin Vos", email="robin@example.com", password=invented(seed, "volt/42")[:20]
     )
-    return Neighbourhood(
+    return World(
         user=user,
         sms_user=sms_user,
         demo_user=demo_user,

@@ -15,7 +15,7 @@ from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Kind
 from energy_live.simulator import Simulator
-from energy_live.simulator.voltstorage.export import Extract
+from energy_live.simulator.voltstorage.export import ExportRequest
 from energy_live.simulator.voltstorage.products import EXPORTED
 from tests.servers.command_line import environment
 
@@ -88,8 +88,8 @@ async def lives(simulator, folder, chance):
 
 def record(simulator, start, end):
     """Return every second in which something changed at home, whether or not anyone was connected."""
-    product = next(each for each in simulator._live.cast.products if each.id == 301)
-    rows = Extract(product=product, start=start, end=end + 1.0, fields=EXPORTED).rows()
+    product = next(each for each in simulator.world.products if each.id == 301)
+    rows = ExportRequest(product=product, start=start, end=end + 1.0, fields=EXPORTED).rows()
     return {int(moment) for moment, _ in rows}
 
 

@@ -55,7 +55,7 @@ async def test_sigterm_saves_the_position_and_says_goodbye(tmp_path):
         printed += map(Event.from_json, out.splitlines())
         assert process.returncode == 0, err
         assert b"Traceback" not in err
-        assert list(simulator.farewells) == [1001]
+        assert list(simulator.close_codes) == [1001]
     [[stopped]] = [
         list(each.values()) for each in Checkpoint.from_json(position.read_text()).positions.values()
     ]

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from energy_live import simulator
 from energy_live.simulator import Simulator, evidence
-from energy_live.simulator.evidence import Source
+from energy_live.simulator.evidence import EvidenceSource
 from energy_live.simulator.voltstorage import events
 from energy_live.simulator.vrm import widgets
 
@@ -41,9 +41,8 @@ def routes(application: web.Application) -> set[str]:
 async def served() -> tuple[set[str], set[str]]:
     """The routes of VRM (with either method of logout) and of VoltStorage."""
     async with Simulator(start=START, speed=1.0) as sim:
-        world = sim._live
-        vrm = routes(world.vrm.application()) | routes(world.vrm.application(logout="GET"))
-        return vrm, routes(world.volt.application())
+        vrm = routes(sim.vrm_server.application()) | routes(sim.vrm_server.application(logout="GET"))
+        return vrm, routes(sim.volt_server.application())
 
 
 async def test_every_route_names_the_source_of_its_answer(served):
@@ -57,12 +56,15 @@ async def test_every_route_names_the_source_of_its_answer(served):
 async def test_the_number_of_guesses_is_known(served):
     """A guess that is added or replaced by a document shows here."""
     assert Counter(one.source for one in evidence.VRM.values()) == {
-        Source.CAPTURED: 3,
-        Source.OPENAPI: 57,
-        Source.SEED: 5,
-        Source.GUESS: 33,
+        EvidenceSource.CAPTURED: 3,
+        EvidenceSource.OPENAPI: 57,
+        EvidenceSource.SEED: 5,
+        EvidenceSource.GUESS: 33,
     }
-    assert Counter(one.source for one in evidence.VOLTSTORAGE.values()) == {Source.SEED: 7, Source.GUESS: 2}
+    assert Counter(one.source for one in evidence.VOLTSTORAGE.values()) == {
+        EvidenceSource.SEED: 7,
+        EvidenceSource.GUESS: 2,
+    }
 
 
 def test_the_operations_that_the_document_only_names_are_guesses():
@@ -73,7 +75,7 @@ def test_the_operations_that_the_document_only_names_are_guesses():
         *("GET /v2/admin/search-download", "GET /v2/firmwares", "POST /v2/systems/add-system"),
     }
     assert len(named) == 28
-    assert {evidence.VRM[route].source for route in named} == {Source.GUESS}
+    assert {evidence.VRM[route].source for route in named} == {EvidenceSource.GUESS}
 
 
 def test_every_widget_that_vrm_names_is_served():
@@ -81,7 +83,7 @@ def test_every_widget_that_vrm_names_is_served():
     assert {*widgets.STATES, *widgets.SUMMARIES} == STATE_WIDGETS_OF_THE_DOCUMENT | ONLY_NAMED
     for name in (*widgets.STATES, *widgets.SUMMARIES):
         source = evidence.VRM[f"GET /v2/installations/{{site}}/widgets/{name}"].source
-        assert source is (Source.GUESS if name in ONLY_NAMED else Source.OPENAPI), name
+        assert source is (EvidenceSource.GUESS if name in ONLY_NAMED else EvidenceSource.OPENAPI), name
 
 
 def refusals() -> set[str]:
@@ -91,7 +93,7 @@ def refusals() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
-            if node.func.id == "Refused" and len(node.args) > 1:
+            if node.func.id == "VrmRefusal" and len(node.args) > 1:
                 found |= {one.value for one in ast.walk(node.args[1]) if isinstance(one, ast.Constant)}
             if node.func.id == "uncoded":
                 given = [word.value for word in node.keywords if word.arg == "error_code"]
@@ -110,8 +112,8 @@ def test_every_refusal_names_the_source_of_its_code():
 def test_a_table_names_no_answer_twice():
     """A second line for the same answer is refused."""
     with pytest.raises(ValueError, match="GET /x"):
-        evidence._read("seed | GET /x\nguess | GET /x")
-    assert evidence._read("seed | GET /x | the path")["GET /x"] == (Source.SEED, "the path")
+        evidence.read_table("seed | GET /x\nguess | GET /x")
+    assert evidence.read_table("seed | GET /x | the path")["GET /x"] == (EvidenceSource.SEED, "the path")
 
 
 async def test_the_answer_of_any_widget_has_the_frame_of_its_kind():

@@ -7,18 +7,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from energy_live.simulator import Simulator
-from energy_live.simulator.voltstorage.export import Extract, columns
+from energy_live.simulator.voltstorage.export import ExportRequest, columns
 from energy_live.simulator.voltstorage.products import export_values
-from energy_live.simulator.world import neighbourhood
+from energy_live.simulator.world import build_world
 from tests.servers.archive_run import account
 
 NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
 
 
 def extract(start, end, *, product=0, **options):
-    cast = neighbourhood(1, NOW.timestamp())
+    cast = build_world(1, NOW.timestamp())
     fields = options.pop("fields", columns(start.timestamp()))
-    return Extract(
+    return ExportRequest(
         product=cast.products[product],
         start=start.timestamp(),
         end=end.timestamp(),

@@ -57,7 +57,7 @@ async def test_a_fault_happens_as_often_as_asked(sim, session):
         async with me(sim, session) as response:
             seen.append((response.status, response.content_type))
     assert seen == [(502, "text/html"), (502, "text/html"), (200, "application/json")]
-    assert (rule.hits, rule.left) == (2, 0)
+    assert (rule.hits, rule.remaining) == (2, 0)
     assert sim.counters["faults"] == 2
 
 
@@ -113,7 +113,7 @@ async def test_a_body_can_be_cut_honestly(sim, session):
 
 async def test_a_body_can_break_off(sim, session):
     """The declared length is the whole body's, and the connection ends in the middle."""
-    sim.faults.add(faults.truncated(0.5, honest=False))
+    sim.faults.add(faults.truncated(0.5, valid_length=False))
     with pytest.raises(aiohttp.ClientPayloadError):
         async with me(sim, session) as response:
             await response.read()
@@ -126,7 +126,7 @@ async def test_an_export_can_break_off_in_the_middle_of_a_line(sim, session):
     sim.faults.add(faults.truncated(0.501), path="data/export.csv")
     async with session.get(url, params=query) as response:
         assert not (await response.text()).endswith("\r\n")
-    sim.faults.add(faults.truncated(honest=False), path="data/export.csv")
+    sim.faults.add(faults.truncated(valid_length=False), path="data/export.csv")
     with pytest.raises(aiohttp.ClientPayloadError):
         async with session.get(url, params=query) as response:
             await response.read()
@@ -144,7 +144,7 @@ async def test_an_answer_can_be_late(sim, session):
 @pytest.mark.parametrize(("answered", "tokens"), [(False, 1), (True, 2)])
 async def test_a_connection_can_be_reset_before_or_after_the_work(sim, session, answered, tokens):
     """A reset leaves the client without an answer, whether or not the server has done what was asked."""
-    sim.faults.add(faults.reset(answered=answered), method="POST")
+    sim.faults.add(faults.reset(after_handling=answered), method="POST")
     headers = {"X-Authorization": f"Token {sim.vrm_token}"}
     url = f"{sim.vrm_url}users/me/accesstokens/create"
     with pytest.raises((aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
@@ -220,7 +220,7 @@ async def test_a_link_can_fall_silent_and_wake(sim):
     """For a while no frame comes while pings are answered, then frames go on with a hole between."""
     async with link(sim) as socket:
         before = await frames(socket, 2)
-        assert sim.faults.strike(faults.silent(0.3)) == 1
+        assert sim.faults.inject(faults.silent(0.3)) == 1
         gap = 0
         last = before[-1]["time"]
         async with asyncio.timeout(5.0):
@@ -233,7 +233,7 @@ async def test_a_link_can_freeze(sim):
     """A frozen server reads no pings: a client that asks finds out that the link is dead."""
     async with link(sim, ping_interval=0.1, ping_timeout=0.2) as socket:
         await frames(socket, 1)
-        sim.faults.strike(faults.freeze())
+        sim.faults.inject(faults.freeze())
         with pytest.raises(websockets.ConnectionClosedError, match="ping timeout"):
             await until_closed(socket)
 
@@ -244,11 +244,11 @@ async def test_odd_frames_can_be_slipped_in(sim):
     async with link(sim) as socket:
         await frames(socket, 1)
         for text in reversed(odd):
-            sim.faults.strike(faults.frame(text), product_id=301)
+            sim.faults.inject(faults.frame(text), product_id=301)
         seen = [await socket.recv() for _ in range(8)]
     assert [text for text in seen if text in odd] == odd
     assert json.loads(seen[-1])["type"] == "latest-data"
-    assert sim.faults.strike(faults.drop(), product_id=302) == 0
+    assert sim.faults.inject(faults.drop(), product_id=302) == 0
 
 
 async def test_frames_say_what_is_missing_after_a_drop(sim):
@@ -270,7 +270,7 @@ async def test_a_frozen_or_slow_simulator_still_stops_at_once(session):
             hanging = asyncio.create_task(_status(me(sim, session)))
             async with link(sim) as one:
                 await one.recv()
-                sim.faults.strike(faults.freeze())
+                sim.faults.inject(faults.freeze())
                 while not sim.requests or sim.requests[-1].path != "users/me":
                     await SystemClock().sleep(0.01)
                 began = SystemClock().monotonic()

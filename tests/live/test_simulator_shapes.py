@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from energy_live.simulator import Simulator, evidence
-from energy_live.simulator.evidence import Source
+from energy_live.simulator.evidence import EvidenceSource
 from energy_live.simulator.vrm import widgets
 from tests.servers.vrm_shapes import (
     ALARM_SENT,
@@ -258,7 +258,7 @@ def test_every_answer_with_a_source_has_its_shape_here():
         .replace("*", "{which}")
         for one in asked
     }
-    sourced = {route for route, found in evidence.VRM.items() if found.source is not Source.GUESS}
+    sourced = {route for route, found in evidence.VRM.items() if found.source is not EvidenceSource.GUESS}
     assert sourced - ELSEWHERE - routes == set()
     assert routes - sourced == set()
 

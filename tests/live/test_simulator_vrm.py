@@ -510,7 +510,7 @@ async def test_the_rate_limit_answers_429_with_retry_after():
             assert response.status == 429
             assert response.headers["Retry-After"] in {"2", "3"}
             assert (await response.json())["success"] is False
-        assert sim.counters["limited"] == sim.vrm_window().rejected == 1
+        assert sim.counters["limited"] == sim.vrm_rate_limit().rejected == 1
         assert (await vrm.under("").ask("auth/loginAsDemo"))[0] == 200
 
 

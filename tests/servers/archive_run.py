@@ -18,7 +18,7 @@ from energy_live.archive.archiver import ArchiveOptions, ArchiveResult, archive
 from energy_live.archive.retry import RetryPolicy
 from energy_live.environment import Accounts
 from energy_live.simulator import Simulator
-from energy_live.simulator.server import Logged
+from energy_live.simulator.server import LoggedRequest
 from tests.servers.command_line import PYTHON, ROOT, environment
 from voltstorage_async import VoltStorageClient
 
@@ -86,7 +86,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def exports(sim: Simulator, since: int = 0) -> list[Logged]:
+def exports(sim: Simulator, since: int = 0) -> list[LoggedRequest]:
     """The exports that were asked for since so many requests."""
     return [one for one in list(sim.requests)[since:] if one.path == "data/export.csv"]
 

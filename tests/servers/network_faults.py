@@ -58,7 +58,7 @@ class Weather:
             self._proxy.cut()
 
     async def _close(self) -> None:
-        self._faults.strike(faults.close(self._random.choice([1000, 1001, 1011, 1012, 1013, 4000])))
+        self._faults.inject(faults.close(self._random.choice([1000, 1001, 1011, 1012, 1013, 4000])))
 
     async def _outage(self) -> None:
         self._proxy.down = True
@@ -101,7 +101,7 @@ class Moody(Rule):
         self._share = share
 
     def meets(self, method: str, path: str) -> bool:
-        if self._random.random() >= self._share or not super().meets(method, path):
+        if self._random.random() >= self._share or not super().matches(method, path):
             return False
         self.fault = self._random.choice(MOODS)
         return True
@@ -109,11 +109,11 @@ class Moody(Rule):
 
 MOODS: tuple[Fault, ...] = (
     faults.reset(),
-    faults.reset(answered=True),
+    faults.reset(after_handling=True),
     faults.outage(500),
     faults.outage(503),
     faults.html_page(),
-    faults.truncated(0.5, honest=False),
+    faults.truncated(0.5, valid_length=False),
     faults.answer(400, '{"errors":["The parameter from must not lie in the future."]}'),
     faults.answer(403, '{"errors":["You lack the permission to read this product."]}'),
 )

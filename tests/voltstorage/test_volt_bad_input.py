@@ -56,7 +56,7 @@ async def test_a_field_that_does_not_exist(simulator, owner):
 
 async def test_a_product_of_somebody_else(simulator, owner):
     """Every operation on it is not permitted, the stream included, and nobody logs in again for that."""
-    foreign = next(one for one in simulator._live.cast.products if one.id not in simulator.product_ids).id
+    foreign = next(one for one in simulator.world.products if one.id not in simulator.product_ids).id
     with pytest.raises(PermissionDenied):
         await owner.products.latest(foreign)
     with pytest.raises(PermissionDenied):
@@ -80,10 +80,10 @@ async def test_an_expired_login_is_renewed_once(simulator, owner):
 @pytest.mark.parametrize("token", ["expired", "foreign", "nonsense"])
 async def test_a_token_that_is_no_good(simulator, token):
     """A token of the user's own cannot be renewed: it fails as such, and is not in the message."""
-    cast = simulator._live.cast
+    world = simulator.world
     secret = {
         "expired": lambda: simulator.volt_token(0),
-        "foreign": lambda: simulator._live.volt.accounts.issue(cast.stranger, 60),
+        "foreign": lambda: simulator.volt_server.accounts.issue(world.stranger, 60),
         "nonsense": lambda: "eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl",
     }[token]()
     error = PermissionDenied if token == "foreign" else AuthFailed

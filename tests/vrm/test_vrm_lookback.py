@@ -110,7 +110,7 @@ async def test_skipped_slots_come_before_what_is_newer(vrm, simulator):
 
     def plan(now):
         first, last = now + 10, now + 18
-        simulator.hold_back(site, first * 60, last * 60, last * 60)
+        simulator.delay_logs(site, first * 60, last * 60, last * 60)
         kept.update(range(first, last - 1))  # the last of them may be seen live
         return last + 6
 
@@ -132,7 +132,7 @@ async def test_what_arrives_late_comes_within_the_next_look(vrm, simulator):
 
     def plan(now):
         first, last, arrives = now + 6, now + 9, now + 16
-        simulator.hold_back(site, first * 60, last * 60, arrives * 60)
+        simulator.delay_logs(site, first * 60, last * 60, arrives * 60)
         missed.extend(range(first, last))
         return arrives + LOOKING.interval_s / 60 + 10
 
@@ -152,7 +152,7 @@ async def test_the_past_has_the_quantities_of_the_present(vrm, simulator):
 
     def plan(now):
         for site in sites:
-            simulator.hold_back(site, (now + 6) * 60, (now + 10) * 60, (now + 10) * 60)
+            simulator.delay_logs(site, (now + 6) * 60, (now + 10) * 60, (now + 10) * 60)
         return now + 14
 
     seen = readings(await watch(vrm, plan, *sites))
@@ -176,7 +176,7 @@ async def test_a_graph_that_fails_leaves_a_gap_and_the_present(vrm, simulator):
     kept = set()
 
     def plan(now):
-        simulator.hold_back(site, (now + 8) * 60, (now + 12) * 60, (now + 12) * 60)
+        simulator.delay_logs(site, (now + 8) * 60, (now + 12) * 60, (now + 12) * 60)
         kept.update(range(now + 8, now + 11))
         return now + 30
 

@@ -21,7 +21,7 @@ _SECONDS_A_YEAR: Final = 365.2425 * 86400.0
 
 
 @frozen(kw_only=True)
-class Dwelling:
+class HouseholdConfig:
     """What a home is built of; with a date it determines everything that happens there."""
 
     name: str
@@ -74,24 +74,25 @@ class DayPlan(NamedTuple):
         return column[index] + (column[index + 1] - column[index]) * into / SLOT_S
 
 
-def chances(key: str, count: int) -> list[float]:
+def hash_fractions(key: str, count: int) -> list[float]:
     """Return `count` numbers in [0, 1) that depend on nothing but `key`."""
     digest = shake_128(key.encode()).digest(2 * count)
     return [int.from_bytes(digest[at : at + 2]) / 65536.0 for at in range(0, 2 * count, 2)]
 
 
-def clearness(dwelling: Dwelling, ordinal: int) -> float:
+def clearness(dwelling: HouseholdConfig, ordinal: int) -> float:
     """Return how clear a day's sky is, 0.15..1; days next to each other resemble each other."""
     mixed = 0.0
     for weight, stretch in ((0.5, 1), (0.3, 3), (0.2, 7)):
         mixed += (
-            weight * chances(f"sky/{dwelling.seed}/{dwelling.timezone}/{stretch}/{ordinal // stretch}", 1)[0]
+            weight
+            * hash_fractions(f"sky/{dwelling.seed}/{dwelling.timezone}/{stretch}/{ordinal // stretch}", 1)[0]
         )
     bright = min(1.0, max(0.0, (mixed - 0.2) / 0.6))
     return 0.15 + 0.85 * bright * bright * (3.0 - 2.0 * bright)
 
 
-def sun_height(dwelling: Dwelling, moment: float) -> float:
+def sun_height(dwelling: HouseholdConfig, moment: float) -> float:
     """Return the sine of the sun's height above the horizon; negative at night."""
     tilt = math.radians(-23.44) * math.cos(_TURN * (moment / _SECONDS_A_YEAR + 0.0275))
     hour = _TURN * (moment / 86400.0 + dwelling.longitude / 360.0) - math.pi
@@ -99,10 +100,10 @@ def sun_height(dwelling: Dwelling, moment: float) -> float:
     return math.sin(north) * math.sin(tilt) + math.cos(north) * math.cos(tilt) * math.cos(hour)
 
 
-def plan_day(dwelling: Dwelling, day: date, start: float, end: float) -> DayPlan:
+def plan_day(dwelling: HouseholdConfig, day: date, start: float, end: float) -> DayPlan:
     """Plan the local day that lasts from `start` to `end` (unix seconds)."""
     count = round((end - start) / SLOT_S)
-    draws = chances(f"day/{dwelling.seed}/{dwelling.name}/{day.toordinal()}", 72)
+    draws = hash_fractions(f"day/{dwelling.seed}/{dwelling.name}/{day.toordinal()}", 72)
     clear = clearness(dwelling, day.toordinal())
     pv = array("d", _sunshine(dwelling, start, count, clear, draws[:26]))
     load = array("d", _usage(dwelling, day, count, draws[26:66]))
@@ -124,7 +125,7 @@ def plan_day(dwelling: Dwelling, day: date, start: float, end: float) -> DayPlan
 
 
 def _sunshine(
-    dwelling: Dwelling, start: float, count: int, clear: float, clouds: Sequence[float]
+    dwelling: HouseholdConfig, start: float, count: int, clear: float, clouds: Sequence[float]
 ) -> Iterable[float]:
     for slot in range(count):
         height = sun_height(dwelling, start + (slot + 0.5) * SLOT_S)
@@ -137,7 +138,7 @@ def _sunshine(
         yield dwelling.pv_peak_w * height**1.2 * shade
 
 
-def _usage(dwelling: Dwelling, day: date, count: int, draws: Sequence[float]) -> list[float]:
+def _usage(dwelling: HouseholdConfig, day: date, count: int, draws: Sequence[float]) -> list[float]:
     winter = 1.0 + 0.2 * math.cos(_TURN * (day.timetuple().tm_yday - 15) / 365.25)
     late = 1.5 if day.weekday() >= 5 else 0.0
     load = []
@@ -161,17 +162,20 @@ def _bump(hour: float, middle: float, width: float) -> float:
     return math.exp(-(((hour - middle) / width) ** 2))
 
 
-def _evening(dwelling: Dwelling, ordinal: int) -> float:
+def _evening(dwelling: HouseholdConfig, ordinal: int) -> float:
     """Return the state of charge with which the day before `ordinal` ends and `ordinal` begins."""
     sunny = clearness(dwelling, ordinal - 1)
     height = 0.5 + 0.35 * math.cos(_TURN * ((ordinal % 365.2425) - 172) / 365.2425)
     return (
-        dwelling.floor + 0.05 + 0.62 * sunny * height + 0.05 * chances(f"soc/{dwelling.seed}/{ordinal}", 1)[0]
+        dwelling.floor
+        + 0.05
+        + 0.62 * sunny * height
+        + 0.05 * hash_fractions(f"soc/{dwelling.seed}/{ordinal}", 1)[0]
     )
 
 
 def _store(
-    dwelling: Dwelling, day: date, pv: Sequence[float], load: Sequence[float]
+    dwelling: HouseholdConfig, day: date, pv: Sequence[float], load: Sequence[float]
 ) -> tuple[array[float], array[float]]:
     """Let the battery take what the sun leaves, give what is lacking, and end where the next day begins."""
     full, empty = dwelling.battery_wh, dwelling.battery_wh * dwelling.floor

@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from energy_live.simulator.household.day_plan import SLOT_S, DayPlan, Dwelling, plan_day
+from energy_live.simulator.household.day_plan import SLOT_S, DayPlan, HouseholdConfig, plan_day
 
 _TURN: Final = 2.0 * math.pi
 _DAYS_KEPT: Final = 2200
 
 
-class Moment(NamedTuple):
+class MeterValues(NamedTuple):
     """What the meters of a home show at one instant: grid + pv + battery discharge = consumption, exactly."""
 
     time: float
@@ -45,7 +45,7 @@ class Moment(NamedTuple):
     temperature_c: float
 
 
-class Energy(NamedTuple):
+class EnergyFlows(NamedTuple):
     """Who gave how much to whom over a stretch of time, kWh."""
 
     pv_to_home: float
@@ -87,10 +87,10 @@ class Energy(NamedTuple):
         return self.battery_to_home + self.battery_to_grid
 
 
-_NOTHING: Final = Energy(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_NOTHING: Final = EnergyFlows(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-class Quarter(NamedTuple):
+class QuarterHour(NamedTuple):
     """A quarter hour as its meters show it, one value for each time a meter looks."""
 
     start: float
@@ -102,11 +102,11 @@ class Quarter(NamedTuple):
     soc: list[float]
 
 
-SUN_S: Final = 5
+PV_METER_S: Final = 5
 """Seconds between two looks of the meter that watches the sun; and so on."""
-HOME_S: Final = 3
-STORE_S: Final = 4
-CHARGE_S: Final = 10
+LOAD_METER_S: Final = 3
+BATTERY_METER_S: Final = 4
+SOC_METER_S: Final = 10
 
 
 def _quarter(power_w: float) -> float:
@@ -138,14 +138,14 @@ def _store(plan: DayPlan, slot: int, held: float) -> float:
 
 def _charge(plan: DayPlan, slot: int, into: float) -> float:
     gain = plan.soc[slot + 1] - plan.soc[slot]
-    return plan.soc[slot] + gain * math.floor(into / CHARGE_S) * CHARGE_S / SLOT_S
+    return plan.soc[slot] + gain * math.floor(into / SOC_METER_S) * SOC_METER_S / SLOT_S
 
 
 @frozen(kw_only=True)
 class Household:
     """One home, alive from any past to any future."""
 
-    dwelling: Dwelling
+    dwelling: HouseholdConfig
     zone: ZoneInfo = field(init=False)
 
     @zone.default
@@ -164,32 +164,32 @@ class Household:
         """Return the plan of one local day; 23 and 25 hours long where the clocks change."""
         return _plan(self.dwelling, day)
 
-    def at(self, moment: float) -> Moment:
+    def at(self, moment: float) -> MeterValues:
         """Return every power at one instant (unix seconds)."""
         plan = self.plan(self.day_of(moment))
         slot = int((moment - plan.start) // SLOT_S)
         into = moment - plan.start - slot * SLOT_S
         # Each meter has its own pace, so that from one second to the next only some values change.
         powers = (
-            _sun(plan, slot, _held(into, SUN_S)),
-            _home(plan, slot, _held(into, HOME_S)),
-            _store(plan, slot, _held(into, STORE_S)),
+            _sun(plan, slot, _held(into, PV_METER_S)),
+            _home(plan, slot, _held(into, LOAD_METER_S)),
+            _store(plan, slot, _held(into, BATTERY_METER_S)),
         )
         return self._meters(moment, plan, powers)
 
-    def quarter(self, moment: float) -> Quarter:
+    def quarter_hour(self, moment: float) -> QuarterHour:
         """Return what the meters show during the whole quarter hour that holds `moment` (unix seconds)."""
         plan = self.plan(self.day_of(moment))
         slot = int((moment - plan.start) // SLOT_S)
-        return Quarter(
+        return QuarterHour(
             plan.start + slot * SLOT_S,
-            [_sun(plan, slot, _held(into, SUN_S)) for into in range(0, SLOT_S, SUN_S)],
-            [_home(plan, slot, _held(into, HOME_S)) for into in range(0, SLOT_S, HOME_S)],
-            [_store(plan, slot, _held(into, STORE_S)) for into in range(0, SLOT_S, STORE_S)],
-            [round(_charge(plan, slot, into), 5) for into in range(0, SLOT_S, CHARGE_S)],
+            [_sun(plan, slot, _held(into, PV_METER_S)) for into in range(0, SLOT_S, PV_METER_S)],
+            [_home(plan, slot, _held(into, LOAD_METER_S)) for into in range(0, SLOT_S, LOAD_METER_S)],
+            [_store(plan, slot, _held(into, BATTERY_METER_S)) for into in range(0, SLOT_S, BATTERY_METER_S)],
+            [round(_charge(plan, slot, into), 5) for into in range(0, SLOT_S, SOC_METER_S)],
         )
 
-    def _meters(self, moment: float, plan: DayPlan, powers: tuple[float, float, float]) -> Moment:
+    def _meters(self, moment: float, plan: DayPlan, powers: tuple[float, float, float]) -> MeterValues:
         pv, load, battery = powers
         slot = int((moment - plan.start) // SLOT_S)
         into = moment - plan.start - slot * SLOT_S
@@ -197,7 +197,7 @@ class Household:
         volts = round(self.dwelling.nominal_v * (0.96 + 0.09 * soc) + battery * 0.0005, 2)
         season = math.sin(_TURN * (plan.day_of_year - 110) / 365.25)
         warmth = 16.0 + 6.0 * season + 2.0 * math.sin(_TURN * (moment - plan.start - 32400.0) / 86400.0)
-        return Moment(
+        return MeterValues(
             moment,
             pv,
             load,
@@ -209,12 +209,12 @@ class Household:
             round(warmth + abs(battery) * 0.0008, 1),
         )
 
-    def energy(self, start: float, end: float) -> Energy:
+    def energy(self, start: float, end: float) -> EnergyFlows:
         """Return who gave how much to whom between two unix seconds; nothing if `end` is not later."""
         if end <= start:
             return _NOTHING
         parts = [plan.between(max(start, plan.start), min(end, plan.end)) for plan in self._plans(start, end)]
-        return Energy(*(math.fsum(column) for column in zip(*parts, strict=True)))
+        return EnergyFlows(*(math.fsum(column) for column in zip(*parts, strict=True)))
 
     def _plans(self, start: float, end: float) -> Iterator[DayPlan]:
         day = self.day_of(start)
@@ -224,7 +224,7 @@ class Household:
 
 
 @lru_cache(maxsize=_DAYS_KEPT)
-def _plan(dwelling: Dwelling, day: date) -> DayPlan:
+def _plan(dwelling: HouseholdConfig, day: date) -> DayPlan:
     zone = ZoneInfo(dwelling.timezone)
     start, end = (
         datetime.combine(date.fromordinal(ordinal), time(), zone).astimezone(UTC).timestamp()

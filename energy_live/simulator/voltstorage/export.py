@@ -11,7 +11,7 @@ from typing import Final
 from attrs import frozen
 
 from energy_live.simulator.household.day_plan import SLOT_S
-from energy_live.simulator.household.household import CHARGE_S, HOME_S, STORE_S, SUN_S
+from energy_live.simulator.household.household import BATTERY_METER_S, LOAD_METER_S, PV_METER_S, SOC_METER_S
 from energy_live.simulator.voltstorage.products import (
     EXPORTED,
     STATUS_SINCE,
@@ -23,17 +23,20 @@ from energy_live.simulator.voltstorage.products import (
 Row = tuple[int, list[float | None]]
 
 # The seconds of a quarter hour at which a meter looks, and how often each has looked by then.
-_LOOKS: Final = tuple(
-    (into, into // SUN_S, into // HOME_S, into // STORE_S, into // CHARGE_S) for into in range(SLOT_S)
+_SECONDS: Final = tuple(
+    (into, into // PV_METER_S, into // LOAD_METER_S, into // BATTERY_METER_S, into // SOC_METER_S)
+    for into in range(SLOT_S)
 )
-_STIRRING: Final = tuple(
-    look for look in _LOOKS if any(look[0] % every == 0 for every in (SUN_S, HOME_S, STORE_S, CHARGE_S))
+_CHANGING: Final = tuple(
+    look
+    for look in _SECONDS
+    if any(look[0] % every == 0 for every in (PV_METER_S, LOAD_METER_S, BATTERY_METER_S, SOC_METER_S))
 )
 _KEPT: Final = 100_000
 
 
 @frozen(kw_only=True)
-class Extract:
+class ExportRequest:
     """What an export was asked for."""
 
     product: Product
@@ -44,7 +47,7 @@ class Extract:
     precision: int = 6
     tolerance: float = 0.0
     separator: str = ","
-    mixed: bool = False
+    mixed_separators: bool = False
     """The fault of 2021: `sep=` line and header as asked, but commas in the rows, whose times end in `Z`."""
 
     step_s: int = 1
@@ -73,9 +76,9 @@ class Extract:
 
     def _measured(self) -> Iterator[tuple[int, tuple[float, ...]]]:
         """Return the seconds at which something may have changed, with what was measured then."""
-        if math.isinf(self.product.since):
+        if math.isinf(self.product.first_at):
             return
-        first = math.ceil(max(self.start, self.product.since) - 0.999)
+        first = math.ceil(max(self.start, self.product.first_at) - 0.999)
         if first + _milliseconds(first) / 1000 < self.start:
             first += 1
         last = math.floor(self.end)
@@ -90,11 +93,11 @@ class Extract:
     def _densely(self, first: int, last: int) -> Iterator[tuple[int, tuple[float, ...]]]:
         begin = first
         while begin <= last:
-            quarter = self.product.household.quarter(begin)
+            quarter = self.product.household.quarter_hour(begin)
             start = int(quarter.start)
             pv, load, battery, soc = quarter[1:]
             low, high = begin - start, last - start
-            looks = _STIRRING if low == 0 else (_LOOKS[low], *(one for one in _STIRRING if one[0] > low))
+            looks = _CHANGING if low == 0 else (_SECONDS[low], *(one for one in _CHANGING if one[0] > low))
             for into, sun, home, store, charge in looks:
                 if into > high:
                     return
@@ -105,8 +108,8 @@ class Extract:
         """Return the lines of the CSV file."""
         yield f"sep={self.separator}\r\n"
         yield self.separator.join(("Time", *self.fields)) + "\r\n"
-        separator = "," if self.mixed else self.separator
-        stamp, number = self.stamps(), self.numbers()
+        separator = "," if self.mixed_separators else self.separator
+        stamp, number = self.time_formatter(), self.number_formatter()
         for second, cells in self.rows():
             written = ["" if cell is None else number(cell) for cell in cells]
             yield f"{stamp(second)}{separator}{separator.join(written)}\r\n"
@@ -115,7 +118,7 @@ class Extract:
         """Return the pieces of the JSON file: an array of objects that hold what changed."""
         yield "["
         between = ""
-        stamp, number = self.stamps(), self.numbers()
+        stamp, number = self.time_formatter(), self.number_formatter()
         for second, cells in self.rows():
             there = {
                 name: float(number(cell))
@@ -126,11 +129,13 @@ class Extract:
             between = ","
         yield "]"
 
-    def stamps(self) -> Callable[[int], str]:
+    def time_formatter(self) -> Callable[[int], str]:
         """Return a writer of times to the millisecond, in the offset that was asked for."""
         hours, minutes = divmod(abs(self.tz_minutes), 60)
-        shift = 0 if self.mixed else self.tz_minutes * 60
-        zone = "Z" if self.mixed else f"{'-' if self.tz_minutes < 0 else '+'}{hours:02}:{minutes:02}"
+        shift = 0 if self.mixed_separators else self.tz_minutes * 60
+        zone = (
+            "Z" if self.mixed_separators else f"{'-' if self.tz_minutes < 0 else '+'}{hours:02}:{minutes:02}"
+        )
         minute, prefix = -1, ""
 
         def stamp(second: int) -> str:
@@ -142,7 +147,7 @@ class Extract:
 
         return stamp
 
-    def numbers(self) -> Callable[[float], str]:
+    def number_formatter(self) -> Callable[[float], str]:
         """Return a writer of numbers with the asked significant digits, never with an exponent."""
         written: dict[float, str] = {}  # meters repeat themselves
 

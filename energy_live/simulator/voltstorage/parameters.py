@@ -8,7 +8,7 @@ import math
 from aiohttp import web
 
 
-class Wrong(Exception):
+class VoltRefusal(Exception):
     """A request is answered with a status and one sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -31,9 +31,9 @@ def whole(request: web.Request, name: str, *, least: int | None = None) -> int |
     try:
         number = int(text)
     except ValueError:
-        raise Wrong(400, f"The parameter {name} must be an integer.") from None
+        raise VoltRefusal(400, f"The parameter {name} must be an integer.") from None
     if least is not None and number < least:
-        raise Wrong(400, f"The parameter {name} must be at least {least}.")
+        raise VoltRefusal(400, f"The parameter {name} must be at least {least}.")
     return number
 
 
@@ -45,16 +45,16 @@ def double(request: web.Request, name: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
-        raise Wrong(400, f"The parameter {name} must be a number.") from None
+        raise VoltRefusal(400, f"The parameter {name} must be a number.") from None
     if not math.isfinite(number):
-        raise Wrong(400, f"The parameter {name} must be a number.")
+        raise VoltRefusal(400, f"The parameter {name} must be a number.")
     return number
 
 
 def flag(name: str, text: str) -> bool:
     """Return whether a text says true."""
     if text.lower() not in {"true", "false", "1", "0"}:
-        raise Wrong(400, f"The parameter {name} must be true or false.")
+        raise VoltRefusal(400, f"The parameter {name} must be true or false.")
     return text.lower() in {"true", "1"}
 
 
@@ -64,4 +64,4 @@ def numbers(request: web.Request, name: str) -> frozenset[int]:
     try:
         return frozenset(int(part) for text in texts for part in text.split(","))
     except ValueError:
-        raise Wrong(400, f"The parameter {name} must hold integers.") from None
+        raise VoltRefusal(400, f"The parameter {name} must hold integers.") from None

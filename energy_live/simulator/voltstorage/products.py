@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_live.simulator.household.household import Household, Moment
+from energy_live.simulator.household.household import Household, MeterValues
 from energy_live.simulator.vrm.serializers import Json
 
 TYPE: Final[Json] = {
@@ -42,17 +42,17 @@ class Product:
         return self.id * 10 + 1
 
     @property
-    def since(self) -> float:
+    def first_at(self) -> float:
         """Unix seconds of its first value; endless for a product that was never installed."""
         if self.installed is None:
             return math.inf
         return self.household.midnight(date.fromisoformat(self.installed))
 
-    def alive(self, moment: float) -> bool:
+    def has_data_at(self, moment: float) -> bool:
         """Whether the product measures anything at that moment."""
-        return self.since <= moment and (self.offline_since is None or moment <= self.offline_since)
+        return self.first_at <= moment and (self.offline_since is None or moment <= self.offline_since)
 
-    def until(self, now: float) -> float:
+    def last_at(self, now: float) -> float:
         """Return the last second for which there are values."""
         return math.floor(now if self.offline_since is None else min(now, self.offline_since))
 
@@ -87,7 +87,7 @@ class Product:
         }
 
 
-def event_fields(at: Moment) -> dict[str, float]:
+def event_fields(at: MeterValues) -> dict[str, float]:
     """Return what a product event says. Only `pvPower` and `dcVoltage` are in the vendor's text."""
     return {
         "pvPower": at.pv_w,
@@ -109,7 +109,7 @@ EXPORTED: Final = (
 STATUS_SINCE: Final = 1_609_459_200
 
 
-def export_values(at: Moment) -> tuple[float, ...]:
+def export_values(at: MeterValues) -> tuple[float, ...]:
     """Return the values of the exported columns."""
     return exported(at.consumption_w, at.pv_w, at.battery_w, at.soc)
 
@@ -122,7 +122,7 @@ def exported(load: float, pv: float, battery: float, soc: float) -> tuple[float,
 
 
 @frozen(kw_only=True)
-class Filter:
+class ProductFilter:
     """Which products a list is to hold; None lets every product pass."""
 
     text: str | None = None
@@ -131,7 +131,7 @@ class Filter:
     installed: bool | None = None
     ids: frozenset[int] = frozenset()
 
-    def passes(self, product: Product) -> bool:
+    def matches(self, product: Product) -> bool:
         """Whether a product is wanted."""
         words = f"{product.id} {product.serial} {product.manufactured} {TYPE['name']}".lower()
         return (

@@ -13,10 +13,10 @@ from aiohttp import web
 from energy_live.simulator.clock import Timeline
 from energy_live.simulator.server import CUT, OWNER, Handler, Journal, Middleware, abort
 from energy_live.simulator.voltstorage.accounts import LONGEST_VALIDITY_S, Owner, VoltAccounts
-from energy_live.simulator.voltstorage.events import Events
-from energy_live.simulator.voltstorage.export import Extract, columns
-from energy_live.simulator.voltstorage.parameters import Wrong, answer, double, flag, numbers, whole
-from energy_live.simulator.voltstorage.products import Filter, Product, event_fields, ordered
+from energy_live.simulator.voltstorage.events import ProductEvents
+from energy_live.simulator.voltstorage.export import ExportRequest, columns
+from energy_live.simulator.voltstorage.parameters import VoltRefusal, answer, double, flag, numbers, whole
+from energy_live.simulator.voltstorage.products import Product, ProductFilter, event_fields, ordered
 from energy_live.simulator.voltstorage.statistics import TIMESPANS, statistics
 
 BASE: Final = "/rest/"
@@ -33,7 +33,7 @@ class VoltServer:
         accounts: VoltAccounts,
         products: Sequence[Product],
         journal: Journal,
-        events: Events,
+        events: ProductEvents,
         *,
         export_step_s: int = 1,
     ) -> None:
@@ -58,7 +58,7 @@ class VoltServer:
         return app
 
     async def _shut(self, _app: web.Application) -> None:
-        self.events.shut()
+        self.events.close_all()
 
     def _gate(self) -> Middleware:
         @web.middleware
@@ -67,7 +67,7 @@ class VoltServer:
                 if request.path != "/rest/login/password":
                     request[OWNER] = self._owner(request)
                 return await handler(request)
-            except Wrong as wrong:
+            except VoltRefusal as wrong:
                 return answer({"errors": [str(wrong)]}, wrong.status)
             except web.HTTPException as error:
                 return answer({"errors": [error.reason]}, error.status)
@@ -80,10 +80,10 @@ class VoltServer:
             header.removeprefix("Bearer ") if header.startswith("Bearer ") else request.query.get("token", "")
         )
         if not token:
-            raise Wrong(401, "No authorization token was provided.")
+            raise VoltRefusal(401, "No authorization token was provided.")
         owner = self.accounts.owner(token)
         if owner is None:
-            raise Wrong(401, "The authorization token is invalid or expired.")
+            raise VoltRefusal(401, "The authorization token is invalid or expired.")
         return owner
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -91,34 +91,34 @@ class VoltServer:
             sent = json.loads(await request.read())
             email, password, validity = sent["email"], sent["password"], sent.get("validity", _DAY_S)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise Wrong(400, "The parameters email and password are required.") from None
+            raise VoltRefusal(400, "The parameters email and password are required.") from None
         if (
             isinstance(validity, bool)
             or not isinstance(validity, int | float)
             or not 0 <= validity <= LONGEST_VALIDITY_S
         ):
-            raise Wrong(400, f"validity must be between 0 and {LONGEST_VALIDITY_S}.")
+            raise VoltRefusal(400, f"validity must be between 0 and {LONGEST_VALIDITY_S}.")
         owner = self.accounts.find(str(email), str(password))
         if owner is None:
             self._journal.count("failed_logins")
-            raise Wrong(400, "Invalid e-mail address or password.")
+            raise VoltRefusal(400, "Invalid e-mail address or password.")
         self._journal.count("logins")
         return answer({"token": self.accounts.issue(owner, validity)})
 
     async def _list(self, request: web.Request) -> web.Response:
         mine = [product for product in self.products.values() if product.owner == request[OWNER].id]
         installed = request.query.get("installationDate")
-        wanted = Filter(
+        wanted = ProductFilter(
             text=request.query.get("q"),
             group=whole(request, "groupId"),
             owner=whole(request, "ownerId"),
             installed=None if installed is None else flag("installationDate", installed),
             ids=numbers(request, "ids"),
         )
-        found = [product.record() for product in mine if wanted.passes(product)]
+        found = [product.record() for product in mine if wanted.matches(product)]
         keys = [key for key in request.query.get("sort", "").split(",") if key]
         if found and (unknown := [key for key in keys if key.removeprefix("-") not in found[0]]):
-            raise Wrong(400, f"Products have no field {unknown[0].removeprefix('-')!r} to sort by.")
+            raise VoltRefusal(400, f"Products have no field {unknown[0].removeprefix('-')!r} to sort by.")
         found = ordered(found, keys)
         count, page = whole(request, "count", least=1), whole(request, "page", least=1) or 1
         if count is not None:
@@ -129,17 +129,17 @@ class VoltServer:
 
     def _product(self, request: web.Request, number: int | None, name: str = "productId") -> Product:
         if number is None:
-            raise Wrong(400, f"The parameter {name} is required.")
+            raise VoltRefusal(400, f"The parameter {name} is required.")
         product = self.products.get(number)
         if product is None or product.owner != request[OWNER].id:
-            raise Wrong(403, "You lack the permission to read this product.")
+            raise VoltRefusal(403, "You lack the permission to read this product.")
         return product
 
     async def _latest(self, request: web.Request) -> web.Response:
         product = self._product(request, int(request.match_info["product"]))
         now = self._timeline.now()
-        second = product.until(now)
-        empty = second < product.since
+        second = product.last_at(now)
+        empty = second < product.first_at
         data = {} if empty else event_fields(product.household.at(second))
         if flag("includeTime", request.query.get("includeTime", "false")):
             return answer({"time": None if empty else int(second), "data": data})
@@ -149,12 +149,12 @@ class VoltServer:
         product = self._product(request, whole(request, "productId"))
         timespan = request.query.get("timespan", "day")
         if timespan not in TIMESPANS:
-            raise Wrong(400, f"timespan must be one of {', '.join(TIMESPANS)}.")
+            raise VoltRefusal(400, f"timespan must be one of {', '.join(TIMESPANS)}.")
         now = self._timeline.now()
         end = whole(request, "tend")
         start = whole(request, "tstart")
-        begin = product.since if start is None else float(start)
-        if math.isinf(product.since):
+        begin = product.first_at if start is None else float(start)
+        if math.isinf(product.first_at):
             return answer([])
         return answer(statistics(product, timespan, begin, now if end is None else float(end), now))
 
@@ -186,46 +186,46 @@ class VoltServer:
         if cut is not None:
             text = text[: int(len(text) * cut.keep)]
         await response.write(text.encode())
-        if cut is not None and not cut.honest:
+        if cut is not None and not cut.valid_length:
             await self._timeline.clock.sleep(0.01)
             abort(request)
             return
         await response.write_eof()
 
-    def _extract(self, request: web.Request) -> Extract:
+    def _extract(self, request: web.Request) -> ExportRequest:
         product_id, component_id = whole(request, "productId"), whole(request, "componentId")
         if (product_id is None) == (component_id is None):
-            raise Wrong(400, "Either productId or componentId must be provided.")
+            raise VoltRefusal(400, "Either productId or componentId must be provided.")
         product = self._product(request, component_id // 10 if component_id is not None else product_id)
         now = self._timeline.now()
         start, end = double(request, "from"), double(request, "to")
         if start is None:
-            raise Wrong(400, "The parameter from is required.")
+            raise VoltRefusal(400, "The parameter from is required.")
         if start > now:
-            raise Wrong(400, "The parameter from must not lie in the future.")
+            raise VoltRefusal(400, "The parameter from must not lie in the future.")
         if end is not None and end < start:
-            raise Wrong(400, "The parameter to must not lie before from.")
+            raise VoltRefusal(400, "The parameter to must not lie before from.")
         fields = tuple(name for name in request.query.get("fields", "").split(",") if name) or columns(start)
         if unknown := [name for name in fields if name not in columns(math.inf)]:
-            raise Wrong(400, f"There is no field {unknown[0]!r}.")
+            raise VoltRefusal(400, f"There is no field {unknown[0]!r}.")
         separator = request.query.get("separator", ",")
-        return Extract(
+        return ExportRequest(
             product=product,
             start=start,
-            end=min(product.until(now), now if end is None else end),
+            end=min(product.last_at(now), now if end is None else end),
             fields=fields,
             tz_minutes=whole(request, "tz") or 0,
             precision=whole(request, "precision", least=1) or 6,
             tolerance=double(request, "tolerance") or 0.0,
             separator=separator,
-            mixed=self.events.faults.separator_fault and separator != ",",
+            mixed_separators=self.events.faults.separator_fault and separator != ",",
             step_s=self._export_step_s,
         )
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
         if "token" not in request.query and "Authorization" not in request.headers:
-            raise Wrong(401, "No authorization token was provided.")
+            raise VoltRefusal(401, "No authorization token was provided.")
         product = self._product(request, whole(request, "productId"))
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise Wrong(400, "This is a WebSocket.")
+            raise VoltRefusal(400, "This is a WebSocket.")
         return await self.events.follow(request, product)

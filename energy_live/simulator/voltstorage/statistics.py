@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Final
 
-from energy_live.simulator.household.household import Energy
+from energy_live.simulator.household.household import EnergyFlows
 from energy_live.simulator.voltstorage.products import Product
 from energy_live.simulator.vrm.serializers import Json
 
@@ -19,7 +19,7 @@ def spans(product: Product, timespan: str, start: float, end: float) -> Iterator
     """Cut `start`..`end` into the product's local hours, days, months or years."""
     household = product.household
     if timespan == "lifetime":
-        yield product.since, end
+        yield product.first_at, end
         return
     if timespan == "hour":
         begin = start // 3600.0 * 3600.0
@@ -51,12 +51,12 @@ def _next(day: date, timespan: str) -> date:
 def statistics(product: Product, timespan: str, start: float, end: float, now: float) -> list[Json]:
     """Return one object a period that holds data, or in which the product was silent."""
     last = min(end, now)
-    first = max(start, product.since)
+    first = max(start, product.first_at)
     return [_period(product, begin, finish, now) for begin, finish in spans(product, timespan, first, last)]
 
 
 def _period(product: Product, begin: float, finish: float, now: float) -> Json:
-    low, high = max(begin, product.since), min(finish, product.until(now))
+    low, high = max(begin, product.first_at), min(finish, product.last_at(now))
     flow = product.household.energy(low, high)
     minutes = max(0, int((high - low) // 60.0))
     temperatures = _temperatures(product, low, high) if minutes else []
@@ -94,7 +94,7 @@ def _weighed(samples: int, value: float) -> Json:
     return {"nSamples": samples, "value": value if samples else None}
 
 
-def _sufficiency(flow: Energy) -> Json:
+def _sufficiency(flow: EnergyFlows) -> Json:
     weight = _joules(flow.consumption)
     return {
         "totalWeight": weight,

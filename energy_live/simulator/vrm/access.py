@@ -16,7 +16,7 @@ from energy_live.simulator.vrm.request_checks import (
     OBJECT,
     TEXT,
     WHOLE,
-    Refused,
+    VrmRefusal,
     answer,
     body,
     checked,
@@ -32,7 +32,7 @@ _TEAM: Final = 31
 
 
 @define
-class _Circle:
+class _Members:
     """Everybody with access to one site."""
 
     levels: dict[int, int]
@@ -47,7 +47,7 @@ class SiteAccess:
         self._timeline = timeline
         self._installations = installations
         self._accounts = accounts
-        self._circles: dict[int, _Circle] = {}
+        self._members: dict[int, _Members] = {}
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and handler of every endpoint."""
@@ -62,11 +62,11 @@ class SiteAccess:
             ("POST", f"{SITE}/user-group-access-level", self._group),
         ]
 
-    def _of(self, request: web.Request) -> tuple[Site, _Circle]:
+    def _of(self, request: web.Request) -> tuple[Site, _Members]:
         site = self._installations.site(request, demo=False)
-        if site.id not in self._circles:
-            self._circles[site.id] = _Circle({site.user: 1, _NEIGHBOUR: 0}, groups={_TEAM: 2})
-        return site, self._circles[site.id]
+        if site.id not in self._members:
+            self._members[site.id] = _Members({site.user: 1, _NEIGHBOUR: 0}, groups={_TEAM: 2})
+        return site, self._members[site.id]
 
     async def _users(self, request: web.Request) -> web.Response:
         _, circle = self._of(request)
@@ -110,7 +110,7 @@ class SiteAccess:
         _, circle = self._of(request)
         sent = checked(await body(request), optional={"email": LIST, "accessLevel": LIST})
         if len(sent) < 2:
-            raise Refused(200, "accesslevel_and_invite_keys_required", ["Both arrays are required."])
+            raise VrmRefusal(200, "accesslevel_and_invite_keys_required", ["Both arrays are required."])
         updated: Json = {}
         for email, level in _paired(items("email", sent["email"], TEXT), sent["accessLevel"]):
             known = circle.invites.get(str(email))
@@ -123,11 +123,11 @@ class SiteAccess:
         _, circle = self._of(request)
         sent = checked(await body(request), optional={"idUser": LIST, "accessLevel": LIST})
         if len(sent) < 2:
-            raise Refused(200, "accesslevel_and_user_required", ["Both arrays are required."])
+            raise VrmRefusal(200, "accesslevel_and_user_required", ["Both arrays are required."])
         levels = dict(circle.levels)
         for user, level in _paired(items("idUser", sent["idUser"], WHOLE), sent["accessLevel"]):
             if user not in levels:
-                raise Refused(404, "not_found", "There is no such user")
+                raise VrmRefusal(404, "not_found", "There is no such user")
             levels[int(str(user))] = level
         _keep_one_admin(levels)
         circle.levels = levels
@@ -138,7 +138,7 @@ class SiteAccess:
         sent = checked(await body(request), required={"idUser": WHOLE})
         levels = dict(circle.levels)
         if levels.pop(int(str(sent["idUser"])), None) is None:
-            raise Refused(200, "user_not_unlinked", ["The user could not be unlinked."])
+            raise VrmRefusal(200, "user_not_unlinked", ["The user could not be unlinked."])
         _keep_one_admin(levels)
         circle.levels = levels
         return answer({"success": True, "idSite": site.id})
@@ -163,7 +163,7 @@ class SiteAccess:
         sent = checked(await body(request), required=kinds)
         number = int(str(sent["idUserGroup"]))
         if number not in circle.groups:
-            raise Refused(404, "not_found", "There is no such group")
+            raise VrmRefusal(404, "not_found", "There is no such group")
         if sent["accessLevel"] is None:
             del circle.groups[number]
         else:
@@ -174,7 +174,7 @@ class SiteAccess:
 
 def _keep_one_admin(levels: dict[int, int]) -> None:
     if 1 not in levels.values():
-        raise Refused(200, "min_one_admin_required", ["At least one admin must remain."])
+        raise VrmRefusal(200, "min_one_admin_required", ["At least one admin must remain."])
 
 
 def _paired(first: list[object], levels: object) -> list[tuple[object, int]]:
@@ -182,5 +182,5 @@ def _paired(first: list[object], levels: object) -> list[tuple[object, int]]:
     for level in second:
         one_of("accessLevel", level, _LEVELS)
     if len(first) != len(second):
-        raise Refused(422, "invalid_parameters", {"accessLevel": "There must be one for each."})
+        raise VrmRefusal(422, "invalid_parameters", {"accessLevel": "There must be one for each."})
     return list(zip(first, second, strict=True))

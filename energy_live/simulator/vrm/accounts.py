@@ -63,7 +63,7 @@ class VrmAccounts:
     _codes: dict[int, str] = field(factory=dict, init=False, repr=False)
     _issued: int = field(default=0, init=False)
 
-    def enrol(self, user: User) -> None:
+    def add(self, user: User) -> None:
         """Give somebody an account."""
         self.users[user.id] = user
         if user.sms:
@@ -77,7 +77,7 @@ class VrmAccounts:
             self._codes[user.id] = f"{number % 10**8:08}"
         return self._codes[user.id]
 
-    def redeem(self, user: User, code: str) -> bool:
+    def use_code(self, user: User, code: str) -> bool:
         """Use up an SMS code."""
         if self._codes.get(user.id) != code:
             return False
@@ -128,7 +128,7 @@ class VrmAccounts:
             del self.tokens[number]
         return len(gone)
 
-    def blacklist(self, bearer: str) -> None:
+    def revoke_bearer(self, bearer: str) -> None:
         """Make one bearer token invalid."""
         self._bearers.pop(bearer, None)
 

@@ -15,7 +15,7 @@ from energy_live.simulator.vrm.request_checks import (
     LIST,
     NUMBER,
     WHOLE,
-    Refused,
+    VrmRefusal,
     answer,
     body,
     checked,
@@ -140,7 +140,7 @@ class Alarms:
             kinds = {"AlarmEnabled": WHOLE, "NotifyAfterSeconds": WHOLE}
             checked(sent, required={**_WHICH, **kinds}, optional=dict.fromkeys(_NUMBERS, NUMBER))
         if all(one.id != sent["idDataAttribute"] for one in site.attributes):
-            raise Refused(422, "invalid_parameters", {"idDataAttribute": "The attribute is not known."})
+            raise VrmRefusal(422, "invalid_parameters", {"idDataAttribute": "The attribute is not known."})
         return sent
 
     def _place(self, site: Site, wanted: Json) -> int | None:
@@ -152,7 +152,7 @@ class Alarms:
         site = self._installations.site(request, demo=False)
         rule = await self._rule(request, site)
         if self._place(site, rule) is not None:
-            raise Refused(400, "alarm_exists", {"idDataAttribute": "There is such an alarm."})
+            raise VrmRefusal(400, "alarm_exists", {"idDataAttribute": "There is such an alarm."})
         rules = self._of(site)
         rules.append({**rule, "idDataAttributeLimit": _LIMIT + site.id + len(rules)})
         return answer({"success": True, "idSite": site.id, "data": rules[-1]})
@@ -173,7 +173,7 @@ class Alarms:
     def _known(self, site: Site, wanted: Json) -> int:
         place = self._place(site, wanted)
         if place is None:
-            raise Refused(404, "not_found", "There is no such alarm")
+            raise VrmRefusal(404, "not_found", "There is no such alarm")
         return place
 
     async def _clear(self, request: web.Request) -> web.Response:

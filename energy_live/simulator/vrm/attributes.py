@@ -301,7 +301,7 @@ PSEUDO: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 """Values the portal computes: the codes it names as their parts, and those that a site may really have."""
 
 
-def spelt(spelling: str, value: float) -> str:
+def format_value(spelling: str, value: float) -> str:
     """Write a number the way PHP's sprintf does with VRM's formats."""
     python = spelling.replace("F", "f", 1)
     if python.endswith("%") and not python.endswith("%%"):

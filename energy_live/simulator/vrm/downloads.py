@@ -14,7 +14,7 @@ from aiohttp import web
 from energy_live.simulator.clock import Timeline
 from energy_live.simulator.server import Handler
 from energy_live.simulator.vrm.installations import SITE, Installations
-from energy_live.simulator.vrm.request_checks import Refused, answer, moments, required, switched
+from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, moments, required, switched
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 from energy_live.simulator.vrm.stats import ENERGIES, KWH
@@ -53,12 +53,12 @@ class Downloads:
         start, end = moments(request, self._timeline.now())
         form, kind = request.query.get("format", "csv"), request.query.get("datatype", "log")
         if form not in _FORMATS or kind not in {"log", "kwh", "benchmark"}:
-            raise Refused(400, "invalid_parameters", {"format": "The format is not valid."})
+            raise VrmRefusal(400, "invalid_parameters", {"format": "The format is not valid."})
         if switched(request, "async"):
             return answer({"success": True})  # the file is mailed
         begin, until = max(start, site.created), min(end, self._timeline.now())
         if until <= begin:
-            raise Refused(200, "no_data", ["Site has no data for this period."])
+            raise VrmRefusal(200, "no_data", ["Site has no data for this period."])
         rows = list(_table(site, begin, until, kind))
         content = _csv(rows) if form == "csv" else _page(rows) if form == "html" else workbook(rows)
         # Base64 in plain text, under the type of the file that is inside of it.
@@ -71,7 +71,7 @@ class Downloads:
         site = self._installations.site(request)
         start, end = float(required(request, "start")), float(required(request, "end"))
         if end <= max(start, site.created):
-            raise Refused(200, "no_data", ["Site has no GPS data for this period."])
+            raise VrmRefusal(200, "no_data", ["Site has no GPS data for this period."])
         dwelling = site.household.dwelling
         place = f"{dwelling.longitude:.5f},{dwelling.latitude:.5f},0"
         track = (

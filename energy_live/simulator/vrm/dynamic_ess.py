@@ -17,7 +17,7 @@ from energy_live.simulator.vrm.request_checks import (
     TEXT,
     TRUTH,
     WHOLE,
-    Refused,
+    VrmRefusal,
     answer,
     body,
     checked,
@@ -161,5 +161,5 @@ class DynamicEss:
             for hour in items(name, hours, OBJECT):
                 entry = checked(dict(hour), required={"timestamp": WHOLE, "value": NUMBER})  # type: ignore[call-overload]
                 if int(str(entry["timestamp"])) % _HOUR_S:
-                    raise Refused(422, "invalid_parameters", {name: "The timestamp is no full hour."})
+                    raise VrmRefusal(422, "invalid_parameters", {name: "The timestamp is no full hour."})
         return answer({"success": True})

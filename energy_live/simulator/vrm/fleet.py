@@ -21,7 +21,7 @@ from energy_live.simulator.vrm.request_checks import (
     OBJECT,
     TRUTH,
     WHOLE,
-    Refused,
+    VrmRefusal,
     answer,
     body,
     items,
@@ -67,7 +67,7 @@ class Fleet:
 
     async def _find(self, request: web.Request) -> web.Response:
         if request[CALLER].user.id == DEMO_USER:
-            raise Refused(403, "forbidden", "The demo account may not search")
+            raise VrmRefusal(403, "forbidden", "The demo account may not search")
         conditions = [_condition(text) for text in _COMMA.split(request.query.get("query", ""))]
         if len(conditions) > _MOST_CONDITIONS:
             raise _invalid("There are too many conditions.")
@@ -111,7 +111,7 @@ class Fleet:
         sent = await body(request)
         wrong = [name for name, kinds in _OVERVIEW.items() if type(sent.get(name)) not in kinds]
         if wrong:
-            raise Refused(400, "missing_parameters", dict.fromkeys(wrong, "Missing or invalid"))
+            raise VrmRefusal(400, "missing_parameters", dict.fromkeys(wrong, "Missing or invalid"))
         wanted = items("siteIds", sent.get("siteIds", []), WHOLE)
         now = self._timeline.now()
         sites = self._installations.of(request[CALLER].user)
@@ -123,11 +123,11 @@ class Fleet:
     async def _firmwares(self, request: web.Request) -> web.Response:
         for name in ("feedChannel", "victronConnectVersion"):
             if not request.query.get(name):
-                raise Refused(422, "missing_parameters", {name: "Required"})
+                raise VrmRefusal(422, "missing_parameters", {name: "Required"})
         return answer({"success": True, "firmwares": []})
 
     async def _admin(self, _request: web.Request) -> web.Response:
-        raise Refused(403, "forbidden", "Only administrators may do this")
+        raise VrmRefusal(403, "forbidden", "Only administrators may do this")
 
 
 def _row(site: Site, now: float) -> Json:
@@ -135,7 +135,7 @@ def _row(site: Site, now: float) -> Json:
     logged = site.logged_at(now)
     at = site.household.at(logged)
     shown = {title: site.by_code[code] for title, code in _COLUMNS.items() if code in site.by_code}
-    texts_of = {title: texts(one, site.show(one, at))[1] for title, one in shown.items()}
+    texts_of = {title: texts(one, site.value(one, at))[1] for title, one in shown.items()}
     tank = site.by_code.get("tl")
     return {
         "Installation name": site.name,
@@ -144,13 +144,13 @@ def _row(site: Site, now: float) -> Json:
         "Solar Yield": f"{at.pv_w:.0f} W",
         "Grid": f"{at.grid_w:.0f} W",
         "Generator": "",
-        "Tanks": "" if tank is None else f"Fresh water-{texts(tank, site.show(tank, at))[1]}",
+        "Tanks": "" if tank is None else f"Fresh water-{texts(tank, site.value(tank, at))[1]}",
         "Temperature": f"Battery-{at.temperature_c:.1f} °C",
         "Last Update": datetime.fromtimestamp(logged, UTC).isoformat(),
     }
 
 
-def _invalid(message: str) -> Refused:
+def _invalid(message: str) -> VrmRefusal:
     """Return the refusal of a search: a list of messages, and a count that is always 0."""
     return uncoded(422, error_code="invalid_parameters", errors=[message], num_records=0)
 

@@ -12,7 +12,7 @@ from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.vrm import stats, widgets
 from energy_live.simulator.vrm.accounts import DEMO_USER, User
 from energy_live.simulator.vrm.attributes import Attribute
-from energy_live.simulator.vrm.request_checks import Refused, answer, fraction, moments, switched, whole
+from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, fraction, moments, switched, whole
 from energy_live.simulator.vrm.serializers import Json, devices, diagnostics
 from energy_live.simulator.vrm.sites import Site
 
@@ -53,9 +53,9 @@ class Installations:
         caller = request[CALLER]
         site = self.sites.get(int(request.match_info["site"]))
         if site is None:
-            raise Refused(404, "not_found", "The requested resource could not be found")
+            raise VrmRefusal(404, "not_found", "The requested resource could not be found")
         if caller.user.id != site.user or site.id in self.left or (caller.user.id == DEMO_USER and not demo):
-            raise Refused(403, "forbidden", "You have no access to this installation")
+            raise VrmRefusal(403, "forbidden", "You have no access to this installation")
         return site
 
     async def _overview(self, request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ class Installations:
         site = self.site(request)
         now = self._timeline.now()
         start, end = moments(request, now)
-        wish = stats.Wish(
+        wish = stats.StatsQuery(
             codes=_codes(request, request.query.get("type", "live_feed")),
             start=start,
             end=end,
@@ -81,14 +81,14 @@ class Installations:
             total=request.query.get("type") in {"kwh", "live_feed_kwh"},
         )
         if wish.interval not in stats.STEPS:
-            raise Refused(400, "invalid_parameters", {"interval": "The interval is not valid."})
+            raise VrmRefusal(400, "invalid_parameters", {"interval": "The interval is not valid."})
         if wish.beyond_cap:
-            raise Refused(200, "no_data", ["Site has no stats for this period."])
+            raise VrmRefusal(200, "no_data", ["Site has no stats for this period."])
         if end <= start:
             return answer({"success": True, "records": [], "totals": []})
         records, totals = stats.collect(site, wish, now)
         if not any(records.values()) and end <= site.created:
-            raise Refused(200, "no_data", ["Site has no stats for this period."])
+            raise VrmRefusal(200, "no_data", ["Site has no stats for this period."])
         if switched(request, "show_instance"):
             split, sums = stats.by_instance(records, totals)
             return answer({"success": True, "records": split, "totals": sums})
@@ -98,7 +98,7 @@ class Installations:
         site = self.site(request)
         kind = request.query.get("type", "live_feed")
         if kind not in stats.OVERALL:
-            raise Refused(400, "invalid_parameters", {"type": "The type is not valid."})
+            raise VrmRefusal(400, "invalid_parameters", {"type": "The type is not valid."})
         # The live feed's codes are the ones that the older text prints.
         codes = _LIVE_FEED if kind == "live_feed" else _codes(request, kind)
         return answer({"success": True, "records": stats.overall(site, codes, self._timeline.now())})
@@ -125,10 +125,12 @@ class Installations:
         width, each = whole(request, "width"), fraction(request, "pointsPerPixel")
         most = (_PIXELS if width is None else width) * (_POINTS_PER_PIXEL if each is None else each)
         if most < 1:
-            raise Refused(400, "invalid_parameters", {"width": "The graph must have a point."})
+            raise VrmRefusal(400, "invalid_parameters", {"width": "The graph must have a point."})
         asked = request.query.getall("attributeIds[]", [])
         if not all(number.isdigit() for number in asked):
-            raise Refused(400, "invalid_parameters", {"attributeIds": "The attributeIds must be integers."})
+            raise VrmRefusal(
+                400, "invalid_parameters", {"attributeIds": "The attributeIds must be integers."}
+            )
         numbers = {int(number) for number in asked}
         wanted: list[Attribute] = [one for one in site.attributes if one.id in numbers]
         for code in _codes(request, "custom", needed=not numbers):
@@ -148,10 +150,10 @@ class Installations:
 def _codes(request: web.Request, kind: str, *, needed: bool = True) -> tuple[str, ...]:
     if kind != "custom":
         if kind not in stats.TYPES:
-            raise Refused(400, "invalid_parameters", {"type": "The type is not valid."})
+            raise VrmRefusal(400, "invalid_parameters", {"type": "The type is not valid."})
         return stats.TYPES[kind]
     # Without its brackets the parameter is another one, which VRM does not know.
     codes = tuple(dict.fromkeys(request.query.getall("attributeCodes[]", [])))
     if not codes and needed:
-        raise Refused(400, "missing_parameters", {"attributeCodes": "Required"})
+        raise VrmRefusal(400, "missing_parameters", {"attributeCodes": "Required"})
     return codes

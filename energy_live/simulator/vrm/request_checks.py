@@ -12,7 +12,7 @@ from aiohttp import web
 from energy_live.simulator.vrm.serializers import Json
 
 
-class Refused(Exception):
+class VrmRefusal(Exception):
     """A request is answered with VRM's envelope for failures."""
 
     def __init__(
@@ -24,9 +24,9 @@ class Refused(Exception):
         self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
-def uncoded(status: int, **envelope: object) -> Refused:
+def uncoded(status: int, **envelope: object) -> VrmRefusal:
     """Return a refusal without an `error_code`, as a few operations have it."""
-    refused = Refused(status, None, None)
+    refused = VrmRefusal(status, None, None)
     refused.envelope = {"success": False, **envelope}
     return refused
 
@@ -45,14 +45,14 @@ def whole(request: web.Request, name: str, default: int | None = None) -> int | 
     try:
         return int(text)
     except ValueError:
-        raise Refused(400, "invalid_parameters", {name: f"The {name} must be an integer."}) from None
+        raise VrmRefusal(400, "invalid_parameters", {name: f"The {name} must be an integer."}) from None
 
 
 def required(request: web.Request, name: str) -> int:
     """Return an integer parameter that must be there."""
     number = whole(request, name)
     if number is None:
-        raise Refused(400, "missing_parameters", {name: f"The {name} field is required."})
+        raise VrmRefusal(400, "missing_parameters", {name: f"The {name} field is required."})
     return number
 
 
@@ -66,7 +66,7 @@ def fraction(request: web.Request, name: str) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise Refused(400, "invalid_parameters", {name: f"The {name} must be a number."})
+        raise VrmRefusal(400, "invalid_parameters", {name: f"The {name} must be a number."})
     return number
 
 
@@ -80,7 +80,7 @@ def switched(request: web.Request, name: str) -> bool:
     """Whether a parameter is on."""
     text = request.query.get(name, "0").lower()
     if text not in {"0", "1", "false", "true"}:
-        raise Refused(400, "invalid_parameters", {name: f"The {name} must be true or false."})
+        raise VrmRefusal(400, "invalid_parameters", {name: f"The {name} must be true or false."})
     return text in {"1", "true"}
 
 
@@ -89,9 +89,9 @@ async def body(request: web.Request) -> Json:
     try:
         content = json.loads(await request.read() or b"{}")
     except ValueError:
-        raise Refused(400, "invalid_json", "The body is not JSON.") from None
+        raise VrmRefusal(400, "invalid_json", "The body is not JSON.") from None
     if not isinstance(content, dict):
-        raise Refused(400, "invalid_json", "The body is not an object.")
+        raise VrmRefusal(400, "invalid_json", "The body is not an object.")
     return content
 
 
@@ -117,7 +117,7 @@ def checked(sent: Json, *, required: Kinds = _NONE, optional: Kinds = _NONE) -> 
         elif not _is(value, known[name]):
             wrong[name] = f"Must be {' or '.join(kind.__name__ for kind in known[name])}"
     if wrong:
-        raise Refused(422, "invalid_parameters", wrong)
+        raise VrmRefusal(422, "invalid_parameters", wrong)
     return sent
 
 
@@ -128,11 +128,11 @@ def _is(value: object, kinds: tuple[type, ...]) -> bool:
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Answer 422 where a value is none of those that are listed."""
     if value not in allowed:
-        raise Refused(422, "invalid_parameters", {name: "The value is not valid."})
+        raise VrmRefusal(422, "invalid_parameters", {name: "The value is not valid."})
 
 
 def items(name: str, values: object, kinds: tuple[type, ...]) -> list[object]:
     """Return a list whose elements are of one kind."""
     if not isinstance(values, list) or not all(_is(value, kinds) for value in values):
-        raise Refused(422, "invalid_parameters", {name: f"Must be a list of {kinds[0].__name__}"})
+        raise VrmRefusal(422, "invalid_parameters", {name: f"Must be a list of {kinds[0].__name__}"})
     return values

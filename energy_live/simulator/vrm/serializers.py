@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Final
 
-from energy_live.simulator.household.day_plan import Dwelling
-from energy_live.simulator.household.household import Moment
-from energy_live.simulator.vrm.attributes import DEVICES, PSEUDO, Attribute, Raw, spelt
+from energy_live.simulator.household.day_plan import HouseholdConfig
+from energy_live.simulator.household.household import MeterValues
+from energy_live.simulator.vrm.attributes import DEVICES, PSEUDO, Attribute, Raw, format_value
 from energy_live.simulator.vrm.sites import LOGGED_EVERY_S, REPLACED_AT, Site
 
 _PERMISSIONS: Final = (
@@ -215,7 +215,7 @@ def texts(attribute: Attribute, raw: Raw) -> tuple[str | None, str]:
         return name.lower() if attribute.code == "bst" else name, _DUTCH.get(name, name)
     if attribute.type == "string":
         return None, str(raw)
-    return None, spelt(attribute.format, float(raw))
+    return None, format_value(attribute.format, float(raw))
 
 
 def enum_values(attribute: Attribute) -> list[Json]:
@@ -226,7 +226,7 @@ def enum_values(attribute: Attribute) -> list[Json]:
     ]
 
 
-def fence(dwelling: Dwelling) -> Json:
+def fence(dwelling: HouseholdConfig) -> Json:
     """Return the fence around a site, which the answers carry as JSON in a string."""
     corners = [
         {"lng": dwelling.longitude - 0.01 * side, "lat": dwelling.latitude + 0.01 * side} for side in (1, -1)
@@ -254,7 +254,7 @@ def extended(site: Site, now: float) -> list[Json]:
     return records
 
 
-def _attribute(site: Site, attribute: Attribute, at: Moment) -> Json:
+def _attribute(site: Site, attribute: Attribute, at: MeterValues) -> Json:
     instance = site.instance_of(attribute)
     stamp = None if attribute.code in {"lt", "lg"} else int(at.time)
     record: Json = {
@@ -279,13 +279,13 @@ def _attribute(site: Site, attribute: Attribute, at: Moment) -> Json:
     return record
 
 
-def _shown(site: Site, attribute: Attribute, at: Moment, instance: int | None) -> Json:
-    raw = site.show(attribute, at, instance)
+def _shown(site: Site, attribute: Attribute, at: MeterValues, instance: int | None) -> Json:
+    raw = site.value(attribute, at, instance)
     text, formatted = texts(attribute, raw)
     return {"rawValue": raw, "formattedValue": formatted, "textValue": text}
 
 
-def _instances(site: Site, attribute: Attribute, at: Moment) -> Json | list[Json]:
+def _instances(site: Site, attribute: Attribute, at: MeterValues) -> Json | list[Json]:
     """PHP makes a list of a map whose only key is 0."""
     instances = site.instances[attribute.device]
     by_number: dict[str, object] = {}
@@ -299,7 +299,7 @@ def _instances(site: Site, attribute: Attribute, at: Moment) -> Json | list[Json
     return by_number
 
 
-def _computed(site: Site, code: str, at: Moment) -> Json:
+def _computed(site: Site, code: str, at: MeterValues) -> Json:
     value = site.computed(code, at)
     parts = [
         {
@@ -322,7 +322,7 @@ def _computed(site: Site, code: str, at: Moment) -> Json:
         "code": code,
         "description": code.capitalize(),
         "textValue": None,
-        "formattedValue": "" if value is None else spelt("%.0F W", value),
+        "formattedValue": "" if value is None else format_value("%.0F W", value),
     }
 
 
@@ -340,7 +340,7 @@ def diagnostics(site: Site, now: float) -> list[Json]:
     return [record | {"id": number} for number, record in enumerate(records, 1)]
 
 
-def _diagnosis(site: Site, attribute: Attribute, at: Moment, instance: int) -> Json:
+def _diagnosis(site: Site, attribute: Attribute, at: MeterValues, instance: int) -> Json:
     shown = _shown(site, attribute, at, instance)
     record: Json = {
         "idSite": site.id,

@@ -18,7 +18,7 @@ from energy_live.simulator.vrm.dynamic_ess import DynamicEss
 from energy_live.simulator.vrm.fleet import Fleet
 from energy_live.simulator.vrm.installations import Installations
 from energy_live.simulator.vrm.rate_limit import RollingWindow
-from energy_live.simulator.vrm.request_checks import Refused, answer, body, whole
+from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, body, whole
 from energy_live.simulator.vrm.serializers import Json, installation
 from energy_live.simulator.vrm.settings import SiteSettings
 from energy_live.simulator.vrm.users import USER, Account
@@ -92,13 +92,13 @@ class VrmServer:
             try:
                 self._admit(request)
                 return await handler(request)
-            except Refused as refused:
+            except VrmRefusal as refused:
                 return answer(refused.envelope, refused.status, refused.headers)
             except web.HTTPException as error:
                 if error.status == 405:
-                    unknown = Refused(405, "method_not_allowed", error.reason)
+                    unknown = VrmRefusal(405, "method_not_allowed", error.reason)
                 else:
-                    unknown = Refused(error.status, "not_found", error.reason)
+                    unknown = VrmRefusal(error.status, "not_found", error.reason)
                 return answer(unknown.envelope, unknown.status)
 
         return gate
@@ -111,21 +111,21 @@ class VrmServer:
         if wait is not None:
             self._journal.count("limited")
             seconds = max(1, math.ceil(wait))
-            raise Refused(429, None, "Too many requests", retry_after=seconds)
+            raise VrmRefusal(429, None, "Too many requests", retry_after=seconds)
         if caller is not None:
             request[CALLER] = caller
         elif path not in _OPEN:
-            raise Refused(401, "unauthorized", "Token is invalid or missing")
+            raise VrmRefusal(401, "unauthorized", "Token is invalid or missing")
 
     async def _login(self, request: web.Request) -> web.Response:
         sent = await body(request)
         name, password, code = (sent.get(key) for key in ("username", "password", "sms_token"))
         if not isinstance(name, str) or not isinstance(password, str):
-            raise Refused(400, "missing_parameters", {"username": "Required", "password": "Required"})
+            raise VrmRefusal(400, "missing_parameters", {"username": "Required", "password": "Required"})
         user = self.accounts.find(name, password)
         if user is None:
             self._journal.count("failed_logins")
-            raise Refused(401, "invalid_credentials", {"username": "The credentials are not valid"})
+            raise VrmRefusal(401, "invalid_credentials", {"username": "The credentials are not valid"})
         if not user.sms:
             return self._logged_in(user, "password")
         if code is None or code == "":
@@ -137,9 +137,9 @@ class VrmServer:
                 "verification_sent": True,
             }
             return answer(waiting)
-        if not self.accounts.redeem(user, str(code)):
+        if not self.accounts.use_code(user, str(code)):
             self._journal.count("failed_logins")
-            raise Refused(401, "invalid_sms_token", {"sms_token": "The code is not valid"})
+            raise VrmRefusal(401, "invalid_sms_token", {"sms_token": "The code is not valid"})
         return self._logged_in(user, "sms")
 
     def _logged_in(self, user: User, mode: str) -> web.Response:
@@ -160,7 +160,7 @@ class VrmServer:
     async def _logout(self, request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get("X-Authorization", "").partition(" ")
         if scheme == "Bearer":
-            self.accounts.blacklist(token)
+            self.accounts.revoke_bearer(token)
         return answer({"token": token})
 
     async def _me(self, request: web.Request) -> web.Response:
@@ -179,7 +179,7 @@ class VrmServer:
         caller = request[CALLER]
         asked = request.match_info["user"]
         if asked not in {"me", str(caller.user.id)} or (caller.user.id == DEMO_USER and not demo):
-            raise Refused(403, "forbidden", "You have no access to this user")
+            raise VrmRefusal(403, "forbidden", "You have no access to this user")
         return caller
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -198,10 +198,10 @@ class VrmServer:
         sent = await body(request)
         name, expiry = sent.get("name"), sent.get("expiry")
         if not isinstance(name, str) or not name:
-            raise Refused(400, "missing_parameters", {"name": "Required"})
+            raise VrmRefusal(400, "missing_parameters", {"name": "Required"})
         token = self.accounts.create(caller.user, name, expiry if isinstance(expiry, int) else None)
         if token is None:
-            raise Refused(400, "token_name_exists", {"name": "A token of this name exists"})
+            raise VrmRefusal(400, "token_name_exists", {"name": "A token of this name exists"})
         return answer({"success": True, "token": token.value, "idAccessToken": token.id})
 
     async def _list_tokens(self, request: web.Request) -> web.Response:
@@ -225,5 +225,5 @@ class VrmServer:
         caller = self._caller(request, demo=False)
         removed = self.accounts.revoke(caller.user, request.match_info["which"])
         if not removed:
-            raise Refused(404, "not_found", "There is no such token")
+            raise VrmRefusal(404, "not_found", "There is no such token")
         return answer({"success": True, "data": {"removed": removed}})

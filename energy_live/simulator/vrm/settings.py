@@ -15,7 +15,7 @@ from energy_live.simulator.vrm.request_checks import (
     TEXT,
     TRUTH,
     WHOLE,
-    Refused,
+    VrmRefusal,
     answer,
     body,
     checked,
@@ -93,7 +93,7 @@ class SiteSettings:
         one_of("source", sent["source"], _SOURCES)
         group = tags[str(sent["source"])]
         if sent["tag"] not in group:
-            raise Refused(404, "not_found", "There is no such tag")
+            raise VrmRefusal(404, "not_found", "There is no such tag")
         group.remove(str(sent["tag"]))
         return answer({"success": True, "idSite": number, "data": [sent]})
 
@@ -122,14 +122,14 @@ class SiteSettings:
 
     def _known(self, widgets: dict[int, Json], number: object) -> Json:
         if not isinstance(number, int) or number not in widgets:
-            raise Refused(404, "not_found", "There is no such widget")
+            raise VrmRefusal(404, "not_found", "There is no such widget")
         return widgets[number]
 
     async def _widget(self, request: web.Request) -> web.Response:
         widgets = self._widgets_of(request)
         number = whole(request, "idCustomWidget")
         if number is None:
-            raise Refused(422, "missing_parameters", {"idCustomWidget": "Required"})
+            raise VrmRefusal(422, "missing_parameters", {"idCustomWidget": "Required"})
         return answer({"success": True, "widget": self._known(widgets, number)})
 
     async def _add_widget(self, request: web.Request) -> web.Response:

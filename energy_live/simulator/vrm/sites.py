@@ -9,8 +9,8 @@ from typing import Final
 
 from attrs import field, frozen
 
-from energy_live.simulator.household.day_plan import chances
-from energy_live.simulator.household.household import Household, Moment
+from energy_live.simulator.household.day_plan import hash_fractions
+from energy_live.simulator.household.household import Household, MeterValues
 from energy_live.simulator.vrm.attributes import ATTRIBUTES, PSEUDO, Attribute, Raw
 
 LOGGED_EVERY_S: Final = 60.0
@@ -21,7 +21,7 @@ REPLACED_AT: Final = 1_622_700_000
 
 
 @frozen
-class Backlog:
+class DelayedLogs:
     """A stretch of logs that the gateway delivers late, as it does after a time without a network."""
 
     start: float
@@ -53,7 +53,7 @@ class Site:
     tracked: bool = False
     """Whether the site moves: it has a GPS, and a fence."""
     demo: bool = False
-    backlogs: list[Backlog] = field(factory=list, eq=False, repr=False)
+    delays: list[DelayedLogs] = field(factory=list, eq=False, repr=False)
     """What is not there yet, or never; may grow while the simulator runs."""
     attributes: tuple[Attribute, ...] = field(init=False, repr=False)
     by_code: Mapping[str, Attribute] = field(init=False, repr=False)
@@ -90,27 +90,27 @@ class Site:
         steps = math.floor((moment - self.log_offset_s) / LOGGED_EVERY_S)
         return steps * LOGGED_EVERY_S + self.log_offset_s
 
-    def _missing(self, log: float, now: float) -> Backlog | None:
-        return next((one for one in self.backlogs if one.start <= log < one.end and now < one.arrives), None)
+    def _missing(self, log: float, now: float) -> DelayedLogs | None:
+        return next((one for one in self.delays if one.start <= log < one.end and now < one.arrives), None)
 
     def instance_of(self, attribute: Attribute) -> int:
         """Return the first instance of the attribute's device."""
         return self.instances[attribute.device][0]
 
-    def has(self, attribute: Attribute, instance: int | None) -> bool:
+    def has_instance(self, attribute: Attribute, instance: int | None) -> bool:
         """Whether the attribute is logged for that instance; None asks for the device's own."""
         return instance is None or instance in self.instances[attribute.device]
 
-    def away(self, start: float, end: float) -> bool:
+    def is_offline(self, start: float, end: float) -> bool:
         """Whether the gateway was without a network for all of `start`..`end`: three hours in most months."""
         night = start // 86_400.0
         into = start - night * 86_400.0
         if end > self.steady_since or into < 3600.0 or end > night * 86_400.0 + 4 * 3600.0:
             return False
         month, which = divmod(night, 30.0)
-        return int(38.0 * chances(f"away/{self.id}/{month:.0f}", 1)[0]) == which
+        return int(38.0 * hash_fractions(f"away/{self.id}/{month:.0f}", 1)[0]) == which
 
-    def show(self, attribute: Attribute, moment: Moment, instance: int | None = None) -> Raw:
+    def value(self, attribute: Attribute, moment: MeterValues, instance: int | None = None) -> Raw:
         """Return what a device shows: number, text or nothing; `instance` tells several of a kind apart."""
         text = attribute.value.removeprefix('"')
         shown: Raw
@@ -126,17 +126,17 @@ class Site:
             shown = float(text) if "." in text else int(text)
         return str(shown) if text != attribute.value else shown
 
-    def number(self, code: str, moment: Moment, instance: int | None = None) -> float | None:
+    def number(self, code: str, moment: MeterValues, instance: int | None = None) -> float | None:
         """Return what a code measures, as a number, or None where this site measures nothing of the kind."""
         if code in PSEUDO:
             return self.computed(code, moment)
         attribute = self.by_code.get(code)
         if attribute is None or attribute.type == "string":
             return None
-        shown = self.show(attribute, moment, instance)
+        shown = self.value(attribute, moment, instance)
         return None if shown is None else float(shown)
 
-    def computed(self, code: str, moment: Moment) -> float | None:
+    def computed(self, code: str, moment: MeterValues) -> float | None:
         """Return one of the values that the portal computes, or None without parts."""
         match code:
             case "consumption":
@@ -161,13 +161,13 @@ class Site:
         return (first, second, power_w - first - second)[phase - 1]
 
 
-def _charge_state(moment: Moment) -> int:
+def _charge_state(moment: MeterValues) -> int:
     if moment.battery_w > 0.0:
         return 3 if moment.soc < 0.9 else 4
     return 9 if moment.battery_w < 0.0 else 8
 
 
-def _solar_state(moment: Moment) -> int:
+def _solar_state(moment: MeterValues) -> int:
     if moment.pv_w <= 0.0:
         return 0
     return 3 if moment.soc < 0.9 else (4 if moment.soc < 1.0 else 5)
@@ -178,17 +178,17 @@ def _capacity_ah(site: Site) -> float:
     return round(dwelling.battery_wh / dwelling.nominal_v, 1)
 
 
-def _yield_today(site: Site, moment: Moment) -> float:
+def _yield_today(site: Site, moment: MeterValues) -> float:
     household = site.household
     since = household.midnight(household.day_of(moment.time))
     return round(household.energy(since, moment.time).pv, 2)
 
 
-def _wobble(moment: Moment, middle: float, width: float) -> float:
+def _wobble(moment: MeterValues, middle: float, width: float) -> float:
     return middle + width * math.sin(moment.time / 97.0)
 
 
-LIVE: Final[Mapping[str, Callable[[Site, Moment], Raw]]] = {
+LIVE: Final[Mapping[str, Callable[[Site, MeterValues], Raw]]] = {
     "lt": lambda site, _: round(site.household.dwelling.latitude, 5),
     "lg": lambda site, _: round(site.household.dwelling.longitude, 5),
     "tz": lambda site, _: site.household.dwelling.timezone,

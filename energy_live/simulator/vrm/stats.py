@@ -10,7 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from energy_live.simulator.household.day_plan import sun_height
-from energy_live.simulator.household.household import Energy
+from energy_live.simulator.household.household import EnergyFlows
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 
@@ -39,7 +39,7 @@ CAPS: Final[Mapping[str, float]] = {
 }
 """The longest range of each interval. One that is longer is answered as if there were no data."""
 
-ENERGIES: Final[Mapping[str, Callable[[Energy], float]]] = {
+ENERGIES: Final[Mapping[str, Callable[[EnergyFlows], float]]] = {
     "Pc": lambda way: way.pv_to_home,
     "Pb": lambda way: way.pv_to_battery,
     "Pg": lambda way: way.pv_to_grid,
@@ -99,7 +99,7 @@ _SAMPLES: Final = 24
 
 
 @frozen(kw_only=True)
-class Wish:
+class StatsQuery:
     """What was asked of the statistics."""
 
     codes: tuple[str, ...]
@@ -144,12 +144,12 @@ def _after(site: Site, local: datetime, start: float, interval: str, count: int)
     return start + count * STEPS[interval]
 
 
-def collect(site: Site, wish: Wish, now: float) -> tuple[dict[str, object], dict[str, object]]:
+def collect(site: Site, wish: StatsQuery, now: float) -> tuple[dict[str, object], dict[str, object]]:
     """Return VRM's `records` and `totals`: `false` for a code without data."""
     edges = [
         edge
         for edge in buckets(site, wish.start, wish.end, wish.interval)
-        if edge[0] < now + AHEAD_S and not site.away(*edge)
+        if edge[0] < now + AHEAD_S and not site.is_offline(*edge)
     ]
     past = [(begin, min(end, now)) for begin, end in edges if begin < now and end > site.created]
     flows = [site.household.energy(max(begin, site.created), end) for begin, end in past]
@@ -165,7 +165,7 @@ def collect(site: Site, wish: Wish, now: float) -> tuple[dict[str, object], dict
 
 
 def _series(
-    site: Site, code: str, edges: Sequence[tuple[float, float]], flows: Sequence[Energy]
+    site: Site, code: str, edges: Sequence[tuple[float, float]], flows: Sequence[EnergyFlows]
 ) -> tuple[list[list[float | None]], float]:
     points: list[list[float | None]]
     if code in ENERGIES:
@@ -214,7 +214,7 @@ def _forecast(site: Site, code: str, begin: float, end: float) -> float:
     return round(dwelling.pv_peak_w * 0.7 * math.pow(height, 1.2) * hours, 3)
 
 
-def _together(edges: Sequence[tuple[float, float]], flows: Sequence[Energy]) -> tuple[object, object]:
+def _together(edges: Sequence[tuple[float, float]], flows: Sequence[EnergyFlows]) -> tuple[object, object]:
     if not edges:
         return False, False
     sums = [_rounded(sum(flow)) for flow in flows]

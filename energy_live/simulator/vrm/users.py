@@ -10,7 +10,7 @@ from aiohttp import web
 from energy_live.simulator.server import Handler
 from energy_live.simulator.vrm.accounts import Caller
 from energy_live.simulator.vrm.installations import Installations
-from energy_live.simulator.vrm.request_checks import TEXT, Refused, answer, body, checked, uncoded
+from energy_live.simulator.vrm.request_checks import TEXT, VrmRefusal, answer, body, checked, uncoded
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 
@@ -43,7 +43,7 @@ class Account:
         identifier = await self._identifier(request)
         known = [site for site in self._installations.sites.values() if site.identifier == identifier]
         if not known:
-            raise Refused(400, "unknown_identifier", {"installation_identifier": "Not known"})
+            raise VrmRefusal(400, "unknown_identifier", {"installation_identifier": "Not known"})
         return answer({"success": True, "records": {"site_id": str(known[0].id)}})
 
     async def _site_id(self, request: web.Request) -> web.Response:
@@ -52,7 +52,7 @@ class Account:
         for site in self._installations.of(caller.user):
             if site.identifier == identifier:
                 return answer({"success": True, "records": {"site_id": str(site.id)}})
-        raise Refused(404, "not_found", "Unknown installation")
+        raise VrmRefusal(404, "not_found", "Unknown installation")
 
     async def _search(self, request: web.Request) -> web.Response:
         caller = self._caller(request)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from energy_live.simulator.household.household import Moment
-from energy_live.simulator.vrm.attributes import Attribute, spelt
+from energy_live.simulator.household.household import MeterValues
+from energy_live.simulator.vrm.attributes import Attribute, format_value
 from energy_live.simulator.vrm.serializers import Json, fence, texts
 from energy_live.simulator.vrm.sites import LOGGED_EVERY_S, Site
 from energy_live.simulator.vrm.stats import extremes
@@ -80,13 +80,13 @@ def graph(
     logged = [
         (begin, site.household.at(log))
         for begin in _steps(start, min(end, now), step)
-        if not site.away(begin, begin + step)
+        if not site.is_offline(begin, begin + step)
         and (log := site.logged_in(begin, begin + step, now)) is not None
     ]
     data: Json = {}
     meta: Json = {}
     for attribute in attributes:
-        if site.has(attribute, instance):
+        if site.has_instance(attribute, instance):
             curve = (
                 (
                     int(begin),
@@ -107,7 +107,13 @@ def _steps(start: float, end: float, step: float) -> Iterator[float]:
 
 
 def _values(
-    site: Site, attribute: Attribute, edges: tuple[float, float], at: Moment, instance: int, *, wide: bool
+    site: Site,
+    attribute: Attribute,
+    edges: tuple[float, float],
+    at: MeterValues,
+    instance: int,
+    *,
+    wide: bool,
 ) -> Sequence[float]:
     """Return a point's mean, or its mean, least and most."""
     if wide:
@@ -164,7 +170,7 @@ def _rows(site: Site, attribute: Attribute, start: float, end: float) -> tuple[i
     while begin < end:
         samples += 1
         after = min(begin + _SAMPLED_EVERY_S, end)
-        state = str(site.show(attribute, site.household.at(begin)))
+        state = str(site.value(attribute, site.household.at(begin)))
         if rows and rows[-1][0] == state:
             state, began, _ = rows.pop()
         else:
@@ -189,11 +195,11 @@ def summary(site: Site, name: str, *, instance: int | None, now: float) -> Json:
         "secondsAgo": {"value": ago, "valueFormattedWithUnit": f"{ago} secs"},
     }
     for attribute in attributes:
-        shown = site.show(attribute, at, instance)
+        shown = site.value(attribute, at, instance)
         text, formatted = texts(attribute, shown)
         plain = formatted
         if attribute.type == "float" and shown is not None:
-            plain = spelt(attribute.format.partition(" ")[0], float(shown))
+            plain = format_value(attribute.format.partition(" ")[0], float(shown))
         data[str(attribute.id)] = {
             "id": attribute.id,
             "code": attribute.code,
@@ -217,7 +223,7 @@ def summary(site: Site, name: str, *, instance: int | None, now: float) -> Json:
 
 def _present(site: Site, codes: Sequence[str], instance: int | None) -> list[Attribute]:
     found = [site.by_code[code] for code in codes if code in site.by_code]
-    return [one for one in found if site.has(one, instance)]
+    return [one for one in found if site.has_instance(one, instance)]
 
 
 def position(site: Site, now: float) -> Json:
@@ -245,8 +251,8 @@ def position(site: Site, now: float) -> Json:
     }
 
 
-def _placed(site: Site, attribute: Attribute, at: Moment, ago: int) -> Json:
-    shown = site.show(attribute, at)
+def _placed(site: Site, attribute: Attribute, at: MeterValues, ago: int) -> Json:
+    shown = site.value(attribute, at)
     _, formatted = texts(attribute, shown)
     plain = attribute.format.partition(" ")[0]
     return {
