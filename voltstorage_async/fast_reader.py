@@ -63,7 +63,7 @@ class FastReaders:
             raw: The whole message as decoded.
             data: Its `data`.
         """
-        if codec_json.bounded_parser is None:
+        if codec_json.msgspec_loads is None:
             return None
         if raw.keys() != _MEMBERS or len(data) > _MAX_KEYS or len(message) > _MAX_MESSAGE_BYTES:
             return None

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 from attrs import evolve
 
 from energy_core.codec.drift import Drift, collect_drift
-from energy_core.codec.json import JSON, LARGE, decode_typed, has_room, strict_json
+from energy_core.codec.json import JSON, decode_typed, strict_json
+from energy_core.codec.json_limits import LARGE
 from energy_core.errors import (
     AnswerError,
     AuthFailed,
@@ -154,10 +155,9 @@ class ApiClient:
     def _understand(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
         if not _is_answer(response.status, operation):
             raise self._refusal(response, operation)
-        crowded = len(response.body) > LARGE and not has_room(response.body)  # `strict_json` will say so
         try:
             with collect_drift(self.drift):
-                made = None if self._strict or crowded else decode_typed(into, response.body)
+                made = None if self._strict else decode_typed(into, response.body)
                 return into(self._checked(response, operation)) if made is None else made
         except RequestError as error:
             failure = error

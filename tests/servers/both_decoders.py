@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 
 from energy_core.codec.drift import Drift
-from energy_core.codec.json import unaccelerated
 from energy_core.errors import EnergyError
 from energy_core.http.operation import Operation, Response
+from tests.servers.json_backends import standard_library_only
 from vrm_async.client import VRMClient
 
 OPERATION = Operation(vendor="vrm", name="any", method="GET", path="any", repeatable=True)
@@ -43,6 +43,6 @@ def outcome(into, body, *, strict=False):
 def both(into, body, *, strict=False):
     """The outcome with whatever is installed, and that of the standard library alone."""
     fast = outcome(into, body, strict=strict)
-    with unaccelerated():
+    with standard_library_only():
         slow = outcome(into, body, strict=strict)
     return fast, slow

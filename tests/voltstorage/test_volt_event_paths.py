@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core.codec.drift import Drift, collect_drift
-from energy_core.codec.json import unaccelerated
 from energy_core.errors import DecodeError
+from tests.servers.json_backends import standard_library_only
 from voltstorage_async.codec import latest, product_event, statistics
 from voltstorage_async.event_types import LatestData
 
@@ -44,7 +44,7 @@ def outcome(frame):
 def test_a_frame_is_the_same_on_both_paths(frame):
     """Whatever a frame holds, the event or the error does not depend on what is installed."""
     fast = outcome(frame)
-    with unaccelerated():
+    with standard_library_only():
         assert outcome(frame) == fast
 
 

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from energy_core.codec import json as codec_json
-from energy_core.codec.json import unaccelerated
 from energy_core.errors import DecodeError
 from energy_core.stream.vocabulary import Quantity
+from tests.servers.json_backends import standard_library_only
 from voltstorage_async.codec import event_message
 from voltstorage_async.fast_reader import FastReaders
 from voltstorage_async.field_map import FieldMap
@@ -23,7 +23,7 @@ MAP = FieldMap().extended(
 )
 PV = {"pvPower": 1.5, "soc": 1}
 
-pytestmark = pytest.mark.skipif(codec_json.bounded_parser is None, reason="msgspec is not installed")
+pytestmark = pytest.mark.skipif(codec_json.msgspec_loads is None, reason="msgspec is not installed")
 
 keys = st.sampled_from(
     [
@@ -112,7 +112,7 @@ def same_layout(draw):
 
 def in_full(message):
     """The time and values of a message by the full decoder, without msgspec; None where it is not data."""
-    with unaccelerated():
+    with standard_library_only():
         try:
             _, time, second, data = event_message(message)
         except DecodeError:
@@ -241,7 +241,7 @@ def test_some_layouts_have_no_fast_reader(message):
 
 def test_without_msgspec_there_is_no_fast_reader():
     """Every message is then decoded in full."""
-    with unaccelerated():
+    with standard_library_only():
         assert reader_for(message_of(PV)) is None
 
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from benchmarks import samples
 from energy_core.codec import json as codec_json
 from energy_core.codec.drift import Drift, collect_drift
-from energy_core.codec.json import decode_typed, unaccelerated
+from energy_core.codec.json import decode_typed
 from energy_core.errors import DecodeError
 from tests.servers.both_decoders import both, told
+from tests.servers.json_backends import standard_library_only
 from vrm_async.decoding import attributes, fast_attributes, series
 from vrm_async.decoding import sites as decoding_sites
 from vrm_async.models.attribute import Attribute, Diagnostic
@@ -31,7 +32,7 @@ READERS = {
     "diagnostics": (attributes.diagnostics_page, samples.diagnostics(40)),
 }
 TIME = 1_780_000_000_000
-accelerated = pytest.mark.skipif(codec_json.bounded_parser is None, reason="msgspec is not installed")
+accelerated = pytest.mark.skipif(codec_json.msgspec_loads is None, reason="msgspec is not installed")
 often = settings(max_examples=40, deadline=None, database=None)
 
 oddities = st.sampled_from(
@@ -420,7 +421,7 @@ def test_fast_readers_are_not_used_while_acceleration_is_off(monkeypatch):
     """This holds at the first access too, if acceleration was on when the answer was read."""
     sites = decode_typed(*READERS["sites"])
     monkeypatch.setattr(fast_attributes, "attributes", None)
-    with unaccelerated():
+    with standard_library_only():
         assert sites[0].extended[3].code == "S"
 
 

@@ -64,7 +64,7 @@ def of_site(value: object) -> Attributes:
     """Read ``extended`` of a site: parsed, or JSON text that is known to be sound."""
     if not isinstance(value, bytes):
         return Attributes(_attributes(value))
-    if codec_json.bounded_parser is not None:
+    if codec_json.msgspec_loads is not None:
         with suppress(*REFUSALS):
             return fast_attributes.attributes(value, attribute.read)
     return Attributes(_attributes(strict_json(value)))

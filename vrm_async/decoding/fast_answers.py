@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias
 
 from energy_core.codec import json as codec_json
-from energy_core.codec.json import is_sound, strict_json
+from energy_core.codec.json import strict_json
+from energy_core.codec.json_limits import is_sound
 from vrm_async.decoding.points import LAST_MS, MILLISECONDS_FROM, Columns
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def sites(body: bytes) -> list[object] | None:
     """Read the records of sites; ``extended``, if a list or an object, stays as bytes that are sound JSON."""
     lazy = [bytes(site.extended) for site in _sites(body).records]
     rest = _without(body, lazy)
-    if rest is None or codec_json.bounded_parser is None or not all(is_sound(text, depth=3) for text in lazy):
+    if rest is None or codec_json.msgspec_loads is None or not all(is_sound(text, depth=3) for text in lazy):
         return None
-    answer = codec_json.bounded_parser(rest)
+    answer = codec_json.msgspec_loads(rest)
     if not isinstance(answer, dict) or answer.keys() != _ENVELOPE or answer["success"] is not True:
         return None
     records: list[dict[str, object]] = answer["records"]  # type: ignore[assignment]  # or `_sites` had refused
