@@ -99,7 +99,7 @@ class Resources:
         """The panels of VRM's dashboard."""
         from vrm_async.resources.widgets import Widgets
 
-        return Widgets(self._api)
+        return Widgets(self._api, self._places.zone)
 
     @cached_property
     def alarms(self) -> AlarmsResource:

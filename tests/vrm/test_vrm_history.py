@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
+from energy_core.local_days import time_range
 from tests.servers.vrm_history import DAY, Service, Wall, ms
 from vrm_async import Calendar
 from vrm_async.history.base import REREAD
@@ -32,8 +33,15 @@ def history(service, start=None, end=None, *, clock=None, created=None, **option
     async def look():
         return SiteFacts(calendar=service.calendar, created=created)
 
-    options = {"late": REREAD, "checkpoint": None, "interval": service.interval, **options}
-    return StatsHistory("test", service.answer, look, start=start, end=end, clock=clock or Wall(), **options)
+    options = {"reread": REREAD, "checkpoint": None, "interval": service.interval, **options}
+    return StatsHistory(
+        "test",
+        service.answer,
+        look,
+        time_range=time_range(start, end, required=False),
+        clock=clock or Wall(),
+        **options,
+    )
 
 
 async def read(service, start, end, **options):
@@ -245,7 +253,7 @@ async def test_the_checkpoint_of_a_part_leads_to_the_next():
     """A reader that stops after any part loses nothing and, without lateness, repeats nothing."""
     whole = await read(Service(), utc(2026, 1, 1), utc(2026, 6, 1))
     rest = await read(
-        Service(), utc(2026, 1, 1), utc(2026, 6, 1), checkpoint=whole[1].checkpoint, late=timedelta()
+        Service(), utc(2026, 1, 1), utc(2026, 6, 1), checkpoint=whole[1].checkpoint, reread=timedelta()
     )
     assert times(whole[:2]) + times(rest) == times(whole)
 
@@ -383,7 +391,7 @@ def test_every_piece_moves_on_and_keeps_inside_its_cap(interval, place, start, l
         ({"start": plain(2026, 1, 1)}, "aware"),
         ({"start": utc(2026, 1, 2), "end": utc(2026, 1, 1)}, "end must be after start"),
         ({"start": utc(1960, 1, 1)}, "1970"),
-        ({"start": utc(2026, 1, 1), "late": -DAY}, "late"),
+        ({"start": utc(2026, 1, 1), "reread": -DAY}, "reread"),
     ],
 )
 def test_wrong_ranges_are_refused_before_anything_is_asked(options, message):

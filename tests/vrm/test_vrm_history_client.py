@@ -1,7 +1,7 @@
 """History the whole way, against a scripted VRM and against the simulator."""
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -74,6 +74,56 @@ async def test_from_the_first_day_of_the_site(fake, vrm):
     assert ("attributeCodes[]", "bs") in fake.asked[-1].query
 
 
+@pytest.mark.parametrize(
+    ("period", "start", "end"),
+    [
+        ("2026-03-29", utc(2026, 3, 28, 23), utc(2026, 3, 29, 22)),
+        ("2026-03", utc(2026, 2, 28, 23), utc(2026, 3, 31, 22)),
+        ("2026", utc(2025, 12, 31, 23), utc(2026, 12, 31, 23)),
+    ],
+)
+async def test_a_period_is_the_sites_local_days(fake, vrm, period, start, end):
+    """A day, month or year begins at the site's midnight, for graphs and states too."""
+    fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam")))
+    fake.answers("GET", "installations/1/stats", stats)
+    empty = {"success": True, "records": {"data": {}, "meta": {}}}
+    for widget in ("Graph", "VeBusState"):
+        fake.answers("GET", f"installations/1/widgets/{widget}", empty)
+    (site,) = await vrm.users.installations()
+    histories = [
+        vrm.stats.history(site, period, interval="months" if period == "2026" else "days"),
+        vrm.stats.history(1, period, interval="days", timezone="Europe/Amsterdam"),
+        vrm.widgets.graph_history(site, period, attribute_codes=["bs"]),
+        vrm.widgets.state_history(site, "VeBusState", period=period),
+    ]
+    for history in histories:
+        chunks = [chunk async for chunk in history]
+        assert (chunks[0].start, chunks[-1].end) == (start, end)
+
+
+async def test_the_last_days_end_now(fake, vrm):
+    """They begin at the site's midnight that many days before today."""
+    fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam")))
+    fake.answers("GET", "installations/1/stats", stats)
+    before = datetime.now(UTC)
+    chunks = [chunk async for chunk in vrm.stats.history(1, last=(3, "days"), interval="days")]
+    today = Calendar("Europe/Amsterdam").today(before)
+    assert timedelta(days=2, hours=23) <= today.start - chunks[0].start <= timedelta(days=4, hours=1)
+    assert chunks[-1].end >= today.end
+
+
+def test_a_range_is_given_in_one_form(vrm):
+    """Two forms are an error, and so is a graph without a beginning."""
+    with pytest.raises(ValueError, match="one form"):
+        vrm.stats.history(1, "2026-05", last=(3, "days"))
+    with pytest.raises(ValueError, match="one form"):
+        vrm.widgets.graph_history(1, "2026-05", attribute_codes=["bs"], start=utc(2026, 1, 1))
+    with pytest.raises(ValueError, match="beginning"):
+        vrm.widgets.graph_history(1, attribute_codes=["bs"])
+    with pytest.raises(ValueError, match="beginning"):
+        vrm.widgets.state_history(1, "VeBusState", end=utc(2026, 1, 1))
+
+
 async def test_a_site_that_is_not_in_the_list_is_asked_for_by_its_id(fake, vrm):
     """An administrator may see more than their own; of what is nowhere the way round is named."""
 
@@ -103,12 +153,12 @@ async def test_a_site_without_a_zone_or_a_first_day_says_what_to_do(fake, vrm):
     sites += [{"idSite": 5, "timezone": "UTC", "syscreated": 4102444800}]
     fake.answers("GET", "users/22/installations", {"success": True, "records": sites})
     fake.answers("GET", "installations/1/stats", stats)
-    with pytest.raises(DecodeError, match=r"site 1: VRM does not say its time zone; .*pass timezone"):
+    with pytest.raises(DecodeError, match=r"site 1: VRM sends no time zone; .*pass timezone"):
         await anext(vrm.stats.history(1))
     with pytest.raises(DecodeError, match=r"site 1: .*Calendar\("):
         await vrm.calendar(1)
     assert (await anext(vrm.stats.history(1, timezone="UTC"))).start == utc(2026, 1, 1)
-    for site, said in ((2, "does not say"), (3, "1970-01-01"), (4, "does not say"), (5, "2100-01-01")):
+    for site, said in ((2, "sent no time"), (3, "1970-01-01"), (4, "sent no time"), (5, "2100-01-01")):
         with pytest.raises(DecodeError, match=rf"site {site}: VRM .*{said}.* \(syscreated\); pass start"):
             await anext(vrm.stats.history(site))
         fake.answers("GET", f"installations/{site}/stats", stats)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from energy_core.errors import NoData
+from energy_core.local_days import TimeRange
 from tests.servers.vrm_history import DAY, Wall, ms
 from vrm_async import Calendar
 from vrm_async.history.base import REREAD
@@ -112,9 +113,8 @@ async def read(service, start, end):
         service.answer,
         look,
         interval=service.interval,
-        start=start,
-        end=end,
-        late=REREAD,
+        time_range=TimeRange(start, end),
+        reread=REREAD,
         checkpoint=None,
         clock=Wall(datetime(2030, 1, 1, tzinfo=UTC)),
     )

@@ -9,6 +9,7 @@ import pytest
 from energy_core.clock import SystemClock
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limiter import RateLimiter
+from energy_core.local_days import TimeRange
 from tests.servers.vrm_history import Service, Wall
 from tests.servers.vrm_limit_model import VRMLimitModel
 from vrm_async.client import LIMIT
@@ -53,8 +54,8 @@ def site_history(wire, end):
     async def look():
         return SiteFacts(calendar=service.calendar)
 
-    options = {"interval": "hours", "late": REREAD, "checkpoint": None, "clock": Wall()}
-    return StatsHistory("test", ask, look, start=START, end=end, **options)
+    options = {"interval": "hours", "reread": REREAD, "checkpoint": None, "clock": Wall()}
+    return StatsHistory("test", ask, look, time_range=TimeRange(START, end), **options)
 
 
 async def read(history):

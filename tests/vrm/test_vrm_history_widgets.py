@@ -217,7 +217,7 @@ async def test_wrong_arguments_send_nothing(fake, vrm):
     start = utc(2026, 3, 1)
     with pytest.raises(ValueError, match="name"):
         vrm.widgets.state_history(1039, "../admin", start=start)
-    with pytest.raises(TypeError, match="site_id"):
+    with pytest.raises(TypeError, match="site must be a Site"):
         vrm.widgets.graph_history("1039", attribute_codes=["bs"], start=start)
     with pytest.raises(ValueError, match="type"):
         vrm.stats.history(1039, type="custom", start=start)

@@ -167,7 +167,7 @@ async def timestamps(t):
 
 @row("12 late data", f"GET {SITE}/stats")
 async def late(t):
-    history = t.vrm.stats.history(t.site, **RANGE, late=DAY, priority=Priority.BACKGROUND)
+    history = t.vrm.stats.history(t.site, **RANGE, reread=DAY, priority=Priority.BACKGROUND)
     assert [part async for part in history]
 
 

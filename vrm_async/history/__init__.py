@@ -1,1 +1,1 @@
-"""vrm_async/history."""
+"""History of any length, read in chunks that keep inside VRM's limits for one request."""

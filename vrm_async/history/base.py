@@ -1,4 +1,4 @@
-"""History of any length, piece by piece: what every kind of it has in common."""
+"""What all histories share: the iteration over chunks, and resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,137 +11,138 @@ from typing import Final, Generic, Self, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from energy_core.clock import Clock
-from energy_core.local_days import EPOCH
+from energy_core.local_days import EPOCH, TimeRange
 from energy_core.printable import printable
-from vrm_async import validation
 
 REREAD: Final = timedelta(days=2)
-"""How late devices may deliver: a gateway without network keeps its logs and sends them when it is back."""
+"""How much is read again before a checkpoint: a gateway without network sends its logs when it is back."""
 
 _VERSION: Final = 1
 
 HistoryCursor: TypeAlias = Mapping[str, str | int]
-"""Where a reader stopped: a small plain mapping that JSON can hold."""
+"""The position of a history: a small plain mapping that JSON can hold. Made by `Chunk.checkpoint`."""
 
 T = TypeVar("T")
 
 
 @frozen(kw_only=True)
 class Chunk(Generic[T]):
-    """One piece of a history. Pieces follow each other without overlap and without a hole."""
+    """Part of a history. Chunks follow each other in order of time, without overlap and without gap."""
 
     start: datetime
-    """Aware, UTC: where the piece begins."""
+    """Aware, UTC: the first moment of the chunk."""
     end: datetime
-    """Aware, UTC: where it ends; nothing in it is as late as that."""
+    """Aware, UTC: the first moment after the chunk."""
     data: T
-    """What VRM has in between."""
+    """VRM's data from `start` to before `end`."""
     empty: bool = False
-    """Whether VRM has no data here: it cannot mean that the piece is too large, for that is seen to."""
+    """Whether VRM has no data here. A request that was too large never makes a chunk empty."""
     overlaps_checkpoint: bool = False
-    """Whether it reaches back before the checkpoint: some of it may have been delivered before."""
+    """Whether the chunk begins before the checkpoint, so that some of it may have been delivered before."""
     settled_until: datetime
-    """Aware, UTC: what lies later may still change, because devices deliver late."""
+    """Aware, UTC: data after this moment may still change, because devices deliver late."""
     checkpoint: HistoryCursor = field(repr=False)
-    """Where to go on after this piece; store it once the piece is safe."""
+    """Where to resume after this chunk. Store it once the chunk is stored."""
 
 
 class History(ABC, Generic[T]):
-    """An async iterator over pieces; each is one request, and no more than one is held.
+    """An async iterator over chunks: one request each (a few at clock changes), one chunk in memory.
 
-    A step that fails or is cancelled loses nothing: the next one asks for the same piece again. Two tasks on
-    one iterator share its pieces.
+    Cancelling is safe: a step that fails or is cancelled is repeated by the next one. Several tasks may share
+    an iterator; each chunk goes to one of them.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        start: datetime | None,
-        end: datetime | None,
-        late: timedelta,
+        time_range: TimeRange,
+        reread: timedelta,
         checkpoint: HistoryCursor | None,
         clock: Clock,
     ) -> None:
-        if start is not None and end is not None:
-            validation.span(start, end)
-        for what, moment in (("start", start), ("end", end)):
-            if moment is not None:
-                validation.moment_s(what, moment)
-        if late < timedelta():
-            raise ValueError(f"late must not be negative: {late}")
+        if reread < timedelta():
+            raise ValueError(f"reread must not be negative: {reread}")
         self._name = name
-        self._late = late
-        self._until = None if checkpoint is None else _until(checkpoint, name)
+        self._range = time_range
+        self._reread = reread
+        self._resume_from = None if checkpoint is None else _time_of(checkpoint, name)
         self._checkpoint = checkpoint
         self._clock = clock
-        self._start = start
-        self._end = end
         self._at: datetime | None = None
-        self._turn = asyncio.Lock()
+        self._end: datetime | None = None
+        self._lock = asyncio.Lock()
 
     @property
     def checkpoint(self) -> HistoryCursor | None:
-        """Where to go on after the last piece that was handed out; before the first the one given."""
+        """Where to resume after the last chunk that was returned; at first the checkpoint that was given."""
         return self._checkpoint
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Chunk[T]:
-        async with self._turn:
+        async with self._lock:
             if self._at is None or self._end is None:
-                start, self._end = await self._bounds(self._start, self._end)
+                start, self._end = await self._bounds()
                 self._at = self._resumed(start)
             if self._at >= self._end:
                 raise StopAsyncIteration
-            part = self._part(self._at, *await self._piece(self._at, self._end))
-            self._at, self._checkpoint = part.end, part.checkpoint
-            return part
+            chunk = self._chunk(self._at, *await self._read(self._at, self._end))
+            self._at, self._checkpoint = chunk.end, chunk.checkpoint
+            return chunk
 
     @printable
     def __repr__(self) -> str:
-        where = "not begun" if self._at is None else f"at {self._at.isoformat()} of {self._end}"
-        return f"<{type(self).__name__} {self._name}, {where}>"
+        state = "not started" if self._at is None else f"at {self._at.isoformat()} of {self._end}"
+        return f"<{type(self).__name__} {self._name}, {state}>"
 
     @abstractmethod
-    async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-        """Return the whole range, out to edges."""
+    async def _bounds(self) -> tuple[datetime, datetime]:
+        """Return the whole range, widened to edges of chunks."""
 
     @abstractmethod
     def _floor(self, moment: datetime) -> datetime:
         """Return the last edge at or before a moment."""
 
     @abstractmethod
-    async def _piece(self, at: datetime, end: datetime) -> tuple[datetime, T, bool]:
-        """Ask for the piece that begins at `at`: return where it ends, its data, and whether it is empty."""
+    async def _read(self, at: datetime, end: datetime) -> tuple[datetime, T, bool]:
+        """Read the chunk that begins at `at`: return its end, its data, and whether it is empty."""
 
     def _resumed(self, start: datetime) -> datetime:
-        return start if self._until is None else max(start, self._floor(self._until - self._late))
+        if self._resume_from is None:
+            return start
+        return max(start, self._floor(self._resume_from - self._reread))
 
-    def _part(self, start: datetime, end: datetime, data: T, empty: bool) -> Chunk[T]:
+    def _chunk(self, start: datetime, end: datetime, data: T, empty: bool) -> Chunk[T]:
         now = self._clock.utcnow()
         return Chunk(
             start=start,
             end=end,
             data=data,
             empty=empty,
-            overlaps_checkpoint=self._until is not None and start < self._until,
-            settled_until=min(end, max(now - self._late, EPOCH)),
-            # Of the future nothing has been read, even where VRM answered for it.
+            overlaps_checkpoint=self._resume_from is not None and start < self._resume_from,
+            settled_until=min(end, max(now - self._reread, EPOCH)),
+            # A chunk may end in the future; a later run has to read from now on.
             checkpoint={"v": _VERSION, "of": self._name, "until": int(min(end, now).timestamp())},
         )
 
 
-def _until(checkpoint: HistoryCursor, name: str) -> datetime:
+def _time_of(checkpoint: HistoryCursor, name: str) -> datetime:
+    """Return the moment of a checkpoint.
+
+    Raises:
+        TypeError: it is not a mapping.
+        ValueError: it was not made by a history, or by one with other arguments.
+    """
     if not isinstance(checkpoint, Mapping):
         raise TypeError(f"checkpoint must be a mapping, not {type(checkpoint).__name__}")
     until = checkpoint.get("until")
     if checkpoint.get("v") != _VERSION or isinstance(until, bool) or not isinstance(until, int):
-        raise ValueError("this is not a checkpoint of a history: it needs v, of and until as they were given")
+        raise ValueError("checkpoint is not one of a history: it needs the members v, of and until unchanged")
     if checkpoint.get("of") != name:
-        raise ValueError(f"the checkpoint belongs to {checkpoint.get('of')!r}, and this is {name!r}")
+        raise ValueError(f"the checkpoint belongs to {checkpoint.get('of')!r}, and this history is {name!r}")
     try:
         return datetime.fromtimestamp(until, UTC)
     except (ValueError, OverflowError, OSError):
-        raise ValueError(f"the checkpoint's moment is none: {until}") from None
+        raise ValueError(f"checkpoint has no valid time: until is {until}") from None

@@ -1,4 +1,7 @@
-"""Where two pieces of a history meet: nothing twice, nothing lost. Pure."""
+"""Chunks of a history: how far one request may reach, and how two chunks are stitched. Pure functions.
+
+At a border between chunks no value appears twice and none is lost.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, repeat
-from operator import itemgetter
+from operator import is_, itemgetter
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -21,7 +24,7 @@ from vrm_async.models.widget import StateSet
 _HOUR: Final = timedelta(hours=1)
 _MS: Final = timedelta(milliseconds=1)
 _SUM_OF_ALL: Final = "kwh"
-"""What VRM calls the sum of all codes' totals."""
+"""VRM's code for the sum of the totals of all codes."""
 
 
 def milliseconds(moment: datetime) -> int:
@@ -30,15 +33,15 @@ def milliseconds(moment: datetime) -> int:
 
 
 def hour_of(moment: datetime) -> datetime:
-    """Return the whole hour of UTC a moment is in.
+    """Return the start of the UTC hour that contains a moment.
 
-    VRM keeps whole hours: a midnight at half past may come labelled with its hour.
+    VRM keeps whole hours: a local midnight at half past may be labelled with its hour.
     """
     return moment - (moment - EPOCH) % _HOUR
 
 
 def within(series: Series, start: datetime, end: datetime) -> Series:
-    """Return the part of a series from `start` to before `end`, in order and each moment once."""
+    """Return the part of a series from `start` to before `end`, sorted and without duplicates of a time."""
     series = series if _is_ascending(series.times_ms) else _ordered(series)
     low, high = (bisect_left(series.times_ms, milliseconds(edge)) for edge in (start, end))
     if (low, high) == (0, len(series)):
@@ -66,26 +69,28 @@ def _columns(series: Series, change: Callable[[Sequence[float | None]], Sequence
     )
 
 
-def on_edges(all_series: Iterable[Series], ruler: BucketEdges, *, exactly: bool) -> bool:
-    """Tell whether every bucket begins where one of the site's days, weeks, months or years does.
+def on_edges(all_series: Iterable[Series], edges: BucketEdges, *, exactly: bool) -> bool:
+    """Whether every bucket begins at the start of one of the site's days, weeks, months or years.
 
     Args:
         all_series: The buckets.
-        ruler: Where the site's own begin.
-        exactly: Refuse one that begins at the hour in which the site's begins at half past. Where clocks
-            change by half an hour that may be another bucket.
+        edges: The site's own edges.
+        exactly: If false, a bucket may begin at the full hour before an edge at half past. Where clocks
+            change by half an hour, that bucket may be another one.
     """
     times = {moment(time) for series in all_series for time in series.times_ms}
-    edges = ((time, ruler.ceil(time)) for time in times)
-    return all(time == edge or (not exactly and time == hour_of(edge)) for time, edge in edges)
+    pairs = ((time, edges.ceil(time)) for time in times)
+    return all(time == edge or (not exactly and time == hour_of(edge)) for time, edge in pairs)
 
 
 def trimmed(found: Stats, series: Sequence[Series]) -> Stats:
-    """Return stats with series that were cut, and the totals of what is left of them.
+    """Return stats with series that were cut, and with the totals of the cut series.
 
-    The total of a code that was cut is its sum if it counts energy; of others it is not known, and None.
-    Series that were not cut are those of `found` themselves.
+    The new total of a code that counts energy is the sum of its values; of any other code it is None.
+    Series that were not cut must be the objects of `found`.
     """
+    if len(series) == len(found) and all(map(is_, series, found)):
+        return found  # `evolve` would parse the lazy `raw`
     whole = set(map(id, found))
     by_instance = {
         instance: _totals(totals, [each for each in series if each.instance == instance], whole)
@@ -98,9 +103,9 @@ def trimmed(found: Stats, series: Sequence[Series]) -> Stats:
 def _totals(
     totals: Mapping[str, float | None], mine: Sequence[Series], whole: Collection[int]
 ) -> Mapping[str, float | None]:
-    again = {each.code: _total(each) for each in mine if id(each) not in whole and each.code in totals}
-    known = {**totals, **again}
-    if again and _SUM_OF_ALL in totals and _SUM_OF_ALL not in again:
+    changed = {each.code: _total(each) for each in mine if id(each) not in whole and each.code in totals}
+    known = {**totals, **changed}
+    if changed and _SUM_OF_ALL in totals and _SUM_OF_ALL not in changed:
         energies = [known.get(each.code) for each in mine if each.unit == "kWh"]
         known[_SUM_OF_ALL] = sum(value for value in energies if value is not None) if energies else None
     return known
@@ -112,11 +117,11 @@ def _total(series: Series) -> float | None:
 
 
 def joined(parts: Iterable[Sequence[Series]], edges: Sequence[datetime]) -> tuple[Series, ...]:
-    """Make buckets of shorter ones: energies are added, measurements averaged.
+    """Aggregate shorter buckets: energies are added, measurements averaged.
 
     Args:
-        parts: Series of shorter buckets; a bucket that has none is left out.
-        edges: Where the buckets begin, and where the last one ends.
+        parts: Series of the shorter buckets. An aggregate without any of them is left out.
+        edges: The starts of the aggregates and the end of the last one.
     """
     found: dict[tuple[str, int | None], list[Series]] = {}
     for part in parts:
@@ -128,7 +133,7 @@ def joined(parts: Iterable[Sequence[Series]], edges: Sequence[datetime]) -> tupl
 def without_parts(
     found: Iterable[Series], parts: Iterable[Iterable[Series]], edges: Sequence[datetime]
 ) -> list[tuple[datetime, datetime]]:
-    """Return the buckets that have no shorter ones, although the answer has a label near them."""
+    """Return start and end of the buckets without shorter ones for which the answer has a label nearby."""
     times = sorted({time for part in parts for series in part for time in series.times_ms})
     labels = sorted({time for series in found for time in series.times_ms})
     return [
@@ -140,7 +145,7 @@ def without_parts(
 
 
 _FURTHEST_ZONE: Final = timedelta(hours=14, milliseconds=1)
-"""How far from a site's midnight UTC's may be, or that of the account."""
+"""The largest distance between a site's midnight and that of UTC or of the account's zone."""
 
 
 def _any_between(times_ms: Sequence[int], start: datetime, end: datetime) -> bool:
@@ -173,7 +178,7 @@ def _by_edges(parts: Sequence[Series], edges: Sequence[datetime]) -> Series:
 
 
 def as_one(series: Series, start: datetime, end: datetime) -> Series:
-    """Make one point of a bucket's points: energies are added, measurements weighed by how long they last."""
+    """Aggregate the points of one bucket: energies are added, measurements weighted by their duration."""
     if not len(series):
         return series
     edges = [*series.times_ms, milliseconds(end)]
@@ -204,10 +209,10 @@ def _extreme(choose: Callable[[list[float]], float], values: Sequence[float | No
 def changes(
     states: StateSet, start: datetime, end: datetime, last: tuple[int | None, str | None] | None
 ) -> StateSet:
-    """Return the changes from `start` to before `end`, without a first one that repeats the state before.
+    """Return the changes of state from `start` to before `end`.
 
-    Every window begins with the state that holds at its start; only where that differs from `last` it is a
-    change. The same state again is one where no state was known in between.
+    Every answer begins with the state at its start. If that equals `last`, the state before, it is not a
+    change and left out. After a time without a known state, the same state again is a change.
     """
     low, high = milliseconds(start), milliseconds(end)
     rows = sorted(
@@ -242,7 +247,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class Cap(NamedTuple):
-    """The most one request may span: days of 24 hours, for VRM counts seconds, or calendar months."""
+    """The longest range of one request: days of 24 hours (VRM counts seconds) or calendar months."""
 
     days: int | None = None
     months: int | None = None
@@ -252,33 +257,33 @@ CAPS: Final[Mapping[str, Cap]] = MappingProxyType(
     {
         "15mins": Cap(days=31),
         "hours": Cap(days=31),
-        "2hours": Cap(days=31),  # the documents name no cap; that of its neighbours serves
+        "2hours": Cap(days=31),  # not documented: the cap of its neighbours
         "days": Cap(days=180),
-        # The vendor's text says 140 days for weeks. Read next to its neighbours, where each cap is a few
-        # hundred buckets, it has to mean 140 weeks. A piece of 140 weeks is tried first; where VRM answers
-        # it with the words for an empty period, 140 days are tried before that is believed (`SURE`).
+        # VRM's document says 140 days for weeks. The caps of the other intervals are a few hundred buckets,
+        # so it probably means 140 weeks. A chunk of 140 weeks is requested first. If VRM answers that it is
+        # empty, 140 days are requested before that is accepted (`SURE`).
         "weeks": Cap(days=140 * 7),
         "months": Cap(months=24),
         "years": Cap(months=60),
     }
 )
-"""How far one request may reach for each interval."""
+"""The longest range of one request by interval. VRM answers a longer one like a range without data."""
 
 SURE: Final[Mapping[str, Cap]] = MappingProxyType({"weeks": Cap(days=140)})
-"""The stricter reading, where there are two."""
+"""The stricter interpretation of a documented cap that has two."""
 
 _STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(
     {"15mins": timedelta(minutes=15), "hours": timedelta(hours=1), "2hours": timedelta(hours=2)}
 )
-"""Intervals of fixed length. VRM keeps whole hours of UTC, so they are counted from the epoch."""
+"""Lengths of the intervals of fixed length; their buckets are counted from the epoch, as VRM does."""
 
 _LENGTHS: Final[Mapping[str, timedelta]] = MappingProxyType({"days": _DAY, "weeks": 7 * _DAY})
-"""What a calendar bucket lasts where no clock changes."""
+"""Lengths of calendar buckets without a clock change."""
 
 
 @frozen
 class BucketEdges:
-    """The edges of one interval's buckets at one site, and how far a piece may reach."""
+    """Edges of the buckets of one interval at one site, and how far a chunk may reach."""
 
     interval: str
     calendar: Calendar
@@ -301,7 +306,7 @@ class BucketEdges:
         return edge if edge == moment else self.next(edge)
 
     def reach(self, start: datetime, end: datetime, cap: Cap) -> datetime:
-        """Return where the piece that begins at the edge `start` ends: at `end`, or where the cap ends it."""
+        """Return the end of the chunk that begins at the edge `start`: `end`, or as far as the cap allows."""
         furthest = self._furthest(start, cap)
         if end <= furthest:
             return end
@@ -310,9 +315,9 @@ class BucketEdges:
         return max(whole_days, start) if whole_days > start else self.floor(furthest)
 
     def steady(self, start: datetime, end: datetime) -> datetime:
-        """Return how far the buckets from `start` on are of their usual length; one bucket at least.
+        """Return where the first bucket after `start` with an unusual length begins; at least one bucket on.
 
-        For a server that counts days of 24 hours: within such a piece its days are the site's.
+        A server that counts days of 24 hours has the site's own days up to there.
         """
         usual = _LENGTHS[self.interval]
         after = self.next(start)
@@ -331,7 +336,7 @@ class BucketEdges:
         if cap.days is not None:
             return start + cap.days * _DAY
         months = cap.months or 0
-        # VRM may count months on its own calendar or on the site's: neither may be exceeded.
+        # VRM may count months in UTC or in the site's zone: the chunk exceeds neither.
         years, month = divmod(start.month - 1 + months, 12)
         in_utc = start.replace(year=start.year + years, month=month + 1, day=min(start.day, 28))
         if start.day > 28:
@@ -340,9 +345,8 @@ class BucketEdges:
 
 
 def window_of(moment: datetime, length: timedelta) -> datetime:
-    """Return where the window of that length begins which holds a moment; windows are counted from the epoch.
+    """Return the start of the window that contains a moment; windows are counted from the epoch.
 
-    All of them are equally long and begin at round times, so that VRM's resampling gives the same moments
-    whenever it is asked.
+    Windows of one length that begin at round times make VRM resample to the same timestamps in every request.
     """
     return moment.astimezone(UTC) - (moment - EPOCH) % length

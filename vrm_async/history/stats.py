@@ -11,7 +11,7 @@ from attrs import frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import BadRequest, DecodeError, NoData
-from energy_core.local_days import EPOCH
+from energy_core.local_days import EPOCH, TimeRange
 from vrm_async.calendar import Calendar
 from vrm_async.history.base import Chunk, History, HistoryCursor
 from vrm_async.history.chunks import (
@@ -31,116 +31,120 @@ from vrm_async.history.chunks import (
 from vrm_async.models.series import Stats, moment
 
 Row: TypeAlias = tuple[datetime, Mapping[str, float | None]]
-"""An aware moment (UTC) and what every code has in the bucket that begins then."""
+"""Aware start of a bucket (UTC) and the bucket's value by code."""
 
 
 @frozen(kw_only=True)
 class SiteFacts:
-    """What a history has to know of a site."""
+    """The facts about a site that a history needs."""
 
     calendar: Calendar
-    """The site's own midnights."""
+    """The site's local days."""
     created: datetime | None = None
-    """When VRM first knew it; nothing lies before."""
+    """When VRM created the site; there is no data before."""
     site_id: int | None = None
-    """Which site it is, for errors."""
+    """VRM's idSite, for error messages."""
 
 
-Ask: TypeAlias = Callable[[datetime, datetime, str], Awaitable[Stats]]
-"""Asks for a range in buckets of an interval."""
-Look: TypeAlias = Callable[[], Awaitable[SiteFacts]]
+Request: TypeAlias = Callable[[datetime, datetime, str], Awaitable[Stats]]
+"""Requests a range in buckets of an interval."""
 
 
 class StatsHistory(History[Stats]):
-    """Stats from `start` to `end` in pieces as large as VRM allows; iterating yields a `Chunk` for each.
+    """Stats in chunks as large as VRM allows; iterating yields a `Chunk` for each.
 
-    The range is widened to whole buckets: quarters and hours of UTC, the site's own days, weeks from Monday,
-    months and years. `rows()` gives bucket after bucket instead.
+    The range is widened to whole buckets: 15 minutes and hours of UTC, the site's local days, weeks from
+    Monday, months and years. `rows()` yields bucket after bucket instead.
+
+    Raises:
+        NotFound: the account's list of sites does not have the site.
+        DecodeError: VRM does not send the site's time zone, or its day of creation where `start` is open.
     """
 
     def __init__(
         self,
         name: str,
-        ask: Ask,
-        look: Look,
+        request: Request,
+        site_facts: Callable[[], Awaitable[SiteFacts]],
         *,
         interval: str,
-        start: datetime | None,
-        end: datetime | None,
-        late: timedelta,
+        time_range: TimeRange,
+        reread: timedelta,
         checkpoint: HistoryCursor | None,
         clock: Clock,
     ) -> None:
-        super().__init__(name, start=start, end=end, late=late, checkpoint=checkpoint, clock=clock)
-        self._ask = ask
-        self._look = look
+        super().__init__(name, time_range=time_range, reread=reread, checkpoint=checkpoint, clock=clock)
+        self._request = request
+        self._site_facts = site_facts
         self._interval: Final = interval
         self._cap = CAPS[interval]
-        self._ruler: BucketEdges | None = None
-        self._proven = interval not in SURE
-        self._wary = False
-        """Whether VRM counts days of 24 hours, so that days of other lengths are asked for by themselves."""
+        self._bucket_edges: BucketEdges | None = None
+        self._cap_is_proven = interval not in SURE
+        self._counts_24_hours = False
+        """Whether VRM counts days of 24 hours, so that days of other lengths need their own request."""
 
     def rows(self) -> Rows:
-        """Return an async iterator over the buckets, each with all its codes; it shares this one's pieces."""
+        """Return an async iterator over buckets, each with the values of all codes. It shares the chunks."""
         return Rows(self)
 
-    async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-        facts = await self._look()
-        ruler = self._ruler = BucketEdges(self._interval, facts.calendar)
-        first = ruler.floor(_created(facts, self._clock.utcnow()) if start is None else start)
-        if first < EPOCH:  # a bucket that begins before there are Unix seconds cannot be asked for
-            first = ruler.ceil(EPOCH)
-        return first, ruler.ceil(self._clock.utcnow() if end is None else end)
+    async def _bounds(self) -> tuple[datetime, datetime]:
+        facts = await self._site_facts()
+        now = self._clock.utcnow()
+        edges = self._bucket_edges = BucketEdges(self._interval, facts.calendar)
+        start, end = self._range.resolve(now, facts.calendar.zone)
+        first = edges.floor(_created(facts, now) if start is None else start)
+        if first < EPOCH:  # VRM takes no Unix time below 0
+            first = edges.ceil(EPOCH)
+        return first, edges.ceil(now if end is None else end)
 
     def _floor(self, moment: datetime) -> datetime:
         return self._edges.floor(moment)
 
-    async def _piece(self, at: datetime, end: datetime) -> tuple[datetime, Stats, bool]:
+    async def _read(self, at: datetime, end: datetime) -> tuple[datetime, Stats, bool]:
         while True:
             stop = self._stop(at, end)
-            found = await self._answer(at, stop, self._interval)
+            found = await self._ask(at, stop, self._interval)
             empty = not any(time < milliseconds(stop) for series in found for time in series.times_ms)
-            if empty and self._doubtful(at, stop):
+            if empty and self._may_exceed_cap(at, stop):
                 self._cap = SURE[self._interval]
-            elif not self._wary and self._counted_by_24_hours(found, at, stop):
-                self._wary = True
+            elif not self._counts_24_hours and self._has_days_of_24_hours(found, at, stop):
+                self._counts_24_hours = True
             else:
-                self._proven |= not empty and stop - at > self._sure_length()
+                self._cap_is_proven |= not empty and stop - at > self._sure_length()
                 data = await self._on_edges(found, at, stop)
                 return stop, data, not any(map(len, data))
 
     @property
     def _edges(self) -> BucketEdges:
-        assert self._ruler is not None, "_bounds comes first"  # noqa: S101
-        return self._ruler
+        assert self._bucket_edges is not None, "_bounds comes first"  # noqa: S101
+        return self._bucket_edges
 
     def _stop(self, at: datetime, end: datetime) -> datetime:
         stop = self._edges.reach(at, end, self._cap)
-        return self._edges.steady(at, stop) if self._wary else stop
+        return self._edges.steady(at, stop) if self._counts_24_hours else stop
 
-    async def _answer(self, at: datetime, stop: datetime, interval: str) -> Stats:
+    async def _ask(self, at: datetime, stop: datetime, interval: str) -> Stats:
         try:
-            return await self._ask(at, stop, interval)
+            return await self._request(at, stop, interval)
         except NoData:
             return Stats()
         except BadRequest:
-            if self._doubtful(at, stop):
+            if self._may_exceed_cap(at, stop):
                 return Stats()
             raise
 
     async def _on_edges(self, found: Stats, at: datetime, stop: datetime) -> Stats:
-        """Return the buckets of a piece, each where the site's own begins."""
+        """Return the buckets of a chunk, each beginning at one of the site's edges."""
         if not self._by_day:
             return trimmed(found, [within(series, at, stop) for series in found])
-        # A server that counts days of 24 hours, and the end in, puts an hour too many into one of 23 hours.
-        odd = self._wary and self._edges.next(at) == stop and (stop - at) % _DAY
+        # A server that counts days of 24 hours adds an hour too many to a day of 23 hours.
+        odd = self._counts_24_hours and self._edges.next(at) == stop and (stop - at) % _DAY
         if not odd and on_edges(found, self._edges, exactly=False):
             return trimmed(found, [within(series, hour_of(at), hour_of(stop)) for series in found])
-        return await self._added_up(found, at, stop)
+        return await self._aggregated(found, at, stop)
 
-    async def _added_up(self, found: Stats, at: datetime, stop: datetime) -> Stats:
-        """Ask again for a piece whose buckets are not the site's, in hours or quarters, and add them up."""
+    async def _aggregated(self, found: Stats, at: datetime, stop: datetime) -> Stats:
+        """Request the chunk again in hours or 15 minutes and aggregate them to the site's buckets."""
         edges = [at]
         while edges[-1] < stop:
             edges.append(self._edges.next(edges[-1]))
@@ -150,12 +154,12 @@ class StatsHistory(History[Stats]):
         begin = at
         while begin < stop:
             until = min(begin + longest, stop)
-            answer = await self._answer(begin, until, finer)
+            answer = await self._ask(begin, until, finer)
             parts.append([within(series, begin, until) for series in answer])
             begin = until
-        # Where there are no hours any more, a range of one bucket holds nothing but that bucket.
+        # VRM deletes old hours. A request for exactly one bucket then returns nothing but that bucket.
         for edge, after in without_parts(found, parts, edges):
-            alone = await self._answer(edge, after, self._interval)
+            alone = await self._ask(edge, after, self._interval)
             parts.append([as_one(within(series, EPOCH, after), edge, after) for series in alone])
         return trimmed(found, joined(parts, edges))
 
@@ -163,40 +167,38 @@ class StatsHistory(History[Stats]):
     def _by_day(self) -> bool:
         return self._interval not in {"15mins", "hours", "2hours"}
 
-    def _doubtful(self, at: datetime, stop: datetime) -> bool:
-        """Whether an empty answer may mean a range that is too large, where that is open."""
-        return not self._proven and stop - at > self._sure_length()
+    def _may_exceed_cap(self, at: datetime, stop: datetime) -> bool:
+        """Whether an empty answer may mean that the range was too large."""
+        return not self._cap_is_proven and stop - at > self._sure_length()
 
     def _sure_length(self) -> timedelta:
         return timedelta(days=SURE.get(self._interval, Cap(days=0)).days or 0)
 
-    def _counted_by_24_hours(self, found: Stats, at: datetime, stop: datetime) -> bool:
-        """Whether the buckets left the site's midnights behind where its clocks changed."""
-        ruler = self._edges
-        if not ruler.counts_days or ruler.steady(at, stop) >= stop:
+    def _has_days_of_24_hours(self, found: Stats, at: datetime, stop: datetime) -> bool:
+        """Whether the buckets leave the site's midnights after a clock change."""
+        edges = self._edges
+        if not edges.counts_days or edges.steady(at, stop) >= stop:
             return False
-        return not on_edges(found, ruler, exactly=True)
+        return not on_edges(found, edges, exactly=True)
 
 
 _DAY: Final = timedelta(days=1)
 _NO_SITE_BEFORE: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""VRM is younger than that."""
+"""VRM went online later."""
 
 
 def _created(facts: SiteFacts, now: datetime) -> datetime:
-    """Return where a history without a start begins.
+    """Return the start of a history that was given none.
 
     Raises:
-        DecodeError: VRM does not say when the site was created, or says what cannot be.
+        DecodeError: VRM sent no usable time of the site's creation.
     """
     created = facts.created
     if created is not None and _NO_SITE_BEFORE <= created <= now:
         return created
-    said = (
-        "does not say when it was created" if created is None else f"says it was created on {created.date()}"
-    )
+    problem = "sent no time" if created is None else f"sent the impossible time {created.date()}"
     raise DecodeError(
-        f"site {facts.site_id}: VRM {said} (syscreated); pass start",
+        f"site {facts.site_id}: VRM {problem} of its creation (syscreated); pass start",
         kind="shape",
         vendor="vrm",
         operation="users.installations",
@@ -204,7 +206,7 @@ def _created(facts: SiteFacts, now: datetime) -> datetime:
 
 
 class Rows:
-    """An async iterator over buckets; it holds one piece."""
+    """An async iterator over buckets; it holds one chunk. Cancelling is safe."""
 
     def __init__(self, history: StatsHistory) -> None:
         self._history = history
@@ -213,7 +215,7 @@ class Rows:
 
     @property
     def checkpoint(self) -> HistoryCursor | None:
-        """Where to go on so that no bucket is missed: after the last piece that was handed out to its end."""
+        """Where to resume without missing a bucket: after the last chunk that was returned completely."""
         return self._before if self._ready else self._after
 
     def __aiter__(self) -> Self:
@@ -221,22 +223,22 @@ class Rows:
 
     async def __anext__(self) -> Row:
         while not self._ready:
-            part = await anext(self._history)
-            self._ready.extend(rows_of(part))
-            self._before, self._after = self._after, part.checkpoint
+            chunk = await anext(self._history)
+            self._ready.extend(rows_of(chunk))
+            self._before, self._after = self._after, chunk.checkpoint
         return self._ready.popleft()
 
 
-def rows_of(part: Chunk[Stats]) -> list[Row]:
-    """Return a piece as rows, in order of time.
+def rows_of(chunk: Chunk[Stats]) -> list[Row]:
+    """Return a chunk as rows, in order of time.
 
     Raises:
-        ValueError: the values of several device instances are kept apart; rows have no place for that.
+        ValueError: the chunk has several device instances; a row has one value a code.
     """
-    if len(part.data.instances) > 1:
-        raise ValueError("rows hold one value for each code: ask without show_instance, or use the pieces")
+    if len(chunk.data.instances) > 1:
+        raise ValueError("rows have one value a code: pass no show_instance, or iterate over the chunks")
     table: dict[int, dict[str, float | None]] = {}
-    for series in part.data:
+    for series in chunk.data:
         for time, value in zip(series.times_ms, series.value, strict=True):
             table.setdefault(time, {})[series.code] = value
     return [(moment(time), table[time]) for time in sorted(table)]

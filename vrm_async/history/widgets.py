@@ -1,24 +1,26 @@
-"""Graphs and changes of state of any length, asked for in windows that are all alike."""
+"""Graphs and changes of state of any length, requested in windows of one length."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from attrs import evolve
 
+from energy_core.checks import entity_id
 from energy_core.clock import Clock, SystemClock
 from energy_core.codec.json import JSON
 from energy_core.errors import NoData
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation, Priority
-from energy_core.local_days import EPOCH
+from energy_core.local_days import EPOCH, TimeRange, time_range
 from vrm_async import validation
 from vrm_async.decoding import series as decoding_series
 from vrm_async.history.base import REREAD, History, HistoryCursor
 from vrm_async.history.chunks import changes, window_of, within
 from vrm_async.models.series import Graph
+from vrm_async.models.site import Site
 from vrm_async.models.widget import StateSeries
 
 WIDGET: Final = Operation(
@@ -30,56 +32,61 @@ WIDGET: Final = Operation(
 )
 
 WINDOW: Final = timedelta(days=1)
-"""What one request asks for. The longer it is, the coarser VRM's step."""
-_SHORTEST: Final = timedelta(hours=1)
+"""Length of one request. VRM's step grows with it."""
+_SHORTEST_WINDOW: Final = timedelta(hours=1)
 
 T = TypeVar("T", bound=Graph | StateSeries)
-Ask: TypeAlias = Callable[[datetime, datetime], Awaitable[T]]
+Request: TypeAlias = Callable[[datetime, datetime], Awaitable[T]]
 Cut: TypeAlias = Callable[[T, datetime, datetime], T]
+ZoneOf: TypeAlias = Callable[[int], Awaitable[tzinfo]]
+"""Returns the time zone of a site."""
 
 
 class WidgetHistory(History[T], Generic[T]):
-    """One widget from `start` to `end`; iterating yields a `Chunk` for each window.
+    """One widget over a range of any length; iterating yields a `Chunk` for each window.
 
-    VRM resamples: it chooses the step by the length of a range, and begins at its start. So every request
-    asks for a whole window, all equally long and counted from the epoch; what lies outside is cut off.
+    VRM resamples: it chooses the step by the length of the range and begins at its start. So all requests
+    have one length and begin at multiples of it since the epoch; data outside the range are cut off.
     """
 
     def __init__(
         self,
         name: str,
-        ask: Ask[T],
+        request: Request[T],
         cut: Cut[T],
         nothing: T,
+        zone: Callable[[], Awaitable[tzinfo]],
         *,
-        start: datetime,
-        end: datetime | None,
+        time_range: TimeRange,
         window: timedelta,
-        late: timedelta,
+        reread: timedelta,
         checkpoint: HistoryCursor | None,
         clock: Clock,
     ) -> None:
-        if window < _SHORTEST or window % timedelta(seconds=1):
-            raise ValueError(f"window must be whole seconds, an hour at least: {window}")
-        super().__init__(name, start=start, end=end, late=late, checkpoint=checkpoint, clock=clock)
-        self._ask = ask
+        if window < _SHORTEST_WINDOW or window % timedelta(seconds=1):
+            raise ValueError(f"window must be at least an hour, in whole seconds: {window}")
+        super().__init__(name, time_range=time_range, reread=reread, checkpoint=checkpoint, clock=clock)
+        self._request = request
         self._cut = cut
         self._nothing = nothing
+        self._zone = zone
         self._window = window
 
-    async def _bounds(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    async def _bounds(self) -> tuple[datetime, datetime]:
+        zone = await self._zone() if self._range.needs_zone else UTC
         now = self._clock.utcnow()
+        start, end = self._range.resolve(now, zone)
         return (start or EPOCH).astimezone(UTC), (end or now).astimezone(UTC)
 
     def _floor(self, moment: datetime) -> datetime:
         return window_of(moment, self._window)
 
-    async def _piece(self, at: datetime, end: datetime) -> tuple[datetime, T, bool]:
+    async def _read(self, at: datetime, end: datetime) -> tuple[datetime, T, bool]:
         begin = window_of(at, self._window)
         after = begin + self._window
         stop = min(after, end)
         try:
-            found = await self._ask(begin, after)
+            found = await self._request(begin, after)
         except NoData:
             found = self._nothing
         cut = self._cut(found, at, stop)
@@ -91,151 +98,209 @@ StatePages: TypeAlias = WidgetHistory[StateSeries]
 
 
 def cut_graph(found: Graph, start: datetime, end: datetime) -> Graph:
-    """Return what lies in a piece."""
+    """Return the part of a graph from `start` to before `end`."""
     return evolve(found, series=tuple(within(series, start, end) for series in found))
 
 
 class CutStates:
-    """The same for changes of state, where a state that goes on over a seam is no change.
+    """Cuts changes of state to a chunk; a state that continues from the chunk before is no change.
 
-    After a window that knows no state, the same state again is a change.
+    After a chunk without a known state, the same state again is a change.
     """
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, int | None], tuple[int | None, str | None]] = {}
 
     def __call__(self, found: StateSeries, start: datetime, end: datetime) -> StateSeries:
-        """Return what lies in a piece; the first piece begins with the state that holds at its start."""
+        """Return the changes from `start` to before `end`; the first chunk has the state at `start` too."""
         cut, last = [], {}
         for states in found:
             key = (states.code, states.attribute_id)
-            shown = changes(states, start, end, self._last.get(key))
-            cut.append(shown)
-            if len(shown):
-                last[key] = shown.numbers[-1], shown.names[-1]
+            kept = changes(states, start, end, self._last.get(key))
+            cut.append(kept)
+            if len(kept):
+                last[key] = kept.numbers[-1], kept.names[-1]
             elif len(states) and key in self._last:
                 last[key] = self._last[key]
         self._last = last
         return evolve(found, states=tuple(cut))
 
 
-class WidgetHistories:
-    """What the endpoint `Widgets` offers of them."""
+async def _utc(_: int) -> tzinfo:
+    return UTC
 
-    def __init__(self, api: ApiClient, *, clock: Clock = SystemClock()) -> None:  # noqa: B008  (stateless)
+
+class WidgetHistories:
+    """The histories of `client.widgets`.
+
+    Args:
+        api: Sends the requests.
+        zone_of: Returns a site's time zone, for ranges of local days.
+        clock: The present, where a range is open or ends now.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        zone_of: ZoneOf = _utc,
+        *,
+        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
+    ) -> None:
         self._api = api
+        self._zone_of = zone_of
         self._clock = clock
 
     def graph_history(
         self,
-        site_id: int,
+        site: Site | int,
+        period: str | None = None,
         *,
         attribute_codes: Iterable[str],
-        start: datetime,
+        start: datetime | None = None,
         end: datetime | None = None,
+        last: tuple[int, str] | None = None,
         instance: int | None = 0,
         min_max: bool = False,
         window: timedelta = WINDOW,
-        late: timedelta = REREAD,
+        reread: timedelta = REREAD,
         checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
     ) -> GraphHistory:
-        """Iterate over a graph of any length, in windows that are all alike; nothing is asked before.
+        """Return an async iterator over a graph of any length. Nothing is sent before its first step.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/Graph
 
         Args:
-            site_id: The site.
+            site: The site or its id.
+            period: A local year, month or day of the site, such as ``"2026-05"``.
             attribute_codes: Codes such as ``["bs", "bv"]``, case-sensitive.
             start: An aware datetime.
-            end: An aware datetime after `start`; without it now.
-            instance: The device instance; 0 is the system.
-            min_max: Also ask for the smallest and largest value of each bucket.
-            window: What one request asks for; the longer, the coarser VRM's step.
-            late: With a checkpoint, read again what is not older than this before it: devices deliver late.
-            checkpoint: Where an earlier history of the same question stopped (`Chunk.checkpoint`).
-            priority: Its requests let those of others pass.
+            end: An aware datetime after `start`; by default now.
+            last: A range that ends now, such as ``(30, "days")``.
+            instance: The device instance; 0 is the system, None leaves the choice to VRM.
+            min_max: Whether to request the minimum and maximum of each bucket.
+            window: Length of one request; VRM's step grows with it.
+            reread: How much before the checkpoint is read again, because devices deliver late.
+            checkpoint: Where an earlier history with the same arguments stopped (`Chunk.checkpoint`).
+            priority: Requests of a higher priority are sent first.
+
+        Raises:
+            ValueError: the range is not given in one of its forms, or an argument has a wrong value.
         """
         query = [*validation.codes(attribute_codes), *validation.instance(instance)]
         query += [("useMinMax", "1")] if min_max else []
-        return WidgetHistory(
-            _name(site_id, "Graph", query, window),
-            self._asking(site_id, "Graph", query, decoding_series.graph, priority),
+        return self._history(
+            "Graph",
+            query,
+            decoding_series.graph,
             cut_graph,
             Graph(instance=instance),
-            start=start,
-            end=end,
+            site=site,
+            time_range=_with_start(start, end, period=period, last=last),
             window=window,
-            late=late,
+            reread=reread,
             checkpoint=checkpoint,
-            clock=self._clock,
+            priority=priority,
         )
 
     def state_history(
         self,
-        site_id: int,
+        site: Site | int,
         name: str,
         instance: int | None = None,
         *,
-        start: datetime,
+        start: datetime | None = None,
         end: datetime | None = None,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
         window: timedelta = WINDOW,
-        late: timedelta = REREAD,
+        reread: timedelta = REREAD,
         checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
     ) -> StatePages:
-        """Iterate over the changes of state of any length, from a widget such as VeBusState.
+        """Return an async iterator over changes of state of any length, from a widget such as VeBusState.
 
-        A state that goes on over a seam is reported once. The first piece begins with the state that holds at
-        its start, as VRM tells it.
+        A state that continues over the border of two chunks is reported once. The first chunk begins with
+        the state at its start, as VRM sends it. Nothing is sent before the first step.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/VeBusState
 
         Args:
-            site_id: The site.
+            site: The site or its id.
             name: The widget.
             instance: The device instance; None leaves the choice to VRM.
             start: An aware datetime.
-            end: An aware datetime after `start`; without it now.
-            window: What one request asks for.
-            late: With a checkpoint, read again what is not older than this before it: devices deliver late.
-            checkpoint: Where an earlier history of the same question stopped (`Chunk.checkpoint`).
-            priority: Its requests let those of others pass.
+            end: An aware datetime after `start`; by default now.
+            period: A local year, month or day of the site, such as ``"2026-05"``.
+            last: A range that ends now, such as ``(30, "days")``.
+            window: Length of one request.
+            reread: How much before the checkpoint is read again, because devices deliver late.
+            checkpoint: Where an earlier history with the same arguments stopped (`Chunk.checkpoint`).
+            priority: Requests of a higher priority are sent first.
+
+        Raises:
+            ValueError: the range is not given in one of its forms, or an argument has a wrong value.
         """
-        into = decoding_series.state_history(validation.widget(name), instance)
-        query = validation.instance(instance)
-        return WidgetHistory(
-            _name(site_id, name, query, window),
-            self._asking(site_id, name, query, into, priority),
+        return self._history(
+            name,
+            validation.instance(instance),
+            decoding_series.state_history(validation.widget(name), instance),
             CutStates(),
             StateSeries(name=name, instance=instance),
-            start=start,
-            end=end,
+            site=site,
+            time_range=_with_start(start, end, period=period, last=last),
             window=window,
-            late=late,
+            reread=reread,
+            checkpoint=checkpoint,
+            priority=priority,
+        )
+
+    def _history(
+        self,
+        widget: str,
+        query: list[tuple[str, str]],
+        into: Callable[[JSON], T],
+        cut: Cut[T],
+        nothing: T,
+        *,
+        site: Site | int,
+        time_range: TimeRange,
+        window: timedelta,
+        reread: timedelta,
+        checkpoint: HistoryCursor | None,
+        priority: Priority,
+    ) -> WidgetHistory[T]:
+        site_id = entity_id("site", site, Site)
+
+        async def request(begin: datetime, stop: datetime) -> T:
+            edges = (("start", begin), ("end", stop))
+            whole = [*query, *((name, str(int(edge.timestamp()))) for name, edge in edges)]
+            return await self._api.call(
+                WIDGET, into, query=whole, priority=priority, idSite=site_id, widget=widget
+            )
+
+        async def zone() -> tzinfo:
+            return await self._zone_of(site_id)
+
+        arguments = "&".join(f"{key}={value}" for key, value in query)
+        return WidgetHistory(
+            f"{widget}/{site_id}?{arguments}#{window.total_seconds():.0f}",
+            request,
+            cut,
+            nothing,
+            zone,
+            time_range=time_range,
+            window=window,
+            reread=reread,
             checkpoint=checkpoint,
             clock=self._clock,
         )
 
-    def _asking(
-        self,
-        site_id: int,
-        name: str,
-        query: list[tuple[str, str]],
-        into: Callable[[JSON], T],
-        priority: Priority,
-    ) -> Ask[T]:
-        site_id = validation.whole("site_id", site_id)
 
-        async def ask(begin: datetime, stop: datetime) -> T:
-            whole = [*query, *validation.span(begin, stop)]
-            return await self._api.call(
-                WIDGET, into, query=whole, priority=priority, idSite=site_id, widget=name
-            )
-
-        return ask
-
-
-def _name(site_id: int, widget: str, query: list[tuple[str, str]], window: timedelta) -> str:
-    asked = "&".join(f"{name}={value}" for name, value in query)
-    return f"{widget}/{site_id}?{asked}#{window.total_seconds():.0f}"
+def _with_start(
+    start: datetime | None, end: datetime | None, *, period: str | None, last: tuple[int, str] | None
+) -> TimeRange:
+    """Read a range of which only the end may be open: VRM does not send the first day of a widget."""
+    if start is None and period is None and last is None:
+        raise ValueError("the range needs a beginning: give start, period or last")
+    return time_range(start, end, period=period, last=last, required=False)

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
+from energy_core.checks import entity_id
 from energy_core.clock import Clock, SystemClock
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation, Priority
-from energy_core.local_days import EPOCH
+from energy_core.local_days import EPOCH, time_range
 from vrm_async import validation
 from vrm_async.calendar import calendar_of
 from vrm_async.decoding import series as decoding_series
@@ -17,6 +18,7 @@ from vrm_async.history.base import REREAD, HistoryCursor
 from vrm_async.history.chunks import CAPS, milliseconds, trimmed, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models.series import OverallStats, Stats
+from vrm_async.models.site import Site
 from vrm_async.validation import Unlisted
 
 STATS: Final = Operation(
@@ -113,65 +115,73 @@ class StatsResource:
 
     def history(
         self,
-        site_id: int,
+        site: Site | int,
+        period: str | None = None,
         *,
         start: datetime | None = None,
         end: datetime | None = None,
+        last: tuple[int, str] | None = None,
         interval: str = "hours",
         type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
         attribute_codes: Iterable[str] | None = None,
         show_instance: bool = False,
         timezone: str | tzinfo | None = None,
-        late: timedelta = REREAD,
+        reread: timedelta = REREAD,
         checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
     ) -> StatsHistory:
-        """Iterate over a range of any length, in pieces that keep inside VRM's caps; nothing is asked before.
+        """Return an async iterator over stats of any length, in chunks within VRM's caps for one request.
 
         Buckets are whole: they begin at the site's own midnights, weeks on Monday, months and years on their
-        first day, and the range is widened to them. An empty piece is a piece without data, never a range
-        that was too large.
+        first day, and the range is widened to them. An empty chunk means that VRM has no data there, never
+        that the request was too large. Nothing is sent before the first step. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/stats
 
         Args:
-            site_id: The site.
-            start: An aware datetime; without it the site's first day, which VRM's syscreated says.
-            end: An aware datetime after `start`; without it now.
+            site: The site or its id.
+            period: A local year, month or day of the site, such as ``"2026-05"``.
+            start: An aware datetime; by default the day on which VRM created the site (syscreated).
+            end: An aware datetime after `start`; by default now.
+            last: A range that ends now, such as ``(30, "days")``.
             interval: One of `INTERVALS`.
-            type: One of `TYPES`; by default kwh, or custom when there are attribute codes.
-            attribute_codes: What to ask for; type custom only, and required there.
-            show_instance: Keep the values of every device instance apart.
-            timezone: The site's zone, where it is known; otherwise the list of installations tells it, once.
-                A name that this machine does not know is a ValueError when the first piece is asked for.
-            late: With a checkpoint, read again what is not older than this before it: devices deliver late.
-            checkpoint: Where an earlier history of the same question stopped (`Chunk.checkpoint`).
-            priority: Its requests let those of others pass.
+            type: One of `TYPES`; by default kwh, or custom if there are attribute codes.
+            attribute_codes: Codes for type custom, and for no other type.
+            show_instance: Whether to keep the values of every device instance apart.
+            timezone: The site's zone, if known; by default the list of installations is read for it once.
+                The first step raises ValueError for a name that this machine does not know.
+            reread: How much before the checkpoint is read again, because devices deliver late.
+            checkpoint: Where an earlier history with the same arguments stopped (`Chunk.checkpoint`).
+            priority: Requests of a higher priority are sent first.
+
+        Raises:
+            ValueError: an argument has a wrong value, or two forms of the range are given.
         """
-        site_id = validation.whole("site_id", site_id)
+        site_id = entity_id("site", site, Site)
+        wanted = time_range(start, end, period=period, last=last, required=False)
         validation.one_of("interval", interval, CAPS)
         query = [*_kind(type, attribute_codes), ("interval", interval)]
         query += [("show_instance", "1")] if show_instance else []
         into = decoding_series.stats_of(dict(query)["type"])
 
-        async def ask(begin: datetime, stop: datetime, step: str) -> Stats:
+        async def request(begin: datetime, stop: datetime, step: str) -> Stats:
             asked = [(key, step if key == "interval" else value) for key, value in query]
-            whole = [*validation.span(begin, stop), *asked]
+            edges = (("start", begin), ("end", stop))
+            whole = [*((name, str(int(edge.timestamp()))) for name, edge in edges), *asked]
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
-        async def look() -> SiteFacts:
-            if timezone is not None and start is not None:
+        async def site_facts() -> SiteFacts:
+            if timezone is not None and (start is not None or wanted.needs_zone):
                 return SiteFacts(calendar=await calendar_of(timezone))
             return await self._site_facts(site_id, timezone)
 
         return StatsHistory(
             f"stats/{site_id}?" + "&".join(f"{name}={value}" for name, value in query),
-            ask,
-            look,
+            request,
+            site_facts,
             interval=interval,
-            start=start,
-            end=end,
-            late=late,
+            time_range=wanted,
+            reread=reread,
             checkpoint=checkpoint,
             clock=self._clock,
         )
