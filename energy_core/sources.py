@@ -5,16 +5,16 @@ docs/sources.md has examples.
 """
 
 from energy_core.clock import VendorClock as VendorClock
-from energy_core.stream.event import Backfillable as Backfillable
-from energy_core.stream.event import Noting as Noting
-from energy_core.stream.event import Outlet as Outlet
-from energy_core.stream.event import Reading as Reading
-from energy_core.stream.event import Restartable as Restartable
-from energy_core.stream.event import Resumable as Resumable
-from energy_core.stream.event import Source as Source
-from energy_core.stream.event import StreamPosition as StreamPosition
 from energy_core.stream.lookback import LookbackConfig as LookbackConfig
 from energy_core.stream.lookback_match import Polled as Polled
 from energy_core.stream.lookback_match import PolledReading as PolledReading
 from energy_core.stream.lookback_match import Seen as Seen
 from energy_core.stream.poll import Poller as Poller
+from energy_core.stream.source import Backfillable as Backfillable
+from energy_core.stream.source import Noting as Noting
+from energy_core.stream.source import Outlet as Outlet
+from energy_core.stream.source import Reading as Reading
+from energy_core.stream.source import Restartable as Restartable
+from energy_core.stream.source import Resumable as Resumable
+from energy_core.stream.source import Source as Source
+from energy_core.stream.source import StreamPosition as StreamPosition

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from energy_core import EnergyError, FileCheckpoint, SessionPool, StreamError, merge
 from energy_core.errors import CheckpointError, NotFound
 from energy_core.local_days import zone_or_utc
-from energy_core.stream.event import Source
+from energy_core.stream.source import Source
 from energy_live.display.output import DisplayOptions, JsonLines, Output, SiteName, show
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
 from energy_live.runner import UsageError, print_error

@@ -13,9 +13,9 @@ from energy_core.errors import StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.dedupe import BEYOND_CAP, Emit
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.event import Outlet, Reading, StreamPosition
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.source import Outlet, Reading, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from voltstorage_async.event_types import UnknownProductEvent

@@ -1,4 +1,4 @@
-"""The bounded buffer between sources and one consumer; what happens when it is full is a policy's to say."""
+"""The bounded buffer of one consumer; one subclass for each overflow policy."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ BUSY: Final = "this stream has a consumer already; give each further one events.
 
 
 class Buffer(ABC, Generic[Item]):
-    """Holds at most `capacity` readings for one consumer.
+    """Bounded buffer of readings for one consumer; subclasses implement the overflow policies.
 
-    A consumer that finds it empty waits on one future, made only then; whoever puts an event completes it,
-    and the consumer takes all there is in that one wake-up. Events that must not be lost (`keep`) stand in
-    line with the readings, but do not count against the capacity and are never dropped.
+    A consumer that finds it empty waits on one future, created only then, and takes everything buffered in
+    that one wake-up. Control events (`keep`) keep their place among the readings, do not count against the
+    capacity and are never dropped. Items are events; `Block` takes items of any kind.
 
-    Losses are gathered into episodes: an episode begins with the first loss and ends when the consumer has
-    worked the buffer down to the low-water mark. Then `on_relief` is told, once per source, what was lost.
+    An episode of losses begins with the first lost reading and ends when the consumer has taken the buffer
+    down to the low-water mark, half the capacity.
+
+    Args:
+        capacity: Readings that fit.
+        on_relief: Called at the end of an episode, once for each source, with what was lost.
     """
 
     def __init__(self, capacity: int, *, on_relief: Callable[[SourceId, Dropped], None]) -> None:
@@ -37,100 +41,103 @@ class Buffer(ABC, Generic[Item]):
         self.low_water = capacity // 2
         self.ended = False
         self.closed = False
-        self.touched = False
-        """Whether a consumer has taken an event that was kept, or waited for one."""
+        self.used = False
+        """Whether a consumer has taken a control event, or waited."""
         self.error: EnergyError | None = None
-        """What the consumer is told once, in place of a plain end."""
+        """Raised to the consumer once, instead of StopAsyncIteration."""
         self.losses: dict[SourceId, Dropped] = {}
+        """Losses of the present episode."""
         self._on_relief = on_relief
         self._readings: deque[Item] = deque()
-        # Kept events carry how many readings were put before them: they are due once that many are gone.
-        self._kept: deque[tuple[int, Item]] = deque()
-        self._gone = 0
-        self._tight = False
-        self._taker: asyncio.Future[None] | None = None
-        self._squeezed: deque[asyncio.Future[None]] = deque()
+        # Control events, each with the number of readings put before it: due once so many were taken.
+        self._control: deque[tuple[int, Item]] = deque()
+        self._taken = 0  # readings taken or dropped so far
+        self._in_episode = False
+        self._consumer: asyncio.Future[None] | None = None
+        self._waiting_for_room: deque[asyncio.Future[None]] = deque()
 
     def __len__(self) -> int:
-        return len(self._readings) + len(self._kept)
+        return len(self._readings) + len(self._control)
 
     @property
-    def roomy(self) -> bool:
-        """Whether a reading can be put without losing one."""
+    def has_room(self) -> bool:
+        """Whether a reading fits without losing one."""
         return len(self._readings) < self.capacity or self.ended
 
     @property
-    def pristine(self) -> bool:
-        """Whether no consumer has ever asked it for anything."""
-        return not (self.touched or self._gone or self.losses)
+    def unused(self) -> bool:
+        """Whether no consumer ever used it and nothing was lost."""
+        return not (self.used or self._taken or self.losses)
 
     @abstractmethod
     def put(self, event: Item) -> Item | None:
-        """Add a reading and return the one that is lost for it, if any; it may be the same. Never blocks."""
+        """Add a reading; return the one that was lost, perhaps the same, or None. Never blocks."""
 
     def put_all(self, events: Sequence[Item]) -> bool:
-        """Add readings, if so many come nowhere near the policy; False: no, each has to be `put`."""
+        """Add readings if all of them fit; otherwise return False and add none: each has to be `put`."""
         readings = self._readings
         if len(readings) + len(events) >= self.capacity or self.ended:
             return False
         readings.extend(events)
-        if self._taker is not None:
+        if self._consumer is not None:
             self.wake()
         return True
 
-    def complete(self, event: Item) -> bool:  # noqa: ARG002  (most policies have no use for it)
-        """Add a reading that `put` refused, because the moment it belongs to was taken; False: no."""
+    def complete(self, event: Item) -> bool:  # noqa: ARG002  (used by `Block` only)
+        """Add a refused reading whose time equals that of an accepted one; return whether it was added."""
         return False
 
     def keep(self, event: Item) -> None:
-        """Add an event that must not be lost. Never blocks."""
-        self._kept.append((self._gone + len(self._readings), event))
-        if self._taker is not None:
+        """Add a control event, which is never dropped. Never blocks."""
+        self._control.append((self._taken + len(self._readings), event))
+        if self._consumer is not None:
             self.wake()
 
     def take(self) -> Item | None:
-        """Remove and return the next event; None when there is none at this moment."""
-        if self._kept and self._kept[0][0] <= self._gone:
-            self.touched = True
-            return self._kept.popleft()[1]
+        """Remove and return the next event; None if there is none."""
+        if self._control and self._control[0][0] <= self._taken:
+            self.used = True
+            return self._control.popleft()[1]
         readings = self._readings
         if not readings:
             return None
-        self._gone += 1
+        self._taken += 1
         event = readings.popleft()
-        if self._tight and len(readings) <= self.low_water:
-            self._relax()
+        if self._in_episode and len(readings) <= self.low_water:
+            self._end_episode()
         return event
 
     def filled(self, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[None]:
-        """Return what is done when `take` may have something or the buffer has ended.
+        """Return a future that is done when `take` may return an event, or the buffer has ended.
 
-        Cancelling it loses nothing, and makes place for another consumer. Asking which event loop runs is a
-        system call, so whoever knows may say so.
+        Cancelling it is safe: no event is lost, and another consumer may wait.
+
+        Args:
+            loop: The running event loop, if known: looking it up takes a system call.
 
         Raises:
-            StreamBusy: another consumer waits already.
+            StreamBusy: Another consumer is waiting.
         """
-        if self._taker is not None and not self._taker.done():
+        if self._consumer is not None and not self._consumer.done():
             raise StreamBusy(BUSY)
-        self.touched = True
-        taker = self._taker = (loop or asyncio.get_running_loop()).create_future()
-        return taker
+        self.used = True
+        waiting = self._consumer = (loop or asyncio.get_running_loop()).create_future()
+        return waiting
 
     def wake(self) -> None:
-        """Let a waiting consumer look again."""
-        taker, self._taker = self._taker, None
-        if taker is not None and not taker.done():
-            taker.set_result(None)
+        """Wake a waiting consumer."""
+        waiting, self._consumer = self._consumer, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     async def room(self) -> None:
-        """Wait until a reading can be put without losing one. Cancelling it is safe."""
-        while not self.roomy:
+        """Wait until a reading fits without losing one. Cancelling is safe."""
+        while not self.has_room:
             await first_relief([self])
 
     def lose(self, source: SourceId, first: int, last: int, count: int = 1) -> bool:
-        """Count what did not get, or stay, in here; tell whether an episode begins."""
-        self._tight = True
+        """Count lost readings, `first` to `last`; return whether an episode of their source begins."""
+        self._in_episode = True
         loss = self.losses.get(source)
         if loss is not None:
             first, last, count = min(first, loss.first), max(last, loss.last), loss.count + count
@@ -138,51 +145,51 @@ class Buffer(ABC, Generic[Item]):
         return loss is None
 
     def settle(self) -> None:
-        """End an episode of losses that no `take` will end, because there is hardly anything to take."""
-        if self._tight and len(self._readings) <= max(self.low_water, 0):
-            self._relax()
+        """End the episode now if the buffer is below the low-water mark already: no `take` would end it."""
+        if self._in_episode and len(self._readings) <= max(self.low_water, 0):
+            self._end_episode()
 
     def announce_loss(self, source: SourceId) -> None:
-        """Tell `on_relief` now what was lost of one source, because it ends."""
+        """Announce the losses of one source now, because it ends."""
         loss = self.losses.pop(source, None)
         if loss is not None:
             self._on_relief(source, loss)
 
     def end(self, error: EnergyError | None = None) -> None:
-        """No more readings will come; what is here is still handed out, then the error if there is one."""
-        self._relax()
+        """Take no more readings. The consumer gets what is buffered, then the error if there is one."""
+        self._end_episode()
         self.ended = True
         self.error = self.error or error
         self.wake()
 
     def reopen(self) -> None:
-        """Go on after an end: a source has been restarted. What is closed stays closed."""
+        """Continue after `end`, because a source was restarted. Has no effect after `close`."""
         self.ended = self.closed
         if not self.closed:
             self.error = None
 
     def close(self) -> None:
-        """Hand out nothing more."""
+        """Discard everything; deliver nothing more."""
         self.closed = True
         self._readings.clear()
-        self._kept.clear()
+        self._control.clear()
         self.losses.clear()
         self.end()
         self.error = None
 
     def _drop_oldest(self: Buffer[Event]) -> Event:
         event = self._readings.popleft()
-        self._gone += 1
+        self._taken += 1
         self.lose(event.source, event.seq, event.seq)
         return event
 
-    def _relax(self) -> None:
-        self._tight = False
+    def _end_episode(self) -> None:
+        self._in_episode = False
         losses, self.losses = self.losses, {}
         for source, loss in losses.items():
             self._on_relief(source, loss)
-        squeezed, self._squeezed = self._squeezed, deque()
-        for waiter in squeezed:
+        waiters, self._waiting_for_room = self._waiting_for_room, deque()
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -190,54 +197,54 @@ class Buffer(ABC, Generic[Item]):
     def __repr__(self) -> str:
         lost = sum(loss.count for loss in self.losses.values())
         dropping = f", dropping ({lost} so far)" if lost else ""
-        pending = f"{len(self._readings)} of {self.capacity} readings, {len(self._kept)} kept"
+        pending = f"{len(self._readings)} of {self.capacity} readings, {len(self._control)} control events"
         return f"<{type(self).__name__} {pending}{dropping}>"
 
 
 async def first_relief(buffers: Sequence[Buffer[Item]]) -> None:
-    """Wait until one of these full buffers is down to its low-water mark. Cancelling it is safe."""
+    """Wait until one of these full buffers is down to its low-water mark. Cancelling is safe."""
     waiter = asyncio.get_running_loop().create_future()
     for buffer in buffers:
-        buffer._squeezed.append(waiter)  # noqa: SLF001  (one class in two functions)
-        buffer._tight = True  # noqa: SLF001
+        buffer._waiting_for_room.append(waiter)  # noqa: SLF001  (part of the class)
+        buffer._in_episode = True  # noqa: SLF001
     try:
         await waiter
     finally:
         for buffer in buffers:
-            if waiter in buffer._squeezed:  # noqa: SLF001
-                buffer._squeezed.remove(waiter)  # noqa: SLF001
+            if waiter in buffer._waiting_for_room:  # noqa: SLF001
+                buffer._waiting_for_room.remove(waiter)  # noqa: SLF001
 
 
 Policy: TypeAlias = Literal["block", "drop_oldest", "coalesce_latest", "raise"]
-"""How a consumer wants to be treated when it is too slow."""
+"""What happens when the buffer of a slow consumer is full; see `merge`."""
 
 POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)
 
-PATIENCE_S: Final = 5.0
-"""So long a buffer under `raise` may be full before its consumer is told."""
+FULL_S: Final = 5.0
+"""Seconds a buffer under `raise` may be full before its consumer gets SlowConsumer."""
 
 _HARD_LIMIT: Final = 8
-"""So many times its capacity it may hold meanwhile."""
+"""Times its capacity that it may hold meanwhile."""
 
 
 class Block(Buffer[Item]):
-    """Takes no reading when full: what does not fit is fetched again by its source, or reported as a gap.
+    """Policy `block`: refuses readings when full; the source fetches them again, or a gap is reported.
 
-    Only what belongs to a moment that is in here, or was, is taken up to twice the capacity: what is fetched
-    again later comes under the name of the first reading of its moment, and would be left out as a repeat.
+    A reading with the same time as an accepted one is accepted up to twice the capacity: when fetched again
+    it would have the id of the first reading of that time, and be dropped as a duplicate.
     """
 
     def put(self, event: Item) -> Item | None:
-        """Add a reading, or return it when there is no room."""
+        """Add a reading; return it if it does not fit."""
         if len(self._readings) >= self.capacity:
             return event
         self._readings.append(event)
-        if self._taker is not None:
+        if self._consumer is not None:
             self.wake()
         return None
 
     def complete(self, event: Item) -> bool:
-        """Add another reading of a moment that was taken; False where there is really no room any more."""
+        """Add a reading with the time of an accepted one; return False at twice the capacity."""
         if len(self._readings) >= 2 * self.capacity:
             return False
         self._readings.append(event)
@@ -245,24 +252,24 @@ class Block(Buffer[Item]):
 
 
 class DropOldest(Buffer[Event]):
-    """Drops the oldest reading for the newest."""
+    """Policy `drop_oldest`: drops the oldest reading when full."""
 
     def put(self, event: Event) -> Event | None:
-        """Add a reading and return the oldest if it had to go."""
+        """Add a reading; return the oldest if it was dropped."""
         readings = self._readings
         dropped = self._drop_oldest() if len(readings) >= self.capacity else None
         readings.append(event)
-        if self._taker is not None:
+        if self._consumer is not None:
             self.wake()
         return dropped
 
 
 class CoalesceLatest(Buffer[Event]):
-    """Keeps the newest reading of each key, in the place of the one it replaces.
+    """Policy `coalesce_latest`: a new reading takes the place of the pending one of the same device.
 
-    In its place and not at the end of the line: no key can starve another. A status, gap or dropped event of
-    a source stays between its readings, so those before it are not replaced any more. What was replaced is
-    announced when the consumer has caught up.
+    It does not move to the end, so no device can starve another. Readings before a control event of their
+    source are not replaced any more, so that the event keeps its place. Replaced readings are announced once
+    the consumer has taken everything.
     """
 
     def __init__(self, capacity: int, *, on_relief: Callable[[SourceId, Dropped], None]) -> None:
@@ -271,8 +278,8 @@ class CoalesceLatest(Buffer[Event]):
         self._places: dict[SourceId, int] = {}
 
     def put(self, event: Event) -> Event | None:
-        """Add a reading and return the one it replaced; a late one never replaces a newer."""
-        place = self._places.get(event.source, -1) - self._gone
+        """Add a reading; return the one it replaced. A late reading never replaces a newer one."""
+        place = self._places.get(event.source, -1) - self._taken
         if place >= 0:
             before = self._readings[place]
             lost = event if event.late else before
@@ -281,75 +288,75 @@ class CoalesceLatest(Buffer[Event]):
             self.lose(event.source, lost.seq, lost.seq)
             return lost
         dropped = self._drop_oldest() if len(self._readings) >= self.capacity else None
-        self._places[event.source] = self._gone + len(self._readings)
+        self._places[event.source] = self._taken + len(self._readings)
         self._readings.append(event)
-        if self._taker is not None:
+        if self._consumer is not None:
             self.wake()
         return dropped
 
-    def put_all(self, events: Sequence[Event]) -> bool:  # noqa: ARG002  (whatever they are)
-        """Every reading has to be looked at."""
+    def put_all(self, events: Sequence[Event]) -> bool:  # noqa: ARG002  (each is compared)
+        """Return False: each reading has to be `put`."""
         return False
 
     def keep(self, event: Event) -> None:
-        """Add an event that must not be lost, and leave what its source said before it in its place."""
+        """Add a control event; earlier readings of its source are not replaced any more."""
         self._places.pop(event.source, None)
         super().keep(event)
 
     def take(self) -> Event | None:
-        """Remove and return the next event; with nothing else left, what was replaced meanwhile."""
+        """Remove and return the next event; announces what was replaced when there is no other."""
         event = super().take()
-        if event is None and self._tight and not self.ended:
-            self._relax()
+        if event is None and self._in_episode and not self.ended:
+            self._end_episode()
             event = super().take()
         return event
 
 
 class Raise(Buffer[Event]):
-    """Loses nothing for a while; a consumer that stays slow gets SlowConsumer in place of all the rest."""
+    """Policy `raise`: a consumer that stays slow for five seconds gets SlowConsumer instead of the rest."""
 
     def __init__(
         self, capacity: int, *, on_relief: Callable[[SourceId, Dropped], None], clock: Clock
     ) -> None:
         super().__init__(capacity, on_relief=on_relief)
         self._clock = clock
-        self._alarm: Timer | None = None
+        self._timer: Timer | None = None
 
     def put(self, event: Event) -> Event | None:
-        """Add a reading; from the capacity on, the consumer has five seconds to catch up."""
+        """Add a reading; a full buffer starts the timer."""
         self._readings.append(event)
         if len(self._readings) >= self.capacity:
-            if self._alarm is None:
-                self._alarm = self._clock.call_at(self._clock.monotonic() + PATIENCE_S, self._lose_patience)
+            if self._timer is None:
+                self._timer = self._clock.call_at(self._clock.monotonic() + FULL_S, self._give_up)
             if len(self._readings) >= self.capacity * _HARD_LIMIT:
-                self._lose_patience()
-        if self._taker is not None:
+                self._give_up()
+        if self._consumer is not None:
             self.wake()
         return None
 
     def take(self) -> Event | None:
-        """Remove and return the next event; below the capacity the five seconds begin anew."""
+        """Remove and return the next event; below the capacity the timer stops."""
         event = super().take()
-        if self._alarm is not None and len(self._readings) < self.capacity:
-            self._call_off()
+        if self._timer is not None and len(self._readings) < self.capacity:
+            self._stop_timer()
         return event
 
     def end(self, error: EnergyError | None = None) -> None:
-        """No more readings will come; there is no hurry any more."""
-        self._call_off()
+        """Take no more readings, and stop the timer."""
+        self._stop_timer()
         super().end(error)
 
-    def _lose_patience(self) -> None:
+    def _give_up(self) -> None:
         pending = len(self._readings)
         self.close()
         self.error = SlowConsumer(
-            f"{pending} readings were pending, {self.capacity} or more of them for {PATIENCE_S:g} s"
+            f"{pending} readings were pending, {self.capacity} or more of them for {FULL_S:g} s"
         )
 
-    def _call_off(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def buffer_for(
@@ -357,8 +364,14 @@ def buffer_for(
 ) -> Buffer[Event]:
     """Return an empty buffer.
 
+    Args:
+        policy: Its overflow policy.
+        capacity: Readings that fit.
+        on_relief: Called at the end of an episode of losses, once for each source.
+        clock: Source of time for the policy `raise`.
+
     Raises:
-        ValueError: no such policy, or no room at all.
+        ValueError: The policy is unknown, or the capacity below 1.
     """
     match policy:
         case "block":

@@ -1,4 +1,4 @@
-"""Where a consumer stopped: a small JSON without secrets, and a file that is replaced as a whole."""
+"""`Checkpoint`: where a consumer stopped, as JSON without secrets; `FileCheckpoint`: a file that keeps it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from attrs import field, frozen
 from energy_core.atomic_file import replace_file
 from energy_core.errors import CheckpointError
 from energy_core.printable import printable, printable_class
-from energy_core.stream.event import StreamPosition
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Quantity, SourceId
 
 VERSION: Final = 1
 
 LARGEST: Final = 64 * 1024 * 1024
-"""Bytes; a larger file is not a checkpoint."""
+"""Bytes; a larger file is rejected unread."""
 
 _LAST: Final = 253_402_300_799
-"""The last second there is."""
+"""Unix time of the last second that `datetime` knows."""
 
 Positions = Mapping[SourceId, StreamPosition]
 
-_MOST: Final = 2**53 - 1
-"""No count of ours is larger, nor any number that every reader of JSON reads."""
+_MAX_INT: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly."""
 
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -40,22 +40,20 @@ _FROM_CREDENTIAL: Final = re.compile(r"(?:token|login)-[0-9a-f]{8}|demo")
 
 
 def from_credential(source: SourceId) -> bool:
-    """Whether an older version made the account's label of its credential."""
+    """Return whether the account label has the form that older versions made of a credential."""
     return _FROM_CREDENTIAL.fullmatch(source.account) is not None
 
 
 @printable_class
 @frozen
 class Checkpoint:
-    """Where a consumer stopped in every source, grouped by the source that speaks for them.
-
-    Without an argument it says that nothing was consumed yet.
-    """
+    """Where a consumer stopped, in every device of every source. `Checkpoint()` is an empty one."""
 
     positions: Mapping[SourceId, Positions] = field(factory=dict)
+    """Positions by device, grouped by the source that the device belongs to."""
 
     def to_json(self) -> str:
-        """Return one line of JSON; docs/events.md describes it."""
+        """Return one line of JSON; docs/events.md describes its members."""
         sources = [
             {"id": list(owner), "at": [_entry(owner, source, at) for source, at in positions.items()]}
             for owner, positions in self.positions.items()
@@ -64,10 +62,13 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Return the checkpoint that `to_json` wrote.
+
+        Args:
+            text: One JSON object.
 
         Raises:
-            CheckpointError: it is damaged, or from a newer version.
+            CheckpointError: It is damaged (`kind="corrupt"`) or from a newer version (`kind="version"`).
         """
         if not text.strip():
             _refuse("is empty")
@@ -89,7 +90,7 @@ class Checkpoint:
 
 
 def _entry(owner: SourceId, source: SourceId, at: StreamPosition) -> list[object]:
-    """Return one position; what many ids begin with is written once."""
+    """Return the JSON members of one position; the common prefix of its ids is written once."""
     site = None if source.site == owner.site else source.site
     prefix = commonprefix(at.ids)  # noqa: RUF071  (of texts, not of paths)
     rest = [each[len(prefix) :] for each in at.ids]
@@ -103,8 +104,8 @@ def _entry(owner: SourceId, source: SourceId, at: StreamPosition) -> list[object
         _bits(at.quantities),
     ]
     if at.seen or at.pending:
-        stretches = [[int(each.timestamp()) for each in stretch] for stretch in at.pending]
-        entry += [_bits(at.seen), stretches]
+        spans = [[int(each.timestamp()) for each in span] for span in at.pending]
+        entry += [_bits(at.seen), spans]
     return entry
 
 
@@ -117,33 +118,33 @@ def _quantities(bits: object) -> frozenset[Quantity]:
     return frozenset(each for number, each in enumerate(Quantity) if held >> number & 1)
 
 
-def _stretch(said: object) -> tuple[datetime, datetime]:
-    match said:
+def _span(value: object) -> tuple[datetime, datetime]:
+    match value:
         case [start, end]:
             first, last = (_whole(each, least=0, most=_LAST) for each in (start, end))
             return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(max(first, last), UTC)
     raise TypeError
 
 
-def _owner(said: Mapping[str, object]) -> tuple[SourceId, Positions]:
-    owner, at = _source_id(said["id"]), said["at"]
+def _owner(members: Mapping[str, object]) -> tuple[SourceId, Positions]:
+    owner, at = _source_id(members["id"]), members["at"]
     if not isinstance(at, list):
         raise TypeError
     return owner, dict(_position(owner, each) for each in at)
 
 
-def _source_id(said: object) -> SourceId:
-    match said:
+def _source_id(value: object) -> SourceId:
+    match value:
         case [vendor, account, site, instance]:
             return SourceId(_text(vendor), _text(account), _text(site), _whole(instance))
     raise TypeError
 
 
-def _position(owner: SourceId, said: object) -> tuple[SourceId, StreamPosition]:
-    match said:
+def _position(owner: SourceId, value: object) -> tuple[SourceId, StreamPosition]:
+    match value:
         case [site, instance, stamp, seq, prefix, list(rest), held, *others]:
-            seen, stretches = others or (0, [])
-            if not isinstance(stretches, list):
+            seen, spans = others or (0, [])
+            if not isinstance(spans, list):
                 raise TypeError
             where = owner.site if site is None else _text(site)
             source = SourceId(owner.vendor, owner.account, where, _whole(instance))
@@ -154,20 +155,20 @@ def _position(owner: SourceId, said: object) -> tuple[SourceId, StreamPosition]:
                 ids=tuple(beginning + _text(each) for each in rest),
                 quantities=_quantities(held),
                 seen=_quantities(seen),
-                pending=tuple(_stretch(each) for each in stretches),
+                pending=tuple(_span(each) for each in spans),
             )
     raise TypeError
 
 
 def _text(value: object) -> str:
-    """Return a text that can be written again: half a surrogate pair cannot."""
+    """Return a text that can be encoded; raises ValueError for half a surrogate pair."""
     if not isinstance(value, str):
         raise TypeError
     value.encode()
     return value
 
 
-def _whole(value: object, *, least: int = -_MOST, most: int = _MOST) -> int:
+def _whole(value: object, *, least: int = -_MAX_INT, most: int = _MAX_INT) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError
     if not least <= value <= most:
@@ -176,7 +177,7 @@ def _whole(value: object, *, least: int = -_MOST, most: int = _MOST) -> int:
 
 
 def _moment(stamp: str) -> datetime:
-    """Return a moment with which times can be computed: the first and last of the calendar are not."""
+    """Return a time, between 1970 and 2200: adding to the first or last of `datetime` would overflow."""
     time = datetime.fromisoformat(stamp)
     if time.tzinfo is None or not _EARLIEST <= time <= _LATEST:
         raise ValueError(stamp)
@@ -188,46 +189,54 @@ def _refuse(fault: str) -> NoReturn:
 
 
 class CheckpointStore(Protocol):
-    """Anything that can keep one text: a file, a row of a database."""
+    """Stores one text, such as a file or a row of a database."""
 
     async def load(self) -> str | None:
-        """Return what was saved last; None when nothing was."""
+        """Return the text saved last; None if there is none."""
 
     async def save(self, text: str) -> None:
-        """Keep it, in place of what was saved before, as a whole or not at all."""
+        """Replace the saved text, completely or not at all. Any error is logged and saving is retried."""
 
 
 class FileCheckpoint:
-    """A file that only its owner can read, replaced as a whole; file I/O happens in a thread.
+    """Stores a checkpoint in a file that only its owner can read. File I/O runs in a thread.
 
-    One stream at a time: two would overwrite each other's.
+    Each save writes a temporary file, fsyncs it and renames it, so the file is never half written. Use one
+    file for each stream: two streams would overwrite each other's position.
+
+    Args:
+        path: Path of the file; its folder must exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = str(path)
-        """Where the file is, as it was given."""
+        """Path of the file, as given."""
         self._path = Path(path)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._writing: asyncio.Future[None] | None = None
 
     async def load(self) -> str | None:
-        """Return what the file holds; None when there is none.
+        """Return the content of the file; None if it does not exist. Cancelling is safe.
 
         Raises:
-            CheckpointError: it cannot be read.
+            CheckpointError: The file cannot be read (`kind="unreadable"`), or is too large or not text
+                (`kind="corrupt"`).
         """
         return await asyncio.to_thread(self._read)
 
     async def save(self, text: str) -> None:
-        """Replace the file, durably. Cancelling it lets the replacement finish, before the next one begins.
+        """Replace the file durably. Cancelling is safe: the replacement finishes before the next one starts.
+
+        Args:
+            text: The new content.
 
         Raises:
-            CheckpointError: it cannot be written; the file before it is untouched.
+            CheckpointError: The file cannot be written (`kind="unwritable"`); the old one is unchanged.
         """
-        async with self._turn:
+        async with self._lock:
             loop, writing = asyncio.get_running_loop(), self._writing
             if writing is not None and not writing.done() and writing.get_loop() is loop:
-                await asyncio.wait([writing])  # of a save that was cancelled: it would undo this one
+                await asyncio.wait([writing])  # a cancelled save, which would overwrite this one
             self._writing = writing = loop.run_in_executor(None, self._replace, text)
             writing.add_done_callback(_retrieve)
             await asyncio.shield(writing)
@@ -241,8 +250,8 @@ class FileCheckpoint:
             return None
         except UnicodeDecodeError:
             self._fail("the checkpoint file is not text", "corrupt")
-        except OSError as trouble:
-            self._fail(f"the checkpoint file cannot be read, {trouble.strerror}", "unreadable")
+        except OSError as error:
+            self._fail(f"the checkpoint file cannot be read, {error.strerror}", "unreadable")
 
     def _replace(self, text: str) -> None:
         try:
@@ -259,6 +268,6 @@ class FileCheckpoint:
 
 
 def _retrieve(writing: asyncio.Future[None]) -> None:
-    """Take the error of a save that nothing waits for any more."""
+    """Retrieve the error of a cancelled save, or asyncio logs that it never was."""
     if not writing.cancelled():
         writing.exception()

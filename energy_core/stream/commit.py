@@ -1,4 +1,4 @@
-"""How far a consumer has come: what it was handed, and what of it counts as consumed."""
+"""Tracks which delivered events are consumed, and saves checkpoints of them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from typing import Final, Literal, TypeAlias
 from energy_core.clock import Clock
 from energy_core.errors import CheckpointError
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, Positions, from_credential
-from energy_core.stream.event import Event, StreamPosition
+from energy_core.stream.event import Event
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId
 
-_EDGE: Final = timedelta(seconds=2)
-"""Ids so close to the last moment are kept: a resumed source fetches these again."""
+_OVERLAP: Final = timedelta(seconds=2)
+"""Ids of readings this close to the newest are kept: a resumed source fetches them again."""
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 _MOST_IDS: Final = 8
-"""Of a source that speaks faster than that, the newest are kept; the others may be delivered again."""
+"""Ids kept of a source; of a faster one, earlier readings of these two seconds may be delivered twice."""
 
-_MOST_HANDED: Final = 4096
-"""Events handed out and not committed that are told apart; older ones are committed together."""
+_MOST_UNCOMMITTED: Final = 4096
+"""Delivered events that can be committed one by one; older ones are committed together."""
 
 
-class _Reached:
-    """The position of one source, in the making."""
+class _Progress:
+    """What is consumed of one device; becomes a `StreamPosition`."""
 
-    __slots__ = ("first", "ids", "pending", "quantities", "seen", "seq", "time")
+    __slots__ = ("ids", "no_reading", "pending", "quantities", "seen", "seq", "time")
 
     def __init__(self, at: StreamPosition | None = None) -> None:
-        self.first = at is None or not at.ids
+        self.no_reading = at is None or not at.ids
         """Whether no reading was consumed yet."""
         self.time: datetime | None = at.time if at else None
         self.seq = at.seq if at else 0
@@ -49,19 +50,19 @@ class _Reached:
         if event.kind is not Kind.READING:
             return
         self.seen.update(event.values)
-        if self.first or self.time is None or event.time > self.time:
-            self.first = False
+        if self.no_reading or self.time is None or event.time > self.time:
+            self.no_reading = False
             self.time, self.quantities = event.time, event.values.keys()
         elif event.time == self.time:
             self.quantities = {*self.quantities, *event.values}
-        elif event.time < self.time - _EDGE:
+        elif event.time < self.time - _OVERLAP:
             return
         self.ids.append((event.time, event.id))
 
     def position(self) -> StreamPosition | None:
         if self.time is None:
             return None
-        ids = tuple(each for time, each in self.ids if time >= self.time - _EDGE)
+        ids = tuple(each for time, each in self.ids if time >= self.time - _OVERLAP)
         quantities = frozenset(self.quantities)
         return StreamPosition(
             time=self.time,
@@ -73,18 +74,19 @@ class _Reached:
         )
 
 
-def _nobody_knows(_: SourceId, _seq: int) -> None:
-    """Nothing is known of what is waited for."""
+def _unknown(_: SourceId, _seq: int) -> None:
+    """Return None: pending spans are not known."""
 
 
 class CommitTracker:
-    """Turns what a consumer was handed into checkpoints.
+    """Tracks delivered and committed events of one consumer, and makes checkpoints.
 
     Args:
-        start: Where it began; what this says of sources that are not merged now is kept.
-        owner: Says which merged source speaks for the source of an event.
-        pending: Says what a consumer of a source who has come to a number still waits for; None: unknown.
-        auto: Whether asking for the next event commits all that was handed out before.
+        start: Where the consumer stopped before. Positions of sources that are not merged now are kept.
+        owner: Returns the id of the merged source to which a device belongs.
+        auto: Whether asking for the next event commits all events delivered before.
+        pending: Returns the spans of a device still pending for a consumer that has consumed up to a number;
+            None: unknown.
     """
 
     def __init__(
@@ -93,143 +95,145 @@ class CommitTracker:
         owner: Callable[[SourceId], SourceId],
         *,
         auto: bool,
-        pending: Callable[[SourceId, int], tuple[tuple[datetime, datetime], ...] | None] = _nobody_knows,
+        pending: Callable[[SourceId, int], tuple[tuple[datetime, datetime], ...] | None] = _unknown,
     ) -> None:
         self.auto = auto
         self.changed = False
-        """Whether something was committed since the last `checkpoint`."""
-        self.on_news: Callable[[], None] | None = None
-        """Called when there is a position worth saving at once."""
+        """Whether anything was committed since the last `checkpoint`."""
+        self.on_urgent: Callable[[], None] | None = None
+        """Called when a position should be saved at once: a source has begun, or has its first reading."""
         self._owner = owner
         self._pending = pending
-        self._reached: dict[SourceId, dict[SourceId, _Reached]] = {
-            feed: {source: _Reached(at) for source, at in positions.items()}
-            for feed, positions in start.positions.items()
+        self._progress: dict[SourceId, dict[SourceId, _Progress]] = {
+            owner_id: {source: _Progress(at) for source, at in positions.items()}
+            for owner_id, positions in start.positions.items()
         }
-        self._places: dict[SourceId, _Reached] = {}
-        self._handed: dict[int, Event] = {}
-        self._folded: list[Event] = []
+        self._by_source: dict[SourceId, _Progress] = {}
+        self._delivered: dict[int, Event] = {}  # by identity, in order of delivery
+        self._merged: list[Event] = []  # the oldest delivered events, as far as their positions matter
 
-    def begin(self, feed: SourceId, now: datetime) -> None:
-        """Note that a source begins which never brought anything: what is missed from now on is missing."""
-        if not self.positions(feed):
-            self._reached.setdefault(feed, {})[feed] = _Reached(StreamPosition(time=now, seq=0))
-            self._places.pop(feed, None)
-            self._hurry()
+    def begin(self, owner_id: SourceId, now: datetime) -> None:
+        """Note that a source starts: without any reading, a later run resumes from `now`."""
+        if not self.positions(owner_id):
+            self._progress.setdefault(owner_id, {})[owner_id] = _Progress(StreamPosition(time=now, seq=0))
+            self._by_source.pop(owner_id, None)
+            self._save_soon()
 
-    def _hurry(self) -> None:
+    def _save_soon(self) -> None:
         self.changed = True
-        if self.on_news is not None:
-            self.on_news()
+        if self.on_urgent is not None:
+            self.on_urgent()
 
     def delivered(self, event: Event) -> None:
-        """Note that the consumer gets this event."""
-        self._handed[id(event)] = event
-        if len(self._handed) > _MOST_HANDED:
-            self._fold()
+        """Note that the consumer gets this event now."""
+        self._delivered[id(event)] = event
+        if len(self._delivered) > _MOST_UNCOMMITTED:
+            self._merge_oldest()
 
     def autocommit(self) -> None:
-        """Commit all that was handed out, unless the consumer commits by itself."""
-        if self.auto and self._handed:
+        """Commit everything delivered so far, unless the consumer commits by itself."""
+        if self.auto and self._delivered:
             self._commit(None)
 
     def commit(self, event: Event) -> None:
-        """Commit this event and all that was handed out before it; one that is committed already is fine.
+        """Commit an event and all events delivered before it. Committing twice has no effect.
 
         Raises:
-            ValueError: it was never handed out.
+            ValueError: The event was never delivered.
         """
-        if id(event) in self._handed:
+        if id(event) in self._delivered:
             self._commit(event)
         elif event.seq > max(
-            self._place(event.source).seq,
-            *(each.seq for each in self._folded if each.source == event.source),
+            self._of(event.source).seq,
+            *(each.seq for each in self._merged if each.source == event.source),
             0,
         ):
             raise ValueError(
-                f"event {event.seq} of {event.source} was not handed out by the stream's own iterator"
+                f"event {event.seq} of {event.source} was not delivered by the stream's own iterator"
             )
 
     def checkpoint(self) -> Checkpoint:
-        """Return where the consumer is."""
+        """Return where the consumer is, in all sources."""
         self.changed = False
         positions: dict[SourceId, Positions] = {}
-        for feed, sources in self._reached.items():
-            for source, reached in sources.items():
-                pending = self._pending(source, reached.seq)
-                reached.pending = reached.pending if pending is None else pending
-            known = {source: reached.position() for source, reached in sources.items()}
+        for owner_id, sources in self._progress.items():
+            for source, progress in sources.items():
+                pending = self._pending(source, progress.seq)
+                progress.pending = progress.pending if pending is None else pending
+            known = {source: progress.position() for source, progress in sources.items()}
             if any(known.values()):
-                positions[feed] = {source: at for source, at in known.items() if at is not None}
+                positions[owner_id] = {source: at for source, at in known.items() if at is not None}
         return Checkpoint(positions)
 
-    def positions(self, feed: SourceId, *, alone: Callable[[], bool] = bool) -> Positions:
-        """Return where the consumer is in the sources of one feed.
+    def positions(self, owner_id: SourceId, *, alone: Callable[[], bool] = bool) -> Positions:
+        """Return where the consumer is in the devices of one source.
 
         Args:
-            feed: The source that speaks for them.
-            alone: Whether no other merged source differs from it by the account's label only: what an older
-                version stored under a label made of the credential can only mean this one.
+            owner_id: The source.
+            alone: Returns whether no other merged source differs from it by the account label only. Then
+                positions that an older version stored under a label made of the credential belong to it.
         """
-        if feed not in self._reached and any(map(from_credential, self._reached)) and alone():
-            self._rename(feed)
-        known: Mapping[SourceId, _Reached] = self._reached.get(feed, {})
+        if owner_id not in self._progress and any(map(from_credential, self._progress)) and alone():
+            self._adopt_old_label(owner_id)
+        known: Mapping[SourceId, _Progress] = self._progress.get(owner_id, {})
         return {source: at for source, each in known.items() if (at := each.position()) is not None}
 
-    def _rename(self, feed: SourceId) -> None:
-        old = [owner for owner in self._reached if owner.is_like(feed) and from_credential(owner)]
-        for owner in sorted(old, key=self._newest):
-            kept = self._reached.pop(owner) if len(old) == 1 else self._reached[owner]
-            mine = self._reached.setdefault(feed, {})
-            for source, reached in kept.items():
-                mine[source._replace(account=feed.account)] = reached
+    def _adopt_old_label(self, owner_id: SourceId) -> None:
+        """Use positions stored under the labels of an older version for this source."""
+        old = [each for each in self._progress if each.is_like(owner_id) and from_credential(each)]
+        for each in sorted(old, key=self._newest):
+            kept = self._progress.pop(each) if len(old) == 1 else self._progress[each]
+            own = self._progress.setdefault(owner_id, {})
+            for source, progress in kept.items():
+                own[source._replace(account=owner_id.account)] = progress
 
     def _newest(self, owner: SourceId) -> datetime:
-        return max((each.time for each in self._reached[owner].values() if each.time), default=_NEVER)
+        return max((each.time for each in self._progress[owner].values() if each.time), default=_NEVER)
 
     def _commit(self, last: Event | None) -> None:
         self.changed = True
-        for event in self._folded:
+        for event in self._merged:
             self._add(event)
-        self._folded.clear()
+        self._merged.clear()
         if last is None:
-            for event in self._handed.values():
+            for event in self._delivered.values():
                 self._add(event)
-            self._handed.clear()
+            self._delivered.clear()
             return
         while True:
-            event = self._handed.pop(next(iter(self._handed)))
+            event = self._delivered.pop(next(iter(self._delivered)))
             self._add(event)
             if event is last:
                 return
 
     def _add(self, event: Event) -> None:
-        place = self._place(event.source)
-        first = place.first
-        place.add(event)
-        if first and not place.first:
-            feed = self._owner(event.source)
-            if feed != event.source and (begun := self._reached[feed].get(feed)) is not None and begun.first:
-                begun.time = None  # what it speaks for has positions now
-            self._hurry()
+        progress = self._of(event.source)
+        was_empty = progress.no_reading
+        progress.add(event)
+        if was_empty and not progress.no_reading:
+            owner_id = self._owner(event.source)
+            start = None if owner_id == event.source else self._progress[owner_id].get(owner_id)
+            if start is not None and start.no_reading:
+                start.time = None  # its devices have positions of their own now
+            self._save_soon()
 
-    def _place(self, source: SourceId) -> _Reached:
-        place = self._places.get(source)
-        if place is None:
-            place = self._reached.setdefault(self._owner(source), {}).setdefault(source, _Reached())
-            self._places[source] = place
-        return place
+    def _of(self, source: SourceId) -> _Progress:
+        progress = self._by_source.get(source)
+        if progress is None:
+            progress = self._progress.setdefault(self._owner(source), {}).setdefault(source, _Progress())
+            self._by_source[source] = progress
+        return progress
 
-    def _fold(self) -> None:
-        """Forget which of the oldest are which: the next commit of a younger one commits them all."""
+    def _merge_oldest(self) -> None:
+        """Collapse the oldest uncommitted events: from now on they can only be committed together."""
         newest: dict[tuple[SourceId, bool], deque[Event]] = {}
         for event in (
-            *self._folded,
-            *(self._handed.pop(key) for key in tuple(self._handed)[: _MOST_HANDED // 2]),
+            *self._merged,
+            *(self._delivered.pop(key) for key in tuple(self._delivered)[: _MOST_UNCOMMITTED // 2]),
         ):
             kind = event.source, event.kind is Kind.READING
             newest.setdefault(kind, deque(maxlen=_MOST_IDS)).append(event)
-        self._folded = sorted((event for kept in newest.values() for event in kept), key=_number)
+        self._merged = sorted((event for kept in newest.values() for event in kept), key=_number)
 
 
 def _number(event: Event) -> tuple[SourceId, int]:
@@ -237,16 +241,16 @@ def _number(event: Event) -> tuple[SourceId, int]:
 
 
 OnCorrupt: TypeAlias = Literal["raise", "latest"]
-"""What a checkpoint that cannot be used leads to: an error, or a start from now."""
+"""What to do with an unusable checkpoint: raise an error, or start from now."""
 
 _AHEAD: Final = timedelta(days=1)
-"""No reading is delivered that is further in the future."""
+"""No reading is delivered that is further in the future, so no valid checkpoint is."""
 
-_SET: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""A clock before this program's own time has not been set yet and is ignored."""
+_CLOCK_IS_SET: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""A machine clock before this time was never set, so nothing is compared with it."""
 
 INTERVAL_S: Final = 5.0
-"""So often a checkpoint is saved while anything is consumed."""
+"""Seconds between two checkpoints while events are consumed."""
 
 _log: Final = logging.getLogger("energy_core.stream")
 
@@ -254,60 +258,68 @@ _log: Final = logging.getLogger("energy_core.stream")
 async def load(
     store: CheckpointStore | Checkpoint, sources: set[SourceId], on_corrupt: OnCorrupt, now: datetime
 ) -> Checkpoint:
-    """Return where to begin.
+    """Return the checkpoint to resume from; an empty one where nothing was saved.
+
+    Args:
+        store: A checkpoint, or the store that has one.
+        sources: Ids of the merged sources.
+        on_corrupt: What to do with an unusable checkpoint.
+        now: The present time, aware.
 
     Raises:
-        CheckpointError: what is stored cannot be used, and `on_corrupt` is "raise".
+        CheckpointError: The checkpoint is unusable, and `on_corrupt` is "raise".
     """
     try:
         if isinstance(store, Checkpoint):
-            return _fitting(store, sources, now)
+            return _check(store, sources, now)
         text = await store.load()
-        return Checkpoint() if text is None else _fitting(Checkpoint.from_json(text), sources, now)
-    except CheckpointError as trouble:
-        trouble.path = trouble.path or getattr(store, "path", None)
+        return Checkpoint() if text is None else _check(Checkpoint.from_json(text), sources, now)
+    except CheckpointError as error:
+        error.path = error.path or getattr(store, "path", None)
         if on_corrupt == "raise":
             raise
-        _log.warning("starting from now: %s", trouble.fault)
+        _log.warning("starting from now: %s", error.fault)
         return Checkpoint()
 
 
-def _fitting(checkpoint: Checkpoint, sources: set[SourceId], now: datetime) -> Checkpoint:
+def _check(checkpoint: Checkpoint, sources: set[SourceId], now: datetime) -> Checkpoint:
     known = set(checkpoint.positions)
-    if (
-        known
-        and not known & sources
-        and not any(_may_mean(owner, each) for owner in known for each in sources)
-    ):
+    if known and not known & sources and not any(_may_be(owner, each) for owner in known for each in sources):
         names = ", ".join(map(str, sorted(known)[:3]))
         raise CheckpointError(f"the checkpoint is of other sources, {names}", kind="sources")
     newest = max((at.time for each in checkpoint.positions.values() for at in each.values()), default=now)
-    if newest > now + _AHEAD and now > _SET:
+    if newest > now + _AHEAD and now > _CLOCK_IS_SET:
         raise CheckpointError(
             f"the checkpoint is from the future, {newest.isoformat()}, or the clock of this machine is wrong"
         )
     return checkpoint
 
 
-def _may_mean(stored: SourceId, source: SourceId) -> bool:
-    """Whether a stored id may be a source's: its label is not known yet, or an older version made another."""
+def _may_be(stored: SourceId, source: SourceId) -> bool:
+    """Return whether a stored id may be that of a source whose label is unknown yet, or was changed."""
     return stored.is_like(source) and (not source.identified or from_credential(stored))
 
 
 class CheckpointSaver:
-    """Saves every few seconds, where anything has changed, and once more at the end."""
+    """Background task that saves the checkpoint every five seconds while it changes, and at the end.
 
-    def __init__(self, store: CheckpointStore, progress: CommitTracker, clock: Clock) -> None:
+    Args:
+        store: Where to save it.
+        commits: What is consumed.
+        clock: Source of time.
+    """
+
+    def __init__(self, store: CheckpointStore, commits: CommitTracker, clock: Clock) -> None:
         self._store = store
-        self._progress = progress
+        self._commits = commits
         self._clock = clock
-        self._troubled = False
-        self._hurry = asyncio.Event()
-        progress.on_news = self._hurry.set
+        self._failing = False
+        self._urgent = asyncio.Event()
+        commits.on_urgent = self._urgent.set
         self._task = asyncio.get_running_loop().create_task(self._run(), name="energy checkpoints")
 
     async def close(self, grace_s: float) -> None:
-        """Save what is not saved yet and stop; after the grace, stop anyway."""
+        """Save what is not saved yet and stop; logs an error if that takes longer than `grace_s`."""
         self._task.cancel()
         await asyncio.wait({self._task})
         last = asyncio.get_running_loop().create_task(self._save(), name="energy last checkpoint")
@@ -321,32 +333,32 @@ class CheckpointSaver:
             _log.error("the last checkpoint could not be saved within %g s", grace_s)
 
     def abandon(self) -> None:
-        """Stop, because the stream was forgotten."""
+        """Stop without saving: the stream was not closed."""
         self._task.cancel()
 
     async def _run(self) -> None:
-        """Save at once when a source begins or brings its first event, then every few seconds."""
+        """Save at once when a source starts or has its first event, otherwise every five seconds."""
         while True:
-            self._hurry.clear()
+            self._urgent.clear()
             await self._save()
-            timer = self._clock.call_at(self._clock.monotonic() + INTERVAL_S, self._hurry.set)
+            timer = self._clock.call_at(self._clock.monotonic() + INTERVAL_S, self._urgent.set)
             try:
-                await self._hurry.wait()
+                await self._urgent.wait()
             finally:
                 timer.cancel()
 
     async def _save(self) -> None:
-        if not self._progress.changed:
+        if not self._commits.changed:
             return
         try:
-            await self._store.save(self._progress.checkpoint().to_json())
+            await self._store.save(self._commits.checkpoint().to_json())
         except asyncio.CancelledError:
-            self._progress.changed = True
+            self._commits.changed = True
             raise
-        except Exception as trouble:  # noqa: BLE001  (a store may raise anything, and the stream goes on)
-            self._progress.changed = True
-            if not self._troubled:
-                _log.error("the checkpoint could not be saved, trying again: %s", trouble)
-            self._troubled = True
+        except Exception as error:  # noqa: BLE001  (a store of the user; the stream goes on and tries again)
+            self._commits.changed = True
+            if not self._failing:
+                _log.error("the checkpoint could not be saved, trying again: %s", error)
+            self._failing = True
         else:
-            self._troubled = False
+            self._failing = False

@@ -1,4 +1,4 @@
-"""Consumers that gather: batches for those who write many at once, and events in order of their times."""
+"""Iterators over a stream: one by one, in batches, or ordered by time."""
 
 from __future__ import annotations
 
@@ -25,40 +25,26 @@ from energy_core.stream.fanout import Fanout
 from energy_core.stream.subscriber import Subscriber
 
 
-@frozen(kw_only=True)
-class EventSupply:
-    """Where the events come from."""
-
-    buffer: Buffer[Event]
-    shelf: ReorderBuffer
-    turns: SingleConsumerGuard
-    clock: Clock
-    progress: Callable[[], CommitTracker | None]
-    """Who is told what the consumer was handed."""
-    look_for_end: Callable[[], None]
-    """Raises what the end is told with, if nothing more will come."""
-
-
 class SingleConsumerGuard:
-    """Notices two tasks that take turns at one iterator: each would lose what the other gets.
+    """Detects two tasks that iterate alternately: each would lose the events that the other gets.
 
-    One task may hand the iterator on to another; it may not come back while that one lives.
+    A task may pass the iterator on to another one, but must not use it again while that one is running.
     """
 
-    __slots__ = ("_former", "loop", "task")
+    __slots__ = ("_earlier", "loop", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[object] | None = None
-        """Who asked last ..."""
+        """The task that iterated last."""
         self.loop: asyncio.AbstractEventLoop | None = None
-        """... and on which loop, whose present task is known sooner than that of whichever loop runs."""
-        self._former: set[asyncio.Task[object]] = set()
+        """Its event loop; `current_task` and futures are faster when it is given."""
+        self._earlier: set[asyncio.Task[object]] = set()
 
     def check(self) -> None:
-        """Note who asks now.
+        """Note that the current task iterates.
 
         Raises:
-            StreamBusy: it has handed the iterator on to a task that still runs.
+            StreamBusy: It passed the iterator on to a task that is still running.
         """
         task = asyncio.current_task()
         if task is not self.task and task is not None:
@@ -67,37 +53,37 @@ class SingleConsumerGuard:
     def _change(self, task: asyncio.Task[object]) -> None:
         before = self.task
         if before is not None and not before.done():
-            if task in self._former:
+            if task in self._earlier:
                 raise StreamBusy(BUSY)
-            self._former.add(before)
-        self._former = {each for each in self._former if not each.done() and each is not task}
+            self._earlier.add(before)
+        self._earlier = {each for each in self._earlier if not each.done() and each is not task}
         self.task, self.loop = task, task.get_loop()
 
 
 class ReorderBuffer:
-    """Events that were taken out of the buffer to put them in order, and not handed out yet.
+    """Events taken out of the buffer to be ordered by time, and not delivered yet.
 
-    It belongs to the consumer and not to one way of iterating, so that nothing is lost between two of them.
+    Belongs to the consumer instead of to one iteration, so that no event is lost between two iterations.
     """
 
     def __init__(self) -> None:
         self.events: list[tuple[datetime, int, Event]] = []
-        """A heap of times, numbers and events."""
+        """A heap of (time, arrival number, event)."""
         self._count = 0
 
     def put(self, event: Event) -> int:
-        """Add an event; return its number, by which events of one moment are told apart."""
+        """Add an event; return its arrival number, which orders events of equal time."""
         self._count += 1
         heapq.heappush(self.events, (event.time, self._count, event))
         return self._count
 
     def take(self) -> Event:
-        """Remove and return the earliest."""
+        """Remove and return the earliest event."""
         return heapq.heappop(self.events)[2]
 
     @property
     def earliest(self) -> tuple[datetime, int]:
-        """Time and number of the earliest."""
+        """Time and arrival number of the earliest event."""
         return self.events[0][:2]
 
     def __len__(self) -> int:
@@ -105,43 +91,58 @@ class ReorderBuffer:
 
     @printable
     def __repr__(self) -> str:
-        return f"<Shelf of {len(self)}>"
+        return f"<ReorderBuffer of {len(self)} events>"
 
 
-class _Gatherer:
-    """What `Batches` and `TimeOrdered` share. Nothing that was not handed out is theirs alone."""
+@frozen(kw_only=True)
+class EventSupply:
+    """What an iteration needs of its consumer."""
+
+    buffer: Buffer[Event]
+    reordered: ReorderBuffer
+    guard: SingleConsumerGuard
+    clock: Clock
+    commits: Callable[[], CommitTracker | None]
+    """Returns the tracker of consumed events, if there is a checkpoint."""
+    raise_end: Callable[[], None]
+    """Raises StopAsyncIteration, or the error of the stream, once nothing more will come."""
+
+
+class _Iteration:
+    """Common part of `Batches` and `TimeOrdered`. Undelivered events stay in the consumer's buffers."""
 
     def __init__(self, supply: EventSupply, max_delay: float) -> None:
         if not 0 <= max_delay < float("inf"):
             raise ValueError(f"max_delay must be a number of seconds from 0 on, not {max_delay!r}")
         self._buffer = supply.buffer
-        self._shelf = supply.shelf
+        self._reordered = supply.reordered
         self._clock = supply.clock
-        self._turns = supply.turns
-        self._progress = supply.progress
-        self._look_for_end = supply.look_for_end
+        self._guard = supply.guard
+        self._commits = supply.commits
+        self._raise_end = supply.raise_end
         self._max_delay = max_delay
 
     def __aiter__(self) -> Self:
         return self
 
-    def _confirm(self) -> None:
-        self._turns.check()
-        progress = self._progress()
-        if progress is not None:
-            progress.autocommit()
+    def _begin(self) -> None:
+        """Check that no other task iterates, and commit what was delivered before."""
+        self._guard.check()
+        commits = self._commits()
+        if commits is not None:
+            commits.autocommit()
 
-    def _hand_out(self, event: Event) -> Event:
-        progress = self._progress()
-        if progress is not None:
-            progress.delivered(event)
+    def _deliver(self, event: Event) -> Event:
+        commits = self._commits()
+        if commits is not None:
+            commits.delivered(event)
         return event
 
-    async def _more(self, due: float | None) -> None:
-        """Wait until there may be something to take, or `due` has come."""
+    async def _wait(self, due: float | None) -> None:
+        """Wait until the buffer may have an event, or until the time `due`."""
         if due is not None and self._clock.monotonic() >= due:
             return
-        waiting = self._buffer.filled(self._turns.loop)
+        waiting = self._buffer.filled(self._guard.loop)
         timer: Timer | None = None
         try:
             if due is not None:
@@ -153,8 +154,14 @@ class _Gatherer:
                 timer.cancel()
 
 
-class Batches(_Gatherer):
-    """What `batches` returns. Events stay in the buffer until their batch is handed over."""
+class Batches(_Iteration):
+    """Iterator over lists of events, made by `batches`.
+
+    Args:
+        supply: The consumer.
+        max_size: Events in a batch, at most.
+        max_delay: Seconds an event waits for others, at most.
+    """
 
     def __init__(self, supply: EventSupply, max_size: int, max_delay: float) -> None:
         super().__init__(supply, max_delay)
@@ -164,153 +171,177 @@ class Batches(_Gatherer):
         self._due: float | None = None
 
     async def __anext__(self) -> list[Event]:
-        """Return the next batch, which is never empty; raises as the stream's own `anext` does.
+        """Return the next batch, which is never empty. Cancelling is safe: no event is lost.
 
-        Cancelling it loses nothing.
+        Raises:
+            Exception: The same errors as `anext` of the stream.
         """
-        self._confirm()
+        self._begin()
         while True:
-            pending = len(self._shelf) + len(self._buffer)
+            pending = len(self._reordered) + len(self._buffer)
             if pending and self._due is None:
                 self._due = self._clock.monotonic() + self._max_delay
             over = self._due is not None and self._clock.monotonic() >= self._due
-            full = pending >= self._max_size or not self._buffer.roomy
+            full = pending >= self._max_size or not self._buffer.has_room
             if (not pending or over or full or self._buffer.ended) and (batch := self._batch()):
                 self._due = None
                 return batch
             if not pending:
-                self._look_for_end()
-            await self._more(self._due)
+                self._raise_end()
+            await self._wait(self._due)
 
     def _batch(self) -> list[Event]:
         batch: list[Event] = []
         while len(batch) < self._max_size:
-            event = self._shelf.take() if self._shelf else self._buffer.take()
+            event = self._reordered.take() if self._reordered else self._buffer.take()
             if event is None:
                 break
-            batch.append(self._hand_out(event))
+            batch.append(self._deliver(event))
         return batch
 
 
-class TimeOrdered(_Gatherer):
-    """What `ordered` returns. What is held back stays with the consumer when the iteration ends."""
+class TimeOrdered(_Iteration):
+    """Iterator in order of time, made by `ordered`.
+
+    Args:
+        supply: The consumer.
+        max_delay: Seconds an event waits for earlier ones, at most.
+    """
 
     def __init__(self, supply: EventSupply, max_delay: float) -> None:
         super().__init__(supply, max_delay)
         self._arrivals: deque[tuple[float, tuple[datetime, int]]] = deque()
 
     async def __anext__(self) -> Event:
-        """Return the next event; raises as the stream's own `anext` does. Cancelling it loses nothing."""
-        self._confirm()
+        """Return the next event. Cancelling is safe: no event is lost.
+
+        Raises:
+            Exception: The same errors as `anext` of the stream.
+        """
+        self._begin()
         while True:
             self._gather()
-            if self._shelf and self._due() <= self._clock.monotonic():
-                return self._hand_out(self._shelf.take())
-            if not self._shelf:
-                self._look_for_end()
-            await self._more(self._due() if self._shelf else None)
+            if self._reordered and self._due() <= self._clock.monotonic():
+                return self._deliver(self._reordered.take())
+            if not self._reordered:
+                self._raise_end()
+            await self._wait(self._due() if self._reordered else None)
 
     def _gather(self) -> None:
+        """Move events into the reorder buffer, at most one more than the buffer holds."""
         now, capacity = self._clock.monotonic(), self._buffer.capacity
-        while len(self._shelf) <= capacity and (event := self._buffer.take()) is not None:
-            self._arrivals.append((now, (event.time, self._shelf.put(event))))
+        while len(self._reordered) <= capacity and (event := self._buffer.take()) is not None:
+            self._arrivals.append((now, (event.time, self._reordered.put(event))))
 
     def _due(self) -> float:
-        """Return when the first may go: as soon as one that stands in line with or behind it has waited."""
-        if self._buffer.ended or len(self._shelf) > self._buffer.capacity:
+        """Return when the earliest event is due: when it, or any later one, has waited `max_delay`."""
+        if self._buffer.ended or len(self._reordered) > self._buffer.capacity:
             return float("-inf")
-        first = self._shelf.earliest
+        first = self._reordered.earliest
         while self._arrivals and self._arrivals[0][1] < first:
-            self._arrivals.popleft()  # it has gone
-        # What an earlier iteration has left here has waited.
+            self._arrivals.popleft()  # delivered already
+        # Events left over from an earlier iteration are due at once.
         return self._arrivals[0][0] + self._max_delay if self._arrivals else float("-inf")
 
 
 class Consumer(ABC):
-    """One consumer, and only one. Cancelling a waiting `anext` loses nothing."""
+    """Asynchronous iterator over the events of one subscriber, for one task at a time.
 
-    def __init__(self, line: Subscriber, clock: Clock) -> None:
-        self._line = line
+    Cancelling a waiting `anext` is safe: no event is lost.
+    """
+
+    def __init__(self, subscriber: Subscriber, clock: Clock) -> None:
+        self._subscriber = subscriber
         self._clock = clock
-        self._progress: CommitTracker | None = None
-        self._shelf = ReorderBuffer()
-        self._turns = SingleConsumerGuard()
+        self._commits: CommitTracker | None = None
+        self._reordered = ReorderBuffer()
+        self._guard = SingleConsumerGuard()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event. Cancelling it loses nothing.
+        """Return the next event. Cancelling is safe: no event is lost.
 
         Raises:
-            StopAsyncIteration: every source has ended and every event is delivered, or the stream is closed.
-            StreamBusy: another task waits, or has taken over; each needs a subscription of its own.
-            StreamClosed: the stream was not opened with `async with`.
-            SlowConsumer: under the policy `raise`, too much was pending for too long.
+            StopAsyncIteration: All sources have ended and all events were delivered, or the stream is closed.
+            StreamBusy: Another task waits, or the iterator was passed on to it; `subscribe` for each task.
+            StreamClosed: The stream was not opened with `async with`.
+            SlowConsumer: Under the policy `raise`, the buffer was full for too long.
+            EnergyError: The error of the first failed source, with `fail_fast`.
         """
-        turns = self._turns
-        if turns.task is None or current_task(turns.loop) is not turns.task:
+        guard = self._guard
+        if guard.task is None or current_task(guard.loop) is not guard.task:
             self._begin()
-        progress, buffer = self._progress, self._line.buffer
-        if progress is not None:
-            progress.autocommit()
+        commits, buffer = self._commits, self._subscriber.buffer
+        if commits is not None:
+            commits.autocommit()
         while True:
-            event = self._shelf.take() if self._shelf.events else buffer.take()
+            event = self._reordered.take() if self._reordered.events else buffer.take()
             if event is not None:
-                if progress is not None:
-                    progress.delivered(event)
+                if commits is not None:
+                    commits.delivered(event)
                 return event
             if buffer.ended:
-                self._look_for_end()
-            waiting = buffer.filled(turns.loop)
+                self._raise_end()
+            waiting = buffer.filled(guard.loop)
             try:
                 await waiting
             finally:
                 waiting.cancel()
 
     def batches(self, max_size: int = 500, max_delay: float = 1.0) -> Batches:
-        """Iterate over lists of events, for consumers that write many at once.
+        """Return an iterator over lists of events, for consumers that write many at once.
 
-        A batch is handed over when it is full, when `max_delay` seconds have passed since its first event, or
-        when the stream has ended. With a checkpoint, a batch counts as consumed when the next is asked for.
+        A batch is delivered when it is full, when its first event has waited `max_delay`, when the buffer is
+        full, or when the stream has ended. With a checkpoint it is committed when the next one is asked for.
 
         Args:
-            max_size: The most events in a batch.
-            max_delay: The longest an event waits for others.
+            max_size: Events in a batch, at most.
+            max_delay: Seconds an event waits for others, at most.
+
+        Raises:
+            ValueError: `max_size` is below 1, or `max_delay` negative or infinite.
         """
         return Batches(self._supply(), max_size, max_delay)
 
     def ordered(self, max_delay: float) -> TimeOrdered:
-        """Iterate in order of `time` across all sources, each event delayed by up to `max_delay` seconds.
+        """Return an iterator in order of `time` across all sources, which delays events.
 
-        An event that comes more than that after its time has passed is handed over at once, out of order.
-        When as many events wait as the buffer holds, the oldest does not wait any longer.
+        An event that arrives after a later one was delivered comes at once, out of order. When more events
+        wait than the buffer holds, the earliest is delivered without waiting.
+
+        Args:
+            max_delay: Seconds an event waits for earlier ones, at most.
+
+        Raises:
+            ValueError: `max_delay` is negative or infinite.
         """
         return TimeOrdered(self._supply(), max_delay)
 
     def _supply(self) -> EventSupply:
         return EventSupply(
-            buffer=self._line.buffer,
-            shelf=self._shelf,
-            turns=self._turns,
+            buffer=self._subscriber.buffer,
+            reordered=self._reordered,
+            guard=self._guard,
             clock=self._clock,
-            progress=lambda: self._progress,
-            look_for_end=self._look_for_end,
+            commits=lambda: self._commits,
+            raise_end=self._raise_end,
         )
 
     def _begin(self) -> None:
-        """Let another task than before ask."""
+        """Start iterating in another task than before."""
         self._check_open()
-        self._turns.check()
+        self._guard.check()
 
     @abstractmethod
     def _check_open(self) -> None:
-        """Complain if this cannot be iterated."""
+        """Raise if this cannot be iterated."""
 
-    def _look_for_end(self) -> None:
-        """Raise what the end of the stream is told with, if that is all there is left."""
+    def _raise_end(self) -> None:
+        """Raise StopAsyncIteration if the stream has ended, or its error the first time."""
         self._check_open()
-        buffer = self._line.buffer
+        buffer = self._subscriber.buffer
         if buffer.ended:
             error, buffer.error = buffer.error, None
             if error is not None:
@@ -319,15 +350,16 @@ class Consumer(ABC):
 
 
 class Subscription(Consumer):
-    """What `subscribe` returns: an iterator with its own buffer, policy, numbers and pace.
+    """An independent consumer of a merged stream, made by `subscribe`.
 
-    Ends with its stream, or with `aclose`, after which it costs nothing; `async with` does that.
+    It has its own buffer, policy and numbers. It ends with its stream, or with `aclose`, which `async with`
+    calls and which frees its buffer.
     """
 
-    def __init__(self, line: Subscriber, ledger: Fanout, check_open: Callable[[], None]) -> None:
-        super().__init__(line, ledger.clock)
-        self._ledger = ledger
-        self._of_stream = check_open
+    def __init__(self, subscriber: Subscriber, fanout: Fanout, check_open: Callable[[], None]) -> None:
+        super().__init__(subscriber, fanout.clock)
+        self._fanout = fanout
+        self._check_stream_open = check_open
 
     async def __aenter__(self) -> Self:
         return self
@@ -342,23 +374,25 @@ class Subscription(Consumer):
 
     @property
     def pending(self) -> int:
-        """Events that wait for this consumer."""
-        return len(self._line.buffer)
+        """Buffered events that this consumer has not got yet."""
+        return len(self._subscriber.buffer)
 
     @property
     def lost(self) -> int:
-        """Readings this consumer was too slow for; under `block` they were fetched again where possible."""
-        return self._line.lost
+        """Readings this consumer was too slow for; under `block` they are fetched again where possible."""
+        return self._subscriber.lost
 
     async def aclose(self) -> None:
-        """End it: a waiting `anext` gets StopAsyncIteration. May be called from any task, more than once."""
-        self._ledger.lines = tuple(line for line in self._ledger.lines if line is not self._line)
-        self._line.close()
+        """Close it: a waiting `anext` gets StopAsyncIteration. Call it from any task, or several times."""
+        self._fanout.subscribers = tuple(
+            each for each in self._fanout.subscribers if each is not self._subscriber
+        )
+        self._subscriber.close()
 
     def _check_open(self) -> None:
-        if not self._line.buffer.closed:
-            self._of_stream()
+        if not self._subscriber.buffer.closed:
+            self._check_stream_open()
 
     @printable
     def __repr__(self) -> str:
-        return f"<Subscription {self._line.policy}: {self._line.buffer!r}>"
+        return f"<Subscription {self._subscriber.policy}: {self.pending} events pending>"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from energy_core.printable import printable
-from energy_core.stream.event import Reading
+from energy_core.stream.source import Reading
 
 MAX_RECENT_IDS: Final = 1000
 """Ids remembered for each source: more than ten minutes at one reading a second."""

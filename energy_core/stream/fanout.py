@@ -1,4 +1,4 @@
-"""What the feeds of one stream share: the clock, the consumers' lines, and who speaks for which source."""
+"""Passes events on to every subscriber of one stream, and knows when the last source has ended."""
 
 from __future__ import annotations
 
@@ -9,117 +9,136 @@ from typing import Protocol
 from energy_core.clock import Clock
 from energy_core.errors import EnergyError
 from energy_core.stream.buffer import first_relief
-from energy_core.stream.event import StreamPosition
-from energy_core.stream.subscriber import Subscriber, SubscriberOwner
+from energy_core.stream.source import StreamPosition
+from energy_core.stream.subscriber import SourceOwner, Subscriber
 from energy_core.stream.vocabulary import Detail, Kind, SourceId
 
 
 class RunningSource(Protocol):
-    """A feed, as far as the others care."""
+    """A source task that can be stopped."""
 
     def stop(self) -> None:
         """Cancel it."""
 
 
 class Fanout:
-    """Hands what a feed says to every consumer's line."""
+    """The subscribers of one stream, and what all its sources share.
+
+    Args:
+        clock: Source of time.
+        include_status: Whether changes of state are delivered as events.
+        fail_fast: Whether the first failed source ends the stream.
+    """
 
     def __init__(self, clock: Clock, *, include_status: bool = True, fail_fast: bool = False) -> None:
         self.clock = clock
         self.include_status = include_status
-        self.lines: tuple[Subscriber, ...] = ()
+        self.subscribers: tuple[Subscriber, ...] = ()
         self.ended = False
+        """Whether the stream takes nothing more; a source that is started sets it back."""
         self.running: set[RunningSource] = set()
         self._fail_fast = fail_fast
         self._keys: dict[SourceId, str] = {}
 
-    def note(
+    # --- events --------------------------------------------------------------------------------------------
+
+    def put_control(
         self,
-        owner: SubscriberOwner,
+        owner: SourceOwner,
         source: SourceId,
         kind: Kind,
         detail: Detail,
         *,
         time: datetime | None = None,
     ) -> None:
-        """Put an event that is not a reading into every line."""
+        """Deliver a status, gap or dropped event to every subscriber.
+
+        Args:
+            owner: The task of the source.
+            source: The device or source it is about.
+            kind: Its kind.
+            detail: Its detail.
+            time: Its time; now by default.
+        """
         now = self.clock.utcnow()
-        for line in self.lines:
-            if not line.buffer.ended:
-                track = line.track(source, owner, self.key(source))
-                line.put_control(track, source, kind, detail, time or now, now)
+        for each in self.subscribers:
+            if not each.buffer.ended:
+                sequence = each.sequence(source, owner, self.key(source))
+                each.put_control(sequence, source, kind, detail, time or now, now)
 
     async def room(self) -> None:
-        """Wait until any consumer has room: the slowest does not hold up the others."""
+        """Wait until any subscriber has room: the slowest must not hold up the others. Cancelling is safe."""
         while True:
-            buffers = [line.buffer for line in self.lines if not line.buffer.ended]
-            if self.ended or not buffers or any(buffer.roomy for buffer in buffers):
+            buffers = [each.buffer for each in self.subscribers if not each.buffer.ended]
+            if self.ended or not buffers or any(buffer.has_room for buffer in buffers):
                 return
             await first_relief(buffers)
 
     def key(self, source: SourceId) -> str:
-        """Return the key of a source's readings, made once."""
+        """Return `Event.key` of a device's readings; one string shared by all its events."""
         key = self._keys.get(source)
         if key is None:
             key = self._keys[source] = f"{source}/{Kind.READING}"
         return key
 
-    def forget(self, source: SourceId) -> None:
-        """Keep little of a source that was removed."""
-        self._keys.pop(source, None)
-        for line in self.lines:
-            line.forget(source)
+    # --- positions -----------------------------------------------------------------------------------------
 
-    def resume(self, owner: SubscriberOwner, positions: Mapping[SourceId, StreamPosition]) -> None:
-        """Let every line go on where a consumer stopped."""
+    def resume(self, owner: SourceOwner, positions: Mapping[SourceId, StreamPosition]) -> None:
+        """Continue every subscriber where a consumer stopped in an earlier run."""
         for source, position in positions.items():
-            for line in self.lines:
-                line.resume(line.track(source, owner, self.key(source)), position)
-
-    def deliver(
-        self, sources: Iterable[SourceId], owner: SubscriberOwner
-    ) -> Mapping[SourceId, StreamPosition]:
-        """Let a restarted feed speak for the sources of the one before, and return where that stopped."""
-        sources = tuple(sources)
-        for line in self.lines:
-            for source in sources:
-                track = line.tracks.get(source)
-                if track is not None:
-                    track.owner = owner
-                    track.doubt = track.newest
-        return self.delivered(sources)
+            for each in self.subscribers:
+                each.resume(each.sequence(source, owner, self.key(source)), position)
 
     def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, StreamPosition]:
-        """Return how far these have been put in line, consumed or not.
+        """Return how far these were delivered into buffers, consumed or not; of several, the farthest.
 
-        Of a line that is behind the others, what it lacks was reported to it as a gap when the source ended.
+        A subscriber that is behind the others got a gap for the rest when the source ended.
         """
         found: dict[SourceId, StreamPosition] = {}
         for source in sources:
-            tracks = [track for line in self.lines if (track := line.tracks.get(source)) is not None]
-            reached = [position for track in tracks if (position := track.position()) is not None]
-            if reached:
-                found[source] = max(reached, key=_time)
+            known = [each.sequences[source] for each in self.subscribers if source in each.sequences]
+            positions = [position for each in known if (position := each.position()) is not None]
+            if positions:
+                found[source] = max(positions, key=_time)
         return found
 
-    def transfer_devices(self, owner: SubscriberOwner) -> None:
-        """Let a feed speak for what an earlier one of its name has spoken for."""
-        for line in self.lines:
-            for track in line.tracks.values():
-                if track.owner.id == owner.id:
-                    track.owner = owner
+    def hand_on(self, sources: Iterable[SourceId], owner: SourceOwner) -> Mapping[SourceId, StreamPosition]:
+        """Transfer devices to a restarted source; return how far its predecessor delivered them."""
+        sources = tuple(sources)
+        for each in self.subscribers:
+            for source in sources:
+                sequence = each.sequences.get(source)
+                if sequence is not None:
+                    each.owners[source] = owner
+                    sequence.dedupe_until = sequence.newest
+        return self.delivered(sources)
 
-    def began(self, member: RunningSource) -> None:
-        """Note that a source runs; where all had ended, the stream goes on."""
-        self.running.add(member)
+    def transfer_devices(self, owner: SourceOwner) -> None:
+        """Transfer the devices of a removed source to a new source with the same id."""
+        for each in self.subscribers:
+            for source, known in each.owners.items():
+                if known.id == owner.id:
+                    each.owners[source] = owner
+
+    def forget(self, source: SourceId) -> None:
+        """Free memory of a removed source."""
+        self._keys.pop(source, None)
+        for each in self.subscribers:
+            each.forget(source)
+
+    # --- start and end -------------------------------------------------------------------------------------
+
+    def source_started(self, source: RunningSource) -> None:
+        """Note that a source runs. A stream whose sources had all ended goes on."""
+        self.running.add(source)
         if self.ended:
             self.ended = False
-            for line in self.lines:
-                line.buffer.reopen()
+            for each in self.subscribers:
+                each.buffer.reopen()
 
-    def over(self, member: RunningSource, error: EnergyError | None) -> None:
-        """Note that a source has ended: with the last of them the stream has, or at once if it fails fast."""
-        self.running.discard(member)
+    def source_ended(self, source: RunningSource, error: EnergyError | None) -> None:
+        """Note that a source has ended; ends the stream with the last one, or at once with `fail_fast`."""
+        self.running.discard(source)
         if self._fail_fast and error is not None and not self.ended:
             self.end(error)
             for other in tuple(self.running):
@@ -128,17 +147,17 @@ class Fanout:
             self.end()
 
     def end(self, error: EnergyError | None = None) -> None:
-        """Take nothing more; what is in the lines is still handed out."""
+        """Take nothing more. Consumers get what is buffered, then the error if there is one."""
         if not self.ended:
             self.ended = True
-            for line in self.lines:
-                line.buffer.end(error)
+            for each in self.subscribers:
+                each.buffer.end(error)
 
     def close(self) -> None:
-        """Take and hand out nothing more."""
+        """Take and deliver nothing more."""
         self.ended = True
-        for line in self.lines:
-            line.buffer.close()
+        for each in self.subscribers:
+            each.buffer.close()
 
 
 def _time(position: StreamPosition) -> datetime:

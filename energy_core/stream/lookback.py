@@ -17,8 +17,8 @@ from energy_core.errors import NoData, RequestError
 from energy_core.local_days import EPOCH
 from energy_core.printable import printable, printable_class
 from energy_core.stream.dedupe import NOT_RECORDED
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback_match import BucketMatcher, MissingRange, PolledReading
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import SourceId
 
 SKIPPED: Final = 1.9

@@ -1,4 +1,4 @@
-"""merge(*sources): one stream of events from many sources."""
+"""`merge(*sources)`: one stream of the events of many sources."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from energy_core.stream.buffer import Policy
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
 from energy_core.stream.commit import CheckpointSaver, CommitTracker, OnCorrupt, load
 from energy_core.stream.consumer import Consumer, EventSupply, Subscription
-from energy_core.stream.event import Event, Source, StreamPosition
+from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
+from energy_core.stream.source import Source, StreamPosition
 from energy_core.stream.status import SourceStatus
 from energy_core.stream.subscriber import Subscriber
-from energy_core.stream.supervisor import Supervisor, refuse_unusable, stop
+from energy_core.stream.supervisor import Supervisor, check_sources, stop
 from energy_core.stream.vocabulary import SourceId
 
 
@@ -36,41 +37,44 @@ def merge(
     on_corrupt: OnCorrupt = "raise",
     clock: Clock | None = None,
 ) -> MergedStream:
-    """Return one stream of the events of all `sources`, which it owns from then on.
+    """Return one stream of the events of all `sources`.
 
-    The order is the order of arrival; for each source it is the order of `seq`. One source failing does not
-    stop the others; the stream ends when all have ended. Sources that are pushed to never wait for a slow
-    consumer: when `buffer` readings are pending, the policy says what happens. Whatever it is, readings that
-    did not get through show as a jump in `seq`, in `status`, and in one `dropped` event once the consumer has
-    caught up. Status, gap and dropped events are never dropped.
+    The stream owns the sources from now on: opening it starts them, closing it stops them. It ends when all
+    have ended; one failing source does not stop the others.
+
+    Events of one source come in the order of `seq`. Across sources they come in the order of arrival. A
+    source that is pushed to never waits for a slow consumer: when `buffer` readings are pending, the policy
+    decides. Readings that were dropped show as a jump in `seq`, in `status`, and in one `dropped` event once
+    the consumer has caught up. Status, gap and dropped events are never dropped.
 
     Args:
         sources: Each is used once, and no two have the same id.
-        policy: `block`: what does not fit is fetched again by its source, or reported as a gap.
-            `drop_oldest`: the oldest makes place for the newest. `coalesce_latest`: only the newest of each
-            key is kept, for displays. `raise`: SlowConsumer, after five seconds with a full buffer.
-        buffer: How many readings may be pending.
-        include_status: Whether changes of state are events of the stream; `status` has them in any case.
+        policy: What happens when the buffer is full. `block`: the source fetches again what did not fit, or
+            a gap is reported. `drop_oldest`: the oldest reading is dropped. `coalesce_latest`: only the
+            newest reading of each key is kept, for displays. `raise`: the consumer gets SlowConsumer after
+            five seconds with a full buffer.
+        buffer: Readings that may be pending.
+        include_status: Whether changes of state are delivered as events; they are in `status` anyway.
         fail_fast: Whether the first source that fails ends the stream, with its error.
-        checkpoint: Where to go on, and, if it is a store, where that is kept up to date.
-        autocommit: Whether asking for the next event commits those before. Without it, and without a store,
-            only `commit` does.
-        on_corrupt: What a checkpoint that cannot be used leads to: `raise`, or `latest`, a start from now.
-        clock: Where time comes from.
+        checkpoint: Where to continue. A store is also kept up to date.
+        autocommit: Whether asking for the next event commits those before. Applies to a store only;
+            otherwise call `commit`.
+        on_corrupt: What to do with an unusable checkpoint: `raise`, or `latest` to start from now.
+        clock: Source of time, for tests.
 
     Raises:
-        ValueError: no source, two with the same id, one that was used already, two accounts with one label,
-            no such policy, or a buffer without room.
+        ValueError: There is no source, two have the same id, one was used before, two accounts have one
+            label, the policy is unknown, or the buffer has no capacity.
     """
     if on_corrupt not in ("raise", "latest"):
         raise ValueError(f"on_corrupt must be 'raise' or 'latest', not {on_corrupt!r}")
-    refuse_unusable(sources)
+    check_sources(sources)
     clock = clock or SystemClock()
-    ledger = Fanout(clock, include_status=include_status, fail_fast=fail_fast)
+    fanout = Fanout(clock, include_status=include_status, fail_fast=fail_fast)
     return MergedStream(
         sources,
-        ledger=ledger,
-        line=Subscriber(policy, buffer, clock),
+        fanout=fanout,
+        subscriber=Subscriber(policy, buffer, clock),
         checkpoint=checkpoint,
         autocommit=autocommit,
         on_corrupt=on_corrupt,
@@ -78,59 +82,60 @@ def merge(
 
 
 class MergedStream(Consumer):
-    """What `merge` returns: `async with merge(...) as events: async for event in events: ...`.
+    """A stream of events from many sources, made by `merge`.
 
-    Serves one consumer; `subscribe()` is for several. Cancelling a waiting `anext` loses nothing.
+    `async with merge(...) as events: async for event in events: ...`. It has one consumer; `subscribe` adds
+    independent ones. Cancelling a waiting `anext` is safe: no event is lost.
     """
 
     def __init__(
         self,
         sources: tuple[Source, ...],
         *,
-        ledger: Fanout,
-        line: Subscriber,
+        fanout: Fanout,
+        subscriber: Subscriber,
         checkpoint: CheckpointStore | Checkpoint | None,
         autocommit: bool,
         on_corrupt: OnCorrupt,
     ) -> None:
-        super().__init__(line, ledger.clock)
+        super().__init__(subscriber, fanout.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._retired = False
+        self._idle = False
         self._sources = sources
-        self._ledger = ledger
-        ledger.lines = (line,)
-        self._crew = Supervisor(ledger)
+        self._fanout = fanout
+        fanout.subscribers = (subscriber,)
+        self._supervisor = Supervisor(fanout)
         self._checkpoint = checkpoint
         self._autocommit = autocommit
         self._on_corrupt: OnCorrupt = on_corrupt
         self._saver: CheckpointSaver | None = None
 
     async def __aenter__(self) -> Self:
-        """Load the checkpoint, if there is one, and start every source in a task of its own.
+        """Load the checkpoint, and start every source in a task of its own.
 
         Raises:
-            CheckpointError: the checkpoint cannot be used.
-            StreamClosed: the stream was opened before.
+            CheckpointError: The checkpoint cannot be used.
+            StreamClosed: The stream was opened before.
         """
         if self._loop is not None or self._closed:
             raise StreamClosed("a merged stream is opened once; merge fresh sources for another")
-        refuse_unusable(self._sources)
+        check_sources(self._sources)
         if self._checkpoint is not None:
             ids = {source.id for source in self._sources}
             start = await load(self._checkpoint, ids, self._on_corrupt, self._clock.utcnow())
             is_store = not isinstance(self._checkpoint, Checkpoint)
-            self._progress = CommitTracker(
+            self._commits = CommitTracker(
                 start,
-                self._line.owner_of,
+                self._subscriber.owner_of,
                 auto=self._autocommit and is_store,
-                pending=self._line.pending,
+                pending=self._subscriber.pending,
             )
-            self._crew.known = partial(_known, self._progress, self._ledger)
+            self._supervisor.stopped = partial(_stopped, self._commits, self._fanout)
             if not isinstance(self._checkpoint, Checkpoint):
-                self._saver = CheckpointSaver(self._checkpoint, self._progress, self._clock)
+                self._saver = CheckpointSaver(self._checkpoint, self._commits, self._clock)
         self._loop = asyncio.get_running_loop()
-        self._crew.begin(self._sources)
+        self._supervisor.begin(self._sources)
         return self
 
     async def __aexit__(
@@ -144,116 +149,141 @@ class MergedStream(Consumer):
     # --- consumers -----------------------------------------------------------------------------------------
 
     def subscribe(self, *, policy: Policy = "block", buffer: int = 1024) -> Subscription:
-        """Return an independent consumer: its own buffer, policy, numbers and pace, from the next event on.
+        """Return an independent consumer: its own buffer, policy and numbers, from the next event on.
 
-        One that is slow never harms another. Without a checkpoint, and unless it is iterated too, the stream
-        itself keeps nothing for its own `async for` from the first subscription on.
+        A slow one does not affect the others. If the stream itself was not iterated yet and has no
+        checkpoint, it stops buffering for its own `async for` until that is used.
 
         Args:
             policy: See `merge`.
-            buffer: How many readings may be pending.
+            buffer: Readings that may be pending.
+
+        Raises:
+            StreamClosed: The stream is closed.
+            ValueError: The policy is unknown, or the buffer has no capacity.
         """
         if self._closed:
             raise StreamClosed("this stream is closed")
-        line = Subscriber(policy, buffer, self._clock)
-        if self._line.buffer.pristine and self._checkpoint is None:
-            self._retired = True
-        own = () if self._retired else (self._line,)
-        others = tuple(each for each in self._ledger.lines if each is not self._line)
-        self._ledger.lines = (*own, *others, line)
-        if self._ledger.ended:
-            line.buffer.end()
-        return Subscription(line, self._ledger, self._check_open)
+        subscriber = Subscriber(policy, buffer, self._clock)
+        if self._subscriber.buffer.unused and self._checkpoint is None:
+            self._idle = True
+        own = () if self._idle else (self._subscriber,)
+        others = tuple(each for each in self._fanout.subscribers if each is not self._subscriber)
+        self._fanout.subscribers = (*own, *others, subscriber)
+        if self._fanout.ended:
+            subscriber.buffer.end()
+        return Subscription(subscriber, self._fanout, self._check_open)
 
     def commit(self, event: Event) -> Checkpoint:
-        """Say that `event`, and all that was handed out before it, is consumed; return the checkpoint.
+        """Mark `event` and all events delivered before it as consumed; return the checkpoint.
 
-        To have exactly once, put the checkpoint's `to_json()` into the transaction that stores the result,
-        and merge with `checkpoint=Checkpoint.from_json(...)` of it the next time.
+        For exactly-once results, store `to_json()` of the checkpoint in the transaction that stores the
+        result, and merge with `checkpoint=Checkpoint.from_json(...)` of it next time.
+
+        Args:
+            event: An event that this iterator delivered.
 
         Raises:
-            StreamError: the stream was merged without `checkpoint=`; `HistoryCursor()` is a beginning.
-            ValueError: the event was not handed out by this iterator: a subscription has no checkpoint.
+            StreamError: The stream was merged without `checkpoint=`; `Checkpoint()` is an empty one.
+            ValueError: This iterator did not deliver the event. A subscription has no checkpoint.
         """
-        if self._progress is None:
+        if self._commits is None:
             raise StreamError("to commit, merge with checkpoint=: a store, or Checkpoint() to begin with")
-        self._progress.commit(event)
-        checkpoint = self._progress.checkpoint()
-        self._progress.changed = True  # what the caller stores is no reason for our own store to lag
+        self._commits.commit(event)
+        checkpoint = self._commits.checkpoint()
+        self._commits.changed = True  # the caller stores this one; our own store still has to
         return checkpoint
 
     # --- sources -------------------------------------------------------------------------------------------
 
     @property
     def status(self) -> Mapping[SourceId, SourceStatus]:
-        """A snapshot of every source; it does not change afterwards.
+        """A snapshot of every source, by its id; it does not change afterwards.
 
-        A source with several sites also has an entry for each of them.
+        A source with several sites also has an entry for each site.
         """
-        sites = {site: status for feed in self._crew for site, status in feed.sites.items()}
-        return MappingProxyType({**sites, **{feed.id: feed.snapshot for feed in self._crew}})
+        sites: dict[SourceId, SourceStatus] = {}
+        for task in self._supervisor:
+            sites |= task.site_snapshots()
+        return MappingProxyType({**sites, **{task.id: task.snapshot() for task in self._supervisor}})
 
     def add(self, source: Source) -> None:
         """Start one more source.
 
+        Args:
+            source: A new source.
+
         Raises:
-            ValueError: a source of this id is there, this one was used already, or its account has the label
+            ValueError: A source with this id exists, this one was used before, or its account has the label
                 of another account.
-            StreamClosed: the stream is not open.
+            StreamClosed: The stream is not open.
         """
-        self._need_open()
-        self._crew.add(source)
+        self._require_open()
+        self._supervisor.add(source)
 
     async def remove(self, source_id: SourceId, grace_s: float = 5.0) -> None:
-        """End one source; what it has handed over is still delivered. When it was the last, the stream ends.
-
-        Raises:
-            KeyError: there is no such source.
-        """
-        await self._crew.remove(source_id, grace_s)
-
-    async def restart(self, source: SourceId | Source, grace_s: float = 5.0) -> None:
-        """Start a source again, after `auth_failed` or `failed` or at any time; it presumes a hole.
-
-        Given an id, the source is asked for a fresh one like itself (`Restartable`: those of both vendors'
-        clients, and pollers, can do that). Given a source, that one replaces the one with its id. A stream
-        that had ended because this was its last source goes on.
-
-        Raises:
-            KeyError: there is no such source.
-            ValueError: the source cannot repeat itself, or the one given was used already.
-            StreamClosed: the stream is not open.
-        """
-        self._need_open()
-        await self._crew.restart(source, grace_s, self._need_open)
-
-    # --- the end -------------------------------------------------------------------------------------------
-
-    async def drain(self, grace_s: float = 5.0) -> None:
-        """Stop the sources; what they have handed over is still delivered, then the stream ends.
-
-        Returns when the sources have stopped. May be called from any task.
-        """
-        self._need_open()
-        await stop(self._crew, grace_s)
-        self._ledger.end()
-
-    async def aclose(self, grace_s: float = 5.0) -> None:
-        """End the stream: a waiting consumer gets StopAsyncIteration, every source is cancelled.
-
-        May be called from any task and more than once. Cancelling it leaves the stream closed; a second call
-        waits again for the sources. The checkpoint is saved once more.
+        """Stop one source; buffered events are still delivered. Removing the last one ends the stream.
 
         Args:
-            grace_s: Seconds a source may take to clean up before it is left behind with an error in the log.
+            source_id: Its id.
+            grace_s: Seconds it may take to stop before it is left behind with an error in the log.
+
+        Raises:
+            KeyError: There is no such source.
+        """
+        await self._supervisor.remove(source_id, grace_s)
+
+    async def restart(self, source: SourceId | Source, grace_s: float = 5.0) -> None:
+        """Start a source again, in any state; what happened meanwhile is fetched or reported as a gap.
+
+        A stream that ended because this was its last source continues.
+
+        Args:
+            source: The id of a `Restartable` source (those of both vendors and `Poller` are), or a new source
+                that replaces the one with its id.
+            grace_s: Seconds the old source may take to stop before it is left behind with a logged error.
+
+        Raises:
+            KeyError: There is no such source.
+            ValueError: The source is not restartable, or the new one was used before.
+            StreamClosed: The stream is not open.
+        """
+        self._require_open()
+        await self._supervisor.restart(source, grace_s, self._require_open)
+
+    # --- end -----------------------------------------------------------------------------------------------
+
+    async def drain(self, grace_s: float = 5.0) -> None:
+        """Stop all sources; buffered events are still delivered, then the stream ends.
+
+        Returns when the sources have stopped. May be called from any task.
+
+        Args:
+            grace_s: Seconds a source may take to stop before it is left behind with an error in the log.
+
+        Raises:
+            StreamClosed: The stream is not open.
+        """
+        self._require_open()
+        await stop(self._supervisor, grace_s)
+        self._fanout.end()
+
+    async def aclose(self, grace_s: float = 5.0) -> None:
+        """Close the stream: stop all sources, save the checkpoint; a waiting `anext` gets StopAsyncIteration.
+
+        May be called from any task and more than once. If it is cancelled the stream is closed nevertheless;
+        a second call waits for the sources again.
+
+        Args:
+            grace_s: Seconds a source may take to stop before it is left behind with an error in the log.
         """
         if not self._closed:
             self._closed = True
-            self._ledger.close()
+            self._fanout.close()
         saver, self._saver = self._saver, None
         deadline = self._clock.monotonic() + grace_s if self._loop is not None else 0.0
         try:
-            await stop(self._crew, grace_s)
+            await stop(self._supervisor, grace_s)
         except asyncio.CancelledError:
             if saver is not None:
                 saver.abandon()
@@ -262,22 +292,22 @@ class MergedStream(Consumer):
             await saver.close(max(0.5, deadline - self._clock.monotonic()))
 
     def _supply(self) -> EventSupply:
-        self._take_up()
+        self._activate()
         return super()._supply()
 
     def _begin(self) -> None:
         super()._begin()
-        if self._retired:
-            self._take_up()
+        if self._idle:
+            self._activate()
 
-    def _take_up(self) -> None:
-        """Iterate the stream itself again, from now on, if that was given up for subscriptions."""
-        self._line.buffer.touched = True
-        if self._retired:
-            self._retired = False
-            self._ledger.lines = (self._line, *self._ledger.lines)
-            if self._ledger.ended:
-                self._line.buffer.end()
+    def _activate(self) -> None:
+        """Buffer for the stream's own iterator again, if that was given up for subscriptions."""
+        self._subscriber.buffer.used = True
+        if self._idle:
+            self._idle = False
+            self._fanout.subscribers = (self._subscriber, *self._fanout.subscribers)
+            if self._fanout.ended:
+                self._subscriber.buffer.end()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -287,7 +317,7 @@ class MergedStream(Consumer):
         if self._loop is not asyncio.get_running_loop():
             raise WrongLoop("this stream was opened in another event loop")
 
-    def _need_open(self) -> None:
+    def _require_open(self) -> None:
         self._check_open()
         if self._closed:
             raise StreamClosed("this stream is closed")
@@ -300,8 +330,8 @@ class MergedStream(Consumer):
             f"{self!r} was never closed; use async with", ResourceWarning, stacklevel=1, source=self
         )
         if not loop.is_closed():
-            for feed in self._crew:
-                loop.call_soon_threadsafe(feed.stop)
+            for task in self._supervisor:
+                loop.call_soon_threadsafe(task.stop)
             if self._saver is not None:
                 loop.call_soon_threadsafe(self._saver.abandon)
 
@@ -310,14 +340,15 @@ class MergedStream(Consumer):
         if self._loop is None:
             return f"<MergedStream of {len(self._sources)} sources, not opened>"
         states = Counter(status.state for status in self.status.values())
-        doing = ", ".join(f"{count} {state}" for state, count in states.items())
-        return f"<MergedStream {'closed' if self._closed else 'open'}: {doing}; {self._line.buffer!r}>"
+        sources = ", ".join(f"{count} {state}" for state, count in states.items())
+        pending = len(self._subscriber.buffer)
+        return f"<MergedStream {'closed' if self._closed else 'open'}: {sources}; {pending} events pending>"
 
 
-def _known(
-    progress: CommitTracker, ledger: Fanout, feed: SourceId, alone: Callable[[], bool]
+def _stopped(
+    commits: CommitTracker, fanout: Fanout, source: SourceId, alone: Callable[[], bool]
 ) -> Mapping[SourceId, StreamPosition]:
-    """Return where the consumer stopped in the sources of a feed that begins."""
-    consumed = progress.positions(feed, alone=alone)
-    progress.begin(feed, ledger.clock.utcnow())
-    return dict(consumed) | ledger.delivered(consumed)
+    """Return where to resume the devices of a source that starts: where they were delivered, or consumed."""
+    consumed = commits.positions(source, alone=alone)
+    commits.begin(source, fanout.clock.utcnow())
+    return dict(consumed) | fanout.delivered(consumed)

@@ -23,10 +23,10 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
-from energy_core.stream.event import Outlet, StreamPosition
 from energy_core.stream.lookback import DeviceBackfill, LookBack, LookbackConfig, LookbackScheduler, Tellable
 from energy_core.stream.lookback_match import MissingRange, Polled, PolledReading, Seen
 from energy_core.stream.reconnect import Site
+from energy_core.stream.source import Outlet, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import SourceId, State
 

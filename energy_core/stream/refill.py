@@ -1,173 +1,226 @@
-"""The outlet of a source that fetches again what one consumer had no room for."""
+"""Fetches again, in background tasks, what did not fit into the buffer of a slow consumer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from energy_core.clock import Clock
+from energy_core.errors import EnergyError, InternalError
 from energy_core.printable import printable
 from energy_core.stream.dedupe import NOT_RECORDED, TOO_MANY_GAPS
-from energy_core.stream.event import Reading
-from energy_core.stream.subscriber import Stretch, Subscriber
-from energy_core.stream.validation import ReadingValidator, admit_stretch
-from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State
+from energy_core.stream.fanout import Fanout
+from energy_core.stream.source import Outlet, Reading, Source, TimeSpan
+from energy_core.stream.subscriber import SLOW, Subscriber
+from energy_core.stream.vocabulary import Gap, Kind, SourceId, Status
 
 RETRY_S: Final = (60.0, 300.0, 900.0)
-"""What a refill did not bring is asked for again so long after it."""
+"""Seconds after a refill at which spans that the vendor's record did not have yet are retried."""
 
-_MOST: Final = 8
+_MOST_RETRIES: Final = 8
+"""Spans of one source that are retried at the same time; further ones are reported as gaps."""
 
-Fetched: TypeAlias = tuple[str | None, Sequence[Stretch]]
-"""Why a refill failed, None if it did not; and the stretches that it could not prove to be whole."""
+Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[Sequence[TimeSpan] | None]]
+"""The method `refill` of a `Backfillable` source."""
+
+Check: TypeAlias = Callable[[SourceId, Sequence[Reading]], object]
+"""Raises if readings are not valid."""
 
 
-class RefillOutlet:
-    """Takes readings of one source for one line; of any other source it takes nothing.
+class RefillOutlet(Outlet):
+    """The outlet of a refill: delivers readings of one device to one subscriber, and ignores all others.
 
     Args:
-        line: Whose.
-        source: Of what.
-        late: Live readings did not wait for these.
+        subscriber: The consumer that lacks the readings.
+        source: The device.
+        check: Validates readings before any of them is delivered.
+        late: Whether live readings went on meanwhile instead of being held.
     """
 
-    def __init__(self, line: Subscriber, source: SourceId, *, late: bool = False) -> None:
-        self._put = line.late if late else line.refill
-        self._line = line
-        self._source = source
-        self._admit = ReadingValidator().admit
+    __slots__ = ("_check", "_put", "_source", "_subscriber")
 
-    def reading(
-        self,
-        source: SourceId,
-        *,
-        time: datetime,
-        id: str,  # noqa: A002  (the event's own word)
-        values: Mapping[Quantity, float],
-        raw: Mapping[str, object],
-        backfilled: bool = True,  # noqa: ARG002  (it is)
-        revision: int = 0,
-    ) -> None:
-        """Take one reading, as backfilled whatever it says, unless the consumer has it."""
-        self.readings(source, (Reading(time, id, values, raw, True, revision),))
+    def __init__(self, subscriber: Subscriber, source: SourceId, *, check: Check, late: bool = False) -> None:
+        self._put = subscriber.put_late if late else subscriber.put_refill
+        self._subscriber = subscriber
+        self._source = source
+        self._check = check
 
     def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
-        """Take several, likewise."""
-        self._admit(source, readings)
-        if source == self._source and not self._line.buffer.ended:
-            received_at = self._line.clock.utcnow()
-            for each in readings:
-                reading = each._replace(backfilled=True)
-                self._put(source, reading, received_at)
+        """Deliver readings that the consumer lacks; all of them are marked backfilled."""
+        self._check(source, readings)
+        if source == self._source and not self._subscriber.buffer.ended:
+            received_at = self._subscriber.clock.utcnow()
+            for reading in readings:
+                self._put(source, reading._replace(backfilled=True), received_at)
 
-    def status(
-        self, state: State, *, reason: str = "", retry_in: float | None = None, about: SourceId | None = None
-    ) -> None:
-        """Let it be: a refill beside the live link does not change how the source is doing."""
+    def put_gap(self, source: SourceId, gap: Gap) -> None:
+        """Report to the consumer what cannot be fetched again."""
+        if source == self._source and not self._subscriber.buffer.ended:
+            sequence, now = self._subscriber.sequences[source], self._subscriber.clock.utcnow()
+            self._subscriber.put_control(sequence, source, Kind.GAP, gap, gap.end, now)
 
-    def gap(
-        self,
-        source: SourceId,
-        *,
-        start: datetime,
-        end: datetime,
-        reason: str,
-        quantities: Collection[Quantity] = (),
-    ) -> None:
-        """Tell the consumer of a stretch that cannot be fetched either."""
-        admit_stretch(source, start, end)
-        if source == self._source and not self._line.buffer.ended:
-            track, now = self._line.tracks[source], self._line.clock.utcnow()
-            gap = Gap(start=start, end=end, reason=reason, quantities=tuple(quantities))
-            self._line.put_control(track, source, Kind.GAP, gap, end, now)
+    def set_status(self, status: Status, about: SourceId | None) -> None:
+        """Ignore it: a refill does not change the state of the live connection."""
 
-    def pending(self, source: SourceId, stretches: Sequence[Stretch]) -> None:
-        """Let it be: what a refill returns is asked for again."""
+    def pending(self, source: SourceId, spans: Sequence[TimeSpan]) -> None:
+        """Ignore it: the spans that `Backfillable.refill` returns are retried."""
 
     async def room(self) -> None:
-        """Wait until the consumer has room."""
-        await self._line.buffer.room()
+        """Wait until the consumer has room. Cancelling is safe."""
+        await self._subscriber.buffer.room()
 
 
-class _Later(NamedTuple):
-    line: Subscriber
+class _Outcome(NamedTuple):
+    error: str | None
+    """Why the refill failed, None if it did not."""
+    incomplete: Sequence[TimeSpan]
+    """Spans that the vendor's record may have only later."""
+
+
+class _Retry(NamedTuple):
+    subscriber: Subscriber
     source: SourceId
-    stretch: Stretch
+    span: TimeSpan
 
 
-class LaterRefills:
-    """Asks again for what refills did not bring, while live readings go on.
+class Refills:
+    """The refills of one source.
 
     Args:
-        clock: Where time comes from.
-        ask: Asks once.
-        lack: Reports to a consumer that a stretch is missing, and why.
-        retry_s: When, in seconds since the refill.
+        source: The source.
+        fanout: The subscribers of the stream.
+        new_check: Makes the validation of one refill.
+        on_gaps: Called with the number of gaps that were reported.
+        internal_error: Makes an error of an exception that is a bug in the source, and logs it.
     """
 
-    __slots__ = ("_ask", "_clock", "_lack", "_retry_s", "tasks")
+    __slots__ = (
+        *("_fanout", "_internal_error", "_new_check", "_on_gaps", "_retries", "_retry_s", "_running"),
+        *("_source", "stopped"),
+    )
 
     def __init__(
         self,
-        clock: Clock,
-        ask: Callable[[Subscriber, SourceId, Stretch], Awaitable[Fetched]],
-        lack: Callable[[Subscriber, SourceId, Stretch, str], None],
+        source: Source,
+        fanout: Fanout,
         *,
-        retry_s: Sequence[float],
+        new_check: Callable[[], Check],
+        on_gaps: Callable[[int], None],
+        internal_error: Callable[[Exception], InternalError],
     ) -> None:
-        self.tasks: dict[asyncio.Task[None], _Later] = {}
-        self._clock = clock
-        self._ask = ask
-        self._lack = lack
-        self._retry_s = retry_s
+        self.stopped = False
+        """Set when the source ends: no refill is started any more."""
+        self._source = source
+        self._fanout = fanout
+        self._new_check = new_check
+        self._on_gaps = on_gaps
+        self._internal_error = internal_error
+        self._retry_s: Sequence[float] = getattr(source, "retry_s", RETRY_S)
+        self._running: set[asyncio.Task[_Outcome]] = set()
+        self._retries: dict[asyncio.Task[None], _Retry] = {}
 
     @property
-    def stretches(self) -> list[Stretch]:
-        """What is still to be asked for."""
-        return [each.stretch for each in self.tasks.values()]
+    def pending(self) -> list[TimeSpan]:
+        """Spans that will be retried."""
+        return [each.span for each in self._retries.values()]
 
-    def add(self, line: Subscriber, source: SourceId, stretch: Stretch) -> None:
-        """Ask later for a stretch that a line lacks."""
-        if len(self.tasks) >= _MOST:
-            self._lack(line, source, stretch, TOO_MANY_GAPS)
+    def start(self, subscriber: Subscriber, source: SourceId) -> None:
+        """Fetch again what did not fit into a subscriber's buffer; report a gap where that is impossible."""
+        refill: Refill | None = getattr(self._source, "refill", None)
+        span = None if refill is None or self.stopped else subscriber.begin_refill(source)
+        if refill is None or span is None:
+            self._on_gaps(subscriber.give_up_refill(source, SLOW))
             return
-        work = self._run(_Later(line, source, stretch))
-        task = asyncio.get_running_loop().create_task(work, name=f"energy later refill of {source}")
-        self.tasks[task] = _Later(line, source, stretch)
-        line.menders.add(task)
-        self._show(line, source)
-        task.add_done_callback(self._ended)
+        outlet = RefillOutlet(subscriber, source, check=self._new_check())
+        work = self._fetch(partial(refill, outlet, source, *span))
+        task = asyncio.get_running_loop().create_task(work, name=f"energy refill of {source}")
+        self._running.add(task)
+        subscriber.refill_tasks.add(task)
+        task.add_done_callback(partial(self._on_done, subscriber, source))
 
-    async def _run(self, later: _Later) -> None:
-        line, source, stretch = later
-        since, trouble = self._clock.monotonic(), None
-        missing: list[Stretch] = [stretch]
-        for wait in self._retry_s:
-            await self._clock.sleep(max(0.0, since + wait - self._clock.monotonic()))
-            asked, missing = missing, []
-            for each in asked:
-                trouble, again = await self._ask(line, source, each)
-                missing += [each] if trouble else again
+    async def stop(self) -> None:
+        """Cancel all refills and wait until they have ended."""
+        self.stopped = True
+        tasks = (*self._running, *self._retries)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _fetch(self, refill: Callable[[], Awaitable[Sequence[TimeSpan] | None]]) -> _Outcome:
+        try:
+            return _Outcome(None, await refill() or ())
+        except EnergyError as error:
+            return _Outcome(str(error), ())
+        except Exception as error:  # noqa: BLE001  (any error of a refill becomes the reason of a gap)
+            return _Outcome(str(self._internal_error(error)), ())
+
+    def _on_done(self, subscriber: Subscriber, source: SourceId, task: asyncio.Task[_Outcome]) -> None:
+        self._running.discard(task)
+        subscriber.refill_tasks.discard(task)
+        error, incomplete = (SLOW, ()) if task.cancelled() else task.result()
+        # Before held readings are delivered: a checkpoint taken then must contain the pending spans.
+        for span in incomplete:
+            self._retry_later(_Retry(subscriber, source, span))
+        self._on_gaps(subscriber.end_refill(source, error=error))
+
+    def _retry_later(self, retry: _Retry) -> None:
+        """Fetch a span again later, while live readings go on."""
+        if len(self._retries) >= _MOST_RETRIES:
+            self._report_gap(retry, TOO_MANY_GAPS)
+            return
+        work = self._run_retries(retry)
+        task = asyncio.get_running_loop().create_task(work, name=f"energy later refill of {retry.source}")
+        self._retries[task] = retry
+        retry.subscriber.refill_tasks.add(task)
+        self._set_pending(retry)
+        task.add_done_callback(self._on_retries_done)
+
+    async def _run_retries(self, retry: _Retry) -> None:
+        clock = self._fanout.clock
+        since, error = clock.monotonic(), None
+        missing: list[TimeSpan] = [retry.span]
+        for wait_s in self._retry_s:
+            await clock.sleep(max(0.0, since + wait_s - clock.monotonic()))
+            spans, missing = missing, []
+            for span in spans:
+                error, incomplete = await self._fetch_late(retry._replace(span=span))
+                missing += [span] if error else incomplete
             if not missing:
                 return
-        for each in missing:
-            self._lack(line, source, each, trouble or NOT_RECORDED)
+        for span in missing:
+            self._report_gap(retry._replace(span=span), error or NOT_RECORDED)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        later = self.tasks.pop(task)
-        later.line.menders.discard(task)
+    async def _fetch_late(self, retry: _Retry) -> _Outcome:
+        refill: Refill | None = None if self.stopped else getattr(self._source, "refill", None)
+        if refill is None:
+            return _Outcome(SLOW, ())
+        outlet = RefillOutlet(retry.subscriber, retry.source, check=self._new_check(), late=True)
+        return await self._fetch(partial(refill, outlet, retry.source, *retry.span))
+
+    def _on_retries_done(self, task: asyncio.Task[None]) -> None:
+        retry = self._retries.pop(task)
+        retry.subscriber.refill_tasks.discard(task)
         if task.cancelled():
-            self._lack(*later, NOT_RECORDED)
-        self._show(later.line, later.source)
+            self._report_gap(retry, NOT_RECORDED)
+        self._set_pending(retry)
 
-    def _show(self, line: Subscriber, source: SourceId) -> None:
-        """Say what the line still waits for; once it has ended, that stays as it was."""
-        if not line.buffer.ended:
-            mine = [each.stretch for each in self.tasks.values() if each[:2] == (line, source)]
-            line.tracks[source].wait_for(mine, by_refill=True)
+    def _report_gap(self, retry: _Retry, reason: str) -> None:
+        subscriber, source, (start, end) = retry
+        if not (subscriber.buffer.ended or self._fanout.ended):
+            self._on_gaps(1)
+            gap, now = Gap(start=start, end=end, reason=reason), self._fanout.clock.utcnow()
+            subscriber.put_control(subscriber.sequences[source], source, Kind.GAP, gap, end, now)
+
+    def _set_pending(self, retry: _Retry) -> None:
+        """Update the spans a subscriber waits for; after its end they stay for the last checkpoint."""
+        subscriber, source, _ = retry
+        if not subscriber.buffer.ended:
+            spans = [each.span for each in self._retries.values() if each[:2] == (subscriber, source)]
+            subscriber.sequences[source].set_pending(spans, by_refill=True)
 
     @printable
     def __repr__(self) -> str:
-        return f"<LaterRefills, {len(self.tasks)} under way>"
+        return f"<Refills, {len(self._running)} running, {len(self._retries)} to be retried>"

@@ -1,4 +1,4 @@
-"""How a source may move from state to state, and the snapshot a consumer sees of it."""
+"""The states of a source: legal transitions, and `SourceStatus`, the snapshot in `events.status`."""
 
 from __future__ import annotations
 
@@ -27,57 +27,58 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.CLOSED: frozenset({State.CONNECTING}),
     }
 )
-"""Every legal change of state. A source begins as `connecting`; staying in a state is not a change.
+"""Legal next states of each state. A source begins as `connecting`; repeating a state is not a change.
 
-Out of the last three leads only a restart, or a source that is added under the same id.
+Only a restart, or adding a source with the same id, leaves the last three.
 """
 
 
 @frozen(kw_only=True)
 class SourceStatus:
-    """How one source is doing at this moment."""
+    """The state and counters of one source at one moment; an entry of `events.status`."""
 
     state: State
     since: datetime
-    """When it entered the state."""
+    """When the source entered the state, aware."""
     age_s: float = 0.0
-    """Seconds it has been in the state."""
+    """Seconds since then."""
     reason: str = ""
+    """Why, for people."""
     retry_in: float | None = None
-    """Seconds from now until it tries again, where it will."""
+    """Seconds until the next attempt; None when there is none."""
     readings: int = 0
-    """Readings it has handed over, dropped ones included."""
+    """Readings the source has delivered, including dropped ones."""
     last: datetime | None = None
-    """The time of the newest reading."""
+    """Time of the newest reading."""
     quiet_s: float | None = None
-    """Seconds since a reading arrived; None before the first."""
+    """Seconds since the last reading arrived; None before the first."""
     backfilled: int = 0
-    """Readings among them that were fetched later."""
+    """Readings that were fetched later to fill a gap."""
     late: int = 0
-    """Readings that were older than one already handed over."""
+    """Readings older than one already delivered."""
     dropped: int = 0
-    """Readings that consumers were too slow for; under `block` they were fetched again where possible."""
+    """Readings that consumers were too slow for; under `block` they are fetched again where possible."""
     gaps: int = 0
-    """Stretches of time it reported as not deliverable."""
+    """Gaps reported."""
     refused: int = 0
-    """Readings set aside because they are dated more than five minutes after the vendor's own time (more than
-    a day after ours, where that is not known); the first of an episode is a gap."""
+    """Readings dropped because they are dated more than five minutes after the vendor's time, or more than a
+    day after ours where that is not known. The first of an episode is reported as a gap."""
     clock_offset_s: float | None = None
-    """Seconds from our clock to the vendor's, as of its last answer with a `Date`: positive where ours is
-    behind. None where it has not shown its clock."""
+    """The vendor's clock minus ours, in seconds, by the last response with a `Date`: positive if ours is
+    behind. None without such a response."""
     pending: tuple[tuple[datetime, datetime], ...] = ()
-    """Stretches that the vendor's record did not bring yet, start and end: they are asked for again, after 1,
-    5 and 15 minutes, then each is a gap."""
+    """Spans (start, end) that the vendor's record did not have yet. They are fetched again after 1, 5 and 15
+    minutes and then reported as gaps."""
     restarts: int = 0
-    """How often it was restarted."""
+    """How often the source was restarted."""
     notes: Mapping[str, int | str] = MappingProxyType({})
-    """What the source left out, counted, and what it assumes, such as the scale of a value."""
+    """Counts of what the source left out, and its assumptions, such as the scale of a value."""
     error: EnergyError | None = None
-    """Why it ended, where it ended by an error."""
+    """The error that ended the source; None otherwise."""
 
 
 class SourceState:
-    """The state of one source; refuses a change that `TRANSITIONS` does not have."""
+    """The state of one source or site; rejects changes that `TRANSITIONS` does not have."""
 
     __slots__ = ("reason", "retry_at", "since", "state")
 
@@ -88,10 +89,16 @@ class SourceState:
         self.retry_at: datetime | None = None
 
     def move(self, state: State, *, at: datetime, reason: str = "", retry_in: float | None = None) -> bool:
-        """Enter `state` and tell whether that is a change.
+        """Enter a state; return whether it differs from the one before.
+
+        Args:
+            state: The new state.
+            at: When, aware.
+            reason: Why.
+            retry_in: Seconds until the next attempt.
 
         Raises:
-            ValueError: the change is not legal, which is a fault in the source.
+            ValueError: The change is not legal: a bug in the source.
         """
         changed = state is not self.state
         if changed and (self.state.terminal or state not in TRANSITIONS[self.state]):
@@ -99,29 +106,29 @@ class SourceState:
         if changed:
             self.state, self.since = state, at
         self.reason = reason
-        # No wait goes by this: it is for the snapshot, which may be asked for outside of any event loop.
+        # Wall-clock time, unlike every timeout: a snapshot may be taken outside the event loop.
         self.retry_at = None if retry_in is None else at + timedelta(seconds=min(retry_in, 1e9))
         return changed
 
     @printable
     def __repr__(self) -> str:
-        return f"<Standing {self.state} since {self.since:%H:%M:%S}>"
+        return f"<SourceState {self.state} since {self.since:%H:%M:%S}>"
 
 
-class Site:
-    """How one of several sites of a source is doing, and what has come of it."""
+class SiteState:
+    """The state and counters of one of several sites of a source."""
 
-    __slots__ = ("heard", "last", "readings", "standing")
+    __slots__ = ("last", "readings", "received_at", "state")
 
     def __init__(self, since: datetime) -> None:
-        self.standing = SourceState(since, State.LIVE)
+        self.state = SourceState(since, State.LIVE)
         self.readings = 0
         self.last: datetime | None = None
-        self.heard: datetime | None = None
+        self.received_at: datetime | None = None
 
-    def take(self, count: int, newest: datetime, received_at: datetime) -> None:
-        """Count readings."""
-        self.readings += count
-        self.heard = received_at
+    def count(self, readings: int, newest: datetime, received_at: datetime) -> None:
+        """Count readings that arrived together."""
+        self.readings += readings
+        self.received_at = received_at
         if self.last is None or newest > self.last:
             self.last = newest

@@ -1,436 +1,365 @@
-"""What a consumer had no room for, and what waits until that is fetched again."""
+"""One consumer's side of a stream: numbers readings, drops duplicates, buffers and refills."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from energy_core.clock import Clock
 from energy_core.printable import printable
 from energy_core.stream.buffer import Policy, buffer_for
-from energy_core.stream.dedupe import RecentIds
-from energy_core.stream.event import Event, Reading, StreamPosition, shared_events, to_events
-from energy_core.stream.vocabulary import Detail, Dropped, Gap, Kind, Quantity, SourceId
-
-
-class RefillState:
-    """What a full buffer under `block` had no room for, of one source.
-
-    Once the consumer has caught up its source fetches it again; what comes live in the meantime is held, so
-    that old comes before new. When more comes than may be held, all that was held is fetched again too.
-    """
-
-    __slots__ = ("admits", "cut", "end", "filling", "held", "reopened", "start", "until")
-
-    def __init__(self, start: datetime, end: datetime) -> None:
-        self.start = start
-        self.end = end
-        self.until = end
-        """The end of what was asked for; beyond it, the hole has grown since."""
-        self.filling = False
-        self.admits = False
-        """Whether what comes now fills the hole."""
-        self.cut = False
-        """Whether the consumer had no room for all of the refill."""
-        self.reopened: datetime | None = None
-        """From where on more was lost while the hole was being filled."""
-        self.held: deque[tuple[Reading, datetime]] = deque()
-        """Each with when it came."""
-
+from energy_core.stream.event import Event
+from energy_core.stream.sequence import RefillState, SequenceState
+from energy_core.stream.source import Reading, StreamPosition, TimeSpan
+from energy_core.stream.vocabulary import Detail, Dropped, Gap, Kind, SourceId
 
 SLOW: Final = "slow_consumer"
-"""The reason of a gap that a consumer made itself, with a source that cannot fetch it again."""
+"""Reason of a gap: the consumer was too slow, and the source cannot fetch the readings again."""
 
-Stretch: TypeAlias = tuple[datetime, datetime]
-
-_REPEATABLE: Final = 32
-"""Ids of the last seconds before a source was removed."""
+_KEPT_IDS: Final = 32
+"""Ids kept of a removed source; enough for its last seconds."""
 
 
-class SubscriberOwner(Protocol):
-    """Who speaks for a source: its feed."""
+class SourceOwner(Protocol):
+    """The task of the source to which a device belongs."""
 
     @property
     def id(self) -> SourceId:
-        """The feed's own name."""
+        """Id of the source."""
 
-    def refill(self, line: Subscriber, source: SourceId) -> None:
-        """Fetch again what `line` had no room for, if that is possible."""
+    def refill(self, subscriber: Subscriber, source: SourceId) -> None:
+        """Fetch again what did not fit into the subscriber's buffer, or report a gap."""
 
     def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
         """Count readings that one consumer loses."""
 
 
-class _Awaited:
-    """A stretch that will be fetched again."""
-
-    __slots__ = ("by_refill", "stretch", "until")
-
-    def __init__(self, stretch: Stretch, *, by_refill: bool) -> None:
-        self.stretch = stretch
-        self.by_refill = by_refill
-        """Whether only this consumer lacks it, and the source does not."""
-        self.until: int | None = None
-        """The last number of what came of it, once it is settled."""
-
-
-class SequenceState:
-    """The numbering of one source in one line."""
-
-    __slots__ = (
-        *("awaited", "doubt", "hole", "ids", "key", "line", "newest"),
-        *("owner", "quantities", "seq", "stopped", "window"),
-    )
-
-    def __init__(self, line: Subscriber, owner: SubscriberOwner, key: str) -> None:
-        self.line = line
-        self.owner = owner
-        self.key = key
-        """Of its readings."""
-        self.seq = 0
-        self.newest: datetime | None = None
-        self.ids: tuple[str, ...] = ()
-        """Of the last eight readings of the moment `newest`, as far as they were delivered here ..."""
-        self.quantities: tuple[Quantity, ...] = ()
-        """... and what they held. The readings themselves would be the most that a source takes up."""
-        self.stopped: StreamPosition | None = None
-        """Where an earlier run stopped, as long as nothing came after it."""
-        self.window = RecentIds()
-        """What was delivered."""
-        self.doubt: datetime | None = None
-        """Readings up to this moment may repeat what was delivered, even if they look live."""
-        self.hole: RefillState | None = None
-        self.awaited: list[_Awaited] = []
-
-    def wait_for(self, stretches: Collection[Stretch], *, by_refill: bool = False) -> None:
-        """Note what will be asked for again: these stretches, and no others."""
-        known = [each for each in self.awaited if each.by_refill is by_refill and each.until is None]
-        for each in known:
-            if each.stretch not in stretches:
-                each.until = self.seq
-        new = set(stretches).difference(each.stretch for each in known)
-        self.awaited += [_Awaited(each, by_refill=by_refill) for each in sorted(new)]
-
-    def pending(self, seq: int) -> tuple[Stretch, ...]:
-        """Return what a consumer who has come to this number still waits for."""
-        self.awaited = [each for each in self.awaited if each.until is None or each.until > seq]
-        return tuple(sorted({each.stretch for each in self.awaited}))
-
-    def position(self) -> StreamPosition | None:
-        """Return how far it has come."""
-        if self.newest is None or not self.ids:
-            return self.stopped
-        return StreamPosition(
-            time=self.newest,
-            seq=self.seq,
-            ids=self.ids,
-            quantities=frozenset(self.quantities),
-            pending=tuple(sorted({each.stretch for each in self.awaited if each.until is None})),
-        )
-
-    def reach(self, event: Event, *, newer: bool) -> None:
-        """Note a reading of the newest moment there is, or of a newer one."""
-        if newer:
-            self.newest, self.ids, self.quantities = event.time, (event.id,), tuple(event.values)
-        else:
-            self.ids = (*self.ids[-7:], event.id)
-            self.quantities = tuple({*self.quantities, *event.values})
-
-
 class Subscriber:
-    """Numbers what the sources hand over and puts it into the buffer of one consumer."""
+    """Numbers the readings of all sources for one consumer and puts them into its buffer.
+
+    Args:
+        policy: What happens when the buffer is full.
+        capacity: Readings that fit into the buffer.
+        clock: Source of time.
+    """
 
     def __init__(self, policy: Policy, capacity: int, clock: Clock) -> None:
-        self.buffer = buffer_for(policy, capacity, on_relief=self._relieved, clock=clock)
+        self.buffer = buffer_for(policy, capacity, on_relief=self._on_relief, clock=clock)
         self.policy = policy
-        self.repeats = 0
-        """Readings left out because they had been delivered."""
+        self.duplicates = 0
+        """Readings dropped as duplicates."""
         self.lost = 0
-        """Readings that the consumer was too slow for; under `block` they were fetched again if possible."""
-        self.tracks: dict[SourceId, SequenceState] = {}
-        self.menders: set[asyncio.Task[Any]] = set()
-        """Tasks that fetch again what it had no room for."""
+        """Readings that did not fit; under `block` they are fetched again where possible."""
+        self.sequences: dict[SourceId, SequenceState] = {}
+        self.owners: dict[SourceId, SourceOwner] = {}
+        self.refill_tasks: set[asyncio.Task[Any]] = set()
+        """Tasks that fetch again what did not fit; cancelled by `close`."""
         self.clock = clock
-        self._mends = policy == "block"
+        self._refills = policy == "block"
 
-    def track(self, source: SourceId, owner: SubscriberOwner, key: str) -> SequenceState:
-        """Return the numbering of `source`, begun now if need be."""
-        track = self.tracks.get(source)
-        if track is None:
-            track = self.tracks[source] = SequenceState(self, owner, key)
-        return track
+    def sequence(self, source: SourceId, owner: SourceOwner, key: str) -> SequenceState:
+        """Return the state of `source`, created at the first call."""
+        sequence = self.sequences.get(source)
+        if sequence is None:
+            sequence = self.sequences[source] = SequenceState(key)
+            self.owners[source] = owner
+        return sequence
 
     def owner_of(self, source: SourceId) -> SourceId:
-        """Return the name of the feed that speaks for a source."""
-        return self.tracks[source].owner.id
+        """Return the id of the source that a device belongs to."""
+        return self.owners[source].id
 
-    def readings(  # noqa: PLR0917  (called for whatever comes: keywords cost time)
+    # --- readings ------------------------------------------------------------------------------------------
+
+    def readings(  # noqa: PLR0917  (called for every read: keywords cost time)
         self,
-        track: SequenceState,
+        sequence: SequenceState,
         source: SourceId,
         readings: Sequence[Reading],
         received_at: datetime,
         live: bool,
-        like: Sequence[Event | None],
+        shared: Sequence[Event | None],
     ) -> Sequence[Event | None]:
         """Number readings and buffer them.
 
         Args:
-            track: The numbering of their source.
-            source: Where they come from.
-            readings: At least one.
-            received_at: When they came.
-            live: None was fetched later, and each is newer than the one before.
-            like: The events that another line has made of them.
+            sequence: The state of their source.
+            source: The device they are about.
+            readings: At least one, validated.
+            received_at: Time of arrival.
+            live: Whether none is backfilled or revised, and each is newer than the one before.
+            shared: Events that another subscriber made of these readings; reused where the numbers agree.
 
         Returns:
-            The event of each, of `like` where possible; None where `reading` returns None.
+            The event of each reading; None for a duplicate or a reading that is held.
         """
-        newest, count = track.newest, len(readings)
+        newest, count = sequence.newest, len(readings)
         if (
             live
             and (newest is None or readings[0][0] > newest)
-            and track.hole is None
-            and track.doubt is None
+            and sequence.overflow is None
+            and sequence.dedupe_until is None
         ):
-            seq = track.seq
-            events = shared_events(like, seq + 1, seq + count) if like else None
+            seq = sequence.seq
+            events = _reusable(shared, seq + 1, seq + count) if shared else None
             if events is None:
-                events = to_events(track.key, source, readings, seq + 1, received_at, False)
+                events = _to_events(sequence.key, source, readings, seq + 1, received_at, False)
             if self.buffer.put_all(events):
                 last = events[-1]
-                track.window.add_all(readings)
-                track.seq, track.newest = seq + count, last.time
-                track.ids, track.quantities = (last.id,), tuple(last.values)
+                sequence.recent_ids.add_all(readings)
+                sequence.seq, sequence.newest = seq + count, last.time
+                sequence.ids, sequence.quantities = (last.id,), tuple(last.values)
                 return events
-            like = events
-        others = like or [None] * count
+            shared = events
+        others = shared or [None] * count
         return [
-            self.reading(track, source, each, received_at, other)
+            self.reading(sequence, source, each, received_at, other)
             for each, other in zip(readings, others, strict=True)
         ]
 
     def reading(
         self,
-        track: SequenceState,
+        sequence: SequenceState,
         source: SourceId,
         reading: Reading,
         received_at: datetime,
-        like: Event | None = None,
+        shared: Event | None = None,
     ) -> Event | None:
-        """Number one reading and buffer it; return its event, which may be `like`, that of another line.
-
-        Returns None where it was left out as a repeat, or has to wait for a hole to be filled.
-        """
+        """Number one reading and buffer it; see `readings`."""
         buffer = self.buffer
-        if track.hole is not None and not track.hole.admits:
-            self._behind(track, source, reading, received_at)
+        if sequence.overflow is not None and not sequence.overflow.accepts:
+            self._hold(sequence, sequence.overflow, source, reading, received_at)
             return None
-        time, newest = reading.time, track.newest
+        time, newest = reading.time, sequence.newest
         newer = newest is None or time > newest
         late = not newer and time != newest
         certain = reading.backfilled or late
-        if (certain or track.doubt is not None) and self._repeats(track, reading, certain=certain):
+        if (certain or sequence.dedupe_until is not None) and self._is_duplicate(sequence, reading, certain):
             return None
         if buffer.ended:
             return None
-        seq = track.seq = track.seq + 1
-        if like is None or like.seq != seq or like.late is not late:
-            (like,) = to_events(track.key, source, (reading,), seq, received_at, late)
-        lost = buffer.put(like)
-        if lost is not like:
-            track.window.add(like.id, like.revision)
+        seq = sequence.seq = sequence.seq + 1
+        if shared is None or shared.seq != seq or shared.late is not late:
+            (shared,) = _to_events(sequence.key, source, (reading,), seq, received_at, late)
+        event = shared
+        lost = buffer.put(event)
+        if lost is not event:
+            sequence.recent_ids.add(event.id, event.revision)
             if not late:
-                track.reach(like, newer=newer)
+                sequence.advance(event, newer=newer)
         if lost is not None:
-            self._lost(track if lost is like else self.tracks[lost.source], lost, refused=lost is like)
-        return like
+            of = sequence if lost is event else self.sequences[lost.source]
+            self._on_lost(of, lost, refused=lost is event)
+        return event
 
-    def _repeats(self, track: SequenceState, reading: Reading, *, certain: bool) -> bool:
-        """Tell whether a reading that may repeat another does."""
-        if not certain and track.doubt is not None and reading.time > track.doubt:
-            track.doubt = None
+    def _is_duplicate(self, sequence: SequenceState, reading: Reading, certain: bool) -> bool:
+        """Return whether a reading that must be compared was delivered before.
+
+        `certain` means that it is compared in any case: it is backfilled or late.
+        """
+        if not certain and sequence.dedupe_until is not None and reading.time > sequence.dedupe_until:
+            sequence.dedupe_until = None  # from here on live readings are newer than all delivered ones
             return False
-        if track.window.has(reading.id, reading.revision):
-            self.repeats += 1
+        if sequence.recent_ids.has(reading.id, reading.revision):
+            self.duplicates += 1
             return True
         return False
 
-    def refill(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
-        """Put a reading that fills the hole; what finds no room makes a new one."""
-        track = self.tracks[source]
-        if track.hole is not None and not track.hole.cut:
-            track.hole.admits = True
-            try:
-                self.reading(track, source, reading, received_at)
-            finally:
-                if track.hole is not None:
-                    track.hole.admits = False
-
-    def late(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
-        """Put a reading that a refill had to ask for again."""
-        track = self.tracks[source]
-        hole = track.hole
-        if hole is not None:
-            hole.admits = True
-        try:
-            self.reading(track, source, reading, received_at)
-        finally:
-            if hole is not None:
-                hole.admits = False
-
-    def put_control(  # noqa: PLR0917  (its callers have them all at hand)
-        self, track: SequenceState, source: SourceId, kind: Kind, detail: Detail, time: datetime, at: datetime
+    def put_control(  # noqa: PLR0917  (its callers have all of them at hand)
+        self,
+        sequence: SequenceState,
+        source: SourceId,
+        kind: Kind,
+        detail: Detail,
+        time: datetime,
+        received_at: datetime,
     ) -> None:
-        """Put an event that is not a reading in line; such events are never dropped."""
-        track.seq += 1
-        self.buffer.keep(
-            Event(
-                source=source,
-                kind=kind,
-                key=f"{source}/{kind}",
-                time=time,
-                received_at=at,
-                seq=track.seq,
-                id=f"{kind}:{track.seq}",
-                detail=detail,
-            )
-        )
+        """Number and buffer a status, gap or dropped event. Such events are never dropped."""
+        seq = sequence.seq = sequence.seq + 1
+        key, name = f"{source}/{kind}", f"{kind}:{seq}"
+        self.buffer.keep(Event(source, kind, key, time, received_at, seq, name, detail=detail))
 
-    def resume(self, track: SequenceState, position: StreamPosition) -> None:
-        """Go on where a consumer stopped: its numbers continue, its last readings are known."""
-        if track.newest is None:
-            track.seq = max(track.seq, position.seq)
-            track.stopped = position
-            if position.ids:  # otherwise it is when a run began that brought nothing, by our own clock
-                track.newest = position.time
-            track.window = RecentIds(position.ids)
-        track.doubt = track.newest
-        track.wait_for(position.pending)
+    # --- refills -------------------------------------------------------------------------------------------
 
-    def pending(self, source: SourceId, seq: int) -> tuple[Stretch, ...] | None:
-        """Return what a consumer who has come to this number still waits for; None: the source is unknown."""
-        track = self.tracks.get(source)
-        return None if track is None else track.pending(seq)
-
-    def begin_refill(self, source: SourceId) -> tuple[datetime, datetime] | None:
-        """Hold what comes live from now on, and return the stretch to fetch; None when there is no hole."""
-        hole = self.tracks[source].hole
-        if hole is None or hole.filling or self.buffer.ended:
+    def begin_refill(self, source: SourceId) -> TimeSpan | None:
+        """Hold live readings from now on, and return the span to fetch; None when nothing is missing."""
+        overflow = self.sequences[source].overflow
+        if overflow is None or overflow.fetching or self.buffer.ended:
             return None
-        hole.filling, hole.until = True, hole.end
-        return hole.start, hole.end
+        overflow.fetching, overflow.requested_until = True, overflow.end
+        return overflow.start, overflow.end
 
-    def give_up(self, source: SourceId, trouble: str) -> int:
-        """Report a hole that nobody can fill; return how many gaps that makes."""
-        hole = self.tracks[source].hole
-        if hole is None or hole.filling:
-            return 0
-        hole.until = hole.end
-        return self.end_refill(source, trouble=trouble)
+    def put_refill(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
+        """Deliver a reading of the running refill, unless an earlier one of it did not fit."""
+        sequence = self.sequences[source]
+        if sequence.overflow is not None and not sequence.overflow.truncated:
+            self.put_late(source, reading, received_at)
 
-    def end_refill(self, source: SourceId, *, trouble: str | None = None) -> int:
-        """Let go of what was held; what could not be fetched becomes a gap, for `trouble`."""
-        track = self.tracks[source]
-        hole, track.hole = track.hole, None
-        if hole is None or self.buffer.ended:
+    def put_late(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
+        """Deliver a reading that was fetched again, past the live readings that are held."""
+        sequence = self.sequences[source]
+        overflow = sequence.overflow
+        if overflow is not None:
+            overflow.accepts = True
+        try:
+            self.reading(sequence, source, reading, received_at)
+        finally:
+            if overflow is not None:
+                overflow.accepts = False
+
+    def end_refill(self, source: SourceId, *, error: str | None = None) -> int:
+        """Deliver the live readings that were held; return how many gaps were reported.
+
+        Args:
+            source: The device.
+            error: Why the refill failed: what it did not bring is reported as a gap with this reason.
+        """
+        sequence = self.sequences[source]
+        overflow, sequence.overflow = sequence.overflow, None
+        if overflow is None or self.buffer.ended:
             return 0
-        if trouble is not None:
-            start = hole.start if track.newest is None else max(hole.start, track.newest)
-            gap = Gap(start=min(start, hole.until), end=hole.until, reason=trouble)
-            self.put_control(track, source, Kind.GAP, gap, hole.until, self.clock.utcnow())
-        if hole.reopened is not None:
-            since = hole.until if trouble is not None else hole.reopened
-            track.hole = RefillState(since, max(since, hole.end))
+        end = overflow.requested_until
+        if error is not None:
+            start = overflow.start if sequence.newest is None else max(overflow.start, sequence.newest)
+            gap = Gap(start=min(start, end), end=end, reason=error)
+            self.put_control(sequence, source, Kind.GAP, gap, end, self.clock.utcnow())
+        if overflow.lost_since is not None:
+            since = end if error is not None else overflow.lost_since
+            sequence.overflow = RefillState(since, max(since, overflow.end))
             self.buffer.settle()
             if source not in self.buffer.losses:
-                # What was lost has been announced already, so no relief will come for it.
-                track.owner.refill(self, source)
+                # The loss was announced already, so `on_relief` will not start the next refill.
+                self.owners[source].refill(self, source)
         else:
-            track.doubt = track.newest
-            for reading, received_at in hole.held:
-                self.reading(track, source, reading, received_at)
-        return int(trouble is not None)
+            sequence.dedupe_until = sequence.newest
+            for reading, received_at in overflow.held:
+                self.reading(sequence, source, reading, received_at)
+        return int(error is not None)
 
-    def close(self) -> None:
-        """Take nothing more, and have nothing fetched any more."""
-        self.buffer.close()
-        for mender in self.menders:
-            mender.cancel()
-
-    def forget(self, source: SourceId) -> None:
-        """Keep little of a source that was removed: its numbers, and what it may repeat if it comes back."""
-        track = self.tracks.get(source)
-        if track is not None:
-            track.window = track.window.recent(_REPEATABLE)
-
-    def on_source_end(self, source: SourceId) -> int:
-        """Say what is to be said about a source that ends; return how many gaps that makes."""
-        if source not in self.tracks or self.buffer.ended:
+    def give_up_refill(self, source: SourceId, error: str) -> int:
+        """Report as a gap what no refill is fetching; return how many gaps were reported."""
+        overflow = self.sequences[source].overflow
+        if overflow is None or overflow.fetching:
             return 0
-        self.buffer.announce_loss(source)
-        return self.give_up(source, SLOW)
+        overflow.requested_until = overflow.end
+        return self.end_refill(source, error=error)
 
-    def _lost(self, track: SequenceState, event: Event, *, refused: bool) -> None:
-        """Count what the buffer gave up; under `block` it is the newest, and makes a hole."""
-        if refused and event.time == track.newest and self.buffer.complete(event):
-            track.window.add(event.id, event.revision)
-            track.reach(event, newer=False)
+    def _on_lost(self, sequence: SequenceState, event: Event, *, refused: bool) -> None:
+        """Count a reading that the buffer dropped or refused; under `block`, have it fetched again."""
+        source = event.source
+        if refused and event.time == sequence.newest and self.buffer.complete(event):
+            sequence.recent_ids.add(event.id, event.revision)
+            sequence.advance(event, newer=False)
             return
         self.lost += 1
-        if not (refused and self._mends):
-            loss = self.buffer.losses.get(event.source)
+        if not (refused and self._refills):
+            loss = self.buffer.losses.get(source)
             begins = loss is not None and loss.count == 1
-            track.owner.note_loss(event.source, event.seq, 1, begins=begins)
+            self.owners[source].note_loss(source, event.seq, 1, begins=begins)
             return
-        begins = self.buffer.lose(event.source, event.seq, event.seq)
-        track.owner.note_loss(event.source, event.seq, 1, begins=begins)
-        start = event.time if track.newest is None else min(track.newest, event.time)
-        if track.hole is None:
-            track.hole = RefillState(start, event.time)
-        else:  # its own refill came faster than the consumer could take it
-            track.hole.cut = True
-            self._reopen(track, track.hole, event.source, start)
+        begins = self.buffer.lose(source, event.seq, event.seq)
+        self.owners[source].note_loss(source, event.seq, 1, begins=begins)
+        start = event.time if sequence.newest is None else min(sequence.newest, event.time)
+        if sequence.overflow is None:
+            sequence.overflow = RefillState(start, event.time)
+        else:  # the refill was faster than the consumer
+            sequence.overflow.truncated = True
+            self._extend(sequence, sequence.overflow, source, start)
 
-    def _behind(
-        self, track: SequenceState, source: SourceId, reading: Reading, received_at: datetime
+    def _hold(
+        self,
+        sequence: SequenceState,
+        overflow: RefillState,
+        source: SourceId,
+        reading: Reading,
+        received_at: datetime,
     ) -> None:
-        """Hold a live reading behind the hole, or let it fall into the hole."""
-        hole = track.hole
-        if hole is None:
-            return
-        if hole.filling and hole.reopened is None:
-            if len(hole.held) < self.buffer.capacity:
-                hole.held.append((reading, received_at))
+        """Hold a live reading until the refill ends, or lose it to the next refill."""
+        if overflow.fetching and overflow.lost_since is None:
+            if len(overflow.held) < self.buffer.capacity:
+                overflow.held.append((reading, received_at))
                 return
-            self._reopen(track, hole, source, hole.held[0][0].time)
-        hole.end = max(hole.end, reading.time)
-        self._count(track, source, 1)
+            self._extend(sequence, overflow, source, overflow.held[0][0].time)
+        overflow.end = max(overflow.end, reading.time)
+        self._count_lost(sequence, source, 1)
 
-    def _reopen(self, track: SequenceState, hole: RefillState, source: SourceId, since: datetime) -> None:
-        hole.reopened = since if hole.reopened is None else min(since, hole.reopened)
-        if hole.held:
-            hole.end = max(hole.end, *(reading.time for reading, _ in hole.held))
-            self._count(track, source, len(hole.held))
-            hole.held.clear()
+    def _extend(
+        self, sequence: SequenceState, overflow: RefillState, source: SourceId, since: datetime
+    ) -> None:
+        """Have everything from `since` on fetched by another refill."""
+        overflow.lost_since = since if overflow.lost_since is None else min(since, overflow.lost_since)
+        if overflow.held:
+            overflow.end = max(overflow.end, *(reading.time for reading, _ in overflow.held))
+            self._count_lost(sequence, source, len(overflow.held))
+            overflow.held.clear()
 
-    def _count(self, track: SequenceState, source: SourceId, count: int) -> None:
-        first = track.seq + 1
-        track.seq += count
+    def _count_lost(self, sequence: SequenceState, source: SourceId, count: int) -> None:
+        first = sequence.seq + 1
+        sequence.seq += count
         self.lost += count
-        begins = self.buffer.lose(source, first, track.seq, count)
-        track.owner.note_loss(source, first, count, begins=begins)
+        begins = self.buffer.lose(source, first, sequence.seq, count)
+        self.owners[source].note_loss(source, first, count, begins=begins)
 
-    def _relieved(self, source: SourceId, loss: Dropped) -> None:
-        """Announce an episode of losses that is over, and have holes filled."""
-        track, now = self.tracks[source], self.clock.utcnow()
-        self.put_control(track, source, Kind.DROPPED, loss, now, now)
-        if track.hole is not None and not track.hole.filling:
-            track.owner.refill(self, source)
+    def _on_relief(self, source: SourceId, loss: Dropped) -> None:
+        """Announce an episode of losses that is over, and start the refill."""
+        sequence, now = self.sequences[source], self.clock.utcnow()
+        self.put_control(sequence, source, Kind.DROPPED, loss, now, now)
+        if sequence.overflow is not None and not sequence.overflow.fetching:
+            self.owners[source].refill(self, source)
+
+    # --- sources begin and end -----------------------------------------------------------------------------
+
+    def resume(self, sequence: SequenceState, position: StreamPosition) -> None:
+        """Continue where a consumer stopped in an earlier run."""
+        sequence.resume(position)
+
+    def pending(self, source: SourceId, seq: int) -> tuple[TimeSpan, ...] | None:
+        """Return the spans still pending for a consumer that consumed up to `seq`; None: unknown source."""
+        sequence = self.sequences.get(source)
+        return None if sequence is None else sequence.pending(seq)
+
+    def on_source_end(self, source: SourceId) -> int:
+        """Announce losses and report what will not be fetched any more; return the number of gaps."""
+        if source not in self.sequences or self.buffer.ended:
+            return 0
+        self.buffer.announce_loss(source)
+        return self.give_up_refill(source, SLOW)
+
+    def forget(self, source: SourceId) -> None:
+        """Free memory of a removed source; keeps its numbers and last ids in case it is added again."""
+        sequence = self.sequences.get(source)
+        if sequence is not None:
+            sequence.recent_ids = sequence.recent_ids.recent(_KEPT_IDS)
+
+    def close(self) -> None:
+        """Deliver nothing more, and cancel the refills."""
+        self.buffer.close()
+        for task in self.refill_tasks:
+            task.cancel()
 
     @printable
     def __repr__(self) -> str:
-        return f"<Line {self.buffer!r}, {self.lost} lost, {self.repeats} repeats>"
+        return f"<Subscriber {self.buffer!r}, {self.lost} lost, {self.duplicates} duplicates>"
+
+
+def _reusable(shared: Sequence[Event | None], first: int, last: int) -> list[Event] | None:
+    """Return the events of another subscriber if all are there, not late, and numbered `first` to `last`."""
+    events = [event for event in shared if event is not None and not event.late]
+    if len(events) < len(shared) or (events[0].seq, events[-1].seq) != (first, last):
+        return None
+    return events
+
+
+def _to_events(  # noqa: PLR0917  (called for every read: keywords cost time)
+    key: str, source: SourceId, readings: Sequence[Reading], seq: int, received_at: datetime, late: bool
+) -> list[Event]:
+    """Return an event for each reading, numbered from `seq` on."""
+    events: list[Event] = []
+    new, kind = tuple.__new__, Kind.READING
+    for time, id, values, raw, backfilled, revision in readings:  # noqa: A001  (the event's own word)
+        head = (source, kind, key, time, received_at, seq, id, values, raw)
+        events.append(new(Event, (*head, None, backfilled, late, revision)))  # half the constructor's cost
+        seq += 1
+    return events

@@ -1,4 +1,4 @@
-"""The sources of a merged stream: who is there, who joins, leaves or begins anew."""
+"""Adds, removes and restarts the sources of a merged stream."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from energy_core.errors import StreamError
-from energy_core.stream.event import Source, StreamPosition
 from energy_core.stream.fanout import Fanout
+from energy_core.stream.source import Source, StreamPosition
 from energy_core.stream.source_task import Join, SourceTask
 from energy_core.stream.vocabulary import SourceId
 
-Known: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, StreamPosition]]
-"""Says where a consumer stopped in the sources of a feed, given whether no other feed is like it."""
+Stopped: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, StreamPosition]]
+"""Returns where a consumer stopped in the devices of a source.
+
+The second argument returns whether no other source differs from it by the account label only.
+"""
 
 _log: Final = logging.getLogger("energy_core.stream")
 
 _used: Final[WeakValueDictionary[int, Source]] = WeakValueDictionary()
-"""Sources that a stream has run, by identity: a source keeps what it learned and is run once."""
+"""Sources that were started, by identity. A source keeps state of its run, so it is started once."""
 
 
-def refuse_unusable(sources: tuple[Source, ...]) -> None:
-    """Complain about sources that cannot be merged.
+def check_sources(sources: tuple[Source, ...]) -> None:
+    """Check that sources can be merged.
 
     Raises:
-        ValueError: there is none, two have the same id, one was used already, or two accounts have one label.
+        ValueError: There is none, two have the same id, one was used before, or two accounts have one label.
     """
     if not sources:
         raise ValueError("merge needs at least one source")
@@ -38,137 +41,155 @@ def refuse_unusable(sources: tuple[Source, ...]) -> None:
             raise ValueError(f"{count} sources have the id {source_id}")
     owners: dict[tuple[str, str], str] = {}
     for source in sources:
-        _refuse_used(source)
-        _refuse_stranger(source, owners)
+        _check_unused(source)
+        _check_account(source, owners)
 
 
 class Supervisor:
-    """Runs each source in a feed of its own.
+    """Runs each source in a `SourceTask`. Iterating gives the tasks.
 
     Args:
-        ledger: What the feeds share.
+        fanout: The subscribers of the stream.
     """
 
-    def __init__(self, ledger: Fanout) -> None:
-        self.known: Known = _nothing
-        self._ledger = ledger
-        self._feeds: dict[SourceId, SourceTask] = {}
+    def __init__(self, fanout: Fanout) -> None:
+        self.stopped: Stopped = _nowhere
+        self._fanout = fanout
+        self._tasks: dict[SourceId, SourceTask] = {}
 
     def __iter__(self) -> Iterator[SourceTask]:
-        return iter(self._feeds.values())
+        return iter(self._tasks.values())
 
     def begin(self, sources: tuple[Source, ...]) -> None:
-        """Start the first ones.
+        """Start the first sources.
 
         Raises:
-            ValueError: they cannot be merged.
+            ValueError: They cannot be merged.
         """
-        refuse_unusable(sources)
-        feeds = [SourceTask(source, self._ledger) for source in sources]
-        self._feeds = {feed.id: feed for feed in feeds}  # all of them, before the first looks for others
-        for feed in feeds:
-            self._start(feed, self._join)
+        check_sources(sources)
+        tasks = [SourceTask(source, self._fanout) for source in sources]
+        self._tasks = {task.id: task for task in tasks}  # all of them before the first one looks for others
+        for task in tasks:
+            self._start(task, self._join)
 
     def add(self, source: Source) -> None:
-        """Start one more, from where a consumer stopped there.
+        """Start one more source, from where a consumer stopped in it.
 
         Raises:
-            ValueError: a source of this id is there, this one was used already, or its account has the label
+            ValueError: A source with this id exists, this one was used before, or its account has the label
                 of another account.
         """
-        if source.id in self._feeds:
+        if source.id in self._tasks:
             raise ValueError(f"there is a source {source.id} already; remove or restart it")
-        _refuse_used(source)
-        _refuse_stranger(source, {feed.id[:2]: _owner(feed.source) for feed in self})
-        self._start(SourceTask(source, self._ledger), self._join)
+        _check_unused(source)
+        _check_account(source, {task.id[:2]: _owner(task.source) for task in self})
+        self._start(SourceTask(source, self._fanout), self._join)
 
     async def remove(self, source_id: SourceId, grace_s: float) -> None:
-        """End one.
+        """Stop a source and forget it.
 
         Raises:
-            KeyError: there is no such source.
+            KeyError: There is no such source.
         """
-        feed = self._feeds[source_id]
-        await stop([feed], grace_s)
-        if self._feeds.get(source_id) is feed:
-            del self._feeds[source_id]
-            for source in feed.speaks_for:
-                self._ledger.forget(source)
+        task = self._tasks[source_id]
+        await stop([task], grace_s)
+        if self._tasks.get(source_id) is task:
+            del self._tasks[source_id]
+            for source in task.device_ids:
+                self._fanout.forget(source)
 
     async def restart(
         self, source: SourceId | Source, grace_s: float, check_open: Callable[[], None]
     ) -> None:
-        """End one and start its successor, which presumes a hole.
+        """Stop a source and start its successor, which resumes where the first one stopped.
+
+        Args:
+            source: The id of a restartable source, or a new source with the id of the old one.
+            grace_s: Seconds the old source may take to stop.
+            check_open: Raises if the stream was closed meanwhile.
 
         Raises:
-            KeyError: there is no such source.
-            ValueError: the source cannot repeat itself, or the one given was used already.
+            KeyError: There is no such source.
+            ValueError: The source is not restartable, or the new one was used before.
+            StreamError: The source was removed or restarted meanwhile.
         """
         source_id = source if isinstance(source, SourceId) else source.id
-        feed = self._feeds[source_id]
-        fresh = _again(feed) if isinstance(source, SourceId) else source
-        _refuse_used(fresh)
-        new = SourceTask(fresh, self._ledger, restarts=feed.restarts + 1)
-        self._ledger.began(new)  # already now: a stream does not end while its only source is restarted
+        old = self._tasks[source_id]
+        successor = _again(old) if isinstance(source, SourceId) else source
+        _check_unused(successor)
+        new = SourceTask(successor, self._fanout, restarts=old.restarts + 1)
+        self._fanout.source_started(new)  # already now: a stream must not end while its only source restarts
         try:
-            await stop([feed], grace_s)
+            await stop([old], grace_s)
             check_open()
-            self._check_still(feed)
+            self._check_registered(old)
         except BaseException:
-            self._ledger.over(new, None)
+            self._fanout.source_ended(new, None)
             raise
-        new.speaks_for |= feed.speaks_for
-        delivered = self._ledger.deliver(feed.speaks_for, new)
-        self._start(new, lambda successor: delivered or self._join(successor))
+        new.device_ids |= old.device_ids
+        delivered = self._fanout.hand_on(old.device_ids, new)
+        self._start(new, lambda task: delivered or self._join(task))
 
-    def _check_still(self, feed: SourceTask) -> None:
-        if self._feeds.get(feed.id) is not feed:
-            raise StreamError(f"the source {feed.id} was removed or restarted meanwhile")
+    def _check_registered(self, task: SourceTask) -> None:
+        if self._tasks.get(task.id) is not task:
+            raise StreamError(f"the source {task.id} was removed or restarted meanwhile")
 
-    def _start(self, feed: SourceTask, join: Join) -> None:
-        with suppress(TypeError):  # without a weak reference a second use cannot be noticed
-            _used[id(feed.source)] = feed.source
-        self._feeds[feed.id] = feed
-        feed.start(join)
+    def _start(self, task: SourceTask, join: Join) -> None:
+        with suppress(TypeError):  # a class without weak references: a second use cannot be noticed
+            _used[id(task.source)] = task.source
+        self._tasks[task.id] = task
+        task.start(join)
 
-    def _join(self, feed: SourceTask) -> Mapping[SourceId, StreamPosition]:
-        """Enter a feed under the id of its source, which may have become known since.
+    def _join(self, task: SourceTask) -> Mapping[SourceId, StreamPosition]:
+        """Register a task under the final id of its source; return where a consumer stopped there.
 
         Raises:
-            StreamError: another feed has it.
+            StreamError: Another source has this id.
         """
-        source_id = feed.source.id
-        if source_id != feed.id:
-            if source_id in self._feeds:
+        source_id = task.source.id
+        if source_id != task.id:
+            if source_id in self._tasks:
                 raise StreamError(
                     f"another source has the id {source_id}: give each client a label of its own, account=..."
                 )
-            self._feeds = {source_id if each is feed else name: each for name, each in self._feeds.items()}
-            feed.speaks_for = {source_id}
-            feed.id = source_id
-        self._ledger.transfer_devices(feed)
-        return self.known(source_id, lambda: sum(map(source_id.is_like, self._feeds)) == 1)
+            self._tasks = {source_id if each is task else name: each for name, each in self._tasks.items()}
+            task.device_ids = {source_id}
+            task.id = source_id
+        self._fanout.transfer_devices(task)
+        return self.stopped(source_id, lambda: sum(map(source_id.is_like, self._tasks)) == 1)
 
 
-async def stop(feeds: Iterable[SourceTask], grace_s: float) -> None:
-    """Cancel these and wait until they have ended; after the grace they are left behind with an error."""
-    tasks = {feed.task for feed in feeds if feed.task is not None}
-    for task in tasks:
+async def stop(tasks: Iterable[SourceTask], grace_s: float) -> None:
+    """Cancel sources and wait until they have ended; logs an error for those that exceed the grace."""
+    running = {each.task for each in tasks if each.task is not None}
+    for task in running:
         task.cancel()
-    others = tasks - {asyncio.current_task()} if tasks else tasks
+    others = running - {asyncio.current_task()} if running else running
     if others:
         _, stuck = await asyncio.wait(others, timeout=grace_s)
         for task in stuck:
             _log.error("%s ignores its cancellation; left behind", task.get_name())
 
 
+def _nowhere(_source: SourceId, _alone: Callable[[], bool]) -> Mapping[SourceId, StreamPosition]:
+    return {}
+
+
+def _again(task: SourceTask) -> Source:
+    again: Callable[[], Source] | None = getattr(task.source, "again", None)
+    if again is None:
+        raise ValueError(f"the source {task.id} has no again(); pass a new source to restart()")
+    return again()
+
+
 def _owner(source: Source) -> str:
+    """Return a text that identifies the credential of a source; "" where it has none."""
     owner: str = getattr(source, "owner", "")
     return owner
 
 
-def _refuse_stranger(source: Source, owners: dict[tuple[str, str], str]) -> None:
-    """Refuse a source whose account has the label of another account, known by another credential."""
+def _check_account(source: Source, owners: dict[tuple[str, str], str]) -> None:
+    """Reject a source whose account label is used by an account with another credential."""
     account, owner = (source.id.vendor, source.id.account), _owner(source)
     if owner and owners.setdefault(account, owner) not in {"", owner}:
         raise ValueError(
@@ -177,17 +198,6 @@ def _refuse_stranger(source: Source, owners: dict[tuple[str, str], str]) -> None
         )
 
 
-def _nothing(_source: SourceId, _alone: Callable[[], bool]) -> Mapping[SourceId, StreamPosition]:
-    return {}
-
-
-def _again(feed: SourceTask) -> Source:
-    again: Callable[[], Source] | None = getattr(feed.source, "again", None)
-    if again is None:
-        raise ValueError(f"the source {feed.id} cannot repeat itself; give restart() a fresh one")
-    return again()
-
-
-def _refuse_used(source: Source) -> None:
+def _check_unused(source: Source) -> None:
     if _used.get(id(source)) is source:
         raise ValueError(f"the source {source.id} was used already; a source is used once")

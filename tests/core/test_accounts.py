@@ -11,8 +11,8 @@ from energy_core.errors import AuthFailed, CheckpointError, ConnectError, Intern
 from energy_core.http.credential import Credential, Grant
 from energy_core.secret import Secret, fingerprint
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.merge import merge
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import UNIDENTIFIED, Kind, SourceId, State, account_label
 from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings
 from tests.servers.virtual_time import EPOCH, VirtualClock

@@ -150,7 +150,7 @@ async def test_a_reading_from_the_future_is_left_out_and_told_as_a_gap(caplog):
         EPOCH + timedelta(seconds=1),
         "from_the_future",
     )
-    assert len([record for record in caplog.records if "setting aside such" in record.message]) == 1
+    assert len([record for record in caplog.records if "dropping such readings" in record.message]) == 1
 
 
 def test_a_clock_that_was_never_set_knows_of_no_future():

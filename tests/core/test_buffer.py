@@ -100,10 +100,10 @@ def test_a_buffer_has_room_for_something():
 
 def test_its_repr_tells_level_and_losses(buffer):
     """The repr shows how full the buffer is and whether it drops."""
-    assert repr(buffer) == "<DropOldest 0 of 4 readings, 0 kept>"
+    assert repr(buffer) == "<DropOldest 0 of 4 readings, 0 control events>"
     for seq in range(6):
         buffer.put(an_event(seq))
-    assert repr(buffer) == "<DropOldest 4 of 4 readings, 0 kept, dropping (2 so far)>"
+    assert repr(buffer) == "<DropOldest 4 of 4 readings, 0 control events, dropping (2 so far)>"
 
 
 @given(

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from energy_core.errors import CheckpointError, StreamError
 from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
 from energy_core.stream.commit import CommitTracker
-from energy_core.stream.event import Event, StreamPosition
+from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings
 from tests.servers.virtual_time import EPOCH, VirtualClock
@@ -535,7 +536,7 @@ def test_a_consumer_that_never_commits_costs_little():
     events = [an_event(n) for n in range(1, 50_001)]
     for event in events:
         progress.delivered(event)
-    assert len(progress._handed) + len(progress._folded) <= 4200
+    assert len(progress._delivered) + len(progress._merged) <= 4200
     progress.commit(events[100])
     assert progress.positions(A) == {}
     progress.commit(events[-2])

@@ -163,7 +163,7 @@ async def test_ordered_holds_no_more_than_the_buffer():
         ordered = events.ordered(max_delay=3600.0)
         seen = [await anext(ordered) for _ in range(900)]
         assert moments(seen) == list(range(1, 901))
-        assert len(ordered._shelf) <= 51
+        assert len(ordered._reordered) <= 51
 
 
 async def test_ordering_can_be_cancelled():

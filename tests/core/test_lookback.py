@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from energy_core.errors import AuthFailed, NoData, NotFound, PermissionDenied, ServerFault
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback import IntervalEstimator, LookbackConfig
 from energy_core.stream.lookback_match import PolledReading, Revisions
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import moments, of_kind, readings, seconds
 from tests.servers.virtual_time import EPOCH, VirtualClock

@@ -12,11 +12,11 @@ from energy_core.http.operation import Priority
 from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback import LookbackConfig
 from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import moments, of_kind, readings, seconds
 from tests.servers.virtual_time import EPOCH, VirtualClock

@@ -582,7 +582,7 @@ async def test_its_repr_tells_how_it_is_doing():
     assert repr(stream) == "<MergedStream of 2 sources, not opened>"
     async with stream as events:
         await asyncio.sleep(1.5)
-        assert repr(events) == "<MergedStream open: 2 live; <Block 2 of 1024 readings, 4 kept>>"
+        assert repr(events) == "<MergedStream open: 2 live; 6 events pending>"
     assert repr(events).startswith("<MergedStream closed: 2 closed;")
 
 

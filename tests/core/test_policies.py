@@ -284,7 +284,7 @@ async def test_ten_minutes_of_a_consumer_a_thousand_times_too_slow(policy, resum
             while True:
                 event = await anext(stream)
                 delivered.append(event)
-                assert len(events._line.buffer) <= 64 * 9
+                assert len(events._subscriber.buffer) <= 64 * 9
                 if asyncio.get_running_loop().time() < 200:
                     await asyncio.sleep(10)
         except SlowConsumer:
@@ -372,7 +372,7 @@ async def test_the_stream_keeps_nothing_for_itself_once_others_have_subscribed()
     async with merge(Recorder(moments=50), buffer=5, clock=VirtualClock()) as stream:
         one = stream.subscribe()
         await asyncio.sleep(20.5)
-        assert len(stream._line.buffer) == 0
+        assert len(stream._subscriber.buffer) == 0
         task = asyncio.create_task(slowly(stream, 50))
         assert moments([event async for event in one]) == list(range(1, 51))
         assert moments(await task) == list(range(21, 51))
@@ -388,7 +388,7 @@ async def test_a_subscription_ends_by_itself():
         assert moments(await waiting) == list(range(1, 11))
         assert [event async for event in one] == []
         assert moments([event async for event in two]) == list(range(1, 31))
-        assert len(stream._ledger.lines) == 1
+        assert len(stream._fanout.subscribers) == 1
 
 
 async def test_backfilled_and_late_repeats_are_left_out_and_live_ones_never():
@@ -425,7 +425,7 @@ async def test_the_window_of_repeats_is_bounded():
 
     async with merge(Script("a", play), buffer=9999, include_status=False, clock=VirtualClock()) as events:
         seen = [event async for event in events]
-        assert len(events._line.tracks[SourceId("test", "me", "a")].window) == 1000
+        assert len(events._subscriber.sequences[SourceId("test", "me", "a")].recent_ids) == 1000
     assert [event.id for event in seen[1500:]] == ["a-400"]
 
 

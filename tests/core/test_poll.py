@@ -22,11 +22,11 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback_match import Polled, PolledReading, Seen
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.reconnect import Site
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.servers.virtual_time import EPOCH, VirtualClock
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from energy_core import merge
 from energy_core.stream.buffer import POLICIES, Buffer
-from energy_core.stream.event import Reading
+from energy_core.stream.source import Reading
 from energy_core.stream.vocabulary import Quantity, SourceId
 from tests.servers.scripted_sources import Script
 from tests.servers.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
@@ -68,7 +68,7 @@ def in_virtual_time(work):
 
 
 def taken(consumer):
-    buffer = consumer._line.buffer
+    buffer = consumer._subscriber.buffer
     return [event.to_json() for event in iter(buffer.take, None)]
 
 

@@ -48,8 +48,8 @@ MISTAKES = {
     ),
     "let the slowest consumer hold up a source": Mistake(
         "energy_core/stream/fanout.py",
-        "or any(buffer.roomy for buffer in buffers)",
-        "or all(buffer.roomy for buffer in buffers)",
+        "or any(buffer.has_room for buffer in buffers)",
+        "or all(buffer.has_room for buffer in buffers)",
         "tests/core/test_policies.py::test_a_slow_subscriber_does_not_hold_up_a_poller",
     ),
     "swallow a cancellation": Mistake(
@@ -60,8 +60,8 @@ MISTAKES = {
         "tests/core/test_merge.py::test_a_source_that_cancels_itself_has_failed",
     ),
     "skip the backfill of what did not fit": Mistake(
-        "energy_core/stream/source_task.py",
-        "if refill is None or stretch is None:",
+        "energy_core/stream/refill.py",
+        "if refill is None or span is None:",
         "if True:",
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
@@ -73,25 +73,25 @@ MISTAKES = {
     ),
     "let new come before old while a hole is filled": Mistake(
         "energy_core/stream/subscriber.py",
-        "if track.hole is not None and not track.hole.admits:",
-        "if track.hole is not None and not track.hole.filling:",
+        "if sequence.overflow is not None and not sequence.overflow.accepts:",
+        "if sequence.overflow is not None and not sequence.overflow.fetching:",
         "tests/core/test_policies.py::test_what_comes_live_is_held_while_the_hole_is_filled",
     ),
     "lose a hole in silence": Mistake(
         "energy_core/stream/subscriber.py",
-        "        return self.end_refill(source, trouble=trouble)\n",
+        "        return self.end_refill(source, error=error)\n",
         "        return self.end_refill(source)\n",
         "tests/core/test_policies.py::test_a_source_that_cannot_fetch_again_leaves_a_gap",
     ),
     "dedupe by value": Mistake(
         "energy_core/stream/subscriber.py",
-        "track.window.add_all(readings)",
-        "track.window.add_all([(0, repr(each[2])) for each in readings])",
+        "sequence.recent_ids.add_all(readings)",
+        "sequence.recent_ids.add_all([(0, repr(each[2])) for each in readings])",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
     "dedupe what comes live": Mistake(
         "energy_core/stream/subscriber.py",
-        "if (certain or track.doubt is not None) and",
+        "if (certain or sequence.dedupe_until is not None) and",
         "if True and",
         "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
     ),
@@ -109,7 +109,7 @@ MISTAKES = {
     ),
     "number behind the buffer": Mistake(
         "energy_core/stream/subscriber.py",
-        "        track.seq += count\n        self.lost += count\n",
+        "        sequence.seq += count\n        self.lost += count\n",
         "        self.lost += count\n",
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
@@ -118,7 +118,7 @@ MISTAKES = {
         "        dropped = self._drop_oldest() if len(readings) >= self.capacity else None\n"
         "        readings.append(event)\n",
         "        dropped = self._drop_oldest() if len(readings) >= self.capacity else None\n"
-        "        self._relax()\n        readings.append(event)\n",
+        "        self._end_episode()\n        readings.append(event)\n",
         "tests/core/test_policies.py::test_drop_oldest_keeps_the_newest",
     ),
     "starve a key on a display": Mistake(
@@ -130,8 +130,8 @@ MISTAKES = {
     ),
     "commit what was only handed out": Mistake(
         "energy_core/stream/commit.py",
-        "        self._handed[id(event)] = event\n",
-        "        self._handed[id(event)] = event\n        self._commit(None)\n",
+        "        self._delivered[id(event)] = event\n",
+        "        self._delivered[id(event)] = event\n        self._commit(None)\n",
         "tests/core/test_checkpoint.py::test_what_was_not_consumed_comes_again",
     ),
     "write the checkpoint in place": Mistake(
@@ -196,14 +196,14 @@ MISTAKES = {
     ),
     "take an event as consumed because the stream has ended": Mistake(
         "energy_core/stream/merge.py",
-        "            self._closed = True\n            self._ledger.close()\n",
-        "            self._closed = True\n            if self._progress is not None:\n"
-        "                self._progress.confirm()\n            self._ledger.close()\n",
+        "            self._closed = True\n            self._fanout.close()\n",
+        "            self._closed = True\n            if self._commits is not None:\n"
+        "                self._commits.autocommit()\n            self._fanout.close()\n",
         "tests/core/test_checkpoint.py::test_what_a_consumer_failed_on_comes_again_however_the_stream_ended",
     ),
     "end the stream while its only source restarts": Mistake(
         "energy_core/stream/supervisor.py",
-        "self._ledger.began(new)  # already now",
+        "self._fanout.source_started(new)  # already now",
         "pass  # already now",
         "tests/core/test_supervision.py::test_the_only_source_is_restarted_under_a_waiting_consumer",
     ),

@@ -133,7 +133,7 @@ class Streams(RuleBasedStateMachine):
                 clock=VirtualClock(),
             )
             await self.stream.__aenter__()
-            self.stream._take_up()
+            self.stream.batches()  # makes the stream buffer for its own iterator
             await asyncio.sleep(0)
 
         self.run(opening())
@@ -268,7 +268,7 @@ class Streams(RuleBasedStateMachine):
     def nothing_grows(self):
         for consumer, reference in self.references.items():
             if consumer is not None:
-                assert len(consumer._line.buffer) == len(reference.items) or reference.dead
+                assert len(consumer._subscriber.buffer) == len(reference.items) or reference.dead
 
     def teardown(self):
         async def ending():

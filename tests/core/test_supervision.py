@@ -12,8 +12,8 @@ from energy_core.errors import (
     StreamClosed,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.merge import merge
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.status import TRANSITIONS
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings, states
@@ -215,7 +215,7 @@ async def test_a_restart_without_a_fresh_source_says_what_is_missing():
     script = refused()
     async with merge(script, Recorder("b"), clock=VirtualClock()) as events:
         await asyncio.sleep(5)
-        with pytest.raises(ValueError, match="fresh"):
+        with pytest.raises(ValueError, match=r"has no again\(\)"):
             await events.restart(A)
         with pytest.raises(ValueError, match="used already"):
             await events.restart(script)

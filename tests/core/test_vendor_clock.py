@@ -8,10 +8,10 @@ import pytest
 
 from energy_core.clock import VendorClock
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 from tests.servers.scripted_sources import Script, moments, of_kind
 from tests.servers.virtual_time import EPOCH, VirtualClock

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from energy_core import Checkpoint, Gap, Kind, Quantity, RateLimit, SessionPool, SourceId, State, merge
 from energy_core.http.operation import Priority
-from energy_core.stream.event import StreamPosition
 from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.source import StreamPosition
 from tests.servers.scripted_volt import frame, until
 from voltstorage_async import (
     BackfillConfig,

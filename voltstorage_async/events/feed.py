@@ -16,10 +16,10 @@ from energy_core.errors import DecodeError
 from energy_core.printable import printable
 from energy_core.stream.dedupe import Emit, Missing, QuantityBits
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.event import Reading, StreamPosition
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
+from energy_core.stream.source import Reading, StreamPosition
 from energy_core.stream.validation import FROM_THE_FUTURE, Horizon
 from energy_core.stream.vocabulary import Quantity, State
 from voltstorage_async.codec import event_message, messages_in

@@ -13,7 +13,7 @@ from attrs import Attribute, field, frozen
 from energy_core.codec.lazy_value import resolve
 from energy_core.http.operation import Priority
 from energy_core.printable import printable_class
-from energy_core.stream.event import Reading
+from energy_core.stream.source import Reading
 from energy_core.stream.vocabulary import Quantity
 from voltstorage_async.event_types import LatestData
 from voltstorage_async.export.export import Export

@@ -17,8 +17,8 @@ from energy_core.errors import AuthError, EnergyError, InternalError, StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.buffer import Block
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.event import Reading
 from energy_core.stream.reconnect import SocketConfig
+from energy_core.stream.source import Reading
 from energy_core.stream.vocabulary import Dropped, Quantity, SourceId, State, Status
 from voltstorage_async.event_types import ProductEvent, ProductGap, UnknownProductEvent
 from voltstorage_async.events.feed import ProductFeed

@@ -1,0 +1,127 @@
+"""What one subscriber keeps of one source: the last number and time, recent ids, and spans to fetch again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from datetime import datetime
+
+from energy_core.stream.dedupe import RecentIds
+from energy_core.stream.event import Event
+from energy_core.stream.source import Reading, StreamPosition, TimeSpan
+from energy_core.stream.vocabulary import Quantity
+
+
+class RefillState:
+    """The time span that did not fit into a full buffer under `block`, and the refill that fetches it again.
+
+    The refill starts once the consumer has caught up. Live readings that arrive meanwhile are held, so that
+    the consumer gets older readings first. If more arrive than may be held, they are fetched again too.
+    """
+
+    __slots__ = ("accepts", "end", "fetching", "held", "lost_since", "requested_until", "start", "truncated")
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        self.start = start
+        self.end = end
+        self.requested_until = end
+        """End of the requested time span; `end` may have grown since the request."""
+        self.fetching = False
+        """Whether the refill is running."""
+        self.accepts = False
+        """Whether the reading being delivered comes from the refill."""
+        self.truncated = False
+        """Whether the refill itself did not fit into the buffer."""
+        self.lost_since: datetime | None = None
+        """Start of what was lost while the refill was running."""
+        self.held: deque[tuple[Reading, datetime]] = deque()
+        """Live readings with their time of arrival, delivered after the refill."""
+
+
+class _PendingSpan:
+    """A time span that will be fetched again later."""
+
+    __slots__ = ("by_refill", "settled_at", "span")
+
+    def __init__(self, span: TimeSpan, *, by_refill: bool) -> None:
+        self.span = span
+        self.by_refill = by_refill
+        """Whether only this subscriber lacks it; otherwise the source itself does."""
+        self.settled_at: int | None = None
+        """Number of the last event that it brought; None while it is still pending."""
+
+
+class SequenceState:
+    """Numbers the events of one source for one subscriber."""
+
+    __slots__ = (
+        *("dedupe_until", "ids", "key", "newest", "overflow"),
+        *("quantities", "recent_ids", "resumed_from", "seq", "_pending"),
+    )
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        """`Event.key` of its readings."""
+        self.seq = 0
+        """The last number that was given."""
+        self.newest: datetime | None = None
+        """Time of the newest delivered reading."""
+        # Ids and quantities instead of readings: readings would be most of the memory of a source.
+        self.ids: tuple[str, ...] = ()
+        """Ids of the last eight readings with the time `newest`."""
+        self.quantities: tuple[Quantity, ...] = ()
+        """Quantities of these readings."""
+        self.resumed_from: StreamPosition | None = None
+        """Where an earlier run stopped; `position` returns it until a reading is delivered."""
+        self.recent_ids = RecentIds()
+        """Ids of delivered readings, for recognising duplicates."""
+        self.dedupe_until: datetime | None = None
+        """Live readings up to this time may be duplicates, too; None: live readings are not compared."""
+        self.overflow: RefillState | None = None
+        """Set while readings are missing because the buffer was full."""
+        self._pending: list[_PendingSpan] = []
+
+    def set_pending(self, spans: Collection[TimeSpan], *, by_refill: bool = False) -> None:
+        """Set the spans that will be fetched again; others are settled with the current number."""
+        known = [each for each in self._pending if each.by_refill is by_refill and each.settled_at is None]
+        for each in known:
+            if each.span not in spans:
+                each.settled_at = self.seq
+        new = set(spans).difference(each.span for each in known)
+        self._pending += [_PendingSpan(each, by_refill=by_refill) for each in sorted(new)]
+
+    def pending(self, seq: int) -> tuple[TimeSpan, ...]:
+        """Return the spans still pending for a consumer that has consumed events up to `seq`."""
+        self._pending = [each for each in self._pending if each.settled_at is None or each.settled_at > seq]
+        return tuple(sorted({each.span for each in self._pending}))
+
+    def position(self) -> StreamPosition | None:
+        """Return how far readings were delivered; None before the first."""
+        if self.newest is None or not self.ids:
+            return self.resumed_from
+        return StreamPosition(
+            time=self.newest,
+            seq=self.seq,
+            ids=self.ids,
+            quantities=frozenset(self.quantities),
+            pending=tuple(sorted({each.span for each in self._pending if each.settled_at is None})),
+        )
+
+    def advance(self, event: Event, *, newer: bool) -> None:
+        """Note a delivered reading whose time is newer than, or equal to, the newest."""
+        if newer:
+            self.newest, self.ids, self.quantities = event.time, (event.id,), tuple(event.values)
+        else:
+            self.ids = (*self.ids[-7:], event.id)
+            self.quantities = tuple({*self.quantities, *event.values})
+
+    def resume(self, position: StreamPosition) -> None:
+        """Continue the numbers of an earlier run, and recognise its last readings as duplicates."""
+        if self.newest is None:
+            self.seq = max(self.seq, position.seq)
+            self.resumed_from = position
+            if position.ids:  # without ids its time is when the run began, by our own clock
+                self.newest = position.time
+            self.recent_ids = RecentIds(position.ids)
+        self.dedupe_until = self.newest
+        self.set_pending(position.pending)
