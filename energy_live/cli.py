@@ -292,7 +292,7 @@ def archive(
 
     Saves the list of products, the statistics of every timespan, and the full history of each product: one
     file a product and month, and a manifest with checksums. You can stop it at any time; the next run
-    continues there and reads the last day again.
+    continues where it stopped and reads the last day again.
 
     \b
     Exit code 0: complete. 1: data is missing or damaged; the output lists it.

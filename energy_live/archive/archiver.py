@@ -84,7 +84,7 @@ async def archive(
     policy: RetryPolicy = RetryPolicy(),  # noqa: B008  (frozen)
     progress: ProgressReport = NoProgress(),  # noqa: B008  (it has no state)
 ) -> ArchiveResult:
-    """Bring the archive at `root` up to date. Cancelling is safe: the next run continues there.
+    """Bring the archive at `root` up to date. Cancelling is safe: the next run continues.
 
     Args:
         root: The archive's directory; created if it does not exist.

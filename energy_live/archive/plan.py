@@ -57,7 +57,7 @@ class Month(NamedTuple):
         return Month(self.year + self.month // 12, self.month % 12 + 1)
 
     def days(self, until: datetime) -> list[Day]:
-        """Return the days that begin before `until`; the last one ends there."""
+        """Return the days that begin before `until`; the last one ends at `until`."""
         found, begin = [], self.start
         while begin < min(self.end, until):
             found.append(Day(begin.date(), min(begin + DAY, until)))

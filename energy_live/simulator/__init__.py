@@ -1,4 +1,8 @@
-"""VRM and VoltStorage on 127.0.0.1: real servers, fed by one model of a household, with faults on request."""
+"""Simulates VRM and VoltStorage on 127.0.0.1: HTTP and WebSocket servers with fault injection.
+
+Both serve the data of the same simulated households. `evidence` lists the document that each answer is taken
+from.
+"""
 
 from energy_live.simulator.faults import Fault, Faults
 from energy_live.simulator.simulator import DEFAULT_SPEED, Simulator

@@ -1,4 +1,4 @@
-"""The household's time: real time, faster."""
+"""Household time: real time multiplied by a speed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from energy_core.clock import Clock
 
 
 class Timeline:
-    """Household time runs from `start` at `speed` times the pace of the clock it is given."""
+    """Household time.
+
+    Args:
+        clock: Source of real time.
+        speed: Household seconds per real second.
+        start: Household time at creation, aware; None: the clock's time.
+    """
 
     def __init__(self, clock: Clock, *, speed: float, start: datetime | None) -> None:
         if not speed > 0.0:
@@ -19,22 +25,22 @@ class Timeline:
         self.clock = clock
         self.speed = speed
         self.start = (start or clock.utcnow()).timestamp()
-        """Unix seconds at which the household's time began."""
+        """Household time at creation, in Unix seconds."""
         self._zero = clock.monotonic()
 
     def elapsed(self) -> float:
-        """Real seconds since the start."""
+        """Return the real seconds since creation."""
         return max(0.0, self.clock.monotonic() - self._zero)
 
     def now(self) -> float:
-        """Return the household's present moment, unix seconds."""
+        """Return the household time, in Unix seconds."""
         return self.start + self.elapsed() * self.speed
 
     @property
     def dates(self) -> dict[str, str]:
-        """The headers in which a server of this household says what time it is.
+        """Headers with the household time: `Date`, and `Age` unless the speed is 1.
 
-        Where its time runs faster than ours, no client could go by its `Date` for long: the `Age` says so.
+        Clients ignore the `Date` of an answer with an `Age`, and so do not set their clock by a faster one.
         """
         now = datetime.fromtimestamp(self.now(), UTC)
         date = {"Date": format_datetime(now, usegmt=True)}

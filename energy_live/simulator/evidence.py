@@ -1,7 +1,7 @@
-"""Where the shape of each simulated answer comes from.
+"""Source of each simulated answer's shape.
 
-The order of trust: an answer captured from the real service, then VRM's OpenAPI document, then the vendors'
-older reference texts (the newest first). Where none of them shows the answer, its shape is a guess.
+The first of these that shows an answer is used: an answer captured from the real service, VRM's OpenAPI
+document, the vendors' older reference texts (the newest first). The shape of any other answer is a guess.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 
 class EvidenceSource(enum.StrEnum):
-    """What the shape of an answer was taken from."""
+    """Kind of source."""
 
     CAPTURED = "captured"
-    """An answer of the real service."""
+    """An answer captured from the real service."""
     OPENAPI = "openapi"
     """VRM's OpenAPI document."""
     SEED = "seed"
@@ -30,11 +30,15 @@ class Evidence(NamedTuple):
 
     source: EvidenceSource
     doubt: str | None = None
-    """The part of the answer that the source does not show."""
+    """Part of the answer that the source does not show."""
 
 
 def read_table(table: str) -> Mapping[str, Evidence]:
-    """Parse lines of source, answer and (optional) doubt, separated by bars."""
+    """Parse lines of source, answer and (optional) doubt, separated by `|`.
+
+    Raises:
+        ValueError: An answer has two lines.
+    """
     found: dict[str, Evidence] = {}
     for line in table.strip().splitlines():
         source, answer, *doubt = (cell.strip() for cell in line.split("|"))
@@ -144,8 +148,8 @@ guess    | GET /v2/admin/search-download
 guess    | GET /v2/firmwares
 guess    | POST /v2/systems/add-system
 """)
-"""For each route of VRM the source of its answer. A captured answer or the OpenAPI document is used where it
-exists; the operations that the document only names are guesses."""
+"""Source of the answer of each VRM route. Operations that the OpenAPI document names without an answer are
+guesses."""
 
 VRM_REFUSALS: Final = read_table("""
 guess    | unauthorized
@@ -168,7 +172,7 @@ guess    | token_name_exists
 guess    | alarm_exists
 openapi  | null
 """)
-"""For each `error_code` of VRM its source; `null` is the code of 429 (too many requests)."""
+"""Source of each `error_code` of VRM; `null` is the code of status 429."""
 
 VOLTSTORAGE: Final = read_table("""
 seed  | POST /rest/login/password | the path
@@ -181,4 +185,4 @@ guess | GET /rest/data/export.json
 seed  | MESSAGE latest-data | the names other than pvPower and dcVoltage
 guess | REFUSAL
 """)
-"""For each route, WebSocket message and refusal of VoltStorage its source. The text lost the paths."""
+"""Source of each route, WebSocket message and refusal of VoltStorage. Its document has no paths."""

@@ -1,4 +1,7 @@
-"""Faults on request: what goes wrong, for which requests, how often; programmable while the servers run."""
+"""Fault injection: which requests fail, how, and how often.
+
+simulator.faults.add(rate_limited(retry_after=2), path="users/me", times=3)
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _PAGE: Final = (
 
 
 class FaultKind(enum.StrEnum):
-    """The ways a request or a socket can go wrong."""
+    """Kinds of faults. The functions of this module describe them."""
 
     ANSWER = "answer"
     TRUNCATE = "truncate"
@@ -31,7 +34,7 @@ class FaultKind(enum.StrEnum):
 
 @frozen(kw_only=True)
 class Fault:
-    """One thing that goes wrong. The functions of this module build them."""
+    """One fault. Use the functions of this module to create one."""
 
     kind: FaultKind
     status: int = 200
@@ -39,21 +42,21 @@ class Fault:
     headers: tuple[tuple[str, str], ...] = ()
     seconds: float | None = None
     keep: float = 0.5
-    """Share of the body that still arrives when it is cut."""
+    """Share of the body that is sent before it is truncated, 0..1."""
     valid_length: bool = True
-    """Whether a cut body's declared length is its own; otherwise the connection breaks in the middle."""
+    """Whether Content-Length is that of the truncated body; otherwise the connection breaks early."""
     after_handling: bool = False
-    """Whether the server had done its work before the connection broke."""
+    """Whether the request is handled before the connection is reset."""
     declare_length: bool = True
-    """Whether an answer declares its length; otherwise it comes in chunks."""
+    """Whether the answer has a Content-Length; otherwise it is chunked."""
     code: int = 1000
     text: str = ""
     after_frames: int = 0
-    """For sockets: how many frames still arrive before it happens."""
+    """For WebSockets: number of frames that are sent before the fault."""
 
     @property
     def on_socket(self) -> bool:
-        """Whether this happens on an open WebSocket rather than to a request."""
+        """Whether the fault applies to an open WebSocket instead of a request."""
         return self.kind in {
             FaultKind.DROP,
             FaultKind.CLOSE,
@@ -66,7 +69,7 @@ class Fault:
 def answer(
     status: int, body: bytes | str = b"", *, content_type: str = "application/json", **headers: str
 ) -> Fault:
-    """Answer with exactly this; header names are written with underscores."""
+    """Answer with this status, body and headers; header names are written with underscores."""
     names = [("Content-Type", content_type)]
     names += [(name.replace("_", "-").title(), value) for name, value in headers.items()]
     content = body.encode() if isinstance(body, str) else body
@@ -74,12 +77,17 @@ def answer(
 
 
 def chunked(fault: Fault) -> Fault:
-    """Answer in chunks, so that no Content-Length says how long the body is."""
+    """Answer with chunked transfer encoding instead of a Content-Length."""
     return evolve(fault, declare_length=False)
 
 
 def rate_limited(retry_after: str | float | None = None, *, html: bool = False) -> Fault:
-    """Answer 429. `retry_after` is sent as it is: seconds, or any spelling of an HTTP date."""
+    """Answer 429 with VRM's envelope, or a proxy's HTML page.
+
+    Args:
+        retry_after: Value of the Retry-After header, sent as given: seconds or an HTTP date.
+        html: Whether to send HTML.
+    """
     header = {} if retry_after is None else {"retry_after": str(retry_after)}
     if html:
         return answer(429, page("429 Too Many Requests"), content_type="text/html", **header)
@@ -88,7 +96,7 @@ def rate_limited(retry_after: str | float | None = None, *, html: bool = False) 
 
 
 def outage(status: int = 503, *, retry_after: str | float | None = None) -> Fault:
-    """Answer as a proxy does whose server is gone: an HTML page with 502, 503 or 504."""
+    """Answer with a proxy's HTML page and status 500, 502, 503 or 504."""
     titles = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Temporarily Unavailable"}
     header = {} if retry_after is None else {"retry_after": str(retry_after)}
     title = f"{status} {titles.get(status, 'Gateway Time-out')}"
@@ -96,75 +104,81 @@ def outage(status: int = 503, *, retry_after: str | float | None = None) -> Faul
 
 
 def html_page() -> Fault:
-    """Answer 200 with a maintenance page where JSON should be."""
+    """Answer 200 with an HTML maintenance page instead of JSON."""
     return answer(200, page("Maintenance"), content_type="text/html; charset=utf-8")
 
 
 def redirect(location: str, status: int = 302) -> Fault:
-    """Send the client elsewhere."""
+    """Answer with a redirect."""
     return answer(status, b"", content_type="text/html", location=location)
 
 
 def truncated(keep: float = 0.5, *, valid_length: bool = True) -> Fault:
-    """Cut the true answer's body, with a declared length that is its own, or breaking the connection."""
+    """Truncate the body of the real answer.
+
+    Args:
+        keep: Share of the body that is sent, 0..1.
+        valid_length: Whether Content-Length is that of the truncated body; otherwise the connection breaks.
+    """
     return Fault(kind=FaultKind.TRUNCATE, keep=keep, valid_length=valid_length)
 
 
 def slow(seconds: float) -> Fault:
-    """Answer truly, but late."""
+    """Delay the real answer by this many real seconds."""
     return Fault(kind=FaultKind.SLOW, seconds=seconds)
 
 
 def reset(*, after_handling: bool = False) -> Fault:
-    """Reset the connection instead of answering, before or after the server has done its work."""
+    """Reset the connection instead of answering, before or after the request is handled."""
     return Fault(kind=FaultKind.RESET, after_handling=after_handling)
 
 
 def drop(*, after_frames: int = 0) -> Fault:
-    """Cut a WebSocket's TCP connection without a close frame."""
+    """Reset a WebSocket's TCP connection without a close frame."""
     return Fault(kind=FaultKind.DROP, after_frames=after_frames)
 
 
 def close(code: int, text: str = "", *, after_frames: int = 0) -> Fault:
-    """Close a WebSocket with this code; at `after_frames=0` that is accept-then-close."""
+    """Close a WebSocket with this code; with `after_frames=0` right after the handshake."""
     return Fault(kind=FaultKind.CLOSE, code=code, text=text, after_frames=after_frames)
 
 
 def silent(seconds: float | None = None, *, after_frames: int = 0) -> Fault:
-    """Send no frames for a while (or for good), while pings are still answered."""
+    """Send no frames for some real seconds (None: for ever); pings are still answered."""
     return Fault(kind=FaultKind.SILENT, seconds=seconds, after_frames=after_frames)
 
 
 def freeze(*, after_frames: int = 0) -> Fault:
-    """Neither send nor read any more: a half-open link, seen from the client."""
+    """Neither send nor read any more, like a half-open connection."""
     return Fault(kind=FaultKind.FREEZE, after_frames=after_frames)
 
 
 def frame(text: str, *, after_frames: int = 0) -> Fault:
-    """Send this as one more frame: broken JSON, an unknown event type, anything."""
+    """Send this text as an additional frame, for example broken JSON or an unknown event type."""
     return Fault(kind=FaultKind.FRAME, text=text, after_frames=after_frames)
 
 
 def page(title: str) -> str:
-    """Return the page a proxy writes in front of a server that is gone."""
+    """Return a proxy's HTML error page."""
     return _PAGE.format(title=title)
 
 
 class Rule:
-    """Which requests meet a fault, and how often still."""
+    """Applies a fault to requests that match method and path."""
 
     def __init__(self, fault: Fault, *, method: str, path: str, times: int | None, after: int) -> None:
         self.fault = fault
         self.method = method
         self.path = path
         self.remaining = times
-        """How many requests will still meet it; None for all."""
+        """Number of requests to which the fault will still apply; None: no limit."""
         self.skip = after
-        """How many matching requests are spared first."""
+        """Number of matching requests that are answered normally first."""
         self.hits = 0
+        """Number of requests to which the fault has applied."""
 
     def matches(self, method: str, path: str) -> bool:
-        """Take one request if it is this rule's."""
+        """Return whether the fault applies to a request, and count it."""
         if self.remaining == 0 or not fnmatchcase(method, self.method) or not fnmatchcase(path, self.path):
             return False
         if self.skip > 0:
@@ -182,59 +196,68 @@ class Rule:
 
 
 class FaultTarget(Protocol):
-    """An open WebSocket that can be troubled."""
+    """An open WebSocket."""
 
     @property
     def product_id(self) -> int:
-        """Which product it follows."""
+        """The product whose events it sends."""
 
     def inject(self, fault: Fault) -> None:
-        """Let it happen now."""
+        """Apply a fault now."""
 
 
 @define(eq=False)
 class Faults:
-    """The switchboard. Rules are tried in the order they were added; the first that takes a request decides.
+    """Rules of fault injection. The first rule that matches a request applies.
 
-    Paths are matched below the base (`installations/*/stats`, `products/events`), so they name both servers.
+    Paths are patterns below the base path of either server, such as `installations/*/stats` or
+    `products/events`.
     """
 
     rules: list[Rule] = field(factory=list, init=False)
     sockets: set[FaultTarget] = field(factory=set, init=False)
-    """The WebSockets open now."""
+    """Open WebSockets."""
     separator_fault: bool = field(default=False, init=False)
-    """The export of 2021: the header is separated as asked, the rows by commas."""
+    """Fault of the export in 2021: the header uses the requested separator, the rows use commas."""
     on_expire: list[Callable[[], None]] = field(factory=list, init=False, repr=False)
 
     def add(
         self, fault: Fault, *, path: str = "*", method: str = "*", times: int | None = 1, after: int = 0
     ) -> Rule:
-        """Arm a fault for `times` matching requests (None: until removed), sparing the first `after`."""
+        """Add a rule.
+
+        Args:
+            fault: The fault.
+            path: Pattern of the path below the base path.
+            method: Pattern of the HTTP method.
+            times: Number of requests to which the fault applies; None: until the rule is removed.
+            after: Number of matching requests that are answered normally first.
+        """
         rule = Rule(fault, method=method.upper(), path=path, times=times, after=after)
         self.rules.append(rule)
         return rule
 
     def remove(self, rule: Rule) -> None:
-        """Disarm one rule; harmless if it is gone."""
+        """Remove a rule; does nothing if it is not there."""
         if rule in self.rules:
             self.rules.remove(rule)
 
     def clear(self) -> None:
-        """Disarm everything."""
+        """Remove all rules."""
         self.rules.clear()
 
     def match(self, method: str, path: str) -> Fault | None:
-        """Return what goes wrong with a request that arrives now."""
+        """Return the fault of the first matching rule, and count the request."""
         return next((rule.fault for rule in self.rules if rule.matches(method, path)), None)
 
     def inject(self, fault: Fault, product_id: int | None = None) -> int:
-        """Let `fault` happen now to the open WebSockets (of one product); returns how many there were."""
-        struck = [one for one in self.sockets if product_id in {None, one.product_id}]
-        for socket in struck:
+        """Apply a fault now to the open WebSockets, of one product or of all; return their number."""
+        targets = [one for one in self.sockets if product_id in {None, one.product_id}]
+        for socket in targets:
             socket.inject(fault)
-        return len(struck)
+        return len(targets)
 
     def expire_tokens(self) -> None:
-        """Make every token that a login has issued invalid from now on. Personal access tokens stay valid."""
+        """Invalidate every token that a login has issued; personal access tokens stay valid."""
         for expire in self.on_expire:
             expire()

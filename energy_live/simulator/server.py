@@ -1,4 +1,4 @@
-"""What both servers share: a loopback socket, a log of requests, and the place where faults happen."""
+"""Parts of both servers: listening, the log of requests, and fault injection."""
 
 from __future__ import annotations
 
@@ -22,52 +22,53 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Middleware(Protocol):
-    """What stands between the socket and a handler."""
+    """An aiohttp middleware."""
 
     def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Answer a request, as a rule by asking the handler."""
+        """Return the response to a request, usually the handler's."""
 
 
 CUT: Final = web.RequestKey("cut", Fault)
-"""How a streamed answer is to be cut short, where a fault asks for that."""
+"""A fault that the handler itself applies, to a streamed answer or a WebSocket."""
 
 CALLER: Final = web.RequestKey("caller", Caller)
-"""Who a request to VRM comes from."""
+"""The user who sent a request to VRM."""
 OWNER: Final = web.RequestKey("owner", Owner)
-"""Who a request to VoltStorage comes from."""
+"""The user who sent a request to VoltStorage."""
 
 _KEPT: Final = 200_000
 _LINGER: Final = struct.pack("ii", 1, 0)
-_QUIET: Final = frozenset({"token", "password"})
+_SECRET: Final = frozenset({"token", "password"})
 
 
 @define(kw_only=True, eq=False)
 class LoggedRequest:
-    """One request as the server saw it; secrets are left out."""
+    """A request that a server received; secrets are replaced by `***`."""
 
     service: str
+    """`vrm` or `voltstorage`."""
     method: str
     path: str
-    """Below the base, such as `installations/1039/stats`."""
+    """Path below the base path, such as `installations/1039/stats`."""
     query: tuple[tuple[str, str], ...]
     scheme: str
-    """How the request proved itself: `Token`, `Bearer`, `query` or nothing."""
+    """Kind of credential: `Token`, `Bearer`, `query` or an empty string."""
     at: float
-    """The clock's monotonic seconds."""
+    """Time of arrival, in the clock's monotonic seconds."""
     status: int | None = None
-    """None while unanswered, and for good where the connection broke."""
+    """Status of the answer; None before it, or if the connection broke."""
 
 
 @define(eq=False)
 class Journal:
-    """Everything the servers were asked, and what they counted."""
+    """Log of requests, and counters."""
 
     requests: deque[LoggedRequest] = field(factory=lambda: deque(maxlen=_KEPT))
     counters: dict[str, int] = field(factory=dict)
 
-    def count(self, what: str, times: int = 1) -> None:
+    def count(self, name: str, times: int = 1) -> None:
         """Add to a counter: `logins`, `failed_logins`, `limited`, `handshakes`, `frames`, `faults`."""
-        self.counters[what] = self.counters.get(what, 0) + times
+        self.counters[name] = self.counters.get(name, 0) + times
 
 
 def abort(request: web.BaseRequest) -> None:
@@ -97,7 +98,11 @@ class SimulatedService:
         self._runner: web.AppRunner | None = None
 
     async def start(self, app: web.Application, host: str, port: int) -> None:
-        """Listen; port 0 chooses a free one."""
+        """Start to listen; port 0 means a free one.
+
+        Raises:
+            OSError: The port is in use.
+        """
         app.middlewares.insert(0, self._middleware())
         app.on_response_prepare.append(self._date)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
@@ -110,7 +115,7 @@ class SimulatedService:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stop listening and end what is still open."""
+        """Stop listening and close open connections."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -137,7 +142,7 @@ class SimulatedService:
             service=self.name,
             method=request.method,
             path=request.path.removeprefix(self.base),
-            query=tuple((name, "***" if name in _QUIET else value) for name, value in request.query.items()),
+            query=tuple((name, "***" if name in _SECRET else value) for name, value in request.query.items()),
             scheme=scheme,
             at=self.clock.monotonic(),
         )
@@ -170,7 +175,7 @@ class SimulatedService:
         self, fault: Fault, request: web.Request, response: web.StreamResponse
     ) -> web.StreamResponse:
         if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
-            return response  # a stream cuts itself
+            return response  # streamed answers are truncated by their handler
         part = response.body[: int(len(response.body) * fault.keep)]
         if fault.valid_length:
             return web.Response(status=response.status, body=part, content_type=response.content_type)
@@ -179,7 +184,7 @@ class SimulatedService:
         broken.content_length = len(response.body)
         await broken.prepare(request)
         await broken.write(part)
-        # One turn of the loop lets what was written leave before the connection breaks.
+        # Let the event loop send what was written before the connection breaks.
         await asyncio.sleep(0)  # noqa: TID251  (not a wait)
         if request.transport is not None:
             request.transport.abort()

@@ -1,4 +1,4 @@
-"""Both services on loopback, fed by the same households."""
+"""`Simulator`: starts both servers on loopback addresses and gives access to their state."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from energy_live.simulator.vrm.sites import DelayedLogs
 from energy_live.simulator.world import PRODUCT_IDS, SITE_IDS, World, build_world
 
 DEFAULT_SPEED: Final = 30.0
-"""At this pace VRM, which logs once a household minute, knows something new every two seconds."""
+"""Default speed: VRM's gateway logs once a household minute, which is every two real seconds then."""
 
 
 @define(kw_only=True)
 class _Running:
-    """What exists while the simulator runs."""
+    """Parts of a started simulator."""
 
     world: World
     timeline: Timeline
@@ -47,38 +47,49 @@ class _Running:
 
 @define(kw_only=True, eq=False)
 class Simulator:
-    """VRM and VoltStorage on 127.0.0.1, for `async with`. Names, secrets and weather follow from the seed."""
+    """VRM and VoltStorage on 127.0.0.1, as an async context manager.
+
+    Users, tokens, passwords and weather are functions of the seed, so that runs can be repeated.
+
+        async with Simulator(start=datetime(2026, 6, 1, 12, tzinfo=UTC)) as simulator:
+            vrm = VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url)
+
+    Raises:
+        ValueError: `host` is not a loopback address, or a number is out of its range.
+        OSError: A port is in use.
+    """
 
     seed: int = 1
     speed: float = DEFAULT_SPEED
-    """How many household seconds pass in one real second."""
+    """Household seconds per real second."""
     start: datetime | None = None
-    """The household's first moment, aware; now if left out. Any past is reachable either way."""
+    """Household time at the start, aware; None: now. Data from before it can be requested too."""
     host: str = "127.0.0.1"
-    """A loopback address."""
+    """The loopback address to listen on."""
     vrm_port: int = 0
-    """0 chooses a free port."""
+    """Port of VRM's server; 0: a free one."""
     volt_port: int = 0
+    """Port of VoltStorage's server; 0: a free one."""
     faults: Faults = field(factory=Faults)
-    """What goes wrong; programmable while the servers run."""
+    """Fault injection; rules can be added while the servers run."""
     frame_s: float = 1.0
     """Real seconds between two events of a product."""
     window: int = 200
-    """How many requests VRM's limiter holds."""
+    """Capacity of VRM's rate limit, in requests."""
     leaves_every_s: float = 0.33
-    """One request leaves the limiter per that many real seconds."""
+    """Real seconds after which the rate limit has room for one more request."""
     count_rejected: bool = False
-    """Whether a refused request enters the limiter too: the description can be read both ways."""
+    """Whether a request that is answered 429 counts too; VRM's documents do not specify it."""
     bearer_lifetime_s: float = 86_400.0
-    """Real seconds for which a VRM login is good."""
+    """Lifetime of a VRM login's token, in real seconds."""
     logout_method: str = "POST"
-    """How VRM wants to be asked to log out; its two descriptions disagree, so a client must bear both."""
+    """HTTP method of VRM's logout: its OpenAPI document has GET, its older text POST."""
     skew_s: float = 0.0
-    """How far VoltStorage's wall clock is ahead, as its tokens show it."""
+    """Seconds that VoltStorage's wall clock is ahead, as seen in `iat` and `exp` of its tokens."""
     export_step_s: int = 1
-    """Household seconds between two rows of an export; more than one makes years of it quick."""
+    """Household seconds between two rows of an export; a larger step makes exports of years fast."""
     history_days: int | None = None
-    """How many days before `start` the owner's batteries were installed; None leaves each its own date."""
+    """Age of all batteries at `start`, in days; None: each has its own installation date."""
     clock: Clock = field(factory=SystemClock)
     _running: _Running | None = field(default=None, init=False, repr=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False, repr=False)
@@ -92,10 +103,10 @@ class Simulator:
             raise ValueError(f"speed and frame_s must be above 0: {self.speed}, {self.frame_s}")
         if self.export_step_s < 1 or (self.history_days is not None and self.history_days < 1):
             raise ValueError(f"must be at least 1: {self.export_step_s}, {self.history_days}")
-        self.new_rate_limit()  # says at once what is wrong with a window
+        self.new_rate_limit()  # raises ValueError if its arguments are wrong
 
     def new_rate_limit(self) -> RollingWindow:
-        """Return a fresh window as VRM's server keeps one per account."""
+        """Return a new rate limit, as VRM's server keeps one for each account."""
         return RollingWindow(self.window, self.leaves_every_s, count_rejected=self.count_rejected)
 
     async def __aenter__(self) -> Self:
@@ -186,17 +197,17 @@ class Simulator:
 
     @property
     def vrm_url(self) -> str:
-        """VRM's base URL."""
+        """Base URL of VRM's API."""
         return f"http://{self._address(0)}/v2/"
 
     @property
     def voltstorage_url(self) -> str:
-        """VoltStorage's base URL."""
+        """Base URL of VoltStorage's API."""
         return f"http://{self._address(1)}/rest/"
 
     @property
     def events_url(self) -> str:
-        """Where VoltStorage's WebSocket is."""
+        """Address of VoltStorage's WebSocket."""
         return f"ws://{self._address(1)}/rest/products/events"
 
     def _address(self, which: int) -> str:
@@ -205,115 +216,119 @@ class Simulator:
 
     @property
     def vrm_token(self) -> str:
-        """The main user's personal access token, 64 hex digits."""
+        """Personal access token of VRM's main user, 64 hex digits."""
         return invented(self.seed, "vrm/token")
 
     @property
     def vrm_user_id(self) -> int:
-        """The main user's number at VRM."""
+        """Number of VRM's main user."""
         return self._started.world.user.id
 
     @property
     def vrm_username(self) -> str:
-        """The main user's name at VRM."""
+        """Login name of VRM's main user."""
         return self._started.world.user.email
 
     @property
     def vrm_password(self) -> str:
-        """The main user's password at VRM."""
+        """Password of VRM's main user."""
         return self._started.world.user.password
 
     @property
     def sms_username(self) -> str:
-        """The name of a user whose login needs a code by SMS."""
+        """Login name of a VRM user whose login needs a code sent by SMS."""
         return self._started.world.sms_user.email
 
     @property
     def sms_password(self) -> str:
-        """That user's password."""
+        """Password of the VRM user whose login needs a code."""
         return self._started.world.sms_user.password
 
     @property
     def sms_token(self) -> str:
-        """The code that user's next login needs, as the telephone shows it; it serves once."""
+        """One-time code for the next login of that user."""
         return self._started.vrm.accounts.send_code(self._started.world.sms_user)
 
     @property
     def volt_email(self) -> str:
-        """The owner's e-mail address at VoltStorage."""
+        """E-mail address of VoltStorage's main user."""
         return self._started.world.owner.email
 
     @property
     def volt_password(self) -> str:
-        """The owner's password at VoltStorage."""
+        """Password of VoltStorage's main user."""
         return self._started.world.owner.password
 
     def volt_token(self, validity_s: float = LONGEST_VALIDITY_S) -> str:
-        """Return a new token of the owner, as a login would give it."""
+        """Return a new token of VoltStorage's main user, as a login returns it."""
         return self._started.volt.accounts.issue(self._started.world.owner, validity_s)
 
     @property
     def site_ids(self) -> Sequence[int]:
-        """The main user's installations. The first is the home the first product measures too."""
+        """Numbers of the main user's sites. The first site and the first product are in the same home."""
         return SITE_IDS
 
     @property
     def product_ids(self) -> Sequence[int]:
-        """The owner's products: one that works, one that fell silent, one that was never installed."""
+        """Numbers of the main user's products: one online, one offline, one never installed."""
         return PRODUCT_IDS
 
     @property
     def requests(self) -> deque[LoggedRequest]:
-        """Every request the servers saw, oldest first."""
+        """Every request that the servers received, the oldest first."""
         return self._started.journal.requests
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Counted: `logins`, `failed_logins`, `limited`, `handshakes`, `frames`, `faults`; absent while 0."""
+        """Counters `logins`, `failed_logins`, `limited`, `handshakes`, `frames`, `faults`; absent while 0."""
         return self._started.journal.counters
 
     @property
     def frames(self) -> deque[SentFrame]:
-        """Every product event that was sent, oldest first."""
+        """Every product event that was sent, the oldest first."""
         return self._started.events.frames
 
     @property
     def close_codes(self) -> deque[int | None]:
-        """The close code of each event connection that has ended, oldest first; None where it broke off."""
+        """Close code of each ended WebSocket, the oldest first; None if it ended without a close frame."""
         return self._started.events.close_codes
 
     @property
     def tokens(self) -> Sequence[AccessToken]:
-        """The main user's personal access tokens."""
+        """Personal access tokens of VRM's main user."""
         return self._started.vrm.accounts.of(self._started.world.user)
 
     def now(self) -> float:
-        """Return the household's present moment, unix seconds."""
+        """Return the household time, in Unix seconds."""
         return self._started.timeline.now()
 
-    def household(self, id: int) -> Household:  # noqa: A002  (a site's or product's)
-        """Return the home that a site or product measures."""
+    def household(self, id: int) -> Household:  # noqa: A002  (of a site or product)
+        """Return the household of a site or product."""
         homes = {site.id: site.household for site in self._started.world.sites}
         homes |= {product.id: product.household for product in self._started.world.products}
         return homes[id]
 
     def delay_logs(self, site_id: int, start: float, end: float, arrives: float = math.inf) -> None:
-        """Let VRM have a site's logs from `start` on and before `end` only at `arrives`, all unix seconds.
+        """Delay the logs of a site, as a gateway does that was offline.
 
-        The list of sites and the graphs go by that: they show what VRM has at the time.
+        Args:
+            site_id: The site.
+            start: First log to delay, in Unix seconds of household time.
+            end: End of the delayed logs (exclusive).
+            arrives: When VRM receives them; never by default.
         """
         self._started.vrm.installations.sites[site_id].delays.append(DelayedLogs(start, end, arrives))
 
     def vrm_rate_limit(self) -> RollingWindow:
-        """Return the main user's window in VRM's limiter."""
+        """Return the rate limit of VRM's main user."""
         return self._started.vrm.limiter(f"user/{self.vrm_user_id}")
 
     def expire_tokens(self) -> None:
-        """Make every token that a login has issued invalid from now on."""
+        """Invalidate every token that a login has issued; personal access tokens stay valid."""
         self.faults.expire_tokens()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that points the clients here."""
+        """Return environment variables with the simulator's base URLs and credentials."""
         return {
             "VRM_TOKEN": self.vrm_token,
             "VRM_BASE_URL": self.vrm_url,

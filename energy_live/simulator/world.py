@@ -1,4 +1,4 @@
-"""The cast: whose homes there are, who sees them, and which batteries stand in them. All invented."""
+"""Fixtures of the simulator: households, users, sites and products. All of them are invented."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOME: Final = HouseholdConfig(
     battery_wh=9600.0,
     battery_power_w=3600.0,
 )
-"""A family home, three phases, seen by VRM and by VoltStorage."""
+"""A home with three phases, measured by VRM and VoltStorage."""
 RIAD: Final = HouseholdConfig(
     name="riad",
     seed=0,
@@ -44,7 +44,7 @@ RIAD: Final = HouseholdConfig(
     battery_wh=14_400.0,
     battery_power_w=3000.0,
 )
-"""A house where the clocks change for Ramadan."""
+"""A house in a time zone that changes its offset for Ramadan."""
 FLAT: Final = HouseholdConfig(
     name="flat",
     seed=0,
@@ -71,7 +71,7 @@ HARBOUR: Final = HouseholdConfig(
 
 @frozen(kw_only=True)
 class World:
-    """Everybody and everything of one seed."""
+    """All fixtures of one seed."""
 
     user: User
     sms_user: User
@@ -83,11 +83,14 @@ class World:
 
 
 def build_world(seed: int, start: float, *, history_days: int | None = None) -> World:
-    """Return the cast for a seed; one product fell silent three days before `start` (unix seconds).
+    """Return the fixtures of a seed.
 
-    With `history_days`, the batteries were made and installed so many days before `start`.
+    Args:
+        seed: Determines passwords, tokens and weather.
+        start: Unix seconds; one product went offline three days earlier.
+        history_days: If given, all batteries were built and installed this many days before `start`.
     """
-    homes = tuple(Household(dwelling=evolve(dwelling, seed=seed)) for dwelling in (HOME, RIAD, FLAT, HARBOUR))
+    homes = tuple(Household(config=evolve(config, seed=seed)) for config in (HOME, RIAD, FLAT, HARBOUR))
     user = _user(seed, 1001, "Alex Meijer", "alex@example.com")
     sms_user = _user(seed, 1002, "Noor Haddad", "noor@example.com", sms=True)
     demo_user = _user(seed, DEMO_USER, "demo demo", "demo@example.com")
@@ -162,7 +165,7 @@ def _products(
     owner: Owner, stranger: Owner, homes: Sequence[Household], start: float, history_days: int | None
 ) -> Iterator[Product]:
     young = None if history_days is None else homes[0].day_of(start - history_days * 86_400.0).isoformat()
-    for number, who, home, manufactured, installed in (
+    for number, product_owner, home, manufactured, installed in (
         (PRODUCT_IDS[0], owner, homes[0], "2019-05-21", "2019-08-02"),
         (PRODUCT_IDS[1], owner, homes[2], "2021-02-10", "2021-04-12"),
         (PRODUCT_IDS[2], owner, homes[1], "2022-11-04", None),
@@ -171,10 +174,10 @@ def _products(
         yield Product(
             id=number,
             serial=f"AA0{number}",
-            owner=who.id,
-            owner_name=who.name,
-            owner_email=who.email,
-            group=who.id + 20,
+            owner=product_owner.id,
+            owner_name=product_owner.name,
+            owner_email=product_owner.email,
+            group=product_owner.id + 20,
             household=home,
             manufactured=young or manufactured,
             installed=installed and (young or installed),

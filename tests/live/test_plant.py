@@ -20,7 +20,7 @@ WINTER = date(2025, 12, 20)
 
 
 def home(seed: int = 1) -> Household:
-    return Household(dwelling=evolve(HOME, seed=seed))
+    return Household(config=evolve(HOME, seed=seed))
 
 
 moments = st.floats(
@@ -29,21 +29,21 @@ moments = st.floats(
 dwellings = st.sampled_from([HOME, RIAD, FLAT, HARBOUR])
 
 
-@given(moment=moments, dwelling=dwellings, seed=st.integers(0, 50))
-def test_powers_balance_exactly_at_every_instant(moment, dwelling, seed):
+@given(moment=moments, config=dwellings, seed=st.integers(0, 50))
+def test_powers_balance_exactly_at_every_instant(moment, config, seed):
     """Grid, sun and battery together give exactly what the home uses, to the last bit."""
-    at = Household(dwelling=evolve(dwelling, seed=seed)).at(moment)
+    at = Household(config=evolve(config, seed=seed)).at(moment)
     assert at.grid_w + at.pv_w - at.battery_w == at.consumption_w
 
 
-@given(moment=moments, dwelling=dwellings, seed=st.integers(0, 50))
-def test_everything_stays_within_what_the_house_can_do(moment, dwelling, seed):
+@given(moment=moments, config=dwellings, seed=st.integers(0, 50))
+def test_everything_stays_within_what_the_house_can_do(moment, config, seed):
     """Sun and use are never negative, and the battery keeps to its charge and its power."""
-    at = Household(dwelling=evolve(dwelling, seed=seed)).at(moment)
+    at = Household(config=evolve(config, seed=seed)).at(moment)
     assert at.pv_w >= 0.0
     assert at.consumption_w > 0.0
-    assert dwelling.floor - 1e-5 <= at.soc <= 1.0
-    assert abs(at.battery_w) <= 1.07 * dwelling.battery_power_w / dwelling.efficiency
+    assert config.floor - 1e-5 <= at.soc <= 1.0
+    assert abs(at.battery_w) <= 1.07 * config.battery_power_w / config.efficiency
     assert 45.0 < at.voltage_v < 58.0
     assert -20.0 < at.temperature_c < 50.0
 
@@ -75,7 +75,7 @@ def test_the_charge_is_continuous_at_midnight(start):
 
 
 @pytest.mark.parametrize(
-    ("dwelling", "day", "hours"),
+    ("config", "day", "hours"),
     [
         (HOME, date(2025, 3, 30), 23),
         (HOME, date(2025, 10, 26), 25),
@@ -84,9 +84,9 @@ def test_the_charge_is_continuous_at_midnight(start):
         (HOME, date(2025, 6, 1), 24),
     ],
 )
-def test_a_local_day_has_the_hours_its_clock_shows(dwelling, day, hours):
+def test_a_local_day_has_the_hours_its_clock_shows(config, day, hours):
     """Days on which the clocks change are 23 or 25 hours long, in Morocco around Ramadan."""
-    plan = Household(dwelling=dwelling).plan(day)
+    plan = Household(config=config).plan(day)
     assert (plan.end - plan.start) / 3600.0 == hours
     assert len(plan.pv) == hours * 3600 / SLOT_S
 

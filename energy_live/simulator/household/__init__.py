@@ -1,1 +1,1 @@
-"""energy_live/simulator/household."""
+"""Model of a household: PV, load, battery and grid as functions of time and seed."""

@@ -1,10 +1,9 @@
-"""A household that is a pure function of time and seed: sun, load, battery and grid, always in balance.
+"""A household as a function of time and seed: PV, load, battery and grid powers that always balance.
 
-Each local day is planned on its own in quarter hours (`energy_live.simulator.day`): the battery's charge
-starts at a value that weather and seed give and is steered to the next day's, so that any moment of any year
-is two look-ups away. Inside a quarter hour every power keeps its mean, plus a slope and ripples whose mean is
-nothing: energies are the means, and powers look alive. Powers are multiples of a quarter watt, so that their
-sum is exact in binary.
+Each local day is planned by itself in steps of 15 minutes (`day_plan`). The state of charge at midnight is a
+function of weather and seed, so that the powers at any time need the plan of one day only. Within a step the
+powers have a slope and ripples with a mean of zero: energies follow from the means. Powers are multiples of
+0.25 W, so that their sums are exact in floating point.
 """
 
 from __future__ import annotations
@@ -20,33 +19,33 @@ from attrs import field, frozen
 
 from energy_live.simulator.household.day_plan import SLOT_S, DayPlan, HouseholdConfig, plan_day
 
-_TURN: Final = 2.0 * math.pi
+_FULL_CIRCLE: Final = 2.0 * math.pi
 _DAYS_KEPT: Final = 2200
 
 
 class MeterValues(NamedTuple):
-    """What the meters of a home show at one instant: grid + pv + battery discharge = consumption, exactly."""
+    """Values of a household's meters at one time. Always grid + PV - battery = consumption."""
 
     time: float
     """Unix seconds."""
     pv_w: float
-    """What the sun gives, W."""
+    """PV power, W."""
     consumption_w: float
-    """What the home uses, W."""
+    """Power of the loads, W."""
     battery_w: float
-    """Into the battery, W; negative while it discharges."""
+    """Battery power, W; positive while charging."""
     grid_w: float
-    """From the grid, W; negative while feeding in."""
+    """Grid power, W; positive while importing."""
     soc: float
     """State of charge, 0..1."""
     voltage_v: float
     current_a: float
-    """Into the battery, A; negative while it discharges."""
+    """Battery current, A; positive while charging."""
     temperature_c: float
 
 
 class EnergyFlows(NamedTuple):
-    """Who gave how much to whom over a stretch of time, kWh."""
+    """Energy of each flow in a range of time, kWh."""
 
     pv_to_home: float
     pv_to_battery: float
@@ -58,145 +57,154 @@ class EnergyFlows(NamedTuple):
 
     @property
     def pv(self) -> float:
-        """All the sun gave, kWh."""
+        """PV production, kWh."""
         return self.pv_to_home + self.pv_to_battery + self.pv_to_grid
 
     @property
     def consumption(self) -> float:
-        """All the home used, kWh."""
+        """Consumption of the loads, kWh."""
         return self.pv_to_home + self.grid_to_home + self.battery_to_home
 
     @property
     def grid_import(self) -> float:
-        """Taken from the grid, kWh."""
+        """Energy imported from the grid, kWh."""
         return self.grid_to_home + self.grid_to_battery
 
     @property
     def grid_export(self) -> float:
-        """Given to the grid, kWh."""
+        """Energy exported to the grid, kWh."""
         return self.pv_to_grid + self.battery_to_grid
 
     @property
     def charged(self) -> float:
-        """Put into the battery, kWh."""
+        """Energy that charged the battery, kWh."""
         return self.pv_to_battery + self.grid_to_battery
 
     @property
     def discharged(self) -> float:
-        """Taken out of the battery, kWh."""
+        """Energy discharged from the battery, kWh."""
         return self.battery_to_home + self.battery_to_grid
 
 
-_NOTHING: Final = EnergyFlows(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_NO_ENERGY: Final = EnergyFlows(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class QuarterHour(NamedTuple):
-    """A quarter hour as its meters show it, one value for each time a meter looks."""
+    """Values of the meters during 15 minutes, one for each measurement."""
 
     start: float
     """Unix seconds."""
     pv_w: list[float]
-    """Every 5 s, as `SUN_S` says; the others likewise."""
+    """Every `PV_METER_S`; the others likewise."""
     consumption_w: list[float]
     battery_w: list[float]
     soc: list[float]
 
 
 PV_METER_S: Final = 5
-"""Seconds between two looks of the meter that watches the sun; and so on."""
+"""Seconds between two measurements of PV power; the next three of load, battery power, state of charge."""
 LOAD_METER_S: Final = 3
 BATTERY_METER_S: Final = 4
 SOC_METER_S: Final = 10
 
 
-def _quarter(power_w: float) -> float:
+def _round(power_w: float) -> float:
     return round(power_w * 4.0) / 4.0
 
 
-def _held(offset_s: float, every_s: int) -> float:
-    """Where in its quarter hour (0..1) a meter last looked, taken at the middle of its interval."""
+def _measured_at(offset_s: float, every_s: int) -> float:
+    """Return the time of a meter's last measurement, as the middle of its interval, 0..1 of the step."""
     return (math.floor(offset_s / every_s) + 0.5) * every_s / SLOT_S
 
 
-def _sun(plan: DayPlan, slot: int, held: float) -> float:
+def _pv(plan: DayPlan, slot: int, at: float) -> float:
     mean = plan.pv[slot]
-    ripple = mean * plan.flicker * math.sin(_TURN * (7 * held + plan.phase))
-    return _quarter(mean + plan.pv_slope[slot] * (held - 0.5) + ripple)
+    ripple = mean * plan.flicker * math.sin(_FULL_CIRCLE * (7 * at + plan.phase))
+    return _round(mean + plan.pv_slope[slot] * (at - 0.5) + ripple)
 
 
-def _home(plan: DayPlan, slot: int, held: float) -> float:
+def _load(plan: DayPlan, slot: int, at: float) -> float:
     mean = plan.load[slot]
-    ripple = 0.05 * math.sin(_TURN * (11 * held + plan.phase)) + 0.04 * math.sin(
-        _TURN * (37 * held - plan.phase)
+    ripple = 0.05 * math.sin(_FULL_CIRCLE * (11 * at + plan.phase)) + 0.04 * math.sin(
+        _FULL_CIRCLE * (37 * at - plan.phase)
     )
-    return _quarter(mean + plan.load_slope[slot] * (held - 0.5) + mean * ripple)
+    return _round(mean + plan.load_slope[slot] * (at - 0.5) + mean * ripple)
 
 
-def _store(plan: DayPlan, slot: int, held: float) -> float:
-    return _quarter(plan.battery[slot] * (1.0 + 0.06 * math.sin(_TURN * (23 * held + plan.phase))))
+def _battery(plan: DayPlan, slot: int, at: float) -> float:
+    return _round(plan.battery[slot] * (1.0 + 0.06 * math.sin(_FULL_CIRCLE * (23 * at + plan.phase))))
 
 
-def _charge(plan: DayPlan, slot: int, into: float) -> float:
+def _soc(plan: DayPlan, slot: int, into: float) -> float:
     gain = plan.soc[slot + 1] - plan.soc[slot]
     return plan.soc[slot] + gain * math.floor(into / SOC_METER_S) * SOC_METER_S / SLOT_S
 
 
 @frozen(kw_only=True)
 class Household:
-    """One home, alive from any past to any future."""
+    """One household at any time.
 
-    dwelling: HouseholdConfig
+    Args:
+        config: Size, place and seed.
+    """
+
+    config: HouseholdConfig
     zone: ZoneInfo = field(init=False)
 
     @zone.default
     def _zone(self) -> ZoneInfo:
-        return ZoneInfo(self.dwelling.timezone)
+        return ZoneInfo(self.config.timezone)
 
     def day_of(self, moment: float) -> date:
-        """Return the local day that holds `moment` (unix seconds)."""
+        """Return the local day of a time (Unix seconds)."""
         return datetime.fromtimestamp(moment, self.zone).date()
 
     def midnight(self, day: date) -> float:
-        """Return the unix second at which a local day begins."""
+        """Return the Unix second at which a local day begins."""
         return datetime.combine(day, time(), self.zone).timestamp()
 
     def plan(self, day: date) -> DayPlan:
         """Return the plan of one local day; 23 and 25 hours long where the clocks change."""
-        return _plan(self.dwelling, day)
+        return _plan(self.config, day)
 
     def at(self, moment: float) -> MeterValues:
-        """Return every power at one instant (unix seconds)."""
+        """Return the values of all meters at a time (Unix seconds)."""
         plan = self.plan(self.day_of(moment))
         slot = int((moment - plan.start) // SLOT_S)
         into = moment - plan.start - slot * SLOT_S
-        # Each meter has its own pace, so that from one second to the next only some values change.
+        # Each meter has its own interval, so that only some values change from one second to the next.
         powers = (
-            _sun(plan, slot, _held(into, PV_METER_S)),
-            _home(plan, slot, _held(into, LOAD_METER_S)),
-            _store(plan, slot, _held(into, BATTERY_METER_S)),
+            _pv(plan, slot, _measured_at(into, PV_METER_S)),
+            _load(plan, slot, _measured_at(into, LOAD_METER_S)),
+            _battery(plan, slot, _measured_at(into, BATTERY_METER_S)),
         )
         return self._meters(moment, plan, powers)
 
     def quarter_hour(self, moment: float) -> QuarterHour:
-        """Return what the meters show during the whole quarter hour that holds `moment` (unix seconds)."""
+        """Return the values of all meters during the 15 minutes that contain a time (Unix seconds)."""
         plan = self.plan(self.day_of(moment))
         slot = int((moment - plan.start) // SLOT_S)
         return QuarterHour(
             plan.start + slot * SLOT_S,
-            [_sun(plan, slot, _held(into, PV_METER_S)) for into in range(0, SLOT_S, PV_METER_S)],
-            [_home(plan, slot, _held(into, LOAD_METER_S)) for into in range(0, SLOT_S, LOAD_METER_S)],
-            [_store(plan, slot, _held(into, BATTERY_METER_S)) for into in range(0, SLOT_S, BATTERY_METER_S)],
-            [round(_charge(plan, slot, into), 5) for into in range(0, SLOT_S, SOC_METER_S)],
+            [_pv(plan, slot, _measured_at(into, PV_METER_S)) for into in range(0, SLOT_S, PV_METER_S)],
+            [_load(plan, slot, _measured_at(into, LOAD_METER_S)) for into in range(0, SLOT_S, LOAD_METER_S)],
+            [
+                _battery(plan, slot, _measured_at(into, BATTERY_METER_S))
+                for into in range(0, SLOT_S, BATTERY_METER_S)
+            ],
+            [round(_soc(plan, slot, into), 5) for into in range(0, SLOT_S, SOC_METER_S)],
         )
 
     def _meters(self, moment: float, plan: DayPlan, powers: tuple[float, float, float]) -> MeterValues:
         pv, load, battery = powers
         slot = int((moment - plan.start) // SLOT_S)
         into = moment - plan.start - slot * SLOT_S
-        soc = _charge(plan, slot, into)
-        volts = round(self.dwelling.nominal_v * (0.96 + 0.09 * soc) + battery * 0.0005, 2)
-        season = math.sin(_TURN * (plan.day_of_year - 110) / 365.25)
-        warmth = 16.0 + 6.0 * season + 2.0 * math.sin(_TURN * (moment - plan.start - 32400.0) / 86400.0)
+        soc = _soc(plan, slot, into)
+        volts = round(self.config.nominal_v * (0.96 + 0.09 * soc) + battery * 0.0005, 2)
+        season = math.sin(_FULL_CIRCLE * (plan.day_of_year - 110) / 365.25)
+        warmth = (
+            16.0 + 6.0 * season + 2.0 * math.sin(_FULL_CIRCLE * (moment - plan.start - 32400.0) / 86400.0)
+        )
         return MeterValues(
             moment,
             pv,
@@ -210,9 +218,9 @@ class Household:
         )
 
     def energy(self, start: float, end: float) -> EnergyFlows:
-        """Return who gave how much to whom between two unix seconds; nothing if `end` is not later."""
+        """Return the energy flows between two Unix seconds; zeros if `end` is not after `start`."""
         if end <= start:
-            return _NOTHING
+            return _NO_ENERGY
         parts = [plan.between(max(start, plan.start), min(end, plan.end)) for plan in self._plans(start, end)]
         return EnergyFlows(*(math.fsum(column) for column in zip(*parts, strict=True)))
 
@@ -224,10 +232,10 @@ class Household:
 
 
 @lru_cache(maxsize=_DAYS_KEPT)
-def _plan(dwelling: HouseholdConfig, day: date) -> DayPlan:
-    zone = ZoneInfo(dwelling.timezone)
+def _plan(config: HouseholdConfig, day: date) -> DayPlan:
+    zone = ZoneInfo(config.timezone)
     start, end = (
         datetime.combine(date.fromordinal(ordinal), time(), zone).astimezone(UTC).timestamp()
         for ordinal in (day.toordinal(), day.toordinal() + 1)
     )
-    return plan_day(dwelling, day, start, end)
+    return plan_day(config, day, start, end)

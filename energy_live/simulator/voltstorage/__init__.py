@@ -1,1 +1,1 @@
-"""energy_live/simulator/voltstorage."""
+"""Simulator of VoltStorage, written from its document."""

@@ -1,4 +1,7 @@
-"""VoltStorage's accounts and the JSON web tokens its login gives out."""
+"""VoltStorage's accounts and the JSON Web Tokens that its login issues.
+
+The document shows such a token; its claims other than `exp` are a guess.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from energy_core.clock import Clock
 from energy_live.simulator.vrm.accounts import invented
 
 LONGEST_VALIDITY_S: Final = 31_622_400
-"""A leap year, the most a login may ask for."""
+"""Longest validity that a login may request: a leap year."""
 
 
 def _part(content: bytes) -> str:
@@ -23,7 +26,7 @@ def _part(content: bytes) -> str:
 
 @frozen(kw_only=True)
 class Owner:
-    """Somebody with an account at VoltStorage."""
+    """A user of VoltStorage."""
 
     id: int
     name: str
@@ -33,23 +36,26 @@ class Owner:
 
 @define(eq=False)
 class VoltAccounts:
-    """Owners and the tokens they hold, whose lives the monotonic clock measures, not their labels."""
+    """Users of VoltStorage and their valid tokens.
+
+    Tokens expire by the monotonic clock, so that a wrong wall clock (`skew_s`) shows in their claims only.
+    """
 
     seed: int
     clock: Clock
     skew_s: float = 0.0
-    """How far the server's wall clock is ahead of the real one; only the labels `iat` and `exp` show it."""
+    """Seconds that the wall clock is ahead, as seen in `iat` and `exp`."""
     owners: list[Owner] = field(factory=list)
-    _live: dict[str, tuple[int, float]] = field(factory=dict, init=False, repr=False)
+    _valid: dict[str, tuple[int, float]] = field(factory=dict, init=False, repr=False)
     _issued: int = field(default=0, init=False)
 
     def find(self, email: str, password: str) -> Owner | None:
-        """Return the owner whose address (in any case) and password these are."""
+        """Return the user with this address (case-insensitive) and password."""
         matching = (owner for owner in self.owners if owner.email == email.lower())
         return next((owner for owner in matching if owner.password == password), None)
 
     def issue(self, owner: Owner, validity_s: float) -> str:
-        """Return a signed token that is good for `validity_s` seconds."""
+        """Return a new signed token that expires after `validity_s` real seconds."""
         self._issued += 1
         issued_at = int(self.clock.utcnow().timestamp() + self.skew_s)
         claims = {
@@ -62,17 +68,17 @@ class VoltAccounts:
         body = _part(json.dumps(claims, separators=(",", ":")).encode())
         key = invented(self.seed, "jwt").encode()
         token = f"{head}.{body}.{_part(hmac.digest(key, f'{head}.{body}'.encode(), sha256))}"
-        self._live[token] = (owner.id, self.clock.monotonic() + validity_s)
+        self._valid[token] = (owner.id, self.clock.monotonic() + validity_s)
         return token
 
     def expire(self) -> None:
-        """Make every token invalid."""
-        self._live.clear()
+        """Invalidate every token."""
+        self._valid.clear()
 
     def owner(self, token: str) -> Owner | None:
-        """Return whose token this is, or None if it is foreign, forged or over."""
-        number, until = self._live.get(token, (0, 0.0))
+        """Return the user of a token, or None if it is unknown or has expired."""
+        number, until = self._valid.get(token, (0, 0.0))
         if self.clock.monotonic() >= until:
-            self._live.pop(token, None)
+            self._valid.pop(token, None)
             return None
         return next((owner for owner in self.owners if owner.id == number), None)

@@ -1,4 +1,8 @@
-"""VoltStorage's WebSocket: one event a tick and product, on a grid of time that no connection moves."""
+"""VoltStorage's WebSocket: one event per product and tick, sent as text frames.
+
+Ticks are the same for all connections. The document shows one message type; the path of the WebSocket is a
+guess.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ from energy_live.simulator.voltstorage.products import Product, event_fields
 
 _KEPT: Final = 100_000
 MESSAGE: Final = "latest-data"
-"""The one type of message that the document shows."""
+"""The only message type that the document shows."""
 
 
 @define(eq=False)
 class SentFrame:
-    """One frame as it went out: what a consumer should have got."""
+    """A frame that was sent; tests compare what a consumer received with it."""
 
     product_id: int
     time: int
@@ -33,28 +37,28 @@ class SentFrame:
 
 
 class ProductEvents:
-    """All product events. The n-th is a pure function of n, so that what a lost link missed can be told."""
+    """Events of all products. The n-th event is a function of n, so that missed events can be computed."""
 
     def __init__(self, timeline: Timeline, journal: Journal, faults: Faults, *, frame_s: float) -> None:
         if not frame_s > 0.0:
             raise ValueError(f"frame_s must be above 0: {frame_s}")
         self.faults = faults
         self.frames: deque[SentFrame] = deque(maxlen=_KEPT)
-        """What was sent, in order, over all sockets."""
+        """Frames sent over all connections, the oldest first."""
         self.close_codes: deque[int | None] = deque(maxlen=_KEPT)
-        """The close code of each connection that has ended; None where it broke off."""
+        """Close code of each ended connection; None if it ended without a close frame."""
         self._timeline = timeline
         self._journal = journal
         self._frame_s = frame_s
         self._connections: set[EventConnection] = set()
 
     def time_of(self, tick: int) -> int:
-        """Return the household second that the `tick`-th event tells."""
-        # Rounded, so that a tick that falls on a second does not end up in the one before.
+        """Return the household time of the event of a tick, in Unix seconds."""
+        # Rounded first: floating point may put a tick just below its second.
         return math.floor(round(self._timeline.start + tick * self._frame_s * self._timeline.speed, 6))
 
     def tick(self) -> int:
-        """Return the number of the last tick."""
+        """Return the number of the current tick."""
         return math.floor(self._timeline.elapsed() / self._frame_s + 1e-9)
 
     def monotonic(self) -> float:
@@ -62,54 +66,54 @@ class ProductEvents:
         return self._timeline.clock.monotonic()
 
     def call_at(self, tick: int, callback: Callable[[], None]) -> Timer:
-        """Call back when the `tick`-th event is due."""
+        """Call `callback` when a tick is due."""
         wait = tick * self._frame_s - self._timeline.elapsed()
         return self._timeline.clock.call_at(self.monotonic() + wait, callback)
 
-    def values(self, product: Product, tick: int, *, whole: bool = False) -> dict[str, float]:
-        """Return what the `tick`-th event says: everything, or what differs from the one before."""
+    def values(self, product: Product, tick: int, *, all_values: bool = False) -> dict[str, float]:
+        """Return the values of the event of a tick: all, or those that have changed since the tick before."""
         second = self.time_of(tick)
         if not product.has_data_at(second):
             return {}
         now = event_fields(product.household.at(second))
-        if whole:
+        if all_values:
             return now
         before = event_fields(product.household.at(self.time_of(tick - 1)))
         return {name: value for name, value in now.items() if before[name] != value}
 
     async def follow(self, request: web.Request, product: Product) -> web.StreamResponse:
-        """Serve one connection until it ends."""
+        """Serve one connection until it is closed."""
         response = web.WebSocketResponse(compress=False, timeout=0.2)
         await response.prepare(request)
-        link = EventConnection(self, request, response, product)
+        connection = EventConnection(self, request, response, product)
         fault = request.get(CUT)
         if fault is not None and fault.on_socket:
-            link.pending.append(fault)
+            connection.pending.append(fault)
         self._journal.count("handshakes")
-        self._connections.add(link)
-        self.faults.sockets.add(link)
+        self._connections.add(connection)
+        self.faults.sockets.add(connection)
         try:
-            await link.serve()
+            await connection.serve()
         finally:
-            self._connections.discard(link)
-            self.faults.sockets.discard(link)
+            self._connections.discard(connection)
+            self.faults.sockets.discard(connection)
             self.close_codes.append(response.close_code)
         return response
 
     def record(self, product: Product, tick: int, data: dict[str, float]) -> None:
-        """Keep what was sent."""
+        """Add a sent frame to `frames`."""
         self._journal.count("frames")
         self.frames.append(SentFrame(product.id, self.time_of(tick), data))
 
     def close_all(self) -> None:
-        """Tell every connection that the server goes away."""
-        for link in list(self._connections):
-            link.inject(Fault(kind=FaultKind.CLOSE, code=WSCloseCode.GOING_AWAY))
+        """Close every connection with code 1001 (going away)."""
+        for connection in list(self._connections):
+            connection.inject(Fault(kind=FaultKind.CLOSE, code=WSCloseCode.GOING_AWAY))
 
 
 @define(eq=False)
 class EventConnection:
-    """One connection: a task that reads (and so answers pings), and a writer that keeps to the ticks."""
+    """One WebSocket: a task that reads, which answers pings, and a loop that sends an event every tick."""
 
     events: ProductEvents
     request: web.Request
@@ -123,40 +127,40 @@ class EventConnection:
 
     @property
     def product_id(self) -> int:
-        """Which product the connection follows."""
+        """The product whose events are sent."""
         return self.product.id
 
     def inject(self, fault: Fault) -> None:
-        """Let a fault happen now."""
+        """Apply a fault now, before the next event."""
         self.pending.insert(0, evolve(fault, after_frames=0))
         self._wake.set()
 
     async def serve(self) -> None:
-        """Write until the client leaves or a fault ends it."""
+        """Send events until the client leaves or a fault ends the connection."""
         self._reader = asyncio.create_task(self._read())
         try:
             await self._write()
         except ConnectionError:
-            pass  # the client left in the middle of a frame
+            pass  # the client left while a frame was sent
         finally:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
 
     async def _read(self) -> None:
-        # No message of a client is accepted; reading is what answers its pings.
+        # Messages of clients are ignored; aiohttp answers pings while it reads.
         async for _ in self.socket:
             pass
         self._wake.set()
 
     async def _write(self) -> None:
-        tick, whole = self.events.tick(), True
+        tick, all_values = self.events.tick(), True
         while not self._is_closed():
             await self._apply_pending()
             if self.events.monotonic() < self._silent_until:
-                tick, whole = self.events.tick(), True
+                tick, all_values = self.events.tick(), True
             elif not self._is_closed():
-                # Late ticks are told one by one: what changed in each is only said once.
-                whole = await self._send(tick, whole=whole)
+                # Each late tick is sent by itself: its changes are in no other event.
+                all_values = await self._send(tick, all_values=all_values)
             tick += 1
             await self._wait(tick)
 
@@ -164,11 +168,11 @@ class EventConnection:
         transport = self.request.transport
         return self.socket.closed or transport is None or transport.is_closing()
 
-    async def _send(self, tick: int, *, whole: bool) -> bool:
-        """Send one event if there is anything to say; returns whether the next one must be whole."""
-        data = self.events.values(self.product, tick, whole=whole)
+    async def _send(self, tick: int, *, all_values: bool) -> bool:
+        """Send the event of a tick, if it has values; return whether the next one must have all values."""
+        data = self.events.values(self.product, tick, all_values=all_values)
         if not data:
-            return whole
+            return all_values
         message = {"type": MESSAGE, "time": self.events.time_of(tick), "data": data}
         await self.socket.send_str(json.dumps(message, separators=(",", ":")))
         self.events.record(self.product, tick, data)
@@ -176,7 +180,7 @@ class EventConnection:
         return False
 
     async def _wait(self, tick: int) -> None:
-        """Wait until the tick is due, or something happens."""
+        """Wait until a tick is due or a fault is injected."""
         timer = self.events.call_at(tick, self._wake.set)
         await self._wake.wait()
         self._wake.clear()

@@ -1,4 +1,7 @@
-"""VoltStorage's export: sparse rows of about one a second, made on the fly from any stretch of the past."""
+"""VoltStorage's export as CSV and JSON: about one row a second, with the values that have changed.
+
+The CSV format, the columns and the separators are the document's; the JSON format is a guess.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,22 @@ from energy_live.simulator.voltstorage.products import (
 
 Row = tuple[int, list[float | None]]
 
-# The seconds of a quarter hour at which a meter looks, and how often each has looked by then.
+# Each second of 15 minutes with the number of measurements of each meter until then.
 _SECONDS: Final = tuple(
     (into, into // PV_METER_S, into // LOAD_METER_S, into // BATTERY_METER_S, into // SOC_METER_S)
     for into in range(SLOT_S)
 )
 _CHANGING: Final = tuple(
-    look
-    for look in _SECONDS
-    if any(look[0] % every == 0 for every in (PV_METER_S, LOAD_METER_S, BATTERY_METER_S, SOC_METER_S))
+    each
+    for each in _SECONDS
+    if any(each[0] % every == 0 for every in (PV_METER_S, LOAD_METER_S, BATTERY_METER_S, SOC_METER_S))
 )
 _KEPT: Final = 100_000
 
 
 @frozen(kw_only=True)
 class ExportRequest:
-    """What an export was asked for."""
+    """Parameters of an export."""
 
     product: Product
     start: float
@@ -48,15 +51,15 @@ class ExportRequest:
     tolerance: float = 0.0
     separator: str = ","
     mixed_separators: bool = False
-    """The fault of 2021: `sep=` line and header as asked, but commas in the rows, whose times end in `Z`."""
+    """Fault of 2021: only the header uses the requested separator, and times end in `Z`."""
 
     step_s: int = 1
-    """Only seconds that this divides are looked at."""
+    """Seconds between two rows."""
 
     def rows(self) -> Iterator[Row]:
-        """Return the seconds in which something changed, with what changed; the first row is whole."""
+        """Return time and changed cells of each row; the first row has all cells."""
         chosen = [EXPORTED.index(name) for name in self.fields]
-        last = [math.nan] * len(chosen)  # not a number differs from everything
+        last = [math.nan] * len(chosen)  # NaN differs from every value
         tolerance = self.tolerance
         for second, measured in self._measured():
             values = [measured[index] for index in chosen]
@@ -75,7 +78,7 @@ class ExportRequest:
                 yield second, cells
 
     def _measured(self) -> Iterator[tuple[int, tuple[float, ...]]]:
-        """Return the seconds at which something may have changed, with what was measured then."""
+        """Return the seconds at which a value may have changed, with the values of all columns."""
         if math.isinf(self.product.first_at):
             return
         first = math.ceil(max(self.start, self.product.first_at) - 0.999)
@@ -85,20 +88,20 @@ class ExportRequest:
         if last + _milliseconds(last) / 1000 > self.end:
             last -= 1
         if self.step_s == 1:
-            yield from self._densely(first, last)
+            yield from self._every_second(first, last)
             return
         for second in range(math.ceil(first / self.step_s) * self.step_s, last + 1, self.step_s):
             yield second, export_values(self.product.household.at(second))
 
-    def _densely(self, first: int, last: int) -> Iterator[tuple[int, tuple[float, ...]]]:
+    def _every_second(self, first: int, last: int) -> Iterator[tuple[int, tuple[float, ...]]]:
         begin = first
         while begin <= last:
             quarter = self.product.household.quarter_hour(begin)
             start = int(quarter.start)
             pv, load, battery, soc = quarter[1:]
             low, high = begin - start, last - start
-            looks = _CHANGING if low == 0 else (_SECONDS[low], *(one for one in _CHANGING if one[0] > low))
-            for into, sun, home, store, charge in looks:
+            seconds = _CHANGING if low == 0 else (_SECONDS[low], *(one for one in _CHANGING if one[0] > low))
+            for into, sun, home, store, charge in seconds:
                 if into > high:
                     return
                 yield start + into, exported(load[home], pv[sun], battery[store], soc[charge])
@@ -115,22 +118,22 @@ class ExportRequest:
             yield f"{stamp(second)}{separator}{separator.join(written)}\r\n"
 
     def json(self) -> Iterator[str]:
-        """Return the pieces of the JSON file: an array of objects that hold what changed."""
+        """Return the parts of the JSON file: an array of objects with the changed values."""
         yield "["
         between = ""
         stamp, number = self.time_formatter(), self.number_formatter()
         for second, cells in self.rows():
-            there = {
+            changed = {
                 name: float(number(cell))
                 for name, cell in zip(self.fields, cells, strict=True)
                 if cell is not None
             }
-            yield between + json.dumps({"Time": stamp(second), **there})
+            yield between + json.dumps({"Time": stamp(second), **changed})
             between = ","
         yield "]"
 
     def time_formatter(self) -> Callable[[int], str]:
-        """Return a writer of times to the millisecond, in the offset that was asked for."""
+        """Return a function that formats times with milliseconds in the requested offset."""
         hours, minutes = divmod(abs(self.tz_minutes), 60)
         shift = 0 if self.mixed_separators else self.tz_minutes * 60
         zone = (
@@ -141,15 +144,15 @@ class ExportRequest:
         def stamp(second: int) -> str:
             nonlocal minute, prefix
             now, into = divmod(second + shift, 60)
-            if now != minute:  # the calendar is asked once a minute
+            if now != minute:  # formatting a date is slow, so once a minute
                 minute, prefix = now, f"{datetime.fromtimestamp(now * 60, UTC):%Y-%m-%dT%H:%M}"
             return f"{prefix}:{into:02}.{_milliseconds(second)}{zone}"
 
         return stamp
 
     def number_formatter(self) -> Callable[[float], str]:
-        """Return a writer of numbers with the asked significant digits, never with an exponent."""
-        written: dict[float, str] = {}  # meters repeat themselves
+        """Return a function that formats numbers with the requested significant digits, without exponent."""
+        written: dict[float, str] = {}  # values repeat often
 
         def number(value: float) -> str:
             text = written.get(value)
@@ -164,10 +167,10 @@ class ExportRequest:
 
 
 def columns(start: float) -> tuple[str, ...]:
-    """Return the columns an export of that time has."""
+    """Return the columns of an export that starts at a time (Unix seconds)."""
     return EXPORTED if start >= STATUS_SINCE else EXPORTED[:-1]
 
 
 def _milliseconds(second: int) -> int:
-    """Rows come a little after the full half second, by no rule that one could see."""
+    """Return pseudo-random milliseconds of a row, 556..568, as in the document's example."""
     return 556 + (second * 2_654_435_761 >> 7) % 8191 % 13

@@ -1,4 +1,7 @@
-"""VoltStorage's products, and what each of them measures at a given second."""
+"""VoltStorage's products: the record in the list, and the values of exports and events.
+
+The record has the members of the document's example.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ TYPE: Final[Json] = {
 
 @frozen(kw_only=True)
 class Product:
-    """One battery, which measures the household it stands in."""
+    """A battery that measures its household."""
 
     id: int
     serial: str
@@ -34,30 +37,30 @@ class Product:
     manufactured: str
     installed: str | None
     offline_since: float | None = None
-    """Unix seconds of the last value, where the product has fallen silent."""
+    """Unix seconds of the last value, if the product is offline."""
 
     @property
     def component(self) -> int:
-        """The number of the product's one component."""
+        """Number of the product's only component."""
         return self.id * 10 + 1
 
     @property
     def first_at(self) -> float:
-        """Unix seconds of its first value; endless for a product that was never installed."""
+        """Unix seconds of the first value; infinite for a product that was never installed."""
         if self.installed is None:
             return math.inf
         return self.household.midnight(date.fromisoformat(self.installed))
 
     def has_data_at(self, moment: float) -> bool:
-        """Whether the product measures anything at that moment."""
+        """Return whether the product has a value at a time (Unix seconds)."""
         return self.first_at <= moment and (self.offline_since is None or moment <= self.offline_since)
 
     def last_at(self, now: float) -> float:
-        """Return the last second for which there are values."""
+        """Return the last second with a value, at the time `now` (both in Unix seconds)."""
         return math.floor(now if self.offline_since is None else min(now, self.offline_since))
 
     def record(self) -> Json:
-        """Return the product as the list shows it."""
+        """Return the product's record in the list of products."""
         online = self.installed is not None and self.offline_since is None
         owner: Json = {"id": self.owner, "name": self.owner_name, "email": self.owner_email, "demo": False}
         group: Json = {
@@ -75,7 +78,7 @@ class Product:
             "hardwareVersion": "5.4",
             "manufacturingDate": self.manufactured,
             "installationDate": self.installed,
-            "timezone": self.household.dwelling.timezone,
+            "timezone": self.household.config.timezone,
             "createdAt": f"{self.manufactured}T08:24:43.357Z",
             "updatedAt": "2024-03-23T10:18:37.065Z",
             "typeId": TYPE["id"],
@@ -88,7 +91,7 @@ class Product:
 
 
 def event_fields(at: MeterValues) -> dict[str, float]:
-    """Return what a product event says. Only `pvPower` and `dcVoltage` are in the vendor's text."""
+    """Return the values of a product event. Only the names `pvPower` and `dcVoltage` are documented."""
     return {
         "pvPower": at.pv_w,
         "gridPower": at.grid_w,
@@ -105,25 +108,25 @@ EXPORTED: Final = (
     *("Power_Grid", "Power_Household", "inverterPower", "Power_PV", "Power_Power Electronics"),
     *("SOC_State of Charge", "Status"),
 )
-"""The columns of an export; `Status` came in 2021."""
+"""Columns of an export; `Status` exists since 2021 [guess]."""
 STATUS_SINCE: Final = 1_609_459_200
 
 
 def export_values(at: MeterValues) -> tuple[float, ...]:
-    """Return the values of the exported columns."""
+    """Return the values of all columns of an export."""
     return exported(at.consumption_w, at.pv_w, at.battery_w, at.soc)
 
 
 def exported(load: float, pv: float, battery: float, soc: float) -> tuple[float, ...]:
-    """Put the meters of a home into the exported columns; a battery that charges counts negative."""
-    given = 0.0 - battery
-    status = 0.0 if given == 0.0 else (1.0 if given < 0.0 else 2.0)
-    return load - pv + battery, load, given, pv, given, soc, status
+    """Return the values of all columns; `Power_Power Electronics` is negative while charging."""
+    discharge = 0.0 - battery
+    status = 0.0 if discharge == 0.0 else (1.0 if discharge < 0.0 else 2.0)
+    return load - pv + battery, load, discharge, pv, discharge, soc, status
 
 
 @frozen(kw_only=True)
 class ProductFilter:
-    """Which products a list is to hold; None lets every product pass."""
+    """Filter of the list of products; None matches every product."""
 
     text: str | None = None
     group: int | None = None
@@ -132,7 +135,7 @@ class ProductFilter:
     ids: frozenset[int] = frozenset()
 
     def matches(self, product: Product) -> bool:
-        """Whether a product is wanted."""
+        """Return whether a product matches every condition."""
         words = f"{product.id} {product.serial} {product.manufactured} {TYPE['name']}".lower()
         return (
             (self.text is None or self.text.lower() in words)
@@ -144,7 +147,7 @@ class ProductFilter:
 
 
 def ordered(records: list[Json], keys: Sequence[str]) -> list[Json]:
-    """Sort by several fields, a leading `-` for descending; what has no value comes last."""
+    """Sort records by several members; a leading `-` means descending. Records without a value come last."""
     for key in reversed(keys):
         name = key.removeprefix("-")
         has = [record for record in records if record[name] is not None]

@@ -1,4 +1,8 @@
-"""VoltStorage's server. Written from its document; the paths that the document lost are guesses."""
+"""VoltStorage's server: login, products, statistics, export, WebSocket.
+
+Parameters, answers and most members are those of its document. The document has no paths and no error bodies;
+these are guesses.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from energy_live.simulator.server import CUT, OWNER, Handler, Journal, Middlewar
 from energy_live.simulator.voltstorage.accounts import LONGEST_VALIDITY_S, Owner, VoltAccounts
 from energy_live.simulator.voltstorage.events import ProductEvents
 from energy_live.simulator.voltstorage.export import ExportRequest, columns
-from energy_live.simulator.voltstorage.parameters import VoltRefusal, answer, double, flag, numbers, whole
 from energy_live.simulator.voltstorage.products import Product, ProductFilter, event_fields, ordered
 from energy_live.simulator.voltstorage.statistics import TIMESPANS, statistics
 
@@ -24,8 +27,16 @@ _DAY_S: Final = 86_400
 _CHUNK: Final = 400
 
 
+class VoltRefusal(Exception):
+    """Makes the server answer with an error status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
 class VoltServer:
-    """Everything below `/rest/`."""
+    """Handlers of all paths below `/rest/`."""
 
     def __init__(
         self,
@@ -45,8 +56,8 @@ class VoltServer:
         self._export_step_s = export_step_s
 
     def application(self) -> web.Application:
-        """Return the routes, behind authentication."""
-        app = web.Application(middlewares=[self._gate()])
+        """Return the application with all routes and the authentication."""
+        app = web.Application(middlewares=[self._authentication()])
         app.router.add_post("/rest/login/password", self._login)
         app.router.add_get("/rest/products", self._list, allow_head=False)
         app.router.add_get("/rest/products/events", self._follow, allow_head=False)
@@ -54,25 +65,25 @@ class VoltServer:
         app.router.add_get("/rest/data/statistics", self._statistics, allow_head=False)
         app.router.add_get("/rest/data/export.csv", self._export, allow_head=False)
         app.router.add_get("/rest/data/export.json", self._export, allow_head=False)
-        app.on_shutdown.append(self._shut)
+        app.on_shutdown.append(self._close_events)
         return app
 
-    async def _shut(self, _app: web.Application) -> None:
+    async def _close_events(self, _app: web.Application) -> None:
         self.events.close_all()
 
-    def _gate(self) -> Middleware:
+    def _authentication(self) -> Middleware:
         @web.middleware
-        async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
             try:
                 if request.path != "/rest/login/password":
                     request[OWNER] = self._owner(request)
                 return await handler(request)
-            except VoltRefusal as wrong:
-                return answer({"errors": [str(wrong)]}, wrong.status)
+            except VoltRefusal as refusal:
+                return answer({"errors": [str(refusal)]}, refusal.status)
             except web.HTTPException as error:
                 return answer({"errors": [error.reason]}, error.status)
 
-        return gate
+        return authenticate
 
     def _owner(self, request: web.Request) -> Owner:
         header = request.headers.get("Authorization", "")
@@ -165,24 +176,22 @@ class VoltServer:
         response.content_type = "text/csv" if as_csv else "application/json"
         response.charset = "utf-8"
         await response.prepare(request)
-        with suppress(ConnectionError):  # who has seen enough may leave
+        with suppress(ConnectionError):  # the client may leave early
             await self._stream(request, response, extract.csv() if as_csv else extract.json())
         return response
 
-    async def _stream(
-        self, request: web.Request, response: web.StreamResponse, pieces: Iterable[str]
-    ) -> None:
+    async def _stream(self, request: web.Request, response: web.StreamResponse, parts: Iterable[str]) -> None:
         cut = request.get(CUT)
-        waiting: list[str] = []
-        for piece in pieces:
-            waiting.append(piece)
-            if len(waiting) == _CHUNK:
+        buffer: list[str] = []
+        for part in parts:
+            buffer.append(part)
+            if len(buffer) == _CHUNK:
                 if cut is not None:
                     break
-                await response.write("".join(waiting).encode())
-                waiting.clear()
-                await self._timeline.clock.sleep(0.0)  # a month of rows must not stop everybody else
-        text = "".join(waiting)
+                await response.write("".join(buffer).encode())
+                buffer.clear()
+                await self._timeline.clock.sleep(0.0)  # let other requests run
+        text = "".join(buffer)
         if cut is not None:
             text = text[: int(len(text) * cut.keep)]
         await response.write(text.encode())
@@ -229,3 +238,57 @@ class VoltServer:
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise VoltRefusal(400, "This is a WebSocket.")
         return await self.events.follow(request, product)
+
+
+def answer(content: object, status: int = 200) -> web.Response:
+    """Return a JSON response."""
+    return web.Response(
+        text=json.dumps(content, separators=(",", ":")), status=status, content_type="application/json"
+    )
+
+
+def whole(request: web.Request, name: str, *, least: int | None = None) -> int | None:
+    """Return an integer parameter, or None without it."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        raise VoltRefusal(400, f"The parameter {name} must be an integer.") from None
+    if least is not None and number < least:
+        raise VoltRefusal(400, f"The parameter {name} must be at least {least}.")
+    return number
+
+
+def double(request: web.Request, name: str) -> float | None:
+    """Return a finite number, or None without the parameter."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise VoltRefusal(400, f"The parameter {name} must be a number.") from None
+    if not math.isfinite(number):
+        raise VoltRefusal(400, f"The parameter {name} must be a number.")
+    return number
+
+
+def flag(name: str, text: str) -> bool:
+    """Parse a boolean parameter."""
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise VoltRefusal(400, f"The parameter {name} must be true or false.")
+    return text.lower() in {"true", "1"}
+
+
+def numbers(request: web.Request, name: str) -> frozenset[int]:
+    """Return a list of integers: repeated, with brackets, or separated by commas.
+
+    The document does not specify which.
+    """
+    texts = request.query.getall(name, []) + request.query.getall(f"{name}[]", [])
+    try:
+        return frozenset(int(part) for text in texts for part in text.split(","))
+    except ValueError:
+        raise VoltRefusal(400, f"The parameter {name} must hold integers.") from None

@@ -1,4 +1,7 @@
-"""VoltStorage's statistics: joules, ratios and weighted means by hour, day, month, year or for a lifetime."""
+"""VoltStorage's statistics by hour, day, month, year or lifetime, with the members that its document lists.
+
+Energies are joules; the document names no unit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SAMPLES: Final = 24
 
 
 def spans(product: Product, timespan: str, start: float, end: float) -> Iterator[tuple[float, float]]:
-    """Cut `start`..`end` into the product's local hours, days, months or years."""
+    """Return start and end of the local hours, days, months or years from `start` to `end`."""
     household = product.household
     if timespan == "lifetime":
         yield product.first_at, end
@@ -49,7 +52,7 @@ def _next(day: date, timespan: str) -> date:
 
 
 def statistics(product: Product, timespan: str, start: float, end: float, now: float) -> list[Json]:
-    """Return one object a period that holds data, or in which the product was silent."""
+    """Return one object for each period since the product was installed, also while it was offline."""
     last = min(end, now)
     first = max(start, product.first_at)
     return [_period(product, begin, finish, now) for begin, finish in spans(product, timespan, first, last)]
@@ -61,8 +64,8 @@ def _period(product: Product, begin: float, finish: float, now: float) -> Json:
     minutes = max(0, int((high - low) // 60.0))
     temperatures = _temperatures(product, low, high) if minutes else []
     warmth = sum(temperatures) / len(temperatures) if temperatures else 0.0
-    capacity = product.household.dwelling.battery_wh * 3600.0
-    efficiency = product.household.dwelling.efficiency
+    capacity = product.household.config.battery_wh * 3600.0
+    efficiency = product.household.config.efficiency
     return {
         "timespan_start": int(begin),
         "pv-total": _joules(flow.pv),
@@ -71,13 +74,13 @@ def _period(product: Product, begin: float, finish: float, now: float) -> Json:
         "storage-total-released": _joules(flow.discharged),
         "storage-total-stored": _joules(flow.charged),
         "max-temperature": max(temperatures) if temperatures else None,
-        "own-consumption": _weighed(minutes, _share(flow.pv - flow.pv_to_grid, flow.pv)),
-        "electrolyte-temp": _weighed(minutes, warmth),
-        "pump-temp": _weighed(minutes, warmth + 4.5),
-        "dc-capacity": _weighed(minutes, capacity),
-        "ac-capacity": _weighed(minutes, capacity * efficiency),
-        "dc-efficiency": _weighed(minutes, efficiency),
-        "ac-efficiency": _weighed(minutes, efficiency * efficiency),
+        "own-consumption": _with_samples(minutes, _share(flow.pv - flow.pv_to_grid, flow.pv)),
+        "electrolyte-temp": _with_samples(minutes, warmth),
+        "pump-temp": _with_samples(minutes, warmth + 4.5),
+        "dc-capacity": _with_samples(minutes, capacity),
+        "ac-capacity": _with_samples(minutes, capacity * efficiency),
+        "dc-efficiency": _with_samples(minutes, efficiency),
+        "ac-efficiency": _with_samples(minutes, efficiency * efficiency),
         "self-sufficiency": _sufficiency(flow),
     }
 
@@ -90,7 +93,7 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0.0 else 0.0
 
 
-def _weighed(samples: int, value: float) -> Json:
+def _with_samples(samples: int, value: float) -> Json:
     return {"nSamples": samples, "value": value if samples else None}
 
 
@@ -108,7 +111,7 @@ def _temperatures(product: Product, low: float, high: float) -> list[float]:
 
 
 def _active(product: Product, low: float, high: float) -> int:
-    """Return for how many seconds the sun gave something, to a twenty-fourth of the period."""
+    """Return the seconds with PV power, sampled 24 times in the period."""
     if high <= low:
         return 0
     step = (high - low) / _SAMPLES

@@ -1,1 +1,1 @@
-"""energy_live/simulator/vrm."""
+"""Simulator of VRM, written from captured answers, its OpenAPI document and its older reference text."""

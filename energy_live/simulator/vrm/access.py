@@ -1,4 +1,7 @@
-"""VRM's users of a site, and how their rights change. Nobody is really mailed."""
+"""VRM: users of a site, invitations and access rights. No e-mail is sent.
+
+Answers are the examples of the OpenAPI document.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 
 _LEVELS: Final = (0, 1, 2)
-_NEIGHBOUR: Final = 1077
+_OTHER_USER: Final = 1077
 _TEAM: Final = 31
 
 
 @define
 class _Members:
-    """Everybody with access to one site."""
+    """Users, invitations and groups with access to one site."""
 
     levels: dict[int, int]
     invites: dict[str, Json] = field(factory=dict)
@@ -41,7 +44,7 @@ class _Members:
 
 
 class SiteAccess:
-    """The users, invitations and groups of every site."""
+    """Handlers; each site has its own users, invitations and groups."""
 
     def __init__(self, timeline: Timeline, installations: Installations, accounts: VrmAccounts) -> None:
         self._timeline = timeline
@@ -50,7 +53,7 @@ class SiteAccess:
         self._members: dict[int, _Members] = {}
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", f"{SITE}/users", self._users),
             ("POST", f"{SITE}/invite", self._invite),
@@ -65,20 +68,20 @@ class SiteAccess:
     def _of(self, request: web.Request) -> tuple[Site, _Members]:
         site = self._installations.site(request, demo=False)
         if site.id not in self._members:
-            self._members[site.id] = _Members({site.user: 1, _NEIGHBOUR: 0}, groups={_TEAM: 2})
+            self._members[site.id] = _Members({site.user: 1, _OTHER_USER: 0}, groups={_TEAM: 2})
         return site, self._members[site.id]
 
     async def _users(self, request: web.Request) -> web.Response:
-        _, circle = self._of(request)
+        _, members = self._of(request)
         return answer(
             {
                 "success": True,
-                "users": [self._user(user, level) for user, level in circle.levels.items()],
-                "invites": list(circle.invites.values()),
+                "users": [self._user(user, level) for user, level in members.levels.items()],
+                "invites": list(members.invites.values()),
                 "pending": [{"idUser": 1090, "name": "Sam de Boer", "email": "sam@example.com"}],
                 "userGroups": [
                     {"idUserGroup": group, "name": f"Team {group}", "accessLevel": level}
-                    for group, level in circle.groups.items()
+                    for group, level in members.groups.items()
                 ],
                 "siteGroups": [
                     {"idSiteGroup": 60, "name": "Elm Street", "idOwner": 1077, "adminName": "Kim Visser"}
@@ -96,51 +99,51 @@ class SiteAccess:
         }
 
     async def _invite(self, request: web.Request) -> web.Response:
-        site, circle = self._of(request)
+        site, members = self._of(request)
         kinds = {"name": TEXT, "email": TEXT, "accessLevel": WHOLE}
         sent = checked(await body(request), required=kinds)
         one_of("accessLevel", sent["accessLevel"], _LEVELS)
         created = int(self._timeline.now())
-        invite: Json = {"idInvite": 700 + len(circle.invites), **sent, "created": created}
-        circle.invites[str(sent["email"])] = invite
+        invite: Json = {"idInvite": 700 + len(members.invites), **sent, "created": created}
+        members.invites[str(sent["email"])] = invite
         caller: Json = {"idUser": request[CALLER].user.id, "idSite": site.id}
         return answer({"success": True, "user": False, "data": {**caller, **invite}})
 
     async def _invite_rights(self, request: web.Request) -> web.Response:
-        _, circle = self._of(request)
+        _, members = self._of(request)
         sent = checked(await body(request), optional={"email": LIST, "accessLevel": LIST})
         if len(sent) < 2:
             raise VrmRefusal(200, "accesslevel_and_invite_keys_required", ["Both arrays are required."])
         updated: Json = {}
         for email, level in _paired(items("email", sent["email"], TEXT), sent["accessLevel"]):
-            known = circle.invites.get(str(email))
+            known = members.invites.get(str(email))
             updated[str(email)] = known is not None
-            if known is not None:  # an address without an invitation is only reported
+            if known is not None:  # an address without an invitation is no error
                 known["accessLevel"] = level
         return answer({"success": True, "records": updated})
 
     async def _user_rights(self, request: web.Request) -> web.Response:
-        _, circle = self._of(request)
+        _, members = self._of(request)
         sent = checked(await body(request), optional={"idUser": LIST, "accessLevel": LIST})
         if len(sent) < 2:
             raise VrmRefusal(200, "accesslevel_and_user_required", ["Both arrays are required."])
-        levels = dict(circle.levels)
+        levels = dict(members.levels)
         for user, level in _paired(items("idUser", sent["idUser"], WHOLE), sent["accessLevel"]):
             if user not in levels:
                 raise VrmRefusal(404, "not_found", "There is no such user")
             levels[int(str(user))] = level
         _keep_one_admin(levels)
-        circle.levels = levels
+        members.levels = levels
         return answer({"success": True})
 
     async def _unlink_user(self, request: web.Request) -> web.Response:
-        site, circle = self._of(request)
+        site, members = self._of(request)
         sent = checked(await body(request), required={"idUser": WHOLE})
-        levels = dict(circle.levels)
+        levels = dict(members.levels)
         if levels.pop(int(str(sent["idUser"])), None) is None:
             raise VrmRefusal(200, "user_not_unlinked", ["The user could not be unlinked."])
         _keep_one_admin(levels)
-        circle.levels = levels
+        members.levels = levels
         return answer({"success": True, "idSite": site.id})
 
     async def _unlink(self, request: web.Request) -> web.Response:
@@ -149,26 +152,26 @@ class SiteAccess:
         return answer({"success": True, "idSite": site.id})
 
     async def _link_groups(self, request: web.Request) -> web.Response:
-        _, circle = self._of(request)
+        _, members = self._of(request)
         sent = checked(await body(request), required={"userGroups": LIST})
         for group in items("userGroups", sent["userGroups"], OBJECT):
             known = checked(dict(group), required={"idUserGroup": WHOLE, "accessLevel": WHOLE})  # type: ignore[call-overload]
             one_of("accessLevel", known["accessLevel"], _LEVELS)
-            circle.groups[int(str(known["idUserGroup"]))] = int(str(known["accessLevel"]))
+            members.groups[int(str(known["idUserGroup"]))] = int(str(known["accessLevel"]))
         return answer({"success": True})
 
     async def _group(self, request: web.Request) -> web.Response:
-        _, circle = self._of(request)
+        _, members = self._of(request)
         kinds = {"idUserGroup": WHOLE, "accessLevel": (int, type(None))}
         sent = checked(await body(request), required=kinds)
         number = int(str(sent["idUserGroup"]))
-        if number not in circle.groups:
+        if number not in members.groups:
             raise VrmRefusal(404, "not_found", "There is no such group")
         if sent["accessLevel"] is None:
-            del circle.groups[number]
+            del members.groups[number]
         else:
             one_of("accessLevel", sent["accessLevel"], _LEVELS)
-            circle.groups[number] = int(str(sent["accessLevel"]))
+            members.groups[number] = int(str(sent["accessLevel"]))
         return answer({"success": True})
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: VRM's users, tokens and SMS codes. Every name and secret here is invented."""
+"""VRM's users, access tokens and SMS codes. All names and secrets are invented."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from energy_core.clock import Clock
 DEMO_USER: Final = 22
 
 
-def invented(seed: int, what: str) -> str:
-    """Return 64 hex digits that depend on the seed and on nothing secret."""
-    return sha256(f"simulator/{seed}/{what}".encode()).hexdigest()
+def invented(seed: int, purpose: str) -> str:
+    """Return 64 hex digits that are a function of the arguments."""
+    return sha256(f"simulator/{seed}/{purpose}".encode()).hexdigest()
 
 
 @frozen(kw_only=True)
 class User:
-    """Somebody with an account at VRM."""
+    """A user of VRM."""
 
     id: int
     name: str
@@ -27,24 +27,26 @@ class User:
     password: str = field(repr=False)
     country: str = "The Netherlands"
     sms: bool = False
-    """Whether a login needs a code that comes by SMS."""
+    """Whether a login needs a code that is sent by SMS."""
 
 
 @define(kw_only=True)
 class AccessToken:
-    """A personal access token, as the list of tokens shows it."""
+    """A personal access token."""
 
     id: int
     user: int
     name: str
     value: str = field(repr=False)
     created: int
+    """Unix seconds."""
     expires: int | None = None
+    """Unix seconds; None: never."""
 
 
 @frozen
 class Caller:
-    """Who a request comes from, and through which token."""
+    """User of a request, and the personal access token if it has one."""
 
     user: User
     token: AccessToken | None = None
@@ -52,7 +54,7 @@ class Caller:
 
 @define(eq=False)
 class VrmAccounts:
-    """VRM's users and the tokens they hold."""
+    """Users of VRM and their valid tokens."""
 
     seed: int
     clock: Clock
@@ -64,13 +66,13 @@ class VrmAccounts:
     _issued: int = field(default=0, init=False)
 
     def add(self, user: User) -> None:
-        """Give somebody an account."""
+        """Add a user."""
         self.users[user.id] = user
         if user.sms:
             self.send_code(user)
 
     def send_code(self, user: User) -> str:
-        """Return the SMS code that the user's next login needs; an unused one stays valid."""
+        """Return the code for the user's next login; an unused code stays valid."""
         if user.id not in self._codes:
             self._issued += 1
             number = int(invented(self.seed, f"sms/{user.id}/{self._issued}")[:12], 16)
@@ -78,21 +80,21 @@ class VrmAccounts:
         return self._codes[user.id]
 
     def use_code(self, user: User, code: str) -> bool:
-        """Use up an SMS code."""
+        """Return whether a code is valid, and invalidate it."""
         if self._codes.get(user.id) != code:
             return False
         del self._codes[user.id]
         return True
 
     def find(self, email: str, password: str) -> User | None:
-        """Return the user whose name and password these are."""
+        """Return the user with this e-mail address (case-insensitive) and password."""
         matching = (
             user for user in self.users.values() if user.email == email.lower() and user.id != DEMO_USER
         )
         return next((user for user in matching if user.password == password), None)
 
     def issue(self, user: User) -> str:
-        """Return a new bearer token, in the spelling of a JWT; it means something to this server alone."""
+        """Return a new bearer token in the form of a JWT."""
         self._issued += 1
         digits = invented(self.seed, f"bearer/{user.id}/{self._issued}")
         token = f"eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.{digits[:48]}.{digits[16:]}"
@@ -102,7 +104,7 @@ class VrmAccounts:
     def create(
         self, user: User, name: str, expires: int | None = None, value: str | None = None
     ) -> AccessToken | None:
-        """Create a personal access token, or return None where the user has one of that name."""
+        """Create a personal access token; return None if the user has one of that name."""
         if any(token.user == user.id and token.name == name for token in self.tokens.values()):
             return None
         self._issued += 1
@@ -122,22 +124,22 @@ class VrmAccounts:
         return [token for token in self.tokens.values() if token.user == user.id]
 
     def revoke(self, user: User, which: str) -> int:
-        """Revoke one token or (`*`) all; returns how many there were."""
+        """Revoke one personal access token, or all with `*`; return their number."""
         gone = [token.id for token in self.of(user) if which in {"*", str(token.id)}]
         for number in gone:
             del self.tokens[number]
         return len(gone)
 
     def revoke_bearer(self, bearer: str) -> None:
-        """Make one bearer token invalid."""
+        """Invalidate one bearer token."""
         self._bearers.pop(bearer, None)
 
     def expire(self) -> None:
-        """Make every bearer token invalid."""
+        """Invalidate every bearer token."""
         self._bearers.clear()
 
     def caller(self, header: str) -> Caller | None:
-        """Return whose `X-Authorization` this is."""
+        """Return the user of an `X-Authorization` header, or None if it is not valid."""
         scheme, _, value = header.partition(" ")
         if scheme == "Bearer" and value in self._bearers:
             number, until = self._bearers[value]

@@ -1,4 +1,8 @@
-"""VRM's alarms: rules on numbers in PascalCase, rules on states in camelCase, and a log of both."""
+"""VRM: alarm rules and the alarm log.
+
+As in the OpenAPI document, a rule on numbers has two members in PascalCase, a rule on states has them in
+camelCase. The log is a guess.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,11 @@ _NUMBERS: Final = ("highAlarm", "highAlarmHysteresis", "lowAlarm", "lowAlarmHyst
 _RAISED_EVERY_S: Final = 5 * 86_400
 _LASTED_S: Final = 1800
 _LIMIT: Final = 1
-"""Added to the number of a site, the idDataAttributeLimit of its first rule."""
+"""`idDataAttributeLimit` of a site's first rule, minus the site's number."""
 
 
 class Alarms:
-    """The rules of every site, and the alarms that went with low batteries."""
+    """Handlers; each site has its own rules, and an alarm for a low battery every five days."""
 
     def __init__(self, timeline: Timeline, installations: Installations, accounts: VrmAccounts) -> None:
         self._timeline = timeline
@@ -44,7 +48,7 @@ class Alarms:
         self._cleared: set[int] = set()
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", f"{SITE}/alarms", self._get),
             ("POST", f"{SITE}/alarms", self._add),
@@ -130,7 +134,7 @@ class Alarms:
         ]
 
     async def _rule(self, request: web.Request, site: Site) -> Json:
-        """Return the rule that was sent; the case of two members depends on what it is about."""
+        """Return the rule in the body; the case of two member names depends on its kind."""
         sent = await body(request)
         if "enumValues" in sent:
             kinds = {"enumValues": LIST, "alarmEnabled": WHOLE, "notifyAfterSeconds": WHOLE}
@@ -143,7 +147,7 @@ class Alarms:
             raise VrmRefusal(422, "invalid_parameters", {"idDataAttribute": "The attribute is not known."})
         return sent
 
-    def _place(self, site: Site, wanted: Json) -> int | None:
+    def _index(self, site: Site, wanted: Json) -> int | None:
         keys = [(str(rule["idDataAttribute"]), str(rule["instance"])) for rule in self._of(site)]
         key = (str(wanted["idDataAttribute"]), str(wanted["instance"]))
         return keys.index(key) if key in keys else None
@@ -151,7 +155,7 @@ class Alarms:
     async def _add(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         rule = await self._rule(request, site)
-        if self._place(site, rule) is not None:
+        if self._index(site, rule) is not None:
             raise VrmRefusal(400, "alarm_exists", {"idDataAttribute": "There is such an alarm."})
         rules = self._of(site)
         rules.append({**rule, "idDataAttributeLimit": _LIMIT + site.id + len(rules)})
@@ -160,9 +164,9 @@ class Alarms:
     async def _update(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         rule = await self._rule(request, site)
-        rules, place = self._of(site), self._known(site, rule)
-        rules[place] = {**rule, "idDataAttributeLimit": rules[place]["idDataAttributeLimit"]}
-        return answer({"success": True, "idSite": site.id, "data": rules[place]})
+        rules, index = self._of(site), self._known(site, rule)
+        rules[index] = {**rule, "idDataAttributeLimit": rules[index]["idDataAttributeLimit"]}
+        return answer({"success": True, "idSite": site.id, "data": rules[index]})
 
     async def _delete(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
@@ -171,10 +175,10 @@ class Alarms:
         return answer({"success": True, "idSite": site.id})
 
     def _known(self, site: Site, wanted: Json) -> int:
-        place = self._place(site, wanted)
-        if place is None:
+        index = self._index(site, wanted)
+        if index is None:
             raise VrmRefusal(404, "not_found", "There is no such alarm")
-        return place
+        return index
 
     async def _clear(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
@@ -183,13 +187,13 @@ class Alarms:
         return answer({"success": True, "idSite": str(site.id)})
 
     def _raised(self, site: Site, start: float, end: float) -> list[Json]:
-        """Return low batteries every fifth night, the newest of which lasts until somebody clears it."""
+        """Return an alarm every five days; the newest is active until it is cleared."""
         found: list[Json] = []
         for number in range(int(start // _RAISED_EVERY_S), int(end // _RAISED_EVERY_S) + 1):
             began = number * _RAISED_EVERY_S + 4 * 3600
             if not start <= began < end:
                 continue
-            lasting = began + _RAISED_EVERY_S > end and number not in self._cleared
+            active = began + _RAISED_EVERY_S > end and number not in self._cleared
             found.append(
                 {
                     "idAlarm": number,
@@ -199,7 +203,7 @@ class Alarms:
                     "instance": 0,
                     "nameEnum": None,
                     "started": began,
-                    "cleared": None if lasting else began + _LASTED_S,
+                    "cleared": None if active else began + _LASTED_S,
                 }
             )
         return found

@@ -1,9 +1,8 @@
-"""The data attributes of VRM's devices that a simulated site has: what they are called and what they show.
+"""Data attributes of the simulated devices: id, code, description, format, and value or its formula.
 
-One line an attribute: `id|code|description|format|type|d-bus path|value`. A path may begin with another D-Bus
-service than its device's and a colon. A value that begins with `@` is
-live; one that begins with `"` is spelt as a string on the wire although it is a number, as VRM does with a
-part of its attributes; `-` is null; anything else is a number, or a text for `%s`.
+Each line of the table is `id|code|description|format|type|D-Bus path|value`. A path may begin with a D-Bus
+service and a colon, if it is not the device's. A value with `@` is a key of `sites.LIVE`; a value with `"` is
+a number that VRM sends as a string; `-` is null; any other is a number, or a text if the format is `%s`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ Raw = str | float | None
 
 @frozen(kw_only=True)
 class Attribute:
-    """One data attribute of one kind of device."""
+    """A data attribute of one kind of device."""
 
     id: int
     code: str
     description: str
     format: str
-    """PHP's sprintf, as VRM gives it."""
+    """Format of PHP's sprintf, as VRM sends it."""
     type: str
     """`float`, `enum` or `string`."""
     device: str
@@ -35,7 +34,7 @@ class Attribute:
 
     @property
     def live(self) -> bool:
-        """Whether it moves with the household."""
+        """Whether its value changes with the household."""
         return self.value.startswith("@")
 
 
@@ -50,7 +49,7 @@ DEVICES: Final[Mapping[str, tuple[int, str, str | None]]] = {
     "grid": (12, "Grid meter", "grid"),
     "temperature": (17, "Temperature sensor", "temperature"),
 }
-"""For each kind of device its number, its name and its D-Bus service."""
+"""Number (`idDeviceType`), name and D-Bus service of each kind of device."""
 
 _VEBUS_STATES: Final = (
     *enumerate(
@@ -116,7 +115,7 @@ ENUMS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "bst": ((0, "Idle"), (1, "Charging"), (2, "Discharging")),
     "si1": ((0, "Not available"), (1, "Grid"), (2, "Generator"), (3, "Shore power")),
     "si2": ((0, "Not available"), (1, "Grid"), (2, "Generator"), (3, "Shore power")),
-    # The vendor's own list names one member twice.
+    # VRM's own list has one name three times.
     "d": ((0, "VGR, VGR2 or VER"), (1, "Venus"), (2, "Venus"), (3, "Venus")),
     "s": ((1, "Charger Only"), (2, "Inverter Only"), (3, "On"), (4, "Off")),
     "ScS": _CHARGE_STATES,
@@ -128,7 +127,7 @@ ENUMS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "au": ((0, "Disabled"), (1, "Check and update"), (2, "Check only")),
     "vl": ((0, "Off"), (1, "On")),
     "pS": ((0, "Startup 0"), (7, "Running"), (8, "Standby"), (10, "Error")),
-    # Names that are numbers are numbers on the wire.
+    # VRM sends names that are numbers as numbers.
     "GUIv": ((1, "1"), (2, "2")),
 }
 
@@ -266,14 +265,14 @@ def _read(table: str) -> tuple[Attribute, ...]:
         if len(parts) == 1:
             device = line or device
             continue
-        number, code, description, spelling, kind, place, value = parts
-        service, _, path = place.rpartition(":")
+        number, code, description, number_format, kind, location, value = parts
+        service, _, path = location.rpartition(":")
         found.append(
             Attribute(
                 id=int(number),
                 code=code,
                 description=description,
-                format=spelling,
+                format=number_format,
                 type=kind,
                 device=device,
                 service=(service or DEVICES[device][2]) if path else None,
@@ -298,12 +297,12 @@ PSEUDO: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "ac_in": (("Pi", "Pi2", "Pi3"), ()),
     "ac_out": (("P", "P2", "P3"), ("P",)),
 }
-"""Values the portal computes: the codes it names as their parts, and those that a site may really have."""
+"""Values that VRM computes: the codes that it lists as their parts, and those that a site may have."""
 
 
-def format_value(spelling: str, value: float) -> str:
-    """Write a number the way PHP's sprintf does with VRM's formats."""
-    python = spelling.replace("F", "f", 1)
+def format_value(number_format: str, value: float) -> str:
+    """Return a number in one of VRM's formats, as PHP's sprintf does."""
+    python = number_format.replace("F", "f", 1)
     if python.endswith("%") and not python.endswith("%%"):
-        python += "%"  # one format of the vendor's forgets to double its percent sign
+        python += "%"  # one of VRM's formats does not escape its percent sign
     return python % value

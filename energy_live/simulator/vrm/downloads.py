@@ -1,4 +1,7 @@
-"""VRM's exports: logs as base64 text, tracks as KML, a table of sites as a spreadsheet."""
+"""VRM: downloads of logs (base64), GPS tracks (KML) and the overview of sites (XLSX).
+
+The encodings are those of the OpenAPI document; the columns of the files are guesses.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ from energy_live.simulator.vrm.stats import ENERGIES, KWH
 
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _LOGGED: Final = ("bs", "bv", "bc", "consumption", "solar_yield", "from_to_grid")
-_LEAST_STEP_S: Final = 900.0
-_MOST_ROWS: Final = 20_000
+_MIN_STEP_S: Final = 900.0
+_MAX_ROWS: Final = 20_000
 _FORMATS: Final = {
     "csv": "text/csv",
     "xls": "application/vnd.ms-excel",
@@ -35,14 +38,14 @@ Cell = str | float | None
 
 
 class Downloads:
-    """Files of one installation."""
+    """Handlers of one site's downloads."""
 
     def __init__(self, timeline: Timeline, installations: Installations) -> None:
         self._timeline = timeline
         self._installations = installations
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", f"{SITE}/data-download", self._data),
             ("GET", f"{SITE}/gps-download", self._gps),
@@ -55,13 +58,13 @@ class Downloads:
         if form not in _FORMATS or kind not in {"log", "kwh", "benchmark"}:
             raise VrmRefusal(400, "invalid_parameters", {"format": "The format is not valid."})
         if switched(request, "async"):
-            return answer({"success": True})  # the file is mailed
+            return answer({"success": True})  # VRM sends the file by e-mail
         begin, until = max(start, site.created), min(end, self._timeline.now())
         if until <= begin:
             raise VrmRefusal(200, "no_data", ["Site has no data for this period."])
         rows = list(_table(site, begin, until, kind))
         content = _csv(rows) if form == "csv" else _page(rows) if form == "html" else workbook(rows)
-        # Base64 in plain text, under the type of the file that is inside of it.
+        # The body is base64, but Content-Type is that of the decoded file.
         return web.Response(
             body=base64.b64encode(content),
             content_type=_FORMATS[form],
@@ -72,11 +75,11 @@ class Downloads:
         start, end = float(required(request, "start")), float(required(request, "end"))
         if end <= max(start, site.created):
             raise VrmRefusal(200, "no_data", ["Site has no GPS data for this period."])
-        dwelling = site.household.dwelling
-        place = f"{dwelling.longitude:.5f},{dwelling.latitude:.5f},0"
+        config = site.household.config
+        position = f"{config.longitude:.5f},{config.latitude:.5f},0"
         track = (
             '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
-            f"<name>{escape(site.name)}</name><Placemark><LineString><coordinates>{place} {place}"
+            f"<name>{escape(site.name)}</name><Placemark><LineString><coordinates>{position} {position}"
             "</coordinates></LineString></Placemark></Document></kml>\n"
         )
         return web.Response(
@@ -88,8 +91,8 @@ class Downloads:
 
 def _table(site: Site, begin: float, end: float, kind: str) -> Iterator[list[Cell]]:
     codes = KWH if kind == "kwh" else _LOGGED
-    yield [f"timestamp ({site.household.dwelling.timezone})", "site", *codes]
-    step = max(_LEAST_STEP_S, (end - begin) / _MOST_ROWS)
+    yield [f"timestamp ({site.household.config.timezone})", "site", *codes]
+    step = max(_MIN_STEP_S, (end - begin) / _MAX_ROWS)
     while begin < end:
         after = min(begin + step, end)
         values = _energies(site, begin, after) if kind == "kwh" else _measured(site, begin)
@@ -123,7 +126,7 @@ def _page(rows: Sequence[Sequence[Cell]]) -> bytes:
 
 
 def overview(rows: Sequence[Json]) -> web.Response:
-    """Return the table of sites as a spreadsheet."""
+    """Return the overview of sites as an XLSX response."""
     names = list(rows[0]) if rows else []
     cells: list[list[Cell]] = [[*names]]
     cells += [[_cell(row.get(name)) for name in names] for row in rows]
@@ -161,7 +164,7 @@ _PARTS: Final = {
 
 
 def workbook(rows: Sequence[Sequence[Cell]]) -> bytes:
-    """Return a spreadsheet of one sheet: texts are texts, numbers numbers."""
+    """Return an XLSX file with one sheet."""
     sheet = "".join(f"<row>{''.join(map(_xml_cell, row))}</row>" for row in rows)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as parts:

@@ -1,4 +1,7 @@
-"""VRM's Dynamic ESS and its forecasts."""
+"""VRM: settings of Dynamic ESS, its plan, and forecasts.
+
+The settings are those of the OpenAPI document; the plan and the consumption adjustment are guesses.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ _HOUR_S: Final = 3600
 
 
 class DynamicEss:
-    """The settings of the sites that have any, and when their forecasts were reset."""
+    """Handlers; a site has no settings until they are saved."""
 
     def __init__(self, timeline: Timeline, installations: Installations) -> None:
         self._timeline = timeline
@@ -73,7 +76,7 @@ class DynamicEss:
         self._resets: dict[tuple[int, int], int] = {}
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", f"{SITE}/dynamic-ess-settings", self._get),
             ("POST", f"{SITE}/dynamic-ess-settings", self._save),
@@ -86,7 +89,7 @@ class DynamicEss:
 
     def _of(self, site: Site) -> Json:
         if site.id not in self._settings:
-            # Without an error_code, and in the account's language.
+            # VRM's error has no error_code here.
             raise uncoded(200, errors=["No settings found for this site"])
         return self._settings[site.id]
 
@@ -142,7 +145,7 @@ class DynamicEss:
 
     async def _last_reset(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
-        # The document knows no parameter here; the service answers without it that it is missing.
+        # The OpenAPI document has no parameter here; a captured answer requires it.
         kind = required(request, "resetType")
         return answer({"success": True, "last_reset": self._resets.get((site.id, kind), 0)})
 

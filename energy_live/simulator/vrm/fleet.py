@@ -1,4 +1,7 @@
-"""VRM's questions about many sites at once, and the table of all attributes."""
+"""VRM: search by data attributes, overview of sites, and the list of all data attributes.
+
+Answers are the examples of the OpenAPI document; the firmware list and the admin operations are guesses.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ from energy_live.simulator.vrm.serializers import Json, texts
 from energy_live.simulator.vrm.sites import Site
 
 _ADMIN: Final = ("devices", "installation-data-attributes-count", "search-download")
-_MOST_CONDITIONS: Final = 5
-_LARGEST_PAGE: Final = 1000
+_MAX_CONDITIONS: Final = 5
+_MAX_PAGE: Final = 1000
 _OVERVIEW: Final = {"columns": OBJECT, "siteIds": LIST, "onlyVisible": TRUTH, "jsonResponse": TRUTH}
 _COLUMNS: Final = {"Battery Voltage": "bv", "Battery %": "bs", "Battery Mode": "bst"}
 _COMMA: Final = re.compile(r",(?![^()]*\))")
@@ -48,20 +51,20 @@ _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
 
 
 class Fleet:
-    """All sites of whoever asks."""
+    """Handlers of requests for all sites of a user."""
 
     def __init__(self, timeline: Timeline, installations: Installations) -> None:
         self._timeline = timeline
         self._installations = installations
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", "/v2/installation-data-attributes", self._find),
             ("GET", "/v2/data-attributes", self._definitions),
             ("POST", "/v2/installation-overview-download", self._overview),
             ("GET", "/v2/firmwares", self._firmwares),
-            *(("GET", f"/v2/admin/{what}", self._admin) for what in _ADMIN),
+            *(("GET", f"/v2/admin/{name}", self._admin) for name in _ADMIN),
             ("POST", "/v2/systems/add-system", self._admin),
         ]
 
@@ -69,10 +72,10 @@ class Fleet:
         if request[CALLER].user.id == DEMO_USER:
             raise VrmRefusal(403, "forbidden", "The demo account may not search")
         conditions = [_condition(text) for text in _COMMA.split(request.query.get("query", ""))]
-        if len(conditions) > _MOST_CONDITIONS:
+        if len(conditions) > _MAX_CONDITIONS:
             raise _invalid("There are too many conditions.")
         count, page = whole(request, "count", 100) or 100, whole(request, "page", 1) or 1
-        if not 1 <= count <= _LARGEST_PAGE or page < 1:
+        if not 1 <= count <= _MAX_PAGE or page < 1:
             raise _invalid("The count must be 1 to 1000 and the page at least 1.")
         found = [
             record
@@ -95,7 +98,7 @@ class Fleet:
         return record
 
     async def _definitions(self, _request: web.Request) -> web.Response:
-        # No envelope, and the id is in the key alone.
+        # This answer has no envelope, and ids only as keys.
         listed = {
             str(one.id): {
                 "code": one.code,
@@ -109,9 +112,9 @@ class Fleet:
 
     async def _overview(self, request: web.Request) -> web.Response:
         sent = await body(request)
-        wrong = [name for name, kinds in _OVERVIEW.items() if type(sent.get(name)) not in kinds]
-        if wrong:
-            raise VrmRefusal(400, "missing_parameters", dict.fromkeys(wrong, "Missing or invalid"))
+        missing = [name for name, kinds in _OVERVIEW.items() if type(sent.get(name)) not in kinds]
+        if missing:
+            raise VrmRefusal(400, "missing_parameters", dict.fromkeys(missing, "Missing or invalid"))
         wanted = items("siteIds", sent.get("siteIds", []), WHOLE)
         now = self._timeline.now()
         sites = self._installations.of(request[CALLER].user)
@@ -131,7 +134,7 @@ class Fleet:
 
 
 def _row(site: Site, now: float) -> Json:
-    """Return a site's line of the overview: texts with units under the titles of the columns."""
+    """Return a site's row of the overview: column titles, and texts with units."""
     logged = site.logged_at(now)
     at = site.household.at(logged)
     shown = {title: site.by_code[code] for title, code in _COLUMNS.items() if code in site.by_code}
@@ -151,17 +154,17 @@ def _row(site: Site, now: float) -> Json:
 
 
 def _invalid(message: str) -> VrmRefusal:
-    """Return the refusal of a search: a list of messages, and a count that is always 0."""
+    """Return the error of a search: a list of messages, and a count that is always 0."""
     return uncoded(422, error_code="invalid_parameters", errors=[message], num_records=0)
 
 
 def _condition(text: str) -> tuple[str, str, str]:
-    """Read a code, a sign (none for "any value", ``!`` for "is there") and what it is compared with."""
+    """Parse a condition to code, operator (empty: any value, `!`: exists) and operand."""
     found = _CONDITION.fullmatch(text.strip())
     if found is None:
         raise _invalid("A condition is not valid.")
-    code, there, sign, wanted = found.groups()
-    return code, there or sign or "", wanted or ""
+    code, exists, sign, wanted = found.groups()
+    return code, exists or sign or "", wanted or ""
 
 
 def _meets(value: float | None, sign: str, wanted: str) -> bool:

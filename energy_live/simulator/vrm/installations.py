@@ -1,4 +1,7 @@
-"""VRM's endpoints of one installation."""
+"""VRM: system overview, diagnostics, statistics and widgets of one site.
+
+Graphs follow captured answers, the others the OpenAPI document; `evidence` lists the exceptions.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +27,22 @@ _POINTS_PER_PIXEL: Final = 2.0
 
 
 class Installations:
-    """The sites there are, and what VRM says about each."""
+    """All sites, and the handlers of one site's data."""
 
     def __init__(self, timeline: Timeline, sites: Sequence[Site]) -> None:
         self.sites = {site.id: site for site in sites}
         self.left: set[int] = set()
-        """Sites whose user gave up the access."""
+        """Sites that their user has left."""
         self.settings: dict[int, Json] = {}
-        """What was changed of a site, by the name it has in the list of sites."""
+        """Changed settings of each site, by their name in the list of sites."""
         self._timeline = timeline
 
     def of(self, user: User) -> list[Site]:
-        """Return the sites a user sees."""
+        """Return the sites of a user."""
         return [site for site in self.sites.values() if site.user == user.id and site.id not in self.left]
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", f"{SITE}/system-overview", self._overview),
             ("GET", f"{SITE}/diagnostics", self._diagnostics),
@@ -49,7 +52,15 @@ class Installations:
         ]
 
     def site(self, request: web.Request, *, demo: bool = True) -> Site:
-        """Return the site that a path names, if the caller (`demo`: even the demo user) may see it."""
+        """Return the site in the path.
+
+        Args:
+            request: The request.
+            demo: Whether the demo user has access too.
+
+        Raises:
+            VrmRefusal: The site does not exist (404), or the user has no access (403).
+        """
         caller = request[CALLER]
         site = self.sites.get(int(request.match_info["site"]))
         if site is None:
@@ -73,20 +84,20 @@ class Installations:
         site = self.site(request)
         now = self._timeline.now()
         start, end = moments(request, now)
-        wish = stats.StatsQuery(
+        query = stats.StatsQuery(
             codes=_codes(request, request.query.get("type", "live_feed")),
             start=start,
             end=end,
             interval=request.query.get("interval", "hours"),
             total=request.query.get("type") in {"kwh", "live_feed_kwh"},
         )
-        if wish.interval not in stats.STEPS:
+        if query.interval not in stats.STEPS:
             raise VrmRefusal(400, "invalid_parameters", {"interval": "The interval is not valid."})
-        if wish.beyond_cap:
+        if query.beyond_cap:
             raise VrmRefusal(200, "no_data", ["Site has no stats for this period."])
         if end <= start:
             return answer({"success": True, "records": [], "totals": []})
-        records, totals = stats.collect(site, wish, now)
+        records, totals = stats.collect(site, query, now)
         if not any(records.values()) and end <= site.created:
             raise VrmRefusal(200, "no_data", ["Site has no stats for this period."])
         if switched(request, "show_instance"):
@@ -99,7 +110,7 @@ class Installations:
         kind = request.query.get("type", "live_feed")
         if kind not in stats.OVERALL:
             raise VrmRefusal(400, "invalid_parameters", {"type": "The type is not valid."})
-        # The live feed's codes are the ones that the older text prints.
+        # The codes of live_feed are those in the example of VRM's older text.
         codes = _LIVE_FEED if kind == "live_feed" else _codes(request, kind)
         return answer({"success": True, "records": stats.overall(site, codes, self._timeline.now())})
 
@@ -122,10 +133,12 @@ class Installations:
         return answer({"success": True, "records": found})
 
     def _graph(self, site: Site, request: web.Request, instance: int, start: float, end: float) -> Json:
-        width, each = whole(request, "width"), fraction(request, "pointsPerPixel")
-        most = (_PIXELS if width is None else width) * (_POINTS_PER_PIXEL if each is None else each)
-        if most < 1:
-            raise VrmRefusal(400, "invalid_parameters", {"width": "The graph must have a point."})
+        width, density = whole(request, "width"), fraction(request, "pointsPerPixel")
+        max_points = (_PIXELS if width is None else width) * (
+            _POINTS_PER_PIXEL if density is None else density
+        )
+        if max_points < 1:
+            raise VrmRefusal(400, "invalid_parameters", {"width": "The graph must have at least one point."})
         asked = request.query.getall("attributeIds[]", [])
         if not all(number.isdigit() for number in asked):
             raise VrmRefusal(
@@ -142,8 +155,8 @@ class Installations:
             start=start,
             end=end,
             now=self._timeline.now(),
-            extremes_too=switched(request, "useMinMax"),
-            most=most,
+            with_extremes=switched(request, "useMinMax"),
+            max_points=max_points,
         )
 
 
@@ -152,7 +165,7 @@ def _codes(request: web.Request, kind: str, *, needed: bool = True) -> tuple[str
         if kind not in stats.TYPES:
             raise VrmRefusal(400, "invalid_parameters", {"type": "The type is not valid."})
         return stats.TYPES[kind]
-    # Without its brackets the parameter is another one, which VRM does not know.
+    # VRM ignores the parameter without brackets in its name.
     codes = tuple(dict.fromkeys(request.query.getall("attributeCodes[]", [])))
     if not codes and needed:
         raise VrmRefusal(400, "missing_parameters", {"attributeCodes": "Required"})

@@ -1,6 +1,6 @@
-"""VRM's rate limit as its description words it: a window of 200 requests from which one leaves every 0.33 s.
+"""VRM's rate limit as its API documentation describes it: 200 requests, one leaves every 0.33 s.
 
-Arithmetic only: the caller brings the time, so that one model judges clients in virtual time and on sockets.
+The time is a parameter, so that tests use the same model in virtual time and on sockets.
 """
 
 from __future__ import annotations
@@ -9,30 +9,34 @@ import math
 
 
 class RollingWindow:
-    """How many requests are in the window of one account.
+    """The rate limit of one account.
 
     Args:
-        size: The most requests the window holds.
-        leaves_every_s: One request leaves per that many seconds, in whole steps.
-        count_rejected: Whether a refused request enters the window all the same. The description does not
-            say; the default is the kinder reading.
+        size: Maximum number of requests in the window.
+        leaves_every_s: Seconds after which one request leaves the window.
+        count_rejected: Whether a rejected request enters the window too. The documentation does not
+            specify it.
+
+    Raises:
+        ValueError: `size` or `leaves_every_s` is not above 0.
     """
 
     def __init__(
         self, size: int = 200, leaves_every_s: float = 0.33, *, count_rejected: bool = False
     ) -> None:
         if size < 1 or leaves_every_s <= 0.0:
-            raise ValueError(f"a window needs a size and a pace above 0: {size}, {leaves_every_s}")
+            raise ValueError(f"size and leaves_every_s must be above 0: {size}, {leaves_every_s}")
         self.size = size
         self.leaves_every_s = leaves_every_s
         self.count_rejected = count_rejected
         self.rejected = 0
+        """Number of rejected requests."""
         self._inside = 0
         self._last_left = -math.inf
 
     def level(self, now: float) -> int:
-        """Return how many requests are in the window."""
-        # The crumb lets a request that comes back when it was told to find its place.
+        """Return the number of requests in the window at `now`, in seconds."""
+        # 1e-9 against rounding: a request that is sent after the returned wait must be admitted.
         left = (now - self._last_left) / self.leaves_every_s + 1e-9
         if left >= self._inside:
             self._inside, self._last_left = 0, now
@@ -42,7 +46,7 @@ class RollingWindow:
         return self._inside
 
     def admit(self, now: float) -> float | None:
-        """Let a request in, or return the seconds after which one fits again."""
+        """Admit a request and return None, or return the seconds to wait until one is admitted."""
         if self.level(now) < self.size:
             self._inside += 1
             return None
@@ -53,6 +57,6 @@ class RollingWindow:
         return max(0.0, self._last_left + over * self.leaves_every_s - now)
 
     def fill(self, now: float, count: int) -> None:
-        """Put `count` requests in at once, as if another program had just made them."""
+        """Add `count` requests, as if another program of the account had sent them."""
         self.level(now)
         self._inside += count

@@ -1,4 +1,7 @@
-"""How VRM words an answer and a refusal, and how it reads parameters."""
+"""Responses, errors, and checks of parameters and bodies that all VRM handlers share.
+
+The error envelope is the one of VRM's documents; the status of a failed check is a guess.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from energy_live.simulator.vrm.serializers import Json
 
 
 class VrmRefusal(Exception):
-    """A request is answered with VRM's envelope for failures."""
+    """Makes the server answer with VRM's error envelope."""
 
     def __init__(
         self, status: int, error_code: str | None, errors: object, *, retry_after: int | None = None
@@ -25,20 +28,20 @@ class VrmRefusal(Exception):
 
 
 def uncoded(status: int, **envelope: object) -> VrmRefusal:
-    """Return a refusal without an `error_code`, as a few operations have it."""
-    refused = VrmRefusal(status, None, None)
-    refused.envelope = {"success": False, **envelope}
-    return refused
+    """Return an error with its own members instead of VRM's envelope, as a few operations have it."""
+    refusal = VrmRefusal(status, None, None)
+    refusal.envelope = {"success": False, **envelope}
+    return refusal
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """Return JSON as the server spells it."""
+    """Return a JSON response."""
     text = json.dumps(content, separators=(",", ":"))
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)
 
 
 def whole(request: web.Request, name: str, default: int | None = None) -> int | None:
-    """Return an integer parameter."""
+    """Return an integer parameter; `default` without it."""
     text = request.query.get(name)
     if text is None or text == "":
         return default
@@ -49,7 +52,7 @@ def whole(request: web.Request, name: str, default: int | None = None) -> int | 
 
 
 def required(request: web.Request, name: str) -> int:
-    """Return an integer parameter that must be there."""
+    """Return a required integer parameter."""
     number = whole(request, name)
     if number is None:
         raise VrmRefusal(400, "missing_parameters", {name: f"The {name} field is required."})
@@ -57,7 +60,7 @@ def required(request: web.Request, name: str) -> int:
 
 
 def fraction(request: web.Request, name: str) -> float | None:
-    """Return a parameter that is any finite number."""
+    """Return a finite number, or None without the parameter."""
     text = request.query.get(name)
     if text is None or text == "":
         return None
@@ -71,13 +74,13 @@ def fraction(request: web.Request, name: str) -> float | None:
 
 
 def moments(request: web.Request, now: float) -> tuple[float, float]:
-    """Return `start` and `end`; by default the last day."""
+    """Return the parameters `start` and `end` in Unix seconds; the last 24 hours by default."""
     end = float(whole(request, "end", int(now)) or 0)
     return float(whole(request, "start", int(end) - 86_400) or 0), end
 
 
 def switched(request: web.Request, name: str) -> bool:
-    """Whether a parameter is on."""
+    """Return a boolean parameter; False without it."""
     text = request.query.get(name, "0").lower()
     if text not in {"0", "1", "false", "true"}:
         raise VrmRefusal(400, "invalid_parameters", {name: f"The {name} must be true or false."})
@@ -85,7 +88,7 @@ def switched(request: web.Request, name: str) -> bool:
 
 
 async def body(request: web.Request) -> Json:
-    """Return the JSON object that was sent; form data is refused, as VRM refuses it."""
+    """Return the JSON object in the body; form data is an error, as at VRM."""
     try:
         content = json.loads(await request.read() or b"{}")
     except ValueError:
@@ -108,16 +111,16 @@ _NONE: Final[Kinds] = {}
 
 
 def checked(sent: Json, *, required: Kinds = _NONE, optional: Kinds = _NONE) -> Json:
-    """Return a body that fits its description; any other is answered 422, null included."""
-    wrong: dict[str, str] = {name: "Required" for name in required if name not in sent}
+    """Return a body with the described members and types; any other is answered 422."""
+    errors: dict[str, str] = {name: "Required" for name in required if name not in sent}
     known = {**required, **optional}
     for name, value in sent.items():
         if name not in known:
-            wrong[name] = "Not allowed"
+            errors[name] = "Not allowed"
         elif not _is(value, known[name]):
-            wrong[name] = f"Must be {' or '.join(kind.__name__ for kind in known[name])}"
-    if wrong:
-        raise VrmRefusal(422, "invalid_parameters", wrong)
+            errors[name] = f"Must be {' or '.join(kind.__name__ for kind in known[name])}"
+    if errors:
+        raise VrmRefusal(422, "invalid_parameters", errors)
     return sent
 
 
@@ -126,13 +129,13 @@ def _is(value: object, kinds: tuple[type, ...]) -> bool:
 
 
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Answer 422 where a value is none of those that are listed."""
+    """Raise the error 422 unless a value is one of the allowed."""
     if value not in allowed:
         raise VrmRefusal(422, "invalid_parameters", {name: "The value is not valid."})
 
 
 def items(name: str, values: object, kinds: tuple[type, ...]) -> list[object]:
-    """Return a list whose elements are of one kind."""
+    """Return a list whose items have one of the types; raise the error 422 otherwise."""
     if not isinstance(values, list) or not all(_is(value, kinds) for value in values):
         raise VrmRefusal(422, "invalid_parameters", {name: f"Must be a list of {kinds[0].__name__}"})
     return values

@@ -1,4 +1,8 @@
-"""Lists as VRM words them: the installations of a user, the devices of an installation."""
+"""JSON of sites, devices, attributes and diagnostics.
+
+The list of sites follows captured answers. The system overview and diagnostics follow the OpenAPI document
+and VRM's older text.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ _GUI_HASH: Final = "5b1d3f0a7c2e4968b0a1c3d5e7f90213243546576879808192a3b4c5d6e7
 
 
 def devices(site: Site, now: float) -> Json:
-    """Return what the system overview lists: a gateway without instance, devices without class, `false`."""
+    """Return the records of the system overview: the gateway, the devices, and one replaced device."""
     seen = int(site.logged_at(now))
     listed = [_gateway(site, seen)]
     for kind, instances in site.instances.items():
@@ -69,7 +73,7 @@ def _gateway(site: Site, seen: int) -> Json:
         "class": "device-gateway device-icon-venus",
         "settings": [interval],
         "loggingInterval": int(LOGGED_EVERY_S),
-        # The document hides it from the demo account.
+        # Null for the demo account, as in the OpenAPI document.
         "identifier": None if site.demo else site.identifier,
         "lastPowerUpOrRestart": int(site.created + 86_400),
         "machineSerialNumber": f"HQ{site.id}",
@@ -100,7 +104,7 @@ def _device(site: Site, kind: str, instance: int, seen: int) -> Json:
         "settings": [],
     }
     match kind:
-        case "temperature":  # printed so: without firmware, and of no class
+        case "temperature":  # no firmware and no class in the document's example
             del device["firmwareVersion"]
             device["class"] = None
         case "vebus":
@@ -115,7 +119,7 @@ def _device(site: Site, kind: str, instance: int, seen: int) -> Json:
 
 def installation(site: Site, now: float, *, full: bool) -> Json:
     """Return one record of the list of installations, with or without `extended=1`."""
-    dwelling = site.household.dwelling
+    config = site.household.config
     record: Json = {
         "idSite": site.id,
         "accessLevel": site.access_level,
@@ -124,11 +128,11 @@ def installation(site: Site, now: float, *, full: bool) -> Json:
         "name": site.name,
         "identifier": site.identifier,
         "idUser": site.user,
-        "pvMax": round(dwelling.pv_peak_w),
-        "timezone": dwelling.timezone,
+        "pvMax": round(config.pv_peak_w),
+        "timezone": config.timezone,
         "phonenumber": None,
         "notes": None,
-        "geofence": json.dumps(fence(dwelling)) if site.tracked else None,
+        "geofence": json.dumps(fence(config)) if site.tracked else None,
         "geofenceEnabled": False,
         "realtimeUpdates": True,
         "restrictNodeRed": False,
@@ -190,9 +194,9 @@ EXTENDED: Final = (
     *("v", "lt", "lg", "S", "s", "bv", "bs", "bc", "bst", "si1", "si2", "tf", "tl", "tr", "rtt", "ASoc"),
     *("tst", "tsT", "tscn", "ss", "st", "Agl", "GUIv"),
 )
-"""The attributes that the list of installations carries with `extended=1`.
+"""Attributes in the list of sites with `extended=1`.
 
-No captured site has the battery's power (`bp`) or the power of single phases there.
+No captured site has the battery power (`bp`) or the power of single phases there.
 """
 
 _DUTCH: Final = {
@@ -202,16 +206,16 @@ _DUTCH: Final = {
     "Inverting": "Omvormen",
     "No alarm": "Geen alarm",
 }
-"""`formattedValue` follows the account's language, `textValue` and the enum's names do not."""
+"""`formattedValue` is in the account's language; `textValue` and enum names are in English."""
 
 
 def texts(attribute: Attribute, raw: Raw) -> tuple[str | None, str]:
-    """Return a value's `textValue` and `formattedValue`."""
+    """Return `textValue` and `formattedValue` of a value."""
     if raw is None:
         return None, ""
     if attribute.type == "enum":
         name = dict(attribute.enum).get(int(raw), str(raw))
-        # The text of the battery's state alone is in small letters.
+        # Only the text of the battery's state is in lower case.
         return name.lower() if attribute.code == "bst" else name, _DUTCH.get(name, name)
     if attribute.type == "string":
         return None, str(raw)
@@ -219,23 +223,23 @@ def texts(attribute: Attribute, raw: Raw) -> tuple[str | None, str]:
 
 
 def enum_values(attribute: Attribute) -> list[Json]:
-    """Return an enum's members; a name that is a number is a number."""
+    """Return the members of an enum; names that are numbers are sent as numbers."""
     return [
         {"nameEnum": int(name) if name.isdigit() else name, "valueEnum": value}
         for value, name in attribute.enum
     ]
 
 
-def fence(dwelling: HouseholdConfig) -> Json:
-    """Return the fence around a site, which the answers carry as JSON in a string."""
+def fence(config: HouseholdConfig) -> Json:
+    """Return a site's geofence, which answers contain as JSON in a string."""
     corners = [
-        {"lng": dwelling.longitude - 0.01 * side, "lat": dwelling.latitude + 0.01 * side} for side in (1, -1)
+        {"lng": config.longitude - 0.01 * side, "lat": config.latitude + 0.01 * side} for side in (1, -1)
     ]
     return {"id": "geofence", "type": "rectangle", "coords": corners}
 
 
 def extended(site: Site, now: float) -> list[Json]:
-    """Return what `extended=1` adds, as of the last log."""
+    """Return the attributes of `extended=1` with the values of the last log."""
     at = site.household.at(site.logged_at(now))
     records = [_attribute(site, site.by_code[code], at) for code in EXTENDED if code in site.by_code]
     records += [_computed(site, code, at) for code in PSEUDO]
@@ -268,8 +272,8 @@ def _attribute(site: Site, attribute: Attribute, at: MeterValues) -> Json:
         "dbusServiceType": attribute.service,
         "dbusPath": attribute.path,
     }
-    if attribute.code != "tl":  # the tank's level is only there by instance
-        record |= _shown(site, attribute, at, None) | {"instance": instance}
+    if attribute.code != "tl":  # the tank level has values by instance only
+        record |= _values(site, attribute, at, None) | {"instance": instance}
         del record["timestamp"]
         record["timestamp"] = stamp
     if attribute.device not in {"gateway", "system"}:
@@ -279,23 +283,23 @@ def _attribute(site: Site, attribute: Attribute, at: MeterValues) -> Json:
     return record
 
 
-def _shown(site: Site, attribute: Attribute, at: MeterValues, instance: int | None) -> Json:
+def _values(site: Site, attribute: Attribute, at: MeterValues, instance: int | None) -> Json:
     raw = site.value(attribute, at, instance)
     text, formatted = texts(attribute, raw)
     return {"rawValue": raw, "formattedValue": formatted, "textValue": text}
 
 
 def _instances(site: Site, attribute: Attribute, at: MeterValues) -> Json | list[Json]:
-    """PHP makes a list of a map whose only key is 0."""
+    """Return values by instance; PHP encodes a map with the only key 0 as a list."""
     instances = site.instances[attribute.device]
     by_number: dict[str, object] = {}
     if attribute.device == "vebus" and attribute.code == "S":
         old: Json = {"rawValue": 0, "formattedValue": "Off", "textValue": "Off", "timestamp": REPLACED_AT}
         by_number["261"] = old
     for number in instances:
-        by_number[str(number)] = _shown(site, attribute, at, number) | {"timestamp": int(at.time)}
+        by_number[str(number)] = _values(site, attribute, at, number) | {"timestamp": int(at.time)}
     if set(by_number) == {"0"}:
-        return [_shown(site, attribute, at, 0) | {"timestamp": int(at.time)}]
+        return [_values(site, attribute, at, 0) | {"timestamp": int(at.time)}]
     return by_number
 
 
@@ -327,7 +331,7 @@ def _computed(site: Site, code: str, at: MeterValues) -> Json:
 
 
 def diagnostics(site: Site, now: float) -> list[Json]:
-    """Return the last logged value of everything, one record an attribute and instance, stale ones too."""
+    """Return the last logged value of each attribute and instance, also of replaced devices."""
     at = site.household.at(site.logged_at(now))
     records = [
         _diagnosis(site, attribute, at, instance)
@@ -335,13 +339,13 @@ def diagnostics(site: Site, now: float) -> list[Json]:
         for instance in site.instances[attribute.device]
     ]
     if site.dc_coupled and "solar" in site.instances:
-        frozen = {"instance": 261, "timestamp": REPLACED_AT, "rawValue": 0, "formattedValue": "0 W"}
-        records.append(_diagnosis(site, site.by_code["PVP"], at, site.instances["solar"][0]) | frozen)
+        replaced = {"instance": 261, "timestamp": REPLACED_AT, "rawValue": 0, "formattedValue": "0 W"}
+        records.append(_diagnosis(site, site.by_code["PVP"], at, site.instances["solar"][0]) | replaced)
     return [record | {"id": number} for number, record in enumerate(records, 1)]
 
 
 def _diagnosis(site: Site, attribute: Attribute, at: MeterValues, instance: int) -> Json:
-    shown = _shown(site, attribute, at, instance)
+    values = _values(site, attribute, at, instance)
     record: Json = {
         "idSite": site.id,
         "timestamp": int(at.time),
@@ -354,8 +358,8 @@ def _diagnosis(site: Site, attribute: Attribute, at: MeterValues, instance: int)
         "formatWithUnit": attribute.format,
         "dbusServiceType": attribute.service,
         "dbusPath": attribute.path,
-        "rawValue": shown["rawValue"],
-        "formattedValue": shown["formattedValue"],
+        "rawValue": values["rawValue"],
+        "formattedValue": values["formattedValue"],
     }
     if attribute.enum:
         record["dataAttributeEnumValues"] = enum_values(attribute)

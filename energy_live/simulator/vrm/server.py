@@ -1,4 +1,7 @@
-"""VRM's server: limiter, authentication, users, tokens; written from its documents and captured answers."""
+"""VRM's server: routes, rate limit, login, and the handlers of users and access tokens.
+
+`users/me` and the list of sites follow captured answers; `evidence` lists the source of each route.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,17 @@ from energy_live.simulator.vrm.rate_limit import RollingWindow
 from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, body, whole
 from energy_live.simulator.vrm.serializers import Json, installation
 from energy_live.simulator.vrm.settings import SiteSettings
-from energy_live.simulator.vrm.users import USER, Account
+from energy_live.simulator.vrm.users import USER, UserSites
 
 BASE: Final = "/v2/"
 ANYONE: Final = "anyone"
-"""The limiter's key for requests that carry no valid token."""
+"""Key of the rate limit of requests without a valid token."""
 
 _OPEN: Final = frozenset({"auth/login", "auth/loginAsDemo"})
 
 
 class VrmServer:
-    """Everything below `/v2/`."""
+    """Handlers of all paths below `/v2/`."""
 
     def __init__(
         self,
@@ -49,11 +52,12 @@ class VrmServer:
         self._window = window
 
     def application(self, *, logout: str = "POST") -> web.Application:
-        """Return the routes, behind authentication and limiter.
+        """Return the application with all routes, the rate limit and the authentication.
 
-        The vendor's two texts disagree on the method of `logout`; the other one is answered 405.
+        Args:
+            logout: HTTP method of `auth/logout`; others are answered 405. VRM's documents differ.
         """
-        app = web.Application(middlewares=[self._gate()])
+        app = web.Application(middlewares=[self._middleware()])
         which = r"{which:[0-9]+|\*}"
         routes: list[tuple[str, str, Handler]] = [
             ("POST", "/v2/auth/login", self._login),
@@ -61,13 +65,13 @@ class VrmServer:
             (logout, "/v2/auth/logout", self._logout),
             ("GET", "/v2/users/me", self._me),
             ("GET", f"{USER}/installations", self._list),
-            # No document has a POST to the path of the list.
+            # No document has a POST request for this path.
             ("GET", f"{USER}/accesstokens", self._list_tokens),
             ("DELETE", f"{USER}/accesstokens/{which}", self._revoke_token),
             ("POST", f"{USER}/accesstokens/create", self._create_token),
             ("GET", f"{USER}/accesstokens/list", self._list_tokens),
             ("GET", f"{USER}/accesstokens/{which}/revoke", self._revoke_token),
-            *Account(self.installations, self._caller).routes(),
+            *UserSites(self.installations, self._caller).routes(),
             *Alarms(self._timeline, self.installations, self.accounts).routes(),
             *SiteAccess(self._timeline, self.installations, self.accounts).routes(),
             *SiteSettings(self.installations).routes(),
@@ -81,19 +85,19 @@ class VrmServer:
         return app
 
     def limiter(self, key: str = ANYONE) -> RollingWindow:
-        """Return the window of one account (`user/<id>`), or of everybody without a token."""
+        """Return the rate limit of one account (`user/<id>`), or of all requests without a token."""
         if key not in self.windows:
             self.windows[key] = self._window()
         return self.windows[key]
 
-    def _gate(self) -> Middleware:
+    def _middleware(self) -> Middleware:
         @web.middleware
-        async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             try:
                 self._admit(request)
                 return await handler(request)
-            except VrmRefusal as refused:
-                return answer(refused.envelope, refused.status, refused.headers)
+            except VrmRefusal as refusal:
+                return answer(refusal.envelope, refusal.status, refusal.headers)
             except web.HTTPException as error:
                 if error.status == 405:
                     unknown = VrmRefusal(405, "method_not_allowed", error.reason)
@@ -101,7 +105,7 @@ class VrmServer:
                     unknown = VrmRefusal(error.status, "not_found", error.reason)
                 return answer(unknown.envelope, unknown.status)
 
-        return gate
+        return admit
 
     def _admit(self, request: web.Request) -> None:
         path = request.path.removeprefix(BASE)
@@ -130,13 +134,13 @@ class VrmServer:
             return self._logged_in(user, "password")
         if code is None or code == "":
             self.accounts.send_code(user)
-            waiting: Json = {
+            pending: Json = {
                 "token": None,
                 "idUser": user.id,
                 "verification_mode": "sms",
                 "verification_sent": True,
             }
-            return answer(waiting)
+            return answer(pending)
         if not self.accounts.use_code(user, str(code)):
             self._journal.count("failed_logins")
             raise VrmRefusal(401, "invalid_sms_token", {"sms_token": "The code is not valid"})
@@ -177,8 +181,8 @@ class VrmServer:
 
     def _caller(self, request: web.Request, *, demo: bool = True) -> Caller:
         caller = request[CALLER]
-        asked = request.match_info["user"]
-        if asked not in {"me", str(caller.user.id)} or (caller.user.id == DEMO_USER and not demo):
+        user = request.match_info["user"]
+        if user not in {"me", str(caller.user.id)} or (caller.user.id == DEMO_USER and not demo):
             raise VrmRefusal(403, "forbidden", "You have no access to this user")
         return caller
 
@@ -209,7 +213,7 @@ class VrmServer:
         listed = [
             {
                 "name": token.name,
-                # Numbers that are strings: the document shows them so, and so they come.
+                # VRM sends these numbers as strings, as its older text shows.
                 "idAccessToken": str(token.id),
                 "createdOn": str(token.created),
                 "scope": "FULL_ACCESS",

@@ -1,4 +1,4 @@
-"""What users of VRM keep at a site: tags, settings, favourites, custom widgets."""
+"""VRM: tags, settings, favourites and custom widgets of a site, as in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WIDGET: Final = {"name": TEXT, "onlyAdmins": WHOLE, "yAxisScaling": WHOLE, "par
 
 
 class SiteSettings:
-    """Everything that is stored for a site, and shown by nobody but its own endpoints."""
+    """Handlers; values are stored for each site."""
 
     def __init__(self, installations: Installations) -> None:
         self._installations = installations
@@ -52,7 +52,7 @@ class SiteSettings:
         self._widgets: dict[int, dict[int, Json]] = {}
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("GET", f"{SITE}/tags", self._get_tags),
             ("PUT", f"{SITE}/tags", self._add_tag),
@@ -102,7 +102,7 @@ class SiteSettings:
         sent = checked(await body(request), optional=_SETTINGS)
         stored = self._installations.settings.setdefault(site.id, {})
         stored.update({"name" if key == "description" else key: value for key, value in sent.items()})
-        # Read back, a fence is a text and what is monitored is a level.
+        # The list of sites has the geofence as JSON in a string and alarmMonitoring as a level.
         if "geofence" in sent:
             stored["geofence"] = json.dumps(sent["geofence"])
         if "alarmMonitoring" in sent:

@@ -1,4 +1,4 @@
-"""The installations VRM knows, and what each of their devices shows at a given moment."""
+"""Sites: their devices, and the value of each attribute at a time."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from energy_live.simulator.household.household import Household, MeterValues
 from energy_live.simulator.vrm.attributes import ATTRIBUTES, PSEUDO, Attribute, Raw
 
 LOGGED_EVERY_S: Final = 60.0
-"""The gateway logs once a household minute; between two logs VRM knows nothing new."""
+"""Interval of the gateway's logs, in household seconds."""
 
 REPLACED_AT: Final = 1_622_700_000
-"""In June 2021 a charger was replaced; its last record stays beside the current ones."""
+"""Unix seconds at which a solar charger was replaced; its last record stays in the diagnostics."""
 
 
 @frozen
 class DelayedLogs:
-    """A stretch of logs that the gateway delivers late, as it does after a time without a network."""
+    """A range of logs that the gateway sends late, as it does after it was offline."""
 
     start: float
+    """Unix seconds of the first log."""
     end: float
-    """The logs from `start` on and before `end`, unix seconds."""
+    """Unix seconds of the end (exclusive)."""
     arrives: float = math.inf
-    """When VRM has them; never if it is left out."""
+    """Unix seconds at which VRM receives them; never by default."""
 
 
 @frozen(kw_only=True)
 class Site:
-    """One installation: a household with Victron's devices in it."""
+    """A VRM site: a household with Victron devices."""
 
     id: int
     name: str
@@ -41,20 +42,20 @@ class Site:
     user: int
     household: Household
     instances: Mapping[str, tuple[int, ...]]
-    """For each kind of device that is there, the instances of it."""
+    """Instances of each kind of device."""
     phases: int = 1
     dc_coupled: bool = True
-    """Whether the sun comes in through a solar charger or through an inverter on the AC side."""
+    """Whether PV is connected to a solar charger (DC); otherwise to a PV inverter (AC)."""
     log_offset_s: float = 0.0
     created: int = 1_580_000_000
     steady_since: float = -math.inf
-    """Unix seconds since when the gateway has never lost its network."""
+    """Unix seconds since which the gateway has not been offline."""
     access_level: int = 1
     tracked: bool = False
-    """Whether the site moves: it has a GPS, and a fence."""
+    """Whether the site has a GPS and a geofence."""
     demo: bool = False
     delays: list[DelayedLogs] = field(factory=list, eq=False, repr=False)
-    """What is not there yet, or never; may grow while the simulator runs."""
+    """Delayed logs; may be added while the simulator runs."""
     attributes: tuple[Attribute, ...] = field(init=False, repr=False)
     by_code: Mapping[str, Attribute] = field(init=False, repr=False)
 
@@ -62,7 +63,7 @@ class Site:
     def _attributes(self) -> tuple[Attribute, ...]:
         absent = {f"{letter}{phase}" for letter in "ag" for phase in range(self.phases + 1, 4)}
         absent |= {f"g{phase}p" for phase in range(self.phases + 1, 4)} | (
-            # Only one of the homes logs the battery's power; for the others it is voltage times current.
+            # AC-coupled sites do not log the battery power; it is voltage times current there.
             {"P", "bp"} if self.dc_coupled else {"Pdc"}
         )
         return tuple(one for one in ATTRIBUTES if one.device in self.instances and one.code not in absent)
@@ -72,21 +73,21 @@ class Site:
         return MappingProxyType({one.code: one for one in self.attributes})
 
     def logged_at(self, moment: float) -> float:
-        """Return the time of the newest log that VRM has at `moment`."""
+        """Return the time of the newest log that VRM has at a time (Unix seconds)."""
         log = self._slot(moment)
         while (missing := self._missing(log, moment)) is not None:
             log = self._slot(math.nextafter(missing.start, -math.inf))
         return log
 
     def logged_in(self, start: float, end: float, now: float) -> float | None:
-        """Return the time of the last log from `start` on and before `end` that VRM has at `now`, if any."""
+        """Return the time of the last log in `start <= time < end` that VRM has at `now`, or None."""
         log = self._slot(math.nextafter(end, -math.inf))
         while log >= start and (log > now or self._missing(log, now) is not None):
             log -= LOGGED_EVERY_S
         return log if log >= start else None
 
     def _slot(self, moment: float) -> float:
-        """Return when the gateway last logged, at or before `moment`."""
+        """Return the time of the gateway's last log at or before a time."""
         steps = math.floor((moment - self.log_offset_s) / LOGGED_EVERY_S)
         return steps * LOGGED_EVERY_S + self.log_offset_s
 
@@ -98,11 +99,11 @@ class Site:
         return self.instances[attribute.device][0]
 
     def has_instance(self, attribute: Attribute, instance: int | None) -> bool:
-        """Whether the attribute is logged for that instance; None asks for the device's own."""
+        """Return whether the attribute is logged for an instance; always true for None."""
         return instance is None or instance in self.instances[attribute.device]
 
     def is_offline(self, start: float, end: float) -> bool:
-        """Whether the gateway was without a network for all of `start`..`end`: three hours in most months."""
+        """Return whether the gateway was offline from `start` to `end`, as for three hours in most months."""
         night = start // 86_400.0
         into = start - night * 86_400.0
         if end > self.steady_since or into < 3600.0 or end > night * 86_400.0 + 4 * 3600.0:
@@ -111,33 +112,39 @@ class Site:
         return int(38.0 * hash_fractions(f"away/{self.id}/{month:.0f}", 1)[0]) == which
 
     def value(self, attribute: Attribute, moment: MeterValues, instance: int | None = None) -> Raw:
-        """Return what a device shows: number, text or nothing; `instance` tells several of a kind apart."""
+        """Return the value of an attribute: a number, a text or None.
+
+        Args:
+            attribute: The attribute.
+            moment: The meters' values.
+            instance: The device; the first one of its kind by default.
+        """
         text = attribute.value.removeprefix('"')
-        shown: Raw
+        value: Raw
         if text.startswith("@"):
-            shown = LIVE[text[1:]](self, moment)
-            if instance is not None and isinstance(shown, float):
-                shown += 1.5 * self.instances[attribute.device].index(instance)
+            value = LIVE[text[1:]](self, moment)
+            if instance is not None and isinstance(value, float):
+                value += 1.5 * self.instances[attribute.device].index(instance)
         elif text == "-":
             return None
         elif attribute.type == "string":
             return text
         else:
-            shown = float(text) if "." in text else int(text)
-        return str(shown) if text != attribute.value else shown
+            value = float(text) if "." in text else int(text)
+        return str(value) if text != attribute.value else value
 
     def number(self, code: str, moment: MeterValues, instance: int | None = None) -> float | None:
-        """Return what a code measures, as a number, or None where this site measures nothing of the kind."""
+        """Return the value of a code as a number, or None if the site has no such attribute."""
         if code in PSEUDO:
             return self.computed(code, moment)
         attribute = self.by_code.get(code)
         if attribute is None or attribute.type == "string":
             return None
-        shown = self.value(attribute, moment, instance)
-        return None if shown is None else float(shown)
+        value = self.value(attribute, moment, instance)
+        return None if value is None else float(value)
 
     def computed(self, code: str, moment: MeterValues) -> float | None:
-        """Return one of the values that the portal computes, or None without parts."""
+        """Return a value that VRM computes from others, or None if the site has none of them."""
         match code:
             case "consumption":
                 return moment.consumption_w
@@ -150,11 +157,11 @@ class Site:
         return None
 
     def parts(self, code: str) -> Iterator[Attribute]:
-        """Return the attributes that a computed value is made of at this site."""
+        """Return the attributes of this site from which VRM computes a value."""
         return (self.by_code[part] for part in PSEUDO[code][1] if part in self.by_code)
 
     def split(self, power_w: float, phase: int) -> float:
-        """Return one phase's share; the shares add up to the whole, exactly."""
+        """Return the power of one phase; the powers of the phases add up exactly."""
         if self.phases == 1:
             return power_w
         first, second = (math.floor(power_w * share * 4.0) / 4.0 for share in (0.45, 0.3))
@@ -174,8 +181,8 @@ def _solar_state(moment: MeterValues) -> int:
 
 
 def _capacity_ah(site: Site) -> float:
-    dwelling = site.household.dwelling
-    return round(dwelling.battery_wh / dwelling.nominal_v, 1)
+    config = site.household.config
+    return round(config.battery_wh / config.nominal_v, 1)
 
 
 def _yield_today(site: Site, moment: MeterValues) -> float:
@@ -184,17 +191,17 @@ def _yield_today(site: Site, moment: MeterValues) -> float:
     return round(household.energy(since, moment.time).pv, 2)
 
 
-def _wobble(moment: MeterValues, middle: float, width: float) -> float:
+def _oscillate(moment: MeterValues, middle: float, width: float) -> float:
     return middle + width * math.sin(moment.time / 97.0)
 
 
 LIVE: Final[Mapping[str, Callable[[Site, MeterValues], Raw]]] = {
-    "lt": lambda site, _: round(site.household.dwelling.latitude, 5),
-    "lg": lambda site, _: round(site.household.dwelling.longitude, 5),
-    "tz": lambda site, _: site.household.dwelling.timezone,
+    "lt": lambda site, _: round(site.household.config.latitude, 5),
+    "lg": lambda site, _: round(site.household.config.longitude, 5),
+    "tz": lambda site, _: site.household.config.timezone,
     "phases": lambda site, _: site.phases,
-    "volts": lambda _, at: round(_wobble(at, 230.4, 1.7), 1),
-    "hertz": lambda _, at: round(_wobble(at, 50.0, 0.02), 2),
+    "volts": lambda _, at: round(_oscillate(at, 230.4, 1.7), 1),
+    "hertz": lambda _, at: round(_oscillate(at, 50.0, 0.02), 2),
     "amps": lambda _, at: round(at.grid_w / 230.4, 1),
     "g": lambda _, at: at.grid_w,
     "g1": lambda site, at: site.split(at.grid_w, 1),
@@ -218,7 +225,7 @@ LIVE: Final[Mapping[str, Callable[[Site, MeterValues], Raw]]] = {
     "state": lambda _, at: _charge_state(at),
     "pdc": lambda _, at: at.pv_w,
     "pac": lambda _, at: at.pv_w,
-    "pvv": lambda _, at: round(_wobble(at, 182.0, 3.0), 2) if at.pv_w > 0.0 else 0.0,
+    "pvv": lambda _, at: round(_oscillate(at, 182.0, 3.0), 2) if at.pv_w > 0.0 else 0.0,
     "sci": lambda _, at: round(at.pv_w / at.voltage_v, 1),
     "solar": lambda _, at: _solar_state(at),
     "mppt": lambda _, at: 0 if at.pv_w <= 0.0 else (2 if at.soc < 1.0 else 1),
@@ -228,4 +235,4 @@ LIVE: Final[Mapping[str, Callable[[Site, MeterValues], Raw]]] = {
     "litres": lambda _, at: 200 + round(120.0 * math.cos(at.time / 186_000.0)),
     "room": lambda _, at: round(at.temperature_c - 2.0, 1),
 }
-"""What the table's live values mean."""
+"""Formulas of the values with `@` in the table of attributes."""

@@ -1,4 +1,7 @@
-"""VRM's statistics: energies and measurements in buckets, with the caps and the holes of the real service."""
+"""VRM: statistics, with the range limits and gaps of the real service.
+
+Codes, intervals and answers are those of the OpenAPI document.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ STEPS: Final[Mapping[str, float]] = {
     "months": 28 * DAY,
     "years": 365 * DAY,
 }
-"""The intervals, each with the least it lasts, in seconds."""
+"""Shortest length of each interval, in seconds."""
 
 CAPS: Final[Mapping[str, float]] = {
     "15mins": 31 * DAY,
@@ -37,33 +40,34 @@ CAPS: Final[Mapping[str, float]] = {
     "months": 24 * 31 * DAY,
     "years": (5 * 365 + 2) * DAY,
 }
-"""The longest range of each interval. One that is longer is answered as if there were no data."""
+"""Longest range of each interval, in seconds. VRM answers a longer range as if it had no data."""
 
 ENERGIES: Final[Mapping[str, Callable[[EnergyFlows], float]]] = {
-    "Pc": lambda way: way.pv_to_home,
-    "Pb": lambda way: way.pv_to_battery,
-    "Pg": lambda way: way.pv_to_grid,
-    "Gc": lambda way: way.grid_to_home,
-    "Gb": lambda way: way.grid_to_battery,
-    "Bc": lambda way: way.battery_to_home,
-    "Bg": lambda way: way.battery_to_grid,
-    "Pt": lambda way: way.pv,
-    "dYU": lambda way: way.pv,
-    "dH21": lambda way: way.discharged,
-    "dH22": lambda way: way.charged,
-    "dgb": lambda way: way.grid_import,
-    "dgs": lambda way: way.grid_export,
-    "total_solar_yield": lambda way: way.pv,
-    "total_consumption": lambda way: way.consumption,
-    "grid_history_from": lambda way: way.grid_import,
-    "grid_history_to": lambda way: way.grid_export,
+    "Pc": lambda flow: flow.pv_to_home,
+    "Pb": lambda flow: flow.pv_to_battery,
+    "Pg": lambda flow: flow.pv_to_grid,
+    "Gc": lambda flow: flow.grid_to_home,
+    "Gb": lambda flow: flow.grid_to_battery,
+    "Bc": lambda flow: flow.battery_to_home,
+    "Bg": lambda flow: flow.battery_to_grid,
+    "Pt": lambda flow: flow.pv,
+    "dYU": lambda flow: flow.pv,
+    "dH21": lambda flow: flow.discharged,
+    "dH22": lambda flow: flow.charged,
+    "dgb": lambda flow: flow.grid_import,
+    "dgs": lambda flow: flow.grid_export,
+    "total_solar_yield": lambda flow: flow.pv,
+    "total_consumption": lambda flow: flow.consumption,
+    "grid_history_from": lambda flow: flow.grid_import,
+    "grid_history_to": lambda flow: flow.grid_export,
 }
-"""Energy codes, kWh in the bucket."""
+"""Energy codes: kWh in the interval."""
 
 KWH: Final = ("Pb", "Pc", "Gb", "Gc", "Pg", "Bc", "Bg", "gc", "gb")
 FORECASTS: Final = ("solar_yield_forecast", "vrm_consumption_fc")
-"""Wh in the bucket, and the only codes that reach into the future."""
+"""Forecast codes: Wh in the interval. Only they have values in the future."""
 AHEAD_S: Final = 6 * DAY
+"""Range of forecasts into the future."""
 
 TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "kwh": KWH,
@@ -89,34 +93,37 @@ TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamic_ess": ("deGb", "deGc"),
     "evcs": ("evp",),
 }
-"""The types and their codes. `live_feed_kwh`, `dynamic_ess` and `evcs` are in use and in no document."""
+"""Codes of each type. `live_feed_kwh`, `dynamic_ess` and `evcs` are in use but not documented."""
 OVERALL: Final = (
     *("venus", "live_feed", "consumption", "solar_yield", "kwh", "generator", "generator-runtime"),
     "custom",
 )
-"""The types of the statistics of this year, month, week and day."""
+"""Types of `overallstats`."""
 _SAMPLES: Final = 24
 
 
 @frozen(kw_only=True)
 class StatsQuery:
-    """What was asked of the statistics."""
+    """Parameters of a request for statistics."""
 
     codes: tuple[str, ...]
     start: float
     end: float
     interval: str
     total: bool
-    """Whether the sum of the energies is wanted too."""
+    """Whether to add the sum of all energies."""
 
     @property
     def beyond_cap(self) -> bool:
-        """Whether the range is longer than the interval allows."""
+        """Whether the range is longer than VRM's limit for the interval."""
         return self.end - self.start > CAPS[self.interval]
 
 
 def buckets(site: Site, start: float, end: float, interval: str) -> Iterator[tuple[float, float]]:
-    """Cut a range as VRM does: the first bucket begins where asked, months and years end at midnights."""
+    """Return start and end of each interval.
+
+    The first begins at `start`; months and years end at local midnights.
+    """
     begin = start
     local = datetime.fromtimestamp(start, site.household.zone)
     count = 0
@@ -128,10 +135,10 @@ def buckets(site: Site, start: float, end: float, interval: str) -> Iterator[tup
 
 
 def _after(site: Site, local: datetime, start: float, interval: str, count: int) -> float:
-    """Return where the `count`-th bucket ends."""
+    """Return the end of the `count`-th interval."""
     match interval:
         case "days" | "weeks":
-            # Days are the site's own: 23 or 25 hours long where the clocks change.
+            # Local days have 23 or 25 hours when the clocks change.
             days = count * (7 if interval == "weeks" else 1)
             return (
                 (local.replace(tzinfo=None) + timedelta(days=days)).replace(tzinfo=local.tzinfo).timestamp()
@@ -144,23 +151,23 @@ def _after(site: Site, local: datetime, start: float, interval: str, count: int)
     return start + count * STEPS[interval]
 
 
-def collect(site: Site, wish: StatsQuery, now: float) -> tuple[dict[str, object], dict[str, object]]:
-    """Return VRM's `records` and `totals`: `false` for a code without data."""
+def collect(site: Site, query: StatsQuery, now: float) -> tuple[dict[str, object], dict[str, object]]:
+    """Return `records` and `totals`; a code without data has the value `false`."""
     edges = [
         edge
-        for edge in buckets(site, wish.start, wish.end, wish.interval)
+        for edge in buckets(site, query.start, query.end, query.interval)
         if edge[0] < now + AHEAD_S and not site.is_offline(*edge)
     ]
     past = [(begin, min(end, now)) for begin, end in edges if begin < now and end > site.created]
     flows = [site.household.energy(max(begin, site.created), end) for begin, end in past]
     records: dict[str, object] = {}
     totals: dict[str, object] = {}
-    for code in wish.codes:
+    for code in query.codes:
         points, total = _series(site, code, edges if code in FORECASTS else past, flows)
         records[code] = points or False
         totals[code] = total if points else False
-    if wish.total:
-        records["kwh"], totals["kwh"] = _together(past, flows)
+    if query.total:
+        records["kwh"], totals["kwh"] = _sum_of_all(past, flows)
     return records, totals
 
 
@@ -186,7 +193,7 @@ def _series(
 
 
 def extremes(site: Site, code: str, begin: float, end: float) -> tuple[float, float, float] | None:
-    """Return mean, least and most of a measurement in a bucket, or None where nothing measures it."""
+    """Return mean, minimum and maximum of a measurement, or None if the site has no such attribute."""
     count = max(1, min(_SAMPLES, int((end - begin) // 60.0)))
     values = []
     for sample in range(count):
@@ -199,22 +206,22 @@ def extremes(site: Site, code: str, begin: float, end: float) -> tuple[float, fl
 
 
 def _rounded(kwh: float) -> float:
-    return round(kwh, 6) + 0.0  # never minus zero
+    return round(kwh, 6) + 0.0  # turns -0.0 into 0.0
 
 
 def _forecast(site: Site, code: str, begin: float, end: float) -> float:
-    """Return Wh: what a clear-sky model and habit would have said."""
-    dwelling = site.household.dwelling
+    """Return a forecast in Wh: a clear-sky model, or the mean load."""
+    config = site.household.config
     hours = (end - begin) / HOUR
     if code == "vrm_consumption_fc":
-        return round(dwelling.base_load_w * hours, 3)
+        return round(config.base_load_w * hours, 3)
     height = (
-        sum(max(0.0, sun_height(dwelling, begin + (part + 0.5) * (end - begin) / 4)) for part in range(4)) / 4
+        sum(max(0.0, sun_height(config, begin + (part + 0.5) * (end - begin) / 4)) for part in range(4)) / 4
     )
-    return round(dwelling.pv_peak_w * 0.7 * math.pow(height, 1.2) * hours, 3)
+    return round(config.pv_peak_w * 0.7 * math.pow(height, 1.2) * hours, 3)
 
 
-def _together(edges: Sequence[tuple[float, float]], flows: Sequence[EnergyFlows]) -> tuple[object, object]:
+def _sum_of_all(edges: Sequence[tuple[float, float]], flows: Sequence[EnergyFlows]) -> tuple[object, object]:
     if not edges:
         return False, False
     sums = [_rounded(sum(flow)) for flow in flows]
@@ -224,12 +231,12 @@ def _together(edges: Sequence[tuple[float, float]], flows: Sequence[EnergyFlows]
 
 
 def by_instance(records: Json, totals: Json) -> tuple[list[Json], list[Json]]:
-    """Reshape as `show_instance=1` asks."""
+    """Return records and totals in the form of `show_instance=1`."""
     return [{"instance": 0, "stats": records}], [{"instance": 0, "totals": totals}]
 
 
 def overall(site: Site, codes: Sequence[str], now: float) -> Json:
-    """Return totals and percentages of this year, month, week and day, each since its local midnight."""
+    """Return totals and percentages of this year, month, week and day, since their local midnights."""
     day = site.household.day_of(now)
     begins = {
         "year": day.replace(month=1, day=1),

@@ -1,4 +1,4 @@
-"""VRM's account beyond its tokens: adding and finding sites, invitations."""
+"""VRM: adding and finding sites, and a user's invitations, as in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from energy_live.simulator.vrm.request_checks import TEXT, VrmRefusal, answer, b
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 
-_ASKED: Final = 1_752_046_191
+_INVITED_AT: Final = 1_752_046_191
 USER: Final = "/v2/users/{user:[0-9]+|me}"
 
 
-class Account:
-    """What a user asks about sites without knowing their number."""
+class UserSites:
+    """Handlers of a user's requests that name no site by its number."""
 
     def __init__(self, installations: Installations, caller: Callable[[web.Request], Caller]) -> None:
         self._installations = installations
         self._caller = caller
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of every endpoint."""
+        """Return method, path and handler of each endpoint."""
         return [
             ("POST", f"{USER}/addsite", self._add_site),
             ("POST", f"{USER}/get-site-id", self._site_id),
@@ -58,7 +58,7 @@ class Account:
         caller = self._caller(request)
         wanted = request.query.get("query", "").casefold()
         if not wanted:
-            # The only place where it is `error`, not `errors`.
+            # The only error of VRM with the member `error` instead of `errors`.
             raise uncoded(400, error_code="empty_search", error=["No search string has been provided."])
         hits = [
             {
@@ -79,19 +79,19 @@ class Account:
 
 
 def _invitations(sites: Sequence[Site]) -> Json:
-    """Return one invitation or request of each kind, and a request for a site only where there is one."""
+    """Return one invitation or request of each kind."""
     invited: Json = {
         "personalMessage": "Welcome!",
         "inviteKey": "abcdef123344",
         "inviterName": "Kim Visser",
-        "inviteTimestamp": _ASKED,
+        "inviteTimestamp": _INVITED_AT,
     }
-    asked: Json = {"inviteeName": "Sam de Boer", "idUser": 1090, "inviteTimestamp": _ASKED}
+    request: Json = {"inviteeName": "Sam de Boer", "idUser": 1090, "inviteTimestamp": _INVITED_AT}
     return {
         "invitesSiteGroups": [{"idSiteGroup": 61, "siteGroupName": "Canal homes", **invited}],
         "invitesUserGroups": [{"idUserGroup": 32, "userGroupName": "Service team", **invited}],
-        "requestsUserGroups": [{"idUserGroup": 31, "userGroupName": "Team 31", **asked}],
+        "requestsUserGroups": [{"idUserGroup": 31, "userGroupName": "Team 31", **request}],
         "requestsInstallations": [
-            {"idSite": site.id, "installationName": site.name, **asked} for site in sites[:1]
+            {"idSite": site.id, "installationName": site.name, **request} for site in sites[:1]
         ],
     }

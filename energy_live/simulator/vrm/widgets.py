@@ -1,4 +1,7 @@
-"""VRM's widgets: graphs, state changes and summaries."""
+"""VRM: widgets with graphs, state changes, summaries and the position.
+
+Graphs follow captured answers, state changes and GPS the OpenAPI document; summaries are guesses.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ STATES: Final[Mapping[str, tuple[str, ...]]] = {
     "VeBusState": ("S",),
     "VeBusWarningsAndAlarms": ("eT", "eL", "eO", "eR"),
 }
-"""The widgets of state changes, each with the attributes it shows; none where no site has the device."""
+"""Attributes of each widget of state changes; empty if no simulated site has the device."""
 SUMMARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "BatterySummary": ("V", "I", "BT", "CE", "SOC", "SOH", "TTG", "Relay"),
     "BMSDiagnostics": (),
@@ -52,11 +55,11 @@ SUMMARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "TempAirQuality": (),
     "TempSummaryAndGraph": ("tst", "tsT"),
 }
-"""The widgets of newest values, each with the attributes it shows."""
+"""Attributes of each summary widget; empty if no simulated site has the device."""
 _SAMPLED_EVERY_S: Final = 900.0
-"""How finely changes of state are looked for."""
+"""Seconds between two samples of a state."""
 Row = tuple[str, int, int]
-"""The text of a state's number, and the unix seconds at which the state began and ended."""
+"""Number of the state as a text, and its start and end in Unix seconds."""
 _AXES: Final = {"V": "Battery Voltage", "%%": "Percentage", "A": "Current", "W": "Power"}
 
 
@@ -68,15 +71,24 @@ def graph(
     start: float,
     end: float,
     now: float,
-    extremes_too: bool,
-    most: float,
+    with_extremes: bool,
+    max_points: float,
 ) -> Json:
-    """Return series keyed by the attribute's number as a string, in unix seconds, beginning at `start`.
+    """Return the series of each attribute, keyed by its id as a string, with times in Unix seconds.
 
-    A point stands for the step that begins with it: it shows what was logged in there, not at its time.
-    There are at most `most` points.
+    A point covers the step that begins at its time. The first step begins at `start`.
+
+    Args:
+        site: The site.
+        attributes: The attributes.
+        instance: Their device.
+        start: Unix seconds.
+        end: Unix seconds.
+        now: Unix seconds; there are no points after it.
+        with_extremes: Whether points have minimum and maximum too.
+        max_points: Maximum number of points, which determines the length of a step.
     """
-    step = max(LOGGED_EVERY_S, -(-(end - start) / most // LOGGED_EVERY_S) * LOGGED_EVERY_S)
+    step = max(LOGGED_EVERY_S, -(-(end - start) / max_points // LOGGED_EVERY_S) * LOGGED_EVERY_S)
     logged = [
         (begin, site.household.at(log))
         for begin in _steps(start, min(end, now), step)
@@ -90,13 +102,13 @@ def graph(
             curve = (
                 (
                     int(begin),
-                    *_values(site, attribute, (begin, begin + step), at, instance, wide=extremes_too),
+                    *_values(site, attribute, (begin, begin + step), at, instance, wide=with_extremes),
                 )
                 for begin, at in logged
             )
             data[str(attribute.id)] = [point for point in curve if len(point) > 1]
             meta[str(attribute.id)] = _meta(attribute)
-    # PHP spells an empty map as a list.
+    # PHP encodes an empty map as a list.
     return {"data": data or [], "meta": meta or [], "instance": instance}
 
 
@@ -115,7 +127,7 @@ def _values(
     *,
     wide: bool,
 ) -> Sequence[float]:
-    """Return a point's mean, or its mean, least and most."""
+    """Return a point's mean, or its mean, minimum and maximum."""
     if wide:
         return extremes(site, attribute.code, *edges) or ()
     value = site.number(attribute.code, at, instance)
@@ -134,9 +146,10 @@ def _meta(attribute: Attribute) -> Json:
 
 
 def states(site: Site, name: str, *, instance: int | None, start: float, end: float) -> Json:
-    """Return the changes of discrete states: rows of state, start and end (unix s) for each attribute.
+    """Return state changes: rows of state, start and end (Unix seconds) for each attribute.
 
-    A state is the text of its number; `enums` has the names. PHP makes one object of a list of one row.
+    A state is its number as a text; `enums` has the names. A list with one row is encoded as an object, as in
+    the OpenAPI document.
     """
     attributes = _present(site, STATES[name], instance)
     data: Json = {}
@@ -155,7 +168,7 @@ def states(site: Site, name: str, *, instance: int | None, start: float, end: fl
         "meta": {str(one.id): _meta(one) for one in attributes},
         "enums": {str(one.id): {str(value): label for value, label in one.enum} for one in attributes},
         "sort": {
-            str(one.id): {str(value): place for place, (value, _) in enumerate(one.enum)}
+            str(one.id): {str(value): index for index, (value, _) in enumerate(one.enum)}
             for one in attributes
         },
         "buckets": buckets,
@@ -163,7 +176,7 @@ def states(site: Site, name: str, *, instance: int | None, start: float, end: fl
 
 
 def _rows(site: Site, attribute: Attribute, start: float, end: float) -> tuple[int, list[Row]]:
-    """Return how many logs there are, and a row for each stretch of one state."""
+    """Return the number of samples, and one row for each time that a state lasted."""
     rows: list[Row] = []
     samples = 0
     begin = start
@@ -181,11 +194,11 @@ def _rows(site: Site, attribute: Attribute, start: float, end: float) -> tuple[i
 
 
 def _as_object(row: Row) -> Json:
-    return {str(place): cell for place, cell in enumerate(row)}
+    return {str(index): cell for index, cell in enumerate(row)}
 
 
 def summary(site: Site, name: str, *, instance: int | None, now: float) -> Json:
-    """Return the last values; of an instance that is not there only that there are none."""
+    """Return the last values; without attributes if the instance does not exist."""
     logged = site.logged_at(now)
     at = site.household.at(logged)
     attributes = _present(site, SUMMARIES[name], instance)
@@ -195,16 +208,16 @@ def summary(site: Site, name: str, *, instance: int | None, now: float) -> Json:
         "secondsAgo": {"value": ago, "valueFormattedWithUnit": f"{ago} secs"},
     }
     for attribute in attributes:
-        shown = site.value(attribute, at, instance)
-        text, formatted = texts(attribute, shown)
+        value = site.value(attribute, at, instance)
+        text, formatted = texts(attribute, value)
         plain = formatted
-        if attribute.type == "float" and shown is not None:
-            plain = format_value(attribute.format.partition(" ")[0], float(shown))
+        if attribute.type == "float" and value is not None:
+            plain = format_value(attribute.format.partition(" ")[0], float(value))
         data[str(attribute.id)] = {
             "id": attribute.id,
             "code": attribute.code,
             "idDataAttribute": str(attribute.id),
-            "value": None if shown is None else str(shown),
+            "value": None if value is None else str(value),
             "valueFormattedValueOnly": plain,
             "valueFormattedWithUnit": formatted,
             "nameEnum": text,
@@ -227,11 +240,13 @@ def _present(site: Site, codes: Sequence[str], instance: int | None) -> list[Att
 
 
 def position(site: Site, now: float) -> Json:
-    """Return the GPS widget: attributes as text, and a fence whose shape is JSON in a string."""
+    """Return the GPS widget: attributes as text, and the geofence as JSON in a string."""
     logged = site.logged_at(now)
     at = site.household.at(logged)
-    places = [site.by_code[code] for code in ("lt", "lg")]
-    attributes: Json = {str(one.id): _placed(site, one, at, int(now - logged)) for one in places}
+    position_attributes = [site.by_code[code] for code in ("lt", "lg")]
+    attributes: Json = {
+        str(one.id): _position_attribute(site, one, at, int(now - logged)) for one in position_attributes
+    }
     when = datetime.fromtimestamp(logged, UTC)
     return {
         "data": {
@@ -243,17 +258,17 @@ def position(site: Site, now: float) -> Json:
                 },
                 "hasOldData": False,
             },
-            "geofence": json.dumps(fence(site.household.dwelling)),
+            "geofence": json.dumps(fence(site.household.config)),
             "geofenceAlarmActive": None,
             "geofenceEnabled": "0",
         },
-        "meta": {str(one.id): _meta(one) for one in places},
+        "meta": {str(one.id): _meta(one) for one in position_attributes},
     }
 
 
-def _placed(site: Site, attribute: Attribute, at: MeterValues, ago: int) -> Json:
-    shown = site.value(attribute, at)
-    _, formatted = texts(attribute, shown)
+def _position_attribute(site: Site, attribute: Attribute, at: MeterValues, ago: int) -> Json:
+    value = site.value(attribute, at)
+    _, formatted = texts(attribute, value)
     plain = attribute.format.partition(" ")[0]
     return {
         "code": attribute.code,
@@ -270,12 +285,12 @@ def _placed(site: Site, attribute: Attribute, at: MeterValues, ago: int) -> Json
         "isKeyDataAttribute": str(int(attribute.code == "lt")),
         "isValid": "1",
         "nameEnum": None,
-        "rawValue": str(shown),
+        "rawValue": str(value),
         "secondsAgo": str(ago),
         "secondsToNextLog": str(int(LOGGED_EVERY_S)),
-        "value": str(shown),
+        "value": str(value),
         "valueEnum": None,
-        "valueFloat": str(shown),
+        "valueFloat": str(value),
         "valueFormattedValueOnly": formatted.partition(" ")[0],
         "valueFormattedWithUnit": formatted,
         "valueString": None,
