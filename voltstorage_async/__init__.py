@@ -20,15 +20,12 @@ if TYPE_CHECKING:
     from voltstorage_async.events.recorded import BackfillConfig as BackfillConfig
     from voltstorage_async.events.state import ProductState as ProductState
     from voltstorage_async.events.stream import ProductStream as ProductStream
-    from voltstorage_async.export.chunks import ExportProgress as ExportProgress
     from voltstorage_async.export.rows import ExportRows as ExportRows
-    from voltstorage_async.export.rows import FilledRow as FilledRow
     from voltstorage_async.export.rows import ForwardFill as ForwardFill
     from voltstorage_async.field_map import FieldMap as FieldMap
     from voltstorage_async.field_map import SocScale as SocScale
     from voltstorage_async.field_reader import FieldMeaning as FieldMeaning
     from voltstorage_async.live import ProductSource as ProductSource
-    from voltstorage_async.products import ProductPages as ProductPages
     from voltstorage_async.statistics import merge_statistics as merge_statistics
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -40,12 +37,10 @@ else:
             ".events.recorded": "BackfillConfig",
             ".events.state": "ProductState",
             ".events.stream": "ProductStream",
-            ".export.chunks": "ExportProgress",
-            ".export.rows": "ExportRows FilledRow ForwardFill",
+            ".export.rows": "ExportRows ForwardFill",
             ".field_map": "FieldMap SocScale",
             ".field_reader": "FieldMeaning",
             ".live": "ProductSource",
-            ".products": "ProductPages",
             ".statistics": "merge_statistics",
         },
     )

@@ -1,4 +1,4 @@
-"""Email and password, or a token: how a request comes to carry a credential."""
+"""Logins: from email and password, or a token, to the credential that requests carry."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
+from energy_core.checks import string, whole
 from energy_core.codec.coerce import number
 from energy_core.codec.json import JSON, strict_json
 from energy_core.errors import AnswerError, AuthFailed, DecodeError, InvalidCredentials, RequestError
@@ -21,11 +22,11 @@ from voltstorage_async.codec import VENDOR, login_token
 from voltstorage_async.endpoints import Endpoints, TokenPlace
 
 MAX_VALIDITY_S: Final = 31_622_400
-"""A leap year, the vendor's own maximum."""
+"""366 days, the vendor's maximum, in seconds."""
 DEFAULT_VALIDITY_S: Final = 86_400
-"""A day, the vendor's own default."""
+"""A day, the vendor's default, in seconds."""
 
-# A login changes nothing at the vendor's side but to hand out one more token, so it may be repeated.
+# A login only issues one more token, so it is idempotent.
 LOGIN: Final = Operation(
     vendor=VENDOR,
     name="login",
@@ -36,16 +37,15 @@ LOGIN: Final = Operation(
     priority=Priority.AUTH,
 )
 
-
-GONE: Final = frozenset({404, 405, 410, 415})
-"""What a login is answered that is no longer offered; it says nothing about the password."""
-_REFUSED: Final = frozenset({200, 201, 202, 203, 400, 401, 403, 422})
-"""Where a refusal is about the credentials."""
+NOT_OFFERED: Final = frozenset({404, 405, 410, 415})
+"""Statuses of a login path that does not exist (any more); they do not concern the password."""
+_REJECTED: Final = frozenset({200, 201, 202, 203, 400, 401, 403, 422})
+"""Statuses with which the vendor rejects an email or password."""
 
 
 @frozen
 class VoltCredentials:
-    """Who the account is: a token, or an email with its password. Made by `identity`, which checks it."""
+    """Validated credentials: a token, or an email with its password. Made by `check_credentials`."""
 
     token: Secret | None = None
     email: str | None = field(default=None, repr=False)
@@ -54,34 +54,34 @@ class VoltCredentials:
 
     @property
     def owner(self) -> str:
-        """A fingerprint that distinguishes credentials, in this process only."""
+        """A fingerprint of the credentials, valid in this process only."""
         if self.token is not None:
             return f"token/{fingerprint(self.token)}"
-        # With another password it is another one: a wrong password must not use the session of a right one.
+        # The password is a part of it: a client with a wrong password must not share the session of another.
         return f"login/{fingerprint(self.email or '', self.password or '')}"
 
 
-def identity(*, email: str | None, password: str | None, token: str | None, validity: int) -> VoltCredentials:
-    """Check what the user gave.
+def check_credentials(
+    *, email: str | None, password: str | None, token: str | None, validity: int
+) -> VoltCredentials:
+    """Return the credentials of a client's arguments.
 
     Raises:
-        ValueError: not exactly one of a token, or an email with its password; or a validity out of range.
-        TypeError: something is not what it should be.
+        ValueError: Neither or both of a token and an email with its password are given, or `validity` is out
+            of range.
+        TypeError: An argument has a wrong type.
     """
     for name, value in (("email", email), ("password", password), ("token", token)):
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if isinstance(validity, bool) or not isinstance(validity, int):
-        raise TypeError(f"validity must be an int of seconds, not {type(validity).__name__}")
-    if not 0 <= validity <= MAX_VALIDITY_S:
-        raise ValueError(f"validity must be 0..{MAX_VALIDITY_S} seconds: {validity}")
+        if value is not None:
+            string(name, value)
+    whole("validity", validity, least=0, most=MAX_VALIDITY_S)
     if token is not None:
         if email is not None or password is not None:
             raise ValueError("give either token, or email and password, not both")
         return VoltCredentials(token=_token(token))
     if email is None or password is None:
         raise ValueError("give email and password, or token")
-    # The vendor does not tell upper from lower case in an email, so neither may the account's lane.
+    # The vendor ignores the case of an email, so clients with either spelling share one rate limiter.
     return VoltCredentials(email=_email(email), password=_password(password), validity=validity)
 
 
@@ -105,50 +105,52 @@ def _password(text: str) -> Secret:
     return Secret(text)
 
 
-def credential(who: VoltCredentials, endpoints: Endpoints, api: Callable[[], ApiClient]) -> Credential:
-    """Return the account's credential: fixed for a token, else one that logs in by itself."""
-    if who.token is not None:
-        return Credential(grant=grant(who.token, endpoints.token_in, lifetime_s=None))
+def make_credential(
+    credentials: VoltCredentials, endpoints: Endpoints, api: Callable[[], ApiClient]
+) -> Credential:
+    """Return the account's credential: fixed for a token, otherwise one that logs in when it must."""
+    if credentials.token is not None:
+        return Credential(grant=make_grant(credentials.token, endpoints.token_in, lifetime_s=None))
 
     async def login() -> Grant:
-        return await _log_in(api(), who, endpoints)
+        return await _log_in(api(), credentials, endpoints)
 
     return Credential(login=login)
 
 
-async def _log_in(api: ApiClient, who: VoltCredentials, endpoints: Endpoints) -> Grant:
-    if who.password is not None:
-        api.account.credential.guard(who.password)
+async def _log_in(api: ApiClient, credentials: VoltCredentials, endpoints: Endpoints) -> Grant:
+    if credentials.password is not None:
+        api.account.credential.guard(credentials.password)
     try:
-        hides = () if who.password is None else (who.password,)
+        hides = () if credentials.password is None else (credentials.password,)
         operation = evolve(LOGIN, path=endpoints.login, hides=hides)
-        token = await api.call(operation, login_token, json=_form(who))
+        token = await api.call(operation, login_token, json=_login_body(credentials))
     except (AnswerError, AuthFailed) as error:
         refusal = error
     else:
-        return grant(token, endpoints.token_in, lifetime_s=lifetime(token, who.validity))
-    # Raised outside the handler: the vendor may have repeated what it was sent.
-    raise _meaning(refusal)
+        return make_grant(token, endpoints.token_in, lifetime_s=token_lifetime(token, credentials.validity))
+    # Raised outside the handler, so that the answer, which may repeat the password, is not its `__context__`.
+    raise _login_error(refusal)
 
 
-def _form(who: VoltCredentials) -> JSON:
-    password = "" if who.password is None else who.password.reveal()
-    return {"email": who.email, "password": password, "validity": who.validity}
+def _login_body(credentials: VoltCredentials) -> JSON:
+    password = "" if credentials.password is None else credentials.password.reveal()
+    return {"email": credentials.email, "password": password, "validity": credentials.validity}
 
 
-def _meaning(refusal: RequestError) -> RequestError:
-    """Return what a refused login means for its caller."""
-    if refusal.status in GONE:
-        gone = "this way of logging in is gone: pass a token, or another Endpoints.login"
-        return refusal.as_a(type(refusal), gone)
-    if refusal.form == "html" or refusal.status not in _REFUSED:  # not about these credentials
+def _login_error(refusal: RequestError) -> RequestError:
+    """Return the error of a failed login for its caller."""
+    if refusal.status in NOT_OFFERED:
+        message = "the service does not offer this login: pass a token, or another Endpoints.login"
+        return refusal.as_a(type(refusal), message)
+    if refusal.form == "html" or refusal.status not in _REJECTED:  # a proxy's page, or an outage
         return refusal
-    said = f": {refusal.words!r}" if refusal.words else ""
-    return refusal.as_a(InvalidCredentials, f"the email or the password was refused{said}")
+    words = f": {refusal.words!r}" if refusal.words else ""
+    return refusal.as_a(InvalidCredentials, f"the email or the password was refused{words}")
 
 
-def grant(token: Secret, place: TokenPlace, *, lifetime_s: float | None) -> Grant:
-    """Put a token where requests carry it."""
+def make_grant(token: Secret, place: TokenPlace, *, lifetime_s: float | None) -> Grant:
+    """Return a grant that sends the token in a header or in the query."""
     if place == "query":
         return Grant(token=token, query={"token": token}, lifetime_s=lifetime_s)
     return Grant(
@@ -156,12 +158,12 @@ def grant(token: Secret, place: TokenPlace, *, lifetime_s: float | None) -> Gran
     )
 
 
-def lifetime(token: Secret, validity: int) -> float:
-    """Return for how many seconds a token is good.
+def token_lifetime(token: Secret, validity: int) -> float:
+    """Return the lifetime of a token in seconds.
 
-    The difference of a JWT's own `exp` and `iat` is both the server's time, so a wrong clock here does no
-    harm. The signature is not checked: the token is only held against itself. Without a usable pair, what
-    was asked for counts.
+    It is the difference of the JWT's `exp` and `iat`. Both are the server's time, so a wrong local clock does
+    not matter. The signature is not verified. A token without usable claims lives for the requested
+    `validity`.
     """
     payload = token.reveal().split(".")[1:2]
     try:
@@ -170,35 +172,35 @@ def lifetime(token: Secret, validity: int) -> float:
         return float(validity)
     if not isinstance(claims, dict):
         return float(validity)
-    ends, begins = number(claims.get("exp")), number(claims.get("iat"))
-    if ends is None or begins is None or not 0 <= ends - begins <= MAX_VALIDITY_S:
+    expires, issued = number(claims.get("exp")), number(claims.get("iat"))
+    if expires is None or issued is None or not 0 <= expires - issued <= MAX_VALIDITY_S:
         return float(validity)
-    return ends - begins
+    return expires - issued
 
 
 class Auth:
-    """`client.auth`: logging in ahead of time. Requests log in by themselves when they must."""
+    """`client.auth`: logs in before the first request. Requests log in automatically when they must."""
 
     def __init__(
-        self, who: VoltCredentials, endpoints: Endpoints, api: ApiClient, credential: Credential
+        self, credentials: VoltCredentials, endpoints: Endpoints, api: ApiClient, credential: Credential
     ) -> None:
-        self._who = who
+        self._credentials = credentials
         self._endpoints = endpoints
         self._api = api
         self._credential = credential
 
     async def login(self) -> None:
-        """Log in now and let the new token replace the one in use.
+        """Log in now; the new token replaces the one in use. Cancelling is safe.
 
         Raises:
-            InvalidCredentials: the email or the password was refused.
-            AnswerError: this login is no longer offered (404, 405, 410, 415), or refused for another reason.
-            ValueError: the client was given a token, not an email and a password.
+            InvalidCredentials: The vendor rejected the email or the password.
+            AnswerError: The service does not offer this login (404, 405, 410, 415), or it failed otherwise.
+            ValueError: The client has a token, not an email and a password.
         """
-        if self._who.token is not None:
-            raise ValueError("a client with a token has nothing to log in with")
-        self._credential.set(await _log_in(self._api, self._who, self._endpoints))
+        if self._credentials.token is not None:
+            raise ValueError("a client with a token cannot log in: it has no email and password")
+        self._credential.set(await _log_in(self._api, self._credentials, self._endpoints))
 
     @printable
     def __repr__(self) -> str:
-        return f"<Auth by {'login' if self._who.token is None else 'token'}>"
+        return f"<Auth by {'login' if self._credentials.token is None else 'token'}>"

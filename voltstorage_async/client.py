@@ -1,4 +1,4 @@
-"""VoltStorageClient: wires everything together."""
+"""VoltStorageClient: one account of VoltStorage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakSet
 
+from energy_core import checks
 from energy_core._lazy import preloaded
+from energy_core.clock import Clock, SystemClock
 from energy_core.codec.drift import Drift
 from energy_core.http.client import ApiClient
 from energy_core.http.pool import SessionPool
@@ -17,53 +19,55 @@ from energy_core.printable import printable
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import SourceId, account_label
 from energy_core.url import parse_base_url
-from voltstorage_async import validation as given
-from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, credential, identity
+from voltstorage_async import validation
+from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, check_credentials, make_credential
 from voltstorage_async.codec import VENDOR, check
 from voltstorage_async.endpoints import BASE_URL, Endpoints
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData
 from voltstorage_async.export.export import Export
 from voltstorage_async.field_map import FieldMap, ProductFields, SocScale, checked_scale
+from voltstorage_async.models import Product
 from voltstorage_async.products import Products
-from voltstorage_async.websocket import ProductEndpoint, events_address
+from voltstorage_async.websocket import ProductEndpoint, events_url
 
 if TYPE_CHECKING:
     from voltstorage_async.events.stream import ProductStream
     from voltstorage_async.live import ProductSource
 
 BUFFER: Final = 1024
-"""Events that may wait for their consumer."""
+"""Events of one stream that may wait for their consumer."""
 DEFAULT_ACCOUNT: Final = "default"
 DEFAULT_LIMIT: Final = RateLimit(10, 1.0, 4)
-"""Ten requests at once after a rest, then one a second, four waiting for their answer.
+"""A burst of ten requests, then one a second, at most four in flight.
 
-The vendor documents no limit. This one is our choice: modest, since nobody there will answer a complaint.
+The vendor documents no limit; this one is a modest guess.
 """
 
 
 class VoltStorageClient:
-    """A VoltStorage account.
+    """A client of one VoltStorage account, for an ``async with``.
 
     Args:
-        pool: Shared with other clients; without one the client opens its own at the first request and closes
-            it.
-        email: Of the account, with `password`; or `token` instead of both.
-        password: See `email`.
-        token: A token from an earlier login. It cannot be renewed: when it is refused, calls raise
+        pool: A pool shared with other clients. Without one the client opens its own at the first request and
+            closes it.
+        email: The account's email address, together with `password`; or `token` instead of both.
+        password: The account's password.
+        token: A token of an earlier login. It cannot be renewed: when the vendor rejects it, calls raise
             AuthFailed.
-        account: Names the account in events and checkpoints, whatever its credential is. Two accounts of one
-            program need two labels.
-        validity: Seconds a login is good for, 0..31,622,400; it renews itself in time.
-        base_url: Where the service is, https only, except on this machine.
-        endpoints: The paths; some are guesses, see `Endpoints`.
-        fields: What event keys and export columns mean; some are guesses, see `FieldMap`.
-        soc_scale: How products count their state of charge: "ratio" (0..1), "percent" (0..100), or "auto":
-            0..1 until a value above 1.5 shows that a product counts to 100. A mapping says it by product id.
-        limit: What the account may send; the default is our choice, since the vendor names none.
+        account: The name of the account in events and checkpoints. It stays the same when the credential
+            changes. Two accounts in one program need two names.
+        validity: Requested lifetime of a login in seconds, 0..31,622,400. Logins are renewed in time.
+        base_url: The address of the service: https, or http on the loopback interface.
+        endpoints: The paths of the service; some are guesses, see `Endpoints`.
+        fields: The meanings of event keys and export columns; some are guesses, see `FieldMap`.
+        soc_scale: The scale of the state of charge: "ratio" (0..1), "percent" (0..100), or "auto" (0..1 until
+            a value is above 1.5). A mapping from product ids sets it for each product.
+        limit: The rate limit of the account. The vendor documents none, so the default is a guess.
+        clock: The source of time; for tests.
 
     Raises:
-        ValueError, TypeError: an argument is wrong, or the pool knows the account with another credential;
-            nothing was sent.
+        TypeError, ValueError: An argument is wrong, or another open client of the pool uses the account with
+            another credential. Nothing was sent.
     """
 
     def __init__(
@@ -80,43 +84,44 @@ class VoltStorageClient:
         fields: FieldMap = FieldMap(),  # noqa: B008  (frozen)
         soc_scale: SocScale | Mapping[int, SocScale] = "auto",
         limit: RateLimit = DEFAULT_LIMIT,
+        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
     ) -> None:
-        who = identity(email=email, password=password, token=token, validity=validity)
+        credentials = check_credentials(email=email, password=password, token=token, validity=validity)
         label = account_label(account) or DEFAULT_ACCOUNT
         self._base = parse_base_url(base_url)
-        events_address(self._base, endpoints, 0)  # a wrong address is an error now, not at the first event
+        events_url(self._base, endpoints, 0)  # a wrong address raises now, not at the first event
         self._owns_pool = pool is None
-        self._pool = SessionPool() if pool is None else pool
+        self._pool = SessionPool(clock=clock) if pool is None else pool
         self._account = self._pool.account(
             self._base.origin,
             label,
             limit,
-            lambda: credential(who, endpoints, lambda: self._api),
-            owner=who.owner,
+            lambda: make_credential(credentials, endpoints, lambda: self._api),
+            owner=credentials.owner,
             user=self,
         )
         self._api = ApiClient(self._pool, self._account, self._base, vendor=VENDOR, check=check)
         self._label = label
         self._endpoints = endpoints
-        self._fields = fields
+        self._field_map = fields
         self._scales = _scales(soc_scale)
-        self._products: dict[int, ProductFields] = {}
+        self._fields: dict[int, ProductFields] = {}  # by product id
         self._streams: WeakSet[ProductStream] = WeakSet()
-        self.auth = Auth(who, endpoints, self._api, self._account.credential)
-        """Logging in ahead of time."""
-        self.products = Products(self._api, endpoints)
-        """The product list, latest data and statistics."""
-        self.export = Export(self._api, endpoints)
-        """History, as rows."""
+        self.auth = Auth(credentials, endpoints, self._api, self._account.credential)
+        """Logs in before the first request, if that is wanted."""
+        self.products = Products(self._api, endpoints, clock)
+        """The list of products, their latest data and their statistics."""
+        self.export = Export(self._api, endpoints, clock)
+        """Recorded data, as rows."""
 
     @property
     def drift(self) -> Drift:
-        """What the vendor sent that its documents do not say, counted."""
+        """Counters of differences between the vendor's answers and its documents."""
         return self._api.drift
 
     def events(
         self,
-        product_id: int,
+        product: Product | int,
         *,
         since: datetime | None = None,
         buffer: int = BUFFER,
@@ -126,22 +131,25 @@ class VoltStorageClient:
         """Return a product's events, for an ``async with``.
 
         Args:
-            product_id: Whose events.
-            since: Begin with what was recorded from this moment on, aware; None begins with the first event.
-            buffer: How many may wait for their consumer.
+            product: The product, or its id.
+            since: Backfill from this moment on first, aware; None starts with the first event.
+            buffer: Events that may wait for the consumer, at least 1.
             socket: Timeouts and delays of the connection.
             backfill: How missed data is fetched.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
         """
         from voltstorage_async.events.stream import ProductStream  # noqa: PLC0415  (most programs open no socket)
 
-        given.whole("buffer", buffer, least=1)
-        given.span(since, None)
+        product_id = validation.product_id(product)
+        checks.whole("buffer", buffer, least=1)
         stream = ProductStream(
             product_id,
-            self._link(product_id),
-            self._past(product_id),
-            fields=self._product(product_id),
-            since=since,
+            self._endpoint(product_id),
+            self._recorded(product_id),
+            fields=self._fields_of(product_id),
+            since=validation.since(since),
             buffer=buffer,
             socket=socket,
             backfill=backfill,
@@ -153,46 +161,45 @@ class VoltStorageClient:
 
     def live(
         self,
-        product_id: int,
+        product: Product | int,
         *,
         since: datetime | None = None,
         socket: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
         backfill: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductSource:
         """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
-        from voltstorage_async.live import ProductSource  # noqa: PLC0415  (as above)
+        from voltstorage_async.live import ProductSource  # noqa: PLC0415  (as in `events`)
 
-        given.span(since, None)
+        product_id = validation.product_id(product)
         return ProductSource(
             SourceId(VENDOR, self._label, str(product_id), 0),
-            self._link(product_id),
-            self._past(product_id),
+            self._endpoint(product_id),
+            self._recorded(product_id),
             owner=self._account.owner,
-            fields=self._product(product_id),
-            since=since,
+            fields=self._fields_of(product_id),
+            since=validation.since(since),
             socket=socket,
             backfill=backfill,
             ssl_context=self._pool.ssl_context,
             vendor_clock=self._account.vendor_clock,
         )
 
-    def _link(self, product_id: int) -> ProductEndpoint:
-        given.entity_id("product_id", product_id)
-        url = events_address(self._base, self._endpoints, product_id)
+    def _endpoint(self, product_id: int) -> ProductEndpoint:
+        url = events_url(self._base, self._endpoints, product_id)
         return ProductEndpoint(self._pool, self._account, url, header=self._endpoints.events_header)
 
-    def _past(self, product_id: int) -> RecordedData:
-        return RecordedData(product_id, self.export, self.products, self._product(product_id))
+    def _recorded(self, product_id: int) -> RecordedData:
+        return RecordedData(product_id, self.export, self.products, self._fields_of(product_id))
 
-    def _product(self, product_id: int) -> ProductFields:
-        """Return what one product's names mean, the same for all that read it."""
-        if product_id not in self._products:
+    def _fields_of(self, product_id: int) -> ProductFields:
+        """Return the meanings of one product's keys, shared by all its streams."""
+        if product_id not in self._fields:
             scale = self._scales.get(product_id, self._scales[None])
-            self._products[product_id] = ProductFields(self._fields, scale=scale, drift=self.drift)
-        return self._products[product_id]
+            self._fields[product_id] = ProductFields(self._field_map, scale=scale, drift=self.drift)
+        return self._fields[product_id]
 
     async def aclose(self) -> None:
-        """Close the client's streams, and the pool if it is the client's own; idempotent."""
+        """Close the client's streams, and its pool unless that was given; idempotent."""
         for stream in tuple(self._streams):
             await stream.aclose()
         self._account.release(self)
@@ -213,15 +220,14 @@ class VoltStorageClient:
 
     @printable
     def __repr__(self) -> str:
-        pool = "its own pool" if self._owns_pool else "a shared pool"
-        return f"<VoltStorageClient {self._label} at {self._base} on {pool}>"
+        return f"<VoltStorageClient {self._label} at {self._base}>"
 
 
 def _scales(scales: object) -> dict[int | None, SocScale]:
-    """Return the scale of each product that was named, and under None that of all others."""
+    """Return the scale of each product in a mapping, and the scale of all others with the key None."""
     if not isinstance(scales, Mapping):
         return {None: checked_scale(scales)}
     found: dict[int | None, SocScale] = {None: "auto"}
     for number, scale in scales.items():
-        found[given.entity_id("soc_scale", number)] = checked_scale(scale)
+        found[checks.entity_id("soc_scale", number)] = checked_scale(scale)
     return found

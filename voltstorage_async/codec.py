@@ -1,4 +1,4 @@
-"""How VoltStorage spells its answers: wire names, the shapes of each answer, and errors in its own words."""
+"""Decodes VoltStorage's answers and messages: names on the wire, shapes of answers, and error messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from energy_core.codec.coerce import number, seconds
 from energy_core.codec.drift import report
@@ -25,6 +25,7 @@ from energy_core.errors import (
     ServerFault,
 )
 from energy_core.http.operation import Operation, Response
+from energy_core.http.pages import Page
 from energy_core.http.words import is_refusal, words_of
 from energy_core.secret import Secret
 from voltstorage_async.event_types import LatestData, ProductEvent, UnknownProductEvent
@@ -55,7 +56,7 @@ _REFUSALS: Final[Mapping[int, type[RequestError]]] = {
 
 # --- products ---------------------------------------------------------------------------------------------
 
-# Declared from the inside out: a model finds the hooks of its parts by their types.
+# Parts are declared before the models that hold them, which find their hooks by type.
 model(Owner)
 model(ProductGroup, wire={"owner_id": "ownerId"})
 model(ProductType, wire={"start_of_production": "startOfProduction", "base_type": "baseType"})
@@ -76,25 +77,17 @@ _product = model(
 _products = records(_product, "Product")
 
 
-@frozen(kw_only=True)
-class ProductPage:
-    """One page of the product list."""
-
-    records: list[JSON]
-    """As the vendor sent them, unreadable ones included. Without any, this is the end of the list."""
-    products: tuple[Product, ...]
-
-
-def product_page(body: JSON) -> ProductPage:
-    """Read the product list: an array without an envelope or a total."""
-    return ProductPage(records=_array(body, "product list"), products=_products(body))
+def product_page(body: JSON) -> Page[Product]:
+    """Decode one page of the product list: an array without an envelope or a total."""
+    sent, products = _array(body, "product list"), _products(body)
+    return Page(products, len(sent), unread=sent if len(products) < len(sent) else ())
 
 
 # --- data -------------------------------------------------------------------------------------------------
 
 
 def latest(product_id: int) -> Callable[[JSON], Latest]:
-    """Return a reader for both shapes: ``{"time", "data"}``, or the data alone."""
+    """Return a decoder of both shapes of the latest data: ``{"time", "data"}``, or the data alone."""
 
     def read(body: JSON) -> Latest:
         if not isinstance(body, dict):
@@ -111,7 +104,7 @@ def latest(product_id: int) -> Callable[[JSON], Latest]:
 
 
 def _part(hook: Callable[[object], T]) -> Callable[[object], T | None]:
-    """Make a hook tolerant of a part that is missing or something else."""
+    """Return a hook that decodes a missing or malformed part as None."""
 
     def read(value: object) -> T | None:
         try:
@@ -137,9 +130,9 @@ def _weighted(value: object) -> Weighted | None:
 
 
 def event_time(value: object) -> datetime | None:
-    """Read a moment from unix seconds or milliseconds, numbers or text, or from ISO 8601 text with a zone.
+    """Return a time as an aware datetime in UTC; None if it is missing, malformed or before `EARLIEST_YEAR`.
 
-    Before `EARLIEST_YEAR` there is none: 0 is how a device says that it does not know the time.
+    Accepted are unix seconds or milliseconds, as numbers or text, and ISO 8601 text with a zone.
     """
     since_epoch = number(value)
     time: datetime | None
@@ -155,7 +148,7 @@ def event_time(value: object) -> datetime | None:
 
 
 _MILLISECONDS: Final = 1e11
-"""From here on a time counts milliseconds: as seconds it would be in the year 5138."""
+"""Larger times are milliseconds; in seconds this is the year 5138."""
 
 
 _statistics = records(
@@ -195,13 +188,13 @@ _statistics = records(
 
 
 def statistics(body: JSON) -> tuple[Statistics, ...]:
-    """Read aggregated data: an array, one object a time span."""
+    """Decode statistics: an array with one object for each period."""
     _array(body, "statistics")
     return _statistics(body)
 
 
 def login_token(body: JSON) -> Secret:
-    """Read the token out of a login's answer."""
+    """Return the token in the answer to a login."""
     token = body.get("token") if isinstance(body, dict) else None
     if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token.strip():
         raise DecodeError("the login's answer holds no usable token", kind="shape")
@@ -218,18 +211,18 @@ def _array(body: JSON, name: str) -> list[JSON]:
 
 
 Message: TypeAlias = tuple[dict[str, JSON], datetime | None, int, Mapping[str, JSON]]
-"""What one WebSocket message says: all of it, and of data the time, the same as unix seconds, and the data.
+"""A decoded message: the whole object, its time, the same in unix seconds, and its data.
 
-Without a time it is no data, or of a type nobody documented.
+The time is None if the message is not latest-data, or is without a usable time.
 """
 _NO_DATA: Final[Mapping[str, JSON]] = MappingProxyType({})
 
 
 def event_message(frame: bytes) -> Message:
-    """Read one WebSocket message.
+    """Decode one WebSocket message.
 
     Raises:
-        DecodeError: it is not a JSON object.
+        DecodeError: It is not a JSON object.
     """
     raw = strict_json(frame)
     if type(raw) is not dict:
@@ -240,7 +233,7 @@ def event_message(frame: bytes) -> Message:
         return raw, None, 0, _NO_DATA
     if type(data) is not dict or kind != "latest-data":
         return raw, None, 0, _NO_DATA
-    if type(second) is int and second >= EARLIEST_SECOND:  # as documented, and a third of the time
+    if type(second) is int and second >= EARLIEST_SECOND:  # as documented; faster than `event_time`
         try:
             return raw, _from_timestamp(second, UTC), second, data
         except (OverflowError, OSError, ValueError):
@@ -248,35 +241,35 @@ def event_message(frame: bytes) -> Message:
     time = event_time(second)
     if time is None:
         return raw, None, 0, _NO_DATA
-    time = time.replace(microsecond=0)  # whole, as documented: an id names a second
+    time = time.replace(microsecond=0)  # ids of events name whole seconds
     return raw, time, int(time.timestamp()), data
 
 
 def messages_in(frame: bytes) -> list[bytes | None] | None:
-    """Return the messages of a frame that holds a list of them, None for each that is no object.
+    """Return the messages of a frame that holds an array of them, with None for each that is not an object.
 
-    A frame that is something else, or holds too many, is None.
+    Returns None if the frame is anything else, or has more than 1,000 messages.
     """
     try:
         found = strict_json(frame)
     except DecodeError:
         return None
-    if not isinstance(found, list) or not 0 < len(found) <= _MOST_IN_A_FRAME:
+    if not isinstance(found, list) or not 0 < len(found) <= _MAX_MESSAGES_IN_FRAME:
         return None
     return [json.dumps(each).encode() if isinstance(each, dict) else None for each in found]
 
 
-_MOST_IN_A_FRAME: Final = 1000
+_MAX_MESSAGES_IN_FRAME: Final = 1000
 
 
 _from_timestamp: Final = datetime.fromtimestamp
 
 
 def product_event(product_id: int, frame: bytes) -> ProductEvent:
-    """Read one WebSocket message as a product's event.
+    """Decode one WebSocket message as a product's event.
 
     Raises:
-        DecodeError: it is not a JSON object.
+        DecodeError: It is not a JSON object.
     """
     raw, time, _, data = event_message(frame)
     if time is None:
@@ -288,10 +281,10 @@ def product_event(product_id: int, frame: bytes) -> ProductEvent:
 
 
 def check(response: Response, body: JSON, operation: Operation) -> None:
-    """Raise the vendor's refusal in its own words, if it has any; without, the status speaks for itself.
+    """Raise the vendor's error with its message. An error status without a message is left to the client.
 
     Raises:
-        AnswerError, AuthFailed: the answer is a refusal.
+        AnswerError, AuthFailed: The answer is an error.
     """
     if response.status < 400 and not is_refusal(body):
         return

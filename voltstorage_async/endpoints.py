@@ -1,4 +1,4 @@
-"""Endpoints: every path of the service in one replaceable value."""
+"""Endpoints: the paths of the service, in one replaceable value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROOT: Final = BaseUrl(origin="https://localhost", path="/")
 
 
 def _path(_: object, attribute: Attribute[str], value: object) -> None:
-    """Only a relative path that cannot lead out of the base URL, with places we can fill."""
+    """Check that a path is relative, stays below the base URL, and has only known places."""
     if not isinstance(value, str):
         raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
     unknown = set(_PLACE.findall(value)) - _PLACES
@@ -39,30 +39,33 @@ def _path(_: object, attribute: Attribute[str], value: object) -> None:
 @printable_class
 @frozen(kw_only=True)
 class Endpoints:
-    """Where everything is, relative to the client's base URL.
+    """The paths of the service, relative to the client's base URL.
 
-    The vendor's public reference lost its URL paths. `login`, `products` and `export` are known from a
-    client that used them; **`latest`, `statistics` and `events` are guesses**: replace them when you know
-    better. A path may have the places ``{productId}`` and ``{format}``; where a path has no place for one of
-    them, it is sent as a query parameter of that name.
+    The vendor's public reference has no URL paths any more. `login`, `products` and `export` are those of
+    another client of the service; **`latest`, `statistics` and `events` are guesses**: replace them if you
+    know better. A path may have the places ``{productId}`` and ``{format}``; a value without a place is sent
+    as a query parameter of that name.
+
+    Raises:
+        TypeError, ValueError: A path is not a relative path, or it has an unknown place.
     """
 
     login: str = field(default="login/password", validator=_path)
-    """POST: email and password for a token."""
+    """POST: exchanges email and password for a token."""
     products: str = field(default="products", validator=_path)
     """GET: the product list."""
     latest: str = field(default="products/{productId}/data/latest", validator=_path)
-    """GET: the last value of every field. A guess."""
+    """GET: the last value of each field. A guess."""
     statistics: str = field(default="data/statistics", validator=_path)
     """GET: aggregated data. A guess."""
     export: str = field(default="data/export.{format}", validator=_path)
-    """GET: history as CSV or JSON."""
+    """GET: recorded data as CSV or JSON."""
     events: str = field(default="products/events", validator=_path)
     """WebSocket: product events. A guess."""
     events_url: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
-    """WebSocket address where it is not on the base URL's origin: an origin (``wss://host``), to which the
-    base URL's path and `events` are added, or the whole address. None: the base URL with ws or wss."""
+    """Address of the WebSocket if it has another origin: an origin (``wss://host``), to which the base URL's
+    path and `events` are added, or a complete address. None: the base URL's origin."""
     token_in: TokenPlace = field(default="header", validator=validators.in_(("header", "query")))
-    """Where requests carry the token: ``Authorization: Bearer``, as the reference says, or ``?token=``."""
+    """How requests carry the token: ``Authorization: Bearer``, as in the reference, or ``?token=``."""
     events_header: bool = False
-    """Whether the WebSocket handshake carries the bearer header too; the reference asks for ``?token=``."""
+    """Whether the handshake sends the bearer header besides ``?token=``, which the reference asks for."""

@@ -1,4 +1,4 @@
-"""What a product's stream says: the messages of the event WebSocket, and what was missed and is lost."""
+"""The events of a product: data, messages of unknown types, and gaps."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from energy_core.stream.vocabulary import Quantity
 
 @frozen(kw_only=True)
 class LatestData:
-    """New data of a product (`"type": "latest-data"`). It may hold only what changed."""
+    """New data of a product (`"type": "latest-data"`); may hold only the values that changed."""
 
     product_id: int
-    """The product whose stream this is; the frame itself does not say."""
+    """The product of the stream; the message does not name it."""
     time: datetime
     """`time` (unix seconds, whole), aware, UTC."""
     data: Mapping[str, object]
-    """`data`: the vendor's own keys, units and signs. Backfilled, a column is named and signed like the event
-    key that means the same, as `FieldMap` has it; one that no key means keeps its own name."""
+    """`data`: the vendor's keys, units and signs. In backfilled events, a column has the name and sign of the
+    event key with the same meaning in the `FieldMap`; a column without such a key keeps its name."""
     raw: Mapping[str, object] = field(repr=False, eq=False)
-    """The whole message, untouched; backfilled, the row of the export or the answer it comes from."""
+    """The whole message as it was sent; if backfilled, the export row or the answer with latest data."""
     backfilled: bool = False
-    """Fetched later, from the export or the latest data, because the message was missed."""
+    """Whether it was fetched from the export or the latest data, because the message was missed."""
 
 
 @frozen(kw_only=True)
 class UnknownProductEvent:
-    """A message of a type nobody documented, or a latest-data message without its time or data."""
+    """A message of an undocumented type, or a latest-data message without its time or data."""
 
     product_id: int
-    """The product whose stream this is."""
+    """The product of the stream."""
     raw: Mapping[str, object]
-    """The whole message, untouched."""
+    """The whole message as it was sent."""
 
     @property
     def type(self) -> str | None:
-        """`type`, when it is a text."""
+        """`type`, if it is a text."""
         kind = self.raw.get("type")
         return kind if isinstance(kind, str) else None
 
 
 @frozen(kw_only=True)
 class ProductGap:
-    """A stretch of time that was missed and cannot be fetched, or these quantities of it."""
+    """A gap: a missing stretch of time, or missing quantities of it, that cannot be backfilled."""
 
     product_id: int
-    """The product whose stream this is."""
+    """The product of the stream."""
     start: datetime
-    """The last moment before it that was delivered."""
+    """The last delivered moment before the gap."""
     end: datetime
-    """The first moment after it that was, or will be, delivered."""
+    """The first moment after the gap that is delivered."""
     reason: str
-    """`beyond_cap`, `not_exported`, `not_recorded`, `export_malformed`, or `export_failed: ` and why."""
+    """`beyond_cap`, `not_exported`, `not_recorded`, `export_malformed`, or `export_failed: ` and the
+    error."""
     quantities: frozenset[Quantity] = frozenset()
-    """Only these are missing; empty: anything may be."""
+    """The missing quantities; empty: any may be missing."""
 
 
 ProductEvent: TypeAlias = LatestData | UnknownProductEvent | ProductGap

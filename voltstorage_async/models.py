@@ -1,9 +1,8 @@
-"""What VoltStorage answers, as frozen values. Every field says its unit and the vendor's own key.
+"""Frozen values that VoltStorage's answers are decoded into. Each field names its unit and the vendor's key.
 
-The vendor's reference gives no units. Energies look like joules (watt-seconds): a `dc-capacity` of
-18,154,876 is then 5.04 kWh, which is what such a battery holds. That is inferred, here once for all: the
-number as it came is kept in a field ending in `_j`, and the property ending in `_kwh` divides it by
-3,600,000. Ratios are 0..1.
+The vendor's reference gives no units. Energies are read as joules [inferred]: a `dc-capacity` of 18,154,876
+is then 5.04 kWh, the capacity of such a battery. Fields ending in `_j` hold the number as it was sent;
+properties ending in `_kwh` divide it by 3,600,000. Ratios are 0..1.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def _kwh(joules: float | None) -> float | None:
 
 @frozen(kw_only=True)
 class ProductType:
-    """What kind of thing a product is (`type`)."""
+    """The type of a product (`type`)."""
 
     id: int
     """`id`."""
@@ -39,7 +38,7 @@ class ProductType:
 
 @frozen(kw_only=True)
 class Owner:
-    """Who owns a group of products (`group.owner`)."""
+    """The owner of a group of products (`group.owner`)."""
 
     id: int
     """`id`."""
@@ -71,10 +70,10 @@ class ProductGroup:
 
 @frozen(kw_only=True)
 class Product:
-    """One product of the list the account may see."""
+    """A product of the account: a battery storage with its inverter."""
 
     id: int
-    """`id`: what every other operation calls productId."""
+    """`id`; other operations call it productId."""
     owner_name: str | None = None
     """`ownerName`."""
     serial_number: str | None = None
@@ -84,7 +83,7 @@ class Product:
     manufacturing_date: date | None = None
     """`manufacturingDate`, a calendar day."""
     installation_date: date | None = None
-    """`installationDate`, a calendar day; None while it is not installed."""
+    """`installationDate`, a calendar day; None before the installation."""
     timezone: str | None = None
     """`timezone`, an IANA name such as Europe/Berlin."""
     created_at: datetime | None = None
@@ -100,65 +99,65 @@ class Product:
     group: ProductGroup | None = None
     """`group`."""
     errors: tuple[str, ...] = ()
-    """`errors`: names of what is wrong, such as nonDefaultStrategy."""
+    """`errors`: names of present faults, such as nonDefaultStrategy."""
     online: bool | None = None
     """`online`."""
     raw: Mapping[str, object] = field(default=_NOTHING, repr=False, eq=False)
-    """The vendor's own record, untouched."""
+    """The vendor's record as it was sent."""
 
 
 @frozen(kw_only=True)
 class Latest:
-    """The last known value of every data field of a product, from either shape of the answer."""
+    """The last known value of each data field of a product."""
 
     product_id: int
-    """The product that was asked for."""
+    """The product of the request."""
     time: datetime | None = None
-    """`time` (unix seconds): when the data was last updated. None when it was not asked for."""
+    """`time` (unix seconds): the last update of the data, aware, UTC. None if it was not requested."""
     data: Mapping[str, object] = field(default=_NOTHING)
-    """`data`, or the whole answer when no time was asked for: the vendor's own keys and units."""
+    """`data`, or the whole answer if no time was requested: the vendor's keys, units and signs."""
 
 
 @frozen(kw_only=True)
 class Sampled:
-    """A mean over samples. Without samples there is no value, which is not zero."""
+    """A mean over samples. Without samples the value is None."""
 
     value: float | None = None
-    """`value`, in the unit the field names; None when there were no samples."""
+    """`value`, in the unit of the field; None if there were no samples."""
     n_samples: int | None = None
-    """`nSamples`: how many samples the mean is made of, the weight for joining periods."""
+    """`nSamples`: the number of samples, the weight when periods are merged."""
 
 
 @frozen(kw_only=True)
 class Weighted:
-    """A mean with a weight. Without weight there is no value, which is not zero."""
+    """A weighted mean. Without weight the value is None."""
 
     value: float | None = None
-    """`value`, in the unit the field names; None when there was no weight."""
+    """`value`, in the unit of the field; None if the weight is 0 or missing."""
     total_weight: float | None = None
-    """`totalWeight`: the weight for joining periods, in the unit of what it was weighted by."""
+    """`totalWeight`: the weight when periods are merged, in the unit of the weighting quantity."""
 
 
 @frozen(kw_only=True)
 class Statistics:
-    """Aggregated data of a product over one time span (joules, see the module)."""
+    """Aggregated data of a product over one period; energies in joules [inferred]."""
 
     start: datetime | None = None
     """`timespan_start` (unix seconds), aware, UTC."""
     pv_total_j: float | None = None
-    """`pv-total`, J: energy from the sun."""
+    """`pv-total`, J: PV energy."""
     pv_activity: float | None = None
-    """`pv-activity`; the vendor says neither meaning nor unit."""
+    """`pv-activity`; the vendor documents neither meaning nor unit."""
     consumption_total_j: float | None = None
-    """`consumption-total`, J: energy used by the home."""
+    """`consumption-total`, J: energy consumed by the home."""
     storage_total_released_j: float | None = None
-    """`storage-total-released`, J: energy taken out of the battery."""
+    """`storage-total-released`, J: energy discharged from the battery."""
     storage_total_stored_j: float | None = None
-    """`storage-total-stored`, J: energy put into the battery."""
+    """`storage-total-stored`, J: energy charged into the battery."""
     max_temperature: float | None = None
     """`max-temperature`, degC [inferred]."""
     own_consumption: Sampled | None = None
-    """`own-consumption`, ratio 0..1: how much of its own energy the home used."""
+    """`own-consumption`, ratio 0..1: share of the PV energy that the home consumed itself."""
     electrolyte_temp: Sampled | None = None
     """`electrolyte-temp`, degC [inferred]."""
     pump_temp: Sampled | None = None
@@ -174,70 +173,95 @@ class Statistics:
     self_sufficiency: Weighted | None = None
     """`self-sufficiency`, ratio 0..1, weighted by consumption in J."""
     raw: Mapping[str, object] = field(default=_NOTHING, repr=False, eq=False)
-    """The vendor's own record, untouched."""
+    """The vendor's record as it was sent."""
 
     @property
     def pv_total_kwh(self) -> float | None:
-        """Energy from the sun, kWh."""
+        """PV energy, kWh."""
         return _kwh(self.pv_total_j)
 
     @property
     def consumption_total_kwh(self) -> float | None:
-        """Energy used by the home, kWh."""
+        """Energy consumed by the home, kWh."""
         return _kwh(self.consumption_total_j)
 
     @property
     def storage_total_released_kwh(self) -> float | None:
-        """Energy taken out of the battery, kWh."""
+        """Energy discharged from the battery, kWh."""
         return _kwh(self.storage_total_released_j)
 
     @property
     def storage_total_stored_kwh(self) -> float | None:
-        """Energy put into the battery, kWh."""
+        """Energy charged into the battery, kWh."""
         return _kwh(self.storage_total_stored_j)
 
     @property
     def dc_capacity_kwh(self) -> float | None:
-        """Mean capacity on the battery's side, kWh."""
+        """Mean capacity on the DC (battery) side, kWh."""
         return None if self.dc_capacity_j is None else _kwh(self.dc_capacity_j.value)
 
     @property
     def ac_capacity_kwh(self) -> float | None:
-        """Mean capacity on the home's side, kWh."""
+        """Mean capacity on the AC (home) side, kWh."""
         return None if self.ac_capacity_j is None else _kwh(self.ac_capacity_j.value)
 
 
 class Layout(Protocol):
-    """How one export spells its rows; shared by all of them."""
+    """Reads the records of one export; shared by all its rows."""
 
     def numbers(self, record: object) -> dict[str, float]:
-        """The cells that are numbers, the time's excepted."""
+        """Return the cells that are numbers, the time excepted."""
 
     def texts(self, record: object) -> dict[str, str]:
-        """The cells that are neither empty nor numbers, the time's excepted."""
+        """Return the cells that are neither empty nor numbers, the time excepted."""
 
 
 class ExportRow(NamedTuple):
-    """One row of an export: what changed at one moment.
+    """One row of an export: the values that changed at one moment.
 
-    Rows come by the million, so a row is its time and the text it came as; the cells are read when they are
-    asked for (and again at the next asking: keep `values` in a variable). A cell that is empty in the export
-    is in neither mapping: it means unchanged or not sampled, never zero.
+    A row stores its time and its record; `values` and `text` parse the record at each access, so keep the
+    result in a variable. An empty cell is in neither mapping: it means unchanged or not sampled, never zero.
     """
 
     time: datetime
-    """`Time`, aware, with the offset the export spells."""
+    """`Time`, aware, with the offset of the export."""
     record: object
-    """The row as the vendor wrote it: the cells of a line of CSV, or a JSON object."""
+    """The row as it was sent: the cells of a CSV line, or a JSON object."""
     layout: Layout
-    """How to read `record`."""
+    """Reads `record`."""
 
     @property
     def values(self) -> dict[str, float]:
-        """The cells that are numbers, by column, in the vendor's own names, units and signs."""
-        return self[2].numbers(self[1])  # by position, which is quicker: the hottest line of an export
+        """The cells that are numbers, by column, with the vendor's names, units and signs."""
+        return self[2].numbers(self[1])  # access by position is faster, and exports have millions of rows
 
     @property
     def text(self) -> dict[str, str]:
         """The cells that are not numbers, such as a status, by column."""
         return self.layout.texts(self.record)
+
+
+class FilledRow(NamedTuple):
+    """A row with the last known value of each column (forward fill)."""
+
+    time: datetime
+    """The time of the row."""
+    values: dict[str, float]
+    """The last number of each column, with the vendor's names, units and signs."""
+    text: dict[str, str]
+    """The last text of each column whose last cell was not a number."""
+    measured: frozenset[str]
+    """The columns that the row itself holds; the others are carried forward."""
+
+
+class ExportProgress(NamedTuple):
+    """The progress of an export."""
+
+    chunk: int
+    """The chunk that is being read, counted from 1."""
+    chunks: int
+    """The number of chunks of the whole range."""
+    rows: int
+    """The number of rows received so far."""
+    reached: datetime
+    """Rows before this moment have been received."""

@@ -1,26 +1,27 @@
-"""Products: the list, the latest data, and statistics."""
+"""`client.products`: the list of products, their latest data and their statistics."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, Literal, Self, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
-from energy_core.codec.json import JSON
-from energy_core.errors import StreamBusy
+from energy_core import checks
+from energy_core.clock import Clock
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation, Priority
-from energy_core.printable import printable
-from voltstorage_async import validation as given
-from voltstorage_async.codec import VENDOR, ProductPage, latest, product_page, statistics
+from energy_core.http.pages import Page, Pages
+from energy_core.local_days import time_range
+from voltstorage_async import validation
+from voltstorage_async.codec import VENDOR, latest, product_page, statistics
 from voltstorage_async.endpoints import Endpoints
 from voltstorage_async.models import Latest, Product, Statistics
 
 Timespan: TypeAlias = Literal["month", "day", "hour", "year", "lifetime"]
+"""The length of the periods that statistics are aggregated over."""
 
 PAGE_SIZE: Final = 100
-"""Products asked for at once when the caller does not say; the vendor names no default of its own."""
+"""Products a page if the caller does not set it; the vendor documents no default."""
 
 _LIST: Final = Operation(vendor=VENDOR, name="products.list", method="GET", path="", repeatable=True)
 _LATEST: Final = Operation(vendor=VENDOR, name="products.latest", method="GET", path="", repeatable=True)
@@ -30,75 +31,90 @@ _STATISTICS: Final = Operation(
 
 
 class Products:
-    """`client.products`."""
+    """`client.products`. Cancelling any of its calls is safe."""
 
-    def __init__(self, api: ApiClient, endpoints: Endpoints) -> None:
+    def __init__(self, api: ApiClient, endpoints: Endpoints, clock: Clock) -> None:
         self._api = api
         self._endpoints = endpoints
+        self._clock = clock
 
     def list(
         self,
         *,
-        count: int | None = None,
-        page: int | None = None,
-        q: str | None = None,
+        search: str | None = None,
         group_id: int | None = None,
         installed: bool | None = None,
-        ids: int | Sequence[int] | None = None,
+        ids: Product | int | Iterable[Product | int] | None = None,
         owner_id: int | None = None,
-        sort: str | Sequence[str] | None = None,
-    ) -> ProductPages:
-        """Iterate over the products the account may see, asking for the next page when it is reached.
+        sort: str | Iterable[str] | None = None,
+        page_size: int | None = None,
+        page: int | None = None,
+    ) -> Pages[Product]:
+        """Return the products of the account: iterate over them, or await a tuple of all.
 
-        The list ends with an empty page, or with one that brings nothing new: a page shorter than `count` may
-        be all that the service gives at once.
+        The list ends with an empty page or a page without a new product. A short page does not end it: the
+        service may send fewer products than were requested.
 
         Args:
-            count: Products a page (`count`), at least 1.
-            page: Only this page (`page`), counted from 1.
-            q: Free text, found in several attributes (`q`).
+            search: Text that several attributes are searched for (`q`).
             group_id: Only products of this group (`groupId`).
-            installed: Only products that are installed, or that are not (`installationDate`).
-            ids: Only these products (`ids`, repeated for many: the vendor does not say how).
+            installed: Only products that are installed, or only those that are not (`installationDate`).
+            ids: Only these products (`ids`, repeated for several: the vendor does not document how).
             owner_id: Only products of this owner (`ownerId`).
-            sort: Fields to sort by, a ``-`` in front for descending (`sort`).
+            sort: Names of the fields to sort by, with a ``-`` in front for descending order (`sort`).
+            page_size: Products a page (`count`), at least 1; 100 if it is None.
+            page: Only this page (`page`), counted from 1.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong; nothing was sent.
         """
-        size = PAGE_SIZE if count is None else given.whole("count", count, least=1)
-        only = None if page is None else given.whole("page", page, least=1)
+        size = PAGE_SIZE if page_size is None else checks.whole("page_size", page_size, least=1)
         query = [("count", str(size))]
-        if q is not None:
-            query.append(("q", given.text("q", q)))
+        if search is not None:
+            query.append(("q", checks.text("search", search)))
         if group_id is not None:
-            query.append(("groupId", str(given.entity_id("group_id", group_id))))
+            query.append(("groupId", str(checks.entity_id("group_id", group_id))))
         if installed is not None:
-            query.append(("installationDate", given.flag("installed", installed)))
+            query.append(("installationDate", validation.flag("installed", installed)))
         if ids is not None:
-            query.extend(("ids", str(each)) for each in given.ids("ids", ids))
+            query.extend(("ids", str(each)) for each in validation.product_ids(ids))
         if owner_id is not None:
-            query.append(("ownerId", str(given.entity_id("owner_id", owner_id))))
+            query.append(("ownerId", str(checks.entity_id("owner_id", owner_id))))
         if sort is not None:
-            query.append(("sort", given.names("sort", sort)))
+            query.append(("sort", validation.names("sort", sort)))
         operation = _LIST.at(self._endpoints.products)
-        return ProductPages(
-            lambda number: self._api.call(operation, product_page, query=[*query, ("page", str(number))]),
-            only=only,
+
+        async def read(number: int) -> Page[Product]:
+            return await self._api.call(operation, product_page, query=[*query, ("page", str(number))])
+
+        return Pages(
+            read,
+            key=lambda product: product.id,
+            first=1 if page is None else checks.whole("page", page, least=1),
+            only_first=page is not None,
+            name="products",
         )
 
     async def latest(
-        self, product_id: int, include_time: bool = True, *, priority: Priority | None = None
+        self, product: Product | int, include_time: bool = True, *, priority: Priority | None = None
     ) -> Latest:
-        """Return the latest value of every data field; without the time it is slightly faster.
+        """Return the last known value of each data field of a product.
 
         Args:
-            product_id: Whose data.
-            include_time: Whether to say when the data was last updated (`includeTime`).
-            priority: The class to wait in for a turn.
+            product: The product, or its id.
+            include_time: Whether to request the time of the last update (`includeTime`); without it the
+                vendor answers slightly faster.
+            priority: The priority of the request at the rate limiter.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong; nothing was sent.
+            RequestError: The request failed.
         """
-        given.entity_id("product_id", product_id)
+        product_id = validation.product_id(product)
         path = self._endpoints.latest
         query = [
-            *given.unplaced(path, productId=product_id),
-            ("includeTime", given.flag("include_time", include_time)),
+            *validation.query_without_place(path, productId=product_id),
+            ("includeTime", validation.flag("include_time", include_time)),
         ]
         return await self._api.call(
             _LATEST.at(path), latest(product_id), query=query, priority=priority, productId=product_id
@@ -106,72 +122,38 @@ class Products:
 
     async def statistics(
         self,
-        product_id: int,
-        start: datetime | None = None,
+        product: Product | int,
+        start: datetime | str | None = None,
         end: datetime | None = None,
+        *,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
         timespan: Timespan = "day",
     ) -> tuple[Statistics, ...]:
-        """Return aggregated data, one value a time span; start and end are aware, or None for open."""
-        given.entity_id("product_id", product_id)
-        start, end = given.span(start, end)
+        """Return aggregated data, one `Statistics` for each period of the length `timespan`.
+
+        Args:
+            product: The product, or its id. The days of a `Product` are those of its time zone; the days of
+                an id are UTC's.
+            start: The beginning of the range, aware; or a period such as ``"2026-05"`` (`tstart`).
+            end: The end of the range, aware (`tend`). Without `start` and `end` the vendor chooses the range.
+            period: A year, month or day instead: ``"2026"``, ``"2026-05"``, ``"2026-05-17"``.
+            last: A range that ends now instead, such as ``(30, "days")``.
+            timespan: The length of one period (`timespan`).
+
+        Raises:
+            TypeError, ValueError: An argument is wrong, or two forms of the range are given; nothing was
+                sent.
+            RequestError: The request failed.
+        """
+        product_id = validation.product_id(product)
+        asked = time_range(start, end, period=period, last=last, required=False, end_included=True)
+        begin, until = validation.resolve(asked, product, self._clock.utcnow())
         path = self._endpoints.statistics
         query = [
-            *given.unplaced(path, productId=product_id),
-            *([] if start is None else [("tstart", str(int(start.timestamp())))]),
-            *([] if end is None else [("tend", str(int(end.timestamp())))]),
-            ("timespan", given.choice("timespan", timespan, get_args(Timespan))),
+            *validation.query_without_place(path, productId=product_id),
+            *([] if begin is None else [("tstart", str(int(begin.timestamp())))]),
+            *([] if until is None else [("tend", str(int(until.timestamp())))]),
+            ("timespan", checks.one_of("timespan", timespan, get_args(Timespan))),
         ]
         return await self._api.call(_STATISTICS.at(path), statistics, query=query, productId=product_id)
-
-
-class ProductPages:
-    """The products of a list, one after the other over all its pages.
-
-    Cancelling a wait loses nothing: the page is asked for again. One consumer; another gets StreamBusy.
-    """
-
-    def __init__(self, ask: Callable[[int], Awaitable[ProductPage]], *, only: int | None) -> None:
-        self._ask = ask
-        self._only = only
-        self._number = only or 1
-        self._ready: deque[Product] = deque()
-        self._seen: set[int] = set()
-        self._unread: list[JSON] = []  # the records of the last page, if none of them could be read
-        self._ended = False
-        self._busy = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Product:
-        while not self._ready:
-            if self._ended:
-                raise StopAsyncIteration
-            await self._turn()
-        return self._ready.popleft()
-
-    async def _turn(self) -> None:
-        if self._busy:
-            raise StreamBusy("this product list has a consumer already")
-        self._busy = True
-        try:
-            page = await self._ask(self._number)
-        finally:
-            self._busy = False
-        # While pages are turned the list may shift, and a server may know no pages: neither may repeat or go
-        # on for ever.
-        fresh = [product for product in page.products if product.id not in self._seen]
-        self._seen.update(product.id for product in fresh)
-        self._ready.extend(fresh)
-        self._number += 1
-        # A short page is no end: the server may give fewer records than asked for. One whose records are all
-        # unreadable is none either, unless it repeats itself.
-        unread = [] if page.products else page.records
-        repeats = not fresh and unread == self._unread
-        self._unread = unread
-        self._ended = self._only is not None or not page.records or repeats
-
-    @printable
-    def __repr__(self) -> str:
-        state = "ended" if self._ended else f"at page {self._number}"
-        return f"<ProductPages {state}, {len(self._seen)} products so far>"

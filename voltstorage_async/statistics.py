@@ -1,4 +1,4 @@
-"""Joining statistics of several periods into one: sums add up, means are weighted, nothing is invented."""
+"""merge_statistics combines the statistics of several periods."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from voltstorage_async.models import Sampled, Statistics, Weighted
 
 
 def merge_statistics(periods: Iterable[Statistics]) -> Statistics:
-    """Return the statistics of all `periods` together, which must not overlap.
+    """Return the statistics of several periods together. The periods must not overlap.
 
-    Energies add up, over the periods that have them; means are weighted by their samples or their weight,
-    and a period without either does not count. What no period has is None, never zero, and so is a mean of
-    which one part does not say its weight. `pv_activity`, whose meaning nobody documented, is None unless
-    there is only one period; `raw` is empty then as well.
+    Energies are added; means are weighted by their samples or their weight, and a mean without samples or
+    weight is left out. A value that no period has is None, never zero. A mean is None if one of its parts has
+    a value but no weight. Of several periods, `pv_activity` is None, because its meaning is undocumented, and
+    `raw` is empty.
 
     Raises:
-        ValueError: there is no period at all.
+        ValueError: `periods` is empty.
     """
     parts = tuple(periods)
     if not parts:
-        raise ValueError("there is nothing to merge")
+        raise ValueError("periods is empty: there is nothing to merge")
     if len(parts) == 1:
         return parts[0]
     return Statistics(
@@ -50,23 +50,23 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _sampled(parts: Iterable[Sampled | None]) -> Sampled | None:
-    there = [part for part in parts if part is not None]
-    if not there:
+    known = [part for part in parts if part is not None]
+    if not known:
         return None
-    value, weight = _mean([(part.value, part.n_samples) for part in there])
+    value, weight = _mean([(part.value, part.n_samples) for part in known])
     return Sampled(value=value, n_samples=None if weight is None else round(weight))
 
 
 def _weighted(parts: Iterable[Weighted | None]) -> Weighted | None:
-    there = [part for part in parts if part is not None]
-    if not there:
+    known = [part for part in parts if part is not None]
+    if not known:
         return None
-    value, weight = _mean([(part.value, part.total_weight) for part in there])
+    value, weight = _mean([(part.value, part.total_weight) for part in known])
     return Weighted(value=value, total_weight=weight)
 
 
 def _mean(parts: Sequence[tuple[float | None, float | None]]) -> tuple[float | None, float | None]:
-    """Return the weighted mean and the weight of all; None for what cannot be said."""
+    """Return the weighted mean and the total weight; None for each that is unknown."""
     if any(value is not None and weight is None for value, weight in parts):
         return None, None
     counted = [(value, weight) for value, weight in parts if value is not None and weight]
@@ -76,4 +76,4 @@ def _mean(parts: Sequence[tuple[float | None, float | None]]) -> tuple[float | N
         return None, 0 if known else None
     mean = fsum(value * weight for value, weight in counted) / total
     values = [value for value, _ in counted]
-    return min(max(mean, min(values)), max(values)), total  # rounding must not leave the range
+    return min(max(mean, min(values)), max(values)), total  # rounding may exceed the range

@@ -1,110 +1,85 @@
-"""Checking what the caller gave, before anything is sent: a wrong argument is named at once."""
+"""Checks of callers' arguments that only VoltStorage needs; the general ones are in `energy_core.checks`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
-from math import isfinite
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
 
+from energy_core.checks import aware, boolean, entity_id, finite, ids, several, text
 from energy_core.http.operation import Query
+from energy_core.local_days import TimeRange, zone_or_utc
+from voltstorage_async.models import Product
+
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def entity_id(name: str, value: object) -> int:
-    """Return a database id: an int that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 0:
+def product_id(product: Product | int) -> int:
+    """Return the id of a product, which is given as a `Product` or as its id.
+
+    Raises:
+        TypeError: `product` is neither.
+        ValueError: The id is negative.
+    """
+    return entity_id("product", product, Product)
+
+
+def product_ids(products: Product | int | Iterable[Product | int]) -> list[int]:
+    """Return the ids of one or several products."""
+    return ids("ids", [products] if isinstance(products, Product | int) else products, Product)
+
+
+def resolve(
+    asked: TimeRange, product: Product | int | None, now: datetime, *, end_included: bool = False
+) -> tuple[datetime | None, datetime | None]:
+    """Return start and end of a range; a side that was left open is None.
+
+    Args:
+        asked: The range as the caller gave it.
+        product: Whose local days count: those of its time zone. UTC if it is an id, or its zone is unknown.
+        now: The present moment.
+        end_included: Whether the service includes the end; then a period ends a microsecond before midnight.
+    """
+    zone: tzinfo = UTC
+    if asked.needs_zone and isinstance(product, Product):
+        zone = zone_or_utc(product.timezone)
+    start, end = asked.resolve(now, zone)
+    if asked.period is not None and end is not None and end_included:
+        end -= _MICROSECOND
+    return start, end
+
+
+def since(value: datetime | None) -> datetime | None:
+    """Return the aware moment from which a stream begins."""
+    return None if value is None else aware("since", value)
+
+
+def not_negative(name: str, value: object) -> float:
+    """Return a finite number that is not negative, as a float."""
+    number = finite(name, value)
+    if number < 0:
         raise ValueError(f"{name} must not be negative: {value}")
-    return value
-
-
-def whole(name: str, value: object, *, least: int, most: int | None = None) -> int:
-    """Return an int within its bounds."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < least or (most is not None and value > most):
-        raise ValueError(
-            f"{name} must be {f'{least}..{most}' if most is not None else f'at least {least}'}: {value}"
-        )
-    return value
-
-
-def ratio(name: str, value: object) -> float:
-    """Return a finite number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number and not negative: {value}")
-    return float(value)
+    return float(number)
 
 
 def flag(name: str, value: object) -> str:
-    """Return a boolean as the vendor spells it in a query."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return "true" if value else "false"
-
-
-def text(name: str, value: object) -> str:
-    """Return a text that holds something."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not value.strip():
-        raise ValueError(f"{name} must not be empty")
-    return value
-
-
-def choice(name: str, value: object, known: tuple[str, ...]) -> str:
-    """Return one of the known texts."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}: {value!r}")
-    return str(value)
+    """Return a bool as the vendor spells it in a query."""
+    return "true" if boolean(name, value) else "false"
 
 
 def names(name: str, value: object) -> str:
-    """Return one or many names as the comma-separated list the vendor takes."""
-    given = [value] if isinstance(value, str) else list(_iterable(name, value))
+    """Return one or several names as the comma-separated list that the vendor expects."""
+    given = [value] if isinstance(value, str) else list(several(name, value))
     if not given:
         raise ValueError(f"{name} must not be empty")
     return ",".join(text(name, each) for each in given)
 
 
-def ids(name: str, value: object) -> list[int]:
-    """Return one or many ids."""
-    given = [value] if isinstance(value, int) else list(_iterable(name, value))
-    if not given:
-        raise ValueError(f"{name} must not be empty")
-    return [entity_id(name, each) for each in given]
-
-
-def _iterable(name: str, value: object) -> Iterable[object]:
-    if isinstance(value, bytes | str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be one or a sequence of them, not {type(value).__name__}")
-    return value
-
-
-def span(start: object, end: object) -> tuple[datetime | None, datetime | None]:
-    """Return aware moments in the right order, either of them open."""
-    begins = None if start is None else _moment("start", start)
-    ends = None if end is None else _moment("end", end)
-    if begins is not None and ends is not None and ends < begins:
-        raise ValueError(f"end must not be before start: {ends.isoformat()} < {begins.isoformat()}")
-    return begins, ends
-
-
-def _moment(name: str, value: object) -> datetime:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} must be an aware datetime: give it a tzinfo, such as datetime.UTC")
-    return value
-
-
 def unix(moment: datetime) -> str:
-    """Return unix seconds, with a fraction only where there is one."""
+    """Return unix seconds, with a fraction only if there is one."""
     return f"{moment.timestamp():.6f}".rstrip("0").rstrip(".")
 
 
-def unplaced(path: str, **parts: int | str) -> Query:
-    """Return as query what the path has no place for."""
-    return [(name, str(value)) for name, value in parts.items() if f"{{{name}}}" not in path]
+def query_without_place(path: str, **values: int | str) -> Query:
+    """Return the values that the path has no place for, as query parameters."""
+    return [(name, str(value)) for name, value in values.items() if f"{{{name}}}" not in path]

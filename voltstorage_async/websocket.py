@@ -1,4 +1,4 @@
-"""Where a product's events are, and what a socket needs to know of the account to get there."""
+"""The WebSocket of a product's events: its address, credential and rate limit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from energy_core.url import BaseUrl, parse_base_url
 from voltstorage_async.endpoints import Endpoints
 
 
-def events_address(base: BaseUrl, endpoints: Endpoints, product_id: int) -> str:
-    """Return where a product's events are, its id included, the token not.
+def events_url(base: BaseUrl, endpoints: Endpoints, product_id: int) -> str:
+    """Return the address of a product's events, without the token.
 
     Raises:
-        ValueError: `Endpoints.events_url` is not a usable WebSocket address.
+        ValueError: `Endpoints.events_url` is not a ws or wss URL, or ws with a host that is not loopback.
     """
     root, path = base, endpoints.events
     if endpoints.events_url is not None:
@@ -37,7 +37,14 @@ def events_address(base: BaseUrl, endpoints: Endpoints, product_id: int) -> str:
 
 
 class ProductEndpoint:
-    """What a socket needs to know of the account: its turn, its token, and who to tell to wait."""
+    """The core's `EndpointProvider`: connects a socket to the account's token and rate limiter.
+
+    Args:
+        pool: Waits for the rate limit of the handshake.
+        account: The account of the product.
+        url: The address, without the token.
+        header: Whether the handshake sends the token in a header as well.
+    """
 
     def __init__(self, pool: SessionPool, account: ServiceAccount, url: str, *, header: bool) -> None:
         self._pool = pool
@@ -47,12 +54,12 @@ class ProductEndpoint:
 
     @property
     def renewable(self) -> bool:
-        """Whether there is an email and a password to log in with again."""
+        """Whether the account can log in again: it has an email and a password."""
         return self._account.credential.renewable
 
     def refusal_text(self, body: bytes) -> RefusalText:
-        """Return what the server said in the body of a refusal, or in a close frame."""
-        # A server may repeat what it was sent.
+        """Return the server's message in the body of a rejected handshake, or in a close frame."""
+        # The body may repeat the token.
         body = self._account.credential.hide(body.decode(errors="replace")).encode()
         try:
             text = words_of(strict_json(body))
@@ -62,28 +69,28 @@ class ProductEndpoint:
         return RefusalText(text, envelope=bool(text))
 
     async def admit(self) -> None:
-        """Wait for this handshake's turn."""
+        """Wait until the rate limiter admits the handshake. Cancelling is safe."""
         await self._pool.admit(self._account)
 
     def hold(self, seconds: float) -> None:
-        """Let every request of the account wait: the server asked for it."""
+        """Hold all requests of the account for so many seconds, as the server asked."""
         self._account.limiter.hold(seconds)
 
     async def address(self) -> Endpoint:
-        """Return the address with the present token, logging in when there is none."""
+        """Return the address with the present token; log in if there is none. Cancelling is safe."""
         issued = await self._account.credential.get()
         token = issued.grant.token.reveal()
-        joint = "&" if "?" in self._url else "?"
+        separator = "&" if "?" in self._url else "?"
         return Endpoint(
-            url=f"{self._url}{joint}{urlencode({'token': token})}",
+            url=f"{self._url}{separator}{urlencode({'token': token})}",
             headers={"Authorization": f"Bearer {token}"} if self._header else {},
             generation=issued.generation,
         )
 
     async def renew(self, generation: int) -> None:
-        """Get a new token: the handshake refused the one of this generation."""
+        """Get a new token, because the server rejected the one of this generation. Cancelling is safe."""
         await self._account.credential.renew(generation)
 
     @printable
     def __repr__(self) -> str:
-        return f"<ProductLink {self._url}>"
+        return f"<ProductEndpoint {self._url}>"

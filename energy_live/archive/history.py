@@ -17,7 +17,7 @@ from energy_live.archive.progress import ProgressReport
 from energy_live.archive.retry import RetryPolicy, describe_error
 from energy_live.archive.staging import DayWriter, StagedDay, StagingArea
 from voltstorage_async import ExportRows, VoltStorageClient
-from voltstorage_async.export.chunks import PAGE
+from voltstorage_async.export.chunks import DEFAULT_CHUNK
 
 PRECISION: Final = 9
 """Significant digits to request; enough for single-precision numbers. The service's default is 6."""
@@ -210,7 +210,7 @@ class HistoryReader:
             start,
             end,
             precision=PRECISION,
-            page=max(PAGE, end - start),  # one request: the range is a day, or only its first row is read
+            chunk=max(DEFAULT_CHUNK, end - start),  # one request for the range
             priority=Priority.BACKGROUND,
         )
 

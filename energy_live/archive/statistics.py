@@ -48,7 +48,7 @@ async def read_statistics(
     for start, end in table.requests:
 
         async def request(start: datetime = start, end: datetime = end) -> Sequence[Statistics]:
-            return await client.products.statistics(product_id, start, end, table.timespan)
+            return await client.products.statistics(product_id, start, end, timespan=table.timespan)
 
         for record in await policy.call(request):
             if record.start is None:

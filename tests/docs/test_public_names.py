@@ -28,7 +28,6 @@ MADE_BY_US = {
     "ExportRows",
     "MergedStream",
     "Pages",
-    "ProductPages",
     "ProductSource",
     "ProductStream",
     "ServiceAccount",

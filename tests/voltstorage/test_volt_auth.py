@@ -25,7 +25,7 @@ from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
 from tests.servers.scripted_volt import BASE, TOKEN, jwt
 from voltstorage_async import DEFAULT_LIMIT, VoltStorageClient
-from voltstorage_async.auth import lifetime
+from voltstorage_async.auth import token_lifetime
 
 PASSWORD = "sentinel-pa55word"
 
@@ -51,20 +51,20 @@ async def ids(client):
 )
 def test_a_tokens_life_is_the_servers_own_difference(claims, expected):
     """`exp - iat` counts, whatever our clock says; without a usable pair, the validity that was asked for."""
-    assert lifetime(Secret(jwt(**claims)), 77) == expected
+    assert token_lifetime(Secret(jwt(**claims)), 77) == expected
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text() | st.binary().map(lambda data: "a." + data.decode("latin-1") + ".b"))
 def test_any_token_has_a_life(token):
     """What cannot be parsed lives as long as was asked for; nothing is raised."""
-    assert 0 <= lifetime(Secret(token), 77) <= 31_622_400
+    assert 0 <= token_lifetime(Secret(token), 77) <= 31_622_400
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}", "a.e30.b", "a.W10.b", "a.bnVsbA.b", "...", ""])
 def test_tokens_without_a_life_of_their_own(token):
     """The printed token has no `exp`; neither have broken ones."""
-    assert lifetime(Secret(token), 86400) == 86400
+    assert token_lifetime(Secret(token), 86400) == 86400
 
 
 async def test_the_login_gives_the_token_its_life(service, served):
@@ -179,7 +179,7 @@ async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(mocked, st
     mocked.post(f"{BASE}login/password", status=status, body=body, repeat=True)
     async with VoltStorageClient(email="a@example.com", password="x") as client:
         for ask in (client.auth.login, lambda: ids(client)):
-            with pytest.raises(AnswerError, match="logging in is gone: pass a token") as gone:
+            with pytest.raises(AnswerError, match="does not offer this login: pass a token") as gone:
                 await ask()
             assert (gone.value.status, gone.value.operation) == (status, "login")
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from voltstorage_async.export.csv import CsvRows
-from voltstorage_async.export.rows import PIECE
+from voltstorage_async.export.rows import PARSE_BYTES
 
 ROWS = int(os.environ.get("ENERGY_LIVE_CSV_ROWS", "200000"))
 MIB = 1024 * 1024
@@ -43,7 +43,7 @@ def pieces(rows: int) -> Iterator[bytes]:
     """The export as it arrives: its head, and a day again and again."""
     body = day()
     for text in (HEAD, *[body] * (rows // DAY)):
-        yield from (text[at : at + PIECE] for at in range(0, len(text), PIECE))
+        yield from (text[at : at + PARSE_BYTES] for at in range(0, len(text), PARSE_BYTES))
 
 
 def python_reads(export: bytes) -> None:

@@ -14,7 +14,6 @@ from energy_core.errors import (
     NotFound,
     PermissionDenied,
     ServerFault,
-    StreamBusy,
 )
 from energy_core.secret import Secret
 from energy_core.stream.endpoint import RefusalText
@@ -40,9 +39,9 @@ async def test_every_filter_of_the_product_list(mocked, volt):
     """Each argument becomes the vendor's own parameter."""
     mocked.get(ANY, payload=[])
     pages = volt.products.list(
-        count=5,
+        page_size=5,
         page=3,
-        q="AA",
+        search="AA",
         group_id=64,
         installed=True,
         ids=[1, 2],
@@ -83,7 +82,9 @@ async def test_pages_end_at_an_empty_or_a_repeated_one(mocked, volt, pages, coun
     """Every product comes once; a page shorter than asked for is no end of the list."""
     for page in pages:
         mocked.get(ANY, payload=[{"id": number} for number in page])
-    assert await everything(volt.products.list(count=count)) == sorted({n for page in pages for n in page})
+    assert await everything(volt.products.list(page_size=count)) == sorted(
+        {n for page in pages for n in page}
+    )
     assert [dict(query)["page"] for _, query in asked(mocked)] == [str(n + 1) for n in range(asks)]
 
 
@@ -91,14 +92,14 @@ async def test_a_page_of_unreadable_records_is_no_end(mocked, volt):
     """One odd record is a whole page where pages are short; the same unreadable page again is the end."""
     for page in ([{"id": 1}], [{"id": None}], [{"id": 3}], [{"id": []}], [{"id": []}]):
         mocked.get(ANY, payload=page)
-    assert await everything(volt.products.list(count=1)) == [1, 3]
+    assert await everything(volt.products.list(page_size=1)) == [1, 3]
     assert len(asked(mocked)) == 5
 
 
 async def test_only_the_page_that_was_asked_for(mocked, volt):
     """With `page`, a full page is not followed by another."""
     mocked.get(ANY, payload=[{"id": 1}, {"id": 2}])
-    assert await everything(volt.products.list(count=2, page=4)) == [1, 2]
+    assert await everything(volt.products.list(page_size=2, page=4)) == [1, 2]
     assert len(asked(mocked)) == 1
 
 
@@ -109,19 +110,11 @@ async def test_a_malformed_product_loses_no_other(mocked, volt):
     )
     mocked.get(ANY, payload=[{"id": 3}])
     mocked.get(ANY, payload=[])
-    products = [product async for product in volt.products.list(count=4)]
+    products = [product async for product in volt.products.list(page_size=4)]
     assert [product.id for product in products] == [1, 2, 3]
     assert products[0].online is None
     assert products[1].group is None
     assert volt.drift.counts["Product", "record", "malformed"] == 2
-
-
-async def test_a_product_list_serves_one_consumer(mocked, volt):
-    """While a page is on its way, a second consumer gets StreamBusy."""
-    pages = volt.products.list()
-    pages._busy = True
-    with pytest.raises(StreamBusy):
-        await anext(pages)
 
 
 async def test_the_time_is_asked_for_or_not(mocked, volt):
@@ -135,7 +128,7 @@ async def test_the_time_is_asked_for_or_not(mocked, volt):
 async def test_the_range_of_statistics(mocked, volt):
     """Moments go as unix seconds, whatever zone they are in; what is open is left out."""
     mocked.get(ANY, payload=[], repeat=True)
-    assert await volt.products.statistics(7, START, START + timedelta(days=1), "hour") == ()
+    assert await volt.products.statistics(7, START, START + timedelta(days=1), timespan="hour") == ()
     await volt.products.statistics(7, timespan="lifetime")
     assert [dict(query) for _, query in asked(mocked)] == [
         {"productId": "7", "tstart": "1585137600", "tend": "1585224000", "timespan": "hour"},
@@ -179,7 +172,7 @@ async def test_every_parameter_of_an_export(mocked, volt):
         start=START,
         end=START + timedelta(hours=1),
         fields=["Power_PV", "SOC_State of Charge"],
-        tz=60,
+        utc_offset_min=60,
         precision=3,
         tolerance=0.01,
         separator=";",
@@ -228,7 +221,7 @@ async def test_paths_of_the_users_own(mocked):
             await anext(volt.export.rows(7, START, START))
         with pytest.raises(ValueError, match="component_id"):
             volt.export.rows(component_id=7, start=START)
-        address = await volt._link(7).address()
+        address = await volt._endpoint(7).address()
     assert address.url == f"wss://api.voltstorage.com/rest/ws/7?token={TOKEN}"
     (now, query), (stats, _), (history, asked_for) = asked(mocked)
     assert (now, dict(query)["productId"]) == ("now", "7")
@@ -249,7 +242,7 @@ async def test_paths_of_the_users_own(mocked):
 async def test_where_the_events_are(events_url, expected):
     """At the base URL's origin, at another, or anywhere: the token and an id without a place are added."""
     async with VoltStorageClient(token=TOKEN, endpoints=Endpoints(events_url=events_url)) as volt:
-        address = await volt._link(7).address()
+        address = await volt._endpoint(7).address()
     joint = "&" if "?" in expected else "?"
     assert address.url == f"{expected}{joint}token={TOKEN}"
     assert address.headers == {}
@@ -304,11 +297,11 @@ async def test_an_export_refused_with_200_is_an_error_in_the_vendors_words(mocke
 
 
 WRONG = [
-    (lambda v: v.products.list(count=0), ValueError, "count"),
-    (lambda v: v.products.list(count=True), TypeError, "count"),
+    (lambda v: v.products.list(page_size=0), ValueError, "page_size"),
+    (lambda v: v.products.list(page_size=True), TypeError, "page_size"),
     (lambda v: v.products.list(page=0), ValueError, "page"),
-    (lambda v: v.products.list(q=""), ValueError, "q"),
-    (lambda v: v.products.list(q=7), TypeError, "q"),
+    (lambda v: v.products.list(search=""), ValueError, "search"),
+    (lambda v: v.products.list(search=7), TypeError, "search"),
     (lambda v: v.products.list(group_id=-1), ValueError, "group_id"),
     (lambda v: v.products.list(installed=1), TypeError, "installed"),
     (lambda v: v.products.list(ids=[]), ValueError, "ids"),
@@ -317,25 +310,25 @@ WRONG = [
     (lambda v: v.products.list(owner_id=1.0), TypeError, "owner_id"),
     (lambda v: v.products.list(sort=[]), ValueError, "sort"),
     (lambda v: v.export.rows(7), TypeError, "start"),
-    (lambda v: v.export.rows(start=START), ValueError, "product_id"),
+    (lambda v: v.export.rows(start=START), ValueError, "product"),
     (lambda v: v.export.rows(7, START, component_id=8), ValueError, "component_id"),
-    (lambda v: v.export.rows(-7, START), ValueError, "product_id"),
+    (lambda v: v.export.rows(-7, START), ValueError, "product"),
     (lambda v: v.export.rows(7, START.replace(tzinfo=None)), ValueError, "start"),
     (lambda v: v.export.rows(7, START, START.replace(tzinfo=None)), ValueError, "end"),
     (lambda v: v.export.rows(7, START, START - timedelta(1)), ValueError, "end"),
     (lambda v: v.export.rows(7, 1585137600), TypeError, "start"),
     (lambda v: v.export.rows(7, START, format="xlsx"), ValueError, "format"),
     (lambda v: v.export.rows(7, START, fields=""), ValueError, "fields"),
-    (lambda v: v.export.rows(7, START, tz=1440), ValueError, "tz"),
+    (lambda v: v.export.rows(7, START, utc_offset_min=1440), ValueError, "utc_offset_min"),
     (lambda v: v.export.rows(7, START, precision=0), ValueError, "precision"),
     (lambda v: v.export.rows(7, START, tolerance=-0.1), ValueError, "tolerance"),
     (lambda v: v.export.rows(7, START, tolerance=float("nan")), ValueError, "tolerance"),
     (lambda v: v.export.rows(7, START, separator=""), ValueError, "separator"),
     (lambda v: v.export.rows(7, START, separator="-"), ValueError, "separator"),
     (lambda v: v.export.rows(7, START, format="json", separator=";"), ValueError, "separator"),
-    (lambda v: v.events(-1), ValueError, "product_id"),
+    (lambda v: v.events(-1), ValueError, "product"),
     (lambda v: v.events(1, buffer=0), ValueError, "buffer"),
-    (lambda v: v.live("1"), TypeError, "product_id"),
+    (lambda v: v.live("1"), TypeError, "product"),
 ]
 
 
@@ -444,7 +437,7 @@ def test_a_client_wants_exactly_one_way_in(given, error):
 async def test_the_words_of_a_refused_handshake(body, words):
     """JSON and plain text are words, a page of markup is none; only JSON is the vendor's own envelope."""
     async with VoltStorageClient(token="s3ntinel") as client:
-        link = client._link(77)
+        link = client._endpoint(77)
         assert not link.renewable
         await link.address()
         assert link.refusal_text(body) == words

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from energy_core.errors import BadRequest, DecodeError, PermissionDenied, StreamClosed
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limiter import RateLimiter
-from voltstorage_async import ExportProgress
 from voltstorage_async.export.chunks import ChunkSeam, ExportChunk, ExportChunks
 from voltstorage_async.export.csv import CsvRows
+from voltstorage_async.models import ExportProgress
 
 START = datetime(2020, 3, 25, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -71,7 +71,7 @@ def test_a_thousand_years_of_pages_cost_nothing():
 async def test_a_long_range_is_read_in_pages(service, served, recorded):
     """Every row comes once, in order, whatever the seams repeat."""
     end = START + 10 * HOUR
-    async with served.export.rows(77, START, end, page=3 * HOUR) as rows:
+    async with served.export.rows(77, START, end, chunk=3 * HOUR) as rows:
         got = [(row.time, row.values["a"]) async for row in rows]
     assert got == [(at, float(n)) for n, at in enumerate(recorded) if at <= end]
     asked = [(float(query["from"]), float(query["to"])) for _, _, query in service.requests]
@@ -91,7 +91,7 @@ async def test_a_day_is_one_request_and_longer_ranges_are_days(service, served, 
 async def test_an_open_range_ends_with_an_open_page(service, served, recorded):
     """The last page of a range without end asks for no end: the service knows best what now is."""
     begin = datetime.now(UTC) - timedelta(hours=30)
-    async with served.export.rows(77, begin, page=timedelta(days=1)) as rows:
+    async with served.export.rows(77, begin, chunk=timedelta(days=1)) as rows:
         assert [row async for row in rows] == []
     assert ["to" in query for _, _, query in service.requests] == [True, False]
 
@@ -129,10 +129,10 @@ async def test_progress_says_how_far_it_has_come(served, recorded):
     """Page, rows and the moment before which everything has arrived; the last says the end."""
     told: list[ExportProgress] = []
     end = START + 5 * HOUR
-    async with served.export.rows(77, START, end, page=2 * HOUR, progress=told.append) as rows:
+    async with served.export.rows(77, START, end, chunk=2 * HOUR, progress=told.append) as rows:
         async for _ in rows:
             pass
-    assert told[-1] == ExportProgress(page=3, pages=3, rows=11, reached=end)
+    assert told[-1] == ExportProgress(chunk=3, chunks=3, rows=11, reached=end)
     assert sorted(told) == told
     assert START + 2 * HOUR in {one.reached for one in told}
 
@@ -146,7 +146,7 @@ async def test_columns_are_those_of_all_pages(service, served):
         return web.Response(text=history((at, "1", "2"), head=next(heads)))
 
     service.export = export
-    async with served.export.rows(77, START, START + 2 * HOUR, page=HOUR) as rows:
+    async with served.export.rows(77, START, START + 2 * HOUR, chunk=HOUR) as rows:
         assert [row.values async for row in rows] == [{"a": 1.0, "b": 2.0}, {"b": 1.0, "c c": 2.0}]
         assert rows.columns == ("a", "b", "c c")
 
@@ -160,7 +160,7 @@ async def test_a_page_that_breaks_off_keeps_what_came_before(service, served):
         return web.Response(text=next(bodies))
 
     service.export = export
-    rows, got = served.export.rows(77, START, START + 3 * HOUR, page=HOUR), []
+    rows, got = served.export.rows(77, START, START + 3 * HOUR, chunk=HOUR), []
     with pytest.raises(DecodeError, match="middle of a line") as caught:  # noqa: PT012
         async for row in rows:
             got.append(row.values["a"])  # noqa: PERF401
@@ -179,7 +179,7 @@ async def test_a_page_that_is_refused_keeps_what_came_before(service, served, st
         return next(answers)
 
     service.export = export
-    rows, got = served.export.rows(77, START, START + 2 * HOUR, page=HOUR), []
+    rows, got = served.export.rows(77, START, START + 2 * HOUR, chunk=HOUR), []
     with pytest.raises(error):  # noqa: PT012
         async for row in rows:
             got.append(row)  # noqa: PERF401
@@ -189,9 +189,9 @@ async def test_a_page_that_is_refused_keeps_what_came_before(service, served, st
 async def test_blocks_hold_the_rows(served, recorded):
     """Blocks are the same rows, none empty, and may be taken up after single rows."""
     end = START + 9 * HOUR
-    async with served.export.rows(77, START, end, page=2 * HOUR) as rows:
+    async with served.export.rows(77, START, end, chunk=2 * HOUR) as rows:
         single = [row async for row in rows]
-    async with served.export.rows(77, START, end, page=2 * HOUR) as rows:
+    async with served.export.rows(77, START, end, chunk=2 * HOUR) as rows:
         first = await anext(rows)
         blocks = [block async for block in rows.blocks()]
     assert all(blocks)
@@ -200,7 +200,7 @@ async def test_blocks_hold_the_rows(served, recorded):
 
 async def test_filled_rows_carry_values_over_seams(served, recorded):
     """With forward fill every row has every column, and only the first of each page had it itself."""
-    async with served.export.rows(77, START, START + 4 * HOUR, page=HOUR) as rows:
+    async with served.export.rows(77, START, START + 4 * HOUR, chunk=HOUR) as rows:
         filled = [row async for row in rows.filled()]
     assert all(row.values.keys() == {"a", "b"} for row in filled)
     assert Counter("b" in row.measured for row in filled) == {True: 1, False: 8}
@@ -208,10 +208,10 @@ async def test_filled_rows_carry_values_over_seams(served, recorded):
 
 async def test_pages_have_a_least_length(served):
     """A page is a timedelta of at least a minute."""
-    with pytest.raises(ValueError, match="page"):
-        served.export.rows(77, START, page=timedelta(0))
-    with pytest.raises(TypeError, match="page"):
-        served.export.rows(77, START, page=60)
+    with pytest.raises(ValueError, match="chunk"):
+        served.export.rows(77, START, chunk=timedelta(0))
+    with pytest.raises(TypeError, match="chunk"):
+        served.export.rows(77, START, chunk=60)
 
 
 def test_a_seam_keeps_two_rows_of_one_moment_apart():

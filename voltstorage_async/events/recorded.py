@@ -22,7 +22,7 @@ from voltstorage_async.field_map import FieldMap, ProductFields
 from voltstorage_async.models import ExportRow, Latest
 from voltstorage_async.products import Products
 
-_NO_PAGING: Final = timedelta(days=36_500)
+_ONE_CHUNK: Final = timedelta(days=36_500)
 """Longer than any range: the gap filler cuts ranges into pages itself, by the vendor's time."""
 
 
@@ -133,7 +133,7 @@ class RecordedData:
             datetime.fromtimestamp(start, UTC),
             None if end is None else datetime.fromtimestamp(end, UTC),
             tolerance=0.0,
-            page=_NO_PAGING,
+            chunk=_ONE_CHUNK,
             priority=Priority.BACKGROUND,
         )
         return RecordedMoments(rows, self._fields)

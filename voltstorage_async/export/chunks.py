@@ -1,4 +1,4 @@
-"""Pages: a long range of history as requests that the service can bear, and the seams between them."""
+"""A long export is requested in chunks; their common moments are deduplicated."""
 
 from __future__ import annotations
 
@@ -10,45 +10,32 @@ from attrs import frozen
 
 from voltstorage_async.models import ExportRow
 
-PAGE: Final = timedelta(days=1)
-"""How much one request asks for when the caller does not say: some 86,400 rows, about 5 MB of CSV."""
+DEFAULT_CHUNK: Final = timedelta(days=1)
+"""The length of a chunk if the caller does not set it: about 86,400 rows, or 5 MB of CSV."""
 
-SHORTEST: Final = timedelta(minutes=1)
+MIN_CHUNK: Final = timedelta(minutes=1)
 
-
-_MOST_AT_ONCE: Final = 100
-"""Rows of one moment that are remembered; more are not plausible."""
+_MAX_REMEMBERED: Final = 100
+"""Rows of one moment that are remembered for deduplication; more are not plausible."""
 
 
 class ExportChunk(NamedTuple):
-    """What one request asks for; both ends belong to it, as the service counts."""
+    """The range of one request; the service includes both ends."""
 
     start: datetime
     end: datetime | None
-    """None: until now, which the service knows best."""
-
-
-class ExportProgress(NamedTuple):
-    """How far an export has come."""
-
-    page: int
-    """The page that is being read, counted from 1."""
-    pages: int
-    rows: int
-    """Rows that have arrived."""
-    reached: datetime
-    """What was recorded before this moment has arrived."""
+    """None: until now, by the service's clock."""
 
 
 @frozen
 class ExportChunks:
-    """A range cut into pages of `length`; only the last may be shorter, and only it may be open."""
+    """A range cut into chunks of one length; only the last may be shorter, and only the last may be open."""
 
     start: datetime
     end: datetime | None
     length: timedelta
     now: datetime
-    """Where an open range ends when it is cut."""
+    """The end of an open range, to count its chunks."""
 
     def __len__(self) -> int:
         span = (self.now if self.end is None else self.end) - self.start
@@ -60,10 +47,11 @@ class ExportChunks:
 
 
 class ChunkSeam:
-    """Knows the rows of the last moment, so that the next page, which begins with it, repeats none.
+    """Drops the rows at the beginning of a chunk that the previous chunk ended with.
 
-    The first row of a page may be whole where the last of the page before was sparse: a row that holds all of
-    another's cells is that row.
+    The service includes both ends of a range, so the common moment of two chunks comes twice. The first row
+    of a chunk may be complete where the last row of the previous one had only the changed cells: a row that
+    has all cells of an earlier row of its moment is a duplicate of it.
     """
 
     def __init__(self) -> None:
@@ -78,23 +66,23 @@ class ChunkSeam:
         if time != self._time:
             self._time = time
             self._rows.clear()
-        for row in reversed(rows[-_MOST_AT_ONCE:]):
+        for row in reversed(rows[-_MAX_REMEMBERED:]):
             if row.time != time:
                 break
             self._rows.append(row)
-        del self._rows[:-_MOST_AT_ONCE]
+        del self._rows[:-_MAX_REMEMBERED]
 
     def fresh(self, rows: list[ExportRow]) -> list[ExportRow]:
-        """Return the rows that the page before has not brought."""
+        """Return the rows that are not duplicates of remembered ones."""
         if self._time is None or not rows:
             return rows
-        found = [row for row in rows if not self._had(row)]
+        found = [row for row in rows if not self._is_duplicate(row)]
         if rows[-1].time > self._time:
-            self._time = None  # the seam lies behind
+            self._time = None  # later rows cannot be duplicates
         return found
 
-    def _had(self, row: ExportRow) -> bool:
+    def _is_duplicate(self, row: ExportRow) -> bool:
         if row.time != self._time:
             return False
         cells = (row.values | row.text).items()
-        return any(cells >= (had.values | had.text).items() for had in self._rows)
+        return any(cells >= (earlier.values | earlier.text).items() for earlier in self._rows)

@@ -68,13 +68,11 @@ class CsvLayout:
 
 
 def row_time(value: object, offset: tzinfo) -> datetime | None:
-    """Read a row's time from ISO 8601 text, or from unix seconds or milliseconds as a number or as text.
-
-    Before `EARLIEST_YEAR` there is none.
+    """Return the time of a row, aware; None if it is malformed or before `EARLIEST_YEAR`.
 
     Args:
-        value: As the service wrote it.
-        offset: The zone of text that names none.
+        value: ISO 8601 text, or unix seconds or milliseconds as a number or as text.
+        offset: The zone of text without one.
     """
     count = number(value)
     try:
@@ -92,6 +90,6 @@ def row_time(value: object, offset: tzinfo) -> datetime | None:
 
 
 _YEAR_2001: Final = 1e9
-"""Text of fewer digits may be a day, such as 20200325."""
+"""Text with fewer digits may be a date, such as 20200325."""
 _MILLISECONDS: Final = 1e11
-"""From here on a time counts milliseconds: as seconds it would be in the year 5138."""
+"""Larger times are milliseconds; in seconds this is the year 5138."""

@@ -1,31 +1,34 @@
-"""Export: the history of a product or component, as rows that arrive one after the other.
+"""`client.export`: recorded data of a product or component, as rows.
 
-A range of any length is asked for in pages, one after the other, so that the service never has to put
-together more than a day at once.
+A long range is requested in chunks, one after the other, so that one request covers at most a day by default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Final, Literal, TypeAlias, get_args
 
-from energy_core.clock import Clock, SystemClock
+from energy_core import checks
+from energy_core.clock import Clock
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Operation, Priority, Query
-from voltstorage_async import validation as given
+from energy_core.local_days import TimeRange, time_range
+from voltstorage_async import validation
 from voltstorage_async.codec import VENDOR
 from voltstorage_async.endpoints import Endpoints
-from voltstorage_async.export.chunks import PAGE, SHORTEST, ExportChunk, ExportChunks, ExportProgress
+from voltstorage_async.export.chunks import DEFAULT_CHUNK, MIN_CHUNK, ExportChunk, ExportChunks
 from voltstorage_async.export.csv import CsvRows
 from voltstorage_async.export.json import JsonRows
 from voltstorage_async.export.rows import ExportRows, RowParser
+from voltstorage_async.models import ExportProgress, Product
 
 Format: TypeAlias = Literal["csv", "json"]
+"""The format that the service sends."""
 
 _DAY_MIN: Final = 24 * 60
 
-# Rows have a limit each and none together.
+# The total size is not limited: each row has a limit of its own.
 _EXPORT: Final = Operation(
     vendor=VENDOR, name="export.rows", method="GET", path="", repeatable=True, body_limit=2**62, total_s=300.0
 )
@@ -34,126 +37,147 @@ _EXPORT: Final = Operation(
 class Export:
     """`client.export`."""
 
-    def __init__(self, api: ApiClient, endpoints: Endpoints, *, clock: Clock = SystemClock()) -> None:  # noqa: B008
+    def __init__(self, api: ApiClient, endpoints: Endpoints, clock: Clock) -> None:
         self._api = api
         self._endpoints = endpoints
         self._clock = clock
 
     def rows(
         self,
-        product_id: int | None = None,
-        start: datetime | None = None,
+        product: Product | int | None = None,
+        start: datetime | str | None = None,
         end: datetime | None = None,
         *,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
         component_id: int | None = None,
-        format: Format = "csv",  # noqa: A002  (the vendor's own word)
-        fields: str | Sequence[str] | None = None,
-        tz: int | None = None,
+        format: Format = "csv",  # noqa: A002  (the vendor's word)
+        fields: str | Iterable[str] | None = None,
+        utc_offset_min: int | None = None,
         precision: int | None = None,
         tolerance: float | None = None,
         separator: str | None = None,
-        page: timedelta | None = None,
+        chunk: timedelta | None = None,
         priority: Priority | None = None,
         progress: Callable[[ExportProgress], None] | None = None,
     ) -> ExportRows:
-        """Iterate over what was recorded, one row a moment, never more than a chunk of it in memory.
+        """Return the recorded rows of a range, streamed: at most one chunk of the body is in memory.
 
-        An empty cell means unchanged or not sampled, and is left out; `filled()` of what is returned carries
-        the last value forward, and says for each row what was measured.
+        An empty cell means unchanged or not sampled and is left out of a row; `ExportRows.filled()` carries
+        the last value forward. Nothing is sent before the first row is asked for.
 
         Args:
-            product_id: Whose data; either this or `component_id`.
-            start: First moment, aware; required (`from`).
-            end: Last moment, aware; now, where it is None (`to`).
-            component_id: Whose data; either this or `product_id`.
-            format: csv, or json, whose shape is in no public document.
-            fields: Only these columns; all, where it is None.
-            tz: Offset of the exported times in minutes east of UTC; the moments are the same.
+            product: The product, or its id; either this or `component_id`. The days of a `Product` are those
+                of its time zone; the days of an id are UTC's.
+            start: The first moment, aware; or a period such as ``"2026-05-17"``. Required unless `period` or
+                `last` is given (`from`).
+            end: The last moment, aware; None means now (`to`).
+            period: A year, month or day instead: ``"2026"``, ``"2026-05"``, ``"2026-05-17"``.
+            last: A range that ends now instead, such as ``(30, "days")``.
+            component_id: The id of a component, instead of a product.
+            format: csv, or json, whose shape no public document describes.
+            fields: Names of the columns; None for all.
+            utc_offset_min: UTC offset of the exported times, in minutes east (`tz`); the moments are the
+                same.
             precision: Significant digits; the vendor's default is 6.
-            tolerance: Leaves out changes smaller than this, relatively; the vendor's default of 0 leaves out
-                nothing.
-            separator: What stands between two cells of a CSV; the vendor's default is a comma.
-            page: The most that one request asks for; a longer range is read in several: a day each, where it
-                is None and the range has an end. One without an end is then one request, as the vendor
-                has it. Rows at the seams come once; a page's first row may be whole where nothing changed.
-            priority: The class to wait in for a turn. Ranges of several pages give way to everything else
-                (`Priority.BACKGROUND`) unless this says otherwise.
+            tolerance: Relative size of changes that are left out; the vendor's default is 0 (none).
+            separator: Separator of CSV cells; the vendor's default is a comma.
+            chunk: The longest range of one request, at least a minute. None: a day, or a single request if
+                the range has no end. Rows at the borders of chunks come once; the first row of a chunk may
+                repeat unchanged values.
+            priority: The priority of the requests at the rate limiter; None: normal for one chunk,
+                `Priority.BACKGROUND` for several.
             progress: Called as rows arrive.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong, or two forms of the range are given; nothing was
+                sent.
         """
-        offset = 0 if tz is None else given.whole("tz", tz, least=1 - _DAY_MIN, most=_DAY_MIN - 1)
-        kind = given.choice("format", format, get_args(Format))
+        offset = 0
+        if utc_offset_min is not None:
+            offset = checks.whole("utc_offset_min", utc_offset_min, least=1 - _DAY_MIN, most=_DAY_MIN - 1)
+        kind = checks.one_of("format", format, get_args(Format))
         if separator is not None and kind != "csv":
             raise ValueError("separator is for the format csv only")
         path = self._endpoints.export
-        pages = self._pages(start, end, page)
+        asked = time_range(start, end, period=period, last=last, required=False, end_included=True)
+        chunks = self._chunks(asked, product, chunk)
         query = [
-            *_owner(path, product_id, component_id),
-            *given.unplaced(path, format=kind),
-            *([] if fields is None else [("fields", given.names("fields", fields))]),
-            *([] if tz is None else [("tz", str(tz))]),
-            *(
-                []
-                if precision is None
-                else [("precision", str(given.whole("precision", precision, least=1)))]
-            ),
-            *([] if tolerance is None else [("tolerance", repr(given.ratio("tolerance", tolerance)))]),
+            *_owner(path, product, component_id),
+            *validation.query_without_place(path, format=kind),
+            *([] if fields is None else [("fields", validation.names("fields", fields))]),
+            *([] if utc_offset_min is None else [("tz", str(offset))]),
+            *([] if precision is None else [("precision", _digits(precision))]),
+            *([] if tolerance is None else [("tolerance", _tolerance(tolerance))]),
             *([] if separator is None else [("separator", _separator(separator))]),
         ]
         zone = timezone(timedelta(minutes=offset))
 
-        def parser() -> RowParser:
+        def new_parser() -> RowParser:
             return (
                 CsvRows(separator=separator or ",", offset=zone) if kind == "csv" else JsonRows(offset=zone)
             )
 
-        if priority is None and len(pages) > 1:
+        if priority is None and len(chunks) > 1:
             priority = Priority.BACKGROUND
         operation = _EXPORT.at(path)
+        product_id = 0 if product is None else validation.product_id(product)
         return ExportRows(
-            pages,
+            chunks,
             lambda one: self._api.open(
                 operation,
                 query=[*query, *_range(one)],
                 priority=priority,
-                productId=product_id or 0,
+                productId=product_id,
                 format=kind,
             ),
-            parser,
+            new_parser,
             operation=operation,
             drift=self._api.drift,
             progress=progress,
         )
 
-    def _pages(self, start: datetime | None, end: datetime | None, length: timedelta | None) -> ExportChunks:
+    def _chunks(
+        self, asked: TimeRange, product: Product | int | None, length: timedelta | None
+    ) -> ExportChunks:
+        now = self._clock.utcnow()
+        start, end = validation.resolve(asked, product, now, end_included=True)
         if start is None:
-            raise TypeError("start is required")
+            raise TypeError("the range needs start, or period, or last")
         if length is None:
-            length = timedelta.max if end is None else PAGE
+            length = timedelta.max if end is None else DEFAULT_CHUNK
         if not isinstance(length, timedelta):
-            raise TypeError(f"page must be a timedelta, not {type(length).__name__}")
-        if length < SHORTEST:
-            raise ValueError(f"page must be at least {SHORTEST}: {length}")
-        given.span(start, end)
-        return ExportChunks(start, end, length, self._clock.utcnow())
+            raise TypeError(f"chunk must be a timedelta, not {type(length).__name__}")
+        if length < MIN_CHUNK:
+            raise ValueError(f"chunk must be at least {MIN_CHUNK}: {length}")
+        return ExportChunks(start, end, length, now)
 
 
-def _owner(path: str, product_id: int | None, component_id: int | None) -> Query:
-    if (product_id is None) == (component_id is None):
-        raise ValueError("give either product_id or component_id")
-    if product_id is not None:
-        return given.unplaced(path, productId=given.entity_id("product_id", product_id))
+def _owner(path: str, product: Product | int | None, component_id: int | None) -> Query:
+    if (product is None) == (component_id is None):
+        raise ValueError("give either product or component_id")
+    if product is not None:
+        return validation.query_without_place(path, productId=validation.product_id(product))
     if "{productId}" in path:
-        raise ValueError("component_id cannot be asked for: the path in Endpoints.export is a product's")
-    return [("componentId", str(given.entity_id("component_id", component_id)))]
+        raise ValueError("component_id cannot be used: the path in Endpoints.export is that of a product")
+    return [("componentId", str(checks.entity_id("component_id", component_id)))]
 
 
-def _range(page: ExportChunk) -> list[tuple[str, str]]:
-    ends = (("from", page.start), ("to", page.end))
-    return [(name, given.unix(moment)) for name, moment in ends if moment is not None]
+def _range(chunk: ExportChunk) -> list[tuple[str, str]]:
+    ends = (("from", chunk.start), ("to", chunk.end))
+    return [(name, validation.unix(moment)) for name, moment in ends if moment is not None]
+
+
+def _digits(precision: int) -> str:
+    return str(checks.whole("precision", precision, least=1))
+
+
+def _tolerance(tolerance: float) -> str:
+    return repr(validation.not_negative("tolerance", tolerance))
 
 
 def _separator(text: str) -> str:
-    given.text("separator", "x" if text == "\t" else text)
+    checks.text("separator", "x" if text == "\t" else text)
     if any(char.isalnum() or char in "\"'+-.:_\r\n" for char in text):
         raise ValueError("separator must not be a part of numbers, times or quoted text")
     return text

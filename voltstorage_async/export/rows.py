@@ -1,4 +1,4 @@
-"""Forward fill: what an export left out because it had not changed, apart from what it measured."""
+"""ExportRows streams the rows of an export; ForwardFill fills empty cells with the last known values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 from energy_core.codec.drift import Drift
 from energy_core.codec.json import strict_json
@@ -18,25 +18,20 @@ from energy_core.http.operation import Operation
 from energy_core.http.response import Download
 from energy_core.http.words import is_refusal, words_of
 from energy_core.printable import printable
-from voltstorage_async.export.chunks import ChunkSeam, ExportChunk, ExportChunks, ExportProgress
-from voltstorage_async.models import ExportRow
+from voltstorage_async.export.chunks import ChunkSeam, ExportChunk, ExportChunks
+from voltstorage_async.models import ExportProgress, ExportRow, FilledRow
 
+PARSE_BYTES: Final = 16 * 1024
+"""Bytes parsed at a time, so that their rows are still in the processor's cache when they are used."""
 
-class FilledRow(NamedTuple):
-    """A row with the last known value of every column, and which of them are its own."""
+_ROUND: Final = 100
+"""An answer of this many rows, of a multiple of it, or of a larger power of two may be cut by a row limit."""
 
-    time: datetime
-    """As the row's."""
-    values: dict[str, float]
-    """The last number of each column that had one by then, in the vendor's own units and signs."""
-    text: dict[str, str]
-    """The same for cells that are not numbers; a column is in one of the two."""
-    measured: frozenset[str]
-    """The columns this row itself holds; all others are carried forward."""
+T = TypeVar("T")
 
 
 class ForwardFill:
-    """Carries the last known cell of each column from row to row. A call is a row."""
+    """Fills the empty cells of rows with the last known value of their column; call it with each row."""
 
     def __init__(self) -> None:
         self._values: dict[str, float] = {}
@@ -55,82 +50,76 @@ class ForwardFill:
         return FilledRow(row.time, self._values.copy(), self._text.copy(), measured)
 
 
-PIECE: Final = 16 * 1024
-"""Bytes that are parsed at a time: their rows are still in the processor's cache when they are read."""
-
-
-_ROUND: Final = 100
-"""An answer of so many rows, a multiple of it, or a larger power of two may have been cut by a limit."""
-
-T = TypeVar("T")
-
-
 class RowParser(Protocol):
-    """Bytes to rows, without I/O."""
+    """Parses the bytes of one export; no I/O."""
 
     malformed: int
     repaired: bool
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns known so far."""
+        """The columns found so far, the time excepted."""
 
     def feed(self, chunk: bytes) -> list[ExportRow]:
-        """Take the next bytes and return the rows they complete."""
+        """Return the rows that these bytes complete."""
 
     def finish(self, *, whole: bool = False) -> list[ExportRow]:
-        """Return what is left; `whole`: as many bytes came as were announced."""
+        """Return the rest of the rows.
+
+        Args:
+            whole: Whether as many bytes arrived as were announced.
+        """
 
 
 class ExportRows:
     """The rows of one export, in the vendor's order.
 
-    Use it in an ``async with``, so that leaving early lets go of the connection; or, when it is read to its
-    end, in a plain ``async for``. The first request is sent when the first row is asked for, the next one
-    when the page before has been read. Where the connection breaks or the export ends in the middle of a
-    line, the rows that had arrived come first, then the error. A last line of CSV without a line end may have
-    been cut in its last cell: unless Content-Length proves the body whole, that cell is left out and counted
-    in `malformed`, for it may be wrong. A wait
-    that was cancelled ends the export: ask for a new one from the last row's time on. One consumer; another
-    gets StreamBusy.
+    Use it in an ``async with``, which releases the connection when the block is left early; an export that is
+    read to its end needs only an ``async for``. The first request is sent when the first row is asked for,
+    the request of the next chunk when the rows of the previous one have been taken.
+
+    If the connection breaks, or the export ends within a row, the complete rows are returned first, then the
+    error is raised. A last CSV line without a line end may have lost a part of its last cell: unless
+    Content-Length proves the body complete, that cell is left out and counted in `malformed`.
+
+    Cancelling a wait ends the export: request a new one from the time of the last row. Only one task may
+    read; another one gets StreamBusy.
     """
 
     def __init__(
         self,
-        pages: ExportChunks,
-        opening: Callable[[ExportChunk], AbstractAsyncContextManager[Download]],
-        parser: Callable[[], RowParser],
+        chunks: ExportChunks,
+        request: Callable[[ExportChunk], AbstractAsyncContextManager[Download]],
+        new_parser: Callable[[], RowParser],
         *,
         operation: Operation,
         drift: Drift,
         progress: Callable[[ExportProgress], None] | None = None,
     ) -> None:
-        self._pages = pages
-        self._opening = opening
-        self._new_parser = parser
+        self._chunks = chunks
+        self._request = request
+        self._new_parser = new_parser
         self._operation = operation
         self._drift = drift
         self._progress = progress
-        self._at = 0
-        self._parser = parser()
-        self._first = b""
-        """The beginning of the page, which is all of it where it is a refusal."""
+        self._at = 0  # the index of the present chunk
+        self._parser = new_parser()
+        self._first_bytes = b""  # of the present answer; all of it where it is a refusal in JSON
         self._columns: dict[str, None] = {}
         self._malformed = 0
         self._repaired = False
         self._seam = ChunkSeam()
-        self._before_seam = ChunkSeam()
-        self._page_rows = 0  # of the present request
-        self._last: datetime | None = None  # the time of the last row that it brought anew
-        self._rest: ExportChunk | None = (
-            None  # of the present page, where the request before did not reach its end
-        )
+        self._seam_before = ChunkSeam()
+        self._answer_rows = 0
+        self._last: datetime | None = None  # the time of the last new row of the present answer
+        # The rest of the present chunk, if the answer before ended early.
+        self._rest: ExportChunk | None = None
         self._open: AbstractAsyncContextManager[Download] | None = None
         self._download: Download | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-        self._measured = False  # Content-Length says where the page ends
-        self._chunk = memoryview(b"")
+        self._body: AsyncIterator[bytes] | None = None
+        self._has_length = False  # whether Content-Length announced the end of the body
+        self._unparsed = memoryview(b"")
         self._rows: Iterator[ExportRow] = iter(())
         self._received = 0
         self._state: Literal["new", "open", "ended", "failed", "closed"] = "new"
@@ -138,22 +127,22 @@ class ExportRows:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns of all pages so far, the time's excepted; empty before the first row."""
+        """The columns of all chunks so far, the time excepted; empty before the first row."""
         return tuple(self._columns | dict.fromkeys(self._parser.columns))
 
     @property
     def received(self) -> int:
-        """Rows that have arrived until now."""
+        """The number of rows received so far."""
         return self._received
 
     @property
     def malformed(self) -> int:
-        """Rows that cannot be read, hold a number with several readings, or lost their last cell."""
+        """The number of rows that cannot be read, hold an ambiguous number, or lost their last cell."""
         return self._malformed + self._parser.malformed
 
     @property
     def repaired(self) -> bool:
-        """Whether rows were separated otherwise than their header, as exports of 2021 are."""
+        """Whether rows had another separator than their header, as in exports of 2021."""
         return self._repaired or self._parser.repaired
 
     async def __aenter__(self) -> Self:
@@ -174,13 +163,13 @@ class ExportRows:
         return next(self._rows)
 
     def blocks(self) -> AsyncIterator[list[ExportRow]]:
-        """Iterate over lists of rows as they arrive, some hundreds at a time, without a wait for each."""
+        """Iterate over lists of some hundred rows, as they arrive: faster than row by row."""
         return _Steps(self._whole_block)
 
     def filled(self) -> AsyncIterator[FilledRow]:
-        """Iterate over the rows with empty cells filled from the rows before; each says what it measured.
+        """Iterate over the rows with their empty cells filled with the last known value.
 
-        What was measured before the export's start is not known, but the service's first row is whole.
+        Values before the start of the export are unknown; the first row that the service sends is complete.
         """
         fill = ForwardFill()
 
@@ -190,19 +179,19 @@ class ExportRows:
         return _Steps(step)
 
     async def aclose(self) -> None:
-        """Let go of the connection; idempotent, from any task. Waiting consumers see the end."""
+        """Release the connection; idempotent, may be called by any task. A waiting reader sees the end."""
         self._state = "closed"
         self._rows = iter(())
-        await self._let_go()
+        await self._release()
 
     async def _whole_block(self) -> list[ExportRow]:
-        left = list(self._rows)  # by a consumer of single rows
+        left = list(self._rows)  # rows that were read one by one before
         return left or await self._next_block()
 
     async def _next_block(self) -> list[ExportRow]:
-        """Wait for the next block that holds a row."""
+        """Return the next rows, at least one."""
         if self._busy:
-            raise StreamBusy("this export has a consumer already")
+            raise StreamBusy("another task reads this export")
         self._busy = True
         try:
             while self._state in {"new", "open"}:
@@ -211,88 +200,88 @@ class ExportRows:
         except BaseException as error:
             if self._state != "closed":
                 self._state = "failed"
-            await self._let_go()
+            await self._release()
             if self._state == "failed" or not isinstance(error, Exception):
                 raise
         finally:
             self._busy = False
         if self._state == "failed":
             raise StreamClosed(
-                "this export failed before its end; ask for a new one from the last row's time on"
+                "this export failed before its end; request a new one from the time of the last row"
             )
         raise StopAsyncIteration
 
     async def _block(self) -> list[ExportRow]:
         before = self._parser.malformed
-        piece = await self._piece()
-        self._first = self._first or piece or b""
+        piece = await self._next_bytes()
+        self._first_bytes = self._first_bytes or piece or b""
         if self._state == "closed":
             return []
         try:
-            rows = self._parser.finish(whole=self._measured) if piece is None else self._parser.feed(piece)
+            rows = self._parser.finish(whole=self._has_length) if piece is None else self._parser.feed(piece)
         except DecodeError as error:
-            raise self._explained(_refused(self._first) or error) from None
-        self._page_rows += len(rows)
-        rows = self._before_seam.fresh(rows)  # which knows none before the first request has ended
+            raise self._with_context(_refused(self._first_bytes) or error) from None
+        self._answer_rows += len(rows)
+        rows = self._seam_before.fresh(rows)
         if self._rest is not None:
             start = self._rest.start
             rows = [row for row in rows if row.time >= start]
         self._seam.keep(rows)
         self._last = rows[-1].time if rows else self._last
         if self._rest is not None and self._last is None:
-            self._parser.malformed = before  # read again, and counted already
+            self._parser.malformed = before  # these rows were read and counted before
         for _ in range(self._parser.malformed - before):
             self._drift.note("ExportRow", "record", "malformed")
         self._received += len(rows)
         self._report(rows, ended=piece is None)
         if piece is None:
-            await self._end_page()
+            await self._end_answer()
         return rows
 
-    async def _piece(self) -> bytes | None:
-        """Wait for the next bytes; None at the end of a page."""
-        if not self._chunk:
-            if self._chunks is None:
-                self._page_rows, self._last = 0, None
-                opening = self._opening(self._rest or self._pages[self._at])
-                download = await opening.__aenter__()
-                self._open, self._download, self._loop = opening, download, asyncio.get_running_loop()
-                if self._state == "closed":  # meanwhile, by another task
-                    await self._let_go()
+    async def _next_bytes(self) -> bytes | None:
+        """Return the next bytes; None at the end of an answer."""
+        if not self._unparsed:
+            if self._body is None:
+                self._answer_rows, self._last = 0, None
+                opened = self._request(self._rest or self._chunks[self._at])
+                download = await opened.__aenter__()
+                self._open, self._download, self._loop = opened, download, asyncio.get_running_loop()
+                if self._state == "closed":  # by another task, during the wait
+                    await self._release()
                     return None
-                self._measured = download.has_length
-                self._chunks, self._state = download.chunks(), "open"
-            chunk = await anext(self._chunks, None)
-            if chunk is None:
+                self._has_length = download.has_length
+                self._body, self._state = download.chunks(), "open"
+            received = await anext(self._body, None)
+            if received is None:
                 return None
-            self._chunk = memoryview(chunk)
-        piece, self._chunk = self._chunk[:PIECE], self._chunk[PIECE:]
+            self._unparsed = memoryview(received)
+        piece, self._unparsed = self._unparsed[:PARSE_BYTES], self._unparsed[PARSE_BYTES:]
         return bytes(piece)
 
-    async def _end_page(self) -> None:
-        await self._let_go()
-        self._chunks = None
+    async def _end_answer(self) -> None:
+        await self._release()
+        self._body = None
         for name, count in Counter(self._parser.columns).items():
             if count > 1:
                 self._drift.note("ExportRow", name, "a column twice")
-        self._rest = self._unread_rest()
+        self._rest = self._missing_rest()
         if self._rest is None:
-            if self._at + 1 == len(self._pages):
+            if self._at + 1 == len(self._chunks):
                 self._state = "ended"
                 return
             self._at += 1
         self._columns |= dict.fromkeys(self._parser.columns)
         self._malformed += self._parser.malformed
         self._repaired |= self._parser.repaired
-        self._parser, self._first = self._new_parser(), b""
-        self._before_seam, self._seam = self._seam, ChunkSeam()
+        self._parser, self._first_bytes = self._new_parser(), b""
+        self._seam_before, self._seam = self._seam, ChunkSeam()
 
-    def _unread_rest(self) -> ExportChunk | None:
-        """Return what to ask for again, where the service may give no more than so many rows at once.
+    def _missing_rest(self) -> ExportChunk | None:
+        """Return the rest of the chunk if the answer may have been cut by a row limit of the service.
 
-        That is known when an answer to it brings nothing new.
+        A round number of rows suggests a limit. An answer without a new row shows that the chunk is complete.
         """
-        end, last = self._pages[self._at].end, self._last
+        end, last = self._chunks[self._at].end, self._last
         if (
             end is None
             or last is None
@@ -300,25 +289,25 @@ class ExportRows:
             or (self._rest is not None and last <= self._rest.start)
         ):
             return None
-        count = self._page_rows
+        count = self._answer_rows
         round_number = count >= _ROUND and (count % _ROUND == 0 or count & (count - 1) == 0)
         return ExportChunk(last, end) if round_number else None
 
     def _report(self, rows: list[ExportRow], *, ended: bool) -> None:
         if self._progress is None or not (rows or ended):
             return
-        page = self._pages[self._at]
-        reached = rows[-1].time if rows else page.start
-        if ended and page.end is not None:
-            reached = page.end
-        self._progress(ExportProgress(self._at + 1, len(self._pages), self._received, reached))
+        chunk = self._chunks[self._at]
+        reached = rows[-1].time if rows else chunk.start
+        if ended and chunk.end is not None:
+            reached = chunk.end
+        self._progress(ExportProgress(self._at + 1, len(self._chunks), self._received, reached))
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         opened, self._open = self._open, None
         if opened is not None:
             await opened.__aexit__(None, None, None)
 
-    def _explained(self, error: DecodeError) -> DecodeError:
+    def _with_context(self, error: DecodeError) -> DecodeError:
         error.vendor, error.operation = self._operation.vendor, self._operation.name
         error.method, error.path = self._operation.method, self._operation.path
         return error
@@ -333,12 +322,12 @@ class ExportRows:
     @printable
     def __repr__(self) -> str:
         malformed = f", {self.malformed} malformed" if self.malformed else ""
-        page = f" at page {self._at + 1} of {len(self._pages)}" if len(self._pages) > 1 else ""
-        return f"<ExportRows {self._state}{page}, {self._received} rows{malformed}>"
+        chunk = f" at chunk {self._at + 1} of {len(self._chunks)}" if len(self._chunks) > 1 else ""
+        return f"<ExportRows {self._state}{chunk}, {self._received} rows{malformed}>"
 
 
 def _refused(body: bytes) -> DecodeError | None:
-    """Return what a refusal in JSON says that came with status 200 in place of an export."""
+    """Return an error if the body is the vendor's refusal in JSON, sent with status 200."""
     try:
         answer = strict_json(body)
     except DecodeError:
@@ -349,7 +338,7 @@ def _refused(body: bytes) -> DecodeError | None:
 
 
 class _Steps(Generic[T]):
-    """An asynchronous iterator that holds nothing which somebody would have to close."""
+    """An asynchronous iterator without resources, so nothing has to be closed (unlike a generator)."""
 
     def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
         self._step = step
