@@ -67,7 +67,7 @@ def test_a_summary_is_values_by_code():
     assert (summary["SOC"].attribute_id, summary["SOC"].instance) == (51, 258)
     assert (summary.has_old_data, summary.seconds_ago) == (False, 12)
     assert ("V" in summary, "v" in summary, len(summary)) == (True, False, 2)
-    assert repr(summary) == "<BatterySummary of instance 258: SOC=76.5, V='52.56'>"
+    assert repr(summary) == "<Summary BatterySummary of instance 258: SOC=76.5, V='52.56'>"
     assert [value.code for value in summary] == ["SOC", "V"]
     with pytest.raises(KeyError, match="SOC, V"):
         summary["v"]
@@ -149,7 +149,7 @@ def test_states_are_changes_in_columns():
     assert states.names == ("Bulk", "Absorption", "Float", None, "Onbekend")
     assert states.enum == {3: "Bulk", 4: "Absorption", 5: "Float"}
     assert history["S"] is history[40] is states
-    assert repr(history) == "<VeBusState of instance 257: <States S: 5 changes>>"
+    assert repr(history) == "<StateSeries VeBusState of instance 257: <StateSet S: 5 changes>>"
     with pytest.raises(KeyError, match="S"):
         history["s"]
 

@@ -1,4 +1,4 @@
-"""Access to a site: accounts, invitations and groups."""
+"""Access to a site: accounts, invitations and groups; from ``installations/{idSite}/users``."""
 
 from __future__ import annotations
 
@@ -24,64 +24,64 @@ class SiteUser:
     site_id: int | None = None
     """VRM's idSite."""
     access_level: int | None = None
-    """0 monitoring, 1 full control, 2 technician."""
+    """0 monitoring, 1 full control, 2 technician; from accessLevel."""
     notified: bool | None = None
-    """Whether alarms are mailed, from receivesAlarmNotifications."""
+    """Whether VRM mails alarms to the account, from receivesAlarmNotifications."""
     avatar_url: str | None = None
-    """The account's picture."""
+    """URL of the account's picture."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class Invite:
-    """Somebody who was asked to join a site, or who asks to."""
+    """An invitation to a site, or a request for access to it."""
 
     id: int | None = None
-    """VRM's number of the invitation, where it tells one."""
+    """VRM's idInvite of an invitation, idUser of a request; None where VRM sends none."""
     email: str | None = field(default=None, repr=False)
-    """Where it was mailed to; `access.set_invite_rights` knows it by this."""
+    """The address it was sent to. `access.set_invite_rights` identifies an invitation by it."""
     name: str | None = None
-    """The name it was written with."""
+    """The invited person's name."""
     access_level: int | None = None
-    """0 monitoring, 1 full control, 2 technician."""
+    """0 monitoring, 1 full control, 2 technician; from accessLevel."""
     created: datetime | None = None
-    """When the invitation was made."""
+    """When the invitation was made, aware, UTC."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class Group:
-    """A group of accounts (a user group, or team) or of sites, that is linked to a site."""
+    """A group of accounts (a user group or team) or of sites that is linked to a site."""
 
     id: int | None = None
     """VRM's idUserGroup or idSiteGroup."""
     name: str | None = None
     """The group's name."""
     access_level: int | None = None
-    """0 monitoring, 1 full control, 2 technician."""
+    """0 monitoring, 1 full control, 2 technician; from accessLevel."""
     owner_id: int | None = None
-    """VRM's idUser of a group of sites' owner, from idOwner."""
+    """VRM's idUser of the owner of a group of sites, from idOwner."""
     admin_name: str | None = None
-    """The name of a group of sites' owner, from adminName."""
+    """Name of the owner of a group of sites, from adminName."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class SiteUsers:
-    """Everybody with access to a site, and those who may get it."""
+    """All accounts with access to a site, with open invitations and requests; from `access.users`."""
 
     users: tuple[SiteUser, ...] = ()
     """Accounts with access."""
     invites: tuple[Invite, ...] = ()
     """Invitations not yet accepted."""
     pending: tuple[Invite, ...] = ()
-    """Accounts that asked for access."""
+    """Accounts that requested access."""
     user_groups: tuple[Group, ...] = ()
     """Groups of accounts with access."""
     site_groups: tuple[Group, ...] = ()
-    """Groups of sites this one belongs to."""
+    """Groups of sites that contain this site."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    """The answer as VRM sent it."""

@@ -1,4 +1,4 @@
-"""The account behind a credential: its user, its logins and tokens, its invitations, its search for sites."""
+"""The account: its user, logins, access tokens, invitations, and its search for sites."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vrm_async.models.attribute import Raw
 
 @frozen(kw_only=True)
 class User:
-    """The account behind the credential, from ``users/me``."""
+    """The account of the credential, from ``users/me``."""
 
     id: int
     """VRM's idUser."""
@@ -23,58 +23,58 @@ class User:
     country: str | None = None
     """The account's country, as its owner wrote it."""
     access_level: int | None = None
-    """0 monitoring, 1 full control, 2 technician."""
+    """0 monitoring, 1 full control, 2 technician; from accessLevel."""
     access_token_id: int | None = None
-    """The access token that asked; None for a login."""
+    """VRM's idAccessToken of the token that was used; None for a login."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class LoginResult:
-    """What a login told besides its token, which stays inside the client."""
+    """The answer to a login, without its token, which stays inside the client."""
 
     user_id: int | None = None
-    """VRM's idUser; the demo login does not say it."""
+    """VRM's idUser; None for the demo login, which does not send it."""
     verification_mode: str | None = None
-    """How codes are sent, such as sms."""
+    """How VRM sends one-time codes, such as sms."""
 
 
 @frozen(kw_only=True)
 class AccessToken:
-    """A personal access token, without its value: VRM never shows that again."""
+    """A personal access token without its value, which VRM sends only once."""
 
     id: int
     """VRM's idAccessToken."""
     name: str | None = None
     """Unique within the account."""
     created: datetime | None = None
-    """From createdOn."""
+    """Aware, UTC; from createdOn."""
     scope: str | None = None
-    """FULL_ACCESS is the only one so far."""
+    """FULL_ACCESS is the only documented one."""
     expires: datetime | None = None
-    """None for a token that does not expire."""
+    """Aware, UTC; None for a token that does not expire."""
     last_seen: datetime | None = None
-    """When it was last used, where VRM says so."""
+    """When it was last used, aware, UTC; None where VRM does not send it."""
     last_successful_auth: datetime | None = None
-    """When it was last accepted, where VRM says so."""
+    """When it was last accepted, aware, UTC; None where VRM does not send it."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class NewAccessToken:
-    """A token at the only moment its value can be read; without `raw`, so that it is in one place."""
+    """A new token with its value, from `tokens.create`. It has no `raw`, which would hold the value again."""
 
     id: int
-    """VRM's idAccessToken, for revoking it."""
+    """VRM's idAccessToken, needed to revoke it."""
     token: Secret
-    """`token.reveal()` gives the value; keep it now."""
+    """`token.reveal()` returns the value. VRM never sends it again."""
 
 
 @frozen(kw_only=True)
 class Invites:
-    """What the account is invited to, and who asks to join: records as they came, times in unix seconds."""
+    """Invitations of the account and requests to join; the records are as VRM sent them, times in Unix s."""
 
     site_groups: tuple[Raw, ...] = ()
     """From invitesSiteGroups."""
@@ -85,34 +85,34 @@ class Invites:
     installation_requests: tuple[Raw, ...] = ()
     """From requestsInstallations."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer's data as they came."""
+    """The answer's data as VRM sent them."""
 
 
 @frozen(kw_only=True)
 class SearchHit:
-    """A site that a search found."""
+    """A site found by a search."""
 
     site_id: int
     """VRM's idSite."""
     identifier: str | None = None
-    """The gateway's serial."""
+    """The gateway's serial number, from site_identifier."""
     name: str | None = None
-    """The owner's name for it."""
+    """The owner's name for the site, from site_name."""
     avatar_url: str | None = None
-    """The site's picture."""
+    """URL of the site's picture."""
     highlight: object = None
-    """Where the text matched, as it came."""
+    """Where the text matched, as VRM sent it."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class SearchResult:
-    """What a search found."""
+    """The sites found by `users.search`."""
 
     hits: tuple[SearchHit, ...] = ()
-    """The sites, best first."""
+    """The sites, best match first."""
     count: int | None = None
-    """How many VRM says there are."""
+    """The number of matches that VRM announces."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    """The answer as VRM sent it."""

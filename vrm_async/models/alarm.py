@@ -1,6 +1,7 @@
-"""Alarms: the rules VRM watches a site by, and what they have raised.
+"""Alarms: the rules of a site, and the alarms that were raised.
 
-VRM spells a rule on a number in PascalCase and one on states in camelCase; here both are one `Alarm`.
+VRM spells the members of a rule on a number in PascalCase and those of a rule on states in camelCase.
+Both are read into one `Alarm`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from vrm_async.models.attribute import Raw
 
 @frozen(kw_only=True)
 class Alarm:
-    """A rule: on the thresholds of a number, or on some states of an enum.
+    """A rule: thresholds of a number, or states of an enum.
 
-    It is what VRM sends and what `alarms.add` and `alarms.update` take. A rule that has `enum_values` is one
-    on states, and has no thresholds. A rule is known by its attribute and instance; it has no id of its own.
+    VRM sends it, and `alarms.add` and `alarms.update` take it. A rule with `enum_values` is on states and has
+    no thresholds. Attribute and instance identify a rule; it has no id.
     """
 
     attribute_id: int
-    """VRM's idDataAttribute: what is watched."""
+    """VRM's idDataAttribute of the attribute that the rule watches."""
     instance: int = 0
-    """The device instance that is watched."""
+    """The device instance that the rule watches."""
     enabled: bool | None = None
-    """Whether the rule is on, from AlarmEnabled or alarmEnabled; None is written as on."""
+    """Whether the rule is on, from AlarmEnabled or alarmEnabled; None is written as true."""
     notify_after_s: int | None = None
-    """Seconds the condition must last, from NotifyAfterSeconds (or in camelCase); None is written as 0."""
+    """How long the condition must last, in s; from NotifyAfterSeconds or notifyAfterSeconds. None is written
+    as 0."""
     high: float | None = None
     """Alarm above this value, in the attribute's own unit, from highAlarm."""
     high_hysteresis: float | None = None
@@ -40,9 +42,9 @@ class Alarm:
     enum_values: tuple[int, ...] = ()
     """The numbers of the states that raise the alarm, from enumValues."""
     limit_id: int | None = None
-    """VRM's idDataAttributeLimit, where it tells one; never written."""
+    """VRM's idDataAttributeLimit, where it sends one; never written."""
     raw: Raw = field(factory=dict, repr=False, eq=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
     @property
     def on_states(self) -> bool:
@@ -52,7 +54,7 @@ class Alarm:
 
 @frozen(kw_only=True)
 class AlarmDevice:
-    """A device that rules can watch."""
+    """A device that a rule can watch."""
 
     name: str | None = None
     """VRM's name of its kind, from deviceName."""
@@ -61,15 +63,15 @@ class AlarmDevice:
     custom_name: str | None = None
     """The owner's name for it."""
     instance: int | None = None
-    """The device instance: 0 is an instance."""
+    """The device instance; 0 is a valid one."""
     device_type_id: int | None = None
     """VRM's idDeviceType."""
     last_connection: datetime | None = None
-    """When VRM last heard of it; None for never."""
+    """Time of the last connection, aware, UTC; None for never."""
     seconds_ago: float | None = None
-    """Age of the last connection in s when VRM answered."""
+    """Age of the last connection in s, at the time of the answer."""
     is_valid: bool | None = None
-    """Whether VRM calls its data valid."""
+    """Whether VRM marks its data as valid."""
     site_id: int | None = None
     """VRM's idSite."""
     identifier: str | None = None
@@ -79,16 +81,16 @@ class AlarmDevice:
     custom_product_name: str | None = None
     """The product name as the site shows it."""
     firmware_version: str | None = None
-    """Such as v3.00."""
+    """Version of the firmware, such as v3.00."""
     connection: str | None = None
-    """How it is connected."""
+    """How the device is connected."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class AlarmUser:
-    """Somebody who may be told about an alarm."""
+    """An account that may get notifications about alarms."""
 
     id: int
     """VRM's idUser."""
@@ -99,22 +101,22 @@ class AlarmUser:
     access_level: int | None = None
     """0 monitoring, 1 full control, 2 technician."""
     notified: bool | None = None
-    """Whether alarms are mailed, from receivesAlarmNotifications."""
+    """Whether VRM mails alarms, from receivesAlarmNotifications."""
     muted: bool | None = None
-    """Whether the account silenced this site."""
+    """Whether the account muted this site."""
     site_id: int | None = None
     """VRM's idSite."""
     gets_reports: bool | None = None
-    """Whether reports are mailed, from receivesReports."""
+    """Whether VRM mails reports, from receivesReports."""
     avatar_url: str | None = None
-    """The account's picture."""
+    """URL of the account's picture."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class AlarmAttribute:
-    """An attribute that a rule can be made on."""
+    """An attribute that a rule can watch."""
 
     id: int
     """VRM's idDataAttribute, for `Alarm.attribute_id`."""
@@ -133,25 +135,25 @@ class AlarmAttribute:
     target_table: str | None = None
     """VRM's targetTable."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class Alarms:
-    """The rules of a site, and all that is needed to make new ones."""
+    """The rules of a site, with the devices, users and attributes for new rules; from `alarms.get`."""
 
     alarms: tuple[Alarm, ...] = ()
     """The rules."""
     devices: tuple[AlarmDevice, ...] = ()
-    """What may be watched."""
+    """Devices that a rule can watch."""
     users: tuple[AlarmUser, ...] = ()
-    """Who may be told."""
+    """Accounts that may get notifications."""
     attributes: tuple[AlarmAttribute, ...] = ()
-    """What rules can be made on."""
+    """Attributes that a rule can watch."""
     rate_limited: bool | None = None
-    """Whether VRM holds back notifications of this site, from rateLimited."""
+    """Whether VRM limits the notifications of this site, from rateLimited."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    """The answer as VRM sent it."""
 
     def find(self, attribute_id: int, instance: int = 0) -> Alarm | None:
         """Return the rule on that attribute of that device instance, or None."""
@@ -163,28 +165,31 @@ class Alarms:
 
 @frozen(kw_only=True)
 class RaisedAlarm:
-    """An alarm that was raised, from the log or the widget of alarms. Experimental: no document names it."""
+    """An alarm that was raised, from the log or the widget of alarms.
+
+    Experimental: VRM does not document its shape.
+    """
 
     id: int | None = None
     """VRM's idAlarm, for `alarms.clear`."""
     attribute_id: int | None = None
     """VRM's idDataAttribute."""
     description: str | None = None
-    """What it is about; translated."""
+    """What was measured, in the account's language."""
     device: str | None = None
     """VRM's name of the device's kind."""
     instance: int | None = None
     """The device instance."""
     name_enum: str | None = None
-    """VRM's name of the state that raised it."""
+    """VRM's name of the state that raised the alarm, from nameEnum."""
     started: datetime | None = None
-    """When it began."""
+    """When the alarm began, aware, UTC."""
     cleared: datetime | None = None
-    """When it ended or was cleared; None while it lasts."""
+    """When the alarm ended or was cleared, aware, UTC; None while it is active."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
     @property
     def active(self) -> bool:
-        """Whether it lasts."""
+        """Whether the alarm has not ended."""
         return self.cleared is None

@@ -12,22 +12,22 @@ from vrm_async.models.attribute import Raw, RawValue
 
 @frozen(kw_only=True)
 class AttributeDefinition:
-    """What VRM says of a data attribute."""
+    """The definition of a data attribute, from ``data-attributes`` or beside the answer of a fleet query."""
 
     id: int
     """VRM's idDataAttribute."""
     code: str | None = None
-    """Case-sensitive; two attributes of different devices may share it."""
+    """Case-sensitive. Attributes of different kinds of devices may share a code."""
     description: str | None = None
-    """VRM's name of it."""
+    """VRM's name of the attribute."""
     data_type: str | None = None
-    """float, enum or string."""
+    """float, enum or string; from dataType."""
     format: str | None = None
-    """VRM's sprintf pattern with the unit."""
+    """VRM's sprintf pattern with the unit, such as ``%.2F V``; from formatWithUnit."""
     unit: str | None = None
-    """The unit in `format`: V, A, W, kWh, %, C and the like."""
+    """The unit in `format`: V, A, W, kWh, %, degC and the like."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
@@ -37,25 +37,25 @@ class FleetSite:
     site_id: int
     """VRM's idSite."""
     name: str | None = None
-    """The owner's name for it, from description."""
+    """The owner's name for the site, from description."""
     last_seen: datetime | None = None
-    """The newest log of the site, from lastTimestamp."""
+    """Time of the site's newest log, aware, UTC; from lastTimestamp (s or ms)."""
     values: Mapping[str, RawValue | None] = field(factory=dict)
-    """The newest value of each code that was asked for, from value_<code>, in the attribute's own unit."""
+    """The newest value of each requested code, in the attribute's own unit; from ``value_<code>``."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class FleetAnswer:
-    """The sites that meet the conditions of a query; iterating yields each `FleetSite`."""
+    """One page of sites that meet the conditions of a query; iterating yields each `FleetSite`."""
 
     sites: tuple[FleetSite, ...] = ()
     """The sites of this page."""
     attributes: tuple[AttributeDefinition, ...] = ()
-    """The attributes that the conditions are about."""
+    """The attributes used in the conditions."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    """The answer as VRM sent it."""
 
     def __iter__(self) -> Iterator[FleetSite]:
         return iter(self.sites)
@@ -66,12 +66,12 @@ class FleetAnswer:
 
 @frozen(kw_only=True)
 class FleetOverview:
-    """A table of sites; VRM does not document its columns. Iterating yields each row."""
+    """A table of sites whose columns VRM does not document. Iterating yields each row."""
 
     rows: tuple[Raw, ...] = ()
-    """A row for each site, as it came."""
+    """One mapping of column to value for each site, as VRM sent it."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    """The answer as VRM sent it."""
 
     def __iter__(self) -> Iterator[Raw]:
         return iter(self.rows)

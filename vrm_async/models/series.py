@@ -1,4 +1,4 @@
-"""Columns of measured points, and sets of them by attribute code."""
+"""Series of values over time, kept as columns, and sets of series by attribute code."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from energy_core.printable import printable
 from vrm_async.arrow import ArrowColumn, Stream, stream
 
 Point: TypeAlias = tuple[datetime, float | None]
-"""An aware moment (UTC) and what was measured then; None where VRM has the moment but no value."""
+"""Aware start of a bucket (UTC) and its value; None where VRM sent the bucket without a value."""
 
 
 def moment(milliseconds: int) -> datetime:
-    """Return the aware UTC moment that many milliseconds after the epoch."""
+    """Return the aware UTC moment of a number of milliseconds since the epoch."""
     return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 @frozen(kw_only=True, repr=False)
 class Series:
-    """What one attribute did over time, kept as columns; points are made only when they are asked for.
+    """The values of one attribute over time, as columns of equal length in order of time.
 
-    Iterating, and indexing with an int, yields ``(aware datetime, value)``.
+    Iterating, and indexing with an int, yields ``(aware datetime, value)``, made at each access.
     """
 
     code: str
-    """The attribute's code, case-sensitive; its id as text where VRM does not name the code."""
+    """The attribute's code, case-sensitive; its id as text where VRM does not send the code."""
     times_ms: Sequence[int] = ()
     """Start of each bucket in milliseconds since the epoch, UTC, whatever unit VRM sent."""
     value: Sequence[float | None] = ()
-    """The bucket's mean for a measured code, its amount for an energy code; in `unit`."""
+    """Mean of each bucket for a measured code, sum for a code that counts energy; in `unit`."""
     minimum: Sequence[float | None] | None = None
-    """The bucket's smallest value in `unit`; None when VRM sent no such column."""
+    """Smallest value of each bucket in `unit`; None if VRM sent no such column."""
     maximum: Sequence[float | None] | None = None
-    """The bucket's largest value in `unit`; None when VRM sent no such column."""
+    """Largest value of each bucket in `unit`; None if VRM sent no such column."""
     unit: str | None = None
-    """W, kWh, Wh, %, V, A, degC, s and the like, where something says so (`unit_source`); else None."""
+    """W, kWh, Wh, %, V, A, degC, s and the like; None if it is not known."""
     unit_source: str | None = None
-    """Who says so: VRM's `format` of the attribute, the `type` of the stats, the meaning of the `code`; or
-    `derived`, for a series that is computed of others."""
+    """Source of `unit`: ``format`` (VRM's format of the attribute), ``type`` (the type of the stats),
+    ``code`` (the documented meaning of the code), or ``derived`` (computed from other series)."""
     description: str | None = None
-    """VRM's English name of the attribute, where the answer carries it."""
+    """VRM's English name of the attribute, if the answer has it."""
     attribute_id: int | None = None
-    """VRM's idDataAttribute, where the answer carries it."""
+    """VRM's idDataAttribute, if the answer has it."""
     instance: int | None = None
-    """The device instance, where the answer is split by instance."""
+    """The device instance, if the answer is split by instance."""
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -64,19 +64,22 @@ class Series:
 
     @property
     def start(self) -> datetime | None:
-        """The first point's moment."""
+        """Start of the first bucket; None if the series is empty."""
         return moment(self.times_ms[0]) if self.times_ms else None
 
     @property
     def end(self) -> datetime | None:
-        """The last point's moment: the start of its bucket."""
+        """Start (not end) of the last bucket; None if the series is empty."""
         return moment(self.times_ms[-1]) if self.times_ms else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
-        """Give the columns to Arrow: `polars.DataFrame(series)` and the like. Needs the extra ``arrow``.
+        """Export the columns to Arrow: `polars.DataFrame(series)` and the like. Needs the extra ``arrow``.
 
-        `time` is aware, in UTC; `minimum` and `maximum` are there where VRM sent them. The unit is in the
+        Columns: time (aware, UTC), value, and minimum and maximum if VRM sent them. The unit is in the
         metadata of the fields, which not every library shows.
+
+        Raises:
+            ModuleNotFoundError: pyarrow is not installed.
         """
         return stream(self._columns(), requested_schema)
 
@@ -97,10 +100,10 @@ class Series:
 
 @frozen(kw_only=True, repr=False)
 class SeriesByCode(LazyFields):
-    """Several series; iterating yields each `Series`, indexing with a code gives that one.
+    """Several series; iterating yields each `Series`, indexing with a code returns one.
 
-    Devices of different kinds may have an attribute of one code. Iterating yields both; indexing gives the
-    one with the lowest attribute id.
+    Devices of different kinds may have attributes with the same code. Iterating yields all of them; indexing
+    returns the one with the lowest attribute id.
     """
 
     series: tuple[Series, ...] = ()
@@ -121,11 +124,11 @@ class SeriesByCode(LazyFields):
             raise KeyError(f"no series {code!r}; there are: {', '.join(self.keys()) or 'none'}")
         instances = dict.fromkeys(series.instance for series in self.series if series.code == code)
         if len(instances) > 1:
-            raise KeyError(f"{code!r} is there for several instances: {', '.join(map(str, instances))}")
+            raise KeyError(f"{code!r} has several instances: {', '.join(map(str, instances))}")
         return found
 
     def keys(self) -> tuple[str, ...]:
-        """Return every code once, in VRM's order; with it `dict(...)` makes a mapping of code to series."""
+        """Return each code once, in VRM's order, so that `dict(stats)` is a mapping of code to series."""
         return tuple(dict.fromkeys(series.code for series in self.series))
 
     def get(self, code: str) -> Series | None:
@@ -133,13 +136,13 @@ class SeriesByCode(LazyFields):
         return min((series for series in self.series if series.code == code), key=_place, default=None)
 
     def battery_power(self) -> Series | None:
-        """Return the battery's power in W, positive while charging; None where VRM sent too little.
+        """Return the battery's power in W, positive while charging; None if VRM sent neither form of it.
 
-        It is `bp` where VRM sent that. Otherwise it is derived, as most sites have no `bp`: the mean voltage
-        `bv` times the mean current `bc` of each bucket that has both (`unit_source` is "derived").
+        That is the series `bp`, if there is one. Most sites have none; then it is the mean voltage `bv` times
+        the mean current `bc` of each bucket with both, and `unit_source` is ``derived``.
 
         Raises:
-            KeyError: there are several instances; take one with `Stats.instance`.
+            KeyError: there are several instances; select one with `Stats.instance`.
         """
         if "bp" in self:
             return self["bp"]
@@ -163,9 +166,12 @@ class SeriesByCode(LazyFields):
         )
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
-        """Give all series to Arrow as one long table, a row for each point. Needs the extra ``arrow``.
+        """Export all series to Arrow as one long table with a row for each bucket. Needs the extra ``arrow``.
 
-        Columns: code, instance, time (aware, UTC), mean, minimum, maximum, unit.
+        Columns: code, instance, time (aware, UTC), value, minimum, maximum, unit.
+
+        Raises:
+            ModuleNotFoundError: pyarrow is not installed.
         """
         return stream(self._columns(), requested_schema)
 
@@ -200,28 +206,29 @@ def _place(series: Series) -> tuple[float, float]:
 
 
 def _long(series: Iterable[Series], cells: Callable[[Series], Iterable[object]]) -> list[object]:
-    """Return one column of the long table: each series' cells, one below the other."""
+    """Return one column of the long table: the cells of all series, one series after the other."""
     return [cell for each in series for cell in islice(cells(each), len(each))]
 
 
 @frozen(kw_only=True, repr=False)
 class Stats(SeriesByCode):
-    """Energy or measurements of one site in buckets, from ``installations/{idSite}/stats``."""
+    """Energy or measurements of one site in buckets of time, from ``installations/{idSite}/stats``."""
 
     totals: Mapping[str, float | None] = field(factory=dict)
-    """Sum per code over the range, in the series' unit; None where VRM says false. `kwh` sums all codes."""
+    """VRM's sum of each code over the range, in the unit of the series; None where VRM sends false. The code
+    `kwh` is the sum of all codes."""
     totals_by_instance: Mapping[int, Mapping[str, float | None]] = field(factory=dict)
-    """The same per device instance; filled only when asked with ``show_instance=True``."""
+    """The sums by device instance; filled only with ``show_instance=True``."""
     raw: Mapping[str, object] = field(factory=dict)
-    """The answer as it came."""
+    """The answer as VRM sent it, parsed at first access."""
 
     @property
     def instances(self) -> tuple[int, ...]:
-        """The device instances of the series, each once; empty unless asked with ``show_instance=True``."""
+        """The device instances of the series, each once; empty without ``show_instance=True``."""
         return tuple(dict.fromkeys(s.instance for s in self.series if s.instance is not None))
 
     def instance(self, instance: int) -> Stats:
-        """Return only what belongs to one device instance.
+        """Return the series and totals of one device instance.
 
         Raises:
             KeyError: VRM sent nothing for that instance.
@@ -236,12 +243,12 @@ class Stats(SeriesByCode):
 
 @frozen(kw_only=True, repr=False)
 class Graph(SeriesByCode):
-    """Measurements of one device instance, from the widget ``Graph``; VRM chooses the step."""
+    """Measurements of one device instance, from the widget ``Graph``. VRM chooses the length of buckets."""
 
     instance: int | None = None
-    """The device instance the values belong to."""
+    """The device instance of the values."""
     raw: Mapping[str, object] = field(factory=dict)
-    """The answer as it came; its `data` is keyed by attribute id, not by code."""
+    """The answer as VRM sent it; its `data` is keyed by attribute id, not by code."""
 
     def _owner(self, series: Series) -> int | None:
         return self.instance if series.instance is None else series.instance
@@ -253,20 +260,20 @@ class Graph(SeriesByCode):
 
 @frozen(kw_only=True)
 class Period:
-    """One of the four spans of `OverallStats`."""
+    """One of the four periods of `OverallStats`."""
 
     totals: Mapping[str, float | None] = field(factory=dict)
-    """Energy per code in kWh; None where VRM says false."""
+    """Energy by code in kWh; None where VRM sends false."""
     percentages: Mapping[str, float | None] = field(factory=dict)
-    """Share of each code in %."""
+    """Share by code in %; None where VRM sends false."""
 
 
 @frozen(kw_only=True)
 class OverallStats:
-    """Totals of four spans that VRM chooses, none of them a lifetime; from ``overallstats``."""
+    """Totals of four periods that VRM chooses, from ``overallstats``. None of them is a lifetime."""
 
     today: Period = field(factory=Period)
-    """Since midnight, as VRM counts it."""
+    """Since midnight, by VRM's clock."""
     week: Period = field(factory=Period)
     """The current week."""
     month: Period = field(factory=Period)
@@ -274,4 +281,4 @@ class OverallStats:
     year: Period = field(factory=Period)
     """The current year."""
     raw: Mapping[str, object] = field(factory=dict, repr=False)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""

@@ -1,8 +1,8 @@
-"""What VRM knows about users, sites and devices, as frozen values.
+"""Sites, their devices and their tags.
 
-Every field may be None: VRM leaves fields out, sends false for "none", and sends more than its documents
-name. `raw` always holds the record as it came. Text in the account's language is marked "translated": show
-it, never compare it.
+Any field may be None: VRM leaves members out, sends false for "none", and sends more members than its
+documents name. `raw` has all of them as they came. Text in the account's language is for display, not for
+comparison.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from energy_core.codec.lazy_value import LazyFields
+from energy_core.printable import printable
 from vrm_async.models.attribute import Attributes, Raw
 
 
@@ -22,25 +23,25 @@ class Tag:
     """A label of a site."""
 
     name: str
-    """The tag's text."""
+    """Text of the tag."""
     id: int | None = None
     """VRM's idTag."""
     automatic: bool | None = None
-    """Whether VRM set it."""
+    """Whether VRM set the tag itself."""
     source: str | None = None
     """user, team, group or predefined."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True)
 class SiteTags:
-    """The tags of a site; iterating yields every `Tag`."""
+    """The tags of a site; iterating yields every `Tag`, `in` finds one by its name."""
 
     groups: Mapping[str, tuple[Tag, ...]] = field(factory=dict)
-    """By where they come from: user, team, group, predefined, and what else VRM may send."""
+    """The tags by source: user, team, group, predefined, and others that VRM may add."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer as it came."""
+    """The answer as VRM sent it."""
 
     def __iter__(self) -> Iterator[Tag]:
         return (tag for tags in self.groups.values() for tag in tags)
@@ -52,41 +53,44 @@ class SiteTags:
         return any(tag.name == name for tag in self)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class Site(LazyFields):
-    """One installation. The lower half is filled when asked with ``extended=True``."""
+    """One installation, from ``users/{idUser}/installations``.
+
+    The fields from `alarm` on are filled only if the list was requested with ``extended=True``.
+    """
 
     lazy_fields: ClassVar = frozenset({"raw", "extended"})
 
     id: int
-    """VRM's idSite: stable, unlike `identifier`."""
+    """VRM's idSite. It is stable, unlike `identifier`."""
     name: str | None = None
     """The owner's name for it."""
     identifier: str | None = None
-    """The gateway's serial; changes when the gateway is replaced."""
+    """The gateway's serial number; it changes when the gateway is replaced."""
     user_id: int | None = None
     """VRM's idUser of the owner."""
     access_level: int | None = None
     """0 monitoring, 1 full control, 2 technician."""
     owner: bool | None = None
-    """Whether the asking account owns it."""
+    """Whether the account owns the site."""
     is_admin: bool | None = None
-    """Whether the asking account administers it."""
+    """Whether the account administers the site."""
     timezone: str | None = None
     """IANA name, such as Europe/Amsterdam."""
     pv_max_w: float | None = None
-    """The largest PV power seen, in W, from pvMax."""
+    """The largest PV power so far in W, from pvMax."""
     reports_enabled: bool | None = None
     """Whether VRM mails reports."""
-    geofence: Mapping[str, object] | None = field(default=None, repr=False)
-    """The fence's shape; VRM sends it as JSON inside a text."""
+    geofence: Mapping[str, object] | None = None
+    """The shape of the fence; VRM sends it as JSON inside a text."""
     geofence_enabled: bool | None = None
     """Whether leaving the fence raises an alarm."""
     device_icon: str | None = None
     """solar, battery, grid and the like."""
-    phone_number: str | None = field(default=None, repr=False)
-    """A contact's number; VRM sends text or a number."""
-    notes: str | None = field(default=None, repr=False)
+    phone_number: str | None = None
+    """Phone number of a contact; VRM sends text or a number."""
+    notes: str | None = None
     """The owner's notes."""
     realtime_updates: bool | None = None
     """Whether the device publishes over MQTT."""
@@ -95,88 +99,95 @@ class Site(LazyFields):
     has_generator: bool | None = None
     """Whether there is a generator."""
     no_data_alarm_timeout_s: float | None = None
-    """Seconds of silence until VRM alarms."""
+    """Seconds without data until VRM raises an alarm, from noDataAlarmTimeout."""
     alarm_monitoring: int | None = None
     """VRM's level of alarm monitoring."""
     created: datetime | None = None
-    """When the site was made, from syscreated."""
+    """When VRM created the site, aware, UTC; from syscreated."""
     inverter_charger_control: bool | None = None
     """Whether the inverter may be controlled remotely."""
     favorite: bool | None = None
-    """Whether the account marked it."""
+    """Whether the account marked the site as a favorite."""
     shared: bool | None = None
     """Whether the site is shared publicly."""
     alarm: bool | None = None
     """Whether an alarm is active."""
     last_seen: datetime | None = None
-    """The newest log of the site, from last_timestamp."""
+    """Time of the site's newest log, aware, UTC; from last_timestamp."""
     tags: tuple[Tag, ...] = ()
-    """Labels of every source."""
+    """Tags of all sources."""
     timezone_offset_s: int | None = None
-    """Seconds east of UTC at the moment of the answer."""
+    """Offset from UTC in s at the time of the answer, positive east."""
     current_time: str | None = None
-    """The site's wall clock as HH:MM."""
+    """Local time of the site as HH:MM at the time of the answer."""
     images: tuple[object, ...] = ()
-    """Pictures; VRM sends false for none."""
-    view_permissions: Mapping[str, object] = field(factory=dict, repr=False)
-    """What the asking account may see and do."""
+    """Pictures, as VRM sent them; VRM sends false for none."""
+    view_permissions: Mapping[str, object] = field(factory=dict)
+    """Rights of the account at this site, as VRM sent them."""
     demo_mode: bool | None = None
-    """Whether the device shows invented data."""
+    """Whether the gateway runs in demo mode."""
     mqtt_host: str | None = None
     """Host of the real-time service."""
     mqtt_webhost: str | None = None
-    """The same over WebSocket."""
+    """Host of the real-time service over WebSocket."""
     high_workload: bool | None = None
-    """Whether VRM calls the site busy."""
+    """Whether VRM marks the site as busy."""
     current_alarms: tuple[object, ...] = ()
-    """Active alarms as they came: texts or records."""
+    """Active alarms as VRM sent them: texts or records."""
     num_alarms: int | None = None
-    """How many alarms are active."""
+    """Number of active alarms."""
     last_location: datetime | None = None
-    """When the position was last known; VRM sends false for never."""
+    """Time of the last known position, aware, UTC; None for never, which VRM sends as false."""
     avatar_url: str | None = None
-    """The site's picture."""
-    currency: Mapping[str, object] = field(factory=dict, repr=False)
-    """The site's currency: idCurrency, code, name, sign."""
+    """URL of the site's picture."""
+    currency: Mapping[str, object] = field(factory=dict)
+    """The site's currency: idCurrency, code, name and sign."""
     restrict_node_red: bool | None = None
-    """Whether the gateway's Node-RED may not be reached from outside."""
+    """Whether Node-RED on the gateway is closed to the outside."""
     node_red_running: bool | None = None
     """Whether Node-RED runs on the gateway."""
     remote_console: str | None = None
-    """Which remote console the owner chose, from remoteConsoleChoice."""
+    """The owner's choice of remote console, from remoteConsoleChoice."""
     gui_hash: str | None = None
-    """Which build of the console the gateway serves."""
+    """Build of the console on the gateway, from guiHash."""
     gui_version: int | None = None
-    """Which generation of the console the gateway serves, from GUIv."""
+    """Generation of the console on the gateway, from GUIv."""
     is_system: bool | None = None
-    """VRM's own mark; its documents do not say of what."""
+    """From isSystem, which VRM does not document."""
     is_paygo: bool | None = None
-    """Whether the site is paid for by use."""
+    """Whether the site uses pay-as-you-go."""
     paygo_currency: str | None = None
-    """The currency of pay by use."""
+    """Currency of pay-as-you-go."""
     paygo_total_amount: float | None = None
-    """What was paid by use, in that currency."""
+    """Amount paid so far, in `paygo_currency`."""
     prices_unavailable: bool | None = None
     """Whether VRM lacks energy prices for the site."""
     premium_features: tuple[object, ...] = ()
-    """Paid features, as they came."""
+    """Paid features, as VRM sent them."""
     new_tags: bool | None = None
     """Whether tags are new to the account."""
     invalid_token_used: datetime | None = None
-    """When the device last logged with an invalid token, from invalidVRMAuthTokenUsedInLogRequest; None for
-    never, which VRM sends as 0."""
-    extended: Attributes = field(factory=Attributes, repr=False)
+    """When the gateway last logged with an invalid token, aware, UTC; None for never, which VRM sends as 0.
+    From invalidVRMAuthTokenUsedInLogRequest."""
+    extended: Attributes = field(factory=Attributes)
     """The site's attributes with their newest values, decoded at first access."""
-    raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    raw: Raw = field(factory=dict)
+    """The record as VRM sent it."""
+
+    @printable
+    def __repr__(self) -> str:
+        return f"<Site {self.id} {self.name!r}>"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class Device:
-    """One device of a site, from ``installations/{idSite}/system-overview``."""
+    """One device of a site, from ``installations/{idSite}/system-overview``.
+
+    Most fields exist only for some kinds of devices. VRM sends false where a device does not have a value.
+    """
 
     name: str | None = None
-    """VRM's name of its kind, such as Gateway."""
+    """VRM's name of the kind of device, such as Gateway."""
     custom_name: str | None = None
     """The owner's name for it."""
     product_code: str | None = None
@@ -184,29 +195,29 @@ class Device:
     product_name: str | None = None
     """Victron's product name, such as Venus GX."""
     firmware_version: str | None = None
-    """As the device writes it."""
+    """Version of the firmware, as the device spells it."""
     device_class: str | None = None
     """VRM's class, such as device-gateway."""
     identifier: str | None = None
-    """The device's serial."""
+    """The device's serial number."""
     instance: int | None = None
-    """What widgets and attributes call it: 0 is an instance, a gateway has none."""
+    """The instance by which widgets and attributes address it. 0 is valid; a gateway has None."""
     last_connection: datetime | None = None
-    """When VRM last heard of it; None for never."""
+    """Time of the last connection, aware, UTC; None for never."""
     logging_interval_s: float | None = None
-    """Seconds between two logs of a gateway."""
+    """Seconds between two logs of a gateway, from loggingInterval."""
     device_type_id: int | None = None
     """VRM's idDeviceType."""
     machine_serial: str | None = None
-    """The gateway's serial as printed on it, from machineSerialNumber."""
+    """The serial number printed on the gateway, from machineSerialNumber."""
     last_power_up: datetime | None = None
-    """When a gateway last started."""
+    """When a gateway last started, aware, UTC; from lastPowerUpOrRestart."""
     site_id: int | None = None
     """VRM's idSite."""
     connection: str | None = None
-    """How it is connected, such as VE.Direct port 1."""
-    settings: tuple[Raw, ...] = field(default=(), repr=False)
-    """Its settings with their names, numbers and values, as they came."""
+    """How the device is connected, such as VE.Direct port 1."""
+    settings: tuple[Raw, ...] = ()
+    """The settings with names, numbers and values, as VRM sent them."""
     signal_rssi: str | None = None
     """Signal strength with its unit, from signalRSSI."""
     signal_snr: str | None = None
@@ -216,13 +227,13 @@ class Device:
     antenna_type: str | None = None
     """Internal or External, of a GlobalLink."""
     network_name: str | None = None
-    """The network it is in."""
+    """Name of the device's network."""
     remote_on_lan: str | None = None
     """Address of the console in the local network."""
     auto_update: str | None = None
     """On, Off or Check."""
     update_to: str | None = None
-    """Which releases a gateway updates to, such as Official release."""
+    """The releases that a gateway updates to, such as Official release."""
     vnc_ssh_auth: bool | None = None
     """Whether the gateway's remote console logs in over SSH."""
     vnc_status: str | None = None
@@ -230,44 +241,49 @@ class Device:
     vnc_port: int | None = None
     """Port of the remote console."""
     two_way_communication: bool | None = None
-    """Whether VRM may send to the gateway."""
+    """Whether VRM can send data to the gateway."""
     remote_support_enabled: bool | None = None
     """Whether remote support is allowed."""
     remote_support_port: int | None = None
-    """Port of remote support; VRM sends false for none."""
-    remote_support_ip: str | None = field(default=None, repr=False)
+    """Port of remote support."""
+    remote_support_ip: str | None = None
     """Address of remote support."""
     remote_support: str | None = None
     """enabled_online, enabled_offline or disabled."""
     product_id: str | None = None
-    """Product id of a VE.Bus device; VRM sends false for none."""
+    """Product id of a VE.Bus device."""
     vebus_connection: str | None = None
     """VE.Bus or VE.Can, from vmc."""
     vebus_configuration: Mapping[str, object] = field(factory=dict)
-    """Units of a VE.Bus system and how they share the phases, from vid; as it came."""
+    """Units of a VE.Bus system and their phases, from vid; as VRM sent it."""
     temperature_sensor_connected: bool | None = None
     """Whether an IO Extender has a temperature sensor, from tempSensorConnected."""
     fronius_device_type: str | None = None
-    """Fronius' name of a PV inverter's kind."""
+    """Fronius' name of the type of PV inverter."""
     position: str | None = None
-    """Where a PV inverter is connected, from pL; VRM sends false for nowhere."""
+    """Position of a PV inverter in the system, from pL."""
     data_manager_version: str | None = None
     """Version of a PV inverter's data manager, from pdV."""
     input_type: str | None = None
-    """What a digital input is for; VRM sends false for nothing."""
+    """Purpose of a digital input."""
     input_state: str | None = None
-    """The state of a digital input; VRM sends false for none."""
-    raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """State of a digital input."""
+    raw: Raw = field(factory=dict)
+    """The record as VRM sent it."""
+
+    @printable
+    def __repr__(self) -> str:
+        instance = "" if self.instance is None else f" @{self.instance}"
+        return f"<Device {self.custom_name or self.product_name or self.name}{instance}>"
 
 
 @frozen(kw_only=True)
 class SystemOverview:
-    """The devices of a site."""
+    """The devices of a site, from `installations.system_overview`."""
 
     devices: tuple[Device, ...] = ()
-    """In VRM's order, the gateway among them."""
+    """The devices in VRM's order, including the gateway."""
     unconfigured_devices: bool | None = None
-    """Whether devices wait to be set up."""
+    """Whether there are devices that are not configured yet."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""

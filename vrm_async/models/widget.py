@@ -1,4 +1,4 @@
-"""What VRM's dashboard panels ("widgets") show: summaries of the last values, and changes of state."""
+"""Widgets of VRM's dashboard: summaries of the newest values, changes of state, position and others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vrm_async.models.attribute import Raw, RawValue
 from vrm_async.models.series import moment
 
 Change: TypeAlias = tuple[datetime, int | None]
-"""An aware moment (UTC) and the number of the state that began then."""
+"""Aware begin of a state (UTC) and the number of the state."""
 
 
 @frozen(kw_only=True)
@@ -29,41 +29,41 @@ class SummaryValue(WithUnit):
     description: str | None = None
     """VRM's name of the attribute, from dataAttributeName."""
     raw_value: RawValue | None = None
-    """The value in the unit of `format`; for an enum its number. VRM sends text and numbers."""
+    """The value in the unit of `format`; for an enum its number. VRM sends text or a number."""
     formatted: str | None = None
-    """Translated text of the value with its unit."""
+    """The value with its unit as text in the account's language."""
     format: str | None = None
-    """VRM's sprintf pattern with the unit."""
+    """VRM's sprintf pattern with the unit, from formatWithUnit."""
     enum_name: str | None = None
     """VRM's name of an enum's value, from nameEnum."""
     enum: Mapping[int, str] = field(factory=dict)
-    """VRM's names of an enum's numbers, where the answer carries them."""
+    """VRM's names of an enum's numbers, if the answer has them."""
     instance: int | None = None
     """The device instance."""
     seconds_ago: float | None = None
-    """Age of the value in s when VRM answered."""
+    """Age of the value in s, at the time of the answer."""
     has_old_data: bool | None = None
-    """Whether VRM calls the value outdated."""
+    """Whether VRM marks the value as outdated."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
 
 
 @frozen(kw_only=True, repr=False)
 class Summary:
-    """The newest values of one device instance; iterating yields each `SummaryValue`, a code finds one."""
+    """The newest values of one device instance; iterating yields `SummaryValue`, indexing takes a code."""
 
     name: str
     """The widget's name, such as BatterySummary."""
     instance: int | None = None
-    """The device instance that was asked for; None leaves the choice to VRM."""
+    """The requested device instance; None if the choice was left to VRM."""
     values: tuple[SummaryValue, ...] = ()
-    """In the order VRM displays them."""
+    """The values in the order in which VRM displays them."""
     has_old_data: bool | None = None
-    """Whether VRM calls the whole summary outdated."""
+    """Whether VRM marks the whole summary as outdated."""
     seconds_ago: float | None = None
-    """Age of the newest value in s when VRM answered."""
+    """Age of the newest value in s, at the time of the answer."""
     raw: Raw = field(factory=dict)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""
 
     def __iter__(self) -> Iterator[SummaryValue]:
         return iter(self.values)
@@ -81,7 +81,7 @@ class Summary:
         return found
 
     def keys(self) -> tuple[str, ...]:
-        """Return every code once, in VRM's order."""
+        """Return each code once, in VRM's order."""
         return tuple(dict.fromkeys(value.code for value in self.values if value.code))
 
     def get(self, code: str) -> SummaryValue | None:
@@ -91,29 +91,29 @@ class Summary:
     @printable
     def __repr__(self) -> str:
         shown = ", ".join(f"{value.code}={value.raw_value!r}" for value in self.values)
-        return f"<{self.name} of instance {self.instance}: {shown or 'no data'}>"
+        return f"<Summary {self.name} of instance {self.instance}: {shown or 'no data'}>"
 
 
 @frozen(kw_only=True, repr=False)
 class StateSet:
-    """The changes of one enum attribute over time, kept as columns.
+    """The changes of one enum attribute, as columns of equal length in order of time.
 
-    Iterating yields ``(aware datetime, number)``; `enum` and `names` say what a number means.
+    Iterating yields ``(aware datetime, number)``; `enum` and `names` have the names of the numbers.
     """
 
     code: str
-    """The attribute's code; its id as text where VRM does not name the code."""
+    """The attribute's code; its id as text where VRM does not send the code."""
     attribute_id: int | None = None
     """VRM's idDataAttribute."""
     times_ms: Sequence[int] = ()
-    """When each state began, in milliseconds since the epoch, UTC."""
+    """Begin of each state in milliseconds since the epoch, UTC."""
     ends_ms: Sequence[int | None] = ()
-    """When each state ended, in the same; None where VRM does not say. No state is known from one's end to
-    the next one's start."""
+    """End of each state in milliseconds since the epoch, UTC; None where VRM does not send it. Between the
+    end of a state and the begin of the next one, no state is known."""
     numbers: Sequence[int | None] = ()
-    """The number of each state; None where VRM sent only a name it does not list."""
+    """Number of each state; None where VRM sent only a name that is not in `enum`."""
     names: Sequence[str | None] = ()
-    """The name of each state, found by its number; the translated text only where there is no number."""
+    """Name of each state by its number; the text in the account's language where there is no number."""
     enum: Mapping[int, str] = field(factory=dict)
     """VRM's names of the numbers."""
 
@@ -125,21 +125,21 @@ class StateSet:
 
     @printable
     def __repr__(self) -> str:
-        return f"<States {self.code}: {len(self)} changes>"
+        return f"<StateSet {self.code}: {len(self)} changes>"
 
 
 @frozen(kw_only=True, repr=False)
 class StateSeries:
-    """The state changes of one device instance; iterating yields `StateSet`, a code or an id finds one."""
+    """The changes of state of one device instance; iterating yields `StateSet`, indexing takes a code."""
 
     name: str
     """The widget's name, such as VeBusState."""
     instance: int | None = None
-    """The device instance that was asked for; None leaves the choice to VRM."""
+    """The requested device instance; None if the choice was left to VRM."""
     states: tuple[StateSet, ...] = ()
-    """One for each attribute."""
+    """One set for each attribute."""
     raw: Raw = field(factory=dict)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""
 
     def __iter__(self) -> Iterator[StateSet]:
         return iter(self.states)
@@ -157,86 +157,87 @@ class StateSeries:
 
     @printable
     def __repr__(self) -> str:
-        return f"<{self.name} of instance {self.instance}: {', '.join(map(repr, self.states)) or 'no data'}>"
+        states = ", ".join(map(repr, self.states)) or "no data"
+        return f"<StateSeries {self.name} of instance {self.instance}: {states}>"
 
 
 @frozen(kw_only=True)
 class Widget:
-    """Any panel, as VRM sends it."""
+    """Any widget, as VRM sends it."""
 
     name: str
     """The widget's name, such as TankSummary."""
     instance: int | None = None
-    """The device instance that was asked for; None leaves the choice to VRM."""
+    """The requested device instance; None if the choice was left to VRM."""
     data: Mapping[str, object] = field(factory=dict)
-    """The panel's data, from records.data; a list has become a mapping of its positions."""
+    """The data, from records.data; a list becomes a mapping of position to item."""
     meta: Mapping[str, object] = field(factory=dict)
-    """What VRM says about them, from records.meta."""
+    """Description of the data, from records.meta."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""
 
 
 @frozen(kw_only=True)
 class Position:
-    """Where a site is, from the panel GPS."""
+    """The position of a site, from the widget GPS."""
 
     latitude_deg: float | None = None
-    """Degrees north, from lt."""
+    """Degrees, positive north; from the code lt."""
     longitude_deg: float | None = None
-    """Degrees east, from lg."""
+    """Degrees, positive east; from the code lg."""
     geofence: Mapping[str, object] | None = None
-    """The fence's shape; VRM sends it as JSON inside a text."""
+    """The shape of the fence; VRM sends it as JSON inside a text."""
     geofence_enabled: bool | None = None
     """Whether leaving the fence raises an alarm."""
     geofence_alarm_active: bool | None = None
     """Whether the site is outside its fence."""
     values: tuple[SummaryValue, ...] = field(default=(), repr=False)
-    """Everything the receiver measures, speed and course among it."""
+    """All values of the receiver, including speed and course."""
     has_old_data: bool | None = None
-    """Whether VRM calls the position outdated."""
+    """Whether VRM marks the position as outdated."""
     seconds_ago: float | None = None
-    """Age of the position in s when VRM answered."""
+    """Age of the position in s, at the time of the answer."""
     time: datetime | None = None
-    """When it was logged, where VRM says that instead of the age."""
+    """When it was logged, aware, UTC; filled where VRM sends the time instead of the age."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""
 
 
 @frozen(kw_only=True)
 class HoursOfAc:
-    """How long the site had AC power, from the panel HoursOfAc."""
+    """How long the site had AC power, from the widget HoursOfAc."""
 
     hours: float | None = None
-    """Hours, where VRM's text is a number; None where there is no data."""
+    """Hours; None if there is no data, or VRM's text is not a number."""
     text: str | None = None
-    """VRM's own text."""
+    """VRM's text."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""
 
 
 @frozen(kw_only=True)
 class AlarmPanel:
-    """The alarms of a site, from the panel Alarm."""
+    """The alarms of a site, from the widget Alarm."""
 
     alarms: tuple[RaisedAlarm, ...] = ()
-    """The alarms it shows."""
+    """The alarms that the widget shows."""
     raw: Raw = field(factory=dict, repr=False)
-    """The answer's records as they came."""
+    """The records of the answer as VRM sent them."""
 
 
 @frozen(kw_only=True)
 class CustomWidget:
-    """A panel that somebody put together in VRM's dashboard."""
+    """A widget that a user composed in VRM's dashboard."""
 
     id: int | None = None
     """VRM's idCustomWidget."""
     name: str | None = None
-    """Its title."""
+    """Title of the widget."""
     only_admins: bool | None = None
-    """Whether only administrators of the site see it."""
+    """Whether only administrators of the site see the widget."""
     y_axis_scaling: object = None
-    """How its axis is scaled, as it came."""
+    """Scaling of the y axis, as VRM sent it."""
     parameters: Mapping[str, object] = field(factory=dict)
-    """What it shows, as it came."""
+    """Content of the widget, as VRM sent it."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as it came."""
+    """The record as VRM sent it."""
