@@ -1,8 +1,8 @@
-"""Event streams: what an event is, sources that poll or listen, and `merge`, which makes one stream of many.
+"""Event streams: what an event is, sources that poll or listen, and `merge`, which joins many sources.
 
-A source hands its readings to its `SourceTask` (supervision), which hands them to the `Subscriber` of each
-consumer (sequence numbers, gaps, duplicates) and its `Buffer` (policy). A `Consumer` takes them out, and
-`CommitTracker` keeps what was consumed. pyproject.toml has the layers.
+A source delivers readings into its `SourceOutlet` (validation), which passes them to the `Subscriber` of each
+consumer (numbers, duplicates, refills) and its `Buffer` (overflow policy). A `Consumer` takes events out, and
+`CommitTracker` keeps track of what is consumed. pyproject.toml lists the layers.
 
 Nothing is imported here, so that a program that only polls never loads the WebSocket library.
 """

@@ -63,7 +63,12 @@ class Event(_Fields):
         return resolve(self[_RAW])
 
     def to_json(self) -> str:
-        """Return one line of JSON, `"v": 1` first; `docs/events.md` describes it."""
+        """Return one line of JSON; docs/events.md describes its members.
+
+        Raises:
+            ValueError: A number is not finite.
+            TypeError: `raw` holds a value that has no JSON form.
+        """
         return dumps(
             {
                 "source": list(self.source),
@@ -84,28 +89,31 @@ class Event(_Fields):
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
-        """Return the event that `to_json` wrote: equal to the one it was called on.
+        """Return the event that `to_json` wrote, equal to the original.
+
+        Args:
+            line: One JSON object.
 
         Raises:
-            DecodeError: the line is not JSON (`kind="json"`), not an event (`"shape"`), or from a newer
-                version (`"version"`).
+            DecodeError: The line is not JSON (`kind="json"`), not an event (`"shape"`), or of another version
+                (`"version"`).
         """
-        said = EventMembers.of_line(line)
-        kind = said.kind()
+        members = EventMembers.of_line(line)
+        kind = members.kind()
         return cls(
-            source=said.source(),
+            source=members.source(),
             kind=kind,
-            key=said.text("key"),
-            time=said.moment("time"),
-            received_at=said.moment("received_at"),
-            seq=said.whole("seq"),
-            id=said.text("id"),
-            values=said.values(),
-            raw=said.mapping("raw"),
-            detail=said.detail(kind),
-            backfilled=said.flag("backfilled"),
-            late=said.flag("late"),
-            revision=said.whole("revision"),
+            key=members.text("key"),
+            time=members.time("time"),
+            received_at=members.time("received_at"),
+            seq=members.whole("seq"),
+            id=members.text("id"),
+            values=members.values(),
+            raw=members.mapping("raw"),
+            detail=members.detail(kind),
+            backfilled=members.flag("backfilled"),
+            late=members.flag("late"),
+            revision=members.whole("revision"),
         )
 
     def __hash__(self) -> int:

@@ -1,4 +1,4 @@
-"""The JSON form of an event, version 1: what is written, and strict reading of what was written."""
+"""The JSON form of an event: writes it, and reads it strictly. docs/events.md describes version 1."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ JSON_VERSION: Final = 1
 def dumps(members: Mapping[str, object]) -> str:
     """Return one line of JSON, the version first.
 
+    Args:
+        members: The members of the event, in their order.
+
     Raises:
-        ValueError: a number is not finite.
-        TypeError: `raw` holds something that JSON cannot say.
+        ValueError: A number is not finite.
+        TypeError: `raw` holds a value that has no JSON form.
     """
     return json.dumps(
         {"v": JSON_VERSION, **members},
@@ -33,25 +36,34 @@ def dumps(members: Mapping[str, object]) -> str:
 def _mapping(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"raw holds a {type(value).__name__}, which JSON cannot say")
+    raise TypeError(f"raw holds a {type(value).__name__}, which has no JSON form")
 
 
 def detail_members(detail: Detail | None) -> dict[str, object] | None:
-    """Return what a status, gap or dropped event says."""
+    """Return the JSON members of a status, gap or dropped event; None for a reading."""
     match detail:
         case None:
             return None
         case Status(state=state, reason=reason, retry_in=retry_in):
             return {"state": state, "reason": reason, "retry_in": retry_in}
         case Gap(start=start, end=end, reason=reason, quantities=quantities):
-            stretch = {"from": start.isoformat(), "to": end.isoformat()}
-            return {**stretch, "reason": reason, "quantities": list(quantities)}
+            span = {"from": start.isoformat(), "to": end.isoformat()}
+            return {**span, "reason": reason, "quantities": list(quantities)}
         case Dropped(first=first, last=last, count=count):
             return {"first": first, "last": last, "count": count}
 
 
 class EventMembers:
-    """The members of one JSON object, read strictly; members nobody asked for are let be."""
+    """Reads the members of one JSON object strictly. Members of other names are ignored.
+
+    Args:
+        members: The parsed object.
+        where: Names the object in errors.
+
+    Raises:
+        DecodeError: `members` is not an object, or a method finds a member missing or of the wrong type
+            (`kind="shape"`).
+    """
 
     def __init__(self, members: object, where: str = "an event") -> None:
         if not isinstance(members, dict):
@@ -61,11 +73,11 @@ class EventMembers:
 
     @classmethod
     def of_line(cls, line: str | bytes) -> EventMembers:
-        """Read one line.
+        """Parse one line.
 
         Raises:
-            DecodeError: it is not JSON (`kind="json"`), not an object (`"shape"`), or of a version this
-                program does not know (`"version"`).
+            DecodeError: It is not JSON (`kind="json"`), not an object (`"shape"`), or of another version
+                (`"version"`).
         """
         try:
             loaded = json.loads(line, parse_constant=_no_constant)
@@ -83,7 +95,7 @@ class EventMembers:
         return value if isinstance(value, str) else self._wrong(name, "a text")
 
     def whole(self, name: str) -> int:
-        """Return a whole number from 0 on."""
+        """Return an integer from 0 on."""
         value = self._get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
@@ -94,26 +106,26 @@ class EventMembers:
         value = self._get(name)
         return value if isinstance(value, bool) else self._wrong(name, "true or false")
 
-    def moment(self, name: str) -> datetime:
+    def time(self, name: str) -> datetime:
         """Return an aware time."""
         try:
-            moment = datetime.fromisoformat(self.text(name))
+            time = datetime.fromisoformat(self.text(name))
         except ValueError:
             return self._wrong(name, "a time")
-        return moment if moment.tzinfo is not None else self._wrong(name, "a time with its offset")
+        return time if time.tzinfo is not None else self._wrong(name, "a time with its offset")
 
     def seconds(self, name: str) -> float | None:
-        """Return a number, or None."""
+        """Return a number of seconds, or None for null."""
         value = self._get(name)
         return None if value is None else self._number(name, value)
 
     def mapping(self, name: str) -> Mapping[str, object]:
-        """Return an object as it is."""
+        """Return an object, unchanged."""
         value = self._get(name)
         return value if isinstance(value, dict) else self._wrong(name, "an object")
 
     def values(self) -> Mapping[Quantity, float]:
-        """Return the readings."""
+        """Return the measured values by quantity."""
         try:
             return {
                 Quantity(name): self._number(name, value) for name, value in self.mapping("values").items()
@@ -122,25 +134,25 @@ class EventMembers:
             return self._wrong("values", "numbers by the names of known quantities")
 
     def source(self) -> SourceId:
-        """Return where the event comes from."""
+        """Return the source id."""
         match self._get("source"):
             case [str(vendor), str(account), str(site), int(instance)] if not isinstance(instance, bool):
                 return SourceId(vendor, account, site, instance)
         return self._wrong("source", "vendor, account, site and instance")
 
     def kind(self) -> Kind:
-        """Return what the event is about."""
+        """Return the kind of the event."""
         try:
             return Kind(self.text("kind"))
         except ValueError:
             return self._wrong("kind", "one of " + ", ".join(Kind))
 
     def detail(self, kind: Kind) -> Detail | None:
-        """Return what an event of this kind says."""
-        said = self._get("detail")
+        """Return the detail of an event of this kind; None for a reading."""
+        value = self._get("detail")
         if kind is Kind.READING:
-            return None if said is None else self._wrong("detail", "null in a reading")
-        inner = EventMembers(said, f"the detail of a {kind} event")
+            return None if value is None else self._wrong("detail", "null in a reading")
+        inner = EventMembers(value, f"the detail of a {kind} event")
         if kind is Kind.GAP:
             return inner._gap()
         if kind is Kind.DROPPED:
@@ -152,14 +164,14 @@ class EventMembers:
         return Status(state=state, reason=inner.text("reason"), retry_in=inner.seconds("retry_in"))
 
     def _gap(self) -> Gap:
-        named = self._members.get("quantities", [])
+        names = self._members.get("quantities", [])
         try:
-            quantities = tuple(Quantity(name) for name in named) if isinstance(named, list) else None
+            quantities = tuple(Quantity(name) for name in names) if isinstance(names, list) else None
         except ValueError:
             quantities = None
         return Gap(
-            start=self.moment("from"),
-            end=self.moment("to"),
+            start=self.time("from"),
+            end=self.time("to"),
             reason=self.text("reason"),
             quantities=self._wrong("quantities", "names of quantities") if quantities is None else quantities,
         )

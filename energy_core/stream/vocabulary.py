@@ -1,22 +1,22 @@
-"""The vocabulary of what is measured, with units and signs.
+"""Quantities with their units and signs, source ids, and the kinds and details of events.
 
 ======================== ==== ================================================================
 quantity                 unit sign
 ======================== ==== ================================================================
 grid_power               W    positive = import from the grid, negative = feed-in
 battery_power            W    positive = charging, negative = discharging
-pv_power                 W    what the sun gives; a small negative measured value is passed on
-consumption_power        W    what the home uses
-generator_power          W    what a generator gives
+pv_power                 W    production; a small negative measured value is passed on
+consumption_power        W    total of the home's loads
+generator_power          W    output of a generator
 battery_soc              %    0..100
 battery_voltage          V
 battery_current          A    positive = charging, negative = discharging
 battery_temperature      degC
 ======================== ==== ================================================================
 
-VRM's battery power is derived, as voltage times current of one device and second, where VRM sends none.
+A source may derive battery_power as voltage times current of one device and second.
 
-Six more names, of energies in kWh, are reserved: no source emits them. `EnergyMeter` gives energies.
+Six more names, for energies in kWh, are reserved: no source delivers them. `EnergyMeter` computes energies.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from attrs import frozen
 
 
 class Quantity(enum.StrEnum):
-    """What a number in `Event.values` measures. The module's table gives unit and sign.
+    """Identifies a measured value in `Event.values`. The table of the module gives unit and sign.
 
-    Those whose name ends in ``_energy`` are reserved: no source emits them. A checkpoint names quantities by
-    their place in this list: none is removed, and new ones are added at its end.
+    Quantities whose name ends in ``_energy`` are reserved: no source delivers them. Checkpoints store bits by
+    the order of this list, so none is removed and new ones are appended.
     """
 
     GRID_POWER = "grid_power"
@@ -64,11 +64,11 @@ _UNITS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 READINGS: Final = tuple(quantity for quantity in Quantity if not quantity.endswith("_energy"))
-"""The quantities that sources emit."""
+"""The quantities that sources deliver."""
 
 
 class Kind(enum.StrEnum):
-    """What an event is about."""
+    """The kind of an event."""
 
     READING = "reading"
     STATUS = "status"
@@ -77,7 +77,7 @@ class Kind(enum.StrEnum):
 
 
 class State(enum.StrEnum):
-    """How a source is doing; a status event announces every change."""
+    """The state of a source; every change is a status event."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -95,31 +95,32 @@ class State(enum.StrEnum):
 
 
 UNIDENTIFIED: Final = "unidentified-"
-"""What the label of an account begins with as long as the vendor has not said whose account it is."""
+"""Prefix of an account label until the vendor has answered whose account it is."""
 
-_LONGEST_LABEL: Final = 64
+_MAX_LABEL: Final = 64
 
 
 def account_label(label: str | None) -> str | None:
-    """Check the label that a user chose for an account.
+    """Validate the label that a user chose for an account, and return it.
 
     Raises:
-        TypeError: it is not a text.
-        ValueError: it is empty, longer than 64 characters, or holds a slash or something unprintable.
+        TypeError: It is not a str.
+        ValueError: It is empty, longer than 64 characters, contains a slash or an unprintable character, or
+            begins with the reserved prefix.
     """
     if label is None:
         return None
     if not isinstance(label, str):
         raise TypeError(f"account must be a str, not {type(label).__name__}")
-    if not label.strip() or len(label) > _LONGEST_LABEL or "/" in label or not label.isprintable():
-        raise ValueError(f"account must be 1 to {_LONGEST_LABEL} printable characters without a slash")
+    if not label.strip() or len(label) > _MAX_LABEL or "/" in label or not label.isprintable():
+        raise ValueError(f"account must be 1 to {_MAX_LABEL} printable characters without a slash")
     if label.startswith(UNIDENTIFIED):
         raise ValueError(f"account must not begin with {UNIDENTIFIED!r}")
     return label
 
 
 class SourceId(NamedTuple):
-    """Where an event comes from: vendor, account label (never a secret), site or product, device instance."""
+    """Identifies a device: vendor, account label (never a secret), site or product, instance."""
 
     vendor: str
     account: str
@@ -128,11 +129,11 @@ class SourceId(NamedTuple):
 
     @property
     def identified(self) -> bool:
-        """Whether the account's label is known."""
+        """Whether the account label is final."""
         return not self.account.startswith(UNIDENTIFIED)
 
     def is_like(self, other: SourceId) -> bool:
-        """Whether it is the same but for the account's label: ids of sites and products are unique."""
+        """Return whether it differs by the account label at most: ids of sites and products are unique."""
         return (self.vendor, self.site, self.instance) == (other.vendor, other.site, other.instance)
 
     def __str__(self) -> str:
@@ -141,28 +142,30 @@ class SourceId(NamedTuple):
 
 @frozen(kw_only=True)
 class Status:
-    """The detail of a status event."""
+    """The detail of a status event: a change of state of a source or site."""
 
     state: State
     reason: str = ""
+    """Why, for people."""
     retry_in: float | None = None
-    """Seconds until the source tries again, where it will."""
+    """Seconds until the next attempt; None when there is none."""
 
 
 @frozen(kw_only=True)
 class Gap:
-    """The detail of a gap event: a stretch of time that could not be delivered."""
+    """The detail of a gap event: a time span that could not be delivered."""
 
     start: datetime
     end: datetime
     reason: str
+    """docs/events.md lists the reasons."""
     quantities: tuple[Quantity, ...] = ()
-    """Only these are missing; empty: anything may be."""
+    """Only these are missing; empty: any may be."""
 
 
 @frozen(kw_only=True)
 class Dropped:
-    """The detail of a dropped event: `count` readings from `first` to `last` (their seq) were dropped."""
+    """The detail of a dropped event: `count` readings were dropped, numbered from `first` to `last`."""
 
     first: int
     last: int
