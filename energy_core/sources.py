@@ -5,11 +5,11 @@ docs/sources.md has examples.
 """
 
 from energy_core.clock import VendorClock as VendorClock
-from energy_core.stream.lookback import LookbackConfig as LookbackConfig
-from energy_core.stream.lookback_match import Polled as Polled
-from energy_core.stream.lookback_match import PolledReading as PolledReading
-from energy_core.stream.lookback_match import Seen as Seen
 from energy_core.stream.poll import Poller as Poller
+from energy_core.stream.polled import LookbackConfig as LookbackConfig
+from energy_core.stream.polled import Polled as Polled
+from energy_core.stream.polled import PolledReading as PolledReading
+from energy_core.stream.polled import SiteReport as SiteReport
 from energy_core.stream.source import Backfillable as Backfillable
 from energy_core.stream.source import Noting as Noting
 from energy_core.stream.source import Outlet as Outlet

@@ -161,8 +161,8 @@ class Resources:
 
 
 if TYPE_CHECKING:
-    from energy_core.stream.lookback import LookbackConfig
     from energy_core.stream.poll import Poller
+    from energy_core.stream.polled import LookbackConfig
     from vrm_async import operations
     from vrm_async.calendar import Calendar
 
@@ -240,13 +240,15 @@ class VRMClient(Resources):
         """What VRM sent that its documents do not say."""
         return self._api.drift
 
-    def live(self, *site_ids: int, interval_s: float = 60.0, looking: LookbackConfig | None = None) -> Poller:
+    def live(
+        self, *site_ids: int, interval_s: float = 60.0, lookback: LookbackConfig | None = None
+    ) -> Poller:
         """Return a source of readings for `merge`: of these sites, or of every site of the account.
 
         Args:
             site_ids: The sites; one request an interval serves them all.
             interval_s: Seconds from one request to the next; devices log every minute at the most.
-            looking: When and how far each device is looked back at, which takes a request a device.
+            lookback: When and how far each device is looked back at, which takes a request a device.
         """
         from vrm_async import live as vrm_async_live
 
@@ -256,7 +258,7 @@ class VRMClient(Resources):
             site_ids,
             account=self._label,
             interval_s=interval_s,
-            looking=looking,
+            lookback=lookback,
             owner=self._account.owner if self._label else "",  # a user id is one user, whatever the token
         )
 

@@ -14,9 +14,8 @@ from energy_core.codec.drift import current_drift, report
 from energy_core.codec.json import JSON
 from energy_core.errors import DecodeError, NotFound
 from energy_core.http.client import ApiClient
-from energy_core.stream.lookback import LookbackConfig
-from energy_core.stream.lookback_match import Polled, PolledReading, Seen
 from energy_core.stream.poll import Poller
+from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, SiteReport
 from energy_core.stream.vocabulary import Quantity, SourceId
 from vrm_async import validation
 from vrm_async.decoding.php import by_number, items
@@ -66,7 +65,7 @@ def live(
     *,
     account: str | None,
     interval_s: float,
-    looking: LookbackConfig | None = None,
+    lookback: LookbackConfig | None = None,
     clock: Clock | None = None,
     owner: str = "",
 ) -> Poller:
@@ -89,8 +88,8 @@ def live(
         interval_s=interval_s,
         identify=label,
         owner=owner,
-        look_back=sites.recall,
-        looking=looking or LookbackConfig(),
+        fetch_range=sites.recall,
+        lookback=lookback or LookbackConfig(),
         clock=clock,
         vendor_clock=api.account.vendor_clock,
     )
@@ -119,7 +118,7 @@ class _Sites:
         only = None if self._whole_list else next(iter(self._wanted))
         query = installations_query(extended=True, site_id=only)
         found = await self._api.call(INSTALLATIONS, partial(self._read, account), query=query, idUser=user)
-        gone = bool(self._wanted) and all(seen.trouble for seen in found.sites.values())
+        gone = bool(self._wanted) and all(seen.problem for seen in found.sites.values())
         # Only a list with other sites says that a site is gone: after an empty one, all sites are asked for.
         self._whole_list = len(self._wanted) != 1 or gone
         if not found.count:
@@ -130,7 +129,7 @@ class _Sites:
         for reading in found.readings:
             self.recall.learn(*reading)
         observations = [each.observation for each in found.readings]
-        return Polled(observations=observations, sites=found.sites, odd=found.odd)
+        return Polled(readings=observations, sites=found.sites, notes=found.odd)
 
     def _read(self, account: str, payload: JSON) -> Listed:
         now = self._api.account.vendor_clock.now()  # as of this very answer
@@ -153,7 +152,7 @@ class Listed:
 
     count: int
     """Sites in it, wanted or not."""
-    sites: Mapping[SourceId, Seen]
+    sites: Mapping[SourceId, SiteReport]
     """The wanted sites, in the list or not."""
     readings: list[Read]
     odd: Mapping[str, int]
@@ -180,7 +179,7 @@ def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = f
 
 def _listed(
     payload: JSON, wanted: set[int], account: str, latest_s: float
-) -> tuple[int, dict[SourceId, Seen], list[Read]]:
+) -> tuple[int, dict[SourceId, SiteReport], list[Read]]:
     records: dict[int, list[Mapping[str, object]]] = {}
     for record in items(part(payload, "records")):
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
@@ -188,16 +187,16 @@ def _listed(
             report("Site", "record", "malformed")
         else:
             records.setdefault(site_id, []).append(record)
-    sites: dict[SourceId, Seen] = {}
+    sites: dict[SourceId, SiteReport] = {}
     readings: list[Read] = []
     for site_id in (each for each in records if not wanted or each in wanted):
         source = SourceId("vrm", account, str(site_id))
         newest_s, found = _of_site(source, records[site_id], latest_s)
-        sites[source] = Seen(None if newest_s is None else moment(newest_s * 1000))
+        sites[source] = SiteReport(None if newest_s is None else moment(newest_s * 1000))
         readings += found
     for site_id in sorted(wanted - records.keys()):
         trouble = f"the account's list of sites does not have {site_id}; {WHAT_TO_DO}"
-        sites[SourceId("vrm", account, str(site_id))] = Seen(None, trouble)
+        sites[SourceId("vrm", account, str(site_id))] = SiteReport(None, trouble)
     return len(records), sites, readings
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from energy_core.codec.drift import collect_drift
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Priority
-from energy_core.stream.lookback_match import PolledReading
+from energy_core.stream.polled import PolledReading
 from energy_core.stream.vocabulary import Quantity, SourceId
 from vrm_async import validation
 from vrm_async.decoding import series as decoding_series

@@ -1,4 +1,4 @@
-"""Looking back for late data: when, and over which ranges. No I/O, no clock."""
+"""Look-back for late data of polled devices: when to ask, for which ranges, and what to deliver."""
 
 from __future__ import annotations
 
@@ -7,275 +7,194 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
-
-from attrs import Attribute, field, frozen, validators
 
 from energy_core.clock import Clock
 from energy_core.errors import NoData, RequestError
 from energy_core.local_days import EPOCH
-from energy_core.printable import printable, printable_class
-from energy_core.stream.dedupe import NOT_RECORDED
-from energy_core.stream.lookback_match import BucketMatcher, MissingRange, PolledReading
+from energy_core.printable import printable
+from energy_core.stream.dedupe import BEYOND_CAP, NOT_RECORDED
+from energy_core.stream.lookback_match import BucketMatcher, MissingRange
+from energy_core.stream.polled import SKIPPED, IntervalEstimator, LookbackConfig, PolledReading, of_time
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import SourceId
 
-SKIPPED: Final = 1.9
-"""A site has skipped a log slot when this many times its usual interval has passed."""
+TOO_MANY_HELD: Final = "too many newer readings were held before the look-back"
+"""Reason of a gap: it had to be given up to deliver the readings after it."""
+
+MAX_RETRY_RANGES: Final = 8
+"""Number of ranges of one device that are requested again; any other is reported as a gap at once."""
+
+_SPREAD: Final = (5**0.5 - 1) / 2
+"""Golden ratio: multiples of it modulo 1 are spread evenly between 0 and 1, for any number of devices."""
 
 
-def _positive(_: LookbackConfig, attribute: Attribute[float], value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{attribute.name} must be positive and finite, not {value!r}")
-
-
-@printable_class
-@frozen(kw_only=True)
-class LookbackConfig:
-    """Every number by which a poller looks back."""
-
-    interval_s: float = field(default=3600.0, validator=_positive)
-    """Seconds from one look at a device to the next; ranges end on whole multiples of it, and buckets that do
-    not divide it are other buckets each time."""
-    span_s: float = field(default=6 * 3600.0, validator=_positive)
-    """Seconds of the past that one look covers, always as many: servers resample by the length of a range."""
-    max_age_s: float = field(default=24 * 3600.0, validator=_positive)
-    """The furthest back, for a consumer that was away; what lies before is a gap."""
-    settle_s: float = field(default=600.0, validator=_positive)
-    """Seconds after which a moment's values are settled, so that a change is a change."""
-    timeout_s: float = field(default=60.0, validator=_positive)
-    """Seconds a look at one device may take before it has failed."""
-    cooldown_s: float = field(default=600.0, validator=_positive)
-    """Seconds after a failed look in which a skipped slot of the same device is a gap at once."""
-    again_s: tuple[float, ...] = (60.0, 300.0, 900.0)
-    """What a look did not bring of a stretch that is missing is asked for again so many seconds after it, and
-    is a gap after the last time."""
-    max_held: int = field(default=256, validator=validators.ge(1))
-    """Newer moments of a device that wait for a look; one more, and the hole before them is a gap."""
-
-    def ranges(self, now: datetime, since: datetime | None = None) -> list[tuple[datetime, datetime]]:
-        """Return the ranges to ask for, oldest first: one, or as many as reach back to `since`."""
-        step, span = timedelta(seconds=self.interval_s), timedelta(seconds=self.span_s)
-        end = EPOCH - (-(now - EPOCH) // step) * step
-        wanted = self.reach(now) if since is None or since < self.reach(now) else since
-        ranges = [(end - span, end)]
-        while since is not None and ranges[0][0] > wanted:
-            ranges.insert(0, (ranges[0][0] - span, ranges[0][0]))
-        return ranges
-
-    def reach(self, now: datetime) -> datetime:
-        """Return the furthest moment that is looked for."""
-        return now - timedelta(seconds=self.max_age_s)
-
-
-class IntervalEstimator:
-    """The usual interval between a device's moments."""
-
-    __slots__ = ("_last", "_presumed", "_recent")
-
-    def __init__(self) -> None:
-        self._presumed: float | None = None
-        self._last: datetime | None = None
-        self._recent: deque[float] = deque(maxlen=8)
-
-    @property
-    def usual(self) -> float | None:
-        """The usual interval in seconds; None as long as it is not known."""
-        return min(self._recent) if len(self._recent) > 1 else self._presumed
-
-    def presume(self, times: Iterable[datetime]) -> None:
-        """Learn from moments of the past, for the time until enough have been noted."""
-        intervals = [(after - before).total_seconds() for before, after in pairwise(sorted(set(times)))]
-        self._presumed = min(intervals, default=self._presumed)
-
-    def skipped(self, time: datetime, *, unless_known: bool = False) -> datetime | None:
-        """Note a moment; return the one before it if the device has skipped a slot between them.
-
-        Args:
-            time: The moment.
-            unless_known: What to say as long as nothing is known of the rhythm.
-        """
-        last = self._last
-        if last is None or time > last:
-            self._last = time
-        if last is None or time <= last:
-            return None
-        interval = (time - last).total_seconds()
-        usual = self.usual
-        self._recent.append(interval)
-        skipped = unless_known if usual is None else interval > SKIPPED * usual
-        return last if skipped else None
-
-
-BEYOND_CAP: Final = "beyond_cap"
-"""The reason of a gap that lies further back than is looked for."""
-HELD_TOO_LONG: Final = "too much came before anyone looked back"
-"""The reason of a gap for a hole that had to be given up."""
-
-
-class Hole(NamedTuple):
-    """Something may be missing between these two moments, which are both known."""
+class OpenGap(NamedTuple):
+    """A range between two known readings in which others may be missing."""
 
     start: datetime
     end: datetime
 
 
-class Behind(NamedTuple):
-    """A stretch that a look has not brought."""
+class RetryRange(NamedTuple):
+    """A range that a look-back did not return."""
 
     start: datetime
     end: datetime
     since: float
-    """Monotonic time of that look."""
+    """Monotonic time of that look-back."""
     tries: int
-    """How often it was asked for again."""
+    """Number of retries so far."""
 
 
-MOST_BEHIND: Final = 8
-"""So many stretches of one device are asked for again; any other is a gap at once."""
-
-Tellable: TypeAlias = PolledReading | MissingRange
+ReadingOrGap: TypeAlias = PolledReading | MissingRange
 
 
 class DeviceBackfill:
-    """Decides what is told of a device, and when, so that old comes before new.
+    """Decide what is delivered of one device, and when, so that readings are in time order. No I/O, no clock.
 
-    A moment that is new is `ready` at once, unless something may be missing before it: then there is a hole,
-    and the moment is held, with all that follow, until a look has ended (`begin`, then `done`).
+    A new reading is `ready` at once, unless others may be missing before it. Then there is an open gap, and
+    this reading and the following ones are held until a look-back has ended (`begin`, then `done` or
+    `failed`).
 
     Args:
         source: The device.
-        looking: How it is looked back.
-        stopped: Where its consumer stopped.
-        due: Monotonic time of the first look that no hole asks for; None: there are no looks.
+        config: When and how far to look back.
+        stopped: Position where a consumer stopped.
+        due: Monotonic time of the first scheduled look-back; None: there are none.
     """
 
     def __init__(
         self,
         source: SourceId,
-        looking: LookbackConfig,
+        config: LookbackConfig,
         stopped: StreamPosition | None = None,
         *,
         due: float | None = None,
     ) -> None:
         self.source = source
         self.due = due
-        self.holes: list[Hole] = []
-        self.ready: deque[Tellable] = deque()
-        """What is to be told next, in this order."""
-        self._looking = looking
+        """Monotonic time of the next scheduled look-back; None: there is none."""
+        self.open_gaps: list[OpenGap] = []
+        self.ready: deque[ReadingOrGap] = deque()
+        """What can be delivered now, in this order."""
+        self.matcher = BucketMatcher(source, stopped.time if stopped else None)
+        """The known readings."""
+        self._config = config
         self._stopped = stopped.time if stopped else None
-        self._past = BucketMatcher(source, self._stopped)
-        self._rhythm = IntervalEstimator()
+        self._intervals = IntervalEstimator()
         self._held: list[PolledReading] = []
-        self._behind: list[Behind] = []
-        self._covered: list[Hole] = []
-        self._began = EPOCH
-        self._reach = EPOCH
-        self._looked: datetime | None = self._stopped
-        self._trouble = ""
-        """Why the last look failed; empty: it did not."""
-        self._rests_until = 0.0
+        self._retry_ranges: list[RetryRange] = []
+        self._covered: list[OpenGap] = []  # open gaps that the current look-back covers
+        self._newest_at_begin = EPOCH
+        self._range_start = EPOCH  # of the current look-back
+        self._looked_back_to: datetime | None = (
+            self._stopped
+        )  # newest reading at the last successful look-back
+        self._failure = ""  # why the last look-back failed; empty: it did not
+        self._cooldown_until = 0.0
         if stopped is not None:
-            for name in stopped.ids:
-                self._past.note(name, stopped.time)
-            # What is older than the stop cannot be told from what was delivered.
-            self.ready.extend(MissingRange(*stretch, NOT_RECORDED) for stretch in stopped.pending)
-
-    @property
-    def past(self) -> BucketMatcher:
-        """What is known of it."""
-        return self._past
+            for id in stopped.ids:  # noqa: A001
+                self.matcher.add(id, stopped.time)
+            # What is older than the stop cannot be distinguished from what was delivered.
+            self.ready.extend(MissingRange(*each, NOT_RECORDED) for each in stopped.pending)
 
     @property
     def pending(self) -> tuple[tuple[datetime, datetime], ...]:
-        """The stretches that are asked for again."""
-        return tuple((each.start, each.end) for each in self._behind)
+        """The ranges that will be requested again."""
+        return tuple((each.start, each.end) for each in self._retry_ranges)
 
     @property
-    def again_at(self) -> float | None:
+    def next_retry_at(self) -> float | None:
         """Monotonic time at which the next of them is due."""
-        return min((self._due(each) for each in self._behind), default=None)
+        return min((self._retry_at(each) for each in self._retry_ranges), default=None)
 
-    def take(self, each: PolledReading, now: float) -> None:
-        """Take a moment that was polled; one that is known changes nothing."""
-        known = self._past.has(each.id) and not each.revision
-        self._past.note(each.id, each.time)
+    def add(self, each: PolledReading, now: float) -> None:
+        """Take a polled reading; a known one changes nothing."""
+        known = self.matcher.has(each.id) and not each.revision
+        self.matcher.add(each.id, each.time)
         if known:
             return
-        self._looked = self._looked or each.time
-        since = self._missed(each.time)
+        self._looked_back_to = self._looked_back_to or each.time
+        since = self._missing_since(each.time)
         if since is not None:
-            self.holes.append(Hole(since, each.time))
-        if not self.holes:
+            self.open_gaps.append(OpenGap(since, each.time))
+        if not self.open_gaps:
             self.ready.append(each)
             return
         self._held.append(each)
-        if now < self._rests_until:
-            self.give_up(self._trouble)
-        elif len(self._held) > self._looking.max_held:
-            self.give_up(HELD_TOO_LONG)
+        if now < self._cooldown_until:
+            self.give_up(self._failure)
+        elif len(self._held) > self._config.max_held:
+            self.give_up(TOO_MANY_HELD)
 
-    def is_ready(self, until: datetime | None = None) -> bool:
-        """Tell whether something is to be told: anything, or something of no later than this."""
-        return bool(self.ready) and (until is None or _place(self.ready[0])[0] <= until)
+    def has_ready(self, until: datetime | None = None) -> bool:
+        """Return whether something can be delivered: anything, or something up to this time."""
+        return bool(self.ready) and (until is None or _order(self.ready[0])[0] <= until)
 
-    def answered(self, count: int) -> None:
-        """Note that the vendor has told all it tells in one answer, so many moments."""
+    def end_poll(self, count: int) -> None:
+        """Note that a poll is complete, and that it returned `count` readings of this device."""
         since = None
-        if self.due is not None and self._looked is not None:
-            since = self._looked - timedelta(seconds=self._looking.span_s)
-        self._past.forget(count, since)
+        if self.due is not None and self._looked_back_to is not None:
+            since = self._looked_back_to - timedelta(seconds=self._config.span_s)
+        self.matcher.prune(count, since)
 
     def begin(self) -> list[tuple[datetime, datetime]]:
-        """Begin a look; return the ranges to ask for, oldest first."""
-        newest = self._past.newest
-        looking = self._looking
-        starts = [hole.start for hole in self.holes] + [each.start for each in self._behind]
-        if self._trouble and self._looked is not None:  # what the looks that failed should have covered
-            starts.append(self._looked - timedelta(seconds=looking.span_s - looking.interval_s))
-        self._covered, self._began = list(self.holes), newest
-        ranges = looking.ranges(newest, min(starts, default=None))
-        self._reach = ranges[0][0]
+        """Begin a look-back; return the ranges to request, oldest first."""
+        newest, config = self.matcher.newest, self._config
+        starts = [gap.start for gap in self.open_gaps] + [each.start for each in self._retry_ranges]
+        if (
+            self._failure and self._looked_back_to is not None
+        ):  # what the failed look-backs should have covered
+            starts.append(self._looked_back_to - timedelta(seconds=config.span_s - config.interval_s))
+        self._covered, self._newest_at_begin = list(self.open_gaps), newest
+        ranges = config.ranges(newest, min(starts, default=None))
+        self._range_start = ranges[0][0]
         return ranges
 
     def done(self, found: Iterable[PolledReading], *, now: float) -> None:
-        """End a look that succeeded; what it did not bring of the holes is asked for again."""
-        mine = [each for each in found if each.source == self.source]
-        fresh = self._sifted(mine)
-        missing = [*self._beyond(self._reach), *self._ask_again(mine, now)]
-        if self._trouble and self._looked is not None and self._reach > self._looked:
-            missing.append(MissingRange(self._looked, self._reach, BEYOND_CAP))
-        self._looked, self._trouble = self._began, ""
-        self._release(fresh, missing)
+        """End a successful look-back; what it did not return of the open gaps is requested again."""
+        own = [each for each in found if each.source == self.source]
+        news = self._match(own)
+        missing = [*self._out_of_range(self._range_start), *self._schedule_retries(own, now)]
+        if self._failure and self._looked_back_to is not None and self._range_start > self._looked_back_to:
+            missing.append(MissingRange(self._looked_back_to, self._range_start, BEYOND_CAP))
+        self._looked_back_to, self._failure = self._newest_at_begin, ""
+        self._release(news, missing)
 
-    def failed(self, found: Iterable[PolledReading], *, since: datetime, trouble: str, now: float) -> None:
-        """End a look that has told nothing from `since` on: holes there are gaps."""
-        missing = self._beyond(self._reach)
+    def failed(self, found: Iterable[PolledReading], *, since: datetime, reason: str, now: float) -> None:
+        """End a look-back that failed.
+
+        Args:
+            found: What it returned before it failed.
+            since: Open gaps after this time are reported.
+            reason: Reason of these gaps.
+            now: Monotonic time.
+        """
+        missing = self._out_of_range(self._range_start)
         missing += [
-            MissingRange(max(hole.start, since), hole.end, trouble)
-            for hole in self.holes
-            if hole in self._covered and hole.end > since
+            MissingRange(max(gap.start, since), gap.end, reason)
+            for gap in self.open_gaps
+            if gap in self._covered and gap.end > since
         ]
-        self._trouble, self._rests_until = trouble, now + self._looking.cooldown_s
-        mine = [each for each in found if each.source == self.source]
-        fresh = self._sifted(mine)
-        self._release(fresh, [*missing, *self._tried(mine, now, trouble)])
+        self._failure, self._cooldown_until = reason, now + self._config.cooldown_s
+        own = [each for each in found if each.source == self.source]
+        news = self._match(own)
+        self._release(news, [*missing, *self._update_retries(own, now, reason)])
 
     def give_up(self, reason: str) -> None:
-        """Say that what may be missing is, and go on; what a look finds later comes late."""
-        self._covered = list(self.holes)
-        self._release([], [MissingRange(*hole, reason) for hole in self.holes])
+        """Report the open gaps and go on; what a look-back finds there later is marked `late`."""
+        self._covered = list(self.open_gaps)
+        self._release([], [MissingRange(*gap, reason) for gap in self.open_gaps])
 
-    def go_on(self) -> None:
-        """Take it that nothing is missing, neither here nor since the stop."""
-        self._covered, self._stopped = list(self.holes), None
+    def assume_complete(self) -> None:
+        """Close the open gaps without a report: nothing is missing, neither there nor since the stop."""
+        self._covered, self._stopped = list(self.open_gaps), None
         self._release([], [])
 
-    def _missed(self, time: datetime) -> datetime | None:
-        """Return since when something may be missing before a moment."""
-        skipped = self._rhythm.skipped(time, unless_known=bool(self.holes))
+    def _missing_since(self, time: datetime) -> datetime | None:
+        """Return since when readings may be missing before this time; None: nothing is missing."""
+        skipped = self._intervals.skipped_since(time, if_unknown=bool(self.open_gaps))
         stopped = self._stopped
         if stopped is not None:
             if time <= stopped:
@@ -284,188 +203,182 @@ class DeviceBackfill:
             return stopped
         return skipped if self.due is not None else None
 
-    def _beyond(self, reach: datetime) -> list[MissingRange]:
-        """Return what of the holes lies further back than this look reaches."""
+    def _out_of_range(self, start: datetime) -> list[MissingRange]:
+        """Return the parts of the open gaps that are older than the current look-back."""
         return [
-            MissingRange(hole.start, min(reach, hole.end), BEYOND_CAP)
-            for hole in self.holes
-            if hole in self._covered and hole.start < reach
+            MissingRange(gap.start, min(start, gap.end), BEYOND_CAP)
+            for gap in self.open_gaps
+            if gap in self._covered and gap.start < start
         ]
 
-    def _ask_again(self, mine: list[PolledReading], now: float) -> list[MissingRange]:
-        """Note what of the holes this look has not brought; return what is given up."""
-        missing = self._tried(mine, now, NOT_RECORDED)
-        for hole in self.holes:
-            if hole in self._covered and self._reach < hole.end:
-                for start, end in self._uncovered(max(hole.start, self._reach), hole.end, mine):
-                    if len(self._behind) < MOST_BEHIND and self._looking.again_s:
-                        self._behind.append(Behind(start, end, now, 0))
+    def _schedule_retries(self, own: list[PolledReading], now: float) -> list[MissingRange]:
+        """Schedule retries of what the look-back did not return; return what is given up."""
+        missing = self._update_retries(own, now, NOT_RECORDED)
+        for gap in self.open_gaps:
+            if gap in self._covered and self._range_start < gap.end:
+                for start, end in self._uncovered(max(gap.start, self._range_start), gap.end, own):
+                    if len(self._retry_ranges) < MAX_RETRY_RANGES and self._config.retry_s:
+                        self._retry_ranges.append(RetryRange(start, end, now, 0))
                     else:
                         missing.append(MissingRange(start, end, NOT_RECORDED))
         return missing
 
-    def _tried(self, mine: list[PolledReading], now: float, reason: str) -> list[MissingRange]:
-        """Take out what a look has brought of the stretches behind; return those that are given up."""
-        behind, missing = self._behind, []
-        self._behind = []
-        for each in behind:
-            tries = each.tries + (now >= self._due(each))
-            for start, end in self._uncovered(each.start, each.end, mine):
-                if tries < len(self._looking.again_s):
-                    self._behind.append(Behind(start, end, each.since, tries))
+    def _update_retries(self, own: list[PolledReading], now: float, reason: str) -> list[MissingRange]:
+        """Remove what the look-back returned from the retry ranges; return those that are given up."""
+        ranges, missing = self._retry_ranges, []
+        self._retry_ranges = []
+        for each in ranges:
+            tries = each.tries + (now >= self._retry_at(each))
+            for start, end in self._uncovered(each.start, each.end, own):
+                if tries < len(self._config.retry_s):
+                    self._retry_ranges.append(RetryRange(start, end, each.since, tries))
                 else:
                     missing.append(MissingRange(start, end, reason))
         return missing
 
     def _uncovered(
-        self, start: datetime, end: datetime, mine: list[PolledReading]
+        self, start: datetime, end: datetime, own: list[PolledReading]
     ) -> list[tuple[datetime, datetime]]:
-        """Return what of a stretch no moment and no bucket covers, as far as a device logs more often."""
-        known = [(time, time) for time in self._past.between(start, end)]
-        for each in mine:
+        """Return the parts of a range without a reading or bucket that are longer than a log slot."""
+        known = [(time, time) for time in self.matcher.between(start, end)]
+        for each in own:
             begins = each.time - timedelta(seconds=each.bucket_at_s)
             known.append((begins, begins + timedelta(seconds=each.bucket_s)))
-        inside = sorted(stretch for stretch in known if stretch[1] > start and stretch[0] < end)
-        usual = self._rhythm.usual
+        inside = sorted(each for each in known if each[1] > start and each[0] < end)
+        usual = self._intervals.usual
         if usual is None and inside:
             return []
-        least, found, reach = timedelta(seconds=SKIPPED * (usual or 0.0)), [], start
+        least, found, covered_to = timedelta(seconds=SKIPPED * (usual or 0.0)), [], start
         for begins, ends in (*inside, (end, end)):
-            if begins - reach > least:
-                found.append((reach, begins))
-            reach = max(reach, ends)
+            if begins - covered_to > least:
+                found.append((covered_to, begins))
+            covered_to = max(covered_to, ends)
         return found
 
-    def _due(self, each: Behind) -> float:
-        return each.since + self._looking.again_s[each.tries]
+    def _retry_at(self, each: RetryRange) -> float:
+        return each.since + self._config.retry_s[each.tries]
 
-    def _sifted(self, mine: list[PolledReading]) -> list[PolledReading]:
-        self._rhythm.presume(each.time for each in mine)
-        return self._past.sift(mine, self._began - timedelta(seconds=self._looking.settle_s))
+    def _match(self, own: list[PolledReading]) -> list[PolledReading]:
+        self._intervals.learn_from_past(each.time for each in own)
+        return self.matcher.match(own, self._newest_at_begin - timedelta(seconds=self._config.settle_s))
 
     def _release(self, found: list[PolledReading], missing: list[MissingRange]) -> None:
-        """Close the holes that were covered and let go what lies before the next."""
-        self.holes = [hole for hole in self.holes if hole not in self._covered]
+        """Close the covered gaps, and make everything before the next open gap ready."""
+        self.open_gaps = [gap for gap in self.open_gaps if gap not in self._covered]
         self._covered = []
-        until = self.holes[0].start if self.holes else None
-        readings = sorted([*found, *self._held], key=_moment)
-        told = [each for each in readings if until is None or each.time <= until]
-        self._held = readings[len(told) :]
-        self.ready.extend(sorted([*missing, *told], key=_place))
+        until = self.open_gaps[0].start if self.open_gaps else None
+        readings = sorted([*found, *self._held], key=of_time)
+        released = [each for each in readings if until is None or each.time <= until]
+        self._held = readings[len(released) :]
+        self.ready.extend(sorted([*missing, *released], key=_order))
 
     @printable
     def __repr__(self) -> str:
-        return f"<Device {self.source}: {len(self.holes)} holes, {len(self._held)} held>"
+        return f"<DeviceBackfill {self.source}: {len(self.open_gaps)} gaps, {len(self._held)} held>"
 
 
-def _moment(observation: PolledReading) -> datetime:
-    return observation.time
-
-
-def _place(each: Tellable) -> tuple[datetime, bool]:
-    """A gap comes before the moment it ends with."""
+def _order(each: ReadingOrGap) -> tuple[datetime, bool]:
+    """A gap comes before the reading at its end."""
     return (each.end, False) if isinstance(each, MissingRange) else (each.time, True)
 
 
-LookBack: TypeAlias = Callable[[SourceId, datetime, datetime], Awaitable[Iterable[PolledReading]]]
-"""Brings what the vendor says of a stretch of a device's past, at background priority."""
-
-_SPREAD: Final = (5**0.5 - 1) / 2
-"""Multiples of it modulo 1 lie evenly between 0 and 1, however many there are."""
+FetchRange: TypeAlias = Callable[[SourceId, datetime, datetime], Awaitable[Iterable[PolledReading]]]
+"""Fetches the recorded readings of one device from a start to an end, at background priority."""
 
 
 class LookbackScheduler:
-    """Knows the devices of a poller, and looks back at them in turn.
+    """Look back at the devices of a poller, one after the other.
 
     Args:
-        look_back: Asks the vendor; None: it cannot be asked.
-        looking: When and how far.
-        clock: Where time comes from.
+        fetch_range: Fetches recorded readings; None: the vendor has none.
+        config: When and how far to look back.
+        clock: Source of time.
     """
 
-    def __init__(self, look_back: LookBack | None, looking: LookbackConfig, clock: Clock) -> None:
+    def __init__(self, fetch_range: FetchRange | None, config: LookbackConfig, clock: Clock) -> None:
         self.devices: dict[SourceId, DeviceBackfill] = {}
-        self._look_back = look_back
-        self._looking = looking
+        self._fetch_range = fetch_range
+        self._config = config
         self._clock = clock
 
     @property
-    def looks(self) -> bool:
-        """Whether the vendor can be asked."""
-        return self._look_back is not None
+    def enabled(self) -> bool:
+        """Whether recorded readings can be fetched."""
+        return self._fetch_range is not None
 
     @property
-    def holes(self) -> bool:
-        """Whether any device has a hole."""
-        return any(device.holes for device in self.devices.values())
+    def has_gaps(self) -> bool:
+        """Whether any device has an open gap."""
+        return any(device.open_gaps for device in self.devices.values())
 
     def device(self, source: SourceId, stopped: StreamPosition | None = None) -> DeviceBackfill:
-        """Return a device, met now if need be. The first looks are spread over the time between two."""
+        """Return a device, added if need be. The first look-backs are spread over an interval."""
         device = self.devices.get(source)
         if device is None:
-            wait_s = self._looking.interval_s * (1 - len(self.devices) * _SPREAD % 1)
-            due = self._clock.monotonic() + wait_s if self.looks else None
-            device = self.devices[source] = DeviceBackfill(source, self._looking, stopped, due=due)
+            wait_s = self._config.interval_s * (1 - len(self.devices) * _SPREAD % 1)
+            due = self._clock.monotonic() + wait_s if self.enabled else None
+            device = self.devices[source] = DeviceBackfill(source, self._config, stopped, due=due)
         return device
 
-    def next(self) -> DeviceBackfill | None:
-        """Return the device to look at now: that with the oldest hole, else the one that is due."""
-        broken = [device for device in self.devices.values() if device.holes]
-        if broken:
-            return min(broken, key=lambda device: device.holes[0].start)
-        when, device = min(self._due(), default=(0.0, None), key=lambda each: each[0])
-        return device if when <= self._clock.monotonic() else None
+    def next_device(self) -> DeviceBackfill | None:
+        """Return the device to look back at now: the one with the oldest gap, else one that is due."""
+        with_gaps = [device for device in self.devices.values() if device.open_gaps]
+        if with_gaps:
+            return min(with_gaps, key=lambda device: device.open_gaps[0].start)
+        due, device = min(self._due_times(), default=(0.0, None), key=lambda each: each[0])
+        return device if due <= self._clock.monotonic() else None
 
-    def when(self) -> float | None:
-        """Return the monotonic time at which the next look is due."""
-        return min((when for when, _ in self._due()), default=None)
+    def next_due(self) -> float | None:
+        """Return the monotonic time at which the next look-back is due."""
+        return min((due for due, _ in self._due_times()), default=None)
 
-    async def look(self, device: DeviceBackfill) -> None:
-        """Look at a device. A refusal costs it alone: what is about the whole account, the polls find out."""
+    async def look_back(self, device: DeviceBackfill) -> None:
+        """Look back at one device. A refusal concerns this device only; polls detect one of the account."""
         now = self._clock.monotonic()
         if device.due is not None and device.due <= now:
-            device.due = max(device.due + self._looking.interval_s, now)
+            device.due = max(device.due + self._config.interval_s, now)
         found: list[PolledReading] = []
         ranges = device.begin()
         start = ranges[0][0]
         try:
-            async with asyncio.timeout(self._looking.timeout_s):
+            async with asyncio.timeout(self._config.timeout_s):
                 for start, end in ranges:
-                    found += await self._ask(device.source, start, end)
+                    found += await self._fetch(device.source, start, end)
         except (RequestError, TimeoutError) as error:
-            trouble = str(error) or f"looking back took more than {self._looking.timeout_s:g} s"
-            device.failed(found, since=start, trouble=trouble, now=self._clock.monotonic())
+            reason = str(error) or f"looking back took more than {self._config.timeout_s:g} s"
+            device.failed(found, since=start, reason=reason, now=self._clock.monotonic())
         else:
             device.done(found, now=self._clock.monotonic())
 
-    async def recall(
+    async def fetch(
         self, source: SourceId, start: datetime, end: datetime
-    ) -> tuple[list[Tellable], list[tuple[datetime, datetime]]]:
-        """Return what the vendor says of a stretch, oldest first, and what of it the vendor lacks as yet.
+    ) -> tuple[list[ReadingOrGap], list[tuple[datetime, datetime]]]:
+        """Fetch a range of one device again, with the ids its readings were delivered with.
 
-        Readings have the names that they were delivered with.
+        Returns:
+            Readings and gaps, oldest first, and the ranges that the vendor does not have yet.
         """
         found: list[PolledReading] = []
-        for since, until in self._looking.ranges(end, start):
-            found += await self._ask(source, since, until)
+        for first, last in self._config.ranges(end, start):
+            found += await self._fetch(source, first, last)
         device = self.devices.get(source)
-        past = device.past if device else BucketMatcher(source)
-        mine = [each for each in found if each.source == source]
-        return list(past.recall(mine)), past.lacking(mine, start, end)
+        matcher = device.matcher if device else BucketMatcher(source)
+        own = [each for each in found if each.source == source]
+        return list(matcher.with_known_ids(own)), matcher.missing(own, start, end)
 
-    async def _ask(self, source: SourceId, start: datetime, end: datetime) -> Iterable[PolledReading]:
-        if self._look_back is not None:
+    async def _fetch(self, source: SourceId, start: datetime, end: datetime) -> Iterable[PolledReading]:
+        if self._fetch_range is not None:
             with suppress(NoData):
-                return await self._look_back(source, start, end)
+                return await self._fetch_range(source, start, end)
         return ()
 
-    def _due(self) -> Iterator[tuple[float, DeviceBackfill]]:
+    def _due_times(self) -> Iterator[tuple[float, DeviceBackfill]]:
         for device in self.devices.values():
-            for when in (device.due, device.again_at):
-                if when is not None:
-                    yield when, device
+            for due in (device.due, device.next_retry_at):
+                if due is not None:
+                    yield due, device
 
     @printable
     def __repr__(self) -> str:
-        broken = sum(bool(device.holes) for device in self.devices.values())
-        return f"<Looker at {len(self.devices)} devices, {broken} with holes>"
+        with_gaps = sum(bool(device.open_gaps) for device in self.devices.values())
+        return f"<LookbackScheduler of {len(self.devices)} devices, {with_gaps} with gaps>"

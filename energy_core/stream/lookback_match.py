@@ -1,4 +1,4 @@
-"""What a poller is given."""
+"""BucketMatcher: matches what a look-back returned to what was delivered, and finds revisions. No I/O."""
 
 from __future__ import annotations
 
@@ -8,130 +8,84 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from energy_core.local_days import EPOCH
-from energy_core.printable import printable, printable_class
+from energy_core.printable import printable
+from energy_core.stream.polled import PolledReading, of_time
 from energy_core.stream.vocabulary import Quantity, SourceId
 
+_MAX_REVISIONS: Final = 2048
 
-@printable_class
-@frozen(kw_only=True)
-class PolledReading:
-    """One polled moment of one device."""
+COARSE: Final = "coarse"
+"""Reason of a gap: the vendor keeps one value for several readings of this range."""
 
-    source: SourceId
-    """The device it is about; one poller may speak for many."""
-    time: datetime
-    """When the device or the server says it was, aware."""
-    id: str
-    """Stable across runs and free of values; an id that was emitted is not emitted again."""
-    values: Mapping[Quantity, float]
-    """In the units and signs of `Quantity`."""
-    raw: Mapping[str, object] = field(repr=False)
-    """The vendor's own mapping."""
-    bucket_s: float = 0.0
-    """Seconds that the values stand for, where a vendor keeps its past in buckets; 0: they are of `time`.
-    A moment in the bucket that was told before lends it its time and its id."""
-    bucket_at_s: float = 0.0
-    """Seconds from the beginning of the bucket to `time`."""
-    backfilled: bool = False
-    """Whether it was fetched later."""
-    revision: int = 0
-    """Counts the vendor's changes; a poller finds that out by looking back."""
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+_MIN_KNOWN: Final = 32
+_MAX_KNOWN: Final = 2048
 
-
-class Seen(NamedTuple):
-    """When a site has logged, as of one answer."""
-
-    newest: datetime | None
-    """When the site has logged last; None where that is not known."""
-    trouble: str = ""
-    """Why there can be no data of it, such as a site that is not in the account's list."""
-
-
-@frozen(kw_only=True)
-class Polled:
-    """An answer about several sites, some of which may have nothing new."""
-
-    observations: list[PolledReading]
-    sites: Mapping[SourceId, Seen] = field(factory=dict)
-    """Every site that was asked for, by its `SourceId` of instance 0."""
-    odd: Mapping[str, int] = field(factory=dict)
-    """What was left out or decided because it is not as it should be, counted for the notes of the status."""
-
-
-_MOST_REVISIONS: Final = 2048
+_Known: TypeAlias = Sequence[tuple[datetime, str]]
+"""Times and ids of known readings, oldest first."""
 
 
 class Revisions:
-    """Compares what looking back finds with what looking back found before.
+    """Find changed readings by comparing what look-backs return with what earlier look-backs returned.
 
-    Never with what was polled: a vendor rounds and resamples its past, and that is no change. So the first
-    look at a moment that was emitted is what later looks are compared with.
+    It never compares with polled values: a vendor rounds and resamples its past, which is not a change. So
+    the first look-back that returns a reading sets the values that later ones are compared with.
 
     Args:
-        most: Moments remembered a source; the one looked at longest ago is forgotten first.
+        most: Number of readings remembered for each source; the least recently returned are forgotten first.
     """
 
-    def __init__(self, most: int = _MOST_REVISIONS) -> None:
-        self._most = most
-        self._seen: dict[SourceId, OrderedDict[str, tuple[int, int]]] = {}
+    def __init__(self, most: int = _MAX_REVISIONS) -> None:
+        self._max_readings = most
+        self._readings: dict[SourceId, OrderedDict[str, tuple[int, int]]] = {}  # id -> hash, revision
 
-    def look(
+    def revision_of(
         self,
         source: SourceId,
-        id: str,  # noqa: A002  (the event's own word)
+        id: str,  # noqa: A002  (as in `Event`)
         values: Mapping[Quantity, float],
         *,
         emitted: bool,
     ) -> int | None:
-        """Return the revision to emit this moment with; None when there is nothing new about it.
+        """Return the revision to deliver this reading with; None if there is nothing new about it.
 
         Args:
             source: The device.
-            id: Names the moment.
-            values: What the vendor says of it now.
-            emitted: Whether the moment was emitted before, by a poll or by a look.
+            id: Id of the reading.
+            values: What the vendor returns now.
+            emitted: Whether the reading was delivered before, from a poll or a look-back.
         """
-        seen = self._seen.setdefault(source, OrderedDict())
-        told = hash(repr(sorted(values.items())))  # of the text: -1.0 and -2.0 have one hash
-        before = seen.pop(id, None)
+        readings = self._readings.setdefault(source, OrderedDict())
+        digest = hash(repr(sorted(values.items())))  # of the text: -1.0 and -2.0 have the same hash
+        before = readings.pop(id, None)
         revision = before[1] if before is not None else 0
-        changed = before is not None and before[0] != told
-        seen[id] = told, revision + changed
-        while len(seen) > self._most:
-            seen.popitem(last=False)
+        changed = before is not None and before[0] != digest
+        readings[id] = digest, revision + changed
+        while len(readings) > self._max_readings:
+            readings.popitem(last=False)
         if changed:
             return revision + 1
         return None if emitted or before is not None else 0
 
-    def keep(self, source: SourceId, most: int) -> None:
-        """Forget a source's moments that were looked at longest ago, as far as there are more than `most`."""
-        seen = self._seen.get(source, OrderedDict())
-        while len(seen) > most:
-            seen.popitem(last=False)
+    def prune(self, source: SourceId, most: int) -> None:
+        """Forget the least recently returned readings of a source beyond `most`."""
+        readings = self._readings.get(source, OrderedDict())
+        while len(readings) > most:
+            readings.popitem(last=False)
 
     def __len__(self) -> int:
-        return sum(map(len, self._seen.values()))
+        return sum(map(len, self._readings.values()))
 
     @printable
     def __repr__(self) -> str:
-        return f"<Revisions of {len(self)} moments of {len(self._seen)} sources>"
-
-
-COARSE: Final = "coarse"
-"""The reason of a gap in a stretch of which the vendor keeps one value for several moments."""
-
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
-_LEAST: Final = 32
-_MOST: Final = 2048
-
-_Told: TypeAlias = Sequence[tuple[datetime, str]]
+        return f"<Revisions of {len(self)} readings of {len(self._readings)} sources>"
 
 
 class MissingRange(NamedTuple):
-    """A stretch of time that cannot be told."""
+    """A range of time that cannot be delivered."""
 
     start: datetime
     end: datetime
@@ -139,160 +93,158 @@ class MissingRange(NamedTuple):
 
 
 class BucketMatcher:
-    """The moments of one device that were told or will be, and what looking back found of them.
+    """The known readings of one device, and what look-backs returned for them.
 
-    A vendor may keep its past in buckets, whose beginnings are not the moments it told live. A bucket in
-    which one known moment lies is that moment; one without any is a moment of its own, once a newer one is
-    known; one with several tells nothing of each.
+    A vendor may keep its past in buckets, which do not start at the times of the live readings. A bucket that
+    contains one known reading is that reading. A bucket without any is a new reading, once a newer one is
+    known. A bucket with several cannot be assigned to one of them.
 
-    Moments up to the floor, where the consumer began or stopped, are known to it; they only serve as what
-    later looks are compared with. Buckets there serve for nothing: what their moments were called is not
-    known.
+    Readings up to the floor, where the consumer started or stopped, count as known. They only set the values
+    that later look-backs are compared with. Buckets there are ignored, because their readings' ids are
+    unknown.
 
     Args:
         source: The device.
-        floor: Where a consumer stopped; without it the first moment is the floor.
+        floor: Where a consumer stopped; None: the first reading is the floor.
     """
 
     def __init__(self, source: SourceId, floor: datetime | None = None) -> None:
         self.newest = floor or EPOCH
-        """The newest moment that is known."""
+        """Time of the newest known reading."""
         self._source = source
         self._floor = floor
-        self._moments: OrderedDict[str, datetime] = OrderedDict()
+        self._times: OrderedDict[str, datetime] = OrderedDict()
         self._revisions = Revisions()
 
-    def note(self, id: str, time: datetime) -> None:  # noqa: A002  (the event's own word)
-        """Take a moment for known."""
-        self._moments[id] = time
-        self._moments.move_to_end(id)
+    def add(self, id: str, time: datetime) -> None:  # noqa: A002  (as in `Event`)
+        """Add a known reading."""
+        self._times[id] = time
+        self._times.move_to_end(id)
         if self._floor is None:
             self._floor = time
         self.newest = max(self.newest, time)
 
     def has(self, id: str) -> bool:  # noqa: A002
-        """Tell whether a moment is known."""
-        return id in self._moments
+        """Return whether a reading is known."""
+        return id in self._times
 
     def between(self, start: datetime, end: datetime) -> list[datetime]:
-        """Return the times of the known moments between two others."""
-        return [time for time in self._moments.values() if start < time < end]
+        """Return the times of the known readings between two times."""
+        return [time for time in self._times.values() if start < time < end]
 
-    def forget(self, answer: int, since: datetime | None) -> None:
-        """Forget the moments seen longest ago; what is forgotten lies below the floor from then on.
+    def prune(self, answer: int, since: datetime | None) -> None:
+        """Forget the least recently added readings; the floor rises above them.
 
         Args:
-            answer: As many are kept at least.
-            since: What is younger is kept, up to a bound; None: nothing for its age.
+            answer: Keep at least this many.
+            since: Keep readings after this time, up to a limit; None: age does not matter.
         """
-        least = max(_LEAST, answer)
-        while len(self._moments) > least:
-            name, time = next(iter(self._moments.items()))
-            if since is not None and time >= since and len(self._moments) <= max(_MOST, answer):
+        least = max(_MIN_KNOWN, answer)
+        while len(self._times) > least:
+            id, time = next(iter(self._times.items()))  # noqa: A001
+            if since is not None and time >= since and len(self._times) <= max(_MAX_KNOWN, answer):
                 return
-            del self._moments[name]
+            del self._times[id]
             if self._floor is None or time > self._floor:
                 self._floor = time
 
-    def sift(self, found: Iterable[PolledReading], settled: datetime) -> list[PolledReading]:
-        """Return what is to be told, oldest first: moments that are new, and those that have changed.
+    def match(self, found: Iterable[PolledReading], settled: datetime) -> list[PolledReading]:
+        """Return the new and the changed readings of a look-back, oldest first.
 
         Args:
-            found: What looking back has brought.
-            settled: Moments after this may still change without having been changed.
+            found: What the look-back returned.
+            settled: Values newer than this are still settling; differences there are not revisions.
         """
-        fresh, placed = [], list(self._placed(found))
-        for each, known in placed:
+        news, matched = [], list(self._matched(found))
+        for each, known in matched:
             revision: int | None = None if known else 0
             if each.time <= settled:
-                revision = self._revisions.look(self._source, each.id, each.values, emitted=known)
+                revision = self._revisions.revision_of(self._source, each.id, each.values, emitted=known)
             if revision is not None:
-                fresh.append(evolve(each, backfilled=True, revision=revision))
-                self.note(each.id, each.time)
-        self._revisions.keep(self._source, max(len(placed), len(self._moments)))
-        return fresh
+                news.append(evolve(each, backfilled=True, revision=revision))
+                self.add(each.id, each.time)
+        self._revisions.prune(self._source, max(len(matched), len(self._times)))
+        return news
 
-    def recall(self, found: Iterable[PolledReading]) -> Iterator[PolledReading | MissingRange]:
-        """Return what looking back has brought, oldest first and by the names it was told with."""
-        told = self._told()
-        for each in sorted(found, key=_moment):
-            inside = _inside(each, told)
+    def with_known_ids(self, found: Iterable[PolledReading]) -> Iterator[PolledReading | MissingRange]:
+        """Return the readings of a look-back, oldest first, with the ids they were delivered with."""
+        known = self._sorted()
+        for each in sorted(found, key=of_time):
+            inside = _inside(each, known)
             if len(inside) > 1:
                 yield MissingRange(inside[0][0], inside[-1][0], COARSE)
-            elif inside or not each.bucket_s or self._over(each):
-                yield _called(each, inside)
+            elif inside or not each.bucket_s or self._is_over(each):
+                yield _with_id(each, inside)
 
-    def lacking(
+    def missing(
         self, found: Iterable[PolledReading], start: datetime, end: datetime
     ) -> list[tuple[datetime, datetime]]:
-        """Return the stretches whose moments are known and not in what looking back has brought."""
-        names, buckets = set(), []
+        """Return the ranges whose known readings are not in what a look-back returned."""
+        ids, buckets = set(), []
         for each in found:
-            names.add(each.id)
+            ids.add(each.id)
             if each.bucket_s:
-                buckets.append((_begin(each), _end(each)))
+                buckets.append((_start(each), _end(each)))
         buckets.sort()
-        lacking: list[tuple[datetime, datetime]] = []
-        whole = True
-        for time, name in self._told():
+        missing: list[tuple[datetime, datetime]] = []
+        previous_found = True
+        for time, id in self._sorted():  # noqa: A001
             if start <= time <= end:
                 at = bisect_right(buckets, (time, _END_OF_TIME)) - 1
-                there = name in names or (at >= 0 and time < buckets[at][1])
-                if not there:
-                    lacking.append((time if whole else lacking.pop()[0], time))
-                whole = there
-        return lacking
+                is_found = id in ids or (at >= 0 and time < buckets[at][1])
+                if not is_found:
+                    missing.append((time if previous_found else missing.pop()[0], time))
+                previous_found = is_found
+        return missing
 
-    def _placed(self, found: Iterable[PolledReading]) -> Iterator[tuple[PolledReading, bool]]:
-        """Give each its moment, and tell whether that is known."""
-        told, floor = self._told(), self._floor
-        for each in sorted(found, key=_moment):
-            inside = _inside(each, told)
+    def _matched(self, found: Iterable[PolledReading]) -> Iterator[tuple[PolledReading, bool]]:
+        """Yield each reading with its final time and id, and whether it is known."""
+        sorted_known, floor = self._sorted(), self._floor
+        for each in sorted(found, key=of_time):
+            inside = _inside(each, sorted_known)
             below = floor is not None and each.time <= floor
             if not each.bucket_s:
-                yield each, below or each.id in self._moments
+                yield each, below or each.id in self._times
             elif len(inside) == 1:
-                yield _called(each, inside), True
-            elif not inside and not below and self._over(each):
+                yield _with_id(each, inside), True
+            elif not inside and not below and self._is_over(each):
                 yield each, False
 
-    def _told(self) -> _Told:
-        return sorted((time, name) for name, time in self._moments.items())
+    def _sorted(self) -> _Known:
+        return sorted((time, id) for id, time in self._times.items())  # noqa: A001
 
-    def _over(self, bucket: PolledReading) -> bool:
-        """Whether a newer moment is known: before that the bucket may be one that is told live."""
+    def _is_over(self, bucket: PolledReading) -> bool:
+        """Return whether a newer reading is known; until then, the bucket's reading may arrive live."""
         return _end(bucket) <= self.newest
 
     def __len__(self) -> int:
-        return len(self._moments)
+        return len(self._times)
 
     @printable
     def __repr__(self) -> str:
-        return f"<Past of {self._source}: {len(self)} moments, {self._revisions!r}>"
+        return f"<BucketMatcher of {self._source}: {len(self)} readings, {self._revisions!r}>"
 
 
-def _inside(bucket: PolledReading, told: _Told) -> _Told:
+def _inside(bucket: PolledReading, known: _Known) -> _Known:
+    """Return the known readings within a bucket."""
     if not bucket.bucket_s:
         return ()
-    # A tuple of a time alone sorts before any moment of that time.
-    first, after = (bisect_left(told, (edge,)) for edge in (_begin(bucket), _end(bucket)))
-    return told[first:after]
+    # A tuple of a time alone sorts before any reading of that time.
+    first, after = (bisect_left(known, (edge,)) for edge in (_start(bucket), _end(bucket)))
+    return known[first:after]
 
 
-def _called(each: PolledReading, inside: _Told) -> PolledReading:
+def _with_id(each: PolledReading, inside: _Known) -> PolledReading:
+    """Return a bucket with time and id of the only known reading within it, if there is one."""
     if not inside:
         return each
-    [(time, name)] = inside
-    return evolve(each, time=time, id=name)
+    [(time, id)] = inside  # noqa: A001
+    return evolve(each, time=time, id=id)
 
 
-def _begin(bucket: PolledReading) -> datetime:
+def _start(bucket: PolledReading) -> datetime:
     return bucket.time - timedelta(seconds=bucket.bucket_at_s)
 
 
 def _end(bucket: PolledReading) -> datetime:
-    return _begin(bucket) + timedelta(seconds=bucket.bucket_s)
-
-
-def _moment(observation: PolledReading) -> datetime:
-    return observation.time
+    return _start(bucket) + timedelta(seconds=bucket.bucket_s)

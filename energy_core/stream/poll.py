@@ -1,4 +1,4 @@
-"""Poller: asking again and again, as a source."""
+"""Poller: a source that calls a coroutine at an interval, and looks back for late data."""
 
 from __future__ import annotations
 
@@ -23,73 +23,71 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
-from energy_core.stream.lookback import DeviceBackfill, LookBack, LookbackConfig, LookbackScheduler, Tellable
-from energy_core.stream.lookback_match import MissingRange, Polled, PolledReading, Seen
-from energy_core.stream.reconnect import Site
+from energy_core.stream.lookback import DeviceBackfill, FetchRange, LookbackScheduler, ReadingOrGap
+from energy_core.stream.lookback_match import MissingRange
+from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, PolledSites, SiteReport, of_time
 from energy_core.stream.source import Outlet, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import SourceId, State
 
-__all__ = ["LookBack", "LookbackConfig", "Polled", "PolledReading", "Poller", "Seen"]
+MAX_WAIT_S: Final = 3600.0
+"""Longest wait before the next poll, even if the vendor asks for a longer one."""
 
-LONGEST_WAIT_S: Final = 3600.0
-"""However long a vendor asks us to wait, a poller tries again within the hour."""
+MAX_REFUSALS: Final = 3
+"""Number of refusals in a row that end a poller."""
+REFUSAL_DELAY_S: Final = 60.0
+"""Shortest delay between two of them."""
 
-T = TypeVar("T")
-
-REFUSALS: Final = 3
-"""So many refusals in a row end a poller."""
-REFUSED_AGAIN_S: Final = 60.0
-"""At least so many seconds lie between two of them."""
-
-MOST_NOTES: Final = 50
-"""So many kinds of odd things are counted apart."""
+MAX_NOTES: Final = 50
+"""Number of different notes that are counted separately; the others are counted together."""
 
 _BACKOFF_BASE_S: Final = 2.0
 _BACKOFF_CAP_S: Final = 60.0
 
 NOT_RESUMABLE: Final = "not_resumable"
-"""The reason of a gap between a consumer's stop and the start of a source that cannot look back."""
+"""Reason of a gap between a consumer's stop and the start of a source that cannot look back."""
+
+T = TypeVar("T")
 
 
 class Poller:
-    """Asks every `interval_s` seconds and emits what it has not emitted before.
+    """Poll at an interval and deliver the readings that were not delivered before.
 
-    A poll that fails (no connection, an unreadable or empty answer, a proxy's page) is counted, announced
-    once and repeated. Only three refusals of the vendor in a row (AuthError, PermissionDenied, NotFound), at
-    least a minute apart, end the source; a login that asks for a one-time code ends it at once.
+    A failed poll (no connection, an unreadable or empty answer, a proxy's page) is counted, reported once and
+    retried. Only three refusals in a row by the vendor (AuthError, PermissionDenied, NotFound), at least a
+    minute apart, end the source; a login that requires a one-time code ends it at once.
 
-    Each site has a state of its own: `stale` after three of its own intervals without a log (at least five
-    minutes), then `live` again. Its status events name it; a poller of one site has that site's state.
+    Each site has its own state: `stale` after three of its own intervals without a log (at least five
+    minutes), then `live` again. Status events name the site; a poller of a single site has that site's state.
 
-    With `look_back` it also asks for the past of its devices, one after the other and beside polling: each
-    hour, when a device has skipped a log slot, and when a consumer goes on where it stopped. Moments that are
-    new come backfilled, where something was known to be missing before newer ones of the device; moments that
-    have changed come as a revision, and a stretch that cannot be had is a gap.
+    With `fetch_range`, the poller also looks back at its devices, one after the other, beside polling: each
+    hour, when a device has skipped a log slot, and when a consumer resumes. New readings are delivered with
+    `backfilled` set; those known to be missing come before newer ones of the same device. Changed readings
+    are delivered as a revision. A range that cannot be fetched is reported as a gap.
 
     Args:
-        id: Names the source in its status events.
-        ask: Returns what the vendor has now, in any order, or `Polled`, which also names the sites; NoData
-            means nothing new.
-        interval_s: Seconds from one question to the next.
-        look_back: Brings what the vendor says of one device (the first argument) from a start to an end, in
-            any order.
-        looking: When and how far it looks back.
-        clock: Where time comes from.
-        random: Gives numbers in [0, 1) for the jitter.
-        identify: Brings the label of the account, where `id` does not know it yet.
-        owner: Distinguishes credentials under one account label; empty: not checked.
-        vendor_clock: The vendor's time: what is dated after it is not delivered and is no position.
+        id: Name of the source in its status events.
+        poll: Returns the vendor's present readings in any order, or a `Polled`, which also names the sites.
+            NoData means that there is nothing new.
+        interval_s: Seconds between polls.
+        fetch_range: Fetches the recorded readings of a device (first argument) from a start to an end, in any
+            order.
+        lookback: When and how far to look back.
+        clock: Source of time.
+        random: Returns numbers in [0, 1) for the jitter.
+        identify: Fetches the label of the account, if `id` does not have it yet.
+        owner: Distinguishes credentials under one account label; empty is not checked.
+        vendor_clock: The vendor's time. Readings dated after it are neither delivered nor a position.
     """
 
     def __init__(
         self,
-        id: SourceId,  # noqa: A002  (the source's own word)
-        ask: Callable[[], Awaitable[Iterable[PolledReading] | Polled]],
+        id: SourceId,  # noqa: A002  (as in `Source`)
+        poll: Callable[[], Awaitable[Iterable[PolledReading] | Polled]],
         *,
         interval_s: float,
-        look_back: LookBack | None = None,
-        looking: LookbackConfig = LookbackConfig(),  # noqa: B008  (frozen)
+        fetch_range: FetchRange | None = None,
+        lookback: LookbackConfig = LookbackConfig(),  # noqa: B008  (frozen)
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
         identify: Callable[[], Awaitable[str]] | None = None,
@@ -99,299 +97,309 @@ class Poller:
         if not 0 < interval_s < float("inf"):
             raise ValueError(f"interval_s must be a positive number of seconds, not {interval_s!r}")
         self._id = id
-        self._label = identify
+        self._fetch_label = identify
         self.owner = owner
-        self._ask = ask
+        """Distinguishes credentials under one account label."""
+        self._poll = poll
         self._interval_s = interval_s
-        self._look_back = look_back
-        self._looking = looking
+        self._fetch_range = fetch_range
+        self._config = lookback
         self._clock = clock or SystemClock()
         self._random = random
-        self._failures = self._refusals = 0
-        self._asked = self._failed = 0
-        self._sites: dict[SourceId, Site] = {}
-        self._odd: Counter[str] = Counter()
-        self._announced = State.CONNECTING
+        self._failures = self._refusals = 0  # in a row
+        self._polls = self._failed_polls = 0
+        self._sites = PolledSites(polled_s=interval_s)
+        self._notes: Counter[str] = Counter()
+        self._reported_state = State.CONNECTING
         self.vendor_clock = vendor_clock
+        """The vendor's time, learned from `Date` headers."""
         self._horizon = Horizon(self._clock, vendor_clock)
-        self._ahead: set[str] = set()
-        """Ids that were set aside, kept while the vendor sends them: their time will come."""
+        # Ids of readings from the future, kept while the vendor returns them: their time will come.
+        self._future_ids: set[str] = set()
         self._stopped: dict[SourceId, StreamPosition] = {}
-        self._begun: StreamPosition | None = None
-        """Where an earlier run began that brought nothing."""
-        self._looker = LookbackScheduler(look_back, looking, self._clock)
-        self._awake = asyncio.Event()
-        """Set when there may be something to look for."""
+        self._started: StreamPosition | None = None  # where an earlier run without readings started
+        self._scheduler = LookbackScheduler(fetch_range, lookback, self._clock)
+        self._wake = asyncio.Event()  # set when a look-back may be due
 
     @property
     def id(self) -> SourceId:
-        """Names the source in its status events; final from the end of `identify` on."""
+        """Name of the source in its status events; final when `identify` has returned."""
         return self._id
 
     async def identify(self, outlet: Outlet) -> None:
-        """Ask for the label of the account until the vendor has answered; returns at once where it is known.
+        """Fetch the label of the account, with retries; returns at once if it is known.
 
         Raises:
-            RequestError: a refusal that waiting cannot change.
+            RequestError: the vendor refused it, and a retry cannot change that.
         """
-        while self._label is not None and not self._id.identified:
-            label = await self._attempt(self._label, outlet)
+        while self._fetch_label is not None and not self._id.identified:
+            label = await self._attempt(self._fetch_label, outlet)
             if label is not None:
                 self._id = self._id._replace(account=label)
 
     @property
     def notes(self) -> Mapping[str, int | str]:
-        """How many polls have failed, and what else was not as it should be, counted."""
-        failed = {"failed polls": self._failed} if self._failed else {}
-        return {**failed, **self._odd}
+        """Number of failed polls, and the counted notes of the polls."""
+        failed = {"failed polls": self._failed_polls} if self._failed_polls else {}
+        return {**failed, **self._notes}
 
     def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
-        """Go on where a consumer stopped: what it has is not emitted again, what it missed is looked for."""
+        """Continue where a consumer stopped: missed readings are fetched, delivered ones left out."""
         self._stopped = dict(positions)
-        begun = self._stopped.pop(self._id, None)
-        if begun is not None and begun.ids:
-            self._stopped[self._id] = begun  # of a device with the poller's own name
+        started = self._stopped.pop(self._id, None)
+        if started is not None and started.ids:
+            self._stopped[self._id] = started  # of a device with the same id as the poller
         else:
-            self._begun = begun
+            self._started = started
 
     async def refill(
         self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
     ) -> Sequence[tuple[datetime, datetime]]:
-        """Fetch again what a slow consumer had no room for; return what the vendor lacks as yet.
+        """Fetch and deliver again what a slow consumer had no room for.
+
+        Returns:
+            The ranges that the vendor does not have yet.
 
         Raises:
             StreamError: this poller cannot look back.
-            EnergyError: the vendor does not tell.
+            EnergyError: the request failed.
         """
-        if not self._looker.looks:
+        if not self._scheduler.enabled:
             raise StreamError("slow_consumer")
-        found, lacking = await self._looker.recall(source, start, end)
+        found, missing = await self._scheduler.fetch(source, start, end)
         for each in found:
             if isinstance(each, MissingRange) or start <= each.time <= end:
                 await outlet.room()
                 _put(outlet, source, each)
-        return lacking
+        return missing
 
     def again(self) -> Poller:
-        """Return a fresh poller that asks the same."""
+        """Return a new poller with the same id and arguments."""
         return Poller(
             self._id,
-            self._ask,
+            self._poll,
             interval_s=self._interval_s,
-            look_back=self._look_back,
-            looking=self._looking,
+            fetch_range=self._fetch_range,
+            lookback=self._config,
             clock=self._clock,
             random=self._random,
-            identify=self._label,
+            identify=self._fetch_label,
             owner=self.owner,
             vendor_clock=self.vendor_clock,
         )
 
     async def run(self, outlet: Outlet) -> None:
-        """Ask until cancelled, or until the vendor has refused three times in a row."""
-        if not self._looker.looks:
-            await self._poll(outlet)
+        """Poll until cancelled.
+
+        Raises:
+            RequestError: the vendor has refused three times in a row.
+        """
+        if not self._scheduler.enabled:
+            await self._poll_loop(outlet)
             return
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._look(outlet), name=f"energy look back of {self._id}")
-                await self._poll(outlet)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lookback_loop(outlet), name=f"energy look-back of {self._id}")
+                await self._poll_loop(outlet)
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group.exceptions[0].__cause__
 
-    async def _poll(self, outlet: Outlet) -> None:
+    # --- polling -------------------------------------------------------------------------------------------
+
+    async def _poll_loop(self, outlet: Outlet) -> None:
         while True:
             started = self._clock.monotonic()
-            self._asked += 1
-            polled = await self._attempt(self._asked_for, outlet)
+            self._polls += 1
+            polled = await self._attempt(self._poll_once, outlet)
             if polled is None:
                 continue
             self._failures = 0
-            for what, times in polled.odd.items():
-                self._odd[what if what in self._odd or len(self._odd) < MOST_NOTES else "others"] += times
-            observations = self._set_aside(sorted(polled.observations, key=_moment), outlet)
-            devices = self._take(observations)
-            self._note_sites(polled.sites, outlet)
-            self._announce(outlet)
-            self._awake.set()
-            for each in observations:
-                await self._tell(devices[each.source], outlet, until=each.time)
-            self._announce_stale(outlet, again=True)
-            self._announce(outlet)
-            await self._rest(started + self._interval_s, outlet)
+            for note, count in polled.notes.items():
+                counted = note in self._notes or len(self._notes) < MAX_NOTES
+                self._notes[note if counted else "others"] += count
+            readings = self._without_future(sorted(polled.readings, key=of_time), outlet)
+            devices = self._add_to_devices(readings)
+            self._update_sites(polled.sites, outlet)
+            self._report_state(outlet)
+            self._wake.set()
+            for each in readings:
+                await self._deliver(devices[each.source], outlet, until=each.time)
+            self._report_stale_sites(outlet, again=True)
+            self._report_state(outlet)
+            await self._wait_for_next_poll(started + self._interval_s, outlet)
 
-    async def _asked_for(self) -> Polled:
+    async def _poll_once(self) -> Polled:
         try:
-            return _polled(await self._ask())
+            return Polled.of(await self._poll())
         except NoData:
-            return Polled(observations=[])
+            return Polled(readings=[])
 
-    async def _attempt(self, ask: Callable[[], Awaitable[T]], outlet: Outlet) -> T | None:
-        """Ask once; None after trouble that has been announced and waited out."""
+    async def _attempt(self, request: Callable[[], Awaitable[T]], outlet: Outlet) -> T | None:
+        """Return the answer of a request; None after a failure, which was reported and waited out."""
         try:
-            answer = await ask()
-        except RequestError as trouble:
-            self._failed += 1
-            refused = isinstance(trouble, AuthError | PermissionDenied | NotFound)
-            refused = refused and trouble.form in {None, "json"}  # a proxy's page is no refusal of the vendor
+            answer = await request()
+        except RequestError as error:
+            self._failed_polls += 1
+            refused = isinstance(error, AuthError | PermissionDenied | NotFound)
+            refused = refused and error.form in {None, "json"}  # a proxy's page is not the vendor's refusal
             self._refusals = self._refusals + 1 if refused else 0
-            if self._refusals >= REFUSALS or isinstance(trouble, TwoFactorRequired):
+            if self._refusals >= MAX_REFUSALS or isinstance(error, TwoFactorRequired):
                 raise
-            delay = max(self._delay(trouble), REFUSED_AGAIN_S if refused else 0.0)
+            delay = max(self._retry_delay(error), REFUSAL_DELAY_S if refused else 0.0)
             self._failures += 1
-            self._say(outlet, State.DISCONNECTED, str(trouble), delay)
+            self._set_state(outlet, State.DISCONNECTED, str(error), delay)
         else:
             self._refusals = 0
             return answer
         await self._clock.sleep(delay)
         return None
 
-    async def _rest(self, until: float, outlet: Outlet) -> None:
-        """Wait for the next poll, and announce the sites that become stale meanwhile."""
+    async def _wait_for_next_poll(self, until: float, outlet: Outlet) -> None:
+        """Wait for the next poll; sites that become stale meanwhile are reported."""
         while True:
-            due = min((site.stale_at for site in self._sites.values() if not site.stale), default=until)
+            due = self._sites.next_stale_at
             await self._clock.sleep(max(0.0, min(due, until) - self._clock.monotonic()))
             if due >= until:
                 return
-            self._announce_stale(outlet)
-            self._announce(outlet)
+            self._report_stale_sites(outlet)
+            self._report_state(outlet)
 
-    def _note_sites(self, seen: Mapping[SourceId, Seen], outlet: Outlet) -> None:
-        """Note when the sites have logged, and announce those that do so again."""
+    def _retry_delay(self, error: RequestError) -> float:
+        if error.retry_after is not None:
+            # Jitter only lengthens the delay: no client returns early, and not all at the same moment.
+            return min(max(error.retry_after, 0.0) * (1 + 0.1 * self._random()), MAX_WAIT_S)
+        # During a long outage: on average as often as usual, and not more often than every 30 s.
+        cap = max(_BACKOFF_CAP_S, 2 * self._interval_s)
+        return full_jitter(
+            self._failures, base=_BACKOFF_BASE_S, cap=min(cap, MAX_WAIT_S), random=self._random
+        )
+
+    def _without_future(self, readings: list[PolledReading], outlet: Outlet) -> list[PolledReading]:
+        """Return the readings without those from the future, each of which the outlet reports once."""
+        known, is_ahead = self._future_ids, self._horizon.is_ahead
+        ahead = [each for each in readings if each.id in known or is_ahead(each.time)]
+        for each in ahead:
+            if each.id not in known:
+                _put(outlet, each.source, each)
+        self._future_ids = {each.id for each in ahead}
+        return [each for each in readings if each.id not in self._future_ids] if ahead else readings
+
+    # --- devices and look-backs ----------------------------------------------------------------------------
+
+    def _add_to_devices(self, readings: list[PolledReading]) -> dict[SourceId, DeviceBackfill]:
+        """Add the readings of a poll to their devices; return these devices."""
+        self._correct_start()
         now = self._clock.monotonic()
-        for source, (logged, trouble) in seen.items():
-            site = self._sites.get(source)
-            newest = None if logged is None or self._horizon.is_ahead(logged) else logged
-            if site is None:
-                age_s = float("inf") if newest is None else (self._horizon.now() - newest).total_seconds()
-                site = self._sites[source] = Site(newest, age_s, now, polled_s=self._interval_s)
-                if source != self._id:
-                    outlet.status(State.LIVE, about=source)
-            elif site.note(newest, now) and site.stale:
-                site.stale = False
-                if source != self._id:
-                    outlet.status(State.LIVE, about=source)
-            site.trouble = trouble
-        for source in self._sites.keys() - seen.keys() if seen else ():
-            self._sites[source].trouble = "the vendor's answer does not have the site any more"
+        devices: dict[SourceId, DeviceBackfill] = {}
+        for each in readings:
+            device = self._scheduler.device(each.source, self._stopped.pop(each.source, self._started))
+            devices[each.source] = device
+            device.add(each, now)
+        if readings:
+            self._started = None  # a device that appears later was not missed
+        for source, count in Counter(each.source for each in readings).items():
+            devices[source].end_poll(count)
+        if not self._scheduler.enabled:
+            self._give_up_gaps(devices.values())
+        return devices
 
-    def _announce_stale(self, outlet: Outlet, *, again: bool = False) -> None:
-        """Announce the sites that have become stale, and with `again` the present age of those that were."""
-        now = self._clock.monotonic()
-        for source, site in self._sites.items():
-            known, site.stale = site.stale, site.stale or now >= site.stale_at
-            if site.stale and source != self._id and (again or not known):
-                outlet.status(State.STALE, reason=site.reason(now), about=source)
+    def _correct_start(self) -> None:
+        """Correct a start that the local clock dated after the vendor's present time."""
+        started, offset_s = self._started, None if self.vendor_clock is None else self.vendor_clock.offset_s
+        now = self._horizon.now()
+        if started is not None and offset_s is not None and started.time > now:
+            self._started = evolve(started, time=min(now, started.time + timedelta(seconds=offset_s)))
 
-    async def _look(self, outlet: Outlet) -> None:
-        """Look back at one device after the other, as long as polling is well."""
+    def _give_up_gaps(self, devices: Iterable[DeviceBackfill]) -> None:
+        """Report the gaps since a stop that are longer than an interval, as nothing can be fetched."""
+        for device in devices:
+            if any((end - start).total_seconds() > 1.5 * self._interval_s for start, end in device.open_gaps):
+                device.give_up(NOT_RESUMABLE)
+            device.assume_complete()
+
+    async def _lookback_loop(self, outlet: Outlet) -> None:
+        """Look back at one device after the other, while polls succeed."""
         while True:
-            device = None if self._failures else self._looker.next()
+            device = None if self._failures else self._scheduler.next_device()
             if device is None:
-                await self._idle()
+                await self._wait_for_lookback()
                 continue
             before = device.pending
-            await self._looker.look(device)
+            await self._scheduler.look_back(device)
             after = device.pending
-            if not set(after) <= set(before):  # a checkpoint knows of it before what is newer is delivered
+            if not set(after) <= set(before):  # a checkpoint must know the ranges before newer readings
                 outlet.pending(device.source, sorted({*before, *after}))
-            self._announce(outlet)
-            await self._tell(device, outlet)
+            self._report_state(outlet)
+            await self._deliver(device, outlet)
             if after != before:
                 outlet.pending(device.source, after)
 
-    async def _idle(self) -> None:
-        """Wait until a look is due, or until polling has brought something."""
-        self._awake.clear()
-        when = None if self._failures else self._looker.when()
-        timer = None if when is None else self._clock.call_at(when, self._awake.set)
+    async def _wait_for_lookback(self) -> None:
+        """Wait until a look-back is due, or until a poll has returned something."""
+        self._wake.clear()
+        due = None if self._failures else self._scheduler.next_due()
+        timer = None if due is None else self._clock.call_at(due, self._wake.set)
         try:
-            await self._awake.wait()
+            await self._wake.wait()
         finally:
             if timer is not None:
                 timer.cancel()
 
-    def _correct_begun(self) -> None:
-        """Move a beginning that our own clock dated after the vendor's present, by what the two differ."""
-        begun, offset_s = self._begun, None if self.vendor_clock is None else self.vendor_clock.offset_s
+    async def _deliver(self, device: DeviceBackfill, outlet: Outlet, until: datetime | None = None) -> None:
+        """Deliver what a device has ready; safe for both loops: items are delivered once, in order."""
+        while device.has_ready(until):
+            await outlet.room()
+            if device.has_ready(until):
+                _put(outlet, device.source, device.ready.popleft())
+
+    # --- states --------------------------------------------------------------------------------------------
+
+    def _update_sites(self, reports: Mapping[SourceId, SiteReport], outlet: Outlet) -> None:
+        """Update the sites, and report those that are new or live again."""
         now = self._horizon.now()
-        if begun is not None and offset_s is not None and begun.time > now:
-            self._begun = evolve(begun, time=min(now, begun.time + timedelta(seconds=offset_s)))
+        trusted = {
+            source: report._replace(newest=None)
+            if report.newest is not None and self._horizon.is_ahead(report.newest)
+            else report
+            for source, report in reports.items()
+        }
+        for source in self._sites.update(trusted, now, self._clock.monotonic()):
+            if source != self._id:
+                outlet.status(State.LIVE, about=source)
 
-    def _take(self, observations: list[PolledReading]) -> dict[SourceId, DeviceBackfill]:
-        """Hand every device what was polled of it; return these devices."""
-        self._correct_begun()
-        now = self._clock.monotonic()
-        touched: dict[SourceId, DeviceBackfill] = {}
-        for each in observations:
-            device = self._looker.device(each.source, self._stopped.pop(each.source, self._begun))
-            touched[each.source] = device
-            device.take(each, now)
-        if observations:
-            self._begun = None  # a device that comes later was not missed
-        for source, count in Counter(each.source for each in observations).items():
-            touched[source].answered(count)
-        if not self._looker.looks:
-            self._give_up(touched.values())
-        return touched
+    def _report_stale_sites(self, outlet: Outlet, *, again: bool = False) -> None:
+        """Report sites that have become stale; with `again`, also the present age of those that were."""
+        for source, reason in self._sites.check_stale(self._clock.monotonic(), again=again):
+            if source != self._id:
+                outlet.status(State.STALE, reason=reason, about=source)
 
-    def _set_aside(self, observations: list[PolledReading], outlet: Outlet) -> list[PolledReading]:
-        """Return those that can be right; the outlet counts and reports the others, once each."""
-        ahead = [each for each in observations if each.id in self._ahead or self._horizon.is_ahead(each.time)]
-        for each in ahead:
-            if each.id not in self._ahead:
-                _put(outlet, each.source, each)
-        self._ahead = {each.id for each in ahead}
-        return [each for each in observations if each.id not in self._ahead] if ahead else observations
-
-    def _give_up(self, devices: Iterable[DeviceBackfill]) -> None:
-        """Say of a stop that nobody can look back to what may be missing; one interval is nothing."""
-        for device in devices:
-            if any((end - start).total_seconds() > 1.5 * self._interval_s for start, end in device.holes):
-                device.give_up(NOT_RESUMABLE)
-            device.go_on()
-
-    def _announce(self, outlet: Outlet) -> None:
+    def _report_state(self, outlet: Outlet) -> None:
+        """Report the state of the poller while polls succeed."""
         if self._failures:
             return
         own = self._sites.get(self._id)
-        if self._looker.holes:
-            self._say(outlet, State.BACKFILLING, "looking back")
+        if self._scheduler.has_gaps:
+            self._set_state(outlet, State.BACKFILLING, "looking back")
         elif own is not None and own.stale:
-            self._say(outlet, State.STALE, own.reason(self._clock.monotonic()))
+            self._set_state(outlet, State.STALE, own.reason(self._clock.monotonic()))
         else:
-            self._say(outlet, State.LIVE)
+            self._set_state(outlet, State.LIVE)
 
-    def _say(self, outlet: Outlet, state: State, reason: str = "", retry_in: float | None = None) -> None:
-        if state is State.STALE and self._announced in {State.CONNECTING, State.DISCONNECTED}:
-            outlet.status(State.LIVE)  # the way from there to stale
-        self._announced = state
+    def _set_state(
+        self, outlet: Outlet, state: State, reason: str = "", retry_in: float | None = None
+    ) -> None:
+        if state is State.STALE and self._reported_state in {State.CONNECTING, State.DISCONNECTED}:
+            outlet.status(State.LIVE)  # there is no direct transition to stale
+        self._reported_state = state
         outlet.status(state, reason=reason, retry_in=retry_in)
-
-    async def _tell(self, device: DeviceBackfill, outlet: Outlet, until: datetime | None = None) -> None:
-        """Tell what is ready; whoever else does so at the same time, each thing is told once and in order."""
-        while device.is_ready(until):
-            await outlet.room()
-            if device.is_ready(until):
-                _put(outlet, device.source, device.ready.popleft())
-
-    def _delay(self, trouble: RequestError) -> float:
-        if trouble.retry_after is not None:
-            # Upwards only: nobody comes back early, and not all at the same moment.
-            return min(max(trouble.retry_after, 0.0) * (1 + 0.1 * self._random()), LONGEST_WAIT_S)
-        # In a long outage a poller asks, on average, as often as in good times and never more than each 30 s.
-        cap = max(_BACKOFF_CAP_S, 2 * self._interval_s)
-        return full_jitter(
-            self._failures, base=_BACKOFF_BASE_S, cap=min(cap, LONGEST_WAIT_S), random=self._random
-        )
 
     @printable
     def __repr__(self) -> str:
         doing = f"failed {self._failures} times in a row" if self._failures else "fine"
-        return f"<Poller {self._id} every {self._interval_s:g} s: asked {self._asked} times, {doing}>"
+        return f"<Poller {self._id} every {self._interval_s:g} s: asked {self._polls} times, {doing}>"
 
 
-def _put(outlet: Outlet, source: SourceId, each: Tellable) -> None:
+def _put(outlet: Outlet, source: SourceId, each: ReadingOrGap) -> None:
     if isinstance(each, MissingRange):
         outlet.gap(source, start=each.start, end=each.end, reason=each.reason)
         return
@@ -404,16 +412,3 @@ def _put(outlet: Outlet, source: SourceId, each: Tellable) -> None:
         backfilled=each.backfilled,
         revision=each.revision,
     )
-
-
-def _polled(answer: Iterable[PolledReading] | Polled) -> Polled:
-    """Return an answer with the sites that it is about, each by its newest moment."""
-    if isinstance(answer, Polled):
-        return answer
-    observations = sorted(answer, key=_moment)
-    sites = {each.source._replace(instance=0): Seen(each.time) for each in observations}
-    return Polled(observations=observations, sites=sites)
-
-
-def _moment(observation: PolledReading) -> datetime:
-    return observation.time

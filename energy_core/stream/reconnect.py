@@ -13,9 +13,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Final
 
 from attrs import Attribute, field, frozen
@@ -84,65 +82,6 @@ class SocketConfig:
     """Refusals in a row of one kind, in the vendor's own JSON, that end the source."""
     max_message_bytes: int = field(default=1024 * 1024, validator=_count)
     """Size limit of a message; a larger one closes the connection with 1009."""
-
-
-_FLOOR_S: Final = 300.0
-_FACTOR: Final = 3.0
-_SINGLE_S: Final = 900.0
-_LONGEST_S: Final = 86_400.0
-
-
-class Site:
-    """When a polled site has logged, and whether that is too long ago: decisions without I/O.
-
-    A site is stale after three of its own intervals, and at least five minutes. Its interval is the median of
-    the last eight that polling has seen; a single one counts as 15 minutes at most, as it may be an outage.
-
-    Args:
-        newest: When the site has logged last, by its own clock; None where that is not known.
-        age_s: Seconds that have passed since.
-        now: A monotonic time.
-        polled_s: Seconds from one poll to the next: no interval can be seen that is shorter.
-    """
-
-    __slots__ = ("_intervals", "_logged_at", "_polled_s", "newest", "stale", "trouble")
-
-    def __init__(self, newest: datetime | None, age_s: float, now: float, *, polled_s: float = 0.0) -> None:
-        self.newest = newest
-        self.stale = False
-        """What was announced."""
-        self.trouble = ""
-        """Why there can be no data of it."""
-        self._logged_at = now - max(0.0, age_s)
-        self._polled_s = polled_s
-        self._intervals: deque[float] = deque(maxlen=8)
-
-    def note(self, newest: datetime | None, now: float) -> bool:
-        """Note what a poll says; tell whether the site has logged since the poll before."""
-        if newest is None or newest == self.newest:
-            return False
-        if self.newest is not None and 0 < (interval := (newest - self.newest).total_seconds()) <= _LONGEST_S:
-            self._intervals.append(interval)
-        self.newest, self._logged_at = newest, now
-        return True
-
-    def reason(self, now: float) -> str:
-        """Say why it is stale."""
-        if self.trouble:
-            return self.trouble
-        if self.newest is None:
-            return "the site has not logged anything"
-        age_s, since = now - self._logged_at, f"{self.newest:%Y-%m-%d %H:%M:%S %Z}"
-        return f"the site has not logged for {age_s:.0f} s, since {since}"
-
-    @property
-    def stale_at(self) -> float:
-        """The monotonic time from which on it is stale."""
-        known = sorted(self._intervals)
-        usual = known[(len(known) - 1) // 2] if known else 0.0
-        if len(known) == 1:
-            usual = min(usual, _SINGLE_S)
-        return self._logged_at + max(_FLOOR_S, _FACTOR * max(usual, self._polled_s))
 
 
 _AUTH_CLOSES: Final = frozenset({1008, 3000, *range(4401, 4500, 10)})

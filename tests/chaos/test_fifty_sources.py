@@ -14,10 +14,9 @@ from datetime import timedelta
 import pytest
 
 from energy_core.errors import AuthFailed, ConnectError, ServerFault
-from energy_core.stream.lookback import LookbackConfig
-from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.polled import LookbackConfig, PolledReading
 from energy_core.stream.status import TRANSITIONS
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.virtual_time import EPOCH, VirtualClock
@@ -151,14 +150,14 @@ def polled(truth, chance, *, faulty, **_):
         first, last = truth.number(start), min(truth.number(end), truth.last())
         return [truth.observation(n) for n in range(max(1, first), last + 1)]
 
-    looking = LookbackConfig(interval_s=300, span_s=600, cooldown_s=1.0)
+    lookback = LookbackConfig(interval_s=300, span_s=600, cooldown_s=1.0)
     clock = VirtualClock()
     return Poller(
         truth.id,
         ask,
         interval_s=truth.every_s / 2,
-        look_back=look_back,
-        looking=looking,
+        fetch_range=look_back,
+        lookback=lookback,
         clock=clock,
         random=chance.random,
     )

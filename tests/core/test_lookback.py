@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from energy_core.errors import AuthFailed, NoData, NotFound, PermissionDenied, ServerFault
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.lookback import IntervalEstimator, LookbackConfig
-from energy_core.stream.lookback_match import PolledReading, Revisions
+from energy_core.stream.lookback_match import Revisions
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.polled import IntervalEstimator, LookbackConfig, PolledReading
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import moments, of_kind, readings, seconds
@@ -77,9 +77,14 @@ class Vendor:
 
 
 def poller(vendor, **options):
-    looking = options.pop("looking", LookbackConfig())
+    lookback = options.pop("lookback", LookbackConfig())
     return Poller(
-        LIST, vendor.ask, interval_s=30.0, look_back=vendor.look_back, looking=looking, clock=VirtualClock()
+        LIST,
+        vendor.ask,
+        interval_s=30.0,
+        fetch_range=vendor.look_back,
+        lookback=lookback,
+        clock=VirtualClock(),
     )
 
 
@@ -438,10 +443,10 @@ async def test_a_restarted_poller_asks_the_same():
 )
 def test_ranges_are_aligned_equal_and_without_holes(now, before, every_s, span_s):
     """Whatever the moment: ranges of one length, ending on multiples, oldest first, reaching far enough."""
-    looking = LookbackConfig(interval_s=every_s, span_s=span_s)
+    lookback = LookbackConfig(interval_s=every_s, span_s=span_s)
     moment = EPOCH + timedelta(seconds=now)
     since = None if before is None else moment - timedelta(seconds=before)
-    ranges = looking.ranges(moment, since)
+    ranges = lookback.ranges(moment, since)
     assert {(end - start).total_seconds() for start, end in ranges} == {span_s}
     assert all(end.timestamp() % every_s == 0 for _, end in ranges)
     assert all(one[1] == two[0] for one, two in pairwise(ranges))
@@ -459,7 +464,7 @@ def test_a_rhythm_is_known_after_three_moments():
     skips = [
         second
         for second in (0, 60, 120, 300, 360, 300, 420, 900)
-        if rhythm.skipped(EPOCH + timedelta(seconds=second)) is not None
+        if rhythm.skipped_since(EPOCH + timedelta(seconds=second)) is not None
     ]
     assert skips == [300, 900]
 
@@ -467,11 +472,11 @@ def test_a_rhythm_is_known_after_three_moments():
 def test_a_rhythm_can_be_presumed_from_the_past():
     """What looking back has shown counts until a device has shown its own rhythm."""
     rhythm = IntervalEstimator()
-    rhythm.presume(EPOCH + timedelta(seconds=each) for each in (300, 60, 0, 120))
+    rhythm.learn_from_past(EPOCH + timedelta(seconds=each) for each in (300, 60, 0, 120))
     skips = [
         second
         for second in (0, 180, 480, 780, 1400)
-        if rhythm.skipped(EPOCH + timedelta(seconds=second)) is not None
+        if rhythm.skipped_since(EPOCH + timedelta(seconds=second)) is not None
     ]
     assert skips == [180, 480, 1400]
 
@@ -482,7 +487,7 @@ def test_revisions_count_changes_and_nothing_else(looks):
     revisions = Revisions()
     first, last, count = set(), {}, {}
     for moment, value in looks:
-        told = revisions.look(SITE, str(moment), {Quantity.PV_POWER: float(value)}, emitted=False)
+        told = revisions.revision_of(SITE, str(moment), {Quantity.PV_POWER: float(value)}, emitted=False)
         if moment not in first:
             assert told == 0
             first.add(moment)
@@ -499,7 +504,7 @@ def test_what_is_remembered_of_the_past_is_bounded():
     """However many moments are looked at, a site costs so much and no more."""
     revisions = Revisions(most=100)
     for moment in range(1000):
-        revisions.look(SITE, str(moment), {}, emitted=True)
+        revisions.revision_of(SITE, str(moment), {}, emitted=True)
     assert len(revisions) == 100
 
 

@@ -12,10 +12,9 @@ from energy_core.http.operation import Priority
 from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.lookback import LookbackConfig
-from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.polled import LookbackConfig, PolledReading
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import moments, of_kind, readings, seconds
@@ -93,16 +92,21 @@ class Fleet:
 
 
 def poller(fleet, **options):
-    looking = options.pop("looking", LookbackConfig())
+    lookback = options.pop("lookback", LookbackConfig())
     return Poller(
-        FLEET, fleet.ask, interval_s=30.0, look_back=fleet.look_back, looking=looking, clock=VirtualClock()
+        FLEET,
+        fleet.ask,
+        interval_s=30.0,
+        fetch_range=fleet.look_back,
+        lookback=lookback,
+        clock=VirtualClock(),
     )
 
 
-async def watch(fleet, until, *, looking=None, **options):
+async def watch(fleet, until, *, lookback=None, **options):
     """Return what came, and when each event did."""
     seen, arrived = [], {}
-    source = poller(fleet, looking=looking or LookbackConfig())
+    source = poller(fleet, lookback=lookback or LookbackConfig())
     async with merge(source, buffer=100_000, clock=VirtualClock(), **options) as events:
 
         async def end():
@@ -220,8 +224,8 @@ async def test_what_is_held_is_bounded():
     fleet.slow_s = 5000.0
     await asyncio.sleep(HOUR)
     fleet.silent[1] = {70, 71}
-    looking = LookbackConfig(max_held=5, timeout_s=4900)
-    seen, _ = await watch(fleet, HOUR + 40 * MINUTE, looking=looking)
+    lookback = LookbackConfig(max_held=5, timeout_s=4900)
+    seen, _ = await watch(fleet, HOUR + 40 * MINUTE, lookback=lookback)
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start) // MINUTE, seconds(gap.end) // MINUTE) == (69, 72)
     told = [each // MINUTE for each in moments(by_device(readings(seen))[device(1)])]

@@ -16,9 +16,9 @@ from energy_core.errors import (
     StreamBusy,
     StreamClosed,
 )
-from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.polled import PolledReading
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import Script
 from tests.servers.virtual_time import EPOCH, VirtualClock

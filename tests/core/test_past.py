@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.stream.lookback_match import COARSE, BucketMatcher, MissingRange, PolledReading
+from energy_core.stream.lookback_match import COARSE, BucketMatcher, MissingRange
+from energy_core.stream.polled import PolledReading
 from energy_core.stream.vocabulary import Quantity, SourceId
 from tests.servers.scripted_sources import seconds
 from tests.servers.virtual_time import EPOCH
@@ -33,7 +34,7 @@ def bucket(second, value=1.0, *, length=60.0):
 def past(*told, floor=None):
     known = BucketMatcher(SITE, None if floor is None else at(floor))
     for second in told:
-        known.note(f"s/258/{second}", at(second))
+        known.add(f"s/258/{second}", at(second))
     return known
 
 
@@ -44,82 +45,82 @@ def facts(found):
 def test_a_bucket_with_a_known_moment_is_that_moment():
     """It is no news, and its later changes are the moment's revisions, under the moment's id and time."""
     known = past(13, 73, 133)
-    assert known.sift([bucket(60, 5.0)], NOW) == []
-    assert known.sift([bucket(60, 5.0)], NOW) == []
-    assert facts(known.sift([bucket(60, 6.0)], NOW)) == [("s/258/73", 73, 1)]
-    assert facts(known.sift([bucket(60, 7.0)], NOW)) == [("s/258/73", 73, 2)]
+    assert known.match([bucket(60, 5.0)], NOW) == []
+    assert known.match([bucket(60, 5.0)], NOW) == []
+    assert facts(known.match([bucket(60, 6.0)], NOW)) == [("s/258/73", 73, 1)]
+    assert facts(known.match([bucket(60, 7.0)], NOW)) == [("s/258/73", 73, 2)]
 
 
 def test_a_bucket_without_a_known_moment_is_news_once():
     """It comes under the name of its beginning; what changes later is its revision."""
     known = past(13, 193)
-    assert facts(known.sift([bucket(120), bucket(60)], NOW)) == [("s/258/60", 60, 0), ("s/258/120", 120, 0)]
-    assert known.sift([bucket(60), bucket(120)], NOW) == []
-    assert facts(known.sift([bucket(60, 2.0), bucket(120)], NOW)) == [("s/258/60", 60, 1)]
+    assert facts(known.match([bucket(120), bucket(60)], NOW)) == [("s/258/60", 60, 0), ("s/258/120", 120, 0)]
+    assert known.match([bucket(60), bucket(120)], NOW) == []
+    assert facts(known.match([bucket(60, 2.0), bucket(120)], NOW)) == [("s/258/60", 60, 1)]
 
 
 def test_the_edges_of_a_bucket():
     """It begins with its first second and ends before its last."""
     known = past(0, 60, 300)
-    assert facts(known.sift([bucket(60), bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+    assert facts(known.match([bucket(60), bucket(120)], NOW)) == [("s/258/120", 120, 0)]
     known = past(0, 119, 300)
-    assert facts(known.sift([bucket(60), bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+    assert facts(known.match([bucket(60), bucket(120)], NOW)) == [("s/258/120", 120, 0)]
     known = past(0, 180, 300)
-    assert facts(known.sift([bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+    assert facts(known.match([bucket(120)], NOW)) == [("s/258/120", 120, 0)]
 
 
 def test_a_bucket_that_is_not_over_waits():
     """Its moment may be told live yet: it is news only when a newer moment is known."""
     known = past(13, 73)
-    assert known.sift([bucket(120)], NOW) == []
-    known.note("s/258/179", at(179))
-    assert known.sift([bucket(120)], NOW) == []
+    assert known.match([bucket(120)], NOW) == []
+    known.add("s/258/179", at(179))
+    assert known.match([bucket(120)], NOW) == []
     known = past(13, 73, 193)
-    assert facts(known.sift([bucket(120)], NOW)) == [("s/258/120", 120, 0)]
+    assert facts(known.match([bucket(120)], NOW)) == [("s/258/120", 120, 0)]
 
 
 def test_a_bucket_before_the_floor_is_known():
     """What a consumer had before it stopped, or before it began, is neither news nor a revision."""
     known = past(613, floor=313)
-    assert facts(known.sift([bucket(each) for each in range(0, 660, 60)], NOW)) == [
+    assert facts(known.match([bucket(each) for each in range(0, 660, 60)], NOW)) == [
         (f"s/258/{each}", each, 0) for each in range(360, 600, 60)
     ]
-    assert known.sift([bucket(each, 9.0) for each in range(0, 360, 60)], NOW) == []
+    assert known.match([bucket(each, 9.0) for each in range(0, 360, 60)], NOW) == []
 
 
 def test_a_bucket_of_several_moments_tells_nothing_of_each():
     """Neither news nor a revision; whoever wants to have them again is told that they cannot be had."""
     known = past(13, 73, 133, 193, 400)
-    assert known.sift([bucket(0, length=300.0)], NOW) == []
-    assert known.sift([bucket(0, 5.0, length=300.0)], NOW) == []
-    assert list(known.recall([bucket(0, length=300.0)])) == [MissingRange(at(13), at(193), COARSE)]
+    assert known.match([bucket(0, length=300.0)], NOW) == []
+    assert known.match([bucket(0, 5.0, length=300.0)], NOW) == []
+    assert list(known.with_known_ids([bucket(0, length=300.0)])) == [MissingRange(at(13), at(193), COARSE)]
 
 
 def test_what_is_told_again_has_the_name_it_had():
     """A moment that is recalled is called as it was told; what is not over is left to the live readings."""
     known = past(13, 73, 193)
-    found = known.recall([bucket(180), bucket(120), bucket(60), bucket(240)])
+    found = known.with_known_ids([bucket(180), bucket(120), bucket(60), bucket(240)])
     assert facts(found) == [("s/258/73", 73, 0), ("s/258/120", 120, 0), ("s/258/193", 193, 0)]
 
 
 def test_what_has_not_settled_may_change():
     """A value that changes before it has settled is no revision."""
     known = past(13, 73, 133)
-    assert known.sift([bucket(60, 1.0)], at(0)) == []
-    assert known.sift([bucket(60, 2.0)], at(100)) == []
-    assert facts(known.sift([bucket(60, 3.0)], at(100))) == [("s/258/73", 73, 1)]
+    assert known.match([bucket(60, 1.0)], at(0)) == []
+    assert known.match([bucket(60, 2.0)], at(100)) == []
+    assert facts(known.match([bucket(60, 3.0)], at(100))) == [("s/258/73", 73, 1)]
 
 
 def test_what_is_remembered_is_bounded_and_never_news_again():
     """Old moments are forgotten by age and by number, and lie below the floor from then on."""
     known = past(*range(13, 60 * 5000, 60))
-    known.forget(1, at(60 * 4900))
+    known.prune(1, at(60 * 4900))
     assert len(known) == 100
-    assert known.sift([bucket(each) for each in range(0, 60 * 4990, 60)], NOW) == []
+    assert known.match([bucket(each) for each in range(0, 60 * 4990, 60)], NOW) == []
     known = past(*range(13, 60 * 5000, 60))
-    known.forget(1, at(0))
+    known.prune(1, at(0))
     assert len(known) == 2048
-    known.forget(1, None)
+    known.prune(1, None)
     assert len(known) == 32
 
 
@@ -135,7 +136,7 @@ def test_nothing_is_told_twice_and_nothing_that_is_over_is_lost(live, looks, pha
     told = sorted(live)
     for look in looks:
         logged = sorted({each * 60 // length * length for each in live | look})
-        fresh = known.sift([bucket(each, length=float(length)) for each in logged], NOW)
+        fresh = known.match([bucket(each, length=float(length)) for each in logged], NOW)
         assert all(each.revision == 0 for each in fresh)
         told += [seconds(each.time) // 60 for each in fresh]
     assert len(told) == len(set(told))
@@ -148,5 +149,5 @@ def test_nothing_is_told_twice_and_nothing_that_is_over_is_lost(live, looks, pha
 @pytest.mark.parametrize("length", [0.0, 60.0])
 def test_nothing_is_known_of_a_device_that_was_never_polled(length):
     """A moment is news, a bucket is not over."""
-    found = BucketMatcher(SITE).sift([bucket(60, length=length)], NOW)
+    found = BucketMatcher(SITE).match([bucket(60, length=length)], NOW)
     assert facts(found) == ([] if length else [("s/258/60", 60, 0)])

@@ -22,10 +22,10 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.lookback_match import Polled, PolledReading, Seen
+from energy_core.stream.lookback import DeviceBackfill
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
-from energy_core.stream.reconnect import Site
+from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, SiteFreshness, SiteReport
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.servers.virtual_time import EPOCH, VirtualClock
@@ -122,23 +122,28 @@ async def test_an_answer_is_emitted_in_the_order_of_its_times():
     assert not any(event.late for event in events)
 
 
-async def test_what_it_remembers_is_bounded_and_never_less_than_an_answer():
-    """A thousand days of answers leave a handful of ids; a long answer repeated emits nothing twice."""
+async def test_what_a_poller_remembers_is_never_less_than_an_answer():
+    """After a thousand short answers, a long answer that is repeated is delivered once."""
     long = [seen_at(second) for second in range(500)]
-    answers = [*([[seen_at(1000 + n)] for n in range(1000)]), long, long, long]
-    poller = Poller(SITE, Vendor(*answers), interval_s=1)
-    emitted = 0
-    async with merge(poller, include_status=False) as events:
-        async for _ in events:
-            emitted += 1
-            if emitted == 1000:
-                assert len(poller._looker.devices[SITE].past) <= 32
-            if emitted == 1500:
-                break
+    vendor = Vendor(*([seen_at(1000 + n)] for n in range(1000)), long, long, long)
+    async with merge(Poller(SITE, vendor, interval_s=1), include_status=False) as events:
+        for _ in range(1500):
+            await anext(events)
         await asyncio.sleep(10)
-        assert len(poller._looker.devices[SITE].past) == 500
-        assert poller._asked > 1003
         assert events.status[SITE].readings == 1500
+
+
+def test_what_a_device_remembers_is_bounded():
+    """A thousand short answers leave a handful of ids; an answer of 500 readings leaves 500."""
+    device = DeviceBackfill(SITE, LookbackConfig())
+    for n in range(1000):
+        device.add(seen_at(1000 + n), 0.0)
+        device.end_poll(1)
+    assert len(device.matcher) <= 32
+    for second in range(500):
+        device.add(seen_at(second), 0.0)
+    device.end_poll(500)
+    assert len(device.matcher) == 500
 
 
 async def test_no_data_is_nothing_new():
@@ -297,12 +302,12 @@ class Fleet:
             for number, interval, spells in self.sites
         }
         return Polled(
-            observations=[
+            readings=[
                 evolve(seen_at(second), source=site, id=f"{site.site}/{second}")
                 for site, second in moments.items()
             ],
-            sites={site: Seen(EPOCH + timedelta(seconds=second)) for site, second in moments.items()}
-            | ({SITE._replace(site="999"): Seen(None, self.trouble)} if self.trouble else {}),
+            sites={site: SiteReport(EPOCH + timedelta(seconds=second)) for site, second in moments.items()}
+            | ({SITE._replace(site="999"): SiteReport(None, self.trouble)} if self.trouble else {}),
         )
 
 
@@ -452,17 +457,17 @@ async def test_the_state_of_a_single_site_is_that_of_its_source():
 
 async def test_a_median_is_no_outage():
     """One interval that was an outage, or one short one, does not make a site's own."""
-    site = Site(EPOCH, 0.0, 0.0)
+    site = SiteFreshness(EPOCH, 0.0, 0.0)
     now = 0.0
     for interval in (86_000, 60, 5, 60, 60):
         now += interval
-        assert site.note(EPOCH + timedelta(seconds=now), now)
+        assert site.update(EPOCH + timedelta(seconds=now), now)
     assert site.stale_at == now + 300
-    assert not site.note(EPOCH + timedelta(seconds=now), now + 5)
-    fresh = Site(EPOCH, 0.0, 0.0)
-    fresh.note(EPOCH + timedelta(seconds=86_000), 86_000.0)
+    assert not site.update(EPOCH + timedelta(seconds=now), now + 5)
+    fresh = SiteFreshness(EPOCH, 0.0, 0.0)
+    fresh.update(EPOCH + timedelta(seconds=86_000), 86_000.0)
     assert fresh.stale_at == 86_000 + 3 * 900
-    assert Site(None, float("inf"), 0.0).stale_at < 0
+    assert SiteFreshness(None, float("inf"), 0.0).stale_at < 0
 
 
 async def test_cancelling_works_in_every_wait():
@@ -514,7 +519,7 @@ async def test_a_beginning_by_our_own_clock_is_moved_to_the_vendors(ahead_h):
 
     begun = StreamPosition(time=clock.utcnow() + timedelta(seconds=600), seq=0)
     await clock.sleep(1800)
-    poller = Poller(FLEET, ask, interval_s=60, look_back=look_back, clock=clock, vendor_clock=vendor_clock)
+    poller = Poller(FLEET, ask, interval_s=60, fetch_range=look_back, clock=clock, vendor_clock=vendor_clock)
     async with merge(poller, clock=clock, checkpoint=Checkpoint({FLEET: {FLEET: begun}})) as stream:
         await clock.sleep(30)
         await stream.drain()

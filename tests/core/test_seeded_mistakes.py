@@ -148,8 +148,8 @@ MISTAKES = {
     ),
     "compare the past with what was polled": Mistake(
         "energy_core/stream/lookback_match.py",
-        "        changed = before is not None and before[0] != told\n",
-        "        changed = (before is not None and before[0] != told) or (before is None and emitted)\n",
+        "        changed = before is not None and before[0] != digest\n",
+        "        changed = (before is not None and before[0] != digest) or (before is None and emitted)\n",
         "tests/core/test_lookback.py::test_a_vendor_that_rounds_its_past_has_changed_nothing",
     ),
     "use the wall clock in the bucket": Mistake(

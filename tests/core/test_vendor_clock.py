@@ -8,9 +8,9 @@ import pytest
 
 from energy_core.clock import VendorClock
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.lookback_match import PolledReading
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
+from energy_core.stream.polled import PolledReading
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 from tests.servers.scripted_sources import Script, moments, of_kind
@@ -154,7 +154,7 @@ async def test_a_polled_leftover_of_the_future_is_told_once_and_never_delivered(
         return []
 
     poller = Poller(
-        A, ask, interval_s=60, look_back=look_back, clock=clock, random=lambda: 0.0, vendor_clock=vendor
+        A, ask, interval_s=60, fetch_range=look_back, clock=clock, random=lambda: 0.0, vendor_clock=vendor
     )
     async with merge(poller, clock=clock) as events:
         seen = []
@@ -211,7 +211,7 @@ async def test_devices_of_a_run_that_brought_nothing_are_looked_for_since_it_beg
 
     begun = Checkpoint({A: {A: StreamPosition(time=EPOCH, seq=0)}})
     await asyncio.sleep(240)
-    poller = Poller(A, ask, interval_s=60, look_back=look_back, clock=clock, random=lambda: 0.0)
+    poller = Poller(A, ask, interval_s=60, fetch_range=look_back, clock=clock, random=lambda: 0.0)
     async with merge(poller, checkpoint=begun, include_status=False, clock=clock) as events:
         seen = [await anext(events) for _ in range(4)]
     assert asked

@@ -8,8 +8,8 @@ import pytest
 from energy_core.clock import SystemClock
 from energy_core.http.rate_limit import RateLimit
 from energy_core.stream.checkpoint import FileCheckpoint
-from energy_core.stream.lookback import LookbackConfig
 from energy_core.stream.merge import merge
+from energy_core.stream.polled import LookbackConfig
 from energy_core.stream.vocabulary import Kind, Quantity, State
 from energy_live.simulator import Simulator, faults
 from tests.servers.scripted_sources import of_kind, readings
@@ -50,7 +50,7 @@ async def vrm(simulator):
 
 
 def source(vrm, *site_ids):
-    options = {"account": "me", "interval_s": 40.0, "looking": LOOKING, "clock": HouseholdClock()}
+    options = {"account": "me", "interval_s": 40.0, "lookback": LOOKING, "clock": HouseholdClock()}
     return live(vrm._api, vrm.users, site_ids, **options)
 
 
