@@ -1,4 +1,11 @@
-"""Objects made without their constructor, where that does nothing but store: it costs twice as much."""
+"""Builds many attrs objects at once: one field is decoded for all records before the next field.
+
+Lists of records are most of what vendors send. Two things make this fast. Objects are made without
+`__init__`, where it only assigns fields. A column whose values all have the right type is stored as it is, in
+a loop that runs in C. 1,000 diagnostics of VRM (14 fields) take 1.7 ms, and 3.8 ms record by record.
+
+`copier` is the only code generator of the distribution.
+"""
 
 from __future__ import annotations
 
@@ -14,70 +21,171 @@ import attrs
 from energy_core.codec.coerce import Reader, flag, moment, number, seconds, seconds_or_never
 from energy_core.codec.drift import current_drift
 
-S = TypeVar("S")
+T = TypeVar("T")
 
 SlotWriter: TypeAlias = Callable[[object, object], None]
-"""Fills a slot of an object."""
+"""Assigns a slot of an object: ``write(object, value)``. It works on frozen objects too."""
+
+MIN_RECORDS: Final = 8
+"""Fewer records are decoded one by one as fast."""
+
+MISSING: Final = object()
+"""Stands for the value of a key that a record does not have."""
+
+
+class FieldColumn(NamedTuple):
+    """How one field is decoded."""
+
+    write: SlotWriter
+    key: str
+    """The key in a record."""
+    passthrough: frozenset[object]
+    """Exact types of values that are stored as they are."""
+    read: Reader
+    """Reads any other value, `MISSING` included."""
+    none_reader: Reader | None
+    """The reader without defaults and drift, for a field where null and a missing key both mean None."""
+    default: Callable[[], object] | None
+    """Makes the value of a missing key, where the field has a default."""
+    required: bool
+    """Whether a record without a readable value is left out."""
+
+
+def structure_columns(
+    cls: type[T], records: list[object], columns: Sequence[FieldColumn], raw: SlotWriter | None
+) -> list[T] | None:
+    """Decode records to objects.
+
+    Args:
+        cls: a slotted attrs class.
+        records: the decoded JSON values.
+        columns: the fields of `cls`, the required ones first: nothing is reported before one of these is
+            missing.
+        raw: assigns the slot of the record itself, if the class has one.
+
+    Returns:
+        The objects, or None where the records must be decoded one by one: one of them is not an object or
+        lacks a required field, or drift is strict.
+    """
+    drift = current_drift()
+    if set(map(type, records)) != {dict}:
+        return None
+    if drift is not None and drift.strict:
+        return None
+    get: Callable[..., object] = dict.get
+    made = create_empty(cls, len(records))
+    for column in columns:
+        absent = None if column.none_reader else MISSING
+        values = _read_column(column, list(map(get, records, repeat(column.key), repeat(absent))))
+        if values is None:
+            return None
+        fill_slot(column.write, made, values)
+    if raw is not None:
+        fill_slot(raw, made, records)
+    if drift is not None:
+        objects: list[dict[str, object]] = records  # type: ignore[assignment]
+        for key in set().union(*objects).difference(column.key for column in columns):
+            drift.note_unknown(cls.__name__, key)
+    return made
+
+
+def _read_column(column: FieldColumn, values: Sequence[object]) -> Sequence[object] | None:
+    types = set(map(type, values))
+    passthrough = column.passthrough | {NoneType} if column.none_reader else column.passthrough
+    if types <= passthrough:
+        return values
+    read_all = _COLUMN_READERS.get(column.none_reader)
+    if read_all is not None:
+        types.discard(NoneType)
+        result = read_all(values, types)
+        if result is not None:
+            return result
+    if column.required:
+        return None
+    read, default = column.read, column.default
+    if default is None:
+        return [value if type(value) in passthrough else read(value) for value in values]
+    return [
+        value if type(value) in passthrough else default() if value is MISSING else read(value)
+        for value in values
+    ]
+
+
+# Readers of whole columns. They read numbers and None, as documented, and return None for any other column,
+# which is then read value by value.
+
+
+def _moments(values: Sequence[Any], types: set[type]) -> list[object] | None:
+    if types != {int}:
+        return None
+    made = datetime.fromtimestamp
+    try:
+        if None not in values:
+            return list(map(made, values, repeat(UTC)))
+        return [value if value is None else made(value, UTC) for value in values]
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _moments_or_never(values: Sequence[Any], types: set[type]) -> list[object] | None:
+    if 0 in values:
+        values = [value or None for value in values]
+    return _moments(values, types) if types == {int} else None
+
+
+def _numbers(values: Sequence[Any], types: set[type]) -> list[object] | None:
+    if not types <= {int, float}:
+        return None
+    try:
+        return [value if value is None else float(value) for value in values]
+    except OverflowError:
+        return None
+
+
+def _flags(values: Sequence[Any], types: set[type]) -> list[object] | None:
+    if not types <= {int, bool} or not set(values) <= _FLAGS.keys():
+        return None
+    return list(map(_FLAGS.get, values))
+
+
+_FLAGS: Final = {0: False, 1: True, None: None}  # True and False are equal to 1 and 0, so they are keys too
+_COLUMN_READERS: Final[dict[Reader | None, Callable[[Sequence[Any], set[type]], list[object] | None]]] = {
+    seconds: _moments,
+    moment: _moments,
+    seconds_or_never: _moments_or_never,
+    number: _numbers,
+    flag: _flags,
+}
+
+
+def create_empty(cls: type[T], count: int) -> list[T]:
+    """Return new objects of a slotted class whose slots are not assigned yet."""
+    create: Callable[[type[T]], T] = object.__new__
+    return list(map(create, repeat(cls, count)))
+
+
+def fill_slot(write: SlotWriter, made: Iterable[object], values: Iterable[object]) -> None:
+    """Assign one slot of each object, in a loop that runs in C."""
+    deque(map(write, made, values), maxlen=0)
 
 
 def slot_writers(cls: type, *names: str) -> tuple[SlotWriter, ...]:
-    """Return what fills the slots of a `cls` made without its constructor, for a hook written by hand.
+    """Return the slot writers of all fields of a class, in the order of `names`.
 
     Raises:
-        TypeError: the constructor does more than to store these, or there are other fields too.
+        TypeError: `__init__` does more than assign fields, or the class has other fields than these.
     """
     if different := stored_fields(cls).keys() ^ set(names):
         raise TypeError(f"{cls.__name__} has other fields than that: {', '.join(sorted(different))}")
     return tuple(slot_writer(cls, name) for name in names)
 
 
-def create_empty(cls: type[S], count: int) -> list[S]:
-    """Make so many of a slotted class, with nothing in their slots."""
-    create: Callable[[type[S]], S] = object.__new__
-    return list(map(create, repeat(cls, count)))
-
-
-def fill_slot(put: SlotWriter, made: Iterable[object], values: Iterable[object]) -> None:
-    """Fill one slot of each, in a loop that is the interpreter's own."""
-    deque(map(put, made, values), maxlen=0)
-
-
-def maker(
-    cls: type[S], names: Iterable[str], via: Mapping[str, Callable[[Any], object]]
-) -> Callable[[Any], S]:
-    """Return what makes a `cls` and fills slots of it from the attributes, of the same names, of its source.
-
-    It is written out, name by name, and fills a twin of the class that is not frozen, whose class is then
-    changed: storing in the slots of a frozen one takes more than twice as long.
-
-    Args:
-        cls: a slotted attrs class whose constructor does nothing but store, and whose base has the slot
-            ``__weakref__``: Python 3.11 knows no twin of another.
-        names: of the slots; the others stay empty.
-        via: what is done to the value of an attribute on its way.
+def slot_writer(cls: type, name: str) -> SlotWriter:
+    """Return the slot writer of one field.
 
     Raises:
-        TypeError: there is no twin of the class, its constructor does more, or there is no such slot.
+        TypeError: the class has no such slot.
     """
-    stored_fields(cls)
-    twin = type(cls.__name__, cls.__bases__, {"__slots__": cls.__slots__})  # type: ignore[attr-defined]
-    twin().__class__ = cls
-    known: dict[str, Any] = {"cls": cls, "twin": twin}
-    lines = ["def make(source):", "made = twin()"]
-    for name in names:
-        slot_writer(cls, name)
-        value = f"source.{name}"
-        if name in via:
-            known[f"via_{name}"] = via[name]
-            value = f"via_{name}({value})"
-        lines.append(f"made.{name} = {value}")
-    exec("\n    ".join([*lines, "made.__class__ = cls", "return made"]), known)  # noqa: S102  (as attrs does)
-    make: Callable[[Any], S] = known["make"]
-    return make
-
-
-def slot_writer(cls: type, name: str) -> SlotWriter:
-    """Return what fills one slot, or raise TypeError if there is no such slot."""
     slot = getattr(cls, name, None)
     if not isinstance(slot, MemberDescriptorType):
         raise TypeError(f"{cls.__name__}.{name} is not a slot")
@@ -85,7 +193,11 @@ def slot_writer(cls: type, name: str) -> SlotWriter:
 
 
 def stored_fields(cls: type) -> dict[str, attrs.Attribute[object]]:
-    """Return the fields of a class whose constructor does nothing but store them."""
+    """Return the fields of an attrs class whose `__init__` only assigns them.
+
+    Raises:
+        TypeError: `__init__` does more, so an object cannot be made without it.
+    """
     if not attrs.has(cls):
         raise TypeError(f"{cls.__name__} is not an attrs class")
     if hasattr(cls, "__attrs_post_init__") or hasattr(cls, "__attrs_pre_init__"):
@@ -99,129 +211,36 @@ def stored_fields(cls: type) -> dict[str, attrs.Attribute[object]]:
     return fields
 
 
-T = TypeVar("T")
-MIN_RECORDS: Final = 8
-"""Fewer records are read one by one as quickly."""
+def copier(
+    cls: type[T], names: Iterable[str], via: Mapping[str, Callable[[Any], object]]
+) -> Callable[[Any], T]:
+    """Return a function that makes a `cls` from the attributes of another object, such as a msgspec struct.
 
-MISSING: Final = object()
-"""Stands for the value of a key that is not there."""
-
-
-class FieldColumn(NamedTuple):
-    """How one field of every record is read."""
-
-    put: SlotWriter
-    key: str
-    ready: frozenset[object]
-    """The exact types of values that go in as they are."""
-    read: Reader
-    """The reader of everything else, `MISSING` included."""
-    plain: Reader | None
-    """The reader by itself, where null and a missing key both mean None."""
-    default: Callable[[], object] | None
-    """What a missing key means, where there is a default."""
-    required: bool
-
-
-def structure_columns(
-    cls: type[T], records: list[object], columns: Sequence[FieldColumn], raw: SlotWriter | None
-) -> list[T] | None:
-    """Make a `cls` of each record; None if they have to be read one by one.
+    It generates code that assigns the slots of a non-frozen clone and then sets `__class__` to the real
+    class. Copying 1,000 diagnostics takes 0.4 ms; filling slot by slot takes 1.0 ms, of 1.3 ms and 1.9 ms for
+    decoding them.
 
     Args:
-        cls: a slotted class.
-        records: what came.
-        columns: its fields, the required ones first, so that there are no notes yet when one is missing.
-        raw: fills the slot of the record itself.
+        cls: a slotted attrs class whose `__init__` only assigns fields, and whose base has the slot
+            ``__weakref__`` (Python 3.11 cannot clone another).
+        names: the fields to copy, of the same names in the other object; other slots stay unassigned.
+        via: functions that convert the values of some fields.
+
+    Raises:
+        TypeError: the class does not qualify, or has no such slot.
     """
-    drift = current_drift()
-    if set(map(type, records)) != {dict}:
-        return None
-    if drift is not None and drift.strict:
-        return None
-    get: Callable[..., object] = dict.get
-    made = create_empty(cls, len(records))
-    for column in columns:
-        found = _read(column, list(map(get, records, repeat(column.key), repeat(_absent(column)))))
-        if found is None:
-            return None
-        fill_slot(column.put, made, found)
-    if raw is not None:
-        fill_slot(raw, made, records)
-    if drift is not None:
-        every: list[dict[str, object]] = records  # type: ignore[assignment]
-        for key in set().union(*every).difference(column.key for column in columns):
-            drift.note_unknown(cls.__name__, key)
-    return made
-
-
-def _absent(column: FieldColumn) -> object:
-    """Return what stands for a key that is not there."""
-    return None if column.plain else MISSING
-
-
-def _read(column: FieldColumn, values: Sequence[object]) -> Sequence[object] | None:
-    kinds = set(map(type, values))
-    ready = column.ready | {NoneType} if column.plain else column.ready
-    if kinds <= ready:
-        return values
-    whole = _WHOLE.get(column.plain)
-    if whole is not None:
-        kinds.discard(NoneType)
-        result = whole(values, kinds)
-        if result is not None:
-            return result
-    if column.required:
-        return None
-    read, default = column.read, column.default
-    if default is None:
-        return [value if type(value) in ready else read(value) for value in values]
-    return [
-        value if type(value) in ready else default() if value is MISSING else read(value) for value in values
-    ]
-
-
-# --- readers of columns: of numbers or None, as documented; anything else is left to the readers of values -
-
-
-def _moments(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
-    if kinds != {int}:
-        return None
-    made = datetime.fromtimestamp
-    try:
-        if None not in values:
-            return list(map(made, values, repeat(UTC)))
-        return [value if value is None else made(value, UTC) for value in values]
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
-def _moments_or_never(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
-    if 0 in values:
-        values = [value or None for value in values]
-    return _moments(values, kinds) if kinds == {int} else None
-
-
-def _numbers(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
-    if not kinds <= {int, float}:
-        return None
-    try:
-        return [value if value is None else float(value) for value in values]
-    except OverflowError:
-        return None
-
-
-def _flags(values: Sequence[Any], kinds: set[type]) -> list[object] | None:
-    if not kinds <= {int, bool} or not set(values) <= _FLAGS.keys():
-        return None
-    return list(map(_FLAGS.get, values))
-
-
-_FLAGS: Final = {0: False, 1: True, None: None}  # a boolean is its number
-_WHOLE: Final[dict[Reader | None, Callable[[Sequence[Any], set[type]], list[object] | None]]] = {
-    seconds: _moments,
-    moment: _moments,
-    seconds_or_never: _moments_or_never,
-    number: _numbers,
-    flag: _flags,
-}
+    stored_fields(cls)
+    clone = type(cls.__name__, cls.__bases__, {"__slots__": cls.__slots__})  # type: ignore[attr-defined]
+    clone().__class__ = cls  # raises TypeError where the layouts differ
+    known: dict[str, Any] = {"cls": cls, "clone": clone}
+    lines = ["def copy(source):", "made = clone()"]
+    for name in names:
+        slot_writer(cls, name)
+        value = f"source.{name}"
+        if name in via:
+            known[f"via_{name}"] = via[name]
+            value = f"via_{name}({value})"
+        lines.append(f"made.{name} = {value}")
+    exec("\n    ".join([*lines, "made.__class__ = cls", "return made"]), known)  # noqa: S102  (as attrs does)
+    copy: Callable[[Any], T] = known["copy"]
+    return copy

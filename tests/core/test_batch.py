@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from energy_core.codec import columns
 from energy_core.codec.coerce import seconds, text
-from energy_core.codec.columns import maker, slot_writers
+from energy_core.codec.columns import copier, slot_writers
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.structure import MalformedRecord, model, records
 from energy_core.errors import DecodeError
@@ -145,13 +145,13 @@ class Pair(Referable):
 
 def test_an_object_made_from_attributes_is_like_any_other():
     """It is of its class, frozen, and equal to one that was constructed; what is not named stays empty."""
-    make = maker(Pair, ["left", "right"], {"right": lambda value: value + 1})
+    make = copier(Pair, ["left", "right"], {"right": lambda value: value + 1})
     made = make(SimpleNamespace(left=1, right=2))
     assert made == Pair(1, 3)
     assert type(made) is Pair
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         made.left = 5
-    half = maker(Pair, ["left"], {})(made)
+    half = copier(Pair, ["left"], {})(made)
     assert half.left == 1
     assert not hasattr(half, "right")
 
@@ -159,7 +159,7 @@ def test_an_object_made_from_attributes_is_like_any_other():
 def test_only_slots_can_be_made_from_attributes():
     """A name that is no slot is told when the making is prepared, not when something is made."""
     with pytest.raises(TypeError, match="middle is not a slot"):
-        maker(Pair, ["middle"], {})
+        copier(Pair, ["middle"], {})
 
 
 @settings(max_examples=200, deadline=None, database=None)

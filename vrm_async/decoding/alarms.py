@@ -50,7 +50,7 @@ _rule_in_camel_case = model(
 def rule(record: object) -> Alarm:
     """Read one rule, whichever way it is spelled."""
     if not isinstance(record, Mapping):
-        raise MalformedRecord(f"Alarm must come as an object, not as {type(record).__name__}")
+        raise MalformedRecord(f"Alarm must be an object, not {type(record).__name__}")
     told = {_PASCAL.get(key, key): value for key, value in record.items()}
     return evolve(_rule_in_camel_case(told), raw=record)
 

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from energy_core.codec.columns import fill_slot, maker
+from energy_core.codec.columns import copier, fill_slot
 from energy_core.codec.json import strict_json
 from energy_core.codec.lazy_value import LazyFields, set_compute
 from vrm_async.decoding.points import LAST_MS
@@ -122,8 +122,8 @@ if msgspec is not None:
     _page_texts = msgspec.json.Decoder(_PageTexts).decode
     _attributes = msgspec.json.Decoder(list[_Attribute]).decode
     _texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
-    _make_attribute = maker(Attribute, _eager(_Attribute, Attribute), _VIA)
-    _make_diagnostic = maker(Diagnostic, _eager(_Diagnostic, Diagnostic), _VIA)
+    _make_attribute = copier(Attribute, _eager(_Attribute, Attribute), _VIA)
+    _make_diagnostic = copier(Diagnostic, _eager(_Diagnostic, Diagnostic), _VIA)
 
 
 def attributes(text: bytes, read: Read) -> Attributes:

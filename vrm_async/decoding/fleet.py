@@ -113,7 +113,7 @@ _site = model(FleetSite, wire={"site_id": "idSite", "name": "description", "last
 
 def _fleet_site(record: object) -> FleetSite:
     if not isinstance(record, Mapping):
-        raise MalformedRecord(f"FleetSite must come as an object, not as {type(record).__name__}")
+        raise MalformedRecord(f"FleetSite must be an object, not {type(record).__name__}")
     values = {key.removeprefix(_VALUE): item for key, item in record.items() if key.startswith(_VALUE)}
     known = {key: item for key, item in record.items() if not key.startswith(_VALUE)}
     known["lastTimestamp"] = seconds_of(known.get("lastTimestamp"))
