@@ -1,4 +1,4 @@
-"""Objects that are not whole can be printed: a traceback with local variables shows such ones."""
+"""Makes `repr` safe for half-initialised objects, which tracebacks with local variables print."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def printable(method: Callable[[T], str]) -> Callable[[T], str]:
-    """Let a `__repr__` work on an object whose `__init__` raised, or was bypassed."""
+    """Decorate a `__repr__` so that it works on an object whose `__init__` raised or was not called."""
 
     @wraps(method)
-    def __repr__(self: T) -> str:  # noqa: N807  (what it is to the class)
+    def __repr__(self: T) -> str:  # noqa: N807  (the class's)
         try:
             return method(self)
         except AttributeError:
@@ -23,6 +23,6 @@ def printable(method: Callable[[T], str]) -> Callable[[T], str]:
 
 
 def printable_class(kind: type[T]) -> type[T]:
-    """Do the same for a class whose `__repr__` was generated: above ``@frozen``."""
+    """Do the same for a class with a generated `__repr__`; written above ``@frozen``."""
     kind.__repr__ = printable(kind.__repr__)  # type: ignore[method-assign]
     return kind

@@ -1,1 +1,1 @@
-"""energy_core/codec."""
+"""Turns bytes into values: strict JSON, tolerant conversion of single values, models, and drift."""

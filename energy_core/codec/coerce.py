@@ -1,4 +1,4 @@
-"""One JSON value to one type, or None; never an exception. What becomes of a None is decided by who asks."""
+"""Converts one JSON value to one Python type, or returns None. These functions never raise."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final, TypeAlias
 from energy_core.local_days import EPOCH
 
 Reader: TypeAlias = Callable[[object], object]
-"""Any JSON value to what a field holds; None is nothing, or not readable if the value was something."""
+"""Converts any JSON value to the value of a field. None: the value is empty (`is_nothing`) or unreadable."""
 
 NOTHING: Final = object()
-"""What a reader returns for a value that is how a vendor writes nothing: None, and no deviation."""
+"""A reader returns this for a value by which a vendor means null: the field is None, without drift."""
 
 _INT64: Final = 2**63
 _INT64_CHARS: Final = 20
@@ -23,14 +23,14 @@ _FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
 
 
 def is_nothing(value: object) -> bool:
-    """Tell the shapes PHP makes of nothing: null, false, and empty text, list or object."""
+    """Return whether PHP may mean null: null, false, or an empty text, list or object."""
     return value is None or value is False or (isinstance(value, str | list | dict) and not value)
 
 
 def number(value: object) -> float | None:
-    """Read a finite number, also from text such as ``"52.7"``; a boolean is none."""
+    """Convert a number or a text such as ``"52.7"``; None for a boolean, NaN and infinity."""
     if isinstance(value, str):
-        if not value.isascii() or "_" in value:  # float() takes more spellings than any vendor means
+        if not value.isascii() or "_" in value:  # float() accepts more spellings than vendors use
             return None
     elif isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -42,7 +42,7 @@ def number(value: object) -> float | None:
 
 
 def integer(value: object) -> int | None:
-    """Read a whole number of at most 64 bits, also from text and from a float without a fraction."""
+    """Convert a whole number of at most 64 bits, also from text or from a float without a fraction."""
     whole = _whole(value)
     return whole if whole is not None and -_INT64 <= whole < _INT64 else None
 
@@ -51,21 +51,21 @@ def _whole(value: object) -> int | None:
     if isinstance(value, int):
         return None if isinstance(value, bool) else value
     if isinstance(value, str) and value.isascii() and value.strip().removeprefix("-").isdigit():
-        # Digits by themselves are read exactly: as a float they would be rounded beyond 2**53.
+        # Text of digits is converted exactly: a float would be rounded beyond 2**53.
         return int(value) if len(value) <= _INT64_CHARS else None
     read = number(value)
     return int(read) if read is not None and read.is_integer() else None
 
 
 def text(value: object) -> str | None:
-    """Read text; a number is taken as Python writes it."""
+    """Convert text; a number is formatted as Python does."""
     if isinstance(value, str):
         return value
     return None if isinstance(value, bool) or not isinstance(value, int | float) else str(value)
 
 
 def flag(value: object) -> bool | None:
-    """Read a boolean, also from 0 and 1 and from their spellings as text."""
+    """Convert a boolean, 0 or 1, or the text of one of these."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -74,17 +74,17 @@ def flag(value: object) -> bool | None:
 
 
 def seconds(value: object) -> datetime | None:
-    """Read a moment from Unix seconds, numbers or text."""
+    """Convert Unix seconds, as number or text, to UTC."""
     return _since_epoch(value, _SECOND)
 
 
 def seconds_or_never(value: object) -> datetime | object | None:
-    """Read a moment from Unix seconds, where 0 is how a vendor writes never."""
+    """Convert Unix seconds like `seconds`, where 0 means never: the result is `NOTHING`."""
     return NOTHING if number(value) == 0 else seconds(value)
 
 
 def millis(value: object) -> datetime | None:
-    """Read a moment from Unix milliseconds, numbers or text."""
+    """Convert Unix milliseconds, as number or text, to UTC."""
     return _since_epoch(value, _MILLISECOND)
 
 
@@ -99,7 +99,7 @@ def _since_epoch(value: object, unit: timedelta) -> datetime | None:
 
 
 def iso(value: object) -> datetime | None:
-    """Read a moment from ISO 8601 text, in UTC; without an offset it is taken as UTC."""
+    """Convert ISO 8601 text to UTC; a text without an offset is in UTC."""
     if not isinstance(value, str):
         return None
     try:
@@ -110,13 +110,13 @@ def iso(value: object) -> datetime | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Read a moment from Unix seconds or else from ISO 8601 text."""
+    """Convert Unix seconds or ISO 8601 text to UTC."""
     since_epoch = seconds(value)
     return iso(value) if since_epoch is None else since_epoch
 
 
 def day(value: object) -> date | None:
-    """Read a calendar day from ISO 8601 text; of a moment, the day it was written with."""
+    """Convert ISO 8601 text to a calendar day; of a date with a time, the day in its own offset."""
     if not isinstance(value, str):
         return None
     try:

@@ -1,7 +1,7 @@
-"""Counting what a vendor sent that its documents do not say.
+"""Counts schema drift: data that a vendor sent and its documents do not describe.
 
-Dirty data never breaks an answer: a field that cannot be read becomes None or its default, a record that
-cannot be read is left out, and each of these is noted here.
+Such data is never an error. An unreadable field becomes None or its default, an unreadable record is left out
+of its list, and both are counted in the `Drift` of the client.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Key: TypeAlias = tuple[str, str, str]
 """Model, field and problem."""
 
 UNKNOWN: Final = "unknown"
-"""The problem of a key that no document names: the only one where nothing is lost, as `raw` keeps it."""
+"""The problem of an undocumented key. Nothing is lost: the value is in `raw`."""
 
-_MOST_KEYS: Final = 1000
+_MAX_KEYS: Final = 1000
 _NAME_CHARS: Final = 80
 _OVERFLOW: Final = ("(others)", "(others)", "not listed")
 
@@ -30,10 +30,13 @@ _log = logging.getLogger("energy_core.drift")
 
 
 class Drift:
-    """A tally of (model, field, problem). Every new one is logged once; `strict` raises instead of going on.
+    """Counts by (model, field, problem); each new one is logged once.
 
-    It may be written from several threads, as large bodies are decoded off the event loop. Its size is
-    bounded: past 1,000 different keys the rest is counted together.
+    Thread-safe, because large bodies are decoded in threads. At most 1,000 different keys are kept; the rest
+    is counted together.
+
+    Args:
+        strict: raise `DecodeError` for any drift, for tests.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -42,14 +45,19 @@ class Drift:
         self._lock = Lock()
 
     def note(self, model: str, field: str, problem: str) -> None:
-        """Count one deviation.
+        """Count one problem.
+
+        Args:
+            model: name of the model's class.
+            field: name of the field, or the vendor's key.
+            problem: such as ``"str instead of float"``.
 
         Raises:
-            DecodeError: `strict` is on; its kind is drift.
+            DecodeError: `strict` is set; its kind is drift.
         """
         key = (model, _printable(field), problem)
         with self._lock:
-            if key not in self._counts and len(self._counts) >= _MOST_KEYS:
+            if key not in self._counts and len(self._counts) >= _MAX_KEYS:
                 key = _OVERFLOW
             times = self._counts[key] = self._counts.get(key, 0) + 1
         if times == 1:
@@ -59,23 +67,23 @@ class Drift:
             raise DecodeError(f"{key[0]}.{key[1]}: {key[2]}", kind="drift")
 
     def note_unknown(self, model: str, key: str) -> None:
-        """Count a key no document names, once however often it comes."""
+        """Count an undocumented key, once however often it is sent."""
         if (model, _printable(key), UNKNOWN) not in self._counts:
             self.note(model, key, UNKNOWN)
 
     @property
     def counts(self) -> Mapping[Key, int]:
-        """How often each deviation was seen until now."""
+        """The counts so far, by (model, field, problem)."""
         with self._lock:
             return MappingProxyType(dict(self._counts))
 
     @property
     def total(self) -> int:
-        """How many deviations were seen until now."""
+        """The sum of all counts."""
         return sum(self.counts.values())
 
     def report(self) -> str:
-        """Say what was seen, the most frequent first, one deviation a line."""
+        """Return the counts as text, one problem a line, the most frequent first."""
         seen = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
         return "\n".join(
             f"{times:>7} x {model}.{field}: {problem}" for (model, field, problem), times in seen
@@ -86,11 +94,11 @@ class Drift:
         return f"Drift(kinds={len(self._counts)}, total={self.total}, strict={self.strict})"
 
 
-_collecting: ContextVar[Drift | None] = ContextVar("energy_core_drift", default=None)
+_current: ContextVar[Drift | None] = ContextVar("energy_core_drift", default=None)
 
 
-class collect_drift:  # noqa: N801  (read as a word: `with collecting(drift):`)
-    """Send the notes of this context to `drift`; the innermost one collects."""
+class collect_drift:  # noqa: N801  (used like a function)
+    """Count the drift of a block in `drift`: ``with collect_drift(drift): ...``. Blocks may nest."""
 
     __slots__ = ("_drift", "_token")
 
@@ -98,25 +106,25 @@ class collect_drift:  # noqa: N801  (read as a word: `with collecting(drift):`)
         self._drift = drift
 
     def __enter__(self) -> Drift:
-        self._token = _collecting.set(self._drift)
+        self._token = _current.set(self._drift)
         return self._drift
 
     def __exit__(self, *error: object) -> None:
-        _collecting.reset(self._token)
+        _current.reset(self._token)
 
 
 def current_drift() -> Drift | None:
-    """Return the `Drift` that is collecting in this context."""
-    return _collecting.get()
+    """Return the `Drift` of the innermost `collect_drift` block, or None."""
+    return _current.get()
 
 
 def report(model: str, field: str, problem: str) -> None:
-    """Count one deviation in the `Drift` that is collecting; without one, nothing happens."""
-    drift = _collecting.get()
+    """Count one problem in the `Drift` of the innermost `collect_drift` block; without one, do nothing."""
+    drift = _current.get()
     if drift is not None:
         drift.note(model, field, problem)
 
 
 def _printable(name: str) -> str:
-    """Return a vendor's key in a shape that fits into a log line."""
+    """Return a vendor's key, escaped and shortened for a log line."""
     return name if name.isprintable() and len(name) <= _NAME_CHARS else repr(name[:_NAME_CHARS])

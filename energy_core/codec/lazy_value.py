@@ -1,6 +1,7 @@
-"""Values that are parsed at first access: most programs never read what the vendor sent.
+"""Lazy values: parsed at first access, because most programs never read `raw`.
 
-A list of 100 sites whose attributes are not read takes 11 ms instead of 20 ms.
+The only lazy mechanism of the distribution. A list of 100 sites whose attributes are not read takes 11 ms
+instead of 20 ms.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ Parse: TypeAlias = Callable[[bytes], object]
 
 
 class LazyMapping(Mapping[str, object]):
-    """The mapping that a text holds; read once, for all who share it.
+    """A mapping that is parsed from bytes at first access; safe to share between threads.
 
     Args:
-        parse: Reads the text.
-        text: It must be known that it can be read, and holds a mapping.
+        parse: parses the bytes.
+        text: bytes that are known to be a valid JSON object, so that no access raises.
     """
 
     __slots__ = ("_parse", "_read", "_text")
@@ -29,8 +30,9 @@ class LazyMapping(Mapping[str, object]):
         self._read: Mapping[str, object] | None = None
 
     def resolve(self) -> Mapping[str, object]:
-        """Return what it holds, as it was parsed."""
-        text, read = self._text, self._read  # in this order: another thread may be through with the text
+        """Return the parsed mapping."""
+        # The text is fetched first: another thread may set `_read` and clear `_text` at any time.
+        text, read = self._text, self._read
         if read is None:
             read = self._read = cast("Mapping[str, object]", self._parse(text))
             self._text = b""
@@ -47,22 +49,25 @@ class LazyMapping(Mapping[str, object]):
 
     @printable
     def __repr__(self) -> str:
-        return "<Unread, read>" if self._read is not None else f"<Unread, {len(self._text)} bytes>"
+        return (
+            "<LazyMapping, parsed>" if self._read is not None else f"<LazyMapping, {len(self._text)} bytes>"
+        )
 
 
 def resolve(raw: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the mapping itself, read if it was not."""
+    """Return a mapping as it is, or the parsed mapping of a `LazyMapping`."""
     return raw.resolve() if isinstance(raw, LazyMapping) else raw
 
 
 Compute: TypeAlias = Callable[["LazyFields", str], object]
-"""Returns the value of a lazy field: it is called with the object and the name of the field."""
+"""Returns the value of a lazy field; called with the object and the name of the field."""
 
 
 class LazyFields:
-    """Base of slotted models of which some fields may be computed at first access.
+    """Base class of slotted models with fields that may be computed at first access.
 
-    A lazy field's slot is empty until then. Comparing, copying and pickling read the field like any other.
+    The slot of a lazy field is empty until then. Comparing, copying and pickling read the field like any
+    other.
     """
 
     __slots__ = ("__weakref__", "_compute")
@@ -76,7 +81,7 @@ class LazyFields:
             object.__delattr__(self, name)
         set_compute(self, compute)
 
-    if not TYPE_CHECKING:  # a type checker would take any attribute for an existing one
+    if not TYPE_CHECKING:  # with __getattr__ a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> object:
             if name not in self.lazy_fields:
@@ -87,4 +92,4 @@ class LazyFields:
 
 
 set_compute: Callable[[object, object], None] = vars(LazyFields)["_compute"].__set__
-"""What `make_lazy` does for an object whose lazy slots were never filled."""
+"""Does the same as `make_lazy` for an object whose lazy slots were never assigned."""

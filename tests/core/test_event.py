@@ -102,10 +102,10 @@ def test_looking_at_a_mapping_that_was_read_gives_itself():
 def test_what_is_unread_is_a_mapping_for_whoever_gets_it():
     """An outlet of somebody else's finds in `Reading.raw` what it would find had it been read."""
     unread = LazyMapping(json.loads, b'{"a": 1, "b": [2]}')
-    assert repr(unread) == "<Unread, 18 bytes>"
+    assert repr(unread) == "<LazyMapping, 18 bytes>"
     assert (unread["a"], dict(unread), len(unread), "b" in unread) == (1, {"a": 1, "b": [2]}, 2, True)
     assert unread == {"a": 1, "b": [2]} == LazyMapping(json.loads, b'{"b": [2], "a": 1}')
-    assert repr(unread) == "<Unread, read>"
+    assert repr(unread) == "<LazyMapping, parsed>"
 
 
 def test_consumers_of_several_lines_share_what_was_read():
