@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "imports", "types", "tests", "examples"]
+nox.options.sessions = ["lint", "imports", "types", "tests", "mistakes", "examples"]
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
@@ -15,6 +15,7 @@ CODE = (
     *("tests", "examples", "benchmarks", "noxfile.py"),
 )
 
+MISTAKES = "tests/core/test_seeded_mistakes.py"
 PARALLEL = ("-n", "logical", "--dist", "worksteal")
 """One process a core; each fetches its next tests when it is done, since a few take long."""
 
@@ -50,11 +51,18 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite on this interpreter; what the extra `speed` changes, once more with it."""
     session.install(".[cli]", *group("test"))
-    session.run("pytest", *PARALLEL, "--ignore=tests/paths", *session.posargs)
+    session.run("pytest", *PARALLEL, "--ignore=tests/paths", f"--ignore={MISTAKES}", *session.posargs)
     if not session.posargs:
         session.install(".[cli,speed]")
         commands = "tests/live/test_demo.py", "tests/live/test_cli_help.py"  # on uvloop now
         session.run("pytest", *PARALLEL, "tests/core", "tests/vrm", "tests/voltstorage", *commands, "-q")
+
+
+@nox.session
+def mistakes(session: nox.Session) -> None:
+    """Seeded mistakes: each is made in a copy of the code, where the named test has to fail."""
+    session.install(".[cli]", *group("test"))
+    session.run("pytest", MISTAKES, *session.posargs)
 
 
 @nox.session
@@ -91,7 +99,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The long forms: a hundred hours of trouble, two hundred kills, a week, 100,000 odd inputs."""
+    """The long forms: 100 hours of faults, 200 kills, a week, 100,000 fuzzed inputs, 1,000 examples."""
     session.install(".[cli]", *group("test"))
     lengths = {
         "ENERGY_LIVE_SEEDS": "100",
@@ -100,7 +108,7 @@ def chaos(session: nox.Session) -> None:
         "ENERGY_LIVE_INPUTS": "100000",
     }
     session.run("pytest", "tests/chaos", *session.posargs, env=lengths)
-    session.run("pytest", "tests/core/test_stream_machine.py", "-q", env={"ENERGY_LIVE_EXAMPLES": "2000"})
+    session.run("pytest", *PARALLEL, "-m", "hypothesis", "tests", env={"ENERGY_LIVE_EXAMPLES": "1000"})
 
 
 @nox.session

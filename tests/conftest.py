@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.runners
+import os
 import signal
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import pytest
 from aioresponses import aioresponses
+from hypothesis import settings
 
 import energy_core
 import voltstorage_async  # noqa: F401  (preload is about the packages in use)
 import vrm_async  # noqa: F401
 from tests.servers.aioresponses_shim import repaired_aioresponses
 from tests.servers.virtual_time import VirtualTimeLoop
+
+EXAMPLES = int(os.environ.get("ENERGY_LIVE_EXAMPLES", "0"))
+"""Examples of each property test. By default few and the same in every run; `nox -s chaos` tries many."""
+
+settings.register_profile(
+    "suite", max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None, database=None
+)
+settings.load_profile("suite")
 
 _left_behind: list[str] = []
 _cancel_all_tasks = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import attrs
 import pytest
 from attrs import field, frozen
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from energy_core.codec import columns
@@ -92,7 +92,6 @@ def outcome(items, *, strict):
     return [repr(thing) for thing in made], [thing.raw for thing in made], sorted(drift.counts.items())
 
 
-@settings(max_examples=300, deadline=None, database=None)
 @given(items=lists, strict=st.sampled_from([False, False, False, True]))
 @example(items=[{"id": True, "owner": "me"}] * 9, strict=False)
 @example(items=[{"id": 1, "owner": "me", "on": 2}] * 9, strict=False)
@@ -162,7 +161,6 @@ def test_only_slots_can_be_made_from_attributes():
         copier(Pair, ["middle"], {})
 
 
-@settings(max_examples=200, deadline=None, database=None)
 @given(record=usual | strange)
 def test_a_field_read_alone_is_what_it_is_with_the_others(record):
     """Whatever the record holds; one without what it needs is malformed either way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -72,7 +72,6 @@ conversations = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=1000, deadline=None)
 @example(sent(Opcode.TEXT, b"begun", fin=False) + sent(Opcode.TEXT, b"in its middle"), [], False)
 @example(b"\x00\xfe", [], False)  # refused before all of its head is there
 @example(sent(Opcode.TEXT, b"one half", fin=False) + sent(Opcode.CONT, b", the other"), [10], False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from itertools import accumulate
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.stream.dedupe import (
@@ -223,7 +222,6 @@ OPS = st.one_of(
 )
 
 
-@settings(max_examples=int(os.environ.get("ENERGY_LIVE_EXAMPLES", "300")), deadline=None)
 @given(st.lists(OPS, max_size=120), st.sampled_from([1, 3, 1000]), st.booleans())
 def test_what_is_told_and_what_is_missing_is_the_truth(script, hold, runs):
     """Under cuts, silence, a slow consumer and failing fills, all is told once or reported, in order.

@@ -2,7 +2,7 @@ import math
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core import Quantity
@@ -185,7 +185,6 @@ moments = st.tuples(st.integers(0, 50), st.sampled_from([SOC, GRID]), st.sampled
         lambda each: st.tuples(st.just(each), st.permutations(each))
     )
 )
-@settings(deadline=None, max_examples=60)
 def test_the_order_of_events_does_not_matter(orders):
     """The present is a function of what was said, not of when it arrived."""
     snapshots = []

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from attrs import Factory, field, frozen
 from cattrs import Converter
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.coerce import day, flag, integer, iso, millis, moment, number, seconds, text
@@ -521,7 +521,6 @@ def test_a_foreign_type_is_fine_with_a_reader_of_its_own():
 
 # --- properties -----------------------------------------------------------------------------------
 
-thorough = settings(max_examples=300, deadline=None, database=None)
 words = st.text(max_size=6) | st.sampled_from(
     ["nan", "1e999", "-1", "52.7", "2020-01-01T00:00:00Z", "0001-01-01T00:00+23:00"]
 )
@@ -536,7 +535,6 @@ anything = st.recursive(
 keys = st.sampled_from([WIRE.get(name, name) for name in Plant.__annotations__])
 
 
-@thorough
 @given(record=st.dictionaries(keys | words, anything), strict=st.booleans())
 def test_any_record_gives_a_model_or_an_error_of_the_distribution(record, strict):
     """No value in any field raises anything but an EnergyError; every field holds its type or its default."""
@@ -563,7 +561,6 @@ def test_any_record_gives_a_model_or_an_error_of_the_distribution(record, strict
     assert site.raw is record
 
 
-@thorough
 @given(value=anything)
 def test_any_value_gives_records_or_an_error_of_the_distribution(value):
     """The list reader is as calm about its whole input as about each record."""
@@ -579,7 +576,6 @@ class Flat:
     d: bool | None
 
 
-@thorough
 @given(
     record=st.fixed_dictionaries(
         {

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from attrs import fields
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core import Quantity, SourceId, State
@@ -399,7 +399,6 @@ def area(first, second):
 
 
 @given(knots, st.data())
-@settings(deadline=None, max_examples=80)
 def test_a_piecewise_linear_truth_is_integrated_exactly(truth, data):
     """Sampled anywhere besides its corners, and told in any order, it gives its own energy."""
     samples = dict(truth)
@@ -482,7 +481,6 @@ def test_any_course_of_events_gives_what_the_rules_say(hold):
     """Corrections one by one lead to the same sums as counting everything at the end."""
 
     @given(st.lists(steps, min_size=4, max_size=40), st.integers(10, 200))
-    @settings(deadline=None, max_examples=150)
     def check(course, max_gap):
         teller, reference = Teller(), Reference(hold=hold)
         meter = EnergyMeter(UTC, changes_only=[SourceFilter("test")] if hold else [], max_gap_s=max_gap)
@@ -522,7 +520,6 @@ def test_any_course_of_events_gives_what_the_rules_say(hold):
     ),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
 def test_no_total_is_ever_without_a_number_or_made_up(told, hold):
     """Whatever a source sends, every figure is finite, and what was not told twice is None."""
     teller = Teller()
@@ -539,7 +536,6 @@ def test_no_total_is_ever_without_a_number_or_made_up(told, hold):
 
 
 @given(st.lists(st.tuples(st.integers(0, 2000), watts), min_size=2, max_size=30))
-@settings(deadline=None, max_examples=60)
 def test_a_repeat_counts_once(points):
     """Everything told a second time, as after a restart, changes nothing."""
     events = readings(*points)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core import merge
@@ -72,7 +72,6 @@ def taken(consumer):
     return [event.to_json() for event in iter(buffer.take, None)]
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     parts=st.lists(plans, max_size=6),
     policy=st.sampled_from(POLICIES),

@@ -2,7 +2,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import (
@@ -339,7 +339,6 @@ def test_no_server_is_hit_more_than_forty_times_in_ten_minutes(server, roll):
     assert all(later - earlier >= 600 - 1e-6 for earlier, later in zip(began, began[40:], strict=False))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data(), st.randoms(use_true_random=False))
 def test_any_mixture_of_endings_keeps_the_promises(data, dice):
     """Random endings: no delay is negative or over an hour, and 10 minutes see 40 handshakes at most."""

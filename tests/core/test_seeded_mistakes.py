@@ -238,7 +238,7 @@ def made(folder, mistake):
     done = subprocess.run(
         [sys.executable, "-B", "-m", "pytest", "-x", "-q", "--no-header", mistake.caught_by],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
+        env=os.environ | {"PYTHONPATH": str(folder), "ENERGY_LIVE_EXAMPLES": "1000"},
         capture_output=True,
         timeout=60,
         check=False,

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.home import self_consumption, self_sufficiency, weighted_mean
@@ -43,7 +43,6 @@ def test_periods_weigh_what_their_weights_say():
 
 
 @given(FIGURES, FIGURES)
-@settings(deadline=None)
 def test_a_share_is_a_share_or_nothing(whole, lost):
     """Between 0 and 1 for any figures."""
     share = self_consumption(whole, lost)
@@ -51,7 +50,6 @@ def test_a_share_is_a_share_or_nothing(whole, lost):
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(1e-6, 1e6)), min_size=1))
-@settings(deadline=None)
 def test_a_mean_lies_among_its_values(parts):
     """Joining periods goes beyond none of them."""
     mean = weighted_mean(parts)

@@ -1,7 +1,6 @@
 """A merged stream against a plain reference: lists, no buffers, no tasks."""
 
 import asyncio
-import os
 from collections import defaultdict
 
 from hypothesis import HealthCheck, settings
@@ -291,9 +290,7 @@ class Streams(RuleBasedStateMachine):
 
 
 Streams.TestCase.settings = settings(
-    max_examples=int(os.environ.get("ENERGY_LIVE_EXAMPLES", "60")),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestStreams = Streams.TestCase

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.coerce import number
@@ -58,7 +58,6 @@ def test_where_the_past_begins(product, first):
     assert scope(datetime(2024, 1, 1, tzinfo=UTC), **product).first == first
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.datetimes(datetime(2019, 1, 2), datetime(2026, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Nowhere", None]),
@@ -133,7 +132,6 @@ def test_no_text_becomes_a_formula(text):
     assert lines.text == ["a"]
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.text(max_size=8) | st.sampled_from(PAYLOADS))
 def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
     """No text begins with a character that begins a formula, and each can be had back."""
@@ -145,7 +143,6 @@ def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
     ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

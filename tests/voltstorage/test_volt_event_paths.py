@@ -4,7 +4,7 @@ import json
 
 import pytest
 from attrs import fields
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.drift import Drift, collect_drift
@@ -39,7 +39,6 @@ def outcome(frame):
     return [(field.name, repr(getattr(event, field.name))) for field in fields(type(event))]
 
 
-@settings(max_examples=300, deadline=None, database=None)
 @given(frame=frames.map(lambda one: json.dumps(one).encode()) | st.binary(max_size=8))
 def test_a_frame_is_the_same_on_both_paths(frame):
     """Whatever a frame holds, the event or the error does not depend on what is installed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from energy_core.codec import json as codec_json
@@ -134,7 +134,6 @@ def message_of(data, **members):
     return json.dumps({"type": "latest-data", "time": SECOND, "data": data} | members).encode()
 
 
-@settings(max_examples=600, deadline=None)
 @given(messages=same_layout())
 @example(
     messages=[

@@ -8,7 +8,7 @@ import tracemalloc
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import DecodeError
@@ -142,7 +142,6 @@ messages = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=100) | messages.map(lambda message: json.dumps(message).encode()))
 def test_any_frame_is_an_event_or_a_decode_error(frame):
     """Whatever arrives becomes an event with finite values in the vocabulary, or one typed error."""

@@ -7,7 +7,7 @@ import json
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.stream.gap_filler import GapFiller
@@ -109,7 +109,6 @@ async def said(reads, *, room, hole_after, lazy=False):
     return sink.said, counts, repr(line._gap_filler), sum(events)
 
 
-@settings(max_examples=500, deadline=None)
 @given(
     reads=st.lists(st.lists(messages, min_size=1, max_size=12), max_size=4),
     room=st.sampled_from([0, 2, 1000, 1000]),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, PermissionDenied, StreamClosed
@@ -47,7 +47,6 @@ def recorded(service):
     return every
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**7), st.integers(60, 10**6), st.booleans())
 def test_pages_cover_the_range(seconds, length, open_end):
     """Each page begins where the one before ends, none is longer than asked, and the last ends the range."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.coerce import number
@@ -216,7 +216,6 @@ rows_of_text = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(rows_of_text, st.integers(1, 70), st.sampled_from(["\n", "\r\n"]))
 def test_the_fast_way_and_the_careful_way_agree(lines, step, end):
     """However the bytes are cut, both ways give the same rows as Python's own reader would."""
@@ -238,7 +237,6 @@ def test_the_fast_way_and_the_careful_way_agree(lines, step, end):
     ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300), st.integers(1, 50), st.booleans())
 def test_any_bytes_are_rows_or_a_typed_error(data, step, headed):
     """Neither parser ever fails with anything but an EnergyError, nor do the rows it gives."""
@@ -257,7 +255,6 @@ json_values = (
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.dictionaries(
@@ -321,7 +318,6 @@ odd_cells = st.sampled_from(
 ) | st.integers(-(10**9), 10**9).map(str)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.lists(odd_cells, min_size=3, max_size=3), min_size=1, max_size=8), st.sampled_from([0, 1, 3])
 )

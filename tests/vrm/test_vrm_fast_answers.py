@@ -11,7 +11,7 @@ from threading import Barrier
 from time import sleep
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import samples
@@ -33,7 +33,6 @@ READERS = {
 }
 TIME = 1_780_000_000_000
 accelerated = pytest.mark.skipif(codec_json.msgspec_loads is None, reason="msgspec is not installed")
-often = settings(max_examples=40, deadline=None, database=None)
 
 oddities = st.sampled_from(
     [
@@ -111,7 +110,6 @@ def test_a_documented_answer_is_read_by_the_fast_reader(name):
     assert decode_typed(into, body) is not None
 
 
-@often
 @given(answer=stats_answers)
 def test_stats_of_any_shape_are_the_same_on_both_paths(answer):
     """Whatever the points and totals are, values, counts and errors agree."""
@@ -120,7 +118,6 @@ def test_stats_of_any_shape_are_the_same_on_both_paths(answer):
 
 
 @pytest.mark.parametrize("name", READERS)
-@often
 @given(data=st.data(), strict=st.booleans())
 def test_a_damaged_answer_is_the_same_on_both_paths(name, data, strict):
     """Odd values, unknown and missing keys, broken bytes: values, counts and errors agree."""

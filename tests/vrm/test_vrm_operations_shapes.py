@@ -2,13 +2,12 @@
 
 import importlib
 import inspect
-import os
 import pkgutil
 from datetime import UTC, datetime
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import vrm_async
@@ -21,7 +20,6 @@ from vrm_async.decoding import alarms as decoding_alarms
 from vrm_async.decoding import attributes as decoding_attributes
 from vrm_async.models import Alarm, PriceSchedule, PriceSpan, Tag
 
-EXAMPLES = int(os.environ.get("VRM_EXAMPLES", "25"))
 """How many answers each property is tried on; thousands in a long run."""
 
 SEEN = 1772366400
@@ -635,7 +633,6 @@ def looked_at(value):
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-@settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())
 def test_any_value_in_any_field(name, data):
     """It is read, or there is an `EnergyError`; nothing else comes out, in strict mode either."""
@@ -675,7 +672,6 @@ def test_all_models_are_found():
 
 
 @pytest.mark.parametrize("model", HOOKS, ids=str)
-@settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())
 def test_any_value_in_every_field(model, data):
     """A record whose fields hold anything is read, or it is malformed; nothing else comes out."""

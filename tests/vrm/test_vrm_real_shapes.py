@@ -6,7 +6,7 @@ import pickle
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.drift import Drift, collect_drift
@@ -292,7 +292,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(name=st.sampled_from(sorted(SITE)), value=JSON)
 def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
     """Whatever stands in one field, the site decodes, or without an id is left out."""
@@ -303,7 +302,6 @@ def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
             assert len(site.extended) >= 0
 
 
-@settings(deadline=None)
 @given(name=st.sampled_from(sorted({*BATTERY_STATE, *TANK_LEVEL, *CONSUMPTION})), value=JSON)
 def test_no_value_of_any_field_of_an_attribute_breaks_it(name, value):
     """Whatever stands in one field, the attribute decodes, and its number is finite or none."""
@@ -330,7 +328,6 @@ READERS = [
 ]
 
 
-@settings(deadline=None)
 @given(
     read=st.sampled_from(READERS),
     answer=JSON

@@ -2,7 +2,7 @@ import pickle
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.drift import Drift, collect_drift
@@ -147,7 +147,6 @@ def test_another_kind_of_points_is_drift():
     assert read("soon")[1].total == read(5)[1].total == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4 * 10**12), st.floats(allow_nan=False, allow_infinity=False))))
 def test_reading_at_once_and_one_by_one_agree(points):
     """The quick way for clean rows gives what the careful way gives."""
