@@ -327,7 +327,7 @@ def test_zero_is_never():
 )
 def test_alarms_are_found_wherever_the_panel_has_them(records):
     """No document says where they are."""
-    assert [alarm.id for alarm in widgets.alarm_panel({"records": records}).alarms] == [1]
+    assert [alarm.id for alarm in widgets.alarms({"records": records}).alarms] == [1]
 
 
 def test_devices_that_are_missing_are_counted():

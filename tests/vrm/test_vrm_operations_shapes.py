@@ -131,7 +131,7 @@ PAYLOADS = {
         },
     ),
     "summary": (
-        series.summary("Status", 0),
+        widgets.summary("Status", 0),
         {
             "records": {
                 "data": {
@@ -145,7 +145,7 @@ PAYLOADS = {
         },
     ),
     "state": (
-        series.state_history("VeBusState", 0),
+        widgets.states("VeBusState", 0),
         {
             "records": {
                 "data": {
@@ -312,7 +312,7 @@ PAYLOADS = {
         },
     ),
     "hours_of_ac": (widgets.hours_of_ac, {"records": {"data": "12.5"}}),
-    "alarm panel": (widgets.alarm_panel, {"records": {"data": {"alarms": [{"idAlarm": 7}]}}}),
+    "alarm widget": (widgets.alarms, {"records": {"data": {"alarms": [{"idAlarm": 7}]}}}),
     "widget": (widgets.widget("X", None), {"records": {"data": {"1": 2}, "meta": []}}),
 }
 

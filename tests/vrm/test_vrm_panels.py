@@ -5,7 +5,7 @@ import pytest
 
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import NoData
-from vrm_async.decoding import series
+from vrm_async.decoding import widgets
 
 ANYTHING = re.compile(r"^https://vrmapi\.victronenergy\.com/v2/.*$")
 T0 = 1776512315
@@ -59,7 +59,7 @@ WRONG_INSTANCE = {
 
 def test_a_summary_is_values_by_code():
     """The values stand in the order VRM displays them; what a value lacks its meta gives."""
-    summary = series.summary("BatterySummary", 258)(BATTERY)
+    summary = widgets.summary("BatterySummary", 258)(BATTERY)
     assert summary.keys() == ("SOC", "V")
     assert (summary["V"].raw_value, summary["V"].seconds_ago, summary["V"].attribute_id) == ("52.56", 12, 47)
     assert (summary["SOC"].raw_value, summary["SOC"].seconds_ago) == (76.5, 13)
@@ -90,7 +90,7 @@ def test_a_value_is_found_however_it_is_spelt(spelt, value):
     """Widgets say the same value in several fields; the rest stays in `raw` and is no drift."""
     record = {"code": "V", "valueFormattedWithUnit": "52,56 V", "isValid": "1", **spelt}
     with collect_drift(Drift(strict=True)):
-        summary = series.summary("Status", 0)({"records": {"data": {"47": record}}})
+        summary = widgets.summary("Status", 0)({"records": {"data": {"47": record}}})
     assert summary["V"].raw_value == value
     assert summary["V"].formatted == "52,56 V"
     assert summary["V"].raw == record
@@ -136,7 +136,7 @@ STATES = {
 
 def test_states_are_changes_in_columns():
     """Numbers have the names of `enums`; a name has its number, where `enums` knows it."""
-    history = series.state_history("VeBusState", 257)(STATES)
+    history = widgets.states("VeBusState", 257)(STATES)
     (states,) = history
     assert (states.code, states.attribute_id) == ("S", 40)
     assert list(states) == [
@@ -172,7 +172,7 @@ def read_states(rows, enums=None):
         "records": {"data": {"40": rows}, "meta": {"40": {"code": "S"}}, "enums": {"40": names}},
     }
     with collect_drift(Drift(strict=True)):
-        (states,) = series.state_history("VeBusState", 0)(answer)
+        (states,) = widgets.states("VeBusState", 0)(answer)
     return states
 
 
@@ -218,19 +218,19 @@ def test_a_state_without_a_time_is_counted(rows):
     """There is no year 1970 in it."""
     drift = Drift()
     with collect_drift(drift):
-        (states,) = series.state_history("VeBusState", 0)({"records": {"data": {"40": rows}}})
+        (states,) = widgets.states("VeBusState", 0)({"records": {"data": {"40": rows}}})
     assert (len(states), drift.total) == (0, 1)
 
 
 def test_no_changes_are_no_error():
     """An empty history is {} or [] and simply empty."""
     for empty in ({}, [], False, None):
-        assert len(series.state_history("MPPTState", 0)({"records": {"data": empty, "enums": []}})) == 0
+        assert len(widgets.states("MPPTState", 0)({"records": {"data": empty, "enums": []}})) == 0
 
 
 def test_names_may_be_a_list():
     """PHP sends a list where the numbers count from 0."""
-    (states,) = series.state_history("RelayState", 0)(
+    (states,) = widgets.states("RelayState", 0)(
         {"records": {"data": {"12": [[T0, 1], [T0 + 60, 0]]}, "enums": {"12": ["Open", "Closed"]}}}
     )
     assert states.names == ("Closed", "Open")
@@ -247,7 +247,7 @@ def test_a_damaged_change_costs_no_other():
     """It is counted and left out."""
     drift = Drift()
     with collect_drift(drift):
-        (states,) = series.state_history("VeBusState", 0)(
+        (states,) = widgets.states("VeBusState", 0)(
             {
                 "records": {
                     "data": {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError, EnergyError
 from vrm_async.codes import unit_of
-from vrm_async.decoding import access, attributes, series
+from vrm_async.decoding import access, attributes, series, widgets
 from vrm_async.decoding import sites as decoding_sites
 
 NOW = 1776515873
@@ -238,8 +238,8 @@ def test_no_records_are_no_records(nothing):
     assert attributes.diagnostics_page(answer).records == ()
     assert len(series.stats(answer)) == 0
     assert len(series.graph(answer)) == 0
-    assert len(series.summary("Status", 0)(answer)) == 0
-    assert len(series.state_history("VeBusState", 0)(answer)) == 0
+    assert len(widgets.summary("Status", 0)(answer)) == 0
+    assert len(widgets.states("VeBusState", 0)(answer)) == 0
     assert series.overall(answer).today.totals == {}
 
 
@@ -323,8 +323,8 @@ READERS = [
     series.stats,
     series.overall,
     series.graph,
-    series.summary("Status", None),
-    series.state_history("VeBusState", None),
+    widgets.summary("Status", None),
+    widgets.states("VeBusState", None),
 ]
 
 

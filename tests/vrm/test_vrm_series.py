@@ -51,7 +51,7 @@ def test_two_three_or_four_columns(row, mean, minimum, maximum):
     """The elements are time, mean, min, max; what was not sent is not there, and false is no data."""
     found, drift = read([row])
     assert list(found.times_ms) == [T0 * 1000]
-    assert list(found.mean) == mean
+    assert list(found.value) == mean
     assert (found.minimum and list(found.minimum)) == minimum
     assert (found.maximum and list(found.maximum)) == maximum
     assert drift.total == 0
@@ -67,7 +67,7 @@ def test_one_odd_row_does_not_pass_for_a_point(odd, width):
     alone, noted = read([odd])
     among, counted = read([rows[0], odd, *rows[1:]])
     assert list(among.times_ms) == [T0 * 1000, *alone.times_ms, (T0 + 1) * 1000, (T0 + 2) * 1000]
-    assert list(among.mean) == [0.0, *alone.mean, 1.0, 2.0]
+    assert list(among.value) == [0.0, *alone.value, 1.0, 2.0]
     assert counted.counts == noted.counts
 
 
@@ -80,7 +80,7 @@ def test_points_keep_the_order_they_came_in():
 def test_rows_of_several_widths_share_columns():
     """The widest row makes the columns, narrower ones have gaps in them."""
     found, _ = read([[T0, 1.0], [T0 + 60, 2.0, 1.5, 2.5]])
-    assert (list(found.mean), list(found.minimum), list(found.maximum)) == (
+    assert (list(found.value), list(found.minimum), list(found.maximum)) == (
         [1.0, 2.0],
         [None, 1.5],
         [None, 2.5],
@@ -101,7 +101,7 @@ def test_rows_of_several_widths_share_columns():
 def test_points_as_php_may_write_them(points):
     """A point may be an object, a list may have holes, and a list of one may come as that one."""
     found, drift = read(points)
-    assert (list(found.times_ms), list(found.mean), drift.total) == ([T0 * 1000], [2.0], 0)
+    assert (list(found.times_ms), list(found.value), drift.total) == ([T0 * 1000], [2.0], 0)
 
 
 def test_numbers_that_are_no_point_are_none():
@@ -125,7 +125,7 @@ def test_a_damaged_point_costs_no_other():
             [T0 + 120, {}],
         ]
     )
-    assert [*zip(found.times_ms, found.mean, strict=True)] == [
+    assert [*zip(found.times_ms, found.value, strict=True)] == [
         (T0 * 1000, 1.0),
         ((T0 + 60) * 1000, None),
         ((T0 + 120) * 1000, None),
@@ -153,7 +153,7 @@ def test_reading_at_once_and_one_by_one_agree(points):
     quick, _ = read([list(point) for point in points])
     careful, _ = read([[str(time), value] for time, value in points])
     assert list(quick.times_ms) == list(careful.times_ms)
-    assert list(quick.mean) == list(careful.mean)
+    assert list(quick.value) == list(careful.value)
 
 
 @pytest.fixture

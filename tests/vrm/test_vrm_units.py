@@ -6,6 +6,7 @@ from energy_core.codec.drift import Drift, collect_drift
 from vrm_async import codes
 from vrm_async.decoding import attributes, fleet
 from vrm_async.decoding import series as decoding_series
+from vrm_async.decoding import widgets as decoding_widgets
 from vrm_async.models.attribute import Attribute
 from vrm_async.resources.catalogue import service_rows
 
@@ -112,7 +113,7 @@ def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_f
         }
     )
     assert (page.records[0].unit, page.records[0].value_in("degC")) == ("degF", 25.0)
-    shown = decoding_series.summary("BatterySummary", 279)(
+    shown = decoding_widgets.summary("BatterySummary", 279)(
         {"records": {"data": {"47": {"code": "V", "rawValue": "13390", "formatWithUnit": "%.0F mV"}}}}
     )
     assert shown["V"].value_in("V") == 13.39

@@ -1,1 +1,1 @@
-"""vrm_async/decoding."""
+"""From VRM's JSON to the models of `vrm_async.models`, and back for what is written."""

@@ -1,4 +1,4 @@
-"""How VRM spells alarms: rules on numbers in PascalCase, rules on states in camelCase."""
+"""Decoding and encoding of alarms: rules on numbers in PascalCase, rules on states in camelCase."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PASCAL: Final = {"AlarmEnabled": "alarmEnabled", "NotifyAfterSeconds": "notifyA
 
 
 def _states(value: object) -> tuple[int, ...]:
-    """Read the states of a rule: numbers, or records as an attribute's enum has them."""
+    """Read the states of a rule: numbers, or records with valueEnum."""
     found = []
     for item in items(value):
         number = integer(item.get("valueEnum") if isinstance(item, Mapping) else item)
@@ -48,11 +48,15 @@ _rule_in_camel_case = model(
 
 
 def rule(record: object) -> Alarm:
-    """Read one rule, whichever way it is spelled."""
+    """Read one rule in either spelling.
+
+    Raises:
+        MalformedRecord: it is not an object.
+    """
     if not isinstance(record, Mapping):
         raise MalformedRecord(f"Alarm must be an object, not {type(record).__name__}")
-    told = {_PASCAL.get(key, key): value for key, value in record.items()}
-    return evolve(_rule_in_camel_case(told), raw=record)
+    camel_case = {_PASCAL.get(key, key): value for key, value in record.items()}
+    return evolve(_rule_in_camel_case(camel_case), raw=record)
 
 
 _device = model(
@@ -112,9 +116,9 @@ def alarms(payload: JSON) -> Alarms:
 
 
 def body(alarm: Alarm) -> dict[str, JSON]:
-    """Return what VRM takes for a rule: only documented members, in the case of its kind, and no null."""
+    """Return a rule as VRM accepts it: documented members only, in the case of its kind, without null."""
     known: dict[str, JSON] = {"idDataAttribute": alarm.attribute_id, "instance": alarm.instance}
-    # VRM counts with 0 and 1 here.
+    # VRM documents 0 and 1 here, not false and true.
     enabled = int(alarm.enabled is not False)
     if alarm.on_states:
         numbers: list[JSON] = list(alarm.enum_values)
@@ -147,6 +151,6 @@ raised: Final = records(_raised, "RaisedAlarm")
 
 
 def log(payload: JSON) -> tuple[RaisedAlarm, ...]:
-    """Read the alarm log, whose records may be one level down."""
+    """Read the alarm log. Its records are in ``records``, ``alarms`` or ``data``."""
     found = content(payload)
     return raised(next((found[key] for key in ("records", "alarms", "data") if key in found), None))

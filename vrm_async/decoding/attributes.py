@@ -1,4 +1,4 @@
-"""How VRM spells attributes: what is `extended` of a site, and diagnostics."""
+"""Decoding of data attributes: `Site.extended`, and diagnostics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vrm_async.decoding.php import by_number, enum_names, items
 from vrm_async.models.attribute import Attribute, Attributes, Diagnostic, InstanceValue
 from vrm_async.responses import part
 
-# --- what is extended -----------------------------------------------------------------------------------
+# --- extended sites -------------------------------------------------------------------------------------
 
 
 def _instances(value: object) -> dict[int, InstanceValue]:

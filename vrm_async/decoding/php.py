@@ -1,4 +1,4 @@
-"""VRM's shapes, folded: what PHP sends as a list one time and as an object the next becomes one mapping."""
+"""PHP's arrays: VRM sends the same array as a list or as an object, depending on its keys."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from energy_core.codec.structure import items_of
 
 
 def by_key(value: object) -> dict[str, object]:
-    """Fold PHP's list-or-object: a list's keys are its positions; nothing is an empty mapping."""
+    """Return an array as a dict; the keys of a list are its positions, anything else is an empty dict."""
     if isinstance(value, list):
         return {str(index): item for index, item in enumerate(value)}
     return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
 def items(value: object) -> tuple[object, ...]:
-    """Return what is in PHP's list-or-object, without its keys; a record by itself is a list of one."""
+    """Return the items of an array without keys; a single record is an array of one."""
     return tuple(items_of(value) or ())
 
 
 def by_number(value: object) -> dict[int, object]:
-    """The same for keys that are numbers, such as device instances; other keys are noted and left out."""
+    """Return an array by integer keys, such as device instances; other keys are reported and left out."""
     found = {}
     for key, item in by_key(value).items():
         numeral = integer(key)
@@ -34,7 +34,7 @@ def by_number(value: object) -> dict[int, object]:
 
 
 def numbers(value: object) -> dict[str, float | None]:
-    """Read a mapping of code to number, where false is no number."""
+    """Read a mapping of code to number; false means None."""
     return {code: _number_of(code, item) for code, item in by_key(value).items()}
 
 
@@ -50,9 +50,9 @@ def enum_names(value: object) -> dict[int, str]:
     try:
         found: dict[int, str] = {item["valueEnum"]: item["nameEnum"] for item in value}  # type: ignore[attr-defined]
     except (TypeError, KeyError):
-        pass  # not as documented: read what can be read
+        pass  # not as documented: read each item below
     else:
-        # Of equal length, so that no number stands for another one that only equals it.
+        # The lengths differ if two keys are equal, such as 1 and 1.0 or true.
         if len(found) == len(value) and _are(int, found) and _are(str, found.values()):  # type: ignore[arg-type]
             return found
     names = {}

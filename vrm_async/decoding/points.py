@@ -1,4 +1,7 @@
-"""VRM's points to columns: a time in s or ms, then mean, or mean and min, or mean, min and max."""
+"""Points of series to columns.
+
+A point is ``[time, value]``, ``[time, mean, min]`` or ``[time, mean, min, max]``, its time in s or ms.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from energy_core.codec.coerce import number
 from energy_core.codec.drift import report
 
 MILLISECONDS_FROM: Final = 10**11
-"""Above it a timestamp counts milliseconds (1973), below it seconds (5138): VRM sends both."""
+"""VRM sends s and ms: timestamps from here on (1973 in ms) are ms, smaller ones s (up to the year 5138)."""
 LAST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999, beyond which there are no datetimes."""
+"""The end of the year 9999, the last moment of a datetime."""
 
 _CLEAN: Final = frozenset({int, float, type(None)})
 
@@ -22,26 +25,26 @@ class Columns(NamedTuple):
     """The columns of a `Series`."""
 
     times_ms: Sequence[int] = ()
-    mean: Column = ()
+    value: Column = ()
     minimum: Column | None = None
     maximum: Column | None = None
 
 
 def columns(value: object) -> Columns:
-    """Read a list of points; false, null, [] and {} are none, and a damaged one is noted and left out."""
-    if isinstance(value, Mapping):  # PHP's spelling of a list with holes
+    """Read a list of points; false, null, [] and {} are empty, a malformed point is reported and left out."""
+    if isinstance(value, Mapping):  # PHP sends a sparse list as an object
         value = list(value.values())
-    if _is_point(value):  # and of a list of one
+    if _is_point(value):  # and a list of one point as that point
         value = [value]
     if not isinstance(value, list):
         if value not in (None, False, ""):
             report("Series", "points", "not a list")
         return Columns()
-    return _whole(value) or _one_by_one(value)
+    return _at_once(value) or _one_by_one(value)
 
 
 def _is_point(value: object) -> bool:
-    """Tell whether a list is a time and numbers, not a list of such."""
+    """Whether a list is one point and not a list of points."""
     if not isinstance(value, list) or not 2 <= len(value) <= _LONGEST_POINT:
         return False
     moment = time_ms(value[0])
@@ -51,29 +54,29 @@ def _is_point(value: object) -> bool:
 
 _LONGEST_POINT: Final = 4
 _FIRST_MS: Final = 10**11
-"""1973 in milliseconds: a smaller number beside others is a value, not a time."""
+"""1973 in milliseconds: a smaller first number is a value, not a time."""
 
 
-def _whole(rows: list[object]) -> Columns | None:
-    """Turn rows into columns at once, when every row is of the same, clean kind."""
-    turn = _TURN.get(len(rows[0])) if rows and isinstance(rows[0], list) else None
-    if turn is None:
+def _at_once(rows: list[object]) -> Columns | None:
+    """Transpose rows in one pass; None unless all rows have one length and only numbers and null."""
+    transpose = _TRANSPOSE.get(len(rows[0])) if rows and isinstance(rows[0], list) else None
+    if transpose is None:
         return None
     try:
-        times, *values = turn(rows)
-    except (TypeError, ValueError):  # a row that is no list, or is of another length
+        times, *values = transpose(rows)
+    except (TypeError, ValueError):  # a row is not a list, or has another length
         return None
-    # Text and objects can be unpacked like a list, but what comes out of them is text and never clean.
+    # Text and objects unpack like lists too; their items are text, which fails this check.
     if not all(set(map(type, column)) <= _CLEAN for column in values):
         return None
     times_ms = _times(times)
     return None if times_ms is None else Columns(times_ms, *values)
 
 
-# A loop for each column, unpacking the rows: it checks their length in passing, and takes half the time of
-# zip(*rows), whose iterator for every row wakes the garbage collector again and again, or of one flat list.
-_TURN: Final[Mapping[int, Callable[[list[Any]], Sequence[tuple[Any, ...]]]]] = {
-    2: lambda rows: (tuple([time for time, _ in rows]), tuple([mean for _, mean in rows])),
+# One list comprehension for each column: unpacking checks the length of the rows, and it takes half the time
+# of zip(*rows), whose iterators (one a row) trigger the garbage collector.
+_TRANSPOSE: Final[Mapping[int, Callable[[list[Any]], Sequence[tuple[Any, ...]]]]] = {
+    2: lambda rows: (tuple([time for time, _ in rows]), tuple([value for _, value in rows])),
     3: lambda rows: (
         tuple([time for time, _, _ in rows]),
         tuple([mean for _, mean, _ in rows]),
@@ -92,7 +95,7 @@ def _times(column: Sequence[Any]) -> Sequence[int] | None:
     kinds = set(map(type, column))
     if not kinds <= {int, float}:
         return None
-    # They come in order, and then sorting takes a third of looking for both ends.
+    # Times are usually in order; then sorting takes a third of the time of min and max.
     ordered = sorted(column)
     first, last = ordered[0], ordered[-1]
     if first >= MILLISECONDS_FROM and last <= LAST_MS:
@@ -103,7 +106,7 @@ def _times(column: Sequence[Any]) -> Sequence[int] | None:
 
 
 def time_ms(value: object) -> int | None:
-    """Read one timestamp in s or ms, also from text."""
+    """Return one timestamp in ms; it may be s or ms, a number or text. None for anything else."""
     time = number(value)
     if time is None or not 0 <= time <= LAST_MS:
         return None
@@ -111,7 +114,7 @@ def time_ms(value: object) -> int | None:
 
 
 def _one_by_one(rows: list[object]) -> Columns:
-    """Read what `_whole` cannot: rows of several widths, numbers in text, false for a value, damaged rows."""
+    """Read rows of several widths, numbers as text, false for a value, and malformed rows."""
     read: list[tuple[int, float | None, float | None, float | None]] = []
     width = 2
     for each in rows:
@@ -124,8 +127,8 @@ def _one_by_one(rows: list[object]) -> Columns:
         read.append((time, *_three([_value(cell) for cell in row[1:4]])))
     if not read:
         return Columns()
-    times_ms, mean, minimum, maximum = zip(*read, strict=True)
-    return Columns(times_ms, mean, minimum if width > 2 else None, maximum if width > 3 else None)
+    times_ms, values, minimum, maximum = zip(*read, strict=True)
+    return Columns(times_ms, values, minimum if width > 2 else None, maximum if width > 3 else None)
 
 
 def _three(values: list[float | None]) -> tuple[float | None, float | None, float | None]:

@@ -1,4 +1,4 @@
-"""How VRM spells users, sites and devices: wire names that differ, and shapes that need a hand."""
+"""Decoding of users, sites and devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vrm_async.responses import part
 
 
 def geofence(value: object) -> Mapping[str, object] | None:
-    """Read the fence, which is JSON inside a text."""
+    """Read a fence, which is JSON inside a text."""
     if isinstance(value, str) and value:
         try:
             value = strict_json(value.encode("utf-8", "replace"))

@@ -17,6 +17,7 @@ from energy_core.http.operation import Operation, Priority
 from energy_core.local_days import EPOCH, TimeRange, time_range
 from vrm_async import validation
 from vrm_async.decoding import series as decoding_series
+from vrm_async.decoding import widgets as decoding_widgets
 from vrm_async.history.base import REREAD, History, HistoryCursor
 from vrm_async.history.chunks import changes, window_of, within
 from vrm_async.models.series import Graph
@@ -244,7 +245,7 @@ class WidgetHistories:
         return self._history(
             name,
             validation.instance(instance),
-            decoding_series.state_history(validation.widget(name), instance),
+            decoding_widgets.states(validation.widget(name), instance),
             CutStates(),
             StateSeries(name=name, instance=instance),
             site=site,

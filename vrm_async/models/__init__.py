@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from vrm_async.models.site import SiteTags as SiteTags
     from vrm_async.models.site import SystemOverview as SystemOverview
     from vrm_async.models.site import Tag as Tag
-    from vrm_async.models.widget import AlarmPanel as AlarmPanel
+    from vrm_async.models.widget import AlarmWidget as AlarmWidget
     from vrm_async.models.widget import CustomWidget as CustomWidget
     from vrm_async.models.widget import HoursOfAc as HoursOfAc
     from vrm_async.models.widget import Position as Position
@@ -66,7 +66,7 @@ else:
             ".series": "Graph OverallStats Period Series Stats",
             ".site": "Device Site SiteTags SystemOverview Tag",
             ".widget": (
-                "AlarmPanel CustomWidget HoursOfAc Position StateSeries StateSet Summary SummaryValue Widget"
+                "AlarmWidget CustomWidget HoursOfAc Position StateSeries StateSet Summary SummaryValue Widget"
             ),
         },
     )

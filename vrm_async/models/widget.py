@@ -216,7 +216,7 @@ class HoursOfAc:
 
 
 @frozen(kw_only=True)
-class AlarmPanel:
+class AlarmWidget:
     """The alarms of a site, from the widget Alarm."""
 
     alarms: tuple[RaisedAlarm, ...] = ()

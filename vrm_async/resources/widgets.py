@@ -13,7 +13,7 @@ from vrm_async import validation
 from vrm_async.decoding import series, widgets
 from vrm_async.history.widgets import WIDGET, WidgetHistories
 from vrm_async.models.series import Graph
-from vrm_async.models.widget import AlarmPanel, HoursOfAc, Position, StateSeries, Summary, Widget
+from vrm_async.models.widget import AlarmWidget, HoursOfAc, Position, StateSeries, Summary, Widget
 from vrm_async.responses import is_no_such_path
 
 STATES: Final[Mapping[str, str]] = {
@@ -111,10 +111,10 @@ class Widgets(WidgetHistories):
         Raises:
             NoData: the site has no such device at that instance; `system_overview` lists the instances.
         """
-        into = series.summary(validation.widget(name), instance)
+        into = widgets.summary(validation.widget(name), instance)
         query, site_id = validation.instance(instance), validation.whole("site_id", site_id)
         found = await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
-        if series.is_wrong_instance(found):
+        if widgets.is_wrong_instance(found):
             raise _no_such_instance(name, instance)
         return found
 
@@ -132,7 +132,7 @@ class Widgets(WidgetHistories):
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/VeBusState
         """
-        into = series.state_history(validation.widget(name), instance)
+        into = widgets.states(validation.widget(name), instance)
         query = validation.instance(instance) + validation.open_span(start, end)
         site_id = validation.whole("site_id", site_id)
         return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
@@ -190,13 +190,13 @@ class Widgets(WidgetHistories):
                 raise
         raise refusal
 
-    async def alarm(self, site_id: int) -> AlarmPanel:
+    async def alarm(self, site_id: int) -> AlarmWidget:
         """Return the alarms of the site as its dashboard shows them.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/Alarm
         """
         site_id = validation.whole("site_id", site_id)
-        return await self._api.call(WIDGET, widgets.alarm_panel, idSite=site_id, widget="Alarm")
+        return await self._api.call(WIDGET, widgets.alarms, idSite=site_id, widget="Alarm")
 
 
 def _wanted(codes: Iterable[str] | None, ids: Iterable[int] | None) -> list[tuple[str, str]]:
