@@ -55,7 +55,7 @@ def ours(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable
                 retry_after = await _sent(server, chance)
             if retry_after is None:
                 return True
-            lane.throttled(sent_at, float(retry_after))
+            lane.on_throttled(sent_at, float(retry_after))
 
     return poll
 

@@ -127,7 +127,7 @@ class DeadlineTimer(Generic[T]):
         self._deadlines[key] = when
         # A timer that fires too early only sets the next one: most deadlines are met long before.
         if when < self._fires_at:
-            self._schedule(when, self._fire)
+            self._schedule(when)
 
     def discard(self, key: T) -> bool:
         """Remove the deadline of `key`; return False if there is none (any more)."""
@@ -136,15 +136,19 @@ class DeadlineTimer(Generic[T]):
     def __contains__(self, key: T) -> bool:
         return key in self._deadlines
 
-    def close(self) -> None:
+    def get(self, key: T) -> float | None:
+        """Return the deadline of `key`, or None."""
+        return self._deadlines.get(key)
+
+    def clear(self) -> None:
         """Remove all deadlines and cancel the timer."""
         self._deadlines.clear()
-        self._schedule(math.inf, self._fire)
+        self._schedule(math.inf)
 
-    def _schedule(self, when: float, callback: Callable[[], None]) -> None:
+    def _schedule(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if when == math.inf else self._clock.call_at(when, callback)
+        self._timer = None if when == math.inf else self._clock.call_at(when, self._fire)
         self._fires_at = when
 
     def _fire(self) -> None:
@@ -152,21 +156,21 @@ class DeadlineTimer(Generic[T]):
         # Event loops may fire up to a clock tick early.
         now = max(self._clock.monotonic(), self._fires_at)
         if any(when <= now for when in self._deadlines.values()):
-            # The loop may be late: let it process data that is already in a socket before a timeout counts.
-            self._schedule(now, self._expire)
+            # A busy loop is late: data that it has just read is processed before a deadline counts as missed.
+            self._timer = asyncio.get_running_loop().call_soon(self._expire, now)
         else:
             self._schedule_next()
 
-    def _expire(self) -> None:
+    def _expire(self, now: float) -> None:
         self._timer = None
-        now = max(self._clock.monotonic(), self._fires_at)
+        self._fires_at = -math.inf  # deadlines that the callbacks set are scheduled below
         for key in [key for key, when in self._deadlines.items() if when <= now]:
             if self.discard(key):  # an earlier callback may have discarded it
                 self._on_expired(key, now)
         self._schedule_next()
 
     def _schedule_next(self) -> None:
-        self._schedule(min(self._deadlines.values(), default=math.inf), self._fire)
+        self._schedule(min(self._deadlines.values(), default=math.inf))
 
 
 def parse_http_date(text: str, *, now: datetime) -> datetime | None:

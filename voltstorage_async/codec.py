@@ -26,7 +26,7 @@ from energy_core.errors import (
 )
 from energy_core.http.operation import Operation, Response
 from energy_core.http.pages import Page
-from energy_core.http.words import is_refusal, words_of
+from energy_core.http.refusal import is_refusal, refusal_message
 from energy_core.secret import Secret
 from voltstorage_async.event_types import LatestData, ProductEvent, UnknownProductEvent
 from voltstorage_async.field_reader import EARLIEST_SECOND, EARLIEST_YEAR
@@ -288,7 +288,7 @@ def check(response: Response, body: JSON, operation: Operation) -> None:
     """
     if response.status < 400 and not is_refusal(body):
         return
-    words = operation.quote(words_of(body))
+    words = operation.quote(refusal_message(body))
     if words or response.status < 400:
         kind = _REFUSALS.get(response.status, ServerFault if response.status >= 500 else AnswerError)
         error = kind(words or "the vendor refused", status=response.status)

@@ -8,7 +8,7 @@ from energy_core.codec.json import strict_json
 from energy_core.errors import DecodeError
 from energy_core.http.call import ServiceAccount
 from energy_core.http.pool import SessionPool
-from energy_core.http.words import words_of, words_of_text
+from energy_core.http.refusal import refusal_message, refusal_message_of_text
 from energy_core.printable import printable
 from energy_core.stream.endpoint import Endpoint, RefusalText
 from energy_core.url import BaseUrl, parse_base_url
@@ -62,10 +62,10 @@ class ProductEndpoint:
         # The body may repeat the token.
         body = self._account.credential.hide(body.decode(errors="replace")).encode()
         try:
-            text = words_of(strict_json(body))
+            text = refusal_message(strict_json(body))
         except DecodeError:
             page = body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-            return RefusalText("" if page else words_of_text(body, ""), page=page)
+            return RefusalText("" if page else refusal_message_of_text(body, ""), page=page)
         return RefusalText(text, envelope=bool(text))
 
     async def admit(self) -> None:

@@ -20,7 +20,7 @@ from energy_core.errors import (
     ServerFault,
 )
 from energy_core.http.operation import Operation, Response
-from energy_core.http.words import is_refusal, words_of
+from energy_core.http.refusal import is_refusal, refusal_message
 
 _BY_CODE: Final[Mapping[str, type[RequestError]]] = {"no_data": NoData, "missing_parameters": BadRequest}
 _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
@@ -52,7 +52,7 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
     code = payload.get("error_code") if isinstance(payload, dict) else None
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     by_code = None if response.status == 401 else _BY_CODE.get(code or "")
-    words = operation.quote(words_of(payload))
+    words = operation.quote(refusal_message(payload))
     kind = by_code or _kind_of_status(response.status)
     text = f"VRM refused: {words!r}" if words else "VRM refused"
     error = kind(text, status=response.status, error_code=code)

@@ -1,19 +1,17 @@
-"""A call under way: its deadline, and the handle by which closing the pool ends it."""
+"""One call: its attempts, its deadline, and what each response or error leads to."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from attrs import field, frozen
 
-from energy_core.clock import Clock, Timer, VendorClock
-from energy_core.codec.columns import slot_writers
+from energy_core.clock import Clock, DeadlineTimer, VendorClock
 from energy_core.errors import (
     AuthFailed,
     ClientClosed,
@@ -24,170 +22,142 @@ from energy_core.errors import (
     TransportError,
     UnexpectedRedirect,
 )
-from energy_core.http.credential import AuthHeadersProtocol, Credential, Grant, Issued, Limiter
+from energy_core.http.credential import Credential, Grant, Issued
 from energy_core.http.operation import Request, Response
 from energy_core.http.rate_limiter import RateLimiter
-from energy_core.http.response import OpenResponse
-from energy_core.http.retry_policy import ResponseHead, RetryConfig, RetryState, read_head
+from energy_core.http.response import Download, OpenResponse
+from energy_core.http.retry_policy import (
+    ResponseHead,
+    RetryBudget,
+    RetryConfig,
+    final_error,
+    pause_before_retry,
+    read_head,
+)
 from energy_core.http.transport import Transport
-from energy_core.retry import RetryBudget
 from energy_core.secret import Secret
 from energy_core.url import BaseUrl
 
-UNWIND_S: Final = 0.25
-"""How long closing waits for aborted calls to give everything back."""
+ABORT_S: Final = 0.25
+"""How long closing a pool waits for aborted calls to end."""
 
-
-class CallDeadline:
-    """One call as something that can be ended: by its deadline, which runs while a request is on the wire.
-
-    Its end cancels the task that makes the call, as `asyncio.timeout` does, without a timer for each request:
-    the departures have one for all. A cancellation from outside passes through untouched.
-    """
-
-    __slots__ = ("_before", "_cancelled", "_departures", "_due", "_since", "_task", "aborted", "on_wire")
-
-    def __init__(self, departures: InFlight, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        task = asyncio.current_task(loop)
-        assert task is not None  # noqa: S101  (a coroutine that awaits a socket runs in one)
-        self._task = task
-        self._before = task.cancelling()
-        self._departures = departures
-        self._due = departures.due
-        self._since = 0.0
-        self.on_wire = False
-        self.aborted = False
-        self._cancelled = False
-
-    def start(self, now: float, seconds: float) -> None:
-        """Start the deadline: the turn has come, the request goes on the wire."""
-        if not self.on_wire:
-            self.on_wire, self._since = True, now
-            self._departures.watch(self, now + seconds)
-
-    def stop(self, now: float) -> float:
-        """Stop the deadline and return the seconds on the wire."""
-        if not self.on_wire:
-            return 0.0
-        self.on_wire = False
-        self._due.pop(self, None)
-        return now - self._since
-
-    def abort(self) -> None:
-        """End the call now; it will say `ClientClosed`."""
-        self.aborted = True
-        self.expire()
-
-    def expire(self) -> None:
-        """End the call now; it will say `DeadlineExceeded`."""
-        if not self._cancelled:
-            self._cancelled = True
-            self._task.cancel()
-
-    def was_cancelled_by_us(self) -> bool:
-        """Take back the cancellation by which the flight ended itself; tell whether it was the only one."""
-        if not self._cancelled:
-            return False
-        self._cancelled = False
-        return self._task.uncancel() <= self._before
-
-    def error(self) -> EnergyError:
-        """Return what the end of the flight means to its caller."""
-        if self.aborted:
-            return ClientClosed("the client was closed while the request was under way")
-        return DeadlineExceeded("the answer was not whole before the deadline")
-
-
-class Abortable(Protocol):
-    """What closing the pool waits for, and in the end ends."""
-
-    @property
-    def on_wire(self) -> bool:
-        """Whether it is worth waiting for."""
-
-    def abort(self) -> None:
-        """End it now; whoever uses it gets `ClientClosed`."""
-
-
-class InFlight:
-    """Every call and every open download of one pool, and one timer for all their deadlines."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._under_way: set[Abortable] = set()
-        self.due: dict[CallDeadline, float] = {}
-        """When each flight on the wire expires; who lands takes itself out."""
-        self._timer: Timer | None = None
-        self._timer_at = math.inf
-        self._emptied: asyncio.Event | None = None  # for whoever waits for the end
-
-    def __len__(self) -> int:
-        return len(self._under_way)
-
-    def add(self, one: Abortable) -> None:
-        """List what has begun."""
-        self._under_way.add(one)
-
-    def discard(self, one: Abortable) -> None:
-        """Strike out what has ended."""
-        self._under_way.discard(one)
-        if self._emptied is not None and not self._under_way:
-            self._emptied.set()
-
-    def watch(self, flight: CallDeadline, due: float) -> None:
-        """Let the flight expire once the clock shows `due`, unless it has landed by then."""
-        self.due[flight] = due
-        # A timer that fires too early only sets the next: most deadlines are far away and never reached.
-        if due < self._timer_at:
-            self._set_timer(due)
-
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if when == math.inf else self._clock.call_at(when, self._ring)
-        self._timer_at = when
-
-    def _ring(self) -> None:
-        # Event loops may ring a tick of their clock too early; we count it as the time we had set.
-        now = max(self._clock.monotonic(), self._timer_at)
-        for flight in [flight for flight, due in self.due.items() if due <= now]:
-            del self.due[flight]
-            flight.expire()
-        self._timer = None
-        self._set_timer(min(self.due.values(), default=math.inf))
-
-    async def end(self, grace_s: float) -> None:
-        """Let those on the wire finish for so long; end the others at once and the rest then."""
-        self._emptied = asyncio.Event()
-        self._abort(one for one in self._under_way if not one.on_wire)
-        if not await self._empty_within(grace_s):
-            self._abort(self._under_way)
-            await self._empty_within(UNWIND_S)
-        self._set_timer(math.inf)
-
-    async def _empty_within(self, seconds: float) -> bool:
-        if self._under_way and self._emptied is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._emptied.wait()
-        return not self._under_way
-
-    def _abort(self, doomed: Iterable[Abortable]) -> None:
-        for one in tuple(doomed):
-            one.abort()
-
-
-_UNSIGNED: Final = Grant(token=Secret(""))
-"""What an operation sends that needs no credential."""
+_NO_GRANT: Final = Grant(token=Secret(""))
+"""For operations that need no credential."""
 
 _log: Final = logging.getLogger("energy_core.http")
 
 T = TypeVar("T")
 
 
+class CallDeadline:
+    """The deadline of one call, which runs while its request is on the wire, and the handle to cancel it.
+
+    Its end cancels the task that makes the call, as `asyncio.timeout` does, but with one timer for all calls.
+    A cancellation from outside passes through unchanged.
+    """
+
+    __slots__ = ("_cancelled", "_cancelling_before", "_in_flight", "_since", "_task", "aborted", "on_wire")
+
+    def __init__(self, in_flight: InFlight) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request can only be made in a task of an event loop")
+        self._task = task
+        self._cancelling_before = task.cancelling()
+        self._in_flight = in_flight
+        self._since = 0.0
+        self._cancelled = False
+        self.on_wire = False
+        """Whether the request was sent and its response is incomplete."""
+        self.aborted = False
+
+    def start(self, now: float, seconds: float) -> None:
+        """Start the deadline, because the request is sent now; no effect while it runs."""
+        if not self.on_wire:
+            self.on_wire, self._since = True, now
+            self._in_flight.deadlines.set(self, now + seconds)
+
+    def stop(self, now: float) -> float:
+        """Stop the deadline and return the seconds it ran."""
+        if not self.on_wire:
+            return 0.0
+        self.on_wire = False
+        self._in_flight.deadlines.discard(self)
+        return now - self._since
+
+    def abort(self) -> None:
+        """Cancel the call; it raises `ClientClosed`."""
+        self.aborted = True
+        self.expire()
+
+    def expire(self) -> None:
+        """Cancel the call; it raises `DeadlineExceeded`."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    def was_cancelled_by_us(self) -> bool:
+        """Take back our cancellation of the task; return whether there was no other one."""
+        if not self._cancelled:
+            return False
+        self._cancelled = False
+        return self._task.uncancel() <= self._cancelling_before
+
+    def error(self) -> EnergyError:
+        """Return the error that our cancellation means to the caller."""
+        if self.aborted:
+            return ClientClosed("the client was closed during the request")
+        return DeadlineExceeded("the answer was not complete before the deadline")
+
+
+Abortable: TypeAlias = CallDeadline | Download
+
+
+class InFlight:
+    """All calls and open downloads of one pool, and the deadlines of the calls on one timer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.deadlines: DeadlineTimer[CallDeadline] = DeadlineTimer(clock, lambda call, _now: call.expire())
+        self._members: set[Abortable] = set()
+        self._empty: asyncio.Event | None = None  # while the pool is closing
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def add(self, member: Abortable) -> None:
+        """Add a call or download that starts."""
+        self._members.add(member)
+
+    def discard(self, member: Abortable) -> None:
+        """Remove a call or download that has ended."""
+        self._members.discard(member)
+        if self._empty is not None and not self._members:
+            self._empty.set()
+
+    async def end(self, grace_s: float) -> None:
+        """Abort all that wait; let those on the wire finish for `grace_s`, then abort them too."""
+        self._empty = asyncio.Event()
+        self._abort(member for member in self._members if not member.on_wire)
+        if not await self._empty_within(grace_s):
+            self._abort(self._members)
+            await self._empty_within(ABORT_S)
+        self.deadlines.clear()
+
+    async def _empty_within(self, seconds: float) -> bool:
+        if self._members and self._empty is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+        return not self._members
+
+    def _abort(self, members: Iterable[Abortable]) -> None:
+        for member in tuple(members):
+            member.abort()
+
+
 @frozen(kw_only=True, eq=False)
 class ServiceAccount:
-    """What all clients of one account at one origin share."""
+    """Everything that all clients of one account at one origin share."""
 
     origin: str
     name: str
@@ -202,115 +172,124 @@ class ServiceAccount:
     """The clients that use it."""
 
     def release(self, user: object) -> None:
-        """Note that a client is closed: another credential may take its place."""
+        """Note that a client is closed. Without clients the account may get another credential."""
         self.users.discard(user)
 
 
 class CallContext(NamedTuple):
-    """What all calls of a pool use."""
+    """Everything that all calls of a pool share."""
 
     transport: Transport
     in_flight: InFlight
     retries: RetryConfig
     clock: Clock
-    loop: asyncio.AbstractEventLoop | None
-    """None until the first call."""
-    now: Callable[[], float]
-    """The clock, read the fast way."""
 
 
+@frozen
 class Non2xx(Generic[T]):
-    """What one try brought, when it brought an answer other than 2xx."""
+    """The outcome of an attempt that got another status than 2xx."""
 
-    __slots__ = ("head", "result")
-
-    def __init__(self, head: ResponseHead, result: T | None) -> None:
-        self.head = head
-        self.result = result
-
-
-_create: Final[Callable[[type[Response]], Response]] = object.__new__
-_put_status, _put_headers, _put_body, _put_attempts = slot_writers(
-    Response, "status", "headers", "body", "attempts"
-)
-NOT_A_RESULT: Final = (Non2xx, EnergyError)
+    head: ResponseHead
+    result: T | None
+    """The result for the caller; None if the response has no body to read."""
 
 
 class Call:
-    """A request on its way: it is sent, reacts to being throttled or refused, and says what its end means.
+    """One call: it sends its request, again where that is safe, and returns a result or raises one error.
 
-    It is the `SendCallbacks` of its passages: whose turn, signature and deadline they ask for.
+    Args:
+        request: The request.
+        account: Its rate limiter and credential.
+        base: The vendor's base URL.
+        context: What all calls of the pool share.
+
+    Raises:
+        ValueError: the credential belongs to another origin than the base URL.
     """
 
-    __slots__ = (
-        "_account",
-        "_gear",
-        "_issued",
-        "_renewed",
-        "_request",
-        "_sent_at",
-        "_trusted",
-        "_url",
-        "effort",
-        "flight",
-        "limiter",
-    )
-
-    def __init__(self, request: Request, account: ServiceAccount, base: BaseUrl, gear: CallContext) -> None:
+    def __init__(
+        self, request: Request, account: ServiceAccount, base: BaseUrl, context: CallContext
+    ) -> None:
         self._trusted = base.origin == account.origin
         if request.operation.authenticated and not self._trusted:
-            raise ValueError("the base URL leads to another origin than the one the credential belongs to")
-        self._url = base.join(request.path, request.query)
+            raise ValueError("the base URL has another origin than the one the credential belongs to")
+        self._url = request.url(base)
         self._request = request
         self._account = account
-        self.limiter: Limiter = account.limiter
-        self._gear = gear
-        self.effort = RetryState(request.operation, account.budget, gear.retries)
-        self.flight = CallDeadline(gear.in_flight, gear.loop)
+        self._context = context
+        self._deadline = CallDeadline(context.in_flight)
         self._issued: Issued | None = None
         self._renewed = False
         self._sent_at = 0.0
+        self._spent_s = 0.0  # on the wire and between attempts; waiting for the rate limiter does not count
+        self._tries = 0
+        self.sends = 0
+        """How often the request was sent."""
 
-    async def go_on(self, outcome: Non2xx[T] | EnergyError, deliver: BodyHandler[T]) -> T:
-        """Try again until the outcome is final, then return it or raise it."""
-        while True:
-            pause = await self._pause_after(outcome)
-            if pause is None:
-                return self._settled(outcome)
-            self.effort.spent_s += pause
-            await self._gear.clock.sleep(pause)
-            again = await self.attempt(deliver)
-            if not isinstance(again, NOT_A_RESULT):
-                return again
-            outcome = again
+    async def run(self, read: Callable[[Call, OpenResponse], Awaitable[T]]) -> T:
+        """Make attempts until an outcome is final; return the result or raise the error. Cancelling is safe.
+
+        Args:
+            read: Reads the body of a response and returns the result of the call.
+        """
+        deadline, in_flight = self._deadline, self._context.in_flight
+        in_flight.add(deadline)
+        try:
+            while True:
+                outcome = await self._attempt(read)
+                if not isinstance(outcome, Non2xx | EnergyError):
+                    return outcome
+                failed: Non2xx[T] | EnergyError = outcome
+                pause = await self._pause_after(failed)
+                if pause is None:
+                    return self._settle(failed)
+                self._spent_s += pause
+                await self._context.clock.sleep(pause)
+        except asyncio.CancelledError:
+            if not deadline.was_cancelled_by_us():
+                raise
+        except TimeoutError:  # only from a login function that was passed in
+            pass
+        finally:
+            deadline.was_cancelled_by_us()
+            in_flight.discard(deadline)
+        raise self.with_context(deadline.error())
 
     def response(self, reply: OpenResponse, body: bytes) -> Response:
-        """Return an answer as a plain value."""
-        made = _create(Response)
-        _put_status(made, reply.status)
-        _put_headers(made, reply.headers)
-        _put_body(made, body)
-        _put_attempts(made, self.effort.sends or 1)
-        return made
+        """Return a response as a plain value."""
+        return Response(status=reply.status, headers=reply.headers, body=body, attempts=self.sends or 1)
 
-    async def attempt(self, deliver: BodyHandler[T]) -> T | Non2xx[T] | EnergyError:
-        """Try once; return the result if all is well, and otherwise what came instead."""
-        self.effort.tries += 1
+    def with_context(self, error: EnergyError) -> EnergyError:
+        """Return the error to raise, with the operation and the attempts of this call."""
+        return final_error(error, self._request.operation, sends=self.sends)
+
+    async def _attempt(
+        self, read: Callable[[Call, OpenResponse], Awaitable[T]]
+    ) -> T | Non2xx[T] | EnergyError:
+        self._tries += 1
+        account, context = self._account, self._context
         try:
-            reply = await self._gear.transport.exchange(self._request, self._url, self, trusted=self._trusted)
+            reply = await context.transport.exchange(
+                self._request,
+                self._url,
+                limiter=account.limiter,
+                grant_now=self._grant_now,
+                grant_soon=self._grant_soon,
+                on_sent=self._on_sent,
+                trusted=self._trusted,
+            )
             if isinstance(reply, EnergyError):
                 return reply
             if self._trusted:
-                self._account.vendor_clock.observe(reply.headers.get("date"), reply.headers.get("age"))
+                account.vendor_clock.observe(reply.headers.get("date"), reply.headers.get("age"))
             if reply.status != 429:
-                self._account.limiter.passed()
+                account.limiter.on_accepted()
             if _log.isEnabledFor(logging.DEBUG):
-                self._log_answer(reply.status)
+                self._log_status(reply.status)
             try:
                 if 200 <= reply.status <= 299:
-                    there = deliver.now(self, reply)
-                    return await deliver.later(self, reply) if there is None else there
-                return await self._unusual(reply, deliver)
+                    return await read(self, reply)
+                return await self._read_non_2xx(reply, read)
             except BaseException as error:
                 reply.close()
                 if isinstance(error, RequestError):
@@ -319,54 +298,65 @@ class Call:
         except EnergyError as error:
             return error.with_traceback(None)
         finally:
-            self.effort.spent_s += self.flight.stop(self._gear.now())
+            self._spent_s += self._deadline.stop(context.clock.monotonic())
 
-    async def _unusual(self, reply: OpenResponse, deliver: BodyHandler[T]) -> Non2xx[T]:
-        head = read_head(reply.status, reply.headers, now=self._gear.clock.utcnow())
+    async def _read_non_2xx(
+        self, reply: OpenResponse, read: Callable[[Call, OpenResponse], Awaitable[T]]
+    ) -> Non2xx[T]:
+        limiter = self._account.limiter
+        head = read_head(reply.status, reply.headers, now=self._context.clock.utcnow())
         is_json = "json" in reply.headers.get("content-type", "").lower()
         if head.throttling and (head.retry_after is not None or is_json):
-            self._account.limiter.throttled(self._sent_at, head.retry_after)
-            return Non2xx(head, await deliver.later(self, reply))
+            limiter.on_throttled(self._sent_at, head.retry_after)
+            return Non2xx(head, await read(self, reply))
         if not head.readable:
             reply.close()
             return Non2xx(head, None)
-        result = await deliver.later(self, reply)
-        if head.throttling:  # perhaps a proxy's, and no limit behind it
+        result = await read(self, reply)
+        if head.throttling:  # perhaps from a proxy, and not from the vendor's rate limiter
             is_json = isinstance(result, Response) and result.body.lstrip()[:1] in {b"{", b"["}
-            self._account.limiter.throttled(self._sent_at, None, certain=is_json)
+            limiter.on_throttled(self._sent_at, None, certain=is_json)
         return Non2xx(head, result)
 
-    # What the transport asks while it sends.
+    # Callbacks of the transport.
 
-    def auth_headers(self) -> AuthHeadersProtocol | None:
-        """What the request is signed with, if it is there now."""
+    def _grant_now(self) -> Grant | None:
         if not self._request.operation.authenticated:
-            return _UNSIGNED
+            return _NO_GRANT
         issued = self._account.credential.valid()
         if issued is None:
             return None
         self._issued = issued
         return issued.grant
 
-    async def authorize(self) -> AuthHeadersProtocol:
-        """Wait for a login."""
+    async def _grant_soon(self) -> Grant:
         self._issued = await self._account.credential.get()
         return self._issued.grant
 
-    def on_sent(self) -> None:
-        """Start the deadline."""
-        self._sent_at = now = self._gear.now()
-        self.effort.sends += 1
-        self.flight.start(now, self.effort.left_s)
+    def _on_sent(self) -> None:
+        self._sent_at = now = self._context.clock.monotonic()
+        self.sends += 1
+        self._deadline.start(now, self._left_s())
 
     # What an outcome leads to.
 
+    def _left_s(self) -> float:
+        return max(0.0, self._request.operation.total_s - self._spent_s)
+
     async def _pause_after(self, outcome: Non2xx[T] | EnergyError) -> float | None:
+        """Return the seconds until the next attempt, or None if the outcome is final; may log in again."""
         head = outcome.head if isinstance(outcome, Non2xx) else outcome
         issued, credential = self._issued, self._account.credential
         if isinstance(head, EnergyError) or head.status != 401 or issued is None:
-            return self.effort.pause_after(head)
-        if self._renewed or not credential.renewable:  # the vendor's words are the error
+            return pause_before_retry(
+                head,
+                self._request.operation,
+                self._context.retries,
+                self._account.budget,
+                tries=self._tries,
+                left_s=self._left_s(),
+            )
+        if self._renewed or not credential.renewable:  # the 401 is the result, with the vendor's message
             credential.note_useless(issued.generation)
             return None
         self._renewed = True
@@ -375,42 +365,32 @@ class Call:
         except EnergyError as error:
             failure = error.with_traceback(None)
         else:
-            if renewed.generation == issued.generation:  # there is no other one now
+            if renewed.generation == issued.generation:  # there is no newer one
                 return None
-            self.effort.tries -= 1  # the replay is the same try with a valid credential
+            self._tries -= 1  # the attempt with the refused credential does not count
             return 0.0
         if isinstance(failure, AuthFailed) and failure.status is None:
             failure.status = 401
-        raise self.effort.final(failure)
+        raise self.with_context(failure)
 
-    def _settled(self, outcome: Non2xx[T] | EnergyError) -> T:
+    def _settle(self, outcome: Non2xx[T] | EnergyError) -> T:
+        """Return or raise a final outcome."""
         if isinstance(outcome, EnergyError):
-            raise self.effort.final(outcome)
+            raise self.with_context(outcome)
         status = outcome.head.status
         if status == 429:
-            raise self._failed(RateLimited("too many requests", retry_after=outcome.head.retry_after), status)
-        if outcome.result is None:
-            raise self._failed(_unreadable(status), status)
-        return outcome.result
-
-    def _failed(self, error: RequestError, status: int) -> EnergyError:
+            error: RequestError = RateLimited("too many requests", retry_after=outcome.head.retry_after)
+        elif outcome.result is not None:
+            return outcome.result
+        elif 300 <= status <= 399:
+            error = UnexpectedRedirect("the server redirects; redirects are not followed")
+        else:
+            error = TransportError("the server changed to another protocol")
         error.status = status
-        return self.effort.final(error)
+        raise self.with_context(error)
 
-    def _log_answer(self, status: int) -> None:
-        asked = self._request.operation
-        _log.debug("%s %s: %s %s -> %d", asked.vendor, asked.name, asked.method, asked.path, status)
-
-
-def _unreadable(status: int) -> RequestError:
-    if 300 <= status <= 399:
-        return UnexpectedRedirect("the server points elsewhere; redirects are not followed")
-    return TransportError("the server changed to another protocol")
-
-
-class BodyHandler(NamedTuple, Generic[T]):
-    """Turns a reply whose body is still unread into the call's result."""
-
-    now: Callable[[Call, OpenResponse], T | None]
-    """Without waiting, where all of it is there; not asked when the status is other than 2xx."""
-    later: Callable[[Call, OpenResponse], Awaitable[T]]
+    def _log_status(self, status: int) -> None:
+        operation = self._request.operation
+        _log.debug(
+            "%s %s: %s %s -> %d", operation.vendor, operation.name, operation.method, operation.path, status
+        )

@@ -1,4 +1,4 @@
-"""What the transport asks of a call while it sends its request, and what a signature puts on it."""
+"""Credential: the token of one account, renewed by one shared login; and the headers a token becomes."""
 
 from __future__ import annotations
 
@@ -10,137 +10,56 @@ import random
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from attrs import field, frozen
 from multidict import CIMultiDict
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError, RequestError
-from energy_core.http.operation import Priority
 from energy_core.printable import printable, printable_class
 from energy_core.retry import full_jitter
 from energy_core.secret import Secret, masker
 
-_NOT_SENDABLE: Final = re.compile(r"[^\x20-\x7e]")
-_HEADERS: Final = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"}
-
-
-T = TypeVar("T")
-
-
-class AuthHeadersProtocol(Protocol):
-    """What a credential puts on a request."""
-
-    @property
-    def headers(self) -> Mapping[str, Secret]:
-        """Header names and values."""
-
-    @property
-    def query(self) -> Mapping[str, Secret]:
-        """Query names and values."""
-
-
-class Limiter(Protocol):
-    """Where the turns to send come from."""
-
-    def try_acquire(self, priority: Priority) -> bool:
-        """Take a turn, if there is one now."""
-
-    async def acquire(self, priority: Priority) -> None:
-        """Wait for a turn."""
-
-    def release(self, priority: Priority) -> None:
-        """Hear that a turn is over: the head of an answer is there, or none will come."""
-
-
-class SendCallbacks(Protocol):
-    """Whose request passes: what the transport asks for while it sends. What is there needs no waiting."""
-
-    @property
-    def limiter(self) -> Limiter:
-        """Where its turns come from."""
-
-    def auth_headers(self) -> AuthHeadersProtocol | None:
-        """What the request is signed with, if it is there now."""
-
-    async def authorize(self) -> AuthHeadersProtocol:
-        """Wait for the signature."""
-
-    def on_sent(self) -> None:
-        """Hear that the request is sent now; the turn has come."""
-
-
-class AuthHeaders:
-    """All headers of a request and the secret part of its query, made once for as long as a signature lasts.
-
-    Args:
-        signature: what signs; None for a request that carries no secret.
-
-    Raises:
-        ValueError: the credential holds what cannot be sent.
-    """
-
-    __slots__ = ("by", "headers", "query")
-
-    def __init__(self, signature: AuthHeadersProtocol | None) -> None:
-        self.by = signature
-        # Functions, as in `Secret`: no dump of attributes that a reporter makes shows what they return.
-        self.headers: Callable[[], CIMultiDict[str]] = _kept(CIMultiDict(_HEADERS))
-        self.query: Callable[[], dict[str, str]] | None = None
-        if signature is not None:
-            self.headers = _kept(CIMultiDict(_HEADERS | _revealed(signature.headers)))
-            self.query = _kept(_revealed(signature.query)) if signature.query else None
-
-
-def _kept(value: T) -> Callable[[], T]:
-    return lambda: value
-
-
-def _revealed(secrets: Mapping[str, Secret]) -> dict[str, str]:
-    for name, secret in secrets.items():
-        if _NOT_SENDABLE.search(name) or _NOT_SENDABLE.search(secret.reveal()):
-            raise ValueError("the credential holds characters that cannot be sent: only printable ASCII can")
-    return {name: secret.reveal() for name, secret in secrets.items()}
-
-
-NO_AUTH: Final = AuthHeaders(None)
-
-
 RENEW_AT: Final = 0.8
-"""The part of a credential's life after which a new one is fetched while the old one serves on."""
+"""The part of a credential's lifetime after which it is renewed in the background."""
 
 RENEW_JITTER: Final = 0.05
-"""Up to this part of the life later, so that many programs started together do not log in together."""
+"""Up to this part of the lifetime later, so that programs started together do not log in together."""
 
 RENEW_AGAIN_S: Final = 30.0
-"""Between two tries to renew in the background."""
+"""Pause between two attempts to renew in the background."""
 
 FAILED_FIRST_S: Final = 1.0
 FAILED_LONGEST_S: Final = 20.0
-"""How long an account does not log in after a second login in a row that failed for another reason than a
-refusal: at most this, doubled with each, up to the longest. It counts for all its calls and streams."""
+"""Pause after a second login in a row that failed without being refused: at most the first value, doubled
+with each further failure up to the longest. It holds for all calls and streams of the account."""
 
 REFUSED_FIRST_S: Final = 30.0
 REFUSED_LONGEST_S: Final = 3600.0
-"""How long a refused login is not tried again: doubles with each refusal in a row, up to the longest."""
+"""Pause after a refused login: doubles with each refusal in a row, up to the longest."""
 
 REMEMBERED: Final = 16
-"""Secrets of an account that are masked in what its server says; the latest count."""
+"""How many of an account's latest secrets are masked in its server's answers."""
+
+_NOT_SENDABLE: Final = re.compile(r"[^\x20-\x7e]")
+_HEADERS: Final = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"}
 
 _log = logging.getLogger("energy_core.http")
+
+T = TypeVar("T")
 
 
 @printable_class
 @frozen(kw_only=True)
 class Grant:
-    """What a login gives.
+    """The result of a login.
 
     Args:
-        token: The credential itself, for those who need it apart from a request.
+        token: The credential itself, where it is needed apart from a request.
         headers: Attached to every request.
         query: Attached to every request's query.
-        lifetime_s: Seconds it is valid, counted from when it is here; None when it does not end by itself.
+        lifetime_s: Seconds it is valid from its arrival; None if it does not expire.
     """
 
     token: Secret
@@ -150,24 +69,61 @@ class Grant:
 
 
 class Issued(NamedTuple):
-    """A grant and its place in the row of grants; whoever is refused says which one was refused."""
+    """A grant and its number; a refused request names the number that was refused."""
 
     grant: Grant
     generation: int
 
 
+class AuthHeaders:
+    """All headers of a request and the secret part of its query, built once for each grant.
+
+    Args:
+        grant: None for a request without a credential.
+
+    Raises:
+        ValueError: the credential contains characters that cannot be sent.
+    """
+
+    __slots__ = ("grant", "headers", "query")
+
+    def __init__(self, grant: Grant | None) -> None:
+        self.grant = grant
+        # Functions, as in `Secret`: error reporters print attributes, and not what a function returns.
+        self.headers: Callable[[], CIMultiDict[str]] = _hidden(CIMultiDict(_HEADERS))
+        self.query: Callable[[], dict[str, str]] | None = None
+        if grant is not None:
+            self.headers = _hidden(CIMultiDict(_HEADERS | _revealed(grant.headers)))
+            self.query = _hidden(_revealed(grant.query)) if grant.query else None
+
+
+def _hidden(value: T) -> Callable[[], T]:
+    return lambda: value
+
+
+def _revealed(secrets: Mapping[str, Secret]) -> dict[str, str]:
+    for name, secret in secrets.items():
+        if _NOT_SENDABLE.search(name) or _NOT_SENDABLE.search(secret.reveal()):
+            raise ValueError("the credential has characters that cannot be sent: only printable ASCII can")
+    return {name: secret.reveal() for name, secret in secrets.items()}
+
+
+NO_AUTH: Final = AuthHeaders(None)
+
+
 class Credential:
     """The credential of one account.
 
-    With a `login` it renews itself: in the background past four fifths of its life, at once when it has ended
-    or was refused. However many callers wait, one login runs, in a task of its own: whoever gives up waiting
-    stops nobody else.
+    With a `login` it renews itself: in the background after four fifths of its lifetime, at once when it has
+    expired or was refused. All callers wait for one login, which runs in a task of its own: cancelling one
+    caller does not cancel it.
 
     Args:
-        grant: The first credential, or the only one when there is no `login`.
-        login: Fetches a new one.
-        clock: Where time comes from; a life is counted on its monotonic side: a wrong wall clock is no harm.
-        random: Gives numbers in [0, 1).
+        grant: The first credential, or the only one if there is no `login`.
+        login: Returns a new grant.
+        clock: The source of time. Lifetimes use its monotonic time, so that a wrong wall clock does not
+            matter.
+        random: Returns numbers in [0, 1).
     """
 
     def __init__(
@@ -183,8 +139,8 @@ class Credential:
         self._random = random
         self._issued: Issued | None = None
         self._generation = 0
-        self._since: float | None = None  # when the current life began; None until it is first looked at
-        self._renew_at = self._ends_at = math.inf
+        self._since: float | None = None  # start of the current lifetime; None until the first request
+        self._renew_at = self._expires_at = math.inf
         self._task: asyncio.Task[Issued | Exception] | None = None
         self._refusal: AuthError | None = None
         self._refusals = 0
@@ -192,7 +148,7 @@ class Credential:
         self._failure: RequestError | None = None
         self._failures = 0
         self._failed_until = -math.inf
-        self._useless: int | None = None  # the generation that was refused although it was new
+        self._useless: int | None = None  # a generation that was refused although it was new
         self._useless_until = -math.inf
         self._closed = False
         self._secrets: OrderedDict[Secret, None] = OrderedDict()
@@ -201,17 +157,17 @@ class Credential:
             self.set(grant)
 
     async def get(self) -> Issued:
-        """Return what is valid now, after a login where there must be one. Cancelling is safe.
+        """Return the valid credential, after a login if one is needed. Cancelling is safe.
 
         Raises:
-            AuthError: The login was refused, now or a short while ago; or there is no login and no grant.
-            ClientClosed: The credential is closed, or was while waiting.
+            AuthError: The login was refused, now or recently; or there is no login and no grant.
+            ClientClosed: The credential is closed, or was closed while waiting.
         """
         issued = self.valid()
-        return await self._new() if issued is None else issued
+        return await self._renewed() if issued is None else issued
 
     def valid(self) -> Issued | None:
-        """Return what `get` would return at once, or None where it would wait for a login.
+        """Return the valid credential, or None if a login is needed first; never waits.
 
         Raises:
             ClientClosed: The credential is closed.
@@ -222,22 +178,22 @@ class Credential:
             return self._issued
         now = self._clock.monotonic()
         if self._since is None:
-            self._begin_life(self._issued.grant, now)
-        if now >= self._ends_at:
+            self._start_lifetime(self._issued.grant, now)
+        if now >= self._expires_at:
             return None
         if now >= self._renew_at and now >= self._refused_until:
-            _ = self._begin_login()  # nobody waits for this one
+            _ = self._start_login()  # in the background
         return self._issued
 
     async def renew(self, generation: int) -> Issued:
-        """Return a later grant than the refused `generation`; logs in only if nobody has. Cancelling is safe.
+        """Return a newer grant than the refused one, logging in if there is none. Cancelling is safe.
 
-        One that was new when it was refused is returned as it is for half a minute: another login would bring
-        one that is refused too.
+        A grant that was refused right after its login is returned again for half a minute: the grant of
+        another login would be refused too.
 
         Raises:
             AuthError: As for `get`; a fixed credential cannot be renewed and raises `AuthFailed`.
-            ClientClosed: The credential is closed, or was while waiting.
+            ClientClosed: The credential is closed, or was closed while waiting.
         """
         self._check_open()
         if self._issued is not None and self._issued.generation != generation:
@@ -245,8 +201,8 @@ class Credential:
         useless = generation == self._useless and self._clock.monotonic() < self._useless_until
         if self._issued is not None and useless:
             return self._issued
-        self._since = self._ends_at = -math.inf  # refused once is refused for all: nobody is handed it again
-        return await self._new()
+        self._since = self._expires_at = -math.inf  # no other call gets it either
+        return await self._renewed()
 
     @property
     def renewable(self) -> bool:
@@ -254,23 +210,23 @@ class Credential:
         return self._login is not None
 
     def forget(self) -> None:
-        """Never hand out the current grant again: it was revoked. The next request logs in."""
+        """Discard the current grant, because it was revoked. The next request logs in."""
         self._issued = None
-        self._since, self._renew_at, self._ends_at = None, math.inf, math.inf
+        self._since, self._renew_at, self._expires_at = None, math.inf, math.inf
 
     def note_useless(self, generation: int) -> None:
-        """Note that a grant was refused although a login had only just brought it."""
+        """Note that a grant was refused right after its login."""
         if generation == self._generation != self._useless:
             self._useless = generation
             self._useless_until = self._clock.monotonic() + RENEW_AGAIN_S
 
     def set(self, grant: Grant) -> None:
-        """Make `grant` the next generation; what went wrong with earlier ones is forgotten."""
+        """Make `grant` the next generation and reset the counters of failed and refused logins."""
         self._issue(grant)
         self._since = None
 
     def guard(self, secret: Secret) -> None:
-        """Mask a secret that is sent, such as a password, in everything that the server says."""
+        """Mask a secret, such as a password, in the server's answers from now on."""
         self._secrets[secret] = None
         self._secrets.move_to_end(secret)
         while len(self._secrets) > REMEMBERED:
@@ -278,13 +234,13 @@ class Credential:
         self._mask = None
 
     def hide(self, text: str) -> str:
-        """Return a text of the server's without any secret of the account that it repeats."""
-        if self._mask is None:  # made when there is something to mask: most programs never need it
+        """Return a server's text with the account's secrets masked."""
+        if self._mask is None:  # compiled at the first error: most programs never need it
             self._mask = masker(self._secrets)
         return self._mask(text)
 
     async def aclose(self) -> None:
-        """Stop a running login; those who wait for it get `ClientClosed`. May be called again."""
+        """Cancel a running login; waiting callers get `ClientClosed`. Idempotent."""
         self._closed = True
         if self._task is not None and not self._task.done():
             self._task.cancel()
@@ -292,31 +248,31 @@ class Credential:
 
     @printable
     def __repr__(self) -> str:
-        doing = "closed" if self._closed else "logging in" if self._is_logging_in() else "idle"
-        return f"<Credential generation {self._generation}, {doing}, {self._refusals} refusals in a row>"
+        state = "closed" if self._closed else "logging in" if self._is_logging_in() else "idle"
+        return f"<Credential generation {self._generation}, {state}, {self._refusals} refusals in a row>"
 
-    # The two places where somebody stands still: a caller, and the login.
+    # The two coroutines that wait: for the login, and the login itself.
 
-    async def _new(self) -> Issued:
-        task = self._begin_login()
-        await asyncio.wait([task])  # unlike awaiting the task itself, being cancelled here does not cancel it
+    async def _renewed(self) -> Issued:
+        task = self._start_login()
+        await asyncio.wait([task])  # awaiting the task itself would cancel it with this caller
         self._check_open()
         if task.cancelled():
             raise ClientClosed("the login was cancelled")
         outcome = task.result()
         if isinstance(outcome, Exception):
-            raise _for_one(outcome)
+            raise _copy_of(outcome)
         return outcome
 
     async def _log_in(self, login: Callable[[], Awaitable[Grant]]) -> Issued | Exception:
         before = self._generation
         try:
             grant = await login()
-        except Exception as error:  # noqa: BLE001  (handed to everybody who waits)
+        except Exception as error:  # noqa: BLE001  (raised in every waiting caller)
             return self._issued_since(before) or self._note_failure(error)
         return self._issued_since(before) or self._accept(grant)
 
-    # Decisions, all of them synchronous.
+    # Decisions; none of them waits.
 
     def _check_open(self) -> None:
         if self._closed:
@@ -325,16 +281,16 @@ class Credential:
     def _is_logging_in(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def _begin_login(self) -> asyncio.Task[Issued | Exception]:
-        """Return the running login, or begin one unless that is known to be no use."""
+    def _start_login(self) -> asyncio.Task[Issued | Exception]:
+        """Return the running login, or start one unless the last one failed a short while ago."""
         if self._task is None or self._task.done():
             if self._login is None:
                 raise AuthFailed("the credential was refused" if self._issued else "there is no credential")
             if self._refusal is not None and self._clock.monotonic() < self._refused_until:
-                raise _for_one(self._refusal)
+                raise _copy_of(self._refusal)
             if self._failure is not None and self._clock.monotonic() < self._failed_until:
                 failure = copy.copy(self._failure)
-                failure.attempts = 0  # none for this caller
+                failure.attempts = 0  # this caller sent nothing
                 raise failure
             self._task = asyncio.get_running_loop().create_task(
                 self._log_in(self._login), name="energy-login"
@@ -342,14 +298,14 @@ class Credential:
         return self._task
 
     def _issued_since(self, generation: int) -> Issued | None:
-        """What was set while a login ran: it counts, however the login ends."""
+        """Return a grant that was set while a login ran; it takes precedence over the login's outcome."""
         return self._issued if self._generation != generation else None
 
     def _accept(self, grant: Grant) -> Issued | Exception:
         if grant.lifetime_s is not None and not grant.lifetime_s > 0:
-            return self._note_failure(AuthFailed("the login gave a credential that has already ended"))
+            return self._note_failure(AuthFailed("the login returned a credential that has already expired"))
         issued = self._issue(grant)
-        self._begin_life(grant, self._clock.monotonic())
+        self._start_lifetime(grant, self._clock.monotonic())
         return issued
 
     def _issue(self, grant: Grant) -> Issued:
@@ -361,14 +317,14 @@ class Credential:
             self.guard(secret)
         return self._issued
 
-    def _begin_life(self, grant: Grant, now: float) -> None:
-        life = math.inf if grant.lifetime_s is None else grant.lifetime_s
+    def _start_lifetime(self, grant: Grant, now: float) -> None:
+        lifetime_s = math.inf if grant.lifetime_s is None else grant.lifetime_s
         self._since = now
-        self._ends_at = now + life
-        self._renew_at = now + life * (RENEW_AT + RENEW_JITTER * self._random())
+        self._expires_at = now + lifetime_s
+        self._renew_at = now + lifetime_s * (RENEW_AT + RENEW_JITTER * self._random())
 
     def _note_failure(self, error: Exception) -> Exception:
-        """Remember a refusal, so that a wrong password is not sent on and on, and an outage for seconds."""
+        """Remember a refusal, so that a wrong password is not sent repeatedly, and an outage for seconds."""
         now = self._clock.monotonic()
         self._renew_at = now + RENEW_AGAIN_S
         if isinstance(error, AuthError):
@@ -380,7 +336,7 @@ class Credential:
         elif isinstance(error, RequestError):
             self._failure = error
             self._failed_until = now
-            if self._failures:  # a single failure may pass at once
+            if self._failures:  # after a single failure there is no pause
                 self._failed_until += full_jitter(
                     self._failures - 1, base=FAILED_FIRST_S, cap=FAILED_LONGEST_S, random=self._random
                 )
@@ -389,6 +345,6 @@ class Credential:
         return error
 
 
-def _for_one(error: Exception) -> Exception:
-    """A copy for each who waits: one instance raised in many tasks would collect all their tracebacks."""
+def _copy_of(error: Exception) -> Exception:
+    """Copy an error for each waiting caller: one instance would collect the tracebacks of all of them."""
     return copy.copy(error) if isinstance(error, EnergyError) else error

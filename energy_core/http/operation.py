@@ -1,4 +1,4 @@
-"""The plain values of a request: what an operation is, what is asked, what came back."""
+"""Plain values of a request: the operation a vendor offers, the request to send, the response."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ import enum
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
+from urllib.parse import urlencode
 
-from attrs import Factory, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from energy_core.codec.json import JSON
 from energy_core.secret import Secret
-from energy_core.url import quote_path_part
+from energy_core.url import BaseUrl, absolute_url, quote_path_part
 
 MIB: Final = 1024 * 1024
 
 Query: TypeAlias = Sequence[tuple[str, str]]
 
-_PART: Final = 4
-_PLACE = re.compile(r"\{(\w+)\}")
+_SHARED_CHARS: Final = 4
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Priority(enum.IntEnum):
-    """The three classes of a lane, served in this order."""
+    """The three classes of requests in a rate limiter's queue, served in this order."""
 
     AUTH = 0
     INTERACTIVE = 1
     BACKGROUND = 2
 
 
-def _asked_plainly(operation: Operation) -> Request | None:
-    if "{" in operation.path:
-        return None
-    return Request(operation=operation, path=operation.path, priority=operation.priority)
-
-
 @frozen(kw_only=True)
 class Operation:
-    """One thing a vendor offers, declared once.
+    """One operation of a vendor's API, declared once.
 
-    `repeatable` is a promise about the vendor, never inferred from the method: VRM revokes tokens with a GET.
+    `repeatable` says that the operation is idempotent. It is declared and never inferred from the method: VRM
+    revokes tokens with a GET.
     """
 
     vendor: str
@@ -53,31 +49,25 @@ class Operation:
     body_limit: int = 16 * MIB
     """Largest body in bytes, counted after decompression."""
     total_s: float = 60.0
-    """Seconds from the granted turn to the last byte."""
+    """Seconds from leaving the rate limiter's queue to the last byte of the response, retries included."""
     hides: tuple[Secret, ...] = ()
-    """What its body holds that no error may quote."""
+    """Secrets in its body that no error may quote."""
 
-    _plain: Request | None = field(
-        init=False, repr=False, eq=False, default=Factory(_asked_plainly, takes_self=True)
-    )
-    """What it asks when it is asked without arguments, where it can be: made once for all times."""
+    def quote(self, message: str) -> str:
+        """Return a vendor's error message, or an empty string if it may repeat a secret.
 
-    def quote(self, words: str) -> str:
-        """Return the words of a refusal, or nothing where they may repeat a secret.
-
-        A server may repeat a password that it was sent. What has four characters in common with one is not
-        quoted, and neither is the answer of a login whose secrets are not known here.
+        A server may repeat a password that it was sent. A message that shares four characters with one is not
+        quoted, and neither is the message of a login whose secrets are not known here.
         """
         if self.hides:
-            return (
-                ""
-                if any(_share(words.casefold(), each.reveal().casefold()) for each in self.hides)
-                else words
-            )
-        return words if self.authenticated and not self.name.startswith("auth.") else ""
+            lowered = message.casefold()
+            is_safe = not any(_shares_part(lowered, each.reveal().casefold()) for each in self.hides)
+        else:
+            is_safe = self.authenticated and not self.name.startswith("auth.")
+        return message if is_safe else ""
 
     def at(self, path: str) -> Operation:
-        """Return the same operation under another path template."""
+        """Return the same operation with another path template."""
         return evolve(self, path=path)
 
     def request(
@@ -88,36 +78,31 @@ class Operation:
         priority: Priority | None = None,
         **parts: int | str,
     ) -> Request:
-        """Fill the path's places and return what is to be sent.
+        """Return the request to send, with the placeholders of the path filled in.
+
+        Args:
+            query: Names and values.
+            json: The body; None sends none.
+            priority: Instead of the operation's own.
+            parts: The values of the path's placeholders.
 
         Raises:
             ValueError: a part is empty, negative, or could change the path.
             TypeError: a part is neither an int nor a str.
         """
-        return self.asked(query, json, priority, parts)
-
-    def asked(
-        self, query: Query, json: JSON, priority: Priority | None, parts: Mapping[str, int | str]
-    ) -> Request:
-        """Do what `request` does, for whoever was handed its arguments."""
-        if self._plain is not None and not (query or parts) and json is None and priority is None:
-            return self._plain
-        path = self.path
-        if "{" in path:
-            path = _PLACE.sub(lambda place: quote_path_part(place[1], parts[place[1]]), path)
         return Request(
             operation=self,
-            path=path,
+            path=_PLACEHOLDER.sub(lambda found: quote_path_part(found[1], parts[found[1]]), self.path),
             query=tuple(query),
             json=json,
             priority=self.priority if priority is None else priority,
         )
 
 
-def _share(words: str, secret: str) -> bool:
-    """Whether words hold a part of a secret; they are always taken to hold a very short one."""
-    parts = range(len(secret) - _PART + 1)
-    return len(secret) < _PART or any(secret[at : at + _PART] in words for at in parts)
+def _shares_part(message: str, secret: str) -> bool:
+    """Return whether a message contains four characters of a secret; always True for a shorter secret."""
+    starts = range(len(secret) - _SHARED_CHARS + 1)
+    return len(secret) < _SHARED_CHARS or any(secret[at : at + _SHARED_CHARS] in message for at in starts)
 
 
 @frozen(kw_only=True)
@@ -130,10 +115,19 @@ class Request:
     json: JSON = field(default=None, repr=False)
     priority: Priority = Priority.INTERACTIVE
 
+    def url(self, base: BaseUrl) -> str:
+        """Return the absolute URL.
+
+        Raises:
+            ValueError: the path is not relative, or not written in URL characters.
+        """
+        url = absolute_url(base.origin, base.path, self.path)
+        return f"{url}?{urlencode(self.query)}" if self.query else url
+
 
 @frozen(kw_only=True)
 class Response:
-    """What came back, read to its end. Header names are lower case, repeated headers joined by a comma."""
+    """A response, read to its end. Header names are lower case, repeated headers joined by a comma."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)

@@ -1,4 +1,4 @@
-"""Whose turn it is: first come, first served within three classes. Pure order, no waiting."""
+"""The queue of a rate limiter: first in, first out within three classes. It does not wait."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final, Generic, Protocol, TypeVar
 from energy_core.http.operation import Priority
 
 BACKGROUND_SHARE: Final = 8
-"""One turn in so many is background's while any of it waits."""
+"""Every eighth slot goes to a background request if one waits."""
 
 
 class Waiting(Protocol):
-    """What the queue needs to know of whoever waits."""
+    """What the queue needs to know of a waiter."""
 
     @property
     def priority(self) -> Priority:
-        """The class to wait in."""
+        """Its class."""
 
     def __hash__(self) -> int: ...
 
@@ -26,34 +26,38 @@ W = TypeVar("W", bound=Waiting)
 
 
 class PriorityQueue(Generic[W]):
-    """Auth before interactive before background, which yet gets its share. Every step is O(1)."""
+    """Logins before interactive before background, which still gets its share. Every step is O(1)."""
 
     __slots__ = ("_auth", "_background", "_interactive", "_passed_over", "_queues", "size")
 
     def __init__(self) -> None:
-        # An OrderedDict forgets a member anywhere in O(1), and its first stays cheap to find.
+        # An OrderedDict removes any member in O(1), and keeps its first cheap to find.
         self._queues: dict[Priority, OrderedDict[W, None]] = {each: OrderedDict() for each in Priority}
         self._auth, self._interactive, self._background = self._queues.values()
-        self._passed_over = 0  # turns given to others while background waited
+        self._passed_over = 0  # slots granted to others while a background request waited
         self.size = 0
-        """How many wait in all."""
+        """The number of waiters of all classes."""
 
     def add(self, waiter: W) -> bool:
-        """Let the waiter stand last in its class; tell whether it is the first there too."""
-        line = self._queues[waiter.priority]
-        line[waiter] = None
+        """Append the waiter to its class; return whether it is the first there."""
+        queue = self._queues[waiter.priority]
+        queue[waiter] = None
         self.size += 1
-        return len(line) == 1
+        return len(queue) == 1
 
     def discard(self, waiter: W) -> None:
-        """Let the waiter go, wherever it stands; nothing happens when it does not wait."""
-        line = self._queues[waiter.priority]
-        if waiter in line:
-            del line[waiter]
+        """Remove the waiter if it is in the queue."""
+        queue = self._queues[waiter.priority]
+        if waiter in queue:
+            del queue[waiter]
             self.size -= 1
 
     def next(self, *, place: bool) -> W | None:
-        """Whose turn it is, given whether there is a place in flight; auth needs none."""
+        """Return the waiter to serve next, or None.
+
+        Args:
+            place: Whether there is a place in flight; logins need none.
+        """
         if self._auth:
             return next(iter(self._auth))
         if not place:
@@ -63,7 +67,7 @@ class PriorityQueue(Generic[W]):
         return next(iter(self._interactive), None)
 
     def pop(self, waiter: W) -> None:
-        """Take the waiter out because its turn has come."""
+        """Remove the waiter because it is served."""
         self.discard(waiter)
         if waiter.priority is Priority.BACKGROUND:
             self._passed_over = 0
@@ -71,19 +75,19 @@ class PriorityQueue(Generic[W]):
             self._passed_over += 1
 
     def put_back(self, waiter: W) -> None:
-        """Undo `pop`: the waiter is first of its class again, and no less overdue than it was."""
+        """Undo `pop`: put the waiter back at the head of its class and restore the background counter."""
         self.add(waiter)
         self._queues[waiter.priority].move_to_end(waiter, last=False)
         if waiter.priority is Priority.BACKGROUND:
             self._passed_over = BACKGROUND_SHARE - 1
 
     def heads(self) -> list[W]:
-        """Return the first of each class, who has also waited longest in it."""
-        return [next(iter(line)) for line in self._queues.values() if line]
+        """Return the first waiter of each class, which has waited longest in it."""
+        return [next(iter(queue)) for queue in self._queues.values() if queue]
 
     def sizes(self) -> Mapping[Priority, int]:
-        """Return how many wait in each class."""
-        return {priority: len(line) for priority, line in self._queues.items()}
+        """Return the number of waiters of each class."""
+        return {priority: len(queue) for priority, queue in self._queues.items()}
 
     def __iter__(self) -> Iterator[W]:
-        return (waiter for line in self._queues.values() for waiter in line)
+        return (waiter for queue in self._queues.values() for waiter in queue)

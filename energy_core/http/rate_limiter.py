@@ -1,4 +1,4 @@
-"""The scheduler of one (origin, account): every request passes here, and so keeps inside one limit."""
+"""The rate limiter of one account: token bucket, Retry-After holds, requests in flight, priority queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_core.clock import Clock, SystemClock, Timer, monotonic_reader
+from energy_core.clock import Clock, DeadlineTimer, SystemClock
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.operation import Priority
 from energy_core.http.priority_queue import PriorityQueue
@@ -23,77 +23,74 @@ __all__ = ["RateLimit", "RateLimiter", "RateLimiterStats"]
 
 _AUTH: Final = Priority.AUTH  # the one class that needs no place in flight
 
-_SLACK_S: Final = 1e-6
-"""Two wakes closer than this are one."""
-
 
 @frozen(kw_only=True)
 class RateLimiterStats:
-    """A lane at one moment."""
+    """A snapshot of a rate limiter."""
 
     name: str
     level: float
-    """Tokens in stock; negative is a debt."""
+    """Tokens in the bucket; negative is a debt."""
     rate: float
-    """Requests per second it now allows itself in the long run."""
+    """Requests per second that are now allowed in the long run."""
     waiting: Mapping[Priority, int]
     in_flight: int
     hold_s: float
-    """Seconds until the hold ends; 0 when there is none."""
+    """Seconds until the hold ends; 0 without one."""
     granted: int
-    """Turns given since the beginning."""
+    """Slots granted so far."""
     throttled: int
-    """Answers that said too many, since the beginning."""
+    """429s so far."""
 
 
 class _Waiter:
-    """One who waits. The future is set when a turn comes, or when `error` says that none will."""
+    """A request in the queue. Its future is set when a slot is granted, or refused with `error`."""
 
-    __slots__ = ("called", "deadline", "error", "priority")
+    __slots__ = ("deadline", "error", "priority", "woken")
 
     def __init__(self, priority: Priority, deadline: float) -> None:
         self.priority: Final = priority
         self.deadline: Final = deadline
         self.error: EnergyError | None = None
-        self.called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
-        if not self.called.done():  # a cancelled one is on its way out already
-            self.called.set_result(None)
+        if not self.woken.done():  # it is done if the waiter was cancelled
+            self.woken.set_result(None)
 
 
 _deadline: Final = attrgetter("deadline")
 
 
 class _Slot:
-    """`async with lane.turn(priority)`; it holds nothing of its own, so one serves all of a class."""
+    """`async with limiter.slot(priority)`; it has no state, so one object serves all requests of a class."""
 
-    __slots__ = ("_lane", "_priority")
+    __slots__ = ("_limiter", "_priority")
 
-    def __init__(self, lane: RateLimiter, priority: Priority) -> None:
-        self._lane = lane
+    def __init__(self, limiter: RateLimiter, priority: Priority) -> None:
+        self._limiter = limiter
         self._priority = priority
 
     def __aenter__(self) -> Coroutine[None, None, None]:
-        return self._lane.acquire(self._priority)
+        return self._limiter.acquire(self._priority)
 
     async def __aexit__(self, *error: object) -> None:
-        self._lane.release(self._priority)
+        self._limiter.release(self._priority)
 
 
 class RateLimiter:
-    """Gives turns to send.
+    """Grants slots to send requests.
 
-    A turn needs three things at once: no hold, a token and, except for auth, a place in flight. The token is
-    taken when the turn is given, so that whoever gives up while waiting owes nothing.
+    A slot needs three things at once: no hold, a token and, except for logins, a place in flight. The token
+    is taken when the slot is granted, so that a request cancelled while waiting costs nothing.
 
     Args:
-        limit: What the account may send.
-        clock: Where time comes from.
-        random: Gives numbers in [0, 1).
+        limit: The account's rate limit.
+        clock: The source of time.
+        random: Returns numbers in [0, 1).
         name: A label for logs; never a secret.
-        max_queue_wait_s: Nobody waits longer for a turn.
-        max_hold_s: Nobody waits for the end of a hold that is asked to be longer.
+        max_queue_wait_s: The longest wait for a slot.
+        max_hold_s: If the vendor asks for a longer hold, requests are refused instead of waiting.
     """
 
     def __init__(
@@ -109,38 +106,37 @@ class RateLimiter:
         self.limit: Final = limit
         self.name: Final = name
         self._clock = clock
-        self._now: Callable[[], float] = self._first_now
         self._max_queue_wait_s = max_queue_wait_s
         self._max_hold_s = max_hold_s
-        self._allowance = RateLimitState(limit, random=random)
+        self._state = RateLimitState(limit, random=random)
         self._queue: PriorityQueue[_Waiter] = PriorityQueue()
-        self._granted_waiters: dict[_Waiter, None] = {}  # have a turn and are not yet awake to use it
+        self._granted_waiters: dict[_Waiter, None] = {}  # have a slot, and their task has not resumed yet
         self._max_in_flight = limit.in_flight
         self._in_flight = 0
         self._granted = 0
-        self._ended = asyncio.Event()
-        self._turns: Final = [_Slot(self, priority) for priority in Priority]
-        self._timer: Timer | None = None
-        self._timer_at = math.inf
+        self._closed = asyncio.Event()
+        self._slots: Final = [_Slot(self, priority) for priority in Priority]
+        # Its one key is this limiter: when the next slot can be granted, or the next waiter times out.
+        self._timer: DeadlineTimer[RateLimiter] = DeadlineTimer(clock, RateLimiter._serve)
 
     def slot(self, priority: Priority) -> AbstractAsyncContextManager[None]:
-        """Wait for a turn to send one request, and keep its place in flight until the block ends.
+        """Wait for a slot to send one request, and keep its place in flight until the block ends.
 
-        Cancelling the wait is safe: token and place stay with the lane.
+        Cancelling the wait is safe: token and place stay with the limiter.
 
         Raises:
-            RateLimited: The vendor asked for a longer hold than `max_hold_s`; or (`local=True`) no turn came
-                within `max_queue_wait_s`.
-            ClientClosed: The lane is closed, or was while waiting.
+            RateLimited: The vendor asked for a longer hold than `max_hold_s`; or (`local=True`) no slot was
+                granted within `max_queue_wait_s`.
+            ClientClosed: The limiter is closed, or was closed while waiting.
         """
-        return self._turns[priority]
+        return self._slots[priority]
 
     def try_acquire(self, priority: Priority) -> bool:
-        """Take a turn if there is one now and nobody waits for it; the caller then owes a `leave`."""
+        """Take a slot if one is free and no request waits for it; the caller then calls `release`."""
         if (
             self._queue.size
             or self._in_flight >= self._max_in_flight
-            or not self._allowance.try_take(self._now())
+            or not self._state.try_take(self._clock.monotonic())
         ):
             return False
         if priority is not _AUTH:
@@ -149,116 +145,113 @@ class RateLimiter:
         return True
 
     async def acquire(self, priority: Priority) -> None:
-        """Wait for a turn like `turn`; the caller owes a `leave`."""
+        """Wait for a slot like `slot`; the caller then calls `release`."""
         if self.try_acquire(priority):
             return
-        now = self._now()
+        now = self._clock.monotonic()
         if (refusal := self._refusal(now)) is not None:
             raise refusal
         waiter = _Waiter(priority, now + self._max_queue_wait_s)
-        if self._queue.add(waiter):  # behind another of its class it can change nothing
+        if self._queue.add(waiter):  # behind another of its class it changes nothing
             self._serve(now)
-        try:  # here, not in a coroutine of its own: thousands may wait, and the collector looks at each
+        try:  # no coroutine of its own: thousands may wait, and the garbage collector visits each
             while not self._may_start(waiter):
-                await waiter.called
+                await waiter.woken
         except BaseException:
             self._give_up(waiter)
             raise
 
     def release(self, priority: Priority) -> None:
-        """Free the place in flight of a turn."""
+        """Release the slot: the response headers arrived, or the request failed."""
         if priority is _AUTH:
             return
         was_full = self._in_flight >= self._max_in_flight
         self._in_flight -= 1
-        if was_full and self._queue.size:  # with a place left, those who wait had waited for the timer
-            self._serve(self._now())
+        if was_full and self._queue.size:  # with a place free, the queue waits for the timer
+            self._serve(self._clock.monotonic())
 
     async def wait_until_open(self) -> None:
-        """Wait for the end of a hold, taking neither token nor place. Cancelling is safe.
+        """Wait until there is no hold, without taking a slot. Cancelling is safe.
 
         Raises:
             RateLimited: The vendor asked for a longer hold than `max_hold_s`.
-            ClientClosed: The lane is closed, or was while waiting.
+            ClientClosed: The limiter is closed, or was closed while waiting.
         """
         while True:
-            now = self._now()
+            now = self._clock.monotonic()
             if (refusal := self._refusal(now)) is not None:
                 raise refusal
-            if not (held_s := self._allowance.held_s(now)):
+            if not (held_s := self._state.held_s(now)):
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(held_s):
-                    await self._ended.wait()
+                    await self._closed.wait()
 
     def hold(self, seconds: float) -> None:
-        """Send nothing for so long and up to a tenth longer, queued requests too; the latest end counts."""
-        now = self._now()
+        """Grant nothing for so many seconds and up to a tenth longer; the latest end of all holds counts."""
+        now = self._clock.monotonic()
         self._revoke_grants()
-        self._allowance.hold(now, seconds)
+        self._state.hold(now, seconds)
         self._serve(now)
 
-    def passed(self) -> None:
-        """Note an answer that was not refused for being too many."""
-        self._allowance.in_a_row = 0
+    def on_accepted(self) -> None:
+        """Note a response other than a 429."""
+        self._state.doubtful_in_a_row = 0
 
-    def throttled(self, sent_at: float, retry_after: float | None, *, certain: bool = True) -> None:
-        """React to an answer that said too many (a 429, or a 503 with Retry-After): slow down and hold.
+    def on_throttled(self, sent_at: float, retry_after: float | None, *, certain: bool = True) -> None:
+        """Slow down and hold after a 429, or a 503 with Retry-After.
 
         Args:
-            sent_at: The clock's time when the request's turn had come.
-            retry_after: Seconds the answer asks for; None when it does not say.
-            certain: The answer has a Retry-After or is JSON, as a limiter's are. Any other slows down from
-                the third in a row on.
+            sent_at: When its request was sent, on the clock's monotonic time.
+            retry_after: Seconds the response asks for; None if it does not.
+            certain: The response has a Retry-After or is JSON, as those of rate limiters. Any other slows
+                down from the third in a row on.
         """
-        now = self._now()
+        now = self._clock.monotonic()
         self._revoke_grants()
-        self._allowance.on_throttled(
+        self._state.on_throttled(
             now, sent_at=sent_at, retry_after=retry_after, in_flight=self._in_flight, certain=certain
         )
         self._serve(now)
 
     def close(self) -> None:
-        """Give no more turns: everybody who waits gets `ClientClosed`. Turns in use may end in peace."""
-        self._ended.set()
+        """Grant nothing more: all waiting requests get `ClientClosed`. Slots in use are not affected."""
+        self._closed.set()
         self._max_in_flight = 0
         self._revoke_grants()
-        self._serve(self._now())
+        self._serve(self._clock.monotonic())
 
     def stats(self) -> RateLimiterStats:
-        """Return how the lane is doing. Like everything about time, only where an event loop runs."""
+        """Return a snapshot. Needs a running event loop."""
         now = self._clock.monotonic()
         return RateLimiterStats(
             name=self.name,
-            level=self._allowance.level(now),
-            rate=self._allowance.rate(now),
+            level=self._state.level(now),
+            rate=self._state.rate(now),
             waiting=self._queue.sizes(),
             in_flight=self._in_flight,
-            hold_s=self._allowance.held_s(now),
+            hold_s=self._state.held_s(now),
             granted=self._granted,
-            throttled=self._allowance.throttled,
+            throttled=self._state.throttled,
         )
 
     @printable
     def __repr__(self) -> str:
-        label = f"RateLimiter {self.name!r}{' closed' * self._ended.is_set()}"
+        label = f"RateLimiter {self.name!r}{' closed' * self._closed.is_set()}"
         try:
             stats, now = self.stats(), self._clock.monotonic()
-        except RuntimeError:  # no event loop runs, so there is no time to tell
+        except RuntimeError:  # without an event loop there is no time
             return f"<{label} {self.limit}>"
         waiting = "+".join(str(size) for size in stats.waiting.values())
         hold = f", held for {stats.hold_s:.2f} s" if stats.hold_s else ""
-        wake = f", next wake in {self._timer_at - now:.2f} s" if self._timer else ""
+        wake_at = self._timer.get(self)
+        wake = "" if wake_at is None else f", next wake in {wake_at - now:.2f} s"
         return (
             f"<{label} level {stats.level:.2f} of {self.limit.burst}, {stats.rate:.2f}/s, "
             f"{stats.in_flight} of {self.limit.in_flight} in flight, {waiting} waiting{hold}{wake}>"
         )
 
-    # Decisions, all of them synchronous.
-
-    def _first_now(self) -> float:
-        self._now = monotonic_reader(self._clock)  # a lane stays on the event loop of its first turn
-        return self._now()
+    # Decisions; none of them waits.
 
     def _may_start(self, waiter: _Waiter) -> bool:
         if waiter.error is not None:
@@ -272,79 +265,66 @@ class RateLimiter:
         if waiter in self._granted_waiters:
             self._take_back(waiter)
         self._queue.discard(waiter)
-        self._serve(self._now())
+        self._serve(self._clock.monotonic())
 
     def _refusal(self, now: float) -> EnergyError | None:
-        """Why it makes no sense to wait for a turn at all, if so."""
-        if self._ended.is_set():
+        """Return the error for requests that would wait in vain, if there is a reason."""
+        if self._closed.is_set():
             return ClientClosed("the client is closed")
-        if self._allowance.asked_s(now) > self._max_hold_s:
-            wait = self._allowance.held_s(now)
-            return RateLimited("the vendor asks for a longer pause than we wait", retry_after=wait)
+        if self._state.asked_s(now) > self._max_hold_s:
+            wait = self._state.held_s(now)
+            return RateLimited("the vendor asks for a longer pause than allowed", retry_after=wait)
         return None
 
-    def _occupy(self, priority: Priority) -> None:
-        self._in_flight += priority is not _AUTH
-        self._granted += 1
-
     def _take_back(self, waiter: _Waiter) -> None:
-        """Undo the turn of one who has been called and has not sent anything yet."""
+        """Undo the grant of a waiter that has not sent anything yet."""
         del self._granted_waiters[waiter]
-        self._allowance.give_back()
+        self._state.give_back()
         self._in_flight -= waiter.priority is not _AUTH
         self._granted -= 1
 
     def _revoke_grants(self) -> None:
-        """Put those who have been called and have not started back to the heads of their classes."""
+        """Put granted waiters that have not resumed back to the heads of their classes."""
         for waiter in reversed(list(self._granted_waiters)):
             self._take_back(waiter)
             self._queue.put_back(waiter)
-            waiter.called = asyncio.get_running_loop().create_future()
+            waiter.woken = asyncio.get_running_loop().create_future()
 
     def _serve(self, now: float) -> None:
-        """Give every turn there is now, send away who can get none, and set the timer for the next."""
+        """Grant all slots that are free, refuse waiters that can get none, and set the timer."""
         if self._refusal(now) is not None:
             for waiter in list(self._queue):
-                self._send_away(waiter, self._refusal(now))
-        while (next_one := self._next()) is not None and self._allowance.try_take(now):
-            self._queue.pop(next_one)
-            self._occupy(next_one.priority)
-            self._granted_waiters[next_one] = None
-            next_one.wake()
-        self._set_timer(self._next_wake(now) if self._queue.size else math.inf)
+                self._refuse(waiter, self._refusal(now))
+        while (first := self._next()) is not None and self._state.try_take(now):
+            self._queue.pop(first)
+            self._in_flight += first.priority is not _AUTH
+            self._granted += 1
+            self._granted_waiters[first] = None
+            first.wake()
+        wake_at = self._next_wake(now) if self._queue.size else math.inf
+        if wake_at == math.inf:
+            self._timer.clear()
+        else:
+            self._timer.set(self, wake_at)
 
     def _next(self) -> _Waiter | None:
         return self._queue.next(place=self._in_flight < self._max_in_flight)
 
-    def _send_away(self, waiter: _Waiter, error: EnergyError | None) -> None:
+    def _refuse(self, waiter: _Waiter, error: EnergyError | None) -> None:
         self._queue.discard(waiter)
         waiter.error = error
         waiter.wake()
 
-    def _send_away_overdue(self, now: float) -> float:
-        """Send away who has waited too long, and return when the next one will have."""
+    def _refuse_overdue(self, now: float) -> float:
+        """Refuse waiters that have waited too long, and return when the next one will have."""
         while heads := self._queue.heads():
             first = min(heads, key=_deadline)
             if first.deadline > now:
                 return first.deadline
-            said = f"no turn came within {self._max_queue_wait_s:g} s of waiting in our own queue"
-            self._send_away(first, RateLimited(said, local=True))
+            message = f"the request waited {self._max_queue_wait_s:g} s for the rate limiter"
+            self._refuse(first, RateLimited(message, local=True))
         return math.inf
 
     def _next_wake(self, now: float) -> float:
-        wake = self._send_away_overdue(now)
-        return wake if self._next() is None else min(wake, self._allowance.free_at(now))
-
-    def _set_timer(self, when: float) -> None:
-        """Keep one timer for all who wait. One that fires too early only sets the next."""
-        if self._timer is not None:
-            if when < math.inf and self._timer_at <= when + _SLACK_S:
-                return
-            self._timer.cancel()
-        self._timer = None if when == math.inf else self._clock.call_at(when, self._wake)
-        self._timer_at = when
-
-    def _wake(self) -> None:
-        self._timer = None
-        # Event loops may ring a tick of their clock too early; we count it as the time we had set.
-        self._serve(max(self._now(), self._timer_at))
+        wake = self._refuse_overdue(now)
+        return wake if self._next() is None else min(wake, self._state.free_at(now))

@@ -1,17 +1,30 @@
-"""The headers of an answer as the house reads them."""
+"""Open responses: their headers, read timeouts, bodies that arrive in pieces, and aiohttp's errors as ours.
+
+A failure of the transport is made here from its kind alone: aiohttp's exceptions and stack frames hold URLs
+and headers, and ours must not.
+"""
 
 from __future__ import annotations
 
-import math
-from asyncio import Transport
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Final, Generic, Protocol, TypeVar
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Final, TypeVar
 
+import aiohttp
 from attrs import frozen
 from multidict import CIMultiDictProxy
 
-from energy_core.clock import Clock, Timer, monotonic_reader
-from energy_core.errors import ClientClosed, DeadlineExceeded, EnergyError, TransportError
+from energy_core.clock import Clock, DeadlineTimer
+from energy_core.errors import (
+    ClientClosed,
+    ConnectError,
+    ConnectionLost,
+    DeadlineExceeded,
+    EnergyError,
+    TLSVerificationError,
+    TransportError,
+)
 from energy_core.http.body import Body
 from energy_core.http.operation import Response
 from energy_core.printable import printable, printable_class
@@ -19,8 +32,22 @@ from energy_core.printable import printable, printable_class
 Default = TypeVar("Default")
 
 
+@printable_class
+@frozen(kw_only=True)
+class Timeouts:
+    """Timeouts of connections, in seconds. The total of a request belongs to its `Operation`."""
+
+    connect_s: float = 10.0
+    """For TCP and TLS together, without the DNS lookup."""
+    read_timeout_s: float = 30.0
+    """The longest wait for the response headers, and then for each piece of the body."""
+    min_bytes_per_s: float = 64.0
+    """A streamed body slower than this after `slow_after_s` of waiting fails with `DeadlineExceeded`."""
+    slow_after_s: float = 60.0
+
+
 class ResponseHeaders(Mapping[str, str]):
-    """Headers by their names in lower case, repeated ones joined by a comma; read when asked for."""
+    """Headers by lower-case name, repeated ones joined by a comma; converted at access."""
 
     __slots__ = ("_raw",)
 
@@ -31,7 +58,8 @@ class ResponseHeaders(Mapping[str, str]):
         return ", ".join(self._raw.getall(name))
 
     def get(self, name: str, default: Default | None = None) -> str | Default | None:  # type: ignore[override]
-        """Return a header or the default; unlike the inherited way without raising for what is not there."""
+        """Return a header or the default."""
+        # The inherited method raises and catches a KeyError for each missing header.
         values = self._raw.getall(name, None)
         return default if values is None else ", ".join(values)
 
@@ -42,251 +70,142 @@ class ResponseHeaders(Mapping[str, str]):
         return len(set(map(str.lower, self._raw)))
 
 
-T = TypeVar("T")
-
-
-@printable_class
-@frozen(kw_only=True)
-class Timeouts:
-    """Seconds; the total of a request belongs to its `Operation`."""
-
-    connect_s: float = 10.0
-    """Name lookup aside: TCP and TLS together."""
-    read_timeout_s: float = 30.0
-    """The longest silence of a server that owes bytes; the head of an answer counts as one."""
-    min_bytes_per_s: float = 64.0
-    """A streamed body slower than this, after its first `slow_after_s` of waiting, is given up."""
-    slow_after_s: float = 60.0
-
-
-class ReadTimeouts(Generic[T]):
-    """Cuts off what nobody has sent anything for in so long.
-
-    Waiting only notes a time: the timer is set once and finds out when it rings who still waits, so that an
-    answer in time costs no timer.
+class ReadTimeouts:
+    """Read timeouts of all responses of a session: one shared timer instead of two per request.
 
     Args:
-        gap_s: the longest silence.
-        clock: where time comes from.
-        cut: cuts one off; False when there is nothing left to cut.
+        seconds: The longest wait for data.
+        clock: The source of time.
     """
 
-    def __init__(self, gap_s: float, *, clock: Clock, cut: Callable[[T], bool]) -> None:
-        self._gap_s = gap_s
+    def __init__(self, seconds: float, *, clock: Clock) -> None:
+        self._seconds = seconds
         self._clock = clock
-        self._cut = cut
-        self._now: Callable[[], float] = self._first_now
-        self._due: dict[T, float] = {}
-        self._timer: Timer | None = None
-        self._rung_at = -math.inf
+        self._deadlines: DeadlineTimer[aiohttp.ClientResponse] = DeadlineTimer(clock, self._abort)
 
-    def start(self, one: T) -> None:
-        """Begin to wait for bytes of this one; again for each next time."""
-        self._due[one] = due = self._now() + self._gap_s
-        if self._timer is None:
-            self._set_timer(due)
+    def start(self, response: aiohttp.ClientResponse) -> None:
+        """Start to wait for data of this response."""
+        self._deadlines.set(response, self._clock.monotonic() + self._seconds)
 
-    def stop(self, one: T) -> bool:
-        """Stop waiting; tell whether it was cut off meanwhile."""
-        return self._due.pop(one, None) is None
+    def stop(self, response: aiohttp.ClientResponse) -> bool:
+        """Stop waiting; return whether the response timed out and was aborted."""
+        return not self._deadlines.discard(response)
 
-    def expired(self, one: T) -> bool:
-        """Whether it was cut off, or nobody waits for it."""
-        return one not in self._due
+    def expired(self, response: aiohttp.ClientResponse) -> bool:
+        """Return whether the response timed out and was aborted."""
+        return response not in self._deadlines
 
     def close(self) -> None:
-        """Watch nobody any more."""
-        self._due.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Stop all timeouts."""
+        self._deadlines.clear()
 
-    def _first_now(self) -> float:
-        self._now = monotonic_reader(self._clock)  # a session stays on the event loop of its first request
-        return self._now()
-
-    def _set_timer(self, when: float) -> None:
-        self._timer_at = when
-        self._timer = self._clock.call_at(when, self._ring)
-
-    def _ring(self) -> None:
-        # Event loops may ring a tick of their clock too early; we count it as the time we had set.
-        now = self._rung_at = max(self._now(), self._timer_at)
-        if self._overdue():
-            # When the event loop was busy, bytes may have come in time: whoever reads them goes first.
-            self._timer = self._clock.call_at(now, self._end_the_silent)
-        else:
-            self._set_next()
-
-    def _end_the_silent(self) -> None:
-        for one in self._overdue():
-            if self._cut(one):
-                del self._due[one]
-            else:
-                self._due[one] = self._rung_at + self._gap_s
-        self._set_next()
-
-    def _overdue(self) -> list[T]:
-        return [one for one, due in self._due.items() if due <= self._rung_at]
-
-    def _set_next(self) -> None:
-        self._timer = None
-        if self._due:
-            self._set_timer(min(self._due.values()))
+    def _abort(self, response: aiohttp.ClientResponse, now: float) -> None:
+        connection = response.connection
+        transport = None if connection is None else connection.transport
+        if transport is not None:
+            transport.abort()
+        else:  # its last byte has just arrived; the waiting task will see it
+            self._deadlines.set(response, now + self._seconds)
 
 
-_NOTHING: Final[Iterator[bytes]] = iter(())
-
-
-class BodyReader(Protocol):
-    """A body as aiohttp hands it out."""
-
-    def is_eof(self) -> bool:
-        """Whether its end is there."""
-
-    def exception(self) -> BaseException | None:
-        """What it broke off with."""
-
-    def read_nowait(self) -> bytes:
-        """Return what is there."""
-
-    async def readany(self) -> bytes:
-        """Wait for bytes; none mean its end."""
-
-
-class AiohttpConnection(Protocol):
-    """What carries an answer."""
-
-    @property
-    def transport(self) -> Transport | None:
-        """None once it is lost or given back."""
-
-
-class AiohttpResponse(Protocol):
-    """An answer as aiohttp hands it out."""
-
-    @property
-    def status(self) -> int:
-        """The status."""
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        """The headers."""
-
-    @property
-    def content(self) -> BodyReader:
-        """The body."""
-
-    @property
-    def connection(self) -> AiohttpConnection | None:
-        """None once the answer is at its end."""
-
-    def close(self) -> None:
-        """Close the connection if the body is not at its end."""
-
-
-def abort_response(answer: AiohttpResponse) -> bool:
-    """End an answer whose server has fallen silent; False when it has just come to its own end."""
-    connection = answer.connection
-    transport = None if connection is None else connection.transport
-    if transport is None:
-        return False
-    transport.abort()
-    return True
+_NO_PIECES: Final[Iterator[bytes]] = iter(())
 
 
 class OpenResponse:
-    """An answer whose head has arrived. Its body is read once, through one bounded reader."""
+    """A response whose headers have arrived. Its body is read once, within the operation's limit.
 
-    __slots__ = ("_body", "_inflating", "_limit", "_raw", "_silence", "_translated", "headers", "status")
+    Args:
+        raw: aiohttp's response.
+        limit: The largest body in bytes; None for no limit.
+        read_timeouts: None if aiohttp itself watches the read timeout.
+    """
+
+    __slots__ = ("_body", "_limit", "_pieces", "_raw", "_read_timeouts", "headers", "status")
 
     def __init__(
-        self,
-        raw: AiohttpResponse,
-        limit: int | None,
-        translated: Callable[[BaseException], TransportError],
-        silence: ReadTimeouts[AiohttpResponse] | None = None,
+        self, raw: aiohttp.ClientResponse, limit: int | None, read_timeouts: ReadTimeouts | None = None
     ) -> None:
         self._raw = raw
         self.status = raw.status
         self.headers: Mapping[str, str] = ResponseHeaders(raw.headers)
         self._limit = limit
-        self._translated = translated
-        self._silence = silence  # None where aiohttp watches
+        self._read_timeouts = read_timeouts
         self._body: Body | None = None
-        self._inflating: Iterator[bytes] = _NOTHING
+        self._pieces: Iterator[bytes] = _NO_PIECES
 
     async def read(self) -> bytes:
-        """Read the whole body and give the connection back.
+        """Read the whole body and release the connection.
 
         Raises:
-            TransportError, DecodeError: the body is broken, too large, or not what its encoding says.
+            TransportError, DecodeError: the body is broken, too large, or not in its declared encoding.
         """
-        body, pieces = self._opened(), list[bytes]()
-        while data := await self._arriving():
-            pieces += body.feed(data)
-        body.finish()
+        body = self._read_buffered()
+        if body is not None:
+            return body
+        decoder, pieces = self._decoder(), list[bytes]()
+        while data := await self._receive():
+            pieces += decoder.feed(data)
+        decoder.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def read_now(self) -> bytes | None:
-        """Read a body that came with the head, as small ones do, or return None; raises like `read`."""
-        raw = self._raw
-        content, limit = raw.content, self._limit
-        if not content.is_eof() or content.exception() is not None:
-            return None
-        data = content.read_nowait()
-        if "Content-Encoding" not in raw.headers and limit is not None and len(data) <= limit:
-            return data  # nothing that `Body` would do anything about
-        body = self._opened()
-        whole = b"".join(body.feed(data)) if data else b""
-        body.finish()
-        return whole
-
     async def piece(self) -> bytes:
-        """Return the next piece of the decompressed body, empty at its end; the same errors as `read`."""
-        while not (piece := next(self._inflating, b"")):
-            data = await self._arriving()
+        """Return the next piece of the decompressed body, empty at its end; raises like `read`."""
+        while not (piece := next(self._pieces, b"")):
+            data = await self._receive()
             if not data:
-                self._opened().finish()
+                self._decoder().finish()
                 return b""
-            self._inflating = self._opened().feed(data)
+            self._pieces = self._decoder().feed(data)
         return piece
 
     async def first_piece(self) -> bytes:
-        """Begin to read a body that is handed out and not kept: its size has no limit, its expansion has."""
+        """Start to read a body of any size in pieces; only its compression ratio stays limited."""
         self._limit = None
         return await self.piece()
 
     def close(self) -> None:
-        """Let go of the connection: back to the pool when the body was read to its end, closed otherwise."""
+        """Release the connection: kept alive if the body was read to its end, closed otherwise."""
         self._raw.close()
 
-    def _opened(self) -> Body:
+    def _read_buffered(self) -> bytes | None:
+        """Return a body that arrived with the headers, as small ones do, or None."""
+        content, limit = self._raw.content, self._limit
+        if not content.is_eof() or content.exception() is not None:
+            return None
+        data = content.read_nowait()
+        if "Content-Encoding" not in self._raw.headers and limit is not None and len(data) <= limit:
+            return data  # nothing to decompress or to refuse
+        decoder = self._decoder()
+        body = b"".join(decoder.feed(data)) if data else b""
+        decoder.finish()
+        return body
+
+    def _decoder(self) -> Body:
         self._body = self._body or Body(self.headers, limit=self._limit)
         return self._body
 
-    async def _arriving(self) -> bytes:
+    async def _receive(self) -> bytes:
         data, failure = b"", None
-        if self._silence is not None:
-            self._silence.start(self._raw)
+        if self._read_timeouts is not None:
+            self._read_timeouts.start(self._raw)
         try:
             data = await self._raw.content.readany()
         except Exception as error:  # noqa: BLE001  (aiohttp's parsers add types of their own)
-            failure = self._translated(error)
+            failure = transport_error(error)
         finally:
-            silent = self._silence is not None and self._silence.stop(self._raw)
-        if silent:  # whatever the connection made of being cut off: to some bodies that is their end
-            failure = self._translated(TimeoutError())
+            timed_out = self._read_timeouts is not None and self._read_timeouts.stop(self._raw)
+        if timed_out:  # an aborted connection may look like the regular end of a body
+            failure = transport_error(TimeoutError())
         if failure is not None:
             raise failure
         return data
 
 
 class Download:
-    """An open answer. Iterate `chunks()` once; `close()` may come at any time.
+    """The body of an open response. Iterate `chunks()` once; `close()` may be called at any time.
 
-    A server is too slow when it falls silent, or when it sends less than `Timeouts.min_bytes_per_s`; the
-    time the consumer takes between two chunks does not count.
+    A server is too slow if a read times out, or if it sends less than `Timeouts.min_bytes_per_s`. The time
+    that the consumer takes between two chunks does not count.
     """
 
     def __init__(
@@ -294,11 +213,11 @@ class Download:
         reply: OpenResponse,
         first: bytes,
         *,
-        whole: bool,
+        is_read: bool,
         response: Response,
         clock: Clock,
         timeouts: Timeouts,
-        explained: Callable[[EnergyError], EnergyError],
+        with_context: Callable[[EnergyError], EnergyError],
         on_close: Callable[[Download], None],
     ) -> None:
         self.response = response
@@ -307,21 +226,22 @@ class Download:
         self._first = first
         self._clock = clock
         self._timeouts = timeouts
-        self._explained = explained
+        self._with_context = with_context
         self._on_close = on_close
         self._waited_s = 0.0
         self._received = 0
-        self._over = whole or not first
+        self._at_end = is_read or not first
         self._aborted = False
         self.on_wire = True
+        """Whether it is still open."""
 
     @printable
     def __repr__(self) -> str:
-        return f"<Download status {self.response.status}, {self._received} bytes handed out>"
+        return f"<Download status {self.response.status}, {self._received} bytes delivered>"
 
     @property
     def has_length(self) -> bool:
-        """Whether Content-Length says how long the body is: then its end is its end, and no cut."""
+        """Whether Content-Length states the length, so that a truncated body is recognised."""
         headers = self.response.headers
         return headers.get("content-length", "").isdigit() and "transfer-encoding" not in headers
 
@@ -329,7 +249,7 @@ class Download:
         """Return the iterator over the decompressed body. Cancelling a step is safe; the rest is then lost.
 
         Raises (while iterating):
-            TransportError, DecodeError: the body broke off; what was handed out so far is not the whole.
+            TransportError, DecodeError: the body broke off; the chunks delivered so far are incomplete.
             ClientClosed: the pool was closed meanwhile.
         """
         return self
@@ -346,22 +266,22 @@ class Download:
         return piece
 
     async def read(self) -> bytes:
-        """Return the rest of the body at once; its limit is the operation's."""
+        """Return the rest of the body, within the operation's limit."""
         return b"".join([piece async for piece in self])
 
     def close(self) -> None:
-        """Let go of the connection; idempotent."""
-        self._over, self.on_wire = True, False
+        """Release the connection; idempotent."""
+        self._at_end, self.on_wire = True, False
         self._reply.close()
         self._on_close(self)
 
     def abort(self) -> None:
         """Close because the pool closes: the next step raises `ClientClosed`."""
-        self._aborted = not self._over
+        self._aborted = not self._at_end
         self.close()
 
     async def _next(self) -> bytes:
-        if self._over:
+        if self._at_end:
             self._check_aborted()
             return b""
         before = self._clock.monotonic()
@@ -375,14 +295,63 @@ class Download:
             return piece
         self.close()
         self._check_aborted()
-        raise self._explained(failure)
+        raise self._with_context(failure)
 
     def _check_aborted(self) -> None:
         if self._aborted:
             raise ClientClosed("the client was closed during the download")
 
     def _check_speed(self) -> None:
-        late = self._waited_s > self._timeouts.slow_after_s
-        if late and self._received < self._timeouts.min_bytes_per_s * self._waited_s:
+        is_due = self._waited_s > self._timeouts.slow_after_s
+        if is_due and self._received < self._timeouts.min_bytes_per_s * self._waited_s:
             self.close()
-            raise self._explained(DeadlineExceeded("the body arrives too slowly"))
+            raise self._with_context(DeadlineExceeded("the body arrives too slowly"))
+
+
+class OpenDownload:
+    """`async with` around a download: entering sends the request, leaving closes the download.
+
+    A class and not a generator: nothing is left suspended if the block is never entered or left.
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[Download]]) -> None:
+        self._start = start
+        self._download: Download | None = None
+
+    async def __aenter__(self) -> Download:
+        self._download = await self._start()
+        return self._download
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._download is not None:
+            self._download.close()
+
+
+def transport_error(error: BaseException) -> TransportError:
+    """Return our error for one of aiohttp's, without its text: that may hold the URL and the headers."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _connect_error(error)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return ConnectError("no connection within the timeout", kind="timeout")
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded("the server sent nothing for the whole read timeout")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return TransportError("the answer is not valid HTTP")
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return ConnectionLost("the connection broke before the answer was complete")
+    return TransportError(f"sending failed with an unexpected {type(error).__name__}")
+
+
+def _connect_error(error: aiohttp.ClientConnectorError) -> ConnectError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or "verification failed"
+        return TLSVerificationError(f"the server's certificate cannot be trusted ({reason})")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return ConnectError("the TLS handshake failed", kind="tls")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ConnectError("the host name could not be resolved", kind="dns")
+    if error.os_error.errno == errno.ECONNREFUSED:
+        return ConnectError("the connection was refused", kind="refused")
+    return ConnectError("the server could not be reached", kind="unreachable")

@@ -1,15 +1,14 @@
-"""The wire: the only module that knows aiohttp, and the place where its exceptions become ours.
+"""Sending one request through aiohttp, once: rate limit, authentication headers, read timeout.
 
-A failure leaves here as a value, not as a raised exception: aiohttp's exceptions and stack frames hold URLs
-and headers, and a fresh exception raised further up carries neither.
+A failure is returned, not raised: aiohttp's exceptions and stack frames hold URLs and headers, and an
+exception that is raised further up carries neither.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -20,135 +19,158 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from energy_core.clock import Clock
-from energy_core.errors import (
-    ClientClosed,
-    ConnectError,
-    ConnectionLost,
-    DeadlineExceeded,
-    EnergyError,
-    OutcomeUnknown,
-    TLSVerificationError,
-    TransportError,
-)
-from energy_core.http.credential import NO_AUTH, AuthHeaders, SendCallbacks
+from energy_core.errors import ClientClosed, EnergyError, OutcomeUnknown, TransportError
+from energy_core.http.credential import NO_AUTH, AuthHeaders, Grant
 from energy_core.http.operation import Request
-from energy_core.http.response import AiohttpResponse, OpenResponse, ReadTimeouts, Timeouts, abort_response
+from energy_core.http.rate_limiter import RateLimiter
+from energy_core.http.response import OpenResponse, ReadTimeouts, Timeouts, transport_error
 from energy_core.printable import printable
 from energy_core.url import origin_of
 
-__all__ = ["ClientSession", "OpenResponse", "SendMiddleware", "Timeouts", "Transport"]
+__all__ = ["ClientSession", "SendMiddleware", "Transport"]
 
 
 class SendMiddleware:
-    """One try of one request, as the innermost client middleware: it takes the turn once per wire send.
+    """The innermost aiohttp client middleware of one request: waits for the rate limiter before each send.
 
-    aiohttp's own second send after a reset never happens, because the failure has become ours before aiohttp
-    sees it; re-sends by a middleware of an injected session pass here and are counted.
+    Failures become our errors here, so that aiohttp does not send a second time after a reset. A middleware
+    of an injected session may send again; each of its sends passes the rate limiter too.
+
+    Args:
+        request: The request.
+        url: Its absolute URL.
+        limiter: The account's rate limiter.
+        grant_now: Returns the credential, or None if a login is needed first.
+        grant_soon: Waits for the credential.
+        on_sent: Called when the request is about to be sent.
+        trusted: Whether the URL has the credential's own origin.
+        read_timeouts: None if aiohttp itself watches the read timeout.
     """
 
-    __slots__ = ("_sent_to", "_signed", "_silence", "_trusted", "errand", "request", "sends", "url")
+    __slots__ = (
+        "_auth",
+        "_grant_now",
+        "_grant_soon",
+        "_limiter",
+        "_on_sent",
+        "_read_timeouts",
+        "_sends",
+        "_sent_to",
+        "_trusted",
+        "_url",
+        "request",
+    )
 
     def __init__(
         self,
         request: Request,
         url: str,
-        errand: SendCallbacks,
         *,
+        limiter: RateLimiter,
+        grant_now: Callable[[], Grant | None],
+        grant_soon: Callable[[], Awaitable[Grant]],
+        on_sent: Callable[[], None],
         trusted: bool,
-        silence: ReadTimeouts[AiohttpResponse] | None,
+        read_timeouts: ReadTimeouts | None,
     ) -> None:
         self.request = request
-        self.url = url
-        self.errand = errand
+        self._url = url
+        self._limiter = limiter
+        self._grant_now = grant_now
+        self._grant_soon = grant_soon
+        self._on_sent = on_sent
         self._trusted = trusted
-        self._silence = silence  # None where aiohttp watches
-        self._signed = NO_AUTH
+        self._read_timeouts = read_timeouts
+        self._auth = NO_AUTH
         self._sent_to: URL | None = None
-        self.sends = 0
+        self._sends = 0
 
     def __deepcopy__(self, _: object) -> SendMiddleware:
-        """Return itself: it leads to an event loop, and aioresponses copies all that it was asked with."""
+        """Return itself: aioresponses copies a request's arguments, and event loops cannot be copied."""
         return self
 
     @printable
     def __repr__(self) -> str:
-        return f"<Passage of {self.request.operation.name}, sent {self.sends} times>"
+        return f"<SendMiddleware of {self.request.operation.name}, sent {self._sends} times>"
 
-    def authorize(self, signed: AuthHeaders) -> tuple[URL, CIMultiDict[str]]:
-        """Return the URL to send to and the headers to send, signed for the credential's own origin only."""
-        self._signed = signed
-        shown = signed if self._trusted else NO_AUTH
-        url = URL(self.url, encoded=True)
-        self._sent_to = url = url if shown.query is None else url.extend_query(shown.query())
-        return url, shown.headers()
+    def authorize(self, auth: AuthHeaders) -> tuple[URL, CIMultiDict[str]]:
+        """Return URL and headers to send; the credential is included for its own origin only."""
+        self._auth = auth
+        sent = auth if self._trusted else NO_AUTH
+        url = URL(self._url, encoded=True)
+        self._sent_to = url = url if sent.query is None else url.extend_query(sent.query())
+        return url, sent.headers()
 
     async def __call__(
         self, sending: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Wait for the turn, bring the signature up to date, send; called by aiohttp."""
-        if self.sends or sending.url is not self._sent_to:
-            self._check(sending)
-        errand, lane, priority = self.errand, self.errand.limiter, self.request.priority
-        waited = not lane.try_acquire(priority)
+        """Wait for the rate limiter, refresh the authentication headers, send; called by aiohttp."""
+        if self._sends or sending.url is not self._sent_to:
+            self._check_resend(sending)
+        limiter, priority = self._limiter, self.request.priority
+        waited = not limiter.try_acquire(priority)
         if waited:
-            await lane.acquire(priority)
+            await limiter.acquire(priority)
         try:
-            if waited or self.sends:
+            if waited or self._sends:
                 await self._authorize_again(sending)
-            self.sends += 1
-            errand.on_sent()
+            self._sends += 1
+            self._on_sent()
             try:
                 return await handler(sending)
             except (aiohttp.ClientError, OSError) as error:
-                failure = translated(TimeoutError() if self._fell_silent(sending) else error)
+                failure = transport_error(TimeoutError() if self._timed_out(sending) else error)
             finally:
-                if self._silence is not None and sending.response is not None:
-                    self._silence.stop(sending.response)
+                if self._read_timeouts is not None and sending.response is not None:
+                    self._read_timeouts.stop(sending.response)
         finally:
-            lane.release(priority)
+            # The response headers arrived, or the request failed.
+            limiter.release(priority)
         raise failure
 
-    def _fell_silent(self, sending: aiohttp.ClientRequest) -> bool:
-        if self._silence is None or sending.response is None:
+    def _timed_out(self, sending: aiohttp.ClientRequest) -> bool:
+        if self._read_timeouts is None or sending.response is None:
             return False
-        return self._silence.expired(sending.response)
+        return self._read_timeouts.expired(sending.response)
 
     async def _authorize_again(self, sending: aiohttp.ClientRequest) -> None:
-        # Minutes may have passed in the queue; a token renewed meanwhile saves a refused request.
-        signature = self.errand.auth_headers() or await self.errand.authorize()
-        if signature is not self._signed.by:
-            sending.url, headers = self.authorize(AuthHeaders(signature))
+        # The wait may have taken minutes: with a token renewed meanwhile, the old one would be refused.
+        grant = self._grant_now() or await self._grant_soon()
+        if grant is not self._auth.grant:
+            sending.url, headers = self.authorize(AuthHeaders(grant))
             sending.headers.update(headers)
 
-    def _check(self, sending: aiohttp.ClientRequest) -> None:
-        if origin_of(str(sending.url)) != origin_of(self.url):
-            raise TransportError("a middleware of the session pointed the request elsewhere; it was not sent")
-        if self.sends and not self.request.operation.repeatable:
-            raise OutcomeUnknown("a middleware of the session wanted to repeat what must not be repeated")
+    def _check_resend(self, sending: aiohttp.ClientRequest) -> None:
+        if origin_of(str(sending.url)) != origin_of(self._url):
+            raise TransportError("a middleware of the session changed the request's origin; it was not sent")
+        if self._sends and not self.request.operation.repeatable:
+            raise OutcomeUnknown(
+                "a middleware of the session tried to repeat a request that is not idempotent"
+            )
 
 
-def _watched_by(silence: ReadTimeouts[AiohttpResponse]) -> type[aiohttp.ClientResponse]:
-    """Return the class of answers whose head has to come before the silence is too long.
+def _response_class(read_timeouts: ReadTimeouts) -> type[aiohttp.ClientResponse]:
+    """Return the class of a session's responses, which start their own read timeout.
 
-    aiohttp's own `sock_read` starts and stops two timers for each request, a tenth of what it costs. It is
-    the passage that stops watching: a coroutine around `start` would cost as much as a timer.
+    aiohttp's `sock_read` starts and stops two timers for each request, a tenth of its cost. The middleware
+    stops the timeout; wrapping `start` in a coroutine would cost as much as a timer.
     """
 
-    class Watched(aiohttp.ClientResponse):
+    class TimedResponse(aiohttp.ClientResponse):
         def start(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
             if connection.protocol is None or connection.protocol.read_timeout is None:
-                silence.start(self)  # else aiohttp watches this one
+                read_timeouts.start(self)  # otherwise aiohttp watches this request
             return super().start(connection)
 
         def __del__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (aiohttp's own)
-            with suppress(RuntimeError):  # left open until after its event loop was closed
+            with suppress(RuntimeError):  # still open after its event loop was closed
                 super().__del__(*args, **kwargs)
 
-    return Watched
+    return TimedResponse
 
 
 class Transport:
-    """One aiohttp session, made at the first use or injected; an injected one is never closed."""
+    """One aiohttp session, created at the first request or injected; an injected one is never closed."""
 
     def __init__(
         self,
@@ -163,14 +185,12 @@ class Transport:
         self._injected = session is not None
         self._session = session
         self._ssl = ssl_context
-        self._signed = NO_AUTH
-        self._silence = ReadTimeouts[AiohttpResponse](
-            timeouts.read_timeout_s, clock=clock, cut=abort_response
-        )
-        # The deadline is the pool's: aiohttp's total would also count the wait for a turn.
+        self._auth = NO_AUTH
+        self._read_timeouts = ReadTimeouts(timeouts.read_timeout_s, clock=clock)
+        # The pool watches the deadline: aiohttp's total would include the wait for the rate limiter.
         connect_s = timeouts.connect_s
-        self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
-        self._impatient = aiohttp.ClientTimeout(
+        self._no_read_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+        self._read_timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=connect_s, sock_read=timeouts.read_timeout_s
         )
 
@@ -180,101 +200,90 @@ class Transport:
         return self._session is not None and not self._injected
 
     async def exchange(
-        self, request: Request, url: str, errand: SendCallbacks, *, trusted: bool
+        self,
+        request: Request,
+        url: str,
+        *,
+        limiter: RateLimiter,
+        grant_now: Callable[[], Grant | None],
+        grant_soon: Callable[[], Awaitable[Grant]],
+        on_sent: Callable[[], None],
+        trusted: bool,
     ) -> OpenResponse | EnergyError:
-        """Send once and wait for the head of the answer; a failure of the wire is returned, not raised."""
-        # Before queueing: a login must not wait for the requests that wait for it.
-        signature = errand.auth_headers() or await errand.authorize()
-        if signature is not self._signed.by:
-            self._signed = AuthHeaders(signature)
-        # An injected session makes answers of its own, and a body on its way out is not the server's silence.
-        silence = None if self._injected or request.json is not None else self._silence
-        passage = SendMiddleware(request, url, errand, trusted=trusted, silence=silence)
+        """Send once and wait for the response headers. A failure is returned, not raised.
+
+        The arguments are those of `SendMiddleware`.
+        """
+        # The login comes before the queue: it must not wait for the requests that wait for it.
+        grant = grant_now() or await grant_soon()
+        if grant is not self._auth.grant:
+            self._auth = AuthHeaders(grant)
+        # Ours has no read timeout for an injected session's responses, or while a request body is sent.
+        read_timeouts = None if self._injected or request.json is not None else self._read_timeouts
+        middleware = SendMiddleware(
+            request,
+            url,
+            limiter=limiter,
+            grant_now=grant_now,
+            grant_soon=grant_soon,
+            on_sent=on_sent,
+            trusted=trusted,
+            read_timeouts=read_timeouts,
+        )
         try:
-            raw = await self._sending(passage, watched=silence is not None)
-            return OpenResponse(raw, request.operation.body_limit, translated, silence)
+            raw = await self._send(middleware, own_timeout=read_timeouts is not None)
+            return OpenResponse(raw, request.operation.body_limit, read_timeouts)
         except asyncio.CancelledError as error:
-            # aiohttp's frames hold the headers; a reporter would print them with the traceback.
+            # aiohttp's frames hold the headers; an error reporter would print them with the traceback.
             error.__context__ = None
-            raise error.with_traceback(None)  # noqa: B904  (it is the same one)
+            raise error.with_traceback(None)  # noqa: B904  (it is the same exception)
         except EnergyError as error:
-            return _fresh(error)
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001  (a middleware of an injected session may raise anything)
-            return ClientClosed("the session is closed") if self._session_closed() else translated(error)
+            return ClientClosed("the session is closed") if self._session_closed() else transport_error(error)
 
     async def aclose(self, seconds: float) -> None:
-        """Close the session if it is ours, waiting no longer than this for its sockets."""
-        self._silence.close()
+        """Close the session if it is ours, waiting at most so many seconds for its sockets."""
+        self._read_timeouts.close()
         if self._session is not None and not self._injected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._session.close()
 
-    def _sending(self, passage: SendMiddleware, *, watched: bool) -> Awaitable[aiohttp.ClientResponse]:
-        session = self._session = self._session or self._own_session()
-        method = passage.request.operation.method
-        url, headers = passage.authorize(self._signed)
-        if watched:  # our own session knows the rest
+    def _send(self, middleware: SendMiddleware, *, own_timeout: bool) -> Awaitable[aiohttp.ClientResponse]:
+        session = self._session = self._session or self._new_session()
+        method = middleware.request.operation.method
+        url, headers = middleware.authorize(self._auth)
+        if own_timeout:  # a session of our own has the other options as its defaults
             return session.request(
-                method, url, headers=headers, allow_redirects=False, middlewares=(passage,)
+                method, url, headers=headers, allow_redirects=False, middlewares=(middleware,)
             )
         return session.request(
             method,
             url,
             headers=headers,
-            json=passage.request.json,
+            json=middleware.request.json,
             ssl=self._ssl or True,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=False,
-            timeout=self._impatient,
-            # Given per request, middlewares replace the session's own: those keep their place, outside.
-            middlewares=(*(getattr(session, "_middlewares", None) or ()), passage),
+            timeout=self._read_timeout,
+            # Middlewares given per request replace the session's own; those stay, outside of ours.
+            middlewares=(*(getattr(session, "_middlewares", None) or ()), middleware),
         )
 
-    def _own_session(self) -> ClientSession:
-        # No limit on connections: the lanes bound the requests, a second queue would hide behind them.
+    def _new_session(self) -> ClientSession:
+        # No limit of connections: the rate limiters bound the requests, and aiohttp's queue would be a
+        # second.
         return ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            timeout=self._patient,
+            timeout=self._no_read_timeout,
             auto_decompress=False,
-            response_class=_watched_by(self._silence),
+            response_class=_response_class(self._read_timeouts),
         )
 
     def _session_closed(self) -> bool:
         return self._session is not None and self._session.closed
-
-
-def translated(error: BaseException) -> TransportError:
-    """Say in our own words what aiohttp said; its words may hold the URL and the headers."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _not_connected(error)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return ConnectError("the connection was not made in time", kind="timeout")
-    if isinstance(error, TimeoutError):
-        return DeadlineExceeded("the server fell silent")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return TransportError("the answer is not valid HTTP")
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return ConnectionLost("the connection broke before the answer was whole")
-    return TransportError(f"sending failed with an unforeseen {type(error).__name__}")
-
-
-def _not_connected(error: aiohttp.ClientConnectorError) -> ConnectError:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "") or "verification failed"
-        return TLSVerificationError(f"the server's certificate cannot be trusted ({reason})")
-    if isinstance(error, aiohttp.ClientSSLError):
-        return ConnectError("no TLS connection could be made", kind="tls")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ConnectError("the host name could not be resolved", kind="dns")
-    if error.os_error.errno == errno.ECONNREFUSED:
-        return ConnectError("the connection was refused", kind="refused")
-    return ConnectError("the server could not be reached", kind="unreachable")
-
-
-def _fresh(error: EnergyError) -> EnergyError:
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)

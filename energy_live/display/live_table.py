@@ -84,7 +84,7 @@ class LiveTable:
     def _pool_summary(self) -> Text:
         stats = self._pool.stats()
         parts = [f"{self._dashboard.readings:,} readings", f"{stats.sent:,} requests sent"]
-        for (origin, _), limiter in stats.lanes.items():
+        for (origin, _), limiter in stats.limiters.items():
             vendor = self._vendors.get(origin, origin)
             part = f"{vendor}: {max(0.0, limiter.level):.0f} requests available, {limiter.rate:.1f}/s"
             if waiting := sum(limiter.waiting.values()):

@@ -350,7 +350,7 @@ async def test_accounts_are_shared(pool: SessionPool) -> None:
     assert len(made) == 3
     with pytest.raises(ValueError, match="already has"):
         pool.account("https://a.example", "me", RateLimit(100, 11.0), make)
-    assert set(pool.stats().lanes) == {
+    assert set(pool.stats().limiters) == {
         ("https://a.example", "me"),
         ("https://b.example", "me"),
         ("https://a.example", "you"),
@@ -385,4 +385,4 @@ def test_nonsense_is_refused() -> None:
 async def test_repr_says_what_it_is(client: ApiClient, pool: SessionPool) -> None:
     """Client and pool show whom they serve."""
     assert repr(client) == f"<ApiClient of acme, account 'me' at {URL}>"
-    assert repr(pool) == "<SessionPool open, 1 accounts, 0 calls under way>"
+    assert repr(pool) == "<SessionPool open, 1 accounts, 0 calls in flight>"

@@ -366,7 +366,7 @@ async def test_a_grant_that_is_dead_on_arrival_is_an_error_and_not_a_loop(vendor
     vendor.lifetime_s = lifetime_s
     credential = vendor.credential()
     for _ in range(5):
-        with pytest.raises(AuthFailed, match="already ended"):
+        with pytest.raises(AuthFailed, match="already expired"):
             await credential.get()
     assert vendor.logins == 1
 

@@ -48,20 +48,20 @@ class Caller:
                 retry_after = None if is_stray else self.server.ask(self.clock.monotonic())
                 await self.clock.sleep(self.latency * self.chance.random())
             if is_stray:
-                self.lane.throttled(sent_at, None, certain=False)
+                self.lane.on_throttled(sent_at, None, certain=False)
                 continue
             if retry_after is None:
                 self.answered += 1
-                self.lane.passed()
+                self.lane.on_accepted()
                 return
             self._throttled(sent_at, retry_after)
 
     def _throttled(self, sent_at: float, retry_after: int) -> None:
         if self.says_how_long:
             self.told_until = max(self.told_until, self.clock.monotonic() + retry_after)
-            self.lane.throttled(sent_at, float(retry_after))
+            self.lane.on_throttled(sent_at, float(retry_after))
         else:
-            self.lane.throttled(sent_at, None)
+            self.lane.on_throttled(sent_at, None)
 
     async def ask_forever(self) -> None:
         while True:

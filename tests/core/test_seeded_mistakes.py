@@ -154,8 +154,8 @@ MISTAKES = {
     ),
     "use the wall clock in the bucket": Mistake(
         "energy_core/http/rate_limiter.py",
-        "self._allowance.try_take(self._now())",
-        "self._allowance.try_take(self._clock.utcnow().timestamp())",
+        "self._state.try_take(self._clock.monotonic())",
+        "self._state.try_take(self._clock.utcnow().timestamp())",
         "tests/core/test_lane.py::test_turns_come_at_the_rate_once_the_stock_is_used",
     ),
     "log in once for every refusal": Mistake(
@@ -177,7 +177,7 @@ MISTAKES = {
         "tests/faults/test_tls.py::test_bad_certificate_is_never_tried_again",
     ),
     "say what the library said": Mistake(
-        "energy_core/http/transport.py",
+        "energy_core/http/response.py",
         'return TransportError("the answer is not valid HTTP")',
         "return TransportError(str(error))",
         "tests/faults/test_secrets.py::test_fault_tells_no_secret",

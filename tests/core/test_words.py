@@ -2,7 +2,7 @@
 
 import pytest
 
-from energy_core.http.words import is_refusal, words_of, words_of_text
+from energy_core.http.refusal import is_refusal, refusal_message, refusal_message_of_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6N30.c2lnbmF0dXJl"
 
@@ -44,7 +44,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6N30.c2lnbmF0dXJl"
 )
 def test_words(answer, line):
     """Texts are found in the usual places, joined, cut at 200 characters, and blotted."""
-    assert words_of(answer) == line
+    assert refusal_message(answer) == line
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_words(answer, line):
 )
 def test_words_of_plain_text(body, content_type, line):
     """Plain text is quoted; a page and broken JSON are not."""
-    assert words_of_text(body, content_type) == line
+    assert refusal_message_of_text(body, content_type) == line
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_what_is_a_refusal_whatever_its_status(answer, refusal):
 @pytest.mark.parametrize("part", ["a", "aB", "a.", "-", "abcdefgh.", "token:", "token" + " " * 500, "\u00e9"])
 def test_long_words_are_read_in_linear_time(part):
     """A page of anything is cut before it is looked at."""
-    assert len(words_of(part * 100_000)) <= 200
+    assert len(refusal_message(part * 100_000)) <= 200

@@ -31,7 +31,7 @@ def nothing_is_kept(client: ApiClient) -> bool:
     lane = client.account.limiter.stats()
     session = client._pool._transport._session
     busy = len(session.connector._acquired) if session is not None and session.connector is not None else 0
-    return stats.under_way == lane.in_flight == sum(lane.waiting.values()) == busy == 0
+    return stats.in_flight == lane.in_flight == sum(lane.waiting.values()) == busy == 0
 
 
 async def step() -> None:

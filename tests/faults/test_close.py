@@ -224,7 +224,7 @@ async def test_a_download_tried_again_leaves_nothing_under_way(serve: Serve) -> 
     pool = SessionPool(random=lambda: 0.0)
     async with client_of(pool, server).open(READ, id=7) as download:
         assert await download.read() == b"{}"
-    assert pool.stats().under_way == 0
+    assert pool.stats().in_flight == 0
     started = CLOCK.monotonic()
     await pool.aclose(grace_s=5.0)
     assert CLOCK.monotonic() - started < 1.0

@@ -256,7 +256,7 @@ async def test_refused_connection_of_a_login_is_tried_three_times(
     with pytest.raises(ConnectError) as caught:
         await client.call(READ, as_it_is, id=7)
     assert caught.value.operation == "auth.login"
-    assert client._pool.stats().lanes[client.account.origin, "tester"].granted == 3
+    assert client._pool.stats().limiters[client.account.origin, "tester"].granted == 3
 
 
 async def test_pages_in_place_of_answers_stay_within_the_budget(serve: Serve, connect: Connect) -> None:

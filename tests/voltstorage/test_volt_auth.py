@@ -270,7 +270,7 @@ async def test_two_accounts_need_two_labels():
             VoltStorageClient(pool, token="other")
         await again.aclose()
         VoltStorageClient(pool, token="other")
-        assert len(pool.stats().lanes) == 1
+        assert len(pool.stats().limiters) == 1
     merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token=TOKEN).live(2))
     with pytest.raises(ValueError, match="label 'default'"):
         merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token="other").live(2))

@@ -157,7 +157,7 @@ async def test_a_hole_that_cannot_be_filled_is_a_gap(service, quick, prompt, sta
         )
         async with client.events(77, socket=quick, backfill=prompt) as stream:
             events = await told(stream, 3)
-        assert pool.stats().under_way == 0
+        assert pool.stats().in_flight == 0
     assert events[1] == ("gap", 100, 104, "export_failed", set())
     assert events[2] == ("live", 104, {"pvPower": 3})
 

@@ -41,7 +41,7 @@ class Wire:
             if retry_after is None:
                 self.waited.append((priority, self.clock.monotonic() - asked_at))
                 return
-            self.lane.throttled(sent_at, float(retry_after))
+            self.lane.on_throttled(sent_at, float(retry_after))
 
 
 def site_history(wire, end):

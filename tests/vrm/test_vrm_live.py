@@ -550,10 +550,10 @@ async def test_a_pool_has_one_lane_for_an_account_and_refuses_a_second(fake):
         second = VRMClient(pool, token="b" * 64, account="home", base_url=fake.url)
         await second.users.me()
         assert fake.asked[-1].authorization == f"Token {'b' * 64}"
-        assert len(pool.stats().lanes) == 1
+        assert len(pool.stats().limiters) == 1
         for token in ("c" * 64, "d" * 64, "c" * 64):
             VRMClient(pool, token=token, base_url=fake.url)
-        assert len(pool.stats().lanes) == 3
+        assert len(pool.stats().limiters) == 3
         assert "cccc" not in repr(pool.stats())
 
 

@@ -15,8 +15,8 @@ from energy_core.codec.drift import Drift
 from energy_core.codec.json import strict_json
 from energy_core.errors import DecodeError, StreamBusy, StreamClosed
 from energy_core.http.operation import Operation
+from energy_core.http.refusal import is_refusal, refusal_message
 from energy_core.http.response import Download
-from energy_core.http.words import is_refusal, words_of
 from energy_core.printable import printable
 from voltstorage_async.export.chunks import ChunkSeam, ExportChunk, ExportChunks
 from voltstorage_async.models import ExportProgress, ExportRow, FilledRow
@@ -334,7 +334,7 @@ def _refused(body: bytes) -> DecodeError | None:
         return None
     if not is_refusal(answer):
         return None
-    return DecodeError(f"the export was refused: {words_of(answer)!r}", kind="envelope")
+    return DecodeError(f"the export was refused: {refusal_message(answer)!r}", kind="envelope")
 
 
 class _Steps(Generic[T]):

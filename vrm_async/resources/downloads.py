@@ -185,7 +185,7 @@ class Downloads:
         html: bool = False,
     ) -> SavedFile:
         pouring = Pouring(
-            download=await self._api.begin(request),
+            download=await self._api.start_download(request),
             file=file,
             passing=passing,
             body=BodyDecoder(html=html),

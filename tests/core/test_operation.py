@@ -1,4 +1,4 @@
-"""An operation asked without arguments has its request ready, and nothing else shares it."""
+"""Operations and the requests they make."""
 
 from energy_core.http.operation import Operation, Priority, Request
 
@@ -6,14 +6,13 @@ ME = Operation(vendor="acme", name="users.me", method="GET", path="users/me", re
 SITE = ME.at("sites/{id}")
 
 
-def test_asked_plainly_is_one_request():
-    """Asking again without arguments makes no new object, and it says what a made one says."""
-    assert ME.request() is ME.request()
+def test_a_request_without_arguments():
+    """It has the operation's path and priority, and no query or body."""
     assert ME.request() == Request(operation=ME, path="users/me")
 
 
-def test_arguments_make_their_own():
-    """A query, a body, a priority or a part of the path is never that of the plain request."""
+def test_a_request_has_its_arguments():
+    """Query, body, priority and parts of the path are those of the call, and of this request only."""
     assert ME.request(query=(("page", "2"),)).query == (("page", "2"),)
     assert ME.request(json={}).json == {}
     assert ME.request(json=False).json is False
@@ -22,12 +21,8 @@ def test_arguments_make_their_own():
     assert ME.request() == Request(operation=ME, path="users/me")
 
 
-def test_another_path_has_its_own_plain_request():
-    """What `at` returns asks for its own path."""
+def test_the_same_operation_at_another_path():
+    """`at` changes the path of its requests and nothing else."""
     assert ME.at("users/you").request().path == "users/you"
-
-
-def test_equal_operations_stay_equal():
-    """The request made ahead takes no part in comparing, hashing or showing."""
     twin = SITE.at("users/me")
     assert (twin, hash(twin), repr(twin)) == (ME, hash(ME), repr(ME))
