@@ -18,6 +18,6 @@ def understand(operation: Operation, into: Callable[[JSON], T]) -> Callable[[byt
 
     def understood(body: bytes) -> T:
         response = Response(status=200, headers={"content-type": "application/json"}, body=body)
-        return api._decode(response, operation, into)
+        return api.decode(response, operation, into)
 
     return understood

@@ -116,9 +116,9 @@ class ApiClient:
         response = await self._pool.send(request, self.account, self.base)
         try:
             if len(response.body) <= MIB:
-                return self._decode(response, operation, into)
+                return self.decode(response, operation, into)
             # A large body would block the event loop for too long.
-            return await asyncio.to_thread(self._decode, response, operation, into)
+            return await asyncio.to_thread(self.decode, response, operation, into)
         except DecodeError as error:
             if not self._may_be_a_proxy_page(error, response, operation):
                 raise
@@ -130,7 +130,7 @@ class ApiClient:
                 error.attempts += response.attempts
             raise
         again = evolve(again, attempts=response.attempts + again.attempts)
-        return await asyncio.to_thread(self._decode, again, operation, into)
+        return await asyncio.to_thread(self.decode, again, operation, into)
 
     def open(
         self,
@@ -162,7 +162,12 @@ class ApiClient:
             response = evolve(download.response, body=await download.read())
         raise self._refusal(response, request.operation)
 
-    def _decode(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
+    def decode(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:
+        """Return a response as `into` structures it; it may be called in a thread.
+
+        Raises:
+            RequestError: the response is a refusal or cannot be read, as for `call`.
+        """
         if not _is_answer(response.status, operation):
             raise self._refusal(response, operation)
         try:

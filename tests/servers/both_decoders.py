@@ -32,7 +32,7 @@ def outcome(into, body, *, strict=False):
     API._strict = strict
     response = Response(status=200, headers={"content-type": "application/json"}, body=body)
     try:
-        made = API._understand(response, OPERATION, into)
+        made = API.decode(response, OPERATION, into)
         result = told(made)
         assert told(made) == result, "a second look gives something else"
     except EnergyError as error:
