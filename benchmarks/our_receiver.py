@@ -102,7 +102,7 @@ async def _receive(task: Task, *, look: bool) -> None:
 
 def _source(client: VoltStorageClient, number: int, link: _Endpoints) -> ProductSource:
     id = SourceId("voltstorage", "bench", str(number), 0)  # noqa: A001
-    return ProductSource(id, link, client._past(number), fields=ProductFields(FIELDS))
+    return ProductSource(id, link, client._recorded(number), fields=ProductFields(FIELDS))
 
 
 def _plain(event: Event) -> list[object]:
