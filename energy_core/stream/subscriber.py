@@ -359,7 +359,7 @@ def _to_events(  # noqa: PLR0917  (called for every read: keywords cost time)
     events: list[Event] = []
     new, kind = tuple.__new__, Kind.READING
     for time, id, values, raw, backfilled, revision in readings:  # noqa: A001  (the event's own word)
-        head = (source, kind, key, time, received_at, seq, id, values, raw)
-        events.append(new(Event, (*head, None, backfilled, late, revision)))  # half the constructor's cost
+        data = (source, kind, key, time, received_at, seq, id, values, raw, None, backfilled, late, revision)
+        events.append(new(Event, data))  # half the cost of the constructor
         seq += 1
     return events
