@@ -76,8 +76,8 @@ def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
         return []
     lines = ["", "### Where the time goes", ""]
     lines += [
-        "What is missed, and which files' code runs meanwhile on our side (with `[speed]`), by sampling;",
-        "a C function counts for whoever calls it. Of a start: the packages whose own imports take the time.",
+        "For each missed target: the share of each file of ours (with `[speed]`), by sampling;",
+        "C functions count for their caller. For an import: the share of each package's own code.",
         "",
     ]
     for table, what in found:
