@@ -351,6 +351,11 @@ class GapFiller(Generic[T]):
         return max(position - overlap_s, self._output.accounted_to or 0)
 
     @property
+    def held(self) -> int:
+        """Number of live events that are held."""
+        return len(self._held)
+
+    @property
     def covered_to(self) -> int:
         """Unix second that the fill has reached."""
         return self._covered_to

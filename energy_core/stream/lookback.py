@@ -16,7 +16,7 @@ from energy_core.printable import printable
 from energy_core.stream.dedupe import BEYOND_CAP, NOT_RECORDED
 from energy_core.stream.lookback_match import BucketMatcher, MissingRange
 from energy_core.stream.polled import SKIPPED, IntervalEstimator, LookbackConfig, PolledReading, of_time
-from energy_core.stream.source import StreamPosition
+from energy_core.stream.source import Outlet, StreamPosition
 from energy_core.stream.vocabulary import SourceId
 
 TOO_MANY_HELD: Final = "too many newer readings were held before the look-back"
@@ -88,9 +88,8 @@ class DeviceBackfill:
         self._covered: list[OpenGap] = []  # open gaps that the current look-back covers
         self._newest_at_begin = EPOCH
         self._range_start = EPOCH  # of the current look-back
-        self._looked_back_to: datetime | None = (
-            self._stopped
-        )  # newest reading at the last successful look-back
+        # Newest reading at the last successful look-back.
+        self._looked_back_to: datetime | None = self._stopped
         self._failure = ""  # why the last look-back failed; empty: it did not
         self._cooldown_until = 0.0
         if stopped is not None:
@@ -143,9 +142,8 @@ class DeviceBackfill:
         """Begin a look-back; return the ranges to request, oldest first."""
         newest, config = self.matcher.newest, self._config
         starts = [gap.start for gap in self.open_gaps] + [each.start for each in self._retry_ranges]
-        if (
-            self._failure and self._looked_back_to is not None
-        ):  # what the failed look-backs should have covered
+        if self._failure and self._looked_back_to is not None:
+            # What the failed look-backs should have covered.
             starts.append(self._looked_back_to - timedelta(seconds=config.span_s - config.interval_s))
         self._covered, self._newest_at_begin = list(self.open_gaps), newest
         ranges = config.ranges(newest, min(starts, default=None))
@@ -280,6 +278,22 @@ class DeviceBackfill:
 def _order(each: ReadingOrGap) -> tuple[datetime, bool]:
     """A gap comes before the reading at its end."""
     return (each.end, False) if isinstance(each, MissingRange) else (each.time, True)
+
+
+def put(outlet: Outlet, source: SourceId, each: ReadingOrGap) -> None:
+    """Hand a reading or a gap to an outlet."""
+    if isinstance(each, MissingRange):
+        outlet.gap(source, start=each.start, end=each.end, reason=each.reason)
+        return
+    outlet.reading(
+        source,
+        time=each.time,
+        id=each.id,
+        values=each.values,
+        raw=each.raw,
+        backfilled=each.backfilled,
+        revision=each.revision,
+    )
 
 
 FetchRange: TypeAlias = Callable[[SourceId, datetime, datetime], Awaitable[Iterable[PolledReading]]]

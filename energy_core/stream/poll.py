@@ -23,7 +23,7 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry import full_jitter
-from energy_core.stream.lookback import DeviceBackfill, FetchRange, LookbackScheduler, ReadingOrGap
+from energy_core.stream.lookback import DeviceBackfill, FetchRange, LookbackScheduler, put
 from energy_core.stream.lookback_match import MissingRange
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, PolledSites, SiteReport, of_time
 from energy_core.stream.source import Outlet, StreamPosition
@@ -170,7 +170,7 @@ class Poller:
         for each in found:
             if isinstance(each, MissingRange) or start <= each.time <= end:
                 await outlet.room()
-                _put(outlet, source, each)
+                put(outlet, source, each)
         return missing
 
     def again(self) -> Poller:
@@ -280,7 +280,7 @@ class Poller:
         ahead = [each for each in readings if each.id in known or is_ahead(each.time)]
         for each in ahead:
             if each.id not in known:
-                _put(outlet, each.source, each)
+                put(outlet, each.source, each)
         self._future_ids = {each.id for each in ahead}
         return [each for each in readings if each.id not in self._future_ids] if ahead else readings
 
@@ -350,7 +350,7 @@ class Poller:
         while device.has_ready(until):
             await outlet.room()
             if device.has_ready(until):
-                _put(outlet, device.source, device.ready.popleft())
+                put(outlet, device.source, device.ready.popleft())
 
     # --- states --------------------------------------------------------------------------------------------
 
@@ -397,18 +397,3 @@ class Poller:
     def __repr__(self) -> str:
         doing = f"failed {self._failures} times in a row" if self._failures else "fine"
         return f"<Poller {self._id} every {self._interval_s:g} s: asked {self._polls} times, {doing}>"
-
-
-def _put(outlet: Outlet, source: SourceId, each: ReadingOrGap) -> None:
-    if isinstance(each, MissingRange):
-        outlet.gap(source, start=each.start, end=each.end, reason=each.reason)
-        return
-    outlet.reading(
-        source,
-        time=each.time,
-        id=each.id,
-        values=each.values,
-        raw=each.raw,
-        backfilled=each.backfilled,
-        revision=each.revision,
-    )

@@ -1,4 +1,4 @@
-"""The cutter decides nothing that websockets would decide otherwise."""
+"""FrameSplitter: the fast path never decides differently from websockets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def protocol(state=State.OPEN, largest=LARGEST):
     return ClientProtocol(OPEN, state=state, max_size=largest)
 
 
-def cutter(of, log=QUIET):
+def splitter(of, log=QUIET):
     return FrameSplitter(of, limit=LARGEST, log=log)
 
 
 def understood(frames):
-    """What messages are in the frames that websockets alone has seen: the reference."""
+    """Return the messages of the frames that websockets alone has parsed: the reference."""
     messages, partial = [], bytearray()
     for frame in frames:
         if frame.opcode in {Opcode.TEXT, Opcode.BINARY}:
@@ -44,7 +44,7 @@ def understood(frames):
 
 
 def outcome(of):
-    """How a protocol stands, and what it would send."""
+    """Return the state of a protocol, and how much it would send."""
     sent = b"".join(of.data_to_send())
     return of.state, of.close_rcvd, of.close_sent, type(of.parser_exc), len(sent)
 
@@ -73,23 +73,23 @@ conversations = st.lists(
 
 
 @example(sent(Opcode.TEXT, b"begun", fin=False) + sent(Opcode.TEXT, b"in its middle"), [], False)
-@example(b"\x00\xfe", [], False)  # refused before all of its head is there
+@example(b"\x00\xfe", [], False)  # rejected before its header is complete
 @example(sent(Opcode.TEXT, b"one half", fin=False) + sent(Opcode.CONT, b", the other"), [10], False)
 @given(conversations, st.lists(st.integers(1, 40), max_size=40), st.booleans())
-def test_whatever_comes_means_what_it_means_to_websockets(said, sizes, watched):
-    """In whatever pieces bytes come, messages, state, close codes and answers are those of websockets."""
+def test_messages_are_those_of_websockets(stream, sizes, watched):
+    """However the bytes are cut into reads, messages, state and answers are those of websockets."""
     log = logging.getLogger("tests.watched")
     log.setLevel(logging.DEBUG if watched else logging.INFO)
     reference, ours = protocol(), protocol()
-    cutting = cutter(ours, log)
+    splitting = splitter(ours, log)
     frames, found, at = [], [], 0
-    for size in [*sizes, len(said) + 1]:
-        piece = said[at : at + size]
+    for size in [*sizes, len(stream) + 1]:
+        piece = stream[at : at + size]
         at += size
         if piece:
             reference.receive_data(piece)
             frames += reference.events_received()
-            found += cutting.split(piece)
+            found += splitting.split(piece)
     assert found == understood(frames)
     for one in (reference, ours):
         one.receive_eof()
@@ -97,38 +97,42 @@ def test_whatever_comes_means_what_it_means_to_websockets(said, sizes, watched):
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
-def test_messages_right_behind_the_handshake_are_cut(at_once):
-    """The answer to the handshake and the first messages may come in one read, or one byte at a time."""
+def test_messages_right_after_the_handshake_are_found(at_once):
+    """The handshake and the first messages may arrive in one read, or one byte at a time."""
     ours = protocol(State.CONNECTING)
-    said = accepted(ours.key) + sent(Opcode.TEXT, b"one") + sent(Opcode.TEXT, b"two") + b"\x81"
-    cutting = cutter(ours)
+    stream = accepted(ours.key) + sent(Opcode.TEXT, b"one") + sent(Opcode.TEXT, b"two") + b"\x81"
+    splitting = splitter(ours)
     found = (
-        cutting.split(said) if at_once else [each for byte in said for each in cutting.split(bytes([byte]))]
+        splitting.split(stream)
+        if at_once
+        else [each for byte in stream for each in splitting.split(bytes([byte]))]
     )
     assert found == [b"one", b"two"]
     assert ours.state is State.OPEN
-    assert cutting.split(b"\x05three") == [b"three"]
+    assert splitting.split(b"\x05three") == [b"three"]
 
 
-def test_a_goodbye_in_the_middle_of_a_head_spoils_nothing():
-    """What we say between two bytes of a frame's head does not change what the frame is."""
+def test_a_close_sent_within_a_header_changes_nothing():
+    """Sending a close frame between two bytes of a frame header does not change what the frame is."""
     ours = protocol()
-    cutting = cutter(ours)
-    assert cutting.split(b"\x81\x7e\x00") == []
+    splitting = splitter(ours)
+    assert splitting.split(b"\x81\x7e\x00") == []
     ours.send_close(1001)
-    assert cutting.split(b"\x7f" + bytes(127) + sent(Opcode.CLOSE, b"\x03\xe9")) == [bytes(127)]
+    assert splitting.split(b"\x7f" + bytes(127) + sent(Opcode.CLOSE, b"\x03\xe9")) == [bytes(127)]
     assert ours.close_rcvd.code == 1001
 
 
-def test_plain_messages_do_not_trouble_the_protocol():
-    """Whole messages in one piece pass by; a ping among them is answered."""
+def test_the_fast_path_does_not_use_the_protocol():
+    """Complete unfragmented messages bypass it; a ping among them is answered."""
     ours = protocol()
-    cutting = cutter(ours)
-    assert cutting.split(sent(Opcode.TEXT, b"one") * 3) == [b"one"] * 3
-    assert not cutting.protocol_changed
-    assert cutting.split(sent(Opcode.TEXT, b"one") + sent(Opcode.PING, b"?") + sent(Opcode.TEXT, b"two")) == [
+    splitting = splitter(ours)
+    assert splitting.split(sent(Opcode.TEXT, b"one") * 3) == [b"one"] * 3
+    assert not splitting.protocol_changed
+    assert splitting.split(
+        sent(Opcode.TEXT, b"one") + sent(Opcode.PING, b"?") + sent(Opcode.TEXT, b"two")
+    ) == [
         b"one",
         b"two",
     ]
-    assert cutting.protocol_changed
+    assert splitting.protocol_changed
     assert len(ours.data_to_send()) == 1

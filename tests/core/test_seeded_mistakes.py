@@ -31,14 +31,13 @@ MISTAKES = {
         "energy_core/stream/frames.py",
         "if self._fast_path and self._fragments is None and not self._header_fed:",
         "if self._fast_path and not self._header_fed:",
-        "tests/core/test_frames.py::test_whatever_comes_means_what_it_means_to_websockets",
+        "tests/core/test_frames.py::test_messages_are_those_of_websockets",
     ),
     "forget what an export lacks behind the present state": Mistake(
         "energy_core/stream/gap_filler.py",
         "if end is not None and end < self._covered_to:",
         "if end is not None and end < 0:",
-        "tests/core/test_hole.py::"
-        "test_quantities_without_a_record_are_reported_as_far_as_the_record_was_told",
+        "tests/core/test_gap_filler.py::test_quantities_without_a_record_are_reported_beyond_the_latest_data",
     ),
     "reset the backoff on connect": Mistake(
         "energy_core/stream/reconnect.py",
@@ -192,7 +191,7 @@ MISTAKES = {
         "energy_core/stream/dedupe.py",
         "        return bits & ~(known | known >> _QUANTITY_BITS) & _QUANTITY_MASK\n",
         "        return bits\n",
-        "tests/voltstorage/test_volt_healing.py::test_what_was_missed_comes_from_the_export_in_its_place",
+        "tests/voltstorage/test_volt_backfill.py::test_what_was_missed_comes_from_the_export_in_its_place",
     ),
     "take an event as consumed because the stream has ended": Mistake(
         "energy_core/stream/merge.py",

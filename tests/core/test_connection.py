@@ -1,4 +1,4 @@
-"""One connection, where only its inside shows what must not go wrong."""
+"""Single connections, in cases that a reconnecting socket does not show."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MESSAGES = 300
 
 
 class Burst(threading.Thread):
-    """A TLS server in a thread of its own that says a lot at once and leaves."""
+    """A TLS server in its own thread that sends many messages at once and disconnects."""
 
     def __init__(self, tls, *, polite):
         super().__init__(daemon=True)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"wss://127.0.0.1:{self.listener.getsockname()[1]}/events"
-        self.said = threading.Event()
+        self.sent = threading.Event()
         self._tls, self._polite = tls, polite
 
     def run(self):
@@ -48,15 +48,15 @@ class Burst(threading.Thread):
                 link.unwrap()
         with contextlib.suppress(OSError):
             socket.socket.shutdown(link, socket.SHUT_WR)
-        self.said.set()
-        self.listener.accept()[0].close()  # the client is back
+        self.sent.set()
+        self.listener.accept()[0].close()  # the client has reconnected
         link.close()
         self.listener.close()
 
 
 @pytest.mark.parametrize("polite", [True, False], ids=["with a TLS goodbye", "without"])
-async def test_what_a_server_says_over_tls_before_it_leaves_is_read_to_its_end(polite):
-    """More than one read holds, the close code behind it and the end, all there at once: nothing is lost."""
+async def test_data_sent_over_tls_before_a_disconnect_is_read_completely(polite):
+    """More messages than one read holds, a close frame and the end arrive at once: nothing is lost."""
     authority = trustme.CA()
     ours, theirs = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.configure_trust(ours)
@@ -66,7 +66,7 @@ async def test_what_a_server_says_over_tls_before_it_leaves_is_read_to_its_end(p
 
     def on_state(state, reason, retry_in):
         if state is State.LIVE:
-            server.said.wait(5)  # the event loop is busy until all is there
+            server.sent.wait(5)  # keeps the event loop busy until everything has arrived
         listener.on_state(state, reason, retry_in)
 
     reconnecting = ReconnectingSocket(
@@ -86,7 +86,7 @@ async def test_what_a_server_says_over_tls_before_it_leaves_is_read_to_its_end(p
 
 
 class Flood(threading.Thread):
-    """A server in a thread of its own that says all it has to say at once, faster than anybody reads."""
+    """A server in its own thread that sends everything at once, faster than it is read."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -103,32 +103,32 @@ class Flood(threading.Thread):
             link.recv(4096)
 
 
-def test_no_event_loop_reads_a_socket_on_and_on():
-    """A loop that would read all there is lets consumers have their turn between two pieces."""
+def test_consumers_run_between_two_reads_on_any_event_loop():
+    """An event loop that would read everything available lets consumers run between two reads."""
     uvloop = pytest.importorskip("uvloop")
-    server, heard, at_once, done = Flood(), [0], [], asyncio.Event()
+    server, received, at_once, done = Flood(), [0], [], asyncio.Event()
     server.start()
 
     def take(messages, _):
-        if not heard[0]:
+        if not received[0]:
             asyncio.get_running_loop().call_soon(turn)
-        heard[0] += len(messages)
+        received[0] += len(messages)
 
     def turn():
-        at_once.append(heard[0])
-        heard[0] = 0
+        at_once.append(received[0])
+        received[0] = 0
         if sum(at_once) >= 30 * MESSAGES:
             done.set()
 
     async def listen():
         address = Endpoint(url=server.url)
-        wire = Connection(
+        connection = Connection(
             address, on_open=lambda _: None, on_messages=take, clock=SystemClock(), config=SocketConfig()
         )
-        await wire.open(address, None)
+        await connection.open(address, None)
         async with asyncio.timeout(20):
             await done.wait()
-        await wire.close(1000)
+        await connection.close(1000)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(listen())
@@ -138,10 +138,16 @@ def test_no_event_loop_reads_a_socket_on_and_on():
 
 
 class Nowhere(asyncio.Transport):
-    """Takes what is written."""
+    """A transport that keeps what is written."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = b""
+        self.requested = asyncio.Event()
 
     def write(self, data):
-        pass
+        self.written += data
+        self.requested.set()
 
     def abort(self):
         pass
@@ -150,28 +156,38 @@ class Nowhere(asyncio.Transport):
         return False
 
 
-async def test_what_comes_with_the_handshake_of_a_cancelled_socket_is_not_told():
-    """No message is handed over where nobody was told that the connection is open."""
-    told = []
-    wire = Connection(
-        Endpoint(url="ws://127.0.0.1:9/events"),
-        on_open=told.append,
-        on_messages=lambda messages, _: told.append(messages),
+async def test_messages_after_a_cancelled_open_are_not_delivered(monkeypatch):
+    """The handshake may succeed in the same turn in which `open` is cancelled: nothing is delivered."""
+    delivered, transport = [], Nowhere()
+
+    async def connect(factory, *_, **__):
+        factory().connection_made(transport)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect, raising=False)
+    address = Endpoint(url="ws://127.0.0.1:9/events")
+    connection = Connection(
+        address,
+        on_open=delivered.append,
+        on_messages=lambda messages, _: delivered.append(messages),
         clock=SystemClock(),
         config=SocketConfig(),
     )
-    wire.connection_made(Nowhere())
-    wire._handshake_done.cancel()
-    said = accepted(wire._protocol.key) + b"\x81\x02hi"
-    wire.get_buffer(-1)[: len(said)] = said
-    wire.buffer_updated(len(said))
-    assert told == []
-    wire.connection_lost(None)
+    opening = asyncio.create_task(connection.open(address, None))
+    await transport.requested.wait()
+    opening.cancel()
+    key = transport.written.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
+    sent = accepted(key) + b"\x81\x02hi"
+    connection.get_buffer(-1)[: len(sent)] = sent
+    connection.buffer_updated(len(sent))
+    assert delivered == []
+    connection.connection_lost(None)
+    with pytest.raises(asyncio.CancelledError):
+        await opening
 
 
 @pytest.mark.parametrize("value", ["Bearer s3cret\nx", "Bearer s3cret€"])
-async def test_a_header_that_cannot_be_sent_is_refused_unsaid(value):
-    """The complaint holds neither the header nor the error that does."""
+async def test_a_header_that_cannot_be_sent_is_not_in_the_error(value):
+    """Neither the error nor its cause contains the header."""
 
     class Careless(FakeLink):
         async def address(self):

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from energy_core import Checkpoint, Gap, Kind, Quantity, merge
 from tests.servers.scripted_volt import frame, until
-from tests.voltstorage.test_volt_healing import HEADER, T, cut_after, exports, plays, row, seconds
+from tests.voltstorage.test_volt_backfill import HEADER, T, cut_after, exports, plays, row, seconds
 from voltstorage_async import BackfillConfig
 
 SOON = BackfillConfig(settle_s=0.01, retry_s=(0.05, 0.1, 0.2), page_s=7.0)

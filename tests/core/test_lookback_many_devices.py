@@ -1,4 +1,4 @@
-"""Many devices behind one poller: a look at one costs no other anything, and no more than the lane gives."""
+"""Many devices behind one poller: a look-back at one delays no other, and the rate limit is kept."""
 
 import asyncio
 from collections import Counter
@@ -36,7 +36,7 @@ def now():
 
 
 class Fleet:
-    """Sites that log each minute, each at its own second, asked through one lane; the past is in buckets."""
+    """Sites that log each minute, each at its own second, behind one rate limiter; the past is in buckets."""
 
     def __init__(self, count):
         self.lane = RateLimiter(RateLimit(*LIMIT, 6), clock=VirtualClock(), random=lambda: 0.5)
@@ -44,8 +44,8 @@ class Fleet:
         self.sent = []
         self.asked = []
         self.looked = []
-        self.silent = {}  # device -> the minutes it logged and could not deliver in time
-        self.changed = {}  # (device, minute) -> the value the vendor has now
+        self.silent = {}  # device -> minutes that it logged but delivered late
+        self.changed = {}  # (device, minute) -> current value at the vendor
         self.slow_s = 0.0
         self.refuses = set()
 
@@ -104,7 +104,7 @@ def poller(fleet, **options):
 
 
 async def watch(fleet, until, *, lookback=None, **options):
-    """Return what came, and when each event did."""
+    """Return the events, and when each arrived."""
     seen, arrived = [], {}
     source = poller(fleet, lookback=lookback or LookbackConfig())
     async with merge(source, buffer=100_000, clock=VirtualClock(), **options) as events:
@@ -122,7 +122,7 @@ async def watch(fleet, until, *, lookback=None, **options):
 
 
 def keeps_to(limit, sent):
-    """Whether requests came no faster than a lane gives turns: its burst, and then its rate."""
+    """Return whether the requests kept the rate limit: its burst, and then its rate."""
     burst, rate = limit
     more = 2 * burst
     return all(
@@ -138,8 +138,8 @@ def by_device(seen):
     return found
 
 
-async def test_a_fleet_of_three_hundred_is_polled_on_time_and_keeps_to_the_lane():
-    """The looks are spread over the hour, each device is looked at once in it, and no poll ever waits."""
+async def test_three_hundred_devices_are_polled_on_time_within_the_rate_limit():
+    """Look-backs are spread over the hour, one for each device, and no poll waits for them."""
     fleet = Fleet(300)
     await asyncio.sleep(2 * HOUR)
     began = now()
@@ -151,33 +151,33 @@ async def test_a_fleet_of_three_hundred_is_polled_on_time_and_keeps_to_the_lane(
     assert keeps_to(LIMIT, fleet.sent)
     assert of_kind(seen, Kind.GAP) == []
     assert not any(event.backfilled or event.revision for event in readings(seen))
-    for told in by_device(readings(seen)).values():
-        assert [seconds(event.time) // MINUTE for event in told] == list(
-            range(seconds(told[0].time) // MINUTE, seconds(told[0].time) // MINUTE + len(told))
+    for delivered in by_device(readings(seen)).values():
+        assert [seconds(event.time) // MINUTE for event in delivered] == list(
+            range(seconds(delivered[0].time) // MINUTE, seconds(delivered[0].time) // MINUTE + len(delivered))
         )
 
 
-async def test_a_hole_in_one_device_delays_no_other():
-    """While one device waits for its look, all others come as ever; then it comes, old before new."""
+async def test_a_gap_of_one_device_delays_no_other():
+    """While one device waits for its look-back, the others are delivered; then it follows, in time order."""
     fleet = Fleet(20)
     fleet.slow_s = 45.0
     await asyncio.sleep(HOUR)
     fleet.silent[3] = set(range(70, 76))
     seen, arrived = await watch(fleet, HOUR + 30 * MINUTE)
-    for source, told in by_device(readings(seen)).items():
-        waits = [arrived[id(event)] - seconds(event.time) for event in told[1:]]
+    for source, delivered in by_device(readings(seen)).items():
+        waits = [arrived[id(event)] - seconds(event.time) for event in delivered[1:]]
         if source == device(3):
             assert 6 * MINUTE < max(waits) < 10 * MINUTE
         else:
             assert max(waits) <= 31
-        minutes = [seconds(event.time) // MINUTE for event in told]
+        minutes = [seconds(event.time) // MINUTE for event in delivered]
         assert minutes == list(range(minutes[0], minutes[-1] + 1))
-        assert not any(event.late for event in told)
+        assert not any(event.late for event in delivered)
     assert {int(event.source.site) for event in readings(seen) if event.backfilled} == {3}
 
 
-async def test_a_fleet_that_comes_back_is_filled_one_device_after_the_other():
-    """After a time away each of 300 devices gets what it missed, polled on time meanwhile, in the lane."""
+async def test_after_a_stop_the_devices_are_filled_one_after_the_other():
+    """After a stop each of 300 devices is backfilled, within the rate limit, while polls stay on time."""
     fleet = Fleet(300)
     await asyncio.sleep(3 * HOUR)
     stop = {
@@ -188,29 +188,29 @@ async def test_a_fleet_that_comes_back_is_filled_one_device_after_the_other():
     }
     seen, _ = await watch(fleet, 3 * HOUR + 20 * MINUTE, checkpoint=Checkpoint({FLEET: stop}))
     assert max(abs(after - before - 30) for before, after in pairwise(fleet.asked)) < 0.01
-    for told in by_device(readings(seen)).values():
-        minutes = [seconds(event.time) // MINUTE for event in told]
+    for delivered in by_device(readings(seen)).values():
+        minutes = [seconds(event.time) // MINUTE for event in delivered]
         assert minutes == list(range(111, minutes[-1] + 1))
         assert minutes[-1] >= 198
     assert len(by_device(readings(seen))) == 300
-    assert len(fleet.looked) <= 300 + 100  # those of the hour that fall into these twenty minutes
+    assert len(fleet.looked) <= 300 + 100  # the scheduled ones of these twenty minutes
     assert keeps_to(LIMIT, fleet.sent)
     assert of_kind(seen, Kind.GAP) == []
     states = [event.detail.state for event in seen if event.kind is Kind.STATUS]
     assert states == [State.CONNECTING, State.BACKFILLING, State.LIVE, State.CLOSED]
 
 
-async def test_a_device_whose_past_cannot_be_had_costs_no_other():
-    """Its hole is a gap, with the held moments after it; the others' holes are filled."""
+async def test_a_failed_look_back_affects_its_device_only():
+    """It becomes a gap, followed by the held readings; the gaps of other devices are filled."""
     fleet = Fleet(4)
     fleet.refuses = {1}
     await asyncio.sleep(HOUR)
     fleet.silent = {1: {70, 71, 72}, 2: {70, 71, 72}}
     seen, _ = await watch(fleet, 2 * HOUR)
-    told = {int(source.site): moments(events) for source, events in by_device(readings(seen)).items()}
-    assert {70, 71, 72} <= {each // MINUTE for each in told[2]}
-    assert told[2] == sorted(told[2])
-    assert told[1] == sorted(told[1])
+    delivered = {int(source.site): moments(events) for source, events in by_device(readings(seen)).items()}
+    assert {70, 71, 72} <= {each // MINUTE for each in delivered[2]}
+    assert delivered[2] == sorted(delivered[2])
+    assert delivered[1] == sorted(delivered[1])
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start) // MINUTE, seconds(gap.end) // MINUTE) == (69, 73)
     assert "no graph" in gap.reason
@@ -218,8 +218,8 @@ async def test_a_device_whose_past_cannot_be_had_costs_no_other():
     assert all(event.time >= gap.end for event in readings(seen[place:]) if event.source == device(1))
 
 
-async def test_what_is_held_is_bounded():
-    """A device that has to wait too long for its look is told again, with a gap for its hole."""
+async def test_held_readings_are_bounded():
+    """A device that waits too long for its look-back is delivered again, with a gap."""
     fleet = Fleet(3)
     fleet.slow_s = 5000.0
     await asyncio.sleep(HOUR)
@@ -228,26 +228,28 @@ async def test_what_is_held_is_bounded():
     seen, _ = await watch(fleet, HOUR + 40 * MINUTE, lookback=lookback)
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start) // MINUTE, seconds(gap.end) // MINUTE) == (69, 72)
-    told = [each // MINUTE for each in moments(by_device(readings(seen))[device(1)])]
-    assert told == [each for each in range(told[0], told[-1] + 1) if each not in fleet.silent[1]]
-    assert told[-1] >= 98
+    delivered = [each // MINUTE for each in moments(by_device(readings(seen))[device(1)])]
+    assert delivered == [
+        each for each in range(delivered[0], delivered[-1] + 1) if each not in fleet.silent[1]
+    ]
+    assert delivered[-1] >= 98
 
 
-async def test_a_changed_bucket_revises_the_moment_that_was_told():
-    """A revision has the id and time of the moment told live, and comes once a change."""
+async def test_a_changed_bucket_revises_the_delivered_reading():
+    """A revision has the id and time of the live reading, and is delivered once for each change."""
     fleet = Fleet(2)
     await asyncio.sleep(HOUR)
     asyncio.get_running_loop().call_at(3.2 * HOUR, fleet.changed.update, {(1, 90): -5.0})
     asyncio.get_running_loop().call_at(5.2 * HOUR, fleet.changed.update, {(1, 90): -6.0})
     seen, _ = await watch(fleet, 7.5 * HOUR)
-    told = [event for event in readings(seen) if event.id == fleet.observation(1, 90).id]
-    assert [(event.revision, event.values[Quantity.PV_POWER]) for event in told] == [
+    delivered = [event for event in readings(seen) if event.id == fleet.observation(1, 90).id]
+    assert [(event.revision, event.values[Quantity.PV_POWER]) for event in delivered] == [
         (0, 90.0),
         (1, -5.0),
         (2, -6.0),
     ]
-    assert len({event.time for event in told}) == 1
-    assert [event for event in readings(seen) if event.revision and event.id != told[0].id] == []
+    assert len({event.time for event in delivered}) == 1
+    assert [event for event in readings(seen) if event.revision and event.id != delivered[0].id] == []
 
 
 class Taken:
@@ -263,22 +265,22 @@ class Taken:
         self.readings.append((source, facts["id"], facts["time"]))
 
 
-async def test_what_a_slow_consumer_lost_comes_again_under_its_name():
-    """What is fetched again has the ids and times it was told with."""
+async def test_a_refill_has_the_delivered_ids():
+    """Refetched readings have the ids and times of the live ones."""
     fleet, taken = Fleet(3), Taken()
     await asyncio.sleep(HOUR)
     source = poller(fleet)
     async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
         await asyncio.sleep(HOUR)
         await events.drain()
-        told = [event async for event in events]
-    mine = [event for event in readings(told) if event.source == device(2)]
+        delivered = [event async for event in events]
+    mine = [event for event in readings(delivered) if event.source == device(2)]
     await source.refill(taken, device(2), mine[10].time, mine[30].time)
     assert taken.readings == [(event.source, event.id, event.time) for event in mine[10:31]]
 
 
-async def test_polling_in_trouble_puts_off_the_looks():
-    """While the vendor cannot be polled nobody looks back, and the source is called disconnected."""
+async def test_failing_polls_postpone_look_backs():
+    """While polls fail there are no look-backs, and the source is disconnected."""
     fleet = Fleet(5)
     trouble = False
     ask = fleet.ask
@@ -301,14 +303,14 @@ async def test_polling_in_trouble_puts_off_the_looks():
         assert events.status[FLEET].state is State.LIVE
         await events.drain()
         seen = [event async for event in events]
-    for told in by_device(readings(seen)).values():
-        minutes = [seconds(event.time) // MINUTE for event in told]
+    for delivered in by_device(readings(seen)).values():
+        minutes = [seconds(event.time) // MINUTE for event in delivered]
         assert minutes == list(range(minutes[0], minutes[-1] + 1))
     assert of_kind(seen, Kind.GAP) == []
 
 
 async def test_nothing_is_left_behind_in_any_state():
-    """Closed while polling, looking, idling or waiting for room, it leaves no task."""
+    """Closed while polling, looking back, idle or waiting for room, a poller leaves no task."""
     for wait_s in (0.1, 0.6, 1.0, 29.0, 30.6, 200.0):
         fleet = Fleet(10)
         await asyncio.sleep(HOUR)
