@@ -1,4 +1,4 @@
-"""Columns as Arrow, for whoever speaks its C stream interface: polars, pandas, duckdb, pyarrow."""
+"""Export of columns through the Arrow C stream interface, for polars, pandas, duckdb and pyarrow."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ MISSING: Final = "tables need pyarrow, which is not installed: pip install 'ener
 
 @frozen
 class ArrowColumn:
-    """One column: its name, Arrow's word for its type, its values, and what is worth knowing about it."""
+    """One column of an exported table."""
 
     name: str
     kind: str
     """`time` (milliseconds, UTC), `float`, `int` or `text`."""
     values: Sequence[object]
     about: Mapping[str, str | None] = field(factory=dict)
-    """Goes into the field's metadata; what is None is left out."""
+    """Metadata of the Arrow field; None values are left out."""
 
 
 class Stream(Protocol):
-    """What Arrow's PyCapsule interface hands over; consumers look at it, nobody else."""
+    """A capsule of the Arrow PyCapsule interface; only the consuming library reads it."""
 
 
 def stream(columns: Iterable[ArrowColumn], requested_schema: object = None) -> Stream:
     """Return a PyCapsule with the columns as one table.
 
     Raises:
-        ModuleNotFoundError: pyarrow is missing; the message names the extra that brings it.
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra ``arrow``.
     """
     pa = _pyarrow()
     listed = list(columns)
@@ -57,13 +57,13 @@ def _type(pa: ModuleType, kind: str) -> object:
 
 
 def _field(pa: ModuleType, column: ArrowColumn) -> object:
-    told = {name: value for name, value in column.about.items() if value is not None}
-    return pa.field(column.name, _type(pa, column.kind), metadata=told or None)
+    metadata = {name: value for name, value in column.about.items() if value is not None}
+    return pa.field(column.name, _type(pa, column.kind), metadata=metadata or None)
 
 
 def _array(pa: ModuleType, column: ArrowColumn) -> object:
     values = column.values
     if column.kind == "float" and int in set(map(type, values)):
-        # Arrow refuses integers that a float cannot hold exactly; VRM writes 5 for 5.0.
+        # VRM sends 5 for 5.0, and Arrow rejects integers that a float cannot hold exactly.
         values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
     return pa.array(values, type=_type(pa, column.kind))

@@ -1,4 +1,4 @@
-"""What numbers are counted in: by VRM's own formats where there are any, else by what a code means."""
+"""Units of VRM's codes: from VRM's format of an attribute, or else from the meaning of its code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from energy_core.codec.drift import report
 
 
 class Unit(NamedTuple):
-    """A unit and who says so."""
+    """A unit and its source: format, type or code (see `Series.unit_source`)."""
 
     name: str | None
     source: str | None
@@ -22,22 +22,22 @@ UNKNOWN: Final = Unit(None, None)
 
 BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # Energy readings of the vendor's table: who gave to whom, and the meters' differences.
+        # Energies of VRM's table of codes: flows from source to destination, and differences of meters.
         **dict.fromkeys(("Pb", "Pc", "Pg", "Gb", "Gc", "Bc", "Bg", "gb", "gc", "kwh"), "kWh"),
         **dict.fromkeys(("dH21", "dH22", "dYU", "dpE", "dgb", "dgs", "ddE"), "kWh"),
-        # Sums the portal makes of them.
+        # Sums that VRM computes of them.
         **dict.fromkeys(("total_solar_yield", "total_consumption", "total_genset"), "kWh"),
         **dict.fromkeys(("grid_history_from", "grid_history_to"), "kWh"),
-        # Forecasts count Wh in the hour, unlike everything else.
+        # Forecasts are in Wh an hour; everything else is in kWh.
         **dict.fromkeys(("solar_yield_forecast", "vrm_consumption_fc"), "Wh"),
-        # Measurements: a mean of power is not an energy.
+        # Measurements: means of power.
         **dict.fromkeys(("consumption", "solar_yield", "from_to_grid"), "W"),
         "bs": "%",
         "bv": "V",
         "bc": "A",
     }
 )
-"""Units of the codes whose meaning is documented or was observed; of other codes stats say nothing."""
+"""Units of codes whose meaning is documented or was observed; stats have no unit for other codes."""
 
 
 _ADDED: Final = frozenset(
@@ -47,16 +47,16 @@ _ADDED: Final = frozenset(
         *("tx", "rx", "Gu", "dW", "dA", "To", "Tgs", "Tg", "Ti"),
     )
 )
-"""The energy readings of the vendor's table, traffic, gas and running times among them."""
+"""Codes of VRM's table that count something: energy, traffic, gas and running times."""
 
 
 def adds_up(code: str, unit: str | None) -> bool:
-    """Tell whether the amount of a day is the sum of those of its hours, not their mean."""
+    """Whether the value of a day is the sum of its hours and not their mean."""
     return unit in {"kWh", "Wh"} or code in _ADDED
 
 
 class _Scale(NamedTuple):
-    """A value in this package's unit of the kind is ``(value - zero) * factor / divisor``."""
+    """Conversion to the package's unit of a kind: ``(value - zero) * factor / divisor``."""
 
     kind: str
     factor: int = 1
@@ -64,7 +64,7 @@ class _Scale(NamedTuple):
     zero: float = 0.0
 
 
-# Integers in both places, so that 13390 mV is exactly 13.39 V.
+# Integer factors and divisors, so that 13390 mV is exactly 13.39 V.
 _SCALES: Final[Mapping[str, _Scale]] = MappingProxyType(
     {
         "W": _Scale("power"),
@@ -90,7 +90,7 @@ _SCALES: Final[Mapping[str, _Scale]] = MappingProxyType(
 _COMMON: Final = MappingProxyType(
     {"power": "W", "energy": "kWh", "voltage": "V", "current": "A", "temperature": "degC", "share": "%"}
 )
-"""This package's unit of each kind."""
+"""The package's unit of each kind."""
 
 _SPELLINGS: Final = MappingProxyType(
     {
@@ -106,7 +106,7 @@ _IN_ANY_CASE: Final = MappingProxyType(
     {
         name.casefold(): unit
         for name, unit in (*((name, name) for name in _SCALES), *_SPELLINGS.items())
-        # Where the other case means another unit, the case decides: mW and MW, mWh and MWh.
+        # Units that differ only in case are not looked up without it: mW and MW, mWh and MWh.
         if name not in {"mW", "MW", "MWh", "C", "F", "K"}
     }
 )
@@ -114,23 +114,23 @@ _PLACEHOLDER: Final = re.compile(r"%%|%(?:\d+\$)?[-+ 0#']*\d*(?:\.\d+)?[A-Za-z]"
 
 
 def unit_of(pattern: object) -> str | None:
-    """Return the unit in a sprintf pattern: ``%.2F V`` gives V. VRM's percent sign is not always doubled."""
+    """Return the unit in a sprintf pattern, such as V of ``%.2F V``. VRM may not double a percent sign."""
     if not isinstance(pattern, str):
         return None
     return _PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else "", pattern).strip() or None
 
 
 def named(unit: str | None) -> str | None:
-    """Return a unit of VRM's format in this package's spelling."""
+    """Return a unit of VRM in the package's spelling, such as degC of ``°C``."""
     if unit is None or unit in _SCALES:
         return unit
     return _SPELLINGS.get(unit) or _IN_ANY_CASE.get(unit.casefold(), unit)
 
 
 def converted(value: float, unit: str | None, to: str) -> float | None:
-    """Return a value of `unit` in the unit `to`; None where they measure different things.
+    """Convert a value from `unit` to `to`; None if the units are of different kinds.
 
-    Without a unit nothing says that the value is in another one than `to`.
+    A value without a unit is taken as one in `to`.
     """
     unit = named(unit)
     if unit is None or unit == to:
@@ -143,12 +143,12 @@ def converted(value: float, unit: str | None, to: str) -> float | None:
 
 
 def value_in(to: str, raw_value: object, pattern: object) -> float | None:
-    """Return a raw value in the unit `to`, whatever unit VRM's format of it has.
+    """Convert a raw value to the unit `to`, from the unit in VRM's format.
 
-    None where it is no number, or its format has a unit of another kind, which is noted as drift.
+    None if the value is not a number, or if the unit is of another kind, which is counted as drift.
 
     Args:
-        to: A unit in this package's spelling, such as W, V, degC.
+        to: A unit in the package's spelling, such as W, V or degC.
         raw_value: VRM's rawValue.
         pattern: VRM's formatWithUnit.
     """
@@ -163,7 +163,7 @@ def value_in(to: str, raw_value: object, pattern: object) -> float | None:
 
 
 def common(unit: str | None, code: str) -> str | None:
-    """Return the unit that values of a format are converted to: that of the code, or of their kind."""
+    """Return the unit that values with a format are converted to: that of the code, or of their kind."""
     unit = named(unit)
     scale = None if unit is None else _SCALES.get(unit)
     if scale is None:
@@ -173,18 +173,18 @@ def common(unit: str | None, code: str) -> str | None:
 
 
 def of_stats(code: str, kind: str | None) -> Unit:
-    """Return the unit of a code in stats of some type."""
+    """Return the unit of a code in stats of one type."""
     if kind in {"kwh", "live_feed_kwh"}:
         return Unit("kWh", "type")
     if kind == "forecast":
-        # Irradiance comes beside the two energies, and nobody says in what it is counted.
+        # The unit of irradiance, which comes beside the two energies, is not documented.
         return UNKNOWN if "irradiance" in code else Unit("Wh", "type")
     known = BY_CODE.get(code)
     return UNKNOWN if known is None else Unit(known, "code")
 
 
 class WithUnit:
-    """The unit and the value of a record with `raw_value` and `format`."""
+    """Adds unit and conversion to a model with `raw_value` and `format`."""
 
     __slots__ = ()
 
@@ -193,12 +193,12 @@ class WithUnit:
 
     @property
     def unit(self) -> str | None:
-        """The unit in `format`: W, V, A, %, degC and the like."""
+        """The unit in `format`: W, V, A, %, degC and the like; None if there is none."""
         return named(unit_of(self.format))
 
     def value_in(self, unit: str) -> float | None:
-        """Return `raw_value` in a unit such as W, whether `format` says W or kW.
+        """Convert `raw_value` to a unit such as W, from the unit in `format`.
 
-        None where it is no number, or `format` has a unit of another kind.
+        None if `raw_value` is not a number, or the unit in `format` is of another kind.
         """
         return value_in(unit, self.raw_value, self.format)

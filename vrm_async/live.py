@@ -1,4 +1,8 @@
-"""Polling as a source: one list of sites, many readings."""
+"""The source behind `VRMClient.live`: it polls the list of sites with their newest values.
+
+One request an interval returns the newest value of every attribute of every site. A reading is the values
+that one device instance of one site logged in one second.
+"""
 
 from __future__ import annotations
 
@@ -39,23 +43,23 @@ from vrm_async.resources.users import INSTALLATIONS, Users, installations_query
 from vrm_async.responses import part
 
 FRESH_S: Final = 15 * 60
-"""Attributes logged longer before the site's newest log are leftovers, of replaced hardware often."""
+"""Maximum age of a value in s, before the site's newest log. Older ones are often of replaced hardware."""
 
 SYSTEM: Final = 6
-"""VRM's idDeviceType of the system, which speaks for a site as a whole."""
+"""VRM's idDeviceType of the system, whose values are those of the whole site."""
 
 BATTERY: Final = 0
-"""The number of `tst` that makes `tsT` a battery's temperature; other sensors hang in fridges and rooms."""
+"""The value of `tst` for which `tsT` is a battery's temperature; other sensors measure fridges and rooms."""
 
 FIRST_S: Final = 946_684_800
-"""Values before 2000 have no time: VRM is younger."""
+"""The year 2000, Unix time: values with an earlier time come from a device whose clock is not set."""
 LAST_S: Final = 2**32
-"""A later time is none: gateways count seconds in 32 bits, and dates near the year 9999 overflow."""
+"""The year 2106, Unix time: gateways count 32-bit seconds, so later times are invalid."""
 
-_RELEVANT: Final = frozenset({*SINGLE, *SUMS, *BATTERY_SENSORS})
-"""Codes that mean a quantity, without the parts of sums."""
+_CODES: Final = frozenset({*SINGLE, *SUMS, *BATTERY_SENSORS})
+"""Codes of quantities, without the codes of the parts of sums."""
 
-WHAT_TO_DO: Final = "check the number, and that the account may still see the site"
+HINT: Final = "check the number, and that the account may still see the site"
 
 
 def live(
@@ -69,11 +73,20 @@ def live(
     clock: Clock | None = None,
     owner: str = "",
 ) -> Poller:
-    """Return the source of these sites, or of all sites of the account when there are none.
+    """Return a source of readings of these sites, or of all sites of the account if there are none.
 
-    Every interval it asks once for the list of sites with its newest values, which needs no full access. A
-    reading is one moment of one device instance of one site; the others' moments are not mixed in. The past
-    of a device comes from a graph of what its readings consist of.
+    Monitoring access is enough. Values of different seconds are never mixed into one reading. Missing
+    readings of a device are fetched from its graph, as `lookback` says.
+
+    Args:
+        api: Sends the requests.
+        users: The account.
+        site_ids: VRM's idSite of each site.
+        account: The label of the account in events; by default its user id, which is fetched.
+        interval_s: Seconds between polls.
+        lookback: When and how far to look back.
+        clock: Source of time.
+        owner: Distinguishes credentials under one account label.
     """
     wanted = {validation.whole("site_id", site_id) for site_id in site_ids}
     sites = _Sites(api, users, wanted, account)
@@ -84,11 +97,11 @@ def live(
 
     return Poller(
         SourceId("vrm", users.label if account is None else account, name),
-        sites.ask,
+        sites.poll,
         interval_s=interval_s,
         identify=label,
         owner=owner,
-        fetch_range=sites.recall,
+        fetch_range=sites.lookback,
         lookback=lookback or LookbackConfig(),
         clock=clock,
         vendor_clock=api.account.vendor_clock,
@@ -96,90 +109,91 @@ def live(
 
 
 class _Sites:
-    """Asks for the list of sites with their newest values."""
+    """Requests the list of sites with their newest values."""
 
     def __init__(self, api: ApiClient, users: Users, wanted: set[int], account: str | None) -> None:
-        self.recall = GraphLookback(api)
+        self.lookback = GraphLookback(api)
         self._api = api
         self._users = users
         self._wanted = wanted
         self._account = account
         self._whole_list = len(wanted) != 1
 
-    async def ask(self) -> Polled:
-        """Return the newest readings, and when each site has logged.
+    async def poll(self) -> Polled:
+        """Return the newest readings, and the time of each site's newest log.
 
         Raises:
-            DecodeError: the list is empty or cannot be read, which may be one bad answer.
-            NotFound: the list has sites and none of those that are wanted.
+            DecodeError: the list is empty or unreadable, which may be one bad answer.
+            NotFound: the list has other sites, and none of the wanted ones.
         """
         user = await self._users.id()
         account = str(user) if self._account is None else self._account
         only = None if self._whole_list else next(iter(self._wanted))
         query = installations_query(extended=True, site_id=only)
         found = await self._api.call(INSTALLATIONS, partial(self._read, account), query=query, idUser=user)
-        gone = bool(self._wanted) and all(seen.problem for seen in found.sites.values())
-        # Only a list with other sites says that a site is gone: after an empty one, all sites are asked for.
+        gone = bool(self._wanted) and all(site.problem for site in found.sites.values())
+        # An empty list does not prove that a site is gone; a list with other sites does. So the next poll
+        # requests all sites.
         self._whole_list = len(self._wanted) != 1 or gone
         if not found.count:
             raise DecodeError("the account's list of sites is empty", kind="shape")
         if gone:
             named = ", ".join(map(str, sorted(self._wanted)))
-            raise NotFound(f"the account's list of sites does not have {named}; {WHAT_TO_DO}")
-        for reading in found.readings:
-            self.recall.learn(*reading)
-        observations = [each.observation for each in found.readings]
-        return Polled(readings=observations, sites=found.sites, notes=found.odd)
+            raise NotFound(f"the account's list of sites does not have {named}; {HINT}")
+        for each in found.readings:
+            self.lookback.learn(*each)
+        readings = [each.reading for each in found.readings]
+        return Polled(readings=readings, sites=found.sites, notes=found.notes)
 
-    def _read(self, account: str, payload: JSON) -> Listed:
-        now = self._api.account.vendor_clock.now()  # as of this very answer
+    def _read(self, account: str, payload: JSON) -> SiteList:
+        now = self._api.account.vendor_clock.now()  # from the headers of this answer
         latest_s = float("inf") if now is None else now.timestamp() + AHEAD_S
-        return listed(payload, wanted=self._wanted, account=account, latest_s=latest_s)
+        return read_sites(payload, wanted=self._wanted, account=account, latest_s=latest_s)
 
 
-class Read(NamedTuple):
-    """A reading, and what its past is asked by."""
+class SiteReading(NamedTuple):
+    """A reading, with the codes and attributes that its look-back requests."""
 
-    observation: PolledReading
+    reading: PolledReading
     made_of: MadeOf
     attributes: Mapping[str, int]
-    """VRM's ids of the attributes, by code."""
+    """VRM's idDataAttribute by code."""
 
 
 @frozen
-class Listed:
+class SiteList:
     """The contents of a list of sites."""
 
     count: int
-    """Sites in it, wanted or not."""
+    """Number of sites in the list, wanted or not."""
     sites: Mapping[SourceId, SiteReport]
-    """The wanted sites, in the list or not."""
-    readings: list[Read]
-    odd: Mapping[str, int]
-    """What is not as documented, counted."""
+    """All wanted sites, including those that are not in the list."""
+    readings: list[SiteReading]
+    notes: Mapping[str, int]
+    """Deviations from VRM's documents, counted."""
 
 
-def listed(payload: JSON, wanted: set[int], account: str, *, latest_s: float = float("inf")) -> Listed:
-    """Read the sites' newest moments; `wanted` empty means all. What cannot be read is counted as drift.
+def read_sites(payload: JSON, wanted: set[int], account: str, *, latest_s: float = float("inf")) -> SiteList:
+    """Read the newest values of sites. Unreadable parts are counted as drift and left out.
 
     Args:
         payload: The list of sites.
-        wanted: Ids of sites.
-        account: Its label.
-        latest_s: No site has logged later than this, unix seconds, whatever it says.
+        wanted: Ids of sites; empty for all.
+        account: The label of the account.
+        latest_s: Unix time in s; later times of logs are ignored.
     """
     drift = current_drift()
     before = {} if drift is None else drift.counts
-    count, sites, readings = _listed(payload, wanted, account, latest_s)
+    count, sites, readings = _read_sites(payload, wanted, account, latest_s)
     after = {} if drift is None else drift.counts
     new = {key: times - before.get(key, 0) for key, times in after.items()}
-    odd = {f"{model} {name}: {problem}": times for (model, name, problem), times in new.items() if times}
-    return Listed(count, sites, readings, odd)
+    notes = {f"{model} {name}: {problem}": times for (model, name, problem), times in new.items() if times}
+    return SiteList(count, sites, readings, notes)
 
 
-def _listed(
+def _read_sites(
     payload: JSON, wanted: set[int], account: str, latest_s: float
-) -> tuple[int, dict[SourceId, SiteReport], list[Read]]:
+) -> tuple[int, dict[SourceId, SiteReport], list[SiteReading]]:
     records: dict[int, list[Mapping[str, object]]] = {}
     for record in items(part(payload, "records")):
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
@@ -188,26 +202,28 @@ def _listed(
         else:
             records.setdefault(site_id, []).append(record)
     sites: dict[SourceId, SiteReport] = {}
-    readings: list[Read] = []
+    readings: list[SiteReading] = []
     for site_id in (each for each in records if not wanted or each in wanted):
         source = SourceId("vrm", account, str(site_id))
         newest_s, found = _of_site(source, records[site_id], latest_s)
         sites[source] = SiteReport(None if newest_s is None else moment(newest_s * 1000))
         readings += found
     for site_id in sorted(wanted - records.keys()):
-        trouble = f"the account's list of sites does not have {site_id}; {WHAT_TO_DO}"
-        sites[SourceId("vrm", account, str(site_id))] = SiteReport(None, trouble)
+        problem = f"the account's list of sites does not have {site_id}; {HINT}"
+        sites[SourceId("vrm", account, str(site_id))] = SiteReport(None, problem)
     return len(records), sites, readings
 
 
 def _of_site(
     site: SourceId, records: Sequence[Mapping[str, object]], latest_s: float
-) -> tuple[int | None, list[Read]]:
-    """Return when a site has logged last, and its readings. A site that is listed twice is one site."""
-    told = [
-        (item, record.get("last_timestamp")) for record in records for item in items(record.get("extended"))
+) -> tuple[int | None, list[SiteReading]]:
+    """Return the time of a site's newest log, and its readings. All records of one site are read together."""
+    entries = [
+        entry
+        for record in records
+        for item in items(record.get("extended"))
+        for entry in _entries(item, record.get("last_timestamp"))
     ]
-    entries = [entry for item, last in told for entry in _entries(item, last)]
     newest = _newest(records, entries, latest_s)
     if newest is None and not entries:
         return None, []
@@ -216,30 +232,30 @@ def _of_site(
     for entry in entries:
         devices.setdefault(entry.instance, {}).setdefault(entry.code, []).append(entry)
     chosen = {
-        instance: {code: _chosen(_in_time(rivals, latest_s), since) for code, rivals in codes.items()}
-        for instance, codes in devices.items()
+        instance: {code: _chosen(_not_in_future(rivals, latest_s), since) for code, rivals in by_code.items()}
+        for instance, by_code in devices.items()
     }
     sums = site_sums(
         {code: entry for device in chosen.values() for code, entry in device.items() if code in SUMS}
     )
-    relevant = _RELEVANT.union(*(parts.codes for parts in sums.values()))
+    codes = _CODES.union(*(parts.codes for parts in sums.values()))
     return newest, [
-        read for device in chosen.values() for read in _of_device(site, device, sums, relevant, since)
+        each for device in chosen.values() for each in _of_device(site, device, sums, codes, since)
     ]
 
 
 def _newest(records: Sequence[Mapping[str, object]], entries: Sequence[Entry], latest_s: float) -> int | None:
-    """Return when a site logged last: as it says, or where that time has not come, as its values say."""
+    """Return the time of a site's newest log: last_timestamp, or if that is in the future, of its values."""
     stamps = [stamp for record in records if (stamp := _seconds(record.get("last_timestamp"))) is not None]
-    told = [stamp for stamp in stamps if stamp <= latest_s]
-    if len(told) < len(stamps):
+    past = [stamp for stamp in stamps if stamp <= latest_s]
+    if len(past) < len(stamps):
         report("Site", "last_timestamp", "from_the_future")
-    found = told or [entry.stamp for entry in entries if entry.stamp is not None and entry.stamp <= latest_s]
+    found = past or [entry.stamp for entry in entries if entry.stamp is not None and entry.stamp <= latest_s]
     return max(found, default=None)
 
 
-def _in_time(rivals: list[Entry], latest_s: float) -> list[Entry]:
-    """Leave out what is dated after its time, where there is anything else."""
+def _not_in_future(rivals: list[Entry], latest_s: float) -> list[Entry]:
+    """Return the entries that are not dated in the future, or all if there is no other."""
     return [entry for entry in rivals if entry.stamp is None or entry.stamp <= latest_s] or rivals
 
 
@@ -247,9 +263,9 @@ def _of_device(
     site: SourceId,
     device: Mapping[str, Entry],
     sums: Mapping[str, Parts],
-    relevant: frozenset[str],
+    codes: frozenset[str],
     since: int,
-) -> Iterator[Read]:
+) -> Iterator[SiteReading]:
     moments: dict[int, dict[str, Entry]] = {}
     for code, entry in device.items():
         if entry.stamp is not None and entry.stamp >= since:
@@ -257,12 +273,12 @@ def _of_device(
     fresh = {code: entry for moment in moments.values() for code, entry in moment.items()}
     temperature = _temperature(fresh, device.get("tst"))
     for stamp, group in moments.items():
-        if relevant.isdisjoint(group):
+        if codes.isdisjoint(group):
             continue
         found = measured(group, device, sums, temperature=temperature)
         instance = next(iter(group.values())).instance
         if found:
-            observation = PolledReading(
+            reading = PolledReading(
                 source=site._replace(instance=instance),
                 time=moment(stamp * 1000),
                 id=f"{site.site}/{instance}/{stamp}",
@@ -270,11 +286,14 @@ def _of_device(
                 raw={code: entry.item for code, entry in group.items()},
             )
             made_of = {quantity: each.codes for quantity, each in found.items()}
-            yield Read(observation, made_of, attributes(group))
+            yield SiteReading(reading, made_of, attributes(group))
 
 
 def _entries(item: object, last: object) -> Iterator[Entry]:
-    """Give the values of an attribute, one an instance. A time of null is unknown, one left out is `last`."""
+    """Yield the value of an attribute at each instance.
+
+    A time of null is unknown. Without a time, the value was logged at `last`, the site's newest log.
+    """
     code = item.get("code") if isinstance(item, Mapping) else None
     if not isinstance(item, Mapping) or not isinstance(code, str):
         report("Attribute", "record", "malformed")
@@ -297,19 +316,19 @@ def _entries(item: object, last: object) -> Iterator[Entry]:
 
 
 def _chosen(rivals: Sequence[Entry], since: int) -> Entry:
-    """Return the one of several devices with one instance number that speaks for it, whatever their order.
+    """Return the entry to use if several devices share an instance number; their order does not matter.
 
-    A value comes before none, a fresh one before a leftover. Then the system's own value comes first, then
-    that of the device type with the lowest number. Two devices of one type cannot be told apart: the later
-    value counts, of one second the lower.
+    An entry with a value is preferred to one without, a fresh one to an older one, then the one of the
+    system, then the one of the device type with the lowest number. Two devices of one type cannot be
+    distinguished: the later value is used, of the same second the lower one.
     """
     if len(rivals) == 1:
         return rivals[0]
     best, *others = sorted(rivals, key=lambda entry: _rank(entry, since))
-    there = [entry for entry in others if number(entry.value) is not None and _is_fresh(entry, since)]
-    if there:
+    usable = [entry for entry in others if number(entry.value) is not None and _is_fresh(entry, since)]
+    if usable:
         report("Attribute", best.code, "several devices of one instance")
-    return best._replace(contested=any(entry.kind == best.kind for entry in there))
+    return best._replace(contested=any(entry.kind == best.kind for entry in usable))
 
 
 def _rank(entry: Entry, since: int) -> tuple[bool, bool, bool, float, float, int, float]:
@@ -330,7 +349,7 @@ def _is_fresh(entry: Entry, since: int) -> bool:
 
 
 def _temperature(fresh: Mapping[str, Entry], kind_of_sensor: Entry | None) -> str | None:
-    """Return the code that gives the battery's temperature: of one device where several have the instance."""
+    """Return the code of the battery's temperature, the first that has a value; one of several devices."""
     for code in BATTERY_SENSORS:
         if code == SENSOR and (kind_of_sensor is None or integer(kind_of_sensor.value) != BATTERY):
             continue
@@ -344,7 +363,7 @@ def _seconds(value: object) -> int | None:
     if milliseconds is not None and milliseconds > LAST_S * 1000:
         report("Attribute", "timestamp", "after 2106")
         return None
-    if milliseconds and milliseconds < FIRST_S * 1000:  # of a device that does not know the time
+    if milliseconds and milliseconds < FIRST_S * 1000:
         report("Attribute", "timestamp", "before 2000")
         return None
-    return milliseconds // 1000 if milliseconds else None  # 0 is never
+    return milliseconds // 1000 if milliseconds else None  # 0 means never

@@ -1,4 +1,4 @@
-"""The past of a device as VRM's graphs know it, in the quantities of its live readings."""
+"""Look-back of the live source: past readings of a device, from the widget Graph."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vrm_async.history.widgets import WIDGET
 from vrm_async.models.series import Graph, Series, moment
 from vrm_async.quantities import MadeOf, combined, credible
 
-_REMEMBERED: Final = 5
-"""Readings whose times are compared, to know when the device is used to log."""
+_COMPARED: Final = 5
+"""Number of readings whose times show at which second of a minute the device logs."""
 
 _LOGGED_EVERY_MS: Final = 60_000
-"""The step of a graph of which a single point is known: devices log every minute at the most."""
+"""The step of a graph with a single point: devices log once a minute or less often."""
 
 
 class DeviceCodes:
-    """Which attributes of a device make its quantities, as its live readings show."""
+    """The codes and attributes that make the quantities of a device, learned from its live readings."""
 
     __slots__ = ("_attributes", "_logged_ms", "_made_of")
 
@@ -38,9 +38,9 @@ class DeviceCodes:
         self._attributes: dict[str, int] = {}
 
     def learn(self, live: PolledReading, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
-        """Learn from a live reading which codes make its quantities, and which attributes these are."""
+        """Take the codes of each quantity, and the attribute of each code, from a live reading."""
         self._attributes |= attributes
-        self._logged_ms = (*self._logged_ms[1 - _REMEMBERED :], round(live.time.timestamp()) * 1000)
+        self._logged_ms = (*self._logged_ms[1 - _COMPARED :], round(live.time.timestamp()) * 1000)
         self._made_of |= {
             quantity: codes
             for quantity, codes in made_of.items()
@@ -49,20 +49,17 @@ class DeviceCodes:
 
     @property
     def logged_ms(self) -> int:
-        """When the device logged, milliseconds: it does so at the same point of each interval.
-
-        One reading with a time of its own is no habit: most of the last ones count.
-        """
+        """A time of a log in ms, at the second of the minute at which the device usually logs."""
         points = Counter(each % _LOGGED_EVERY_MS for each in self._logged_ms)
         return max(self._logged_ms, key=lambda each: (points[each % _LOGGED_EVERY_MS], each), default=0)
 
     @property
     def codes(self) -> list[str]:
-        """What to ask a graph for. It does not know sums, which have no attribute of their own."""
+        """The codes to request from a graph. VRM's sums have no attribute, so their parts are requested."""
         return sorted({code for codes in self._made_of.values() for code in codes})
 
     def chosen(self, graph: Graph) -> list[Series]:
-        """Return one series a code: that of the attribute of the live readings, else of the lowest id."""
+        """Return one series a code: that of the live readings' attribute, else that of the lowest id."""
         return [
             min(
                 (series for series in graph if series.code == code),
@@ -75,7 +72,7 @@ class DeviceCodes:
         ]
 
     def values(self, bucket: Mapping[str, float]) -> dict[Quantity, float]:
-        """Return what one bucket says; a quantity is missing where one of its codes is."""
+        """Return the quantities of one bucket; a quantity without one of its codes is left out."""
         found = {}
         for quantity, codes in self._made_of.items():
             if all(code in bucket for code in codes):
@@ -86,30 +83,29 @@ class DeviceCodes:
 
 
 class GraphLookback:
-    """Remembers what the live readings consist of, and asks graphs for the same, in the background.
+    """Fetches past readings of a device from a graph of the codes in its live readings, with low priority.
 
-    A graph is of one device instance. Its points are buckets that follow each other from the requested start
-    on, so that ranges of one length which begin at round times have the same buckets whenever they are asked.
-    Which moment a bucket is of, a graph does not say: it gets the one at which the device is used to log, its
-    name in any run.
+    A graph is of one device instance. Its points are buckets, counted from the requested start, so requests
+    of one length that begin at round times return the same buckets every time. Graph buckets carry no device
+    timestamp; each gets the time at which the device usually logs, so that ids stay stable across runs.
     """
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
-        self._measures: dict[SourceId, DeviceCodes] = {}
+        self._devices: dict[SourceId, DeviceCodes] = {}
 
     def learn(self, live: PolledReading, made_of: MadeOf, attributes: Mapping[str, int]) -> None:
-        """Learn from a live reading what to ask of its device's past."""
-        self._measures.setdefault(live.source, DeviceCodes()).learn(live, made_of, attributes)
+        """Take the codes of a device from a live reading."""
+        self._devices.setdefault(live.source, DeviceCodes()).learn(live, made_of, attributes)
 
     async def __call__(self, source: SourceId, start: datetime, end: datetime) -> list[PolledReading]:
-        """Return the buckets of a device from `start` to `end`."""
-        measures = self._measures.get(source, DeviceCodes())
-        codes = measures.codes
+        """Return the readings of a device from `start` to `end`, one a bucket. Cancelling is safe."""
+        device = self._devices.get(source, DeviceCodes())
+        codes = device.codes
         start_s, end_s = (max(0, int(edge.timestamp())) for edge in (start, end))
         if not codes or end_s <= start_s:
             return []
-        # The server has named the instance and the times, odd or not: nothing here is a caller's argument.
+        # Instance and times come from the server: checks for callers' arguments do not apply.
         query = [("attributeCodes[]", code) for code in codes]
         query += [("instance", str(source.instance)), ("start", str(start_s)), ("end", str(end_s))]
         graph = await self._api.call(
@@ -121,24 +117,24 @@ class GraphLookback:
             widget="Graph",
         )
         with collect_drift(self._api.drift):
-            return list(buckets(graph, measures, source, start, end))
+            return list(buckets(graph, device, source, start, end))
 
 
 def buckets(
-    graph: Graph, measures: DeviceCodes, source: SourceId, start: datetime, end: datetime
+    graph: Graph, device: DeviceCodes, source: SourceId, start: datetime, end: datetime
 ) -> Iterator[PolledReading]:
-    """Join the series of a graph by time; a bucket that says nothing of a quantity is none."""
+    """Join the series of a graph by time to readings; a bucket without any quantity is left out."""
     first_ms, last_ms = (round(edge.timestamp()) * 1000 for edge in (start, end))
     joined: dict[int, dict[str, float]] = {}
-    for series in measures.chosen(graph):
+    for series in device.chosen(graph):
         for time_ms, value in zip(series.times_ms, series.value, strict=True):
             if value is not None and first_ms <= time_ms <= last_ms:
                 joined.setdefault(time_ms, {})[series.code] = value
-    step_ms, phase_ms = _grid(sorted(joined), first_ms)
+    step_ms, offset_ms = _grid(sorted(joined), first_ms)
     for time_ms, bucket in joined.items():
-        values = measures.values(bucket) if (time_ms - first_ms) % step_ms == phase_ms else None
+        values = device.values(bucket) if (time_ms - first_ms) % step_ms == offset_ms else None
         if values:
-            after_ms = (measures.logged_ms - time_ms) % step_ms
+            after_ms = (device.logged_ms - time_ms) % step_ms
             yield PolledReading(
                 source=source,
                 time=moment(time_ms + after_ms),
@@ -154,10 +150,10 @@ def buckets(
 
 
 def _grid(times_ms: Sequence[int], start_ms: int) -> tuple[int, int]:
-    """Return the step of a graph, and where in a step after the start its buckets begin.
+    """Return the step of a graph, and the offset of its buckets from `start_ms`, both in ms.
 
-    A step is what all points have in common, and a minute at least. Where that is less, some points are odd:
-    then most of them decide, and the others lie beside the grid.
+    The step is the greatest common divisor of all times. If that is less than a minute, some points are not
+    on the grid; then the most frequent step and offset are used.
     """
     if len(times_ms) < 2:
         return _LOGGED_EVERY_MS, (times_ms[0] - start_ms) % _LOGGED_EVERY_MS if times_ms else 0
@@ -166,5 +162,5 @@ def _grid(times_ms: Sequence[int], start_ms: int) -> tuple[int, int]:
         return common or _LOGGED_EVERY_MS, 0
     steps = Counter(after - before for before, after in pairwise(times_ms))
     step_ms = max(steps, key=lambda step: (steps[step], -step))
-    phases = Counter((time_ms - start_ms) % step_ms for time_ms in times_ms)
-    return step_ms, max(phases, key=lambda phase: (phases[phase], -phase))
+    offsets = Counter((time_ms - start_ms) % step_ms for time_ms in times_ms)
+    return step_ms, max(offsets, key=lambda offset: (offsets[offset], -offset))

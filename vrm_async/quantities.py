@@ -1,9 +1,9 @@
-"""VRM's codes to the unified quantities: units and signs are VRM's own, which are the unified ones.
+"""From VRM's codes to quantities. VRM's units and signs are those of `Quantity`.
 
-VRM says power in W (from the grid and into the battery positive), charge in %, temperature in degC. A sum is
-VRM's own pseudo-attribute, or where that is missing the sum of the parts that VRM names, all logged at the
-same moment; a sum without one of its parts is missing. One value is derived: the battery's power is its
-voltage times its current, of one device and second, where VRM sends no `bp`.
+Power is in W (positive from the grid and into the battery), state of charge in %, temperature in degC. A sum
+is the value that VRM computes, or the sum of the parts that VRM names, all logged in the same second. A sum
+without one of its parts is missing. The battery's power is `bp`, or voltage times current of one device in
+one second.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ SINGLE: Final[Mapping[str, Quantity]] = {
     "bc": Quantity.BATTERY_CURRENT,
     "bp": Quantity.BATTERY_POWER,
 }
-"""Codes that are a quantity by themselves."""
+"""Codes that are a quantity."""
 
 SENSOR: Final = "tsT"
 BATTERY_SENSORS: Final = ("BT", SENSOR, "CT", "ScT")
-"""Codes of a battery's temperature, first choice first: of a battery monitor, a temperature sensor, a VE.Bus
-system and a solar charger. Devices of different kinds may have one instance number."""
+"""Codes of a battery's temperature by preference: of a battery monitor, a temperature sensor, a VE.Bus system
+and a solar charger. Devices of different kinds may share an instance number."""
 
 VOLTAGE_AND_CURRENT: Final = ("bv", "bc")
-"""What the battery's power is derived from."""
+"""The codes whose product is the battery's power."""
 
 
 @frozen
 class Sum:
-    """A quantity that VRM adds up."""
+    """A quantity that VRM computes as a sum."""
 
     quantity: Quantity
     parts: tuple[str, ...]
-    """What it may consist of, unless the answer says otherwise."""
+    """Codes of its parts, unless the answer names them."""
     phases: int
-    """So many of the first parts are phases 1, 2, 3 of one thing: without the first, phase 2 is no sum."""
+    """Number of leading parts that are phases 1, 2 and 3; a sum needs all phases below its highest."""
 
 
 SUMS: Final[Mapping[str, Sum]] = {
@@ -59,23 +59,23 @@ SUMS: Final[Mapping[str, Sum]] = {
 
 
 class Entry(NamedTuple):
-    """One attribute of one device, as a list of sites has it."""
+    """One attribute of one device instance in a list of sites."""
 
     code: str
     instance: int
     stamp: int | None
-    """When it was logged, unix seconds; None where that is not known."""
+    """Unix time of the log in s; None if it is not known."""
     value: object
     pattern: object
-    """VRM's format, which holds the unit."""
+    """VRM's formatWithUnit."""
     kind: int | None
     """VRM's idDeviceType."""
     attribute: int | None
-    """VRM's idDataAttribute: two kinds of devices may have attributes of one code."""
+    """VRM's idDataAttribute: attributes of different kinds of devices may share a code."""
     item: Mapping[str, object]
-    """VRM's own mapping of it."""
+    """The record as VRM sent it."""
     contested: bool = False
-    """Whether another device of the same kind and instance has a value of this code too."""
+    """Whether another device of the same kind and instance has a value of this code."""
 
 
 Entries = Mapping[str, Entry]
@@ -83,14 +83,14 @@ Entries = Mapping[str, Entry]
 
 
 class Parts(NamedTuple):
-    """What a sum of a site consists of."""
+    """The parts of a sum of a site."""
 
     entry: Entry | None
-    """The sum itself; None where the list does not have it."""
+    """The entry of the sum; None if the list does not have it."""
     named: tuple[tuple[str, int | None], ...]
-    """Codes and instances of the parts that the site has, as `dataAttributes` names them."""
+    """Codes and instances of the parts that the site has, from dataAttributes."""
     codes: tuple[str, ...]
-    """The same codes; where VRM names none, those that any site may have."""
+    """The codes of `named`; if that is empty, the codes that any site may have."""
 
     @classmethod
     def of(cls, total: Sum, entry: Entry | None) -> Parts:
@@ -108,18 +108,18 @@ class Parts(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A value, and the codes of the same instance that make it; no codes: a graph cannot give its past."""
+    """A value with the codes of its instance that make it. Without codes, a graph cannot return its past."""
 
     value: float
     codes: tuple[str, ...]
 
 
 MadeOf = Mapping[Quantity, tuple[str, ...]]
-"""The codes that make each quantity of a reading."""
+"""The codes of each quantity of a reading."""
 
 
 def attributes(entries: Entries) -> dict[str, int]:
-    """Return the ids of the attributes, and of the parts of sums, by code."""
+    """Return the idDataAttribute of attributes and of the parts of sums, by code."""
     found = {}
     for code in SUMS.keys() & entries.keys():
         for each in items(entries[code].item.get("dataAttributes")):
@@ -133,13 +133,13 @@ def attributes(entries: Entries) -> dict[str, int]:
 def measured(
     moment: Entries, device: Entries, sums: Mapping[str, Parts], *, temperature: str | None
 ) -> dict[Quantity, Measured]:
-    """Return the quantities of one moment of one device instance, without those that are missing.
+    """Return the quantities of one device instance in one second; missing ones are left out.
 
     Args:
-        moment: The attributes that were logged at that moment.
-        device: All that the list has of the instance, whenever it was logged.
-        sums: What each of the site's sums consists of.
-        temperature: The code that gives the battery's temperature.
+        moment: The attributes that were logged in that second.
+        device: All attributes of the instance, whenever they were logged.
+        sums: The parts of each of the site's sums.
+        temperature: The code of the battery's temperature.
     """
     found = {}
     for code, quantity in SINGLE.items():
@@ -161,12 +161,12 @@ def measured(
 
 
 def site_sums(entries: Entries) -> dict[str, Parts]:
-    """Return what each sum of a site consists of; its entries by code are whatever instances they have."""
+    """Return the parts of each sum of a site, from its entries of sums by code."""
     return {code: Parts.of(total, entries.get(code)) for code, total in SUMS.items()}
 
 
 def value_of(quantity: Quantity, entry: Entry | None) -> float | None:
-    """Return an attribute's value in the unit of a quantity, or None where it has none."""
+    """Return an attribute's value in the unit of a quantity, or None."""
     if entry is None:
         return None
     value = value_in(quantity.unit, entry.value, entry.pattern)
@@ -174,7 +174,7 @@ def value_of(quantity: Quantity, entry: Entry | None) -> float | None:
 
 
 def credible(quantity: Quantity, value: float, code: str) -> bool:
-    """Tell whether a quantity can have this value; one that it cannot have is counted as drift."""
+    """Whether a value is possible for a quantity; an impossible one is counted as drift."""
     if quantity is not Quantity.BATTERY_SOC or 0 <= value <= 100:
         return True
     report("Attribute", code, "outside 0..100 %")
@@ -182,7 +182,7 @@ def credible(quantity: Quantity, value: float, code: str) -> bool:
 
 
 def combined(quantity: Quantity, values: list[float]) -> float | None:
-    """Return what the values of the codes of a `Measured` are together: a product for the derived power."""
+    """Return the sum of the values of a quantity's codes; for power of voltage and current the product."""
     if quantity is Quantity.BATTERY_POWER and len(values) == len(VOLTAGE_AND_CURRENT):
         value = values[0] * values[1]
     else:
@@ -203,30 +203,32 @@ def _battery_power(moment: Entries, found: Mapping[Quantity, Measured]) -> Measu
 
 
 def _sum(code: str, total: Sum, moment: Entries, device: Entries, site: Parts) -> Measured | None:
-    """Return VRM's own sum or ours; None where a part that the site has is without a value of this moment."""
+    """Return VRM's sum or that of the parts; None if a part of the site has no value in this second."""
     own = moment.get(code)
-    told = site if own is None or own is site.entry else Parts.of(total, own)
-    if own is None and not any(part in moment for part in told.codes):
+    known = site if own is None or own is site.entry else Parts.of(total, own)
+    if own is None and not any(part in moment for part in known.codes):
         return None
     instance = next(iter(moment.values())).instance
-    mine = [part for part, owner in told.named if owner in {instance, None}]
-    parts = mine if told.named else [part for part in told.codes if part in device]
+    mine = [part for part, owner in known.named if owner in {instance, None}]
+    parts = mine if known.named else [part for part in known.codes if part in device]
     values = [value_of(total.quantity, moment.get(part)) for part in parts]
     if any(value is None and part in device for part, value in zip(parts, values, strict=True)):
         return None
-    # A part of another instance, or two of one code, cannot be had of this device.
-    whole = len(set(mine)) == len(told.named)
+    # Parts of another instance, or two parts of one code, are not in a graph of this device.
+    whole = len(set(mine)) == len(known.named)
     value = value_of(total.quantity, own)
     if value is not None:
         return Measured(value, tuple(parts) if whole else ())
-    there = [value for value in values if value is not None]
-    if not (whole and parts and len(there) == len(parts) and (told.named or _in_a_row(total, parts))):
+    present = [value for value in values if value is not None]
+    if not (
+        whole and parts and len(present) == len(parts) and (known.named or _phases_complete(total, parts))
+    ):
         return None
-    value = combined(total.quantity, there)
+    value = combined(total.quantity, present)
     return None if value is None else Measured(value, tuple(parts))
 
 
-def _in_a_row(total: Sum, parts: list[str]) -> bool:
-    """Tell whether no phase is left out below one that is there."""
-    there = [phase in parts for phase in total.parts[: total.phases]]
-    return there == sorted(there, reverse=True) and (not there or there[0])
+def _phases_complete(total: Sum, parts: list[str]) -> bool:
+    """Whether all phases below the highest one are present."""
+    present = [phase in parts for phase in total.parts[: total.phases]]
+    return present == sorted(present, reverse=True) and (not present or present[0])

@@ -15,7 +15,7 @@ from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 from tests.servers.scripted_sources import Script, moments, of_kind
 from tests.servers.virtual_time import EPOCH, VirtualClock
-from vrm_async.live import listed
+from vrm_async.live import read_sites
 
 A = SourceId("test", "me", "a")
 HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
@@ -229,6 +229,6 @@ async def test_a_site_has_not_logged_later_than_now():
             {"code": "bs", "rawValue": 10, "instance": 0, "timestamp": now + 7200},
         ],
     }
-    found = listed({"success": True, "records": [record]}, set(), "me", latest_s=now + 300)
-    assert [each.observation.values for each in found.readings] == [{Quantity.BATTERY_SOC: 60.0}]
+    found = read_sites({"success": True, "records": [record]}, set(), "me", latest_s=now + 300)
+    assert [each.reading.values for each in found.readings] == [{Quantity.BATTERY_SOC: 60.0}]
     assert found.sites[SourceId("vrm", "me", "1")].newest == EPOCH

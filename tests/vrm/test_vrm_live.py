@@ -16,7 +16,7 @@ from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.servers import vrm_samples as printed
 from tests.servers.virtual_time import EPOCH, VirtualClock
 from vrm_async import VRMClient
-from vrm_async.live import FRESH_S, listed, live
+from vrm_async.live import FRESH_S, live, read_sites
 
 NOW = 1776515873
 TOKEN = "0123456789abcdef" * 4
@@ -37,7 +37,7 @@ def site(*items, site_id=7, last=NOW):
 
 def read(*sites, wanted=()):
     payload = {"success": True, "records": list(sites)}
-    return [each.observation for each in listed(payload, set(wanted), "token-1").readings]
+    return [each.reading for each in read_sites(payload, set(wanted), "token-1").readings]
 
 
 def values(*items):
@@ -351,7 +351,7 @@ def test_an_item_without_a_time_is_as_old_as_the_site():
 
 def test_the_printed_answer_is_a_reading():
     """The answer in VRM's documents gives SOC, voltage, current and the four sums."""
-    ((reading, _, _),) = listed(json.loads(printed.INSTALLATIONS_EXTENDED), set(), "token-1").readings
+    ((reading, _, _),) = read_sites(json.loads(printed.INSTALLATIONS_EXTENDED), set(), "token-1").readings
     assert reading.id == "100/0/1472217903"
     assert reading.values == {
         Quantity.BATTERY_SOC: 76.0,
@@ -375,7 +375,7 @@ def test_only_wanted_sites_are_read():
 
 def test_a_site_the_account_does_not_have():
     """It is named, with what to do; the others are read."""
-    found = listed({"success": True, "records": [site(item("bs", 1))]}, {7, 5}, "token-1")
+    found = read_sites({"success": True, "records": [site(item("bs", 1))]}, {7, 5}, "token-1")
     assert len(found.readings) == found.count == 1
     seen = {source.site: (each.newest is None, each.trouble) for source, each in found.sites.items()}
     trouble = (
@@ -399,8 +399,8 @@ def test_a_list_of_one_site_attribute_or_part_may_be_that_one():
     sum_of_one = item("from_to_grid", None, dataAttributes={"code": "g1", "instance": 0})
     one = {"idSite": 7, "last_timestamp": NOW, "extended": item("bs", 80)}
     payload = {"success": True, "records": one}
-    found = listed(payload, set(), "token-1").readings
-    assert [(each.observation.id, dict(each.observation.values)) for each in found] == [
+    found = read_sites(payload, set(), "token-1").readings
+    assert [(each.reading.id, dict(each.reading.values)) for each in found] == [
         (f"7/0/{NOW}", {Quantity.BATTERY_SOC: 80.0})
     ]
     assert values(sum_of_one, item("g1", 100), item("g2", 20)) == {Quantity.GRID_POWER: 100.0}
@@ -412,7 +412,7 @@ def test_a_list_of_one_site_attribute_or_part_may_be_that_one():
 def test_a_time_of_zero_is_never(never):
     """A value without a time is no reading of 1970, nor is what a device says that does not know the time."""
     payload = {"success": True, "records": [site(item("bs", 80, time=never), last=never)]}
-    found = listed(payload, set(), "token-1")
+    found = read_sites(payload, set(), "token-1")
     assert found.readings == []
     assert [seen.newest for seen in found.sites.values()] == [None]
 

@@ -11,7 +11,7 @@ from energy_core.http.operation import Priority
 from energy_core.stream.vocabulary import Quantity, SourceId
 from vrm_async.client import BASE_URL
 from vrm_async.decoding import series
-from vrm_async.live import listed
+from vrm_async.live import read_sites
 from vrm_async.lookback import DeviceCodes, GraphLookback, buckets
 
 NOW = 1_776_516_000
@@ -38,13 +38,13 @@ def total(code, raw_value, *parts, consists=()):
 
 def live(*items):
     payload = {"success": True, "records": [{"idSite": 7, "last_timestamp": NOW, "extended": list(items)}]}
-    return listed(payload, set(), "token-1").readings
+    return read_sites(payload, set(), "token-1").readings
 
 
 def measures(*items, instance=0):
     learnt = DeviceCodes()
     for each in live(*items):
-        if each.observation.source.instance == instance:
+        if each.reading.source.instance == instance:
             learnt.learn(*each)
     return learnt
 
