@@ -377,7 +377,7 @@ def test_a_site_the_account_does_not_have():
     """It is named, with what to do; the others are read."""
     found = read_sites({"success": True, "records": [site(item("bs", 1))]}, {7, 5}, "token-1")
     assert len(found.readings) == found.count == 1
-    seen = {source.site: (each.newest is None, each.trouble) for source, each in found.sites.items()}
+    seen = {source.site: (each.newest is None, each.problem) for source, each in found.sites.items()}
     trouble = (
         "the account's list of sites does not have 5; "
         "check the number, and that the account may still see the site"
