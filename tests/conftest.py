@@ -1,4 +1,4 @@
-"""What every test stands on: the loop it runs on, and the check that it leaves nothing behind."""
+"""Shared fixtures: the event loop of a test, and a check for leftover tasks and timers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _watched(kind: type[asyncio.AbstractEventLoop]) -> Callable[[], asyncio.Abst
 def pytest_configure(config: pytest.Config) -> None:
     energy_core.preload()  # nothing is imported in a thread while virtual time runs
     config.addinivalue_line("markers", "virtual_time: on a loop whose time jumps; never with real sockets")
-    # A shell that starts this in the background has SIGINT ignored, which programs under test would inherit.
+    # A shell ignores SIGINT for background jobs, which programs under test would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.runners._cancel_all_tasks = _note_then_cancel  # type: ignore[attr-defined]
 
@@ -79,6 +79,6 @@ def pytest_runtest_teardown() -> Generator[None, None, None]:
 
 @pytest.fixture
 def mocked() -> Generator[aioresponses, None, None]:
-    """Answers for endpoint and codec tests; it bypasses middlewares, so the lane is not part of the test."""
+    """Mocked answers for tests of operations and decoders; they bypass middlewares and the rate limiter."""
     with repaired_aioresponses() as mock:
         yield mock

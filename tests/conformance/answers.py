@@ -1,4 +1,4 @@
-"""What becomes of Prism's answers: placeholders get values that mean something, and records are counted."""
+"""Replaces placeholders in Prism's answers by plausible values, and counts records."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _filled(value: object, key: str, names: Mapping[str, str], last: str) -> obj
 
 @frozen
 class Count:
-    """How many records an answer holds, and how many the client returned."""
+    """The number of records in an answer, and the number that the client returned."""
 
     sent: Callable[[Any], int]
     returned: Callable[[Any], int]
@@ -160,9 +160,9 @@ COUNTS = {
 
 
 def count_of(name: str) -> Count | None:
-    """Return how the records of a call are counted: by its name, its operation, or its kind of widget."""
+    """Return the counter for a call: by its name, its operation or its kind of widget."""
     operation, _, variant = name.partition(", ")
-    if variant.startswith("history"):  # the mock has the same records for every piece
+    if variant.startswith("history"):  # the mock returns the same records for every chunk
         return None
     if operation == "widgets":
         kind = "State" if variant.endswith("State") else variant.partition(",")[0]

@@ -1,4 +1,4 @@
-"""One call, at least, of every operation of `vrm_async`."""
+"""At least one call of every operation of `vrm_async`."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ Run = Callable[[VRMClient, Path], Awaitable[object]]
 
 @frozen
 class Call:
-    """One call: the operation, what tells it from other calls of the same, and how it is made."""
+    """One call: the operation, a label, and the function that makes it."""
 
     operation: str
     variant: str
     run: Run
     login: bool = False
-    """Whether it takes a client that logs in."""
+    """Whether it needs a client with a login."""
 
     @property
     def name(self) -> str:
@@ -83,7 +83,7 @@ async def _listed(vrm: VRMClient, _: Path) -> object:
 
 
 def _quietly(run: Run) -> Run:
-    """Run what is deprecated."""
+    """Make a deprecated call."""
 
     async def quiet(vrm: VRMClient, folder: Path) -> object:
         with warnings.catch_warnings():
@@ -279,7 +279,7 @@ call("widgets", lambda v, _: v.widgets.get(SITE, "TankSummary", 20), "any")
 
 
 def declared() -> Iterator[Operation]:
-    """Every operation that a module of `vrm_async` declares."""
+    """All operations that the modules of `vrm_async` declare."""
     import importlib  # noqa: PLC0415
     import pkgutil  # noqa: PLC0415
 

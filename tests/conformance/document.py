@@ -1,4 +1,4 @@
-"""VRM's OpenAPI document, with the mistakes mended that keep Prism from checking a body at all."""
+"""VRM's OpenAPI document, with the schema errors corrected that keep Prism from validating bodies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_TYPES = {"list": "array"}
 
 
 def read(document: Path) -> object:
-    """Read the document as JSON, mended."""
+    """Read the document as JSON with corrected schemas."""
     import yaml  # noqa: PLC0415  (only the session `conformance` installs it)
 
     found = json.loads(json.dumps(yaml.safe_load(document.read_text()), default=str))
@@ -18,7 +18,7 @@ def read(document: Path) -> object:
 
 
 def mend(node: object) -> None:
-    """Mend a schema in place: Prism skips one that is no JSON Schema, such as a member's `required: true`."""
+    """Correct a schema in place: Prism skips invalid ones, such as a member's `required: true`."""
     if isinstance(node, list):
         for item in node:
             mend(item)

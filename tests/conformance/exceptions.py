@@ -1,6 +1,6 @@
-"""Where `vrm_async` knowingly differs from VRM's OpenAPI document, and where the mock's answer says nothing.
+"""Intended differences between `vrm_async` and VRM's OpenAPI document, and unusable answers of the mock.
 
-An exception that nothing needs any more fails the session like a fault.
+An unused exception fails the session.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STUB = "the document only names the operation (x-stub), so that the mock's answe
 
 @frozen
 class Exemption:
-    """What may differ. Calls and faults are patterns, with ``*`` for any text."""
+    """One allowed difference. Calls and faults are patterns, with ``*`` for any text."""
 
     calls: str
     fault: str
@@ -42,7 +42,7 @@ EXEMPTIONS = (
     Exemption("widgets, MeteorologicalSensor", "no path: GET *", SEEDS + "its name before it was renamed"),
     Exemption("*", "error: NotFound: *", "follows from the missing path"),
     Exemption("dynamic_ess.change", "error: AnswerError: *", "follows from the missing path"),
-    # --- parameters and members that it spells otherwise ---
+    # --- parameters and members with another spelling ---
     Exemption(
         "stats.get, by instance", "request.query.show_instance: * must be boolean", SEEDS + "show_instance=1"
     ),
@@ -76,7 +76,7 @@ EXEMPTIONS = (
         "the document reads the levels 0, 1 and 2, and a bool cannot say 2",
     ),
     Exemption("*", "error: BadRequest: *", "follows from a refused parameter or member"),
-    # --- answers of the mock that are none ---
+    # --- unusable answers of the mock ---
     Exemption("widgets, *", "error: NoData: * has no values for instance 0*", STUB + "the summaries"),
     *(
         Exemption(f"widgets, {name}", "records: 0 of 0", STUB + name)

@@ -1,4 +1,4 @@
-"""A relay between `vrm_async` and Prism, a mock of VRM's OpenAPI document, that keeps each exchange."""
+"""A relay between `vrm_async` and Prism, a mock of VRM's OpenAPI document, that records each exchange."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LISTENING = re.compile(r"Prism is listening on (http://\S+)")
 
 @frozen
 class Exchange:
-    """A request and what the mock answered."""
+    """A request and its answer."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Exchange:
     sent: bytes
     status: int
     violations: tuple[str, ...]
-    """What the document does not allow, in Prism's words: in the request, or in the mock's own answer."""
+    """A violation of the document, in Prism's words: in the request, or in the mock's own answer."""
     body: bytes
 
     @property
@@ -42,7 +42,7 @@ class Exchange:
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """Why the document refuses the request; nothing where it accepts it."""
+        """The violations in the request."""
         found = [said for said in self.violations if said.startswith("request")]
         if self.status in {404, 405} and b"/prism/errors#" in self.body:
             found.append(f"no path: {self.method} {self.path}")
@@ -57,7 +57,7 @@ class Exchange:
 
 
 Fill = Callable[[str, object], object]
-"""Makes of a path and an answer of the mock what is handed on."""
+"""Converts an answer of the mock before it is passed on."""
 
 
 def _violation(one: Mapping[str, Any]) -> str:
@@ -65,7 +65,7 @@ def _violation(one: Mapping[str, Any]) -> str:
 
 
 class Relay:
-    """A server that hands every request on to the mock."""
+    """A server that passes every request to the mock."""
 
     def __init__(self, mock: str, session: aiohttp.ClientSession, fill: Fill) -> None:
         self._fill = fill
@@ -101,7 +101,7 @@ class Relay:
 
 @asynccontextmanager
 async def mocking(prism: str, document: Path, fill: Fill) -> AsyncIterator[Relay]:
-    """Run Prism on the document, and a relay in front of it."""
+    """Run Prism with the document, and the relay in front of it."""
     process = await asyncio.create_subprocess_exec(
         prism, "mock", "--host", "127.0.0.1", "--port", "0", str(document), stdout=PIPE, stderr=STDOUT
     )
@@ -141,7 +141,7 @@ async def _address(process: Process) -> str:
 
 
 async def _drained(process: Process) -> None:
-    """Read what Prism logs, so that its pipe never fills."""
+    """Read the log of Prism, so that its pipe never fills."""
     assert process.stdout is not None
     async for _ in process.stdout:
         pass

@@ -21,21 +21,21 @@ LIMIT = RateLimit(10_000, 10_000.0, 6)
 
 
 def test_every_operation_is_driven():
-    """What a module of `vrm_async` declares has a call, and a call is of what is declared."""
+    """Every declared operation has a call, and every call has a declared operation."""
     assert {call.operation for call in CALLS} == {operation.name for operation in declared()}
     assert {call.variant for call in CALLS if call.operation == "widgets"} >= {*STATES, *SUMMARIES}
     assert len({call.name for call in CALLS}) == len(CALLS)
 
 
 def test_every_exemption_has_a_reason():
-    """And is about a call that is made."""
+    """Every exception matches a call."""
     for exemption in EXEMPTIONS:
         assert len(exemption.reason) > 10
         assert any(exemption.covers(call.name, exemption.fault) for call in CALLS)
 
 
 def test_a_schema_that_prism_would_skip_is_mended():
-    """What a member says of itself is what its object requires; a list is an array."""
+    """The corrected document has valid `required` lists and array types."""
     schema = {
         "type": "object",
         "properties": {
@@ -81,7 +81,7 @@ def test_a_schema_that_prism_would_skip_is_mended():
     ],
 )
 def test_what_the_document_refuses(status, violations, body, refusals):
-    """Prism says it in a header, in its own answer, or by the status alone; its own answers are its own."""
+    """Violations are read from a header, from an error answer of Prism, or from the status alone."""
     exchange = Exchange("PUT", "a/b", (), b"", status, tuple(violations), body)
     assert list(exchange.refusals) == refusals
 
@@ -98,7 +98,7 @@ def _client(call: Call, relay: Relay, pool: SessionPool) -> VRMClient:
 
 
 async def _faults(call: Call, relay: Relay, folder: Path) -> list[str]:
-    """Make one call and return what the document refuses, and what the client did not make of the answer."""
+    """Make one call; return the violations of the document, and the records that the client lost."""
     async with SessionPool(attempts=1) as pool:
         vrm = _client(call, relay, pool)
         if not call.login:
@@ -121,7 +121,7 @@ async def _faults(call: Call, relay: Relay, folder: Path) -> list[str]:
 
 @pytest.fixture
 def mock(tmp_path):
-    """The program that mocks, and the document that it mocks."""
+    """The paths of Prism and the document."""
     document, prism = Path(os.environ.get("VRM_OPENAPI", "")), os.environ.get("PRISM", "")
     if not (document.is_file() and prism):
         pytest.skip("nox -s conformance runs this, with VRM_OPENAPI naming VRM's OpenAPI document")
@@ -131,7 +131,7 @@ def mock(tmp_path):
 
 
 async def test_requests_are_accepted_and_no_record_is_lost(mock, tmp_path):
-    """The document accepts each request, and each answer is returned whole, but for what is exempt."""
+    """The document accepts each request, and each answer is returned completely, but for exceptions."""
     prism, document = mock
     wrong, needed = [], set()
     async with mocking(prism, document, filled) as relay:

@@ -1,4 +1,4 @@
-"""Clients pointed at a misbehaving server, with short timings and without a limit worth mentioning."""
+"""Clients for a server with scripted faults, with short timings and a high rate limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Connect = Callable[..., ApiClient]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts servers that end with the test."""
+    """Starts servers that stop with the test."""
     async with AsyncExitStack() as stack:
 
         async def start(script: Script, **options: object) -> FaultServer:
@@ -32,7 +32,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Makes clients whose pools close with the test, quickly."""
+    """Builds clients whose pools close with the test."""
     pools: list[SessionPool] = []
 
     def make(

@@ -1,4 +1,4 @@
-"""Sides for test_benchmarks: their processes import them by this module's name."""
+"""Sides for test_benchmarks, imported by name in their processes."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A household that the documents' clients talk to instead of the real services."""
+"""A simulator for the code in documents and examples."""
 
 import functools
 
@@ -11,7 +11,7 @@ from energy_live.simulator import Simulator
 
 @pytest.fixture
 async def household(monkeypatch):
-    """A simulator that the vendors' clients talk to instead of the real services."""
+    """A simulator with the clients' environment set to it."""
     async with Simulator() as simulator:
         for name, value in simulator.environment().items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The code in a document, and how it is run as printed."""
+"""Extracts the code blocks of a document and runs them as printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Enough(Exception):
-    """Thrown by what a test put into a snippet, once that has shown what it promises."""
+    """Raised by a test's object inside a snippet to end it."""
 
 
 def document(name: str) -> str:
@@ -29,7 +29,7 @@ def compiled(snippet: str, name: str = "snippet") -> CodeType:
 
 
 async def run(snippet: str, names: dict[str, object]) -> None:
-    """Run a snippet, with these names known to it; what it defines is in `names` afterwards."""
+    """Run a snippet with `names` defined; its own definitions are added to `names`."""
     code = eval(compiled(snippet), names)
     if asyncio.iscoroutine(code):
         await code

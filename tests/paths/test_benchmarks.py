@@ -15,7 +15,7 @@ def compared(*sides, **more):
 
 
 def test_alike_sides_are_measured():
-    """Sides that deliver the same get a row each, with the ratio of their costs."""
+    """Sides with equal values get a row each, with the ratio of their costs."""
     table = compared(Side("honest", "honest"), Side("half", "honest", options={"cost_s": 0.5}))
     assert [row.side for row in table.rows] == ["honest", "half"]
     assert table.row("half").ratio == table.against("half", "honest") == 2.0
@@ -32,14 +32,14 @@ def test_alike_sides_are_measured():
     ],
 )
 def test_other_results_are_refused(make, said, capfd):
-    """A side that delivers another number of events, other values, or nothing, is never timed."""
+    """A side with another number of events, other values or none is never timed."""
     with pytest.raises(Refused, match=said):
         compared(Side("honest", "honest"), Side("other", make))
     capfd.readouterr()
 
 
 def test_what_grows_may_differ():
-    """Sides of different sizes are not alike, but none of them may deliver nothing."""
+    """Sides of different sizes need not have equal values, but each has some."""
     sides = Side("honest", "honest"), Side("other", "delivers_nothing")
     assert compared(sides[0], Side("more", "honest", options={"count": 9}), alike=False).rows
     with pytest.raises(Refused, match="nothing"):
@@ -47,13 +47,13 @@ def test_what_grows_may_differ():
 
 
 def test_without_speed_there_is_no_accelerator():
-    """A side without the extra runs where orjson, msgspec and uvloop cannot be imported."""
+    """A side without `[speed]` cannot import orjson, msgspec and uvloop."""
     free = Side("honest", "is_blocked", options={"expected": False})
     assert compared(free, Side("without", "is_blocked", speed=False, options={"expected": True})).rows
 
 
 def test_a_ratio_that_holds_passes_the_guard(capsys):
-    """A quarter less than what is committed is the most the guard lets pass."""
+    """The guard accepts at most a quarter less than the committed ratio."""
     committed = {"burst": 0.8, "acquiring": 2.0}
     assert guard.verdict(committed, {"burst": 0.61, "acquiring": 1.51}) == 0
     assert guard.fallen(committed, {"burst": 0.59, "acquiring": 1.51}) == ["burst"]
@@ -61,14 +61,14 @@ def test_a_ratio_that_holds_passes_the_guard(capsys):
 
 
 def test_what_is_not_measured_fails_the_guard(capsys):
-    """A figure that is committed and not measured any more, or the reverse, fails the guard."""
+    """A ratio that is only committed or only measured fails the guard."""
     assert guard.verdict({"burst": 0.8}, {}) == 1
     assert guard.verdict({}, {"burst": 0.8}) == 1
     assert "burst" in capsys.readouterr().out
 
 
 def test_one_slow_moment_does_not_fail_the_guard(capsys):
-    """What seems to have fallen is measured once more, and counts as what it reached."""
+    """A ratio that seems to have fallen is measured again, and the better one counts."""
     measured = iter([0.1, 0.8])
     assert guard.weighed({"burst": 0.8}, [("burst", lambda: next(measured))]) == {"burst": 0.8}
     assert guard.weighed({"burst": 0.8}, [("burst", lambda: 0.1)]) == {"burst": 0.1}
@@ -76,7 +76,7 @@ def test_one_slow_moment_does_not_fail_the_guard(capsys):
 
 
 def test_targets_are_judged_both_ways():
-    """Less is better for costs, more for ratios; what is exactly reached is met."""
+    """Smaller is better for costs, larger for ratios; an exactly reached limit passes."""
     ratio = Target("receiving-burst", 1, "burst", "x", 0.9, 0.9, at_most=False)
     memory = Target("receiving-paced-5000", 2, "memory", "kB", 16.1, 16, at_most=True)
     assert ratio.met
@@ -96,7 +96,7 @@ def test_growth_is_judged_by_the_worst_step():
 
 
 def test_caches_may_be_swept_before_each_repetition(monkeypatch):
-    """The work is done as often and delivers the same; sweeping is no part of what it costs."""
+    """With cold caches the work and its values are the same, and emptying the caches costs nothing."""
     monkeypatch.setattr(worker, "COLD_LEAST_S", 1e-9)
     done = []
     work = worker.Work(lambda: done.append(1), lambda _: [len(done)], units=2)
@@ -107,14 +107,14 @@ def test_caches_may_be_swept_before_each_repetition(monkeypatch):
 
 
 def test_a_crowd_that_waits_may_cost_what_a_heap_does():
-    """Each of ten times as many waits a third longer for its place, by the logarithm."""
+    """With ten times as many waiters each may cost a third more, as O(log n) allows."""
     rows = [Row(str(size), cost, cost, cost, 1, 1, 1, {}) for size, cost in ((1, 1.0), (10, 1.1), (100, 1.3))]
     (found,) = judging._growth([Table("growth-waiters", "Growth: waiters", "unit", "1", tuple(rows))])
     assert (found.number, found.met) == (5, True)
 
 
 def test_the_committed_results_can_be_judged():
-    """`results.json` holds every table the targets need, and the guard's ratios."""
+    """`results.json` has every table that the targets need, and the guard's ratios."""
     kept = results.read()
     assert len({target.number for target in judging.targets(kept.tables, kept.restarts)}) == 7
     assert kept.guarded

@@ -1,4 +1,4 @@
-"""The code in docs/*.md runs as printed, against the simulator; what other tests run is listed here."""
+"""The code in docs/*.md runs as printed against the simulator."""
 
 import asyncio
 import contextlib
@@ -29,13 +29,13 @@ def test_every_snippet_has_its_test():
 
 
 def names(**more):
-    """Return what a reader has imported."""
+    """Return the imports that the document assumes."""
     return all_public() | {"__name__": "document"} | more
 
 
 @pytest.fixture
 async def volt(household):
-    """A client of the household's VoltStorage account."""
+    """A client of the simulator's VoltStorage account."""
     async with voltstorage_async.VoltStorageClient(
         email=household.volt_email, password=household.volt_password
     ) as client:
@@ -44,7 +44,7 @@ async def volt(household):
 
 @pytest.fixture
 async def vrm(household):
-    """A client of the household's VRM account."""
+    """A client of the simulator's VRM account."""
     async with vrm_async.VRMClient(token=household.vrm_token) as client:
         yield client
 
@@ -56,7 +56,7 @@ async def until(there, deadline_s=20.0):
 
 
 async def until_told(task, there):
-    """Let a snippet without an end run until it has shown enough."""
+    """Run an endless snippet until it has printed enough."""
     running = asyncio.ensure_future(task)
     await until(lambda: there() or running.done())
     running.cancel()
@@ -128,7 +128,7 @@ async def test_subscriptions_are_opened_with_their_stream(household, volt):
 
 
 class Database:
-    """Keeps batches and positions together."""
+    """A store of batches and positions."""
 
     def __init__(self):
         self.batches, self.stored = [], None
@@ -177,7 +177,7 @@ async def test_vrm_lists_sites_with_their_tags(household):
 
 
 async def test_vrm_reaches_what_has_no_method(vrm):
-    """An operation nobody gave a method is asked for by its path."""
+    """An operation without a method is requested by its path."""
     asked = []
 
     class Watched:

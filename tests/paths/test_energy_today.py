@@ -1,4 +1,4 @@
-"""examples/energy_today.py runs against the simulator until it is told to end."""
+"""examples/energy_today.py runs against the simulator until SIGTERM."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 async def test_it_counts_up_until_a_signal_ends_it():
-    """Energy of the sun and of the grid appears and only grows; SIGTERM ends it with code 0."""
+    """Solar and grid energy appear and only grow; SIGTERM ends the program with code 0."""
     async with Simulator(speed=60.0, frame_s=0.1) as simulator:
         foreign = {
             name: value for name, value in os.environ.items() if not name.startswith(("VRM_", "VOLTSTORAGE_"))

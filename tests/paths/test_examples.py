@@ -1,4 +1,4 @@
-"""Every example runs as a user runs it, against the simulator, its credentials from the environment."""
+"""Every example runs as a user runs it, with credentials from the environment, against the simulator."""
 
 import ast
 import asyncio
@@ -14,7 +14,7 @@ from energy_core.stream.vocabulary import READINGS
 from energy_live.simulator import Simulator
 
 ROOT = Path(__file__).parents[2]
-# The longer ones have tests of their own.
+# The longer examples have their own tests.
 EXAMPLES = [
     path
     for path in sorted((ROOT / "examples").glob("*.py"))
@@ -24,14 +24,14 @@ EXAMPLES = [
 
 @pytest.fixture
 async def simulator():
-    """Both services, as fast as an impatient test wants them."""
+    """The simulator, with short intervals."""
     async with Simulator(speed=60.0, frame_s=0.1) as running:
         yield running
 
 
 @pytest.fixture
 def ours(simulator):
-    """The environment of somebody whose accounts are the simulator's."""
+    """The environment with the credentials of the simulator's accounts."""
     foreign = {
         name: value for name, value in os.environ.items() if not name.startswith(("VRM_", "VOLTSTORAGE_"))
     }
@@ -39,7 +39,7 @@ def ours(simulator):
 
 
 async def run(name, environment, *, typed="", warnings="error"):
-    """Run one example to its own end and return its lines."""
+    """Run one example to its end and return its lines."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", warnings, str(ROOT / "examples" / f"{name}.py")),
         env=environment,
@@ -59,7 +59,7 @@ async def run(name, environment, *, typed="", warnings="error"):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_short_and_explained(path):
-    """At most thirty lines, a docstring that says what it is for, and nothing private."""
+    """An example has at most thirty lines, a docstring and no private names."""
     text = path.read_text()
     assert len(text.splitlines()) <= 30
     assert ast.get_docstring(ast.parse(text))
@@ -67,12 +67,12 @@ def test_an_example_is_short_and_explained(path):
 
 
 def test_every_example_is_run_here():
-    """No example is left out of these tests."""
+    """Every example has a test."""
     assert [path.stem for path in EXAMPLES] == ["export", "follow", "login", "merge", "poll"]
 
 
 async def test_merge(ours):
-    """merge.py prints twenty readings, of both vendors, in the one vocabulary."""
+    """merge.py prints twenty readings, of both vendors, with unified quantities."""
     lines = await run("merge", ours)
     assert len(lines) == 20
     assert {line.split()[2].partition("/")[0] for line in lines} == {"vrm", "voltstorage"}
@@ -125,7 +125,7 @@ async def test_login_with_a_password(ours, simulator):
 
 
 async def test_login_with_a_code(ours, simulator):
-    """login.py asks for the code that came by SMS, and goes on with it."""
+    """login.py asks for the one-time code and uses it."""
     del ours["VRM_TOKEN"]
     named = ours | {"VRM_USERNAME": simulator.sms_username, "VRM_PASSWORD": simulator.sms_password}
     (line,) = await run("login", named, typed=f"{simulator.sms_token}\n", warnings="ignore")

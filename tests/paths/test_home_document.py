@@ -1,4 +1,4 @@
-"""docs/home.md does as it says."""
+"""The code in docs/home.md runs as printed."""
 
 import doctest
 from pathlib import Path

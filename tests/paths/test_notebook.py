@@ -13,7 +13,7 @@ from energy_live.simulator import Simulator
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 
-# nbclient has an event loop and opinions on warnings of its own, so it gets a process of its own.
+# nbclient has its own event loop and warning filters, so it runs in its own process.
 EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
@@ -30,7 +30,7 @@ async def executed(tmp_path):
         name: value for name, value in os.environ.items() if not name.startswith(("VRM_", "VOLTSTORAGE_"))
     }
     async with Simulator(speed=60.0, frame_s=0.1) as simulator:
-        # Only this interpreter's kernel, whatever kernels the machine's user has.
+        # Only this interpreter's kernel, even if the user has installed others.
         jupyter = {
             "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),
             "JUPYTER_DATA_DIR": str(tmp_path),
@@ -70,7 +70,7 @@ async def test_the_notebook_runs(executed):
 
 
 def test_the_notebook_is_kept_without_outputs():
-    """What is in the repository is the source: no outputs, no counts, no wrapper around the event loop."""
+    """The committed notebook has no outputs, no execution counts and no event loop wrapper."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)

@@ -1,4 +1,4 @@
-"""examples/own_source.py and docs/sources.md: a third vendor, without a change to what is below it."""
+"""examples/own_source.py and docs/sources.md: a source for a third vendor."""
 
 import ast
 import asyncio
@@ -20,7 +20,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sources.md").rea
 
 
 class AcmeMeter:
-    """The made-up device: counts seconds, and hangs up on request."""
+    """The invented device: sends its count each second, and closes on request."""
 
     def __init__(self):
         self.second = 1_780_000_000
@@ -47,13 +47,13 @@ class AcmeMeter:
 
 @pytest.fixture
 async def acme():
-    """A meter that hangs up after every third line."""
+    """A meter that closes the connection after every third line."""
     async with AcmeMeter() as meter:
         yield meter
 
 
 async def test_the_example_prints_what_the_meter_says_and_does(acme):
-    """It follows the meter over a lost connection, telling readings and states, until it is interrupted."""
+    """It follows the meter over a lost connection, printing readings and states, until SIGINT."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "METER_PORT": str(acme.port)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", "-W", "error", str(EXAMPLE)),
@@ -76,7 +76,7 @@ async def test_the_example_prints_what_the_meter_says_and_does(acme):
 
 
 def test_the_example_is_short_and_builds_on_public_names():
-    """Under forty lines, a docstring that says what it is for, and nothing private."""
+    """The example has under forty lines, a docstring and no private names."""
     text = EXAMPLE.read_text()
     assert len(text.splitlines()) < 40
     assert ast.get_docstring(ast.parse(text))
@@ -104,7 +104,7 @@ async def first(events, count):
 
 
 async def test_numbers_are_a_source():
-    """The first snippet makes readings of any async iterator of numbers, and ends when that ends."""
+    """The first snippet turns an async iterator of numbers into readings, and ends with it."""
     names = defined(SNIPPETS[0])
 
     async def watts():
@@ -121,7 +121,7 @@ async def test_numbers_are_a_source():
 
 
 async def test_a_question_is_a_source():
-    """The second snippet polls: what it says again is emitted once."""
+    """The second snippet polls; a repeated reading is delivered once."""
     names = defined(SNIPPETS[1])
     answers = iter(
         [{"at": 1_780_000_000, "w": 5}, {"at": 1_780_000_000, "w": 5}, {"at": 1_780_000_060, "w": 7}]
@@ -136,7 +136,7 @@ async def test_a_question_is_a_source():
 
 
 async def test_a_hole_that_cannot_be_filled_is_told():
-    """The third snippet reports as a gap what was missed between two connections."""
+    """The third snippet reports a gap between two connections."""
     gaps = []
 
     class Paper:

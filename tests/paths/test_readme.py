@@ -1,4 +1,4 @@
-"""The README's own code runs as printed."""
+"""The code in the README runs as printed."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ def test_every_snippet_has_its_test():
 
 
 def test_the_two_commands_start_from_nothing():
-    """Each printed command makes its own environment before it uses it."""
+    """Each printed command creates its environment first."""
     commands = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).splitlines()
     assert len(commands) == 2
     for command in commands:

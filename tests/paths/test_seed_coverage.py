@@ -1,4 +1,4 @@
-"""The table of what the vendors' reference texts describe names things that exist, each row once."""
+"""Every name in the table of the vendors' features exists, and each row is unique."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = re.compile(r"`(\w+)((?:\.\w+)*)(?:\((\w+)=\))?`")
 
 
 def names(cell: str) -> list[tuple[str, str, str]]:
-    """The names in a cell: where each begins, its path from there, and the argument."""
+    """The names in a cell: the root of each, its path, and the argument."""
     found = NAME.findall(cell)
     assert ", ".join(f"`{root}{path}{f'({given}=)' if given else ''}`" for root, path, given in found) == cell
     return found
@@ -32,7 +32,7 @@ def names(cell: str) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def clients():
-    """A client of each vendor, which sends nothing."""
+    """A client of each vendor that sends no request."""
     return {
         "VRMClient": vrm_async.VRMClient(token="0" * 64),
         "VoltStorageClient": voltstorage_async.VoltStorageClient(email="a@example.com", password="x"),
@@ -40,7 +40,7 @@ def clients():
 
 
 def test_every_capability_has_one_row():
-    """The rows count from 1 to 42 without a hole, and say something different each."""
+    """The rows are numbered from 1 to 42, and all differ."""
     assert [int(number) for number, _, _ in ROWS] == list(range(1, 43))
     assert len({capability for _, capability, _ in ROWS}) == len(ROWS)
     assert len({served for _, _, served in ROWS}) == len(ROWS)
@@ -48,7 +48,7 @@ def test_every_capability_has_one_row():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1][:40])
 def test_every_name_exists(clients, row):
-    """A name is an attribute of a client, a public class or function, or an argument."""
+    """Each name is an attribute of a client, a public class or function, or an argument."""
     *_, cell = row
     for root, path, given in names(cell):
         assert root in all_public(), f"{root} is not public"

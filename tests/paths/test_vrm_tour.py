@@ -1,4 +1,4 @@
-"""The tour asks every operation that the client declares."""
+"""The tour calls every operation that the client declares."""
 
 import asyncio
 import importlib
@@ -20,7 +20,7 @@ SECOND_CHOICES = {
     ("GET", "users/{idUser}/accesstokens"),
     ("GET", "users/{idUser}/accesstokens/{idAccessToken}/revoke"),
 }
-"""Asked only where VRM does not know the first."""
+"""Called only if VRM rejects the first."""
 
 
 def declared():
@@ -55,7 +55,7 @@ async def toured(simulator, folder):
 
 
 async def test_the_tour_asks_everything(tmp_path):
-    """Every declared request arrives at the server, is answered, and has its line; nothing drifts."""
+    """Every declared request reaches the server, is answered and has its line; there is no schema drift."""
     async with Simulator(speed=600.0) as simulator:
         output = await toured(simulator, tmp_path)
         asked = [(seen.method, seen.path) for seen in simulator.requests if seen.service == "vrm"]
@@ -73,7 +73,7 @@ async def test_the_tour_asks_everything(tmp_path):
 
 
 async def test_the_tour_stays_away_from_the_real_service(tmp_path):
-    """It changes things, so anything but a simulator on this machine is refused before a request."""
+    """It changes data, so it refuses any server that is not on this machine."""
     tour = await asyncio.create_subprocess_exec(
         sys.executable,
         str(TOUR),

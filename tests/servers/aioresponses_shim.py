@@ -1,6 +1,6 @@
-"""aioresponses 0.7.9 builds responses as aiohttp before 3.14 did; this makes them whole.
+"""aioresponses 0.7.9 builds responses for aiohttp before 3.14; this adapts them to later versions.
 
-`tests/core/test_aioresponses_shim.py` fails as soon as a newer aioresponses makes it needless.
+`tests/core/test_aioresponses_shim.py` fails as soon as a newer aioresponses does not need it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _WholeResponse(ClientResponse):
 
 def _reader_with_parser(loop: Any = None) -> StreamReader:
     protocol = ResponseHandler(loop=loop)
-    # A paused reader asks its protocol's parser to resume; a mock's protocol never got one.
+    # Resuming a paused reader calls its protocol's parser, which the mock's protocol lacks.
     protocol._parser = mock.Mock(name="parser")
     return StreamReader(protocol, limit=2**16, loop=loop)
 

@@ -1,4 +1,4 @@
-"""An archive of the simulator's account, made in this process or in one that can be killed."""
+"""Archives the simulator's account in this process, or in one that can be killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from tests.servers.command_line import PYTHON, ROOT, environment
 from voltstorage_async import VoltStorageClient
 
 NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
-"""The household's present, which hardly moves. Its batteries are eight days old and know two months."""
+"""The simulator's time, which hardly advances. Its batteries are eight days old and have two months of
+data."""
 
 
 def household(**options: object) -> Simulator:
@@ -33,7 +34,7 @@ def household(**options: object) -> Simulator:
 
 @asynccontextmanager
 async def account(sim: Simulator) -> AsyncIterator[VoltStorageClient]:
-    """A client that nothing keeps waiting."""
+    """A client with a rate limit that no test reaches."""
     async with SessionPool() as pool:
         yield VoltStorageClient(
             pool,
@@ -59,7 +60,7 @@ async def save(sim: Simulator, root: Path, **wish: object) -> ArchiveResult:
 async def child(
     sim: Simulator, root: Path, *, die_at: int = 0, kind: str = "csv"
 ) -> asyncio.subprocess.Process:
-    """The same in a process of its own, which may kill itself at the n-th step that reaches the disk."""
+    """Archive in another process, which may kill itself at the n-th write to the disk."""
     env = environment(sim.environment())
     return await asyncio.create_subprocess_exec(
         *PYTHON, "-m", "tests.servers.archive_run", str(root), kind, str(die_at), env=env, cwd=ROOT
@@ -67,7 +68,7 @@ async def child(
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """What an archive consists of; what runs keep for themselves is hidden."""
+    """The files of an archive, without the hidden ones of a running process."""
     found = (path for path in root.rglob("*") if path.is_file())
     names = {path.relative_to(root): path for path in found}
     return {
@@ -87,7 +88,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def exports(sim: Simulator, since: int = 0) -> list[LoggedRequest]:
-    """The exports that were asked for since so many requests."""
+    """The exports requested after the first `since` requests."""
     return [one for one in list(sim.requests)[since:] if one.path == "data/export.csv"]
 
 

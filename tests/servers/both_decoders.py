@@ -1,4 +1,4 @@
-"""One body understood by the accelerated path and by the other, told so that every difference shows."""
+"""Decodes one body with and without the fast path, in a form that shows every difference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ API = VRMClient(token="0" * 64)._api
 
 
 def told(value):
-    """A value with the types of all its parts; what is lazy is looked at."""
+    """A value with the types of all its parts; lazy parts are read."""
     if attrs.has(type(value)):
         fields = {field.name: told(getattr(value, field.name)) for field in attrs.fields(type(value))}
         return [type(value).__name__, fields]
@@ -27,7 +27,7 @@ def told(value):
 
 
 def outcome(into, body, *, strict=False):
-    """What becomes of a body: a value or an error, and what was counted."""
+    """The result of a body: a value or an error, and the schema drift."""
     API.drift = Drift(strict=strict)
     API._strict = strict
     response = Response(status=200, headers={"content-type": "application/json"}, body=body)
@@ -41,7 +41,7 @@ def outcome(into, body, *, strict=False):
 
 
 def both(into, body, *, strict=False):
-    """The outcome with whatever is installed, and that of the standard library alone."""
+    """The outcome with the installed parsers, and with the standard library alone."""
     fast = outcome(into, body, strict=strict)
     with standard_library_only():
         slow = outcome(into, body, strict=strict)

@@ -1,4 +1,4 @@
-"""Runs the command line as its users do: as a process of its own, with a deadline."""
+"""Runs the command line in its own process, with a deadline."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PYTHON = (sys.executable, "-W", "error")
 COMMAND = (*PYTHON, "-m", "energy_live")
 
 DEADLINE_S = 60.0
-"""What a busy machine needs at most; passing it is a failure."""
+"""The deadline, which also suffices on a busy machine."""
 
-# Everything the SDK reads, since the machine that runs the tests may have real credentials; and the size of
-# its terminal, which would overrule that of a test's terminal.
+# All variables that the SDK reads: the machine may have real credentials. COLUMNS and LINES would override
+# the size of a test's terminal.
 _LEFT_OUT = ("VRM_", "VOLTSTORAGE_", "COLUMNS", "LINES")
 
 
@@ -33,7 +33,7 @@ def run(
     timeout: float = DEADLINE_S,
     command: tuple[str, ...] = COMMAND,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end; the deadline is the test's failure."""
+    """Run the command to its end; raise after the deadline."""
     return subprocess.run(
         [*command, *arguments],
         env=environment(env),
@@ -48,7 +48,7 @@ def run(
 
 @contextmanager
 def started(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[subprocess.Popen[str]]:
-    """A running command; killed at the end if it still runs."""
+    """A running command, killed on exit if it still runs."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(env),
@@ -66,14 +66,14 @@ def started(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[
 
 
 def end(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
-    """Send a signal; return exit code and the rest of both outputs."""
+    """Send a signal; return the exit code and the rest of both outputs."""
     process.send_signal(number)
     out, err = process.communicate(timeout=DEADLINE_S)
     return process.returncode, out, err
 
 
 def events(text: str) -> list[dict]:
-    """Every line is one JSON object, the last one too."""
+    """Parse the output: every line is one JSON object."""
     assert text == "" or text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -84,7 +84,7 @@ def readings(text: str) -> list[dict]:
 
 @contextmanager
 def simulated(*arguments: str) -> Generator[dict[str, str]]:
-    """Both services in a process of their own; what is yielded points clients at them."""
+    """The simulator in its own process; yields the environment of its clients."""
     with started("simulate", *arguments) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(5)]

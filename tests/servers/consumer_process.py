@@ -1,4 +1,4 @@
-"""A consuming program that is going to be killed: writes what it got to a file, line by line."""
+"""A consumer that tests kill: it appends each event to a file."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from energy_core.stream import commit
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 
-commit.INTERVAL_S = float(os.environ["CHECKPOINT_S"])  # five seconds are long for a test
+commit.INTERVAL_S = float(os.environ["CHECKPOINT_S"])  # the default of five seconds is long for a test
 
 
 async def main(checkpoint: str, ledger: str, site: str) -> None:

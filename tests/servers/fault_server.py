@@ -1,4 +1,4 @@
-"""A server on a raw loopback socket that misbehaves as told and counts what really arrives on the wire."""
+"""A server on a raw loopback socket with scripted faults, which records the requests it receives."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Conversation:
 
 
 Act = Callable[[Conversation], Awaitable[bool]]
-"""Answers one request; returns whether the connection stays open for the next."""
+"""Answers one request; returns whether the connection stays open."""
 
 Script = Callable[[WireRequest, int], Act]
-"""Chooses the act for a request; the number counts from 0."""
+"""Chooses the answer to a request by its number, from 0."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class FaultServer:
         return sum(request.path == path for request in self.requests)
 
     async def arrived(self, number: int) -> None:
-        """Wait until so many requests have arrived."""
+        """Wait until `count` requests have arrived."""
         while len(self.requests) < number:
             await CLOCK.sleep(0.002)
 
@@ -111,7 +111,7 @@ class FaultServer:
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         first = await reader.readexactly(1)
-        if first == b"\x16":  # a TLS hello where plain HTTP is spoken
+        if first == b"\x16":  # a TLS hello on a plain HTTP port
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return False
         head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -132,7 +132,7 @@ def always(act: Act) -> Script:
 
 
 def in_turn(*acts: Act) -> Script:
-    """One act a request; the last one goes on."""
+    """One answer for each request; the last one repeats."""
     return lambda _request, number: acts[min(number, len(acts) - 1)]
 
 
@@ -167,13 +167,13 @@ def answer(
 
 
 def raw(data: bytes, then: str = "close") -> Act:
-    """Exactly these bytes, then `close`, `reset` or `hang`."""
+    """Send exactly these bytes, then `close`, `reset` or `hang`."""
 
     async def act(talk: Conversation) -> bool:
         if data:
             await talk.send(data)
         if then == "reset":
-            await CLOCK.sleep(0.01 if data else 0.0)  # let the bytes out before the reset overtakes them
+            await CLOCK.sleep(0.01 if data else 0.0)  # send the bytes before the reset
             reset_now(talk.writer)
         if then == "hang":
             await talk.reader.read(1)  # until the other end closes
@@ -183,17 +183,17 @@ def raw(data: bytes, then: str = "close") -> Act:
 
 
 def reset() -> Act:
-    """A TCP reset instead of an answer."""
+    """Reset the connection instead of answering."""
     return raw(b"", "reset")
 
 
 def hang() -> Act:
-    """A black hole: the request is read and nothing comes."""
+    """Read the request and never answer."""
     return raw(b"", "hang")
 
 
 def drip(opening: bytes, byte: bytes = b" ", every_s: float = 0.01) -> Act:
-    """An opening, then one byte at a time for ever."""
+    """Send a beginning, then one byte at a time for ever."""
 
     async def act(talk: Conversation) -> bool:
         await talk.send(opening)

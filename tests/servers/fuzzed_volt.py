@@ -1,4 +1,4 @@
-"""A VoltStorage whose frames and answers are mutated: what was measured, what was sent, what was touched."""
+"""A VoltStorage server with mutated frames and answers, which records what it measured, sent and mutated."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STEP_S = 2
 COLUMNS = ("Power_Grid", "Power_Household", "Power_PV", "Power_Power Electronics", "SOC_State of Charge")
 CELLS = ("", "--", "NaN", "1e999", "x", '"', "1,5", "-", "0x1", "\x00", "9" * 400)
 HANDSHAKES = (200, 301, 302, 404, 408, 418, 429, 500, 502, 503, 504)
-"""With a page of HTML, as proxies answer: no refusal of the vendor's own."""
+"""Answers with an HTML page, as proxies send it."""
 BELIEVED_S = 305
 OFF = (-(10**9), -86407, -3601, -61, 61, 281, 331, 3601, 86407, 10**6 + 1, 10**9 + 1)
 CODES = (None, None, 1000, 1001, 1008, 1011, 1012, 1013, 3000)
 
 
 def fields(second: int) -> dict[str, float]:
-    """Return what was measured at a second, in the vendor's words."""
+    """Return the values measured at a second, with the vendor's keys."""
     n = second // STEP_S
     return {
         "gridPower": float(n % 97 - 48),
@@ -40,7 +40,7 @@ def fields(second: int) -> dict[str, float]:
 
 
 def truth(second: int) -> dict[Quantity, float]:
-    """Return the same in ours."""
+    """Return the values measured at a second, as quantities."""
     said = fields(second)
     return {
         Quantity.GRID_POWER: said["gridPower"],
@@ -52,17 +52,17 @@ def truth(second: int) -> dict[Quantity, float]:
 
 
 class FuzzedVolt:
-    """Sends a frame each two seconds, loses connections, and mutates most of what it says while `fuzzing`."""
+    """Sends a frame every two seconds, closes connections, and mutates most messages while `fuzzing`."""
 
     def __init__(self, random: Random, now: Callable[[], float]) -> None:
         self.fuzzing = False
         self.inputs = 0
         self.touched: set[int] = set()
-        """Seconds of which a mutated frame or row was sent."""
+        """Seconds with a mutated frame or row."""
         self.sent: set[int] = set()
-        """Seconds whose frame was sent as it is."""
+        """Seconds whose frame was sent unchanged."""
         self.odd = 0
-        """Messages that were sent besides."""
+        """The number of additional messages."""
         self._random = random
         self._now = now
         self._down_until = 0.0
@@ -71,7 +71,7 @@ class FuzzedVolt:
     # --- frames --------------------------------------------------------------------------------------------
 
     async def measure(self) -> None:
-        """Send what is measured, for ever."""
+        """Send each measurement, for ever."""
         while True:
             await asyncio.sleep(STEP_S - self._now() % STEP_S)
             second = START + int(self._now())
@@ -90,7 +90,7 @@ class FuzzedVolt:
         if random.random() < 0.03:
             self.touched.add(second)
             self._end(socket)
-        elif random.random() < 0.5:  # a message besides, of a second that nobody measured
+        elif random.random() < 0.5:  # an additional message of a second without a measurement
             self.odd += 1
             socket.send(self._odd({**frame, "time": second - 1}), binary=random.random() < 0.1)
             socket.send(text_of(frame))
@@ -101,9 +101,9 @@ class FuzzedVolt:
             socket.send(self._odd(frame))
 
     def _odd(self, frame: dict[str, Any]) -> bytes:
-        """Return a mutated message; a second that it may be taken for is touched.
+        """Return a mutated message, and note every second that it may be read as.
 
-        A time within five minutes of now is believed: an outage beside it cannot be told from it.
+        The client accepts a time within five minutes of now, which can hide an outage there.
         """
         message = self._mutated(frame)
         self._touch(message)
@@ -139,7 +139,7 @@ class FuzzedVolt:
         self._down_until = self._now() + self._random.choice((0, 0, 20, 90))
 
     def handshake(self, _: Asked) -> bytes | None:
-        """Refuse a handshake, now and then."""
+        """Refuse some handshakes."""
         if not self.fuzzing or (self._now() >= self._down_until and self._random.random() > 0.1):
             return None
         self.inputs += 1
@@ -148,7 +148,7 @@ class FuzzedVolt:
         return self._http(self._random.choice(HANDSHAKES), page, "text/html", headers=odd)
 
     def opened(self, socket: MemorySocket) -> None:
-        """Take a connection."""
+        """Accept a connection."""
         self._sockets.append(socket)
 
     # --- requests ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A VRM whose answers are mutated: the sites of an account, what was sent of them, and what was touched."""
+"""A VRM server with mutated answers, which records the readings it sent and mutated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATTERY = 276
 EVERY_S = 60
 
 OFF = (-(10**9), -86407, -3607, -90, -33, 33, 90, 280, 330, 400, 3607, 86407, 90_007, 10**6, 10**7, 10**9)
-"""Wrong times, by so many seconds: no two moments become one by them."""
+"""Wrong times, by an offset in seconds that never makes two times equal."""
 
 ATTRIBUTES = {
     "bs": (144, "%.1F %%"),
@@ -31,7 +31,7 @@ ATTRIBUTES = {
 
 
 class Slot(NamedTuple):
-    """One moment of one device."""
+    """One reading of one device."""
 
     site: int
     instance: int
@@ -43,7 +43,7 @@ class Slot(NamedTuple):
 
 
 def truth(slot: Slot) -> dict[Quantity, float]:
-    """Return what the device measured."""
+    """Return the values that the device measured."""
     n = slot.stamp // EVERY_S
     if slot.instance == BATTERY:
         return {
@@ -56,9 +56,9 @@ def truth(slot: Slot) -> dict[Quantity, float]:
 
 
 class FuzzedVRM:
-    """Answers as VRM does, and mutates most answers while `fuzzing`.
+    """Answers like VRM, and mutates most answers while `fuzzing`.
 
-    Never are whole answers spoiled three times in a row: repeated refusals end a source, and rightly so.
+    It never invalidates three whole answers in a row: three refusals in a row end a source.
     """
 
     def __init__(self, random: Random, now: Callable[[], float], wanted: tuple[int, ...]) -> None:
@@ -66,17 +66,17 @@ class FuzzedVRM:
         self.fuzzing = False
         self.inputs = 0
         self.touched: set[Slot] = set()
-        """Moments of which a mutated record was sent."""
+        """Readings that were sent mutated."""
         self.sent: set[Slot] = set()
-        """Moments that were sent as they are."""
+        """Readings that were sent unchanged."""
         self._random = random
         self._now = now
         self._spoiled = 0
         self.unreadable = 0
-        """Records that are no sites, and attributes without a code, that were sent."""
+        """The number of sent records that are no sites and of attributes without a code."""
 
     def stamp(self, site: int, now: float | None = None) -> int:
-        """Return when a site has logged last."""
+        """Return the time of a site's last log."""
         moment = START + (self._now() if now is None else now)
         return int((moment - site) // EVERY_S * EVERY_S) + site
 
@@ -105,13 +105,13 @@ class FuzzedVRM:
                 n = sorted(only).index(site)
                 bad.add(site)
                 records[n] = self._mutated_site(records[n])
-            if random.random() < 0.05 and len(records) > 1:  # a record that is no site besides
+            if random.random() < 0.05 and len(records) > 1:  # an additional record that is no site
                 records.append(random.choice((None, [], "x", 7, {"idSite": "x"})))
         answer = {"success": True, "records": records}
         unreadable = sum(_unreadable(record, self.wanted) for record in records)
         whole = [slot for site in only - bad for slot in slots[site]]
         self.touched |= {slot for site in bad for slot in slots[site]}
-        if not is_json(text_of(answer)):  # NaN and the like spoil a body
+        if not is_json(text_of(answer)):  # NaN makes the whole body invalid
             whole, unreadable = [], 0
             self._spoiled += 1
         return self._maybe_spoiled(answer, whole, unreadable=unreadable)
@@ -122,7 +122,7 @@ class FuzzedVRM:
             return random.choice((None, [], "x", 7, False, {}))
         kind = random.random()
         made = copy.deepcopy(record)
-        if kind < 0.7:  # a time or an instance, which do the most harm
+        if kind < 0.7:  # a time or an instance, the most harmful mutations
             item = random.choice(made["extended"])
             if not isinstance(item, dict):
                 return made
@@ -140,7 +140,7 @@ class FuzzedVRM:
         else:
             made = mutated(made, random, times=random.choice((1, 1, 2, 3)))
         if isinstance(made, dict) and _number(made.get("idSite")) in set(SITES) - {record["idSite"]}:
-            made["idSite"] = -1  # another site's number would be that site's record
+            made["idSite"] = -1  # another site's id would make it that site's record
         return made
 
     def _record(self, site: int) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class FuzzedVRM:
         kind = random.randrange(8)
         if kind < 3:
             broken = bytes_of(body, random)
-            if is_json(broken):  # it may say something else now
+            if is_json(broken):  # its values may have changed
                 self.touched |= set(whole)
             return self._http(200, broken, random.choice(KINDS))
         if kind == 3:
@@ -221,7 +221,7 @@ class FuzzedVRM:
 
 
 def _unreadable(record: Any, wanted: tuple[int, ...]) -> int:
-    """Return how much of a record nobody can read."""
+    """Return the number of attributes of a record that cannot be read."""
     if not isinstance(record, dict):
         return 1
     found = record.get("extended")
@@ -231,7 +231,7 @@ def _unreadable(record: Any, wanted: tuple[int, ...]) -> int:
 
 
 def _changed(answer: Any, odd: Any) -> set[int]:
-    """Return the moments of which a mutated graph says something else; all of them, if it may."""
+    """Return the readings that a mutated graph changes; all of them where that is unknown."""
     points = {code: dict(each or ()) for code, each in answer["records"]["data"].items()}
     everything = {stamp for each in points.values() for stamp in each}
     try:

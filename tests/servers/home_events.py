@@ -1,4 +1,4 @@
-"""Events of a home, made by hand: numbered, and flagged late, as a stream would do it."""
+"""Builds events with sequence numbers and `late` flags as a stream does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def at(seconds: float) -> datetime:
 
 
 class Teller:
-    """Makes the events of one source, in the order of its calls."""
+    """Builds the events of one source in the order of the calls."""
 
     def __init__(self, source: SourceId = HOME) -> None:
         self.source = source
@@ -53,7 +53,7 @@ class Teller:
         return self._event(Kind.GAP, at(end), detail)
 
     def lose(self, count: int = 1) -> None:
-        """Number readings that nobody will see."""
+        """Skip sequence numbers, as for dropped events."""
         self.seq += count
 
     def _event(self, kind: Kind, time: datetime, detail: Status | Gap | None = None) -> Event:

@@ -1,4 +1,4 @@
-"""An invented vendor: three operations, a token that must never show, and timings for tests."""
+"""An invented vendor: three operations, a token that must never appear in any output, and short timings."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def fixed_token() -> Credential:
 
 
 def as_it_is(answer: object) -> object:
-    """The model of tests that are not about models."""
+    """A decoder for tests that do not test models."""
     return answer

@@ -1,4 +1,4 @@
-"""A network in memory: aiohttp's and our client code whole, and no socket, so that time can be virtual."""
+"""A network in memory for virtual time: real clients of aiohttp and websockets, without sockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
 
 Handler = Callable[[Asked], "bytes | float"]
-"""Returns the bytes of an answer; a number: the connection ends without one, after so many seconds."""
+"""Returns the bytes of an answer, or the seconds after which the connection ends without one."""
 
 
 def http(
@@ -40,7 +40,7 @@ def http(
     now: datetime | None = None,
     length: int | None = None,
 ) -> bytes:
-    """Return an HTTP answer as bytes; `headers` may be any, and `length` a lie."""
+    """Return an HTTP answer as bytes; `headers` and `length` may be wrong on purpose."""
     lines = [
         f"HTTP/1.1 {status} x",
         f"Content-Type: {kind}",
@@ -52,7 +52,7 @@ def http(
 
 
 class _Transport(asyncio.Transport):
-    """One side of a connection: what is written goes to `peer`."""
+    """One side of a connection; written bytes go to `peer`."""
 
     def __init__(self, protocol: asyncio.BaseProtocol, take: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -78,10 +78,10 @@ class _Transport(asyncio.Transport):
         return True
 
     def pause_reading(self) -> None:
-        """Nothing is ever held back."""
+        """Ignored: there is no flow control."""
 
     def resume_reading(self) -> None:
-        """Nothing is ever held back."""
+        """Ignored: there is no flow control."""
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -100,7 +100,7 @@ class _Transport(asyncio.Transport):
     abort = close
 
     def deliver(self, data: bytes) -> None:
-        """Hand bytes to the protocol, as a selector would."""
+        """Pass bytes to the protocol, as a selector does."""
         protocol = self.protocol
         if self._closing:
             return
@@ -158,7 +158,7 @@ class _HttpServer:
         self.transport.deliver(answer)
         said = answer.partition(b"\r\n\r\n")
         honest = f"content-length: {len(said[2])}".encode()
-        if honest not in said[0].lower():  # what was announced will never come
+        if honest not in said[0].lower():  # the announced bytes will never come
             self.transport.close()
 
 
@@ -185,12 +185,12 @@ class MemorySocket:
             self._flush()
 
     def raw(self, data: bytes) -> None:
-        """Send bytes that need not be a frame."""
+        """Send any bytes."""
         if self.open:
             self.transport.deliver(data)
 
     def close(self, code: int | None = None) -> None:
-        """End the connection, with a code or without a word."""
+        """End the connection, with a close code or without a close frame."""
         if self.open and code is not None:
             self._server.send_close(code)
             self._flush()
@@ -234,11 +234,11 @@ def web_sockets(
     on_open: Callable[[MemorySocket], None],
     now: Callable[[], datetime],
 ) -> Callable[..., Any]:
-    """Return what takes the place of the loop's `create_connection`.
+    """Return a replacement of the loop's `create_connection`.
 
     Args:
-        answer: Says how a handshake is refused; None: it is not.
-        on_open: Told of every connection whose handshake went well.
+        answer: Returns the answer that refuses a handshake, or None to accept it.
+        on_open: Called with every connection after its handshake.
         now: The server's time.
     """
 
@@ -253,7 +253,7 @@ def web_sockets(
 
 
 def run_inline(loop: asyncio.AbstractEventLoop) -> None:
-    """Let the loop's threads do their work at once: virtual time does not wait for threads."""
+    """Run `run_in_executor` calls immediately: virtual time does not wait for threads."""
 
     def run_in_executor(_executor: Any, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         done = loop.create_future()

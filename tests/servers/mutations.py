@@ -1,4 +1,4 @@
-"""What may happen to an answer on its way: values, keys, records, bytes, statuses and headers."""
+"""Mutations of answers: values, keys, records, bytes, statuses and headers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def mutated(value: Any, random: Random, *, times: int = 1) -> Any:
-    """Return a JSON value with something changed somewhere in it."""
+    """Return a JSON value with one part changed."""
     made = copy.deepcopy(value)
     for _ in range(times):
         below = places(made)
@@ -131,7 +131,7 @@ def _change(node: Any, key: Any, random: Random) -> None:
 
 
 def text_of(value: Any) -> bytes:
-    """Return the JSON of a value, NaN, surrogates and numbers of any length included."""
+    """Return a value as JSON, including NaN, surrogates and numbers of any length."""
     return json.dumps(value).encode()
 
 
@@ -197,7 +197,7 @@ PAGES: tuple[bytes, ...] = (
 
 
 def is_json(body: bytes) -> bool:
-    """Whether a body is what we read as JSON: no NaN, no number beyond 64 bits, no half surrogate pair."""
+    """Whether the client accepts a body as JSON: no NaN, no number over 64 bits, no lone surrogate."""
     try:
         strict_json(body)
     except DecodeError:

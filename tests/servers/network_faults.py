@@ -1,4 +1,4 @@
-"""Bad weather between a client and the simulator: seeded, and over when it is told to be."""
+"""Seeded network faults between a client and the simulator, which stop on cancellation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.servers.tcp_proxy import TcpProxy
 
 
 class Weather:
-    """Breaks what goes through a proxy, again and again.
+    """Breaks the connections of a proxy repeatedly.
 
-    A black hole ends with a cut, as it does in a network: TCP gives up, it never skips bytes.
+    A black hole ends with a closed connection: TCP gives up, it never skips bytes.
     """
 
     def __init__(self, random: Random, proxy: TcpProxy, switchboard: Faults, *, every_s: float) -> None:
@@ -25,7 +25,7 @@ class Weather:
         self._every_s = every_s
 
     async def blow(self) -> None:
-        """Go on until cancelled; then all is fair."""
+        """Run until cancelled, then restore the proxy."""
         kinds = (
             *(self._cut, self._reset, self._half_close, self._outage, self._close),
             *(self._swallow_down, self._swallow_up, self._delay, self._slice, self._expire),
@@ -37,7 +37,7 @@ class Weather:
                 self.struck.append(kind.__name__)
                 await kind()
         finally:
-            self._proxy.cut()  # what was swallowed must not be followed by what was not
+            self._proxy.cut()  # later bytes must not follow the discarded ones
             self._proxy.swallow_down = self._proxy.swallow_up = self._proxy.down = False
             self._proxy.delay_s, self._proxy.chunk = 0.0, 65_536
 
@@ -51,7 +51,7 @@ class Weather:
         self._proxy.half_close()
 
     async def _expire(self) -> None:
-        # A renewed token that is refused as well ends a source, and rightly so.
+        # A refused renewed token ends a source, so tokens are refused rarely.
         if len(self.struck) - self._expired_at >= 10:
             self._expired_at = len(self.struck)
             self._faults.expire_tokens()
@@ -93,7 +93,7 @@ class Weather:
 
 
 class Moody(Rule):
-    """Lets a share of the requests to a path fail, each in a way of its own."""
+    """Makes a share of the requests to a path fail in various ways."""
 
     def __init__(self, random: Random, path: str, *, share: float) -> None:
         super().__init__(faults.reset(), method="*", path=path, times=None, after=0)

@@ -1,4 +1,4 @@
-"""Sources that do what a test says, for every test of a merged stream."""
+"""Scripted sources for tests of merged streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers.virtual_time import EPOCH
 
 
 class Script:
-    """A source that does what a function says."""
+    """A source that runs a function."""
 
     def __init__(self, site, play):
         self.id = SourceId("test", "me", site)
@@ -38,9 +38,9 @@ class Pen:
 
 
 class Recorder:
-    """A source with a record: moment n is at second n, comes live in its time and can be fetched again.
+    """A source with a history: reading n has the time n seconds, arrives live and can be backfilled.
 
-    Nothing is made up twice: what `refill` and `resume` bring is what went by.
+    `refill` and `resume` return the readings that were delivered live.
     """
 
     def __init__(self, site="a", *, every_s=1.0, moments=10**9, refill_s=0.0, resumable=True):

@@ -1,4 +1,4 @@
-"""A small VoltStorage on a loopback socket, steered by the test."""
+"""A VoltStorage server on a loopback socket, scripted by the test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = (
 
 
 def jwt(**claims: object) -> str:
-    """A token whose signature nobody checks."""
+    """A token with an unchecked signature."""
     parts = ({"alg": "HS256", "typ": "JWT"}, claims)
     encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
     return ".".join([*encoded, "c2lnbmF0dXJl"])
@@ -35,7 +35,7 @@ def frame(time: int, **data: object) -> str:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Let the loop run until something is so."""
+    """Run the event loop until a condition holds."""
     async with asyncio.timeout(5):
         while not true():  # noqa: ASYNC110  (the thing itself cannot tell)
             await asyncio.sleep(0.005)
@@ -45,7 +45,7 @@ Play = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
 class Service:
-    """Counts what it is asked; `plays` say what each WebSocket connection in turn sends.
+    """Counts requests; `plays` are the scripts of successive WebSocket connections.
 
     The last play serves all further connections. When its play has ended, a connection is closed with
     `close_code`; a play that wants to stay open waits for `quiet`.

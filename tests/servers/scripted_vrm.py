@@ -1,4 +1,4 @@
-"""A scripted VRM on a real socket: answers what a test lays down, and remembers what it was asked."""
+"""A VRM server on a real socket with scripted answers, which records its requests."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Asked(NamedTuple):
 
 
 class FakeVRM:
-    """Answers are scripted by method and path; a function is called with what was asked."""
+    """Answers by method and path; a function is called with the request."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.url = ""
         self._answers: dict[tuple[str, str], object] = {}
         self.otherwise: tuple[int, object] = 404, {"success": False, "errors": "unknown"}
-        """What is answered where nothing was laid down."""
+        """The answer to requests without a script."""
 
     def answers(self, method: str, path: str, answer: object, *, status: int = 200) -> None:
         self._answers[method, path] = answer if callable(answer) else (status, answer)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 
 class TcpProxy:
-    """Sits between a client and a server on loopback; everything can be changed while bytes flow.
+    """Runs between a client and a server on loopback; every setting can change meanwhile.
 
     `swallow_up` and `swallow_down` black-hole one direction each (towards the server, towards the client):
     bytes are taken and never passed on, while TCP stays up. `delay_s` holds back every chunk, `chunk` limits
@@ -38,13 +38,13 @@ class TcpProxy:
             if not self.down:
                 await self._join(reader, writer)
         except asyncio.CancelledError:
-            pass  # by aclose; the stream's own callback does not bear a cancelled task
+            pass  # by aclose; the stream's own callback fails for a cancelled task
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
 
     def cut(self) -> None:
-        """End every connection as a router that forgets it would: both sides see it closed, no goodbye."""
+        """Close every connection to both sides without a close frame."""
         for pair in self._pairs:
             for writer in pair:
                 writer.transport.abort()
@@ -57,12 +57,12 @@ class TcpProxy:
         self.cut()
 
     def half_close(self) -> None:
-        """End only the direction towards the client; the server is told nothing."""
+        """Close only the direction towards the client."""
         for client, _ in self._pairs:
             client.write_eof()
 
     async def aclose(self) -> None:
-        """Cut everything and wait until it is gone."""
+        """Close everything and wait for it."""
         self.cut()
         for task in self._tasks:
             task.cancel()

@@ -12,7 +12,7 @@ EPOCH = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits: what nobody on a socket can answer is answered by moving the clock."""
+    """A selector that advances the clock instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,12 +29,12 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """For logic without sockets; `loop.time()` starts at 0 and moves only when everything waits."""
+    """An event loop without sockets: `loop.time()` starts at 0 and advances only when all tasks wait."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
-        # After months of virtual seconds a float no longer tells nanoseconds apart: no timer would be due.
+        # After months of virtual seconds a float no longer resolves nanoseconds: no timer would be due.
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
@@ -42,7 +42,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock(SystemClock):
-    """The loop's virtual time, and a wall clock that starts at EPOCH and may be set wrong on purpose."""
+    """The loop's virtual time, and a wall clock that starts at EPOCH and can be set wrong."""
 
     def __init__(self, skew: timedelta = timedelta()) -> None:
         self.skew = skew

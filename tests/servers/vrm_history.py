@@ -1,4 +1,4 @@
-"""VRM's stats in miniature, without a socket: buckets of one kWh, with the service's habits."""
+"""A model of VRM's statistics without a socket: buckets of one kWh, with the service's rules."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def ms(moment):
 
 
 class Service:
-    """Answers ranges, and remembers what it was asked.
+    """Answers ranges and records its requests.
 
     Args:
-        calendar: Whose days it counts.
-        interval: Of its buckets.
-        since: Before it there is no data.
-        cap: A longer range is answered as if there were no data.
-        day_of_24_hours: Count days and weeks in hours, whatever the clocks do.
+        calendar: Defines the local days.
+        interval: The interval of the buckets.
+        since: The time of the first data.
+        cap: A longer range gets an empty answer.
+        day_of_24_hours: Count days and weeks in hours, ignoring clock changes.
         inclusive: Also answer the bucket that begins at the very end.
     """
 
@@ -85,7 +85,7 @@ class Service:
 
 
 class Wall:
-    """A wall clock that stands where a test puts it."""
+    """A wall clock with a fixed time."""
 
     def __init__(self, now=datetime(2026, 11, 1, tzinfo=UTC)):
         self.now = now

@@ -1,4 +1,4 @@
-"""A model of VRM's limiter, after its own words.
+"""A model of VRM's rate limiter, from its documentation.
 
 "Rolling window of max 200 requests, where every 0.33 s a request gets removed."
 """
@@ -11,12 +11,12 @@ LEAK_S = 0.33
 
 
 class VRMLimitModel:
-    """Lets requests through or refuses them as the server would, and remembers both.
+    """Accepts or refuses requests like the server, and counts both.
 
     Args:
-        start: The moment the watch begins.
-        used: Requests already in the window at that moment.
-        count_refused: The harsher reading of the rule: a refused request goes into the window too.
+        start: The time at which counting starts.
+        used: Requests already in the window at that time.
+        count_refused: The stricter reading of the rule: refused requests count too.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class VRMLimitModel:
         self.count_refused = count_refused
         self.in_window = used
         self.slots = 0
-        """Moments so far at which a request could leave the window, whether there was one or not."""
+        """Times so far at which a request could leave the window."""
         self.entered = 0
-        """Requests that went into the window: what the allowance was spent on."""
+        """Requests that entered the window."""
         self.accepted: list[float] = []
         self.refused: list[float] = []
 
     def ask(self, now: float) -> int | None:
-        """A request arrives: None lets it through, a number refuses it and is its Retry-After in seconds."""
+        """Handle a request; returns None to accept it, or the Retry-After in seconds."""
         self._empty(now)
         if self.in_window < self.window:
             self._enter()
@@ -56,6 +56,6 @@ class VRMLimitModel:
         self.slots = slots
 
     def share_used(self, now: float, *, with_free: int = 0) -> float:
-        """Requests let through, as a share of those that can leave in this time plus `with_free` ones."""
+        """Accepted requests as a share of those that can leave in this time plus `with_free`."""
         self._empty(now)
         return len(self.accepted) / (self.slots + with_free)

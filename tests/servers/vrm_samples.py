@@ -1,8 +1,8 @@
-"""The answers printed in VRM's own documents, old and new, as the service would send them.
+"""The sample answers of VRM's documents, old and new, as valid JSON.
 
-The documents reached us as scans. Repaired: an array closed as an object, a comma after a last element, a stray
-quote after ``"productCode":""``, and the stats, whose first page repeats four points for hundreds of lines until it
-breaks off. The points that fit are those whose sum is the total printed below them.
+The documents were scanned. Repaired: an array closed as an object, a comma after a last element, an extra
+quote after ``"productCode":""``, and the stats, whose first page repeats four points for hundreds of lines
+until it breaks off. The points that fit are those whose sum is the total printed below them.
 """
 
 INSTALLATIONS = b"""
@@ -50,7 +50,7 @@ INSTALLATIONS_EXTENDED = b"""
 """
 
 INSTALLATIONS_EXTENDED_OF_THE_NEWEST_DOCUMENT = INSTALLATIONS_EXTENDED.replace(b'"%.1F %%"', b'"%.1F %"')
-"""The newest document prints the percent sign once."""
+"""The newest document has a single percent sign."""
 
 SYSTEM_OVERVIEW = b"""
 {"success":true, "records":{"devices":[

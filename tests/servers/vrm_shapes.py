@@ -1,4 +1,4 @@
-"""The shapes of VRM's answers, written down by hand from its documents and from captured answers.
+"""The shapes of VRM's answers, written by hand from its documents and captured answers.
 
 A shape is a type, a tuple of types, a list with the shape of its items, or a mapping of member to shape.
 `...` as a key stands for any key. A member whose name ends with `?` may be absent. Any other member must be
@@ -259,7 +259,7 @@ RANGE = f"start={NOW - 86_400}&end={NOW}"
 
 
 def misfits(shape: object, value: object, path: str = "") -> Iterator[str]:
-    """Where a value differs from its shape."""
+    """Yield the differences between a value and its shape."""
     if isinstance(shape, Either):
         if all(list(misfits(one, value)) for one in shape.shapes):
             yield f"{path}: no shape fits {value!r:.80}"

@@ -1,4 +1,4 @@
-"""What tests of the reconnecting socket share: a link, a listener, short timings, a server of bytes."""
+"""Fixtures for tests of the reconnecting socket: endpoint provider, listener, short timings, servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAST = SocketConfig(
 
 
 class FakeLink:
-    """Knows an address and counts what it is asked."""
+    """Returns an address and counts the calls."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -67,7 +67,7 @@ class FakeLink:
 
 
 class Listener:
-    """Keeps every frame and state; a frame that begins with `bad` is no valid event."""
+    """Records every frame and state; a frame that begins with `bad` is invalid."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -102,14 +102,14 @@ class Listener:
 
 
 class Rig:
-    """A running socket."""
+    """A running `ReconnectingSocket`."""
 
     def __init__(self, socket: ReconnectingSocket, listener: Listener, task: asyncio.Task[None]) -> None:
         self.socket, self.listener, self.task = socket, listener, task
         self.frames, self.until = listener.frames, listener.until
 
     async def over(self) -> None:
-        """Wait for the end of the source, and raise what it raised."""
+        """Wait for the end of the source; raise its error."""
         async with asyncio.timeout(5):
             await self.task
 
@@ -119,7 +119,7 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def running(link: FakeLink, config: SocketConfig = FAST, **options: object) -> AsyncIterator[Rig]:
-    """Run a socket; on leaving it is cancelled and gone."""
+    """Run a socket; cancel it on exit."""
     listener = Listener()
     socket = ReconnectingSocket(
         link,
@@ -135,14 +135,14 @@ async def running(link: FakeLink, config: SocketConfig = FAST, **options: object
         task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # the test has looked at it, or never wanted to
+            task.exception()  # the test has already seen its error
 
 
 @contextlib.asynccontextmanager
 async def serving(
     handler: Callable[[ServerConnection], Awaitable[None]], **options: object
 ) -> AsyncIterator[tuple[FakeLink, Server]]:
-    """Run a WebSocket server on loopback; yields a link to it."""
+    """Run a WebSocket server on loopback; yields its endpoint provider."""
     options = {"ping_interval": None, "close_timeout": 0.5} | options
     async with serve(handler, "127.0.0.1", 0, **options) as server:  # type: ignore[arg-type]
         scheme = "wss" if options.get("ssl") else "ws"
@@ -153,7 +153,7 @@ async def serving(
 async def raw_server(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[FakeLink]:
-    """Run a server that may say anything at all."""
+    """Run a server that sends any bytes."""
     talks: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

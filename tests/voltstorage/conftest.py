@@ -1,4 +1,4 @@
-"""Clients whose answers are mocked, and clients of a small service on a loopback socket."""
+"""Clients with mocked answers, and clients of a scripted server on a loopback socket."""
 
 from __future__ import annotations
 

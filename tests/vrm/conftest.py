@@ -12,14 +12,14 @@ TOKEN = "0123456789abcdef" * 4
 
 @pytest.fixture
 async def vrm() -> AsyncIterator[VRMClient]:
-    """A client whose answers a test mocks."""
+    """A client with mocked answers."""
     async with VRMClient(token=TOKEN) as client:
         yield client
 
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeVRM]:
-    """A scripted VRM on a real socket."""
+    """A scripted VRM server on a real socket."""
     async with serving() as server:
         server.answers("GET", "users/me", {"success": True, "user": {"id": 22}})
         yield server
