@@ -11,6 +11,7 @@ from energy_core.stream.polled import Polled as Polled
 from energy_core.stream.polled import PolledReading as PolledReading
 from energy_core.stream.polled import SiteReport as SiteReport
 from energy_core.stream.source import Backfillable as Backfillable
+from energy_core.stream.source import Identifiable as Identifiable
 from energy_core.stream.source import Noting as Noting
 from energy_core.stream.source import Outlet as Outlet
 from energy_core.stream.source import Reading as Reading

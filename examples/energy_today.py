@@ -25,7 +25,7 @@ async def main() -> None:
             async for event in events:
                 state.take(event)
                 meter.take(event)
-                sun, total = state.present(Quantity.PV_POWER, now=event.received_at), meter.total()
+                sun, total = state.present(Quantity.PV_POWER, at=event.received_at), meter.total()
                 print(
                     sun and sun.value, total.pv_kwh, total.grid_import_kwh, total.self_sufficiency, flush=True
                 )

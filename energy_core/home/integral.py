@@ -1,4 +1,8 @@
-"""Stretches of time in whole microseconds: the days of a place, and where a source was interrupted."""
+"""Integrates power over time, by local day, and corrects the sums for late readings, revisions and gaps.
+
+All times are whole microseconds since 1970 and all energies whole microjoules. A correction therefore
+subtracts exactly what was added before, and the sums do not depend on the order in which readings arrive.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Quantity
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-_CUTS_KEPT: Final = 4096
+_MAX_INTERRUPTIONS: Final = 4096
 _MARGIN: Final = 1_000_000
-"""The ends of a gap are told in whole seconds."""
+"""Microseconds: sources report the ends of a gap in whole seconds."""
 _LONG_AGO: Final = -(2**63)
 
 
@@ -26,34 +30,36 @@ def micros(moment: datetime) -> int:
 
 
 def moment_of(micros: int) -> datetime:
-    """Return the moment in UTC that is so many microseconds after 1970."""
+    """Return the UTC datetime of so many microseconds since 1970."""
     return EPOCH + micros * _MICROSECOND
 
 
 class Days:
-    """The days of one place, which begin at local midnight and may have 23 or 25 hours."""
+    """Local days of a time zone; they begin at local midnight and may have 23 or 25 hours."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
+        # The day of the last split: the next one is usually the same.
         self._day, self._begins, self._ends = date.min, 0, 0
 
     def bounds(self, day: date) -> tuple[int, int]:
-        """Return where a day begins and where the next one does."""
+        """Return the beginning of a day and that of the next day."""
         return self._midnight(day), self._midnight(day + timedelta(days=1))
 
     def split(self, start: int, end: int) -> Iterator[tuple[date, int, int]]:
-        """Cut a stretch of time at every midnight."""
+        """Split a range at every midnight: yield each day with its part of the range."""
         while start < end:
             if not self._begins <= start < self._ends:
-                self._turn_to(start)
+                self._select_day(start)
             stop = min(end, self._ends)
             yield self._day, start, stop
             start = stop
 
-    def _turn_to(self, moment: int) -> None:
+    def _select_day(self, moment: int) -> None:
         self._day = moment_of(moment).astimezone(self._zone).date()
         self._begins, self._ends = self.bounds(self._day)
-        while moment >= self._ends:  # the clock went back over midnight: the new day has begun already
+        # Where clocks go back over midnight, a date occurs twice; the second one belongs to the next day.
+        while moment >= self._ends:
             self._day += timedelta(days=1)
             self._begins, self._ends = self._ends, self.bounds(self._day)[1]
 
@@ -62,117 +68,127 @@ class Days:
 
 
 class Interruptions:
-    """Stretches of time of one source over which nothing is joined, apart from each other and in order."""
+    """Ranges across which readings of a source are not joined; sorted, and merged where they overlap."""
 
     def __init__(self) -> None:
         self.floor = _LONG_AGO
-        """What lies before is settled: the cuts there are forgotten."""
+        """The end of the newest interruption that was discarded; nothing before it is changed any more."""
         self._starts, self._ends = array("q"), array("q")
 
-    def part(self, start: int, end: int, *, bridged: tuple[bool, bool] = (False, False)) -> bool:
-        """Tell whether a cut lies, wholly or partly, between `start` and `end`.
+    def separates(self, start: int, end: int, *, backfilled: tuple[bool, bool] = (False, False)) -> bool:
+        """Return whether an interruption overlaps the range of two readings.
 
         Args:
-            start: Microseconds, as `end` is.
-            end: Later than `start`.
-            bridged: Whether the reading at `start`, and that at `end`, was filled in later: a cut in which
-                such a one lies, and not just where the hole begins or ends, does not part it.
+            start: time of the first reading, in microseconds.
+            end: time of the second one; later than `start`.
+            backfilled: whether each of the two was filled in afterwards. An interruption with such a reading
+                inside, more than a second from its ends, does not separate: the source has filled it.
         """
         place = bisect_left(self._starts, end) - 1
         while place >= 0 and (stop := self._ends[place]) > start:
             begin = self._starts[place]
             margin = min(_MARGIN, (stop - begin) // 4)
-            inside = (bridged[0] and start > begin + margin, bridged[1] and end < stop - margin)
+            inside = (backfilled[0] and start > begin + margin, backfilled[1] and end < stop - margin)
             if not any(inside):
                 return True
             place -= 1
         return False
 
     def add(self, start: int, end: int) -> None:
-        """Cut from `start` to `end`."""
+        """Add an interruption; past 4,096 the oldest is discarded and `floor` rises."""
         first, last = bisect_right(self._ends, start), bisect_left(self._starts, end)
         if first < last:
             start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
         self._starts[first:last], self._ends[first:last] = array("q", [start]), array("q", [end])
-        if len(self._starts) > _CUTS_KEPT:
+        if len(self._starts) > _MAX_INTERRUPTIONS:
             self.floor = self._ends.pop(0)
             self._starts.pop(0)
 
 
 class Bin:
-    """What one quantity of one source did in one day."""
+    """The energy of one power of one source in one day."""
 
     __slots__ = ("end", "measured", "minus", "plus", "start")
 
     def __init__(self, start: int, end: int) -> None:
         self.start, self.end = start, end
-        """Nothing was measured outside of these (microseconds since 1970)."""
+        """Beginning and end of what was measured, in microseconds since 1970."""
         self.plus = self.minus = 0
-        """Energy of the times of positive and of negative power, microjoules, both positive."""
+        """Energies of positive and of negative power, in microjoules, both positive numbers."""
         self.measured = 0
-        """Microseconds over which power was integrated."""
+        """Microseconds over which the power was integrated."""
 
 
 class PowerTrack:
-    """The readings of one quantity of one source, and the energy they make.
+    """The readings of one power of one source, and its energy by day.
 
-    Two neighbours are joined when they are no further apart than `max_gap` and no cut lies between them:
-    by a straight line, or with `hold` by the earlier value. What was filled in later, in the midst of a cut,
-    is joined as if there were none. Only a held quantity has readings that do not mention it; they say that
-    the value is still the same, as far back as readings are joined.
+    Two neighbouring readings are joined when they are at most `max_gap` apart and no interruption separates
+    them: by a straight line, or with `hold` by the earlier value. With `hold` a reading without the power
+    confirms the value before it.
 
     Args:
-        days: Where one day ends and the next begins.
-        hold: Whether the source tells only changes.
-        max_gap: Microseconds.
-        keep: How many readings stay, so that late ones find their place; older ones are settled.
+        days: the local days.
+        hold: whether the source reports only changes.
+        max_gap: microseconds.
+        keep: number of readings that stay, so that late ones can be inserted; the energy of older ones is
+            final.
     """
 
     def __init__(self, days: Days, *, hold: bool, max_gap: int, keep: int) -> None:
         self.bins: dict[date, Bin] = {}
-        self._days, self._cuts = days, Interruptions()
+        self._days, self._interruptions = days, Interruptions()
         self._hold, self._max_gap, self._keep = hold, max_gap, keep
-        self._times, self._values, self._said = array("q"), array("d"), bytearray()
-        self._filled = bytearray()
+        # One item for each reading: its time, its value, 1 if it has a value itself (0: it confirms the one
+        # before), and 1 if it was filled in afterwards. Arrays take 18 bytes a reading.
+        self._times, self._values = array("q"), array("d")
+        self._has_value, self._backfilled = bytearray(), bytearray()
         self._revisions: dict[int, int] = {}
-        self._settled = False
+        self._has_dropped = False
 
     def add(self, moment: int, value: float | None, event: Event) -> bool:
-        """Put what `event` says in its place; False when everything around it is settled already.
+        """Insert a reading.
 
-        There is one value for a moment: that of the highest revision, among those the one that came last, but
-        a backfilled one does not replace another.
+        For one time there is one value: that of the highest revision; of the same revision the last one, but
+        a backfilled value does not replace another.
+
+        Args:
+            moment: its time in microseconds.
+            value: the power in W; None: the reading confirms the value before it.
+            event: the event of the reading.
+
+        Returns:
+            False if the reading is older than everything that is kept.
         """
         times, place = self._times, bisect_left(self._times, moment)
-        if (place == 0 and self._settled) or moment < self._cuts.floor:
+        if (place == 0 and self._has_dropped) or moment < self._interruptions.floor:
             return False
         known = place < len(times) and times[place] == moment
-        if known and (value is None or not self._better(place, event)):
+        if known and (value is None or not self._replaces(place, event)):
             return True
-        if place < len(times):  # otherwise nothing is there yet that it could change
-            self._lift(moment, moment)
+        if place < len(times):  # a newest reading changes no energy that was counted before
+            self._subtract(moment, moment)
         if not known:
             times.insert(place, moment)
             self._values.insert(place, nan)
-            self._said.insert(place, 0)
-            self._filled.insert(place, event.backfilled or event.late or event.revision > 0)
+            self._has_value.insert(place, 0)
+            self._backfilled.insert(place, event.backfilled or event.late or event.revision > 0)
         if value is not None:
-            self._values[place], self._said[place] = value, 1
+            self._values[place], self._has_value[place] = value, 1
             self._revisions.update({moment: event.revision} if event.revision else {})
-        self._lay(moment, moment)
-        self._settle()
+        self._count(moment, moment)
+        self._drop_oldest()
         return True
 
-    def cut(self, start: int, end: int) -> None:
-        """Join nothing between `start` and `end`, not even what was joined before."""
-        self._lift(start, end)
-        self._cuts.add(start, end)
-        self._lay(start, end)
+    def interrupt(self, start: int, end: int) -> None:
+        """Join no readings between `start` and `end`; subtract the energy where they were joined before."""
+        self._subtract(start, end)
+        self._interruptions.add(start, end)
+        self._count(start, end)
 
-    def holes(self) -> Iterator[tuple[int, int]]:
-        """Yield the stretches between kept readings over which nothing was counted."""
+    def unmeasured(self) -> Iterator[tuple[int, int]]:
+        """Yield the ranges between kept readings over which no energy was counted."""
         start: int | None = None
-        first = self._said.find(1)
+        first = self._has_value.find(1)
         for place in range(first, len(self._times) - 1) if first >= 0 else ():
             counted = self._joined(place) and self._values[place] == self._values[place]
             if counted and start is not None:
@@ -183,43 +199,45 @@ class PowerTrack:
         if start is not None:
             yield start, self._times[-1]
 
-    def _lift(self, start: int, end: int) -> None:
-        """Take away the energy of all that a change between `start` and `end` can touch."""
-        for place in self._touched(start, end):
-            self._book(place, -1)
+    def _subtract(self, start: int, end: int) -> None:
+        """Subtract the energy of all pairs that a change between `start` and `end` may affect."""
+        for place in self._affected(start, end):
+            self._add_energy(place, -1)
 
-    def _lay(self, start: int, end: int) -> None:
-        """Count it again, after the change."""
-        for place in self._touched(start, end):
-            if not self._said[place + 1]:
+    def _count(self, start: int, end: int) -> None:
+        """Add the energy of these pairs again, after the change."""
+        for place in self._affected(start, end):
+            if not self._has_value[place + 1]:
                 self._values[place + 1] = self._values[place] if self._joined(place) else nan
-            self._book(place, 1)
+            self._add_energy(place, 1)
 
-    def _better(self, place: int, event: Event) -> bool:
+    def _replaces(self, place: int, event: Event) -> bool:
         known = self._revisions.get(self._times[place], 0)
-        if not self._said[place] or event.revision != known:
-            return not self._said[place] or event.revision > known
+        if not self._has_value[place] or event.revision != known:
+            return not self._has_value[place] or event.revision > known
         return not event.backfilled
 
-    def _touched(self, start: int, end: int) -> range:
-        """Return the first readings of the pairs around a stretch; a held value reaches to the next one."""
+    def _affected(self, start: int, end: int) -> range:
+        """Return the first readings of the affected pairs; with `hold` a value reaches to the next change."""
         times, last = self._times, len(self._times) - 1
-        first = max(bisect_left(times, start) - 1, bisect_left(times, self._cuts.floor), 0)
+        first = max(bisect_left(times, start) - 1, bisect_left(times, self._interruptions.floor), 0)
         stop = bisect_right(times, end)
         if self._hold and stop <= last:
-            told = self._said.find(1, stop)
-            stop = last if told < 0 else told
+            next_value = self._has_value.find(1, stop)
+            stop = last if next_value < 0 else next_value
         return range(first, min(stop, last))
 
     def _joined(self, place: int) -> bool:
         start, end = self._times[place], self._times[place + 1]
-        filled = (self._filled[place] == 1, self._filled[place + 1] == 1)
-        return end - start <= self._max_gap and not self._cuts.part(start, end, bridged=filled)
+        backfilled = (self._backfilled[place] == 1, self._backfilled[place + 1] == 1)
+        return end - start <= self._max_gap and not self._interruptions.separates(
+            start, end, backfilled=backfilled
+        )
 
-    def _book(self, place: int, sign: int) -> None:
+    def _add_energy(self, place: int, sign: int) -> None:
         start, end = self._times[place], self._times[place + 1]
         value = self._values[place]
-        if value != value or not self._joined(place):  # noqa: PLR0124  (not a number: nothing is known)
+        if value != value or not self._joined(place):  # noqa: PLR0124  (NaN: the value is unknown)
             return
         slope = 0.0 if self._hold else (self._values[place + 1] - value) / (end - start)
         for day, begin, stop in self._days.split(start, end):
@@ -234,54 +252,55 @@ class PowerTrack:
             entry.minus += sign * minus
             entry.measured += sign * (stop - begin)
 
-    def _settle(self) -> None:
+    def _drop_oldest(self) -> None:
         surplus = len(self._times) - self._keep
-        if surplus <= self._keep // 8:  # in bulk: moving the rest up costs the same for one as for many
+        if surplus <= self._keep // 8:  # deleting from the front costs the same for many as for one
             return
-        del self._times[:surplus], self._values[:surplus], self._said[:surplus], self._filled[:surplus]
-        self._settled = True
+        del self._times[:surplus], self._values[:surplus]
+        del self._has_value[:surplus], self._backfilled[:surplus]
+        self._has_dropped = True
         oldest = self._times[0]
         self._revisions = {moment: n for moment, n in self._revisions.items() if moment >= oldest}
 
 
 class PowerCurve:
-    """What one source measures, and where its readings were interrupted.
+    """All powers of one source, and where its readings were interrupted.
 
     Args:
-        tracks: Its powers.
-        hold: Whether the source tells only changes.
+        tracks: the powers that are integrated.
+        hold: whether the source reports only changes.
     """
 
     def __init__(self, tracks: Mapping[Quantity, PowerTrack], *, hold: bool) -> None:
         self.tracks = tracks
-        self.broken = False
-        """Whether something was lost since the newest reading: the next one is not joined to it."""
+        self.interrupted = False
+        """Whether readings were lost since the newest one: the next one is not joined to it."""
         self._hold = hold
         self._seq: int | None = None
         self._newest: int | None = None
 
-    def number(self, seq: int) -> None:
-        """Note the number of an event: where one is missing, readings were dropped."""
-        self.broken |= self._seq is not None and seq not in {self._seq, self._seq + 1}
+    def check_seq(self, seq: int) -> None:
+        """Compare the sequence number of an event with the last one: a jump means dropped readings."""
+        self.interrupted |= self._seq is not None and seq not in {self._seq, self._seq + 1}
         self._seq = seq
 
-    def cut(self, start: int, end: int, only: Collection[Quantity] = ()) -> None:
-        """Join nothing between `start` and `end`, where `only` names powers none of those."""
+    def interrupt(self, start: int, end: int, only: Collection[Quantity] = ()) -> None:
+        """Join no readings between `start` and `end`; `only` names the powers, empty for all."""
         for power, track in self.tracks.items():
             if start < end and (not only or power in only):
-                track.cut(start, end)
+                track.interrupt(start, end)
 
     def read(self, event: Event, powers: Mapping[Quantity, float]) -> int:
-        """Put the powers of one reading in their places and return how many of them came too late.
+        """Insert the powers of one reading; return how many of them are too late.
 
-        Something lost is a cut up to the next reading, unless that begins to fill the hole: what it does not
-        fill is then a gap event of its own.
+        After a loss, the range up to this reading is an interruption. If the reading is backfilled, it is
+        not: the source reports a gap for the part that its backfill does not fill.
         """
         moment = micros(event.time)
         if self._newest is None or moment > self._newest:
-            if self.broken and self._newest is not None and not event.backfilled:
-                self.cut(self._newest, moment)
-            self.broken, self._newest = False, moment
+            if self.interrupted and self._newest is not None and not event.backfilled:
+                self.interrupt(self._newest, moment)
+            self.interrupted, self._newest = False, moment
         late = 0
         for power, track in self.tracks.items():
             if power in powers or (self._hold and power not in event.values):

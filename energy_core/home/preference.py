@@ -1,4 +1,4 @@
-"""Which source is asked for which quantity, where several know it."""
+"""Which source to prefer for a quantity that several sources deliver."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from energy_core.stream.vocabulary import Quantity, SourceId, State
 @printable_class
 @frozen
 class SourceFilter:
-    """Names sources by what is said here; what is left out may be anything.
+    """Matches sources by the parts of their id; a part that is None matches any.
 
-    >>> From("vrm", site=151734).names(SourceId("vrm", "me", "151734", 288))
+    >>> SourceFilter("vrm", site=151734).matches(SourceId("vrm", "me", "151734", 288))
     True
     """
 
     vendor: str | None = None
     account: str | None = field(default=None, kw_only=True)
     site: str | None = field(default=None, kw_only=True, converter=optional(str))
-    """The site or product; a number is taken for its digits."""
+    """The site or product; a number is converted to text."""
     instance: int | None = field(default=None, kw_only=True)
 
-    def names(self, source: SourceId) -> bool:
-        """Tell whether `source` is meant."""
+    def matches(self, source: SourceId) -> bool:
+        """Return whether all given parts are those of `source`."""
         wanted = (self.vendor, self.account, self.site, self.instance)
         return all(mine is None or mine == its for mine, its in zip(wanted, source, strict=True))
 
 
 _ANY: Final = (SourceFilter(),)
-_SITES_ARE_KNOWN: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
-"""States of a poller in which each of its sites has a state of its own."""
+_SITES_HAVE_STATES: Final = frozenset({State.LIVE, State.BACKFILLING, State.STALE})
+"""In these states of a poller each of its sites has a state of its own."""
 
 
 class SourcePreference:
-    """An order of sources, first choice first; a source that is nowhere in it is not asked.
+    """An order of sources, first choice first. Sources that match no filter are not used.
 
     Args:
-        order: For every quantity that has no order of its own. None given: any source will do.
-        by_quantity: Orders that replace the general one for some quantities.
+        order: filters for every quantity without an order of its own. Without any, all sources are equal.
+        by_quantity: orders that replace the general one for some quantities.
     """
 
     def __init__(
@@ -56,36 +56,40 @@ class SourcePreference:
         self._by_quantity = {quantity: tuple(order) for quantity, order in by_quantity.items()}
 
     def rank(self, source: SourceId, quantity: Quantity) -> int | None:
-        """Return the place of `source` in the order for `quantity`, 0 being the first; None: not asked."""
+        """Return the index of the first filter that matches `source`, or None if none does."""
         order = self._by_quantity.get(quantity, self._order)
-        return next((place for place, each in enumerate(order) if each.names(source)), None)
+        return next((place for place, each in enumerate(order) if each.matches(source)), None)
 
     @printable
     def __repr__(self) -> str:
-        return f"<Preference {self._order}, {len(self._by_quantity)} quantities apart>"
+        return f"<SourcePreference {len(self._order)} filters, {len(self._by_quantity)} quantities apart>"
 
 
-def announcer(states: Mapping[SourceId, State], device: SourceId) -> SourceId | None:
-    """Return the source in `states` whose state is that of a device; None where there is none.
+def status_source(states: Mapping[SourceId, State], device: SourceId) -> SourceId | None:
+    """Return the source whose state applies to a device, or None.
 
-    That is the device's own source or its site. Only where a poller of several sites is not live itself, its
-    state is that of all of them.
+    It is the source of the device itself, or else that of its site. While a poller of several sites is not
+    connected, its state applies to all of them.
+
+    Args:
+        states: the states of all sources that have reported one.
+        device: the device.
     """
     own = next((each for each in (device, device._replace(instance=0)) if each in states), None)
     for poller, state in states.items():
-        if poller not in {device, own} and speaks_for(poller, device):
-            return own if own is not None and state in _SITES_ARE_KNOWN else poller
+        if poller not in {device, own} and status_applies(poller, device):
+            return own if own is not None and state in _SITES_HAVE_STATES else poller
     return own
 
 
-def speaks_for(announcer: SourceId, device: SourceId) -> bool:
-    """Tell whether a status of `announcer` is about `device` too.
+def status_applies(source: SourceId, device: SourceId) -> bool:
+    """Return whether a status event of `source` applies to `device`.
 
-    A poller announces once for all it asks about: the instances of its site, the sites it lists with commas,
-    or with ``*`` the whole account.
+    A poller reports one status for everything it polls: all instances of its site, all sites that its id
+    lists with commas, or the whole account where its site is ``*``.
     """
-    if announcer == device:
+    if source == device:
         return True
-    if announcer[:2] != device[:2] or announcer.instance != 0:
+    if source[:2] != device[:2] or source.instance != 0:
         return False
-    return announcer.site == "*" or device.site in announcer.site.split(",")
+    return source.site == "*" or device.site in source.site.split(",")

@@ -1,9 +1,9 @@
-"""How much of its own energy a home uses, and how much of what it uses is its own.
+"""Energies of a day, and the ratios self-consumption and self-sufficiency.
 
-The figures may be anybody's, in any one unit, as long as they are about the same time:
+The functions take energies of any source, in any one unit, for the same period:
 
 ================== ================================ ============================= ==========================
-figure             our own meter                    VRM, stats of type kwh        VoltStorage, statistics
+argument           EnergyMeter                      VRM, stats of type kwh        VoltStorage, statistics
 ================== ================================ ============================= ==========================
 produced           pv                               Pc + Pb + Pg                  pv_total
 exported           grid export                      Pg                            (given as own_consumption)
@@ -11,9 +11,10 @@ consumed           consumption                      Pc + Bc + Gc                
 imported           grid import                      Gc                            (given as self_sufficiency)
 ================== ================================ ============================= ==========================
 
-VRM tells where each kWh went, so that its figures are exact. A meter at the grid cannot tell whose energy it
-counts: where the battery is charged from the grid or emptied into it, its figures may contradict the formula,
-and then there is no share. VoltStorage gives shares; `weighted_mean` joins those of several periods.
+VRM reports where each kWh went, so its ratios are exact. A meter at the grid cannot distinguish energy of the
+sun from energy of the battery: where the battery is charged from the grid or discharged into it, the formula
+may not hold, and the ratio is None. VoltStorage reports ratios; `weighted_mean` joins those of several
+periods.
 """
 
 from __future__ import annotations
@@ -32,25 +33,26 @@ _ROUNDING: Final = 1e-9
 
 
 def self_consumption(produced: float | None, exported: float | None) -> float | None:
-    """Return ``1 - exported / produced``: the share of the sun's energy that stayed at home, 0..1.
+    """Return ``1 - exported / produced``: the share of the PV energy that was not exported, 0..1.
 
-    None where a figure is missing, where nothing was produced, and where the share would not be in 0..1.
+    None if an argument is None, if nothing was produced, or if the result would not be in 0..1.
     """
-    return _kept(produced, exported)
+    return _share(produced, exported)
 
 
 def self_sufficiency(consumed: float | None, imported: float | None) -> float | None:
-    """Return ``1 - imported / consumed``: the share of what the home used that the grid did not give, 0..1.
+    """Return ``1 - imported / consumed``: the share of the consumption that was not imported, 0..1.
 
-    None where a figure is missing, where nothing was used, and where the share would not be in 0..1.
+    None if an argument is None, if nothing was consumed, or if the result would not be in 0..1.
     """
-    return _kept(consumed, imported)
+    return _share(consumed, imported)
 
 
 def weighted_mean(parts: Iterable[tuple[float | None, float | None]]) -> float | None:
-    """Join values of several periods, each ``(value, weight)``.
+    """Return the weighted mean of ``(value, weight)`` pairs, such as the ratios of several periods.
 
-    A period without a value, or without a weight, is left out and never a zero. None when nothing is left.
+    A pair whose value or weight is None or not finite, or whose weight is not positive, is left out. None if
+    no pair is left.
     """
     whole = total = 0.0
     for value, weight in parts:
@@ -60,7 +62,7 @@ def weighted_mean(parts: Iterable[tuple[float | None, float | None]]) -> float |
     return whole / total if total else None
 
 
-def _kept(whole: float | None, lost: float | None) -> float | None:
+def _share(whole: float | None, lost: float | None) -> float | None:
     if whole is None or lost is None or not (isfinite(whole) and isfinite(lost)) or whole <= 0:
         return None
     share = 1 - lost / whole
@@ -74,44 +76,44 @@ POWERS: Final = (
     Quantity.CONSUMPTION_POWER,
     Quantity.GENERATOR_POWER,
 )
-"""What is integrated."""
+"""Quantities that `EnergyMeter` integrates."""
 
 _MICROJOULES_PER_KWH: Final = 3_600_000_000_000
-_TOGETHER: Final = 0.95
+_MEASURED_TOGETHER: Final = 0.95
 
 
 @frozen(kw_only=True)
 class EnergyTotals:
-    """The energy of one day, or of several. None is what nobody measured; it is not zero."""
+    """Energies of one or several days, in kWh. None means not measured; it is not zero."""
 
     grid_import_kwh: float | None = None
-    """The times of positive grid power, kWh."""
+    """Energy of positive grid power."""
     grid_export_kwh: float | None = None
-    """The times of negative grid power, kWh, positive."""
+    """Energy of negative grid power, as a positive number."""
     battery_charge_kwh: float | None = None
-    """The times of positive battery power, kWh."""
+    """Energy of positive battery power."""
     battery_discharge_kwh: float | None = None
-    """The times of negative battery power, kWh, positive."""
+    """Energy of negative battery power, as a positive number."""
     pv_kwh: float | None = None
-    """PV power, kWh; what a plant draws at night counts against it."""
+    """Energy of PV power; the draw of an inverter at night is subtracted."""
     consumption_kwh: float | None = None
-    """Consumption power, kWh."""
+    """Energy of consumption power."""
     generator_kwh: float | None = None
-    """Generator power, kWh."""
+    """Energy of generator power."""
     self_consumption: float | None = None
-    """Share of the PV energy that was not fed in, 0..1; of days in which both were measured together."""
+    """Share of the PV energy that was not exported, 0..1; of days on which both were measured together."""
     self_sufficiency: float | None = None
-    """Share of the consumption that the grid did not give, 0..1; of such days as well."""
+    """Share of the consumption that was not imported, 0..1; of days on which both were measured together."""
     measured_s: Mapping[Quantity, float]
-    """By power: the seconds that were integrated."""
+    """By power: the seconds over which it was integrated."""
     length_s: float
-    """The seconds in these days; 82,800 or 90,000 in a day on which the clocks change."""
+    """Seconds in these days; 82,800 or 90,000 for a day on which the clocks change."""
     sources: Mapping[Quantity, tuple[SourceId, ...]]
-    """By power: whose readings these are; more than one when it changed from day to day."""
+    """By power: the sources of the readings; several if the source differs from day to day."""
 
 
-class Tally:
-    """Adds up days."""
+class TotalsSum:
+    """Sums the energies of days."""
 
     def __init__(self) -> None:
         self._plus: Counter[Quantity] = Counter()
@@ -122,7 +124,7 @@ class Tally:
         self._home = [0, 0]
 
     def add(self, chosen: Mapping[Quantity, tuple[SourceId, Bin]]) -> None:
-        """Add one day: by power who measured it, and what."""
+        """Add one day: by power, the source and its energy."""
         for power, (source, entry) in chosen.items():
             self._plus[power] += entry.plus
             self._minus[power] += entry.minus
@@ -130,15 +132,15 @@ class Tally:
             self._sources.setdefault(power, {})[source] = None
         grid = chosen.get(Quantity.GRID_POWER)
         pv, home = chosen.get(Quantity.PV_POWER), chosen.get(Quantity.CONSUMPTION_POWER)
-        if grid and pv and _together(grid[1], pv[1]):
+        if grid and pv and _measured_together(grid[1], pv[1]):
             self._pv[0] += pv[1].plus - pv[1].minus
             self._pv[1] += grid[1].minus
-        if grid and home and _together(grid[1], home[1]):
+        if grid and home and _measured_together(grid[1], home[1]):
             self._home[0] += home[1].plus - home[1].minus
             self._home[1] += grid[1].plus
 
     def totals(self, length: int) -> EnergyTotals:
-        """Return the sums; `length` is the microseconds in these days."""
+        """Return the sums; `length` is the microseconds of these days."""
         return EnergyTotals(
             grid_import_kwh=self._kwh(self._plus, Quantity.GRID_POWER),
             grid_export_kwh=self._kwh(self._minus, Quantity.GRID_POWER),
@@ -162,8 +164,8 @@ class Tally:
         return net / _MICROJOULES_PER_KWH if power in self._measured else None
 
 
-def _together(first: Bin, second: Bin) -> bool:
-    """Tell whether two quantities were measured at the same times, but for a twentieth at most."""
-    holes = sum(each.end - each.start - each.measured for each in (first, second))
-    shared = min(first.end, second.end) - max(first.start, second.start) - holes
-    return shared >= _TOGETHER * max(first.measured, second.measured)
+def _measured_together(first: Bin, second: Bin) -> bool:
+    """Return whether at least 95 % of what was measured of two powers was measured at the same time."""
+    unmeasured = sum(each.end - each.start - each.measured for each in (first, second))
+    shared = min(first.end, second.end) - max(first.start, second.start) - unmeasured
+    return shared >= _MEASURED_TOGETHER * max(first.measured, second.measured)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from energy_core import Event, Quantity, SourceId, State, Status
 from energy_core.clock import AHEAD_S
-from energy_core.home.preference import announcer
+from energy_core.home.preference import status_source
 from energy_live.display.output import SiteName
 
 # The most important first: in a narrow terminal the last columns are hidden.
@@ -134,7 +134,7 @@ class Dashboard:
 
     def _states(self, rows: Rows) -> Column:
         states = {source: status.state for source, status in self.states.items()}
-        known = [announcer(states, device) for device in rows]
+        known = [status_source(states, device) for device in rows]
         shown = [
             _UNKNOWN if source is None else self.states[source]
             for source in (*known, *self._without_readings())

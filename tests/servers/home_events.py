@@ -16,7 +16,7 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-class Teller:
+class EventMaker:
     """Builds the events of one source in the order of the calls."""
 
     def __init__(self, source: SourceId = HOME) -> None:

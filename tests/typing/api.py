@@ -64,7 +64,7 @@ def meaning(events: list[Event]) -> None:
     for event in events:
         home.take(event)
         meter.take(event)
-    assert_type(home.present(Quantity.GRID_POWER, now=events[-1].received_at), Present | None)
+    assert_type(home.present(Quantity.GRID_POWER, at=events[-1].received_at), Present | None)
     assert_type(meter.total(), EnergyTotals)
     assert_type(meter.total().pv_kwh, float | None)
 
