@@ -130,7 +130,7 @@ async def test_a_question_is_a_source():
     async def get():
         return next(answers)
 
-    async with merge(names["plug"](get, every_s=0.01)) as events:
+    async with merge(names["plug"](get, interval_s=0.01)) as events:
         found = await first(events, 2)
     assert [event.values[Quantity.CONSUMPTION_POWER] for event in found if event.values] == [5.0, 7.0]
 
@@ -148,11 +148,11 @@ async def test_a_hole_that_cannot_be_filled_is_told():
 
     names = defined(SNIPPETS[2])
     outlet: Outlet = Paper()
-    line = names["Line"](names["SourceId"]("acme", "home", "meter-1"), outlet)
-    line.say(1_780_000_000, 5.0)
-    line.say(1_780_000_001, 5.0)
-    line.reconnected()
-    line.say(1_780_000_031, 6.0)
-    line.say(1_780_000_032, 6.0)
+    meter = names["Meter"](names["SourceId"]("acme", "home", "meter-1"), outlet)
+    meter.on_reading(1_780_000_000, 5.0)
+    meter.on_reading(1_780_000_001, 5.0)
+    meter.on_reconnect()
+    meter.on_reading(1_780_000_031, 6.0)
+    meter.on_reading(1_780_000_032, 6.0)
     ((source, length, reason),) = gaps
     assert (source.vendor, length.total_seconds(), reason) == ("acme", 30.0, "the meter keeps no history")
