@@ -290,6 +290,11 @@ class Consumer(ABC):
             finally:
                 waiting.cancel()
 
+    @property
+    def pending(self) -> int:
+        """Buffered events that this consumer has not got yet."""
+        return len(self._subscriber.buffer) + len(self._reordered)
+
     def batches(self, max_size: int = 500, max_delay: float = 1.0) -> Batches:
         """Return an iterator over lists of events, for consumers that write many at once.
 
@@ -371,11 +376,6 @@ class Subscription(Consumer):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-    @property
-    def pending(self) -> int:
-        """Buffered events that this consumer has not got yet."""
-        return len(self._subscriber.buffer)
 
     @property
     def lost(self) -> int:

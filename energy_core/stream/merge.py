@@ -341,8 +341,8 @@ class MergedStream(Consumer):
             return f"<MergedStream of {len(self._sources)} sources, not opened>"
         states = Counter(status.state for status in self.status.values())
         sources = ", ".join(f"{count} {state}" for state, count in states.items())
-        pending = len(self._subscriber.buffer)
-        return f"<MergedStream {'closed' if self._closed else 'open'}: {sources}; {pending} events pending>"
+        state = "closed" if self._closed else "open"
+        return f"<MergedStream {state}: {sources}; {self.pending} events pending>"
 
 
 def _stopped(

@@ -77,7 +77,7 @@ async def test_an_hour_costs_what_the_hour_before_did():
             async for event in events:
                 readings += event.kind is Kind.READING
                 if loop.time() >= 3600 * hour:
-                    while len(display._subscriber.buffer):
+                    while display.pending:
                         await anext(display)
                     gc.collect()
                     objects.append(len(gc.get_objects()))

@@ -1,4 +1,4 @@
-"""Whose account a source belongs to: a label that outlives credentials, and may be known late."""
+"""Account labels: independent of credentials, and perhaps unknown until the vendor answers."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ LIMIT = RateLimit(10, 1.0)
 
 
 class Client:
-    """Somebody who uses an account."""
+    """A client of one account."""
 
 
 def token(text="t"):
@@ -32,7 +32,7 @@ def token(text="t"):
 
 
 class Late(Recorder):
-    """A recorder whose account is known after a while."""
+    """A recorder whose account label becomes known after a while."""
 
     def __init__(self, site="a", *, label="home", after_s=5.0, error=None, number=1, **more):
         super().__init__(site, **more)
@@ -53,29 +53,29 @@ async def take(events, count):
 
 @pytest.mark.parametrize("label", ["home", "Haus am See", "token-1234abcd", "7", "é" * 64])
 def test_a_label_is_any_short_text(label):
-    """What a user may call an account; nothing at all is for the client to name."""
+    """Valid labels are returned unchanged; None leaves the choice to the client."""
     assert account_label(label) == label
     assert account_label(None) is None
 
 
 @pytest.mark.parametrize("label", ["", "  ", "a/b", "a\nb", "x" * 65, f"{UNIDENTIFIED}1"])
 def test_a_label_has_no_slash_and_is_not_empty(label):
-    """It is a part of names that slashes separate."""
+    """A label with a slash is rejected, because names are joined with slashes."""
     with pytest.raises(ValueError, match="account must"):
         account_label(label)
     with pytest.raises(TypeError, match="account must be a str"):
         account_label(7)
 
 
-def test_a_fingerprint_tells_secrets_apart():
-    """Where one part ends and the next begins counts too."""
+def test_fingerprints_of_different_secrets_differ():
+    """Different parts have different fingerprints, even if their concatenation is equal."""
     assert fingerprint("a", Secret("b")) == fingerprint("a", Secret("b"))
     parts = (("a", "b"), ("ab",), ("a", "b", ""), ("b", "a"))
     assert len({fingerprint(*each) for each in parts}) == len(parts)
 
 
 def test_one_label_is_one_account_of_a_pool():
-    """Another credential under a label that is in use would send requests of one account as another."""
+    """A second credential under a label that is in use is rejected."""
     pool, first, second = SessionPool(), Client(), Client()
     account = pool.account(ORIGIN, "home", LIMIT, token(), owner="a", user=first)
     assert pool.account(ORIGIN, "home", LIMIT, token(), owner="a", user=second) is account
@@ -87,8 +87,8 @@ def test_one_label_is_one_account_of_a_pool():
 
 
 @pytest.mark.parametrize("how", ["closed", "forgotten"])
-def test_an_exchanged_credential_opens_no_new_lane(how):
-    """The next client of the account gets its own credential, and the lane with all that it has learned."""
+def test_an_exchanged_credential_uses_the_same_rate_limiter(how):
+    """The next client of the account has its own credential and the same rate limiter, with its state."""
     pool, first, second = SessionPool(), Client(), Client()
     before = pool.account(ORIGIN, "home", LIMIT, token("old"), owner="a", user=first)
     if how == "closed":
@@ -102,7 +102,7 @@ def test_an_exchanged_credential_opens_no_new_lane(how):
 
 
 async def test_a_pool_ends_the_logins_of_exchanged_credentials_too():
-    """Nothing that it ever made goes on after it is closed."""
+    """Closing a pool cancels the logins of all credentials it ever made."""
     began = asyncio.Event()
 
     async def forever():
@@ -121,7 +121,7 @@ async def test_a_pool_ends_the_logins_of_exchanged_credentials_too():
 
 @virtual
 async def test_no_event_comes_before_the_account_is_known():
-    """Until then the state is in `status`; then the source begins, under its own name."""
+    """Until the label is known the state is in `status` only; then the source starts under its final id."""
     source = Late("a")
     async with merge(source, Script("b", lambda pen: asyncio.sleep(60)), clock=VirtualClock()) as events:
         await asyncio.sleep(1)
@@ -136,7 +136,7 @@ async def test_no_event_comes_before_the_account_is_known():
 
 @virtual
 async def test_a_refusal_before_the_account_is_known_is_an_event():
-    """Who must act has to hear of it."""
+    """A refused credential is reported as an event, because the user has to act."""
     source = Late("a", error=AuthFailed("no"))
     async with merge(source, clock=VirtualClock()) as events:
         (only,) = [event async for event in events]
@@ -146,7 +146,7 @@ async def test_a_refusal_before_the_account_is_known_is_an_event():
 
 @virtual
 async def test_other_sources_do_not_wait_for_an_account():
-    """One that cannot be reached delays nobody else."""
+    """A source whose account cannot be identified does not delay the others."""
     async with merge(Late("a", after_s=1000.0), Recorder("b"), clock=VirtualClock()) as events:
         seen = await take(events, 5)
     assert moments(seen) == [1, 2, 3]
@@ -154,7 +154,7 @@ async def test_other_sources_do_not_wait_for_an_account():
 
 @virtual
 async def test_a_position_is_found_when_the_account_is_known():
-    """A source goes on where its consumer stopped, however late its label comes."""
+    """A source resumes from the checkpoint, however late its label is known."""
     home = SourceId("test", "home", "a")
     stopped = StreamPosition(time=EPOCH + timedelta(seconds=3), seq=8, ids=("a-1", "a-2", "a-3"))
     async with merge(
@@ -169,8 +169,8 @@ async def test_a_position_is_found_when_the_account_is_known():
 
 
 @virtual
-async def test_two_accounts_that_turn_out_to_be_one_are_noticed():
-    """The later one fails and says what to do; the other goes on."""
+async def test_two_sources_with_the_same_final_id_are_detected():
+    """If two sources get the same id, the later one fails with a hint, and the other goes on."""
     async with merge(Late("a", number=1), Late("a", number=2, after_s=7.0), clock=VirtualClock()) as events:
         seen = await take(events, 8)
         late = SourceId("test", f"{UNIDENTIFIED}2", "a")
@@ -190,7 +190,7 @@ def owned(site, owner, account="home"):
 
 @virtual
 async def test_two_accounts_of_one_label_are_not_merged():
-    """Neither from the beginning nor later; one account with many sites is."""
+    """`merge` and `add` reject two credentials under one label; many sites of one account are accepted."""
     with pytest.raises(ValueError, match="two accounts of test have the label 'home'"):
         merge(owned("a", "x"), owned("b", "y"))
     async with merge(owned("a", "x"), owned("b", "x"), owned("c", "y", "cabin")) as events:
@@ -202,7 +202,7 @@ async def test_two_accounts_of_one_label_are_not_merged():
 
 @virtual
 async def test_a_source_is_restarted_with_an_exchanged_credential():
-    """Whoever names the source to replace means the same account."""
+    """A restart with a new source accepts another credential under the same label."""
     async with merge(owned("a", "x"), owned("b", "x"), clock=VirtualClock()) as events:
         await events.restart(owned("a", "y"))
         await events.restart(owned("b", "y"))
@@ -210,7 +210,7 @@ async def test_a_source_is_restarted_with_an_exchanged_credential():
 
 
 def stored(**accounts):
-    """Return a checkpoint of an older version: an account's position in site a, at this second."""
+    """Return a checkpoint of an older version: a position of site a, in this second, for each label."""
     positions = {}
     for account, second in accounts.items():
         owner = SourceId("test", account.replace("_", "-"), "a")
@@ -222,7 +222,7 @@ def stored(**accounts):
 
 
 async def resumed(checkpoint, *sources):
-    """Return what the sources were told to resume from, and what the next checkpoint says."""
+    """Return the positions the sources resumed from, and the next checkpoint."""
     found = {}
     for source in sources:
         source.resume = lambda positions, source=source: found.update({source.id: dict(positions)})
@@ -234,8 +234,8 @@ async def resumed(checkpoint, *sources):
     raise AssertionError
 
 
-class Deaf(Recorder):
-    """A recorder that fetches nothing."""
+class Silent(Recorder):
+    """A recorder that delivers nothing."""
 
     async def run(self, outlet):
         self.put(outlet, 1)
@@ -244,40 +244,43 @@ class Deaf(Recorder):
 
 @virtual
 @pytest.mark.parametrize("label", ["token_0123abcd", "login_0123abcd", "demo"])
-async def test_a_label_of_a_credential_means_the_one_source_it_can_mean(label):
-    """A checkpoint of an older version goes on under the account's new label, and is kept once."""
+async def test_a_label_made_of_a_credential_is_used_for_the_one_possible_source(label):
+    """A checkpoint of an older version is used under the new label, and is stored once."""
     me = SourceId("test", "me", "a")
-    found, kept = await resumed(stored(**{label: 3}), Deaf("a"))
+    found, kept = await resumed(stored(**{label: 3}), Silent("a"))
     assert found == {me: {me._replace(instance=5): StreamPosition(time=EPOCH + timedelta(seconds=3), seq=3)}}
     assert set(kept) == {me}
 
 
 @virtual
 async def test_the_newest_of_several_old_labels_counts():
-    """A token that was exchanged had left two; what may be of another account is kept."""
+    """Of several old labels the newest position is used; the old ones are kept."""
     me = SourceId("test", "me", "a")
-    found, kept = await resumed(stored(token_00000001=9, token_00000002=3), Deaf("a"))
+    found, kept = await resumed(stored(token_00000001=9, token_00000002=3), Silent("a"))
     assert found[me][me._replace(instance=5)].seq == 9
     assert {source.account for source in kept} == {"me", "token-00000001", "token-00000002"}
 
 
 @virtual
-async def test_an_old_label_is_not_guessed_at():
-    """Where two could be meant, or the account has a position of its own, the old one is left alone."""
+async def test_an_ambiguous_old_label_is_not_used():
+    """An old label is not used if it could mean two sources, or if the account has a position of its own."""
     other = owned("a", "", "you")
-    other.run = Deaf("a").run
-    found, _ = await resumed(stored(token_00000001=9, cabin=1, you=2), Deaf("a"), other)
+    other.run = Silent("a").run
+    found, _ = await resumed(stored(token_00000001=9, cabin=1, you=2), Silent("a"), other)
     assert {source.account: [each.seq for each in at.values()] for source, at in found.items()} == {
         "you": [2]
     }
-    found, _ = await resumed(stored(token_00000001=9, me=4), Deaf("a"))
+    found, _ = await resumed(stored(token_00000001=9, me=4), Silent("a"))
     assert [each.seq for at in found.values() for each in at.values()] == [4]
 
 
 @virtual
 async def test_a_checkpoint_of_another_account_is_refused():
-    """A label that a user chose means what it says."""
-    for checkpoint, source in ((stored(cabin=3), Deaf("a")), (stored(token_00000001=3), Deaf("b"))):
+    """A checkpoint with another label chosen by the user is rejected."""
+    for checkpoint, source in (
+        (stored(cabin=3), Silent("a")),
+        (stored(token_00000001=3), Silent("b")),
+    ):
         with pytest.raises(CheckpointError, match="other sources"):
             async with merge(source, checkpoint=checkpoint, clock=VirtualClock()):
                 pass
@@ -285,7 +288,7 @@ async def test_a_checkpoint_of_another_account_is_refused():
 
 @virtual
 async def test_a_source_that_never_learns_its_account_has_failed():
-    """What is no refusal of the credential either ends the source as failed."""
+    """An error of `identify` that is no refusal of the credential ends the source as failed."""
     async with merge(Late("a", error=ConnectError("gone")), clock=VirtualClock()) as events:
         (only,) = [event async for event in events]
     assert only.detail.state is State.FAILED

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import stat
+import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy_core.atomic_file import replace_file
 from energy_core.errors import CheckpointError, StreamError
 from energy_core.stream.checkpoint import Checkpoint, FileCheckpoint
 from energy_core.stream.commit import CommitTracker
@@ -19,31 +21,17 @@ from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.servers.scripted_sources import Recorder, Script, moments, of_kind, readings
+from tests.servers.scripted_sources import MemoryStore, Recorder, Script, moments, of_kind, readings
 from tests.servers.virtual_time import EPOCH, VirtualClock
+
+UNREFERENCED = 3
+"""References to an event of a list in a loop: the list, the loop's variable, and an argument."""
 
 A = SourceId("test", "me", "a")
 PRODUCT = SourceId("voltstorage", "home", "301")
 SITE = SourceId("vrm", "home", "151734")
 
 virtual = pytest.mark.virtual_time
-
-
-class Shelf:
-    """A store in memory."""
-
-    def __init__(self, text=None):
-        self.text, self.saves, self.trouble, self.delay_s = text, [], None, 0.0
-
-    async def load(self):
-        return self.text
-
-    async def save(self, text):
-        await asyncio.sleep(self.delay_s)
-        if self.trouble is not None:
-            raise self.trouble
-        self.saves.append(asyncio.get_running_loop().time())
-        self.text = text
 
 
 def position(second=100, seq=7, ids=("a-100",)):
@@ -67,7 +55,7 @@ positions = st.builds(
 
 @given(st.dictionaries(ids, positions, max_size=4))
 def test_what_is_written_is_what_is_read(found):
-    """Any checkpoint survives its JSON, whatever ids and labels hold."""
+    """Every checkpoint is equal after `to_json` and `from_json`, with any ids and labels."""
     own = {SITE: {source._replace(vendor="vrm", account="home"): each for source, each in found.items()}}
     checkpoint = Checkpoint(own)
     read = Checkpoint.from_json(checkpoint.to_json())
@@ -75,7 +63,7 @@ def test_what_is_written_is_what_is_read(found):
 
 
 def test_a_checkpoint_is_small():
-    """A product takes at most 200 bytes and a site of forty devices at most 4 kB, at a reading a second."""
+    """At a reading a second, a product takes at most 200 bytes and a site of forty devices at most 4 kB."""
     stamp = 1_772_366_400
     product = StreamPosition(
         time=EPOCH + timedelta(microseconds=123456),
@@ -95,7 +83,7 @@ def test_a_checkpoint_is_small():
 
 
 def test_quantities_keep_their_places():
-    """A checkpoint of today means the same tomorrow: its numbers are the places of these names."""
+    """The bits of stored quantities never change their meaning."""
     text = (
         '{"v":1,"sources":[{"id":["voltstorage","home","301",0],'
         '"at":[[null,0,"2026-03-01T12:00:00+00:00",7,"",[],16483]]}]}'
@@ -151,8 +139,8 @@ def test_quantities_keep_their_places():
         ("\0" * 200, "corrupt"),
     ],
 )
-def test_damage_and_newer_versions_are_told_apart(text, kind):
-    """What cannot be read is a CheckpointError that says why; nothing else is ever raised."""
+def test_damage_and_newer_versions_have_their_own_kinds(text, kind):
+    """Unreadable text raises CheckpointError with a kind; nothing else is ever raised."""
     if kind is None:
         assert Checkpoint.from_json(text) == Checkpoint()
         return
@@ -186,7 +174,7 @@ def test_damage_and_newer_versions_are_told_apart(text, kind):
     ],
 )
 def test_an_impossible_part_of_a_position_is_damage(place, value):
-    """A date that no time can be added to, a count that never was, a text that cannot be written again."""
+    """A time out of range, a negative count and half a surrogate pair are rejected as damage."""
     entry = [None, 0, "2026-03-01T12:00:00+00:00", 1, "", ["x"], 0]
     text = json.dumps({"v": 1, "sources": [{"id": list(A), "at": [entry]}]})
     assert Checkpoint.from_json(text).positions[A][A].seq == 1
@@ -198,7 +186,7 @@ def test_an_impossible_part_of_a_position_is_damage(place, value):
 
 @given(st.data())
 def test_no_mutilation_raises_anything_else(data):
-    """A byte changed, a piece cut out: it is read, or it is a CheckpointError."""
+    """Changed or removed bytes are either read or raise CheckpointError."""
     text = Checkpoint({PRODUCT: {PRODUCT: position()}}).to_json()
     start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 9))
     broken = text[:start] + data.draw(st.text(max_size=3)) + text[start + length :]
@@ -207,7 +195,7 @@ def test_no_mutilation_raises_anything_else(data):
 
 
 async def test_a_file_is_replaced_as_a_whole_and_only_its_owner_reads_it(tmp_path):
-    """What is loaded is what was saved last; mode 0600; nothing else is left in the folder."""
+    """The file has the text saved last and mode 0600; no temporary file remains."""
     path = tmp_path / "position.json"
     store = FileCheckpoint(path)
     assert await store.load() is None
@@ -219,7 +207,7 @@ async def test_a_file_is_replaced_as_a_whole_and_only_its_owner_reads_it(tmp_pat
 
 
 async def test_a_save_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):
-    """A disk that is full when the new file is written costs the new one only."""
+    """If writing fails, the old file is unchanged."""
     path = tmp_path / "position.json"
     store = FileCheckpoint(path)
     await store.save("good")
@@ -235,8 +223,8 @@ async def test_a_save_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch
     assert [each.name for each in tmp_path.iterdir()] == ["position.json"]
 
 
-async def test_a_file_that_cannot_be_read_says_so(tmp_path):
-    """A folder in its place, and bytes that are no text."""
+async def test_an_unreadable_file_is_a_checkpoint_error(tmp_path):
+    """A directory, and bytes that are not text, raise CheckpointError."""
     with pytest.raises(CheckpointError) as caught:
         await FileCheckpoint(tmp_path).load()
     assert caught.value.kind == "unreadable"
@@ -247,7 +235,7 @@ async def test_a_file_that_cannot_be_read_says_so(tmp_path):
 
 
 async def test_files_are_read_and_written_off_the_event_loop(tmp_path, monkeypatch):
-    """Neither loading nor saving blocks the loop."""
+    """Loading and saving do not block the event loop."""
     threads = {}
     store = FileCheckpoint(tmp_path / "position.json")
 
@@ -270,17 +258,17 @@ async def test_files_are_read_and_written_off_the_event_loop(tmp_path, monkeypat
 
 @virtual
 async def test_a_resumed_stream_goes_on_where_its_consumer_stopped():
-    """Nothing is missing between two runs, nothing of the last two seconds comes twice, and numbers go on."""
-    shelf = Shelf()
+    """No reading is missing, none of the last two seconds comes twice, and numbers continue."""
+    store = MemoryStore()
     seen = []
-    async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()) as events:
+    async with merge(Recorder(), checkpoint=store, clock=VirtualClock()) as events:
         async for event in events:
             if event.kind is Kind.READING and event.id == "a-12":
                 break
             seen.append(event)
-    assert at(shelf.text).ids == ("a-9", "a-10", "a-11")
+    assert at(store.text).ids == ("a-9", "a-10", "a-11")
     await asyncio.sleep(30)
-    async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()) as events:
+    async with merge(Recorder(), checkpoint=store, clock=VirtualClock()) as events:
         async for event in events:
             seen.append(event)
             if len(readings(seen)) == 60:
@@ -292,59 +280,59 @@ async def test_a_resumed_stream_goes_on_where_its_consumer_stopped():
 
 @virtual
 async def test_what_was_not_consumed_comes_again():
-    """An event that was handed out counts as consumed when the next is asked for, and not before."""
-    shelf = Shelf()
-    async with merge(Recorder(), checkpoint=shelf, include_status=False, clock=VirtualClock()) as events:
+    """A delivered event is consumed when the next one is asked for, and not before."""
+    store = MemoryStore()
+    async with merge(Recorder(), checkpoint=store, include_status=False, clock=VirtualClock()) as events:
         assert (await anext(events)).id == "a-1"
         assert (await anext(events)).id == "a-2"
-    async with merge(Recorder(), checkpoint=shelf, include_status=False, clock=VirtualClock()) as events:
+    async with merge(Recorder(), checkpoint=store, include_status=False, clock=VirtualClock()) as events:
         assert (await anext(events)).id == "a-2"
 
 
 @virtual
 async def test_the_last_event_of_a_stream_that_ended_is_consumed():
-    """A consumer that has seen the end has seen everything."""
-    shelf = Shelf()
-    async with merge(Recorder(moments=3), checkpoint=shelf, clock=VirtualClock()) as events:
+    """A consumer that has reached the end has consumed everything."""
+    store = MemoryStore()
+    async with merge(Recorder(moments=3), checkpoint=store, clock=VirtualClock()) as events:
         assert len([event async for event in events]) == 6
-    assert at(shelf.text).seq == 6
+    assert at(store.text).seq == 6
 
 
 @virtual
 async def test_it_is_saved_every_five_seconds_while_anything_happens():
-    """At once, with the first event of each source, then five seconds apart while anything is consumed."""
-    shelf = Shelf()
+    """It is saved at the start, with the first event of each source, and then every five seconds."""
+    store = MemoryStore()
     async with merge(
-        Recorder(moments=8), Recorder("b", every_s=100), checkpoint=shelf, clock=VirtualClock()
+        Recorder(moments=8), Recorder("b", every_s=100), checkpoint=store, clock=VirtualClock()
     ) as events:
         async for event in events:
             if event.source.site == "b" and event.id == "b-2":
                 break
-    assert shelf.saves == [0, 1, 6, 11, 100]
+    assert store.saves == [0, 1, 6, 11, 100]
 
 
 @virtual
-async def test_a_store_in_trouble_stops_nothing(caplog):
-    """A store that raises is tried again; the log has it once, and the stream goes on."""
-    shelf = Shelf()
-    shelf.trouble = OSError("disk")
-    async with merge(Recorder(moments=60), checkpoint=shelf, clock=VirtualClock()) as events:
+async def test_a_failing_store_does_not_stop_the_stream(caplog):
+    """A store that raises is tried again and logged once; the stream goes on."""
+    store = MemoryStore()
+    store.trouble = OSError("disk")
+    async with merge(Recorder(moments=60), checkpoint=store, clock=VirtualClock()) as events:
         seen = []
         async for event in events:
             seen.append(event)
             if len(readings(seen)) == 30:
-                shelf.trouble = None
+                store.trouble = None
     assert len(readings(seen)) == 60
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert at(shelf.text).time == EPOCH + timedelta(seconds=60)
+    assert at(store.text).time == EPOCH + timedelta(seconds=60)
 
 
 @virtual
 async def test_a_store_that_hangs_does_not_hold_up_the_close(caplog):
-    """Closing ends within its grace even when the last checkpoint cannot be saved."""
-    shelf = Shelf()
-    shelf.delay_s = 10**6
-    async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()) as events:
+    """Closing ends within its grace time even if the last checkpoint cannot be saved."""
+    store = MemoryStore()
+    store.delay_s = 10**6
+    async with merge(Recorder(), checkpoint=store, clock=VirtualClock()) as events:
         for _ in range(5):
             await anext(events)
         before = asyncio.get_running_loop().time()
@@ -356,7 +344,7 @@ async def test_a_store_that_hangs_does_not_hold_up_the_close(caplog):
 
 @virtual
 async def test_committing_gives_the_checkpoint_for_ones_own_transaction():
-    """Only what is committed moves the position; the returned checkpoint is where a next run begins."""
+    """Only `commit` moves the position; the returned checkpoint is where the next run resumes."""
     kept = Checkpoint()
     async with merge(Recorder(), checkpoint=kept, include_status=False, clock=VirtualClock()) as events:
         handed = [await anext(events) for _ in range(10)]
@@ -372,31 +360,31 @@ async def test_committing_gives_the_checkpoint_for_ones_own_transaction():
 
 @virtual
 async def test_a_store_without_autocommit_waits_for_commits():
-    """Handing events out does not move the position."""
-    shelf = Shelf()
+    """Without autocommit, delivering events does not move the position."""
+    store = MemoryStore()
     async with merge(
-        Recorder(), checkpoint=shelf, autocommit=False, include_status=False, clock=VirtualClock()
+        Recorder(), checkpoint=store, autocommit=False, include_status=False, clock=VirtualClock()
     ) as events:
         handed = [await anext(events) for _ in range(20)]
-        assert (at(shelf.text).time, at(shelf.text).seq) == (EPOCH, 0), "where the stream was opened"
+        assert (at(store.text).time, at(store.text).seq) == (EPOCH, 0), "where the stream was opened"
         events.commit(handed[4])
-    assert at(shelf.text).seq == 5
+    assert at(store.text).seq == 5
 
 
 @virtual
 async def test_batches_are_consumed_when_the_next_is_asked_for():
     """The position moves by whole batches."""
-    shelf = Shelf()
-    async with merge(Recorder(), checkpoint=shelf, include_status=False, clock=VirtualClock()) as events:
+    store = MemoryStore()
+    async with merge(Recorder(), checkpoint=store, include_status=False, clock=VirtualClock()) as events:
         batches = events.batches(max_size=4, max_delay=60)
         await anext(batches)
         await anext(batches)
-    assert at(shelf.text).seq == 4
+    assert at(store.text).seq == 4
 
 
 @virtual
-async def test_committing_needs_a_place_to_begin():
-    """Without checkpoint= the stream says how to get one."""
+async def test_committing_needs_a_checkpoint():
+    """`commit` without checkpoint= raises an error that says what to pass."""
     async with merge(Recorder(), clock=VirtualClock()) as events:
         with pytest.raises(StreamError, match="Checkpoint\\(\\)"):
             events.commit(await anext(events))
@@ -404,7 +392,7 @@ async def test_committing_needs_a_place_to_begin():
 
 @virtual
 async def test_a_source_that_cannot_resume_leaves_a_gap():
-    """From the position to the start, for every device it had spoken of."""
+    """A gap from the position to the start is reported for every device of the source."""
     start = Checkpoint({A: {A: position(), A._replace(instance=3): position(50)}})
     await asyncio.sleep(200)
     async with merge(Recorder(moments=0, resumable=False), checkpoint=start, clock=VirtualClock()) as events:
@@ -426,30 +414,30 @@ async def test_a_source_that_cannot_resume_leaves_a_gap():
     ],
 )
 async def test_a_checkpoint_that_cannot_be_used_is_an_error_or_a_start_from_now(text, caplog):
-    """By default nothing starts and nothing is overwritten; `latest` begins anew, says so, saves again."""
-    shelf = Shelf(text)
+    """By default nothing starts or is overwritten; `latest` starts from now, logs it, and saves again."""
+    store = MemoryStore(text)
     with pytest.raises(CheckpointError):
-        async with merge(Recorder(), checkpoint=shelf, clock=VirtualClock()):
+        async with merge(Recorder(), checkpoint=store, clock=VirtualClock()):
             pass
-    assert shelf.text == text
+    assert store.text == text
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    async with merge(Recorder(), checkpoint=shelf, on_corrupt="latest", clock=VirtualClock()) as events:
+    async with merge(Recorder(), checkpoint=store, on_corrupt="latest", clock=VirtualClock()) as events:
         for _ in range(5):
             await anext(events)
-    assert at(shelf.text).time == EPOCH + timedelta(seconds=2)
+    assert at(store.text).time == EPOCH + timedelta(seconds=2)
     assert "starting from now" in caplog.text
 
 
 @virtual
 @pytest.mark.parametrize("ending", ["by itself", "drained", "too slow"])
 async def test_what_a_consumer_failed_on_comes_again_however_the_stream_ended(ending):
-    """The last event there is was handed out, not consumed: its consumer raised."""
-    shelf = Shelf()
+    """An event is not consumed if its consumer raised, even if it was the last one."""
+    store = MemoryStore()
     policy = "raise" if ending == "too slow" else "block"
     recorder = Recorder(moments=10**6 if ending == "too slow" else 3)
 
     async def consume():
-        async with merge(recorder, checkpoint=shelf, policy=policy, buffer=4, clock=VirtualClock()) as events:
+        async with merge(recorder, checkpoint=store, policy=policy, buffer=4, clock=VirtualClock()) as events:
             async for event in events:
                 if event.kind is Kind.READING and event.id == "a-3":
                     await (events.drain() if ending == "drained" else asyncio.sleep(60))
@@ -457,12 +445,12 @@ async def test_what_a_consumer_failed_on_comes_again_however_the_stream_ended(en
 
     with pytest.raises(ZeroDivisionError):
         await consume()
-    assert at(shelf.text).time == EPOCH + timedelta(seconds=2)
+    assert at(store.text).time == EPOCH + timedelta(seconds=2)
 
 
 @virtual
-async def test_only_what_the_stream_itself_handed_out_can_be_committed():
-    """A subscription has no checkpoint, and a copy is not the event: both are told so."""
+async def test_only_events_of_the_stream_itself_can_be_committed():
+    """Events of a subscription, and copies of events, cannot be committed."""
     async with merge(Recorder(moments=9), checkpoint=Checkpoint(), clock=VirtualClock()) as events:
         display = events.subscribe()
         await asyncio.sleep(5.5)
@@ -478,7 +466,7 @@ async def test_only_what_the_stream_itself_handed_out_can_be_committed():
 
 @virtual
 async def test_a_cancelled_close_leaves_nothing_running():
-    """Whoever gives up waiting for the end of the sources does not keep the checkpoints going."""
+    """Cancelling `aclose` stops the saver too."""
 
     class Stubborn(Recorder):
         async def run(self, outlet):
@@ -487,7 +475,7 @@ async def test_a_cancelled_close_leaves_nothing_running():
             finally:
                 await asyncio.sleep(3)
 
-    events = await merge(Stubborn("a"), checkpoint=Shelf(), clock=VirtualClock()).__aenter__()
+    events = await merge(Stubborn("a"), checkpoint=MemoryStore(), clock=VirtualClock()).__aenter__()
     await asyncio.sleep(1)
     closing = asyncio.create_task(events.aclose())
     await asyncio.sleep(1)
@@ -499,21 +487,21 @@ async def test_a_cancelled_close_leaves_nothing_running():
 
 @virtual
 async def test_positions_of_sources_that_are_not_merged_now_are_kept():
-    """A source that is away for a while finds its place again, also when it is added later."""
-    shelf = Shelf(
+    """A source that is not merged for a while resumes when it is merged or added later."""
+    store = MemoryStore(
         Checkpoint({A: {A: position(3, ids=("a-1", "a-2", "a-3"))}, SITE: {SITE: position()}}).to_json()
     )
     await asyncio.sleep(10)
-    async with merge(Recorder(moments=12), checkpoint=shelf, clock=VirtualClock()) as events:
+    async with merge(Recorder(moments=12), checkpoint=store, clock=VirtualClock()) as events:
         seen = [event async for event in events]
     assert moments(seen) == list(range(4, 13))
-    assert Checkpoint.from_json(shelf.text).positions[SITE][SITE] == position()
+    assert Checkpoint.from_json(store.text).positions[SITE][SITE] == position()
 
 
 @virtual
 async def test_a_forgotten_stream_with_a_checkpoint_warns_and_stops():
-    """A stream nobody holds any more complains, and neither its sources nor its saver go on."""
-    held = [merge(Recorder(), checkpoint=Shelf(), clock=VirtualClock())]
+    """A stream that is garbage collected while open warns, and stops its sources and its saver."""
+    held = [merge(Recorder(), checkpoint=MemoryStore(), clock=VirtualClock())]
     await held[0].__aenter__()
     await anext(held[0])
     with pytest.warns(ResourceWarning, match="never closed"):
@@ -531,12 +519,12 @@ def an_event(seq, name="x", *, second=None, source=A):
 
 
 def test_a_consumer_that_never_commits_costs_little():
-    """However much is handed out uncommitted, some thousand events are told apart, no commit is wrong."""
+    """At most 4,200 uncommitted events are referenced, and every commit is correct."""
     progress = CommitTracker(Checkpoint(), lambda source: source, auto=False)
     events = [an_event(n) for n in range(1, 50_001)]
     for event in events:
         progress.delivered(event)
-    assert len(progress._delivered) + len(progress._merged) <= 4200
+    assert sum(sys.getrefcount(event) > UNREFERENCED for event in events) <= 4200
     progress.commit(events[100])
     assert progress.positions(A) == {}
     progress.commit(events[-2])
@@ -549,7 +537,7 @@ def test_a_consumer_that_never_commits_costs_little():
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_the_ids_of_a_position_are_those_near_its_time(seconds):
-    """Whatever the order of times: the newest time, and ids from the two seconds before it, at most eight."""
+    """A position has the newest time and at most eight ids of the two seconds before it."""
     progress = CommitTracker(Checkpoint(), lambda source: source, auto=True)
     events = [an_event(n, second=second) for n, second in enumerate(seconds, 1)]
     for event in events:
@@ -567,7 +555,7 @@ def test_the_ids_of_a_position_are_those_near_its_time(seconds):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fault"),
     [
         ("", "the checkpoint is empty"),
         ("\0" * 64, "the checkpoint is not JSON"),
@@ -582,15 +570,15 @@ def test_the_ids_of_a_position_are_those_near_its_time(seconds):
         ),
     ],
 )
-async def test_a_file_that_cannot_be_used_is_named_with_the_way_on(tmp_path, caplog, text, said):
-    """It is an error each time, changes nothing, and `on_corrupt="latest"` gets past it."""
+async def test_the_error_of_an_unusable_file_names_it_and_the_remedy(tmp_path, caplog, text, fault):
+    """The error names the file and the remedy; the file is unchanged, and `latest` skips it."""
     path = tmp_path / "position.json"
     if text is None:
         path.mkdir()
     else:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=said) as caught:
+        with pytest.raises(CheckpointError, match=fault) as caught:
             async with merge(Recorder(), checkpoint=FileCheckpoint(path)):
                 pass
         assert str(path) in str(caught.value)
@@ -599,7 +587,7 @@ async def test_a_file_that_cannot_be_used_is_named_with_the_way_on(tmp_path, cap
     new = Recorder(every_s=0.001)
     async with merge(new, checkpoint=FileCheckpoint(path), on_corrupt="latest") as events:
         assert len(readings([await anext(events) for _ in range(5)])) == 3
-    assert said in caplog.text
+    assert fault in caplog.text
     assert path.is_dir() == (text is None)
     if text is not None:
         assert at(path.read_text()).seq > 3
@@ -607,27 +595,27 @@ async def test_a_file_that_cannot_be_used_is_named_with_the_way_on(tmp_path, cap
 
 @virtual
 async def test_a_clock_that_was_never_set_makes_no_position_a_future_one():
-    """A small computer without a battery begins in 1970, and its checkpoint is right all the same."""
-    shelf = Shelf(Checkpoint({A: {A: position()}}).to_json())
+    """A machine whose clock is at 1970 accepts any checkpoint."""
+    store = MemoryStore(Checkpoint({A: {A: position()}}).to_json())
 
     class Unset(VirtualClock):
         def utcnow(self):
             return super().utcnow().replace(year=1971)
 
-    async with merge(Recorder(), checkpoint=shelf, clock=Unset()) as events:
+    async with merge(Recorder(), checkpoint=store, clock=Unset()) as events:
         assert events.status[A].state is not State.FAILED
 
 
 @virtual
 @pytest.mark.parametrize("life_s", [0.5, 1.5, 2.5, 7.5])
 async def test_a_program_that_is_killed_again_and_again_loses_nothing(life_s):
-    """Its position is saved when the stream opens and with the first event: each life knows of the last."""
-    shelf, seen, lives = Shelf(), [], 0
+    """It is saved at the start and with the first event, so every run resumes from the one before."""
+    store, seen, lives = MemoryStore(), [], 0
     recorder = Recorder()
     while lives < 8:
         lives += 1
         killed = asyncio.get_running_loop().time() + life_s
-        stream = merge(recorder, checkpoint=shelf, clock=VirtualClock())
+        stream = merge(recorder, checkpoint=store, clock=VirtualClock())
         await stream.__aenter__()
         try:
             async with asyncio.timeout_at(killed):
@@ -635,9 +623,9 @@ async def test_a_program_that_is_killed_again_and_again_loses_nothing(life_s):
                     seen.append(await anext(stream))
         except TimeoutError:
             pass
-        saved, shelf.trouble = shelf.text, OSError("killed")  # nothing is saved in the end
+        saved, store.trouble = store.text, OSError("killed")  # nothing is saved in the end
         await stream.aclose()
-        shelf.text, shelf.trouble = saved, None
+        store.text, store.trouble = saved, None
         await asyncio.sleep(3)
         recorder = recorder.again()
     end = moments(seen)[-1] if moments(seen) else 0
@@ -647,13 +635,13 @@ async def test_a_program_that_is_killed_again_and_again_loses_nothing(life_s):
 
 @virtual
 async def test_a_source_that_cannot_resume_reports_what_was_missed_since_the_stream_opened():
-    """Even if it had brought nothing by then."""
-    shelf = Shelf()
-    async with merge(Recorder(every_s=100, resumable=False), checkpoint=shelf, clock=VirtualClock()):
+    """The gap begins when the earlier run started, even if that run had no reading."""
+    store = MemoryStore()
+    async with merge(Recorder(every_s=100, resumable=False), checkpoint=store, clock=VirtualClock()):
         await asyncio.sleep(1)
     await asyncio.sleep(9)
     source = Recorder(moments=1, resumable=False)
-    async with merge(source, checkpoint=shelf, clock=VirtualClock()) as events:
+    async with merge(source, checkpoint=store, clock=VirtualClock()) as events:
         gaps = of_kind([event async for event in events], Kind.GAP)
     assert [(gap.start, gap.end) for gap in gaps] == [(EPOCH, EPOCH + timedelta(seconds=10))]
 
@@ -662,8 +650,8 @@ STRETCH = (EPOCH + timedelta(seconds=2), EPOCH + timedelta(seconds=4))
 
 
 @virtual
-async def test_what_is_to_be_asked_for_again_is_in_the_checkpoint_until_it_was_consumed():
-    """A kill between the answer and its consumption costs nothing; and the status shows it meanwhile."""
+async def test_pending_spans_are_in_the_checkpoint_until_their_readings_are_consumed():
+    """Pending spans are in the status and in checkpoints until their readings are consumed."""
     resumed = []
 
     async def play(pen):
@@ -696,8 +684,8 @@ async def test_what_is_to_be_asked_for_again_is_in_the_checkpoint_until_it_was_c
     assert resumed[-1][A].pending == (STRETCH,)
 
 
-def test_a_position_says_what_was_seen_and_what_is_pending():
-    """Nine members then, seven otherwise; both forms are read."""
+def test_a_position_holds_earlier_quantities_and_pending_spans():
+    """A position has seven members, and nine with pending spans or earlier quantities; both are read."""
     full = StreamPosition(
         time=EPOCH,
         seq=7,
@@ -713,18 +701,17 @@ def test_a_position_says_what_was_seen_and_what_is_pending():
     assert len(json.dumps(entry, separators=(",", ":"))) < 250
 
 
-async def test_a_cancelled_save_never_undoes_the_next_one(tmp_path, monkeypatch):
-    """The thread of a cancelled save goes on; a newer text waits for it, and is what the file holds."""
+async def test_a_cancelled_save_never_overwrites_the_next_one(tmp_path, monkeypatch):
+    """A later save waits for the thread of a cancelled one, so the file has the newer text."""
     store, go_on, begun = FileCheckpoint(tmp_path / "position"), threading.Event(), threading.Event()
-    replace = store._replace
 
-    def slowly(text):
+    def slowly(path, content):
         begun.set()
-        if text == "old":
+        if content == b"old":
             go_on.wait(10)
-        replace(text)
+        replace_file(path, content)
 
-    monkeypatch.setattr(store, "_replace", slowly)
+    monkeypatch.setattr("energy_core.stream.checkpoint.replace_file", slowly)
     old = asyncio.create_task(store.save("old"))
     await asyncio.to_thread(begun.wait, 10)
     old.cancel()

@@ -34,10 +34,9 @@ def an_event(**changes):
 
 
 def test_every_quantity_is_in_the_published_table_with_its_unit():
-    """The table in the module's docstring names each quantity exactly once, with the unit the code gives.
+    """The table in the module's docstring lists each quantity once, with the unit of the code.
 
-    The six energies are reserved until a source emits them. They keep their places, and their bits in stored
-    checkpoints.
+    The six energies are reserved. They keep their order, and so their bits in stored checkpoints.
     """
     rows = dict(re.findall(r"^([a-z_]+) +(W|%|V|A|degC|kWh)(?:\s|$)", quantity_module.__doc__, re.MULTILINE))
     assert rows == {quantity.value: quantity.unit for quantity in READINGS}
@@ -67,24 +66,24 @@ def test_every_quantity_is_in_the_published_table_with_its_unit():
         lambda event: type(event.raw) is dict,
     ],
 )
-def test_an_event_whose_raw_was_not_read_is_like_any_other(use):
-    """Whoever looks, compares, copies or writes it finds the vendor's mapping."""
+def test_an_event_with_unparsed_raw_is_like_any_other(use):
+    """Access, comparison, copies and JSON parse an unparsed `raw`."""
     raw = json.dumps(an_event().raw).encode()
     assert use(an_event(raw=LazyMapping(json.loads, raw)))
 
 
-def test_what_is_unread_is_read_once_and_only_when_looked_at():
-    """Nothing else about the event reads it, and what it makes is kept."""
+def test_raw_is_parsed_once_at_first_access():
+    """`raw` is parsed at its first access, once; no other access parses it."""
     reads = []
-    event = an_event(raw=LazyMapping(lambda text: reads.append(text) or {"said": "x"}, b"x"))
+    event = an_event(raw=LazyMapping(lambda text: reads.append(text) or {"key": "x"}, b"x"))
     assert (event.seq, event.values, repr(event)) == (7, an_event().values, repr(an_event()))
     assert reads == []
-    assert event.raw is event.raw == {"said": "x"}
+    assert event.raw is event.raw == {"key": "x"}
     assert reads == [b"x"]
 
 
-def test_an_unread_raw_is_as_frozen_as_the_rest():
-    """Reading it is the only change there ever is."""
+def test_raw_is_read_only():
+    """`raw` can be neither set nor deleted."""
     event = an_event(raw=LazyMapping(json.loads, b"{}"))
     with pytest.raises(AttributeError):
         event.raw = {}
@@ -92,15 +91,15 @@ def test_an_unread_raw_is_as_frozen_as_the_rest():
         del event.raw
 
 
-def test_looking_at_a_mapping_that_was_read_gives_itself():
-    """Only what is unread is made."""
+def test_resolve_returns_a_plain_mapping_unchanged():
+    """`resolve` returns a plain mapping unchanged."""
     raw = {"a": 1}
     assert resolve(raw) is raw
     assert resolve(LazyMapping(json.loads, b'{"a": 1}')) == raw
 
 
-def test_what_is_unread_is_a_mapping_for_whoever_gets_it():
-    """An outlet of somebody else's finds in `Reading.raw` what it would find had it been read."""
+def test_a_lazy_mapping_behaves_like_its_mapping():
+    """A `LazyMapping` behaves like the mapping it stands for."""
     unread = LazyMapping(json.loads, b'{"a": 1, "b": [2]}')
     assert repr(unread) == "<LazyMapping, 18 bytes>"
     assert (unread["a"], dict(unread), len(unread), "b" in unread) == (1, {"a": 1, "b": [2]}, 2, True)
@@ -108,14 +107,14 @@ def test_what_is_unread_is_a_mapping_for_whoever_gets_it():
     assert repr(unread) == "<LazyMapping, parsed>"
 
 
-def test_consumers_of_several_lines_share_what_was_read():
-    """Each numbers the reading for itself, and the message is parsed once."""
+def test_events_of_several_subscribers_share_the_parsed_message():
+    """Events of several subscribers parse the same message once."""
     unread = LazyMapping(json.loads, b"{}")
     assert an_event(raw=unread).raw is an_event(raw=unread, seq=8).raw
 
 
-def test_threads_may_look_at_once():
-    """None of them finds the text gone."""
+def test_several_threads_may_access_raw():
+    """Several threads may access it at the same time."""
     with ThreadPoolExecutor(3) as threads:
         for _ in range(200):
             unread = LazyMapping(json.loads, b'{"a": 1}')
@@ -123,8 +122,8 @@ def test_threads_may_look_at_once():
             assert [each.result() for each in looks] == [{"a": 1}] * 3
 
 
-def test_json_line_says_everything():
-    """A line of JSON holds every field, the version first, and numbers as they were measured."""
+def test_a_json_line_has_every_field():
+    """A line of JSON has every field, the version first, and numbers as measured."""
     line = an_event().to_json()
     assert line.startswith('{"v":1,"source":["vrm","home","151734",258],')
     assert "\n" not in line
@@ -147,7 +146,7 @@ def test_json_line_says_everything():
 
 
 @pytest.mark.parametrize(
-    ("kind", "detail", "said"),
+    ("kind", "detail", "members"),
     [
         (
             Kind.STATUS,
@@ -168,10 +167,10 @@ def test_json_line_says_everything():
         (Kind.DROPPED, Dropped(first=3, last=9, count=7), {"first": 3, "last": 9, "count": 7}),
     ],
 )
-def test_json_line_of_other_kinds_holds_their_detail(kind, detail, said):
-    """Status, gap and dropped events say their detail in JSON."""
-    spoken = json.loads(an_event(kind=kind, values={}, raw={}, detail=detail).to_json())
-    assert (spoken["kind"], spoken["detail"]) == (kind.value, said)
+def test_json_line_of_other_kinds_holds_their_detail(kind, detail, members):
+    """The line of a status, gap or dropped event has its detail."""
+    written = json.loads(an_event(kind=kind, values={}, raw={}, detail=detail).to_json())
+    assert (written["kind"], written["detail"]) == (kind.value, members)
 
 
 def test_json_line_keeps_the_offset_of_a_time():
@@ -180,25 +179,25 @@ def test_json_line_keeps_the_offset_of_a_time():
     assert '"time":"2026-03-01T13:00:00+01:00"' in an_event(time=NOON.astimezone(cet)).to_json()
 
 
-def test_json_line_never_holds_what_json_cannot_say():
-    """NaN is refused instead of written as something that no JSON reader takes."""
+def test_a_json_line_never_has_nan():
+    """NaN is rejected, because no JSON reader accepts it."""
     with pytest.raises(ValueError, match="JSON"):
         an_event(values={Quantity.PV_POWER: math.nan}).to_json()
 
 
 def test_repr_leaves_the_raw_mapping_out():
-    """The repr of an event shows values and no raw mapping, which may be long."""
+    """The repr shows values, and not the raw mapping, which may be long."""
     assert "nested" not in repr(an_event())
     assert "50.5" in repr(an_event())
 
 
 def test_a_source_id_reads_like_a_path():
-    """A SourceId says itself as vendor/account/site/instance."""
+    """The text of a SourceId is vendor/account/site/instance."""
     assert str(SITE) == "vrm/home/151734/258"
 
 
-def test_the_transition_table_knows_every_state():
-    """Every state has a row; the terminal ones, and only they, lead to a new beginning; none to itself."""
+def test_the_transition_table_has_every_state():
+    """Every state has a row; the terminal states lead to connecting only; none leads to itself."""
     assert set(TRANSITIONS) == set(State)
     anew = frozenset({State.CONNECTING})
     assert {state for state in State if TRANSITIONS[state] == anew} == {
@@ -208,7 +207,7 @@ def test_the_transition_table_knows_every_state():
 
 
 def test_every_state_is_reached_from_the_beginning():
-    """A source, which begins as connecting, can get to every state."""
+    """Every state is reachable from connecting."""
     reached, ahead = set(), {State.CONNECTING}
     while ahead:
         state = ahead.pop()
@@ -219,8 +218,8 @@ def test_every_state_is_reached_from_the_beginning():
 
 @pytest.mark.parametrize("before", State)
 @pytest.mark.parametrize("after", State)
-def test_a_standing_follows_the_table(before, after):
-    """A change outside the table is refused and leaves the state as it was; staying is not a change."""
+def test_a_source_state_follows_the_table(before, after):
+    """A change outside the table is rejected and leaves the state; repeating a state is not a change."""
     standing = SourceState(NOON)
     standing.state = before
     later = NOON + timedelta(seconds=1)

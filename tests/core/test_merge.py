@@ -68,7 +68,7 @@ async def everything(*sources, **options):
 
 
 async def test_many_sources_become_one_stream_in_order_of_arrival():
-    """Events come as they arrive, numbered per source, and the stream ends with its last source."""
+    """Events come in the order of arrival, numbered per source; the stream ends with its last source."""
     events = await everything(steady("a", 3, 1.0), steady("b", 2, 1.2))
     assert [event.id for event in readings(events)] == ["a-1", "b-1", "a-2", "b-2", "a-3"]
     numbers = defaultdict(list)
@@ -78,8 +78,8 @@ async def test_many_sources_become_one_stream_in_order_of_arrival():
     assert states(events, "a") == [State.CONNECTING, State.CLOSED]
 
 
-async def test_a_source_may_speak_for_many_devices():
-    """The numbering is per device: each instance counts for itself."""
+async def test_a_source_may_have_many_devices():
+    """Each device of a source is numbered by itself."""
 
     async def play(pen):
         for _ in range(3):
@@ -97,8 +97,8 @@ async def test_a_source_may_speak_for_many_devices():
     ]
 
 
-async def test_an_event_carries_what_the_source_gave():
-    """Values, raw mapping and times arrive untouched; key and arrival time are added."""
+async def test_an_event_has_what_the_source_delivered():
+    """Values, raw mapping and times are unchanged; key and arrival time are added."""
     [event] = await everything(steady("a", 1), include_status=False)
     assert event.values == {Quantity.PV_POWER: 1.0}
     assert event.raw == {"n": 1}
@@ -108,7 +108,7 @@ async def test_an_event_carries_what_the_source_gave():
 
 
 async def test_an_older_reading_is_marked_late():
-    """Only what is older than the newest of the same device is late."""
+    """A reading is late if it is older than the newest of the same device."""
 
     async def play(pen):
         for at in (10, 20, 15, 20, 21):
@@ -142,7 +142,7 @@ async def test_an_older_reading_is_marked_late():
     ],
 )
 async def test_an_error_ends_its_own_source_only(error, state):
-    """Each error leads to its terminal state and the snapshot; the other source delivers everything."""
+    """Each error leads to its terminal state and is in the snapshot; the other source delivers everything."""
     async with merge(raising("bad", error), steady("good"), clock=VirtualClock()) as events:
         seen = [event async for event in events]
         status = events.status[SourceId("test", "me", "bad")]
@@ -156,8 +156,8 @@ async def test_an_error_ends_its_own_source_only(error, state):
         assert status.error is error
 
 
-async def test_a_fault_of_our_own_is_logged_once(caplog):
-    """A fault in a source's code is an InternalError, in the log once and with its traceback."""
+async def test_a_bug_in_a_source_is_logged_once(caplog):
+    """A bug in a source is an InternalError, logged once with its traceback."""
     await everything(raising("bad", ZeroDivisionError("oops")))
     [record] = caplog.records
     assert record.levelno == logging.ERROR
@@ -165,21 +165,21 @@ async def test_a_fault_of_our_own_is_logged_once(caplog):
     assert record.exc_info[1].__cause__.args == ("oops",)
 
 
-async def test_a_refusal_is_no_fault_of_ours(caplog):
-    """A vendor's refusal is an event, not an error in the log."""
+async def test_a_refusal_is_not_logged_as_an_error(caplog):
+    """A vendor's refusal is an event and no error in the log."""
     await everything(raising("bad", PermissionDenied("no")))
     assert caplog.records == []
 
 
 async def test_a_source_that_cancels_itself_has_failed():
-    """A cancellation nobody asked for is a fault of the source and does not spread."""
+    """A source that cancels itself has failed; the cancellation does not spread."""
     events = await everything(raising("bad", asyncio.CancelledError()), steady("good"))
     assert states(events, "bad")[-1] is State.FAILED
     assert len(readings(events)) == 6
 
 
 async def test_an_illegal_change_of_state_fails_the_source():
-    """The table of transitions is checked at every status."""
+    """A change of state outside `TRANSITIONS` fails the source."""
 
     async def play(pen):
         pen.outlet.status(State.STALE)
@@ -190,7 +190,7 @@ async def test_an_illegal_change_of_state_fails_the_source():
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.FAILED, State.AUTH_FAILED])
 async def test_a_source_does_not_announce_its_own_end(state):
-    """Terminal states are announced by the stream alone."""
+    """Only the stream may report terminal states."""
 
     async def play(pen):
         pen.outlet.status(state)
@@ -200,7 +200,7 @@ async def test_a_source_does_not_announce_its_own_end(state):
 
 
 async def test_a_naive_time_fails_the_source():
-    """A reading whose time has no zone is a fault of the source."""
+    """A reading without a time zone fails its source."""
 
     async def play(pen):
         pen.outlet.reading(pen.source, time=EPOCH.replace(tzinfo=None), id="1", values={}, raw={})
@@ -212,7 +212,7 @@ async def test_a_naive_time_fails_the_source():
 
 
 async def test_nothing_follows_the_end_of_a_source():
-    """A source that is over cannot hand over more."""
+    """A source that has ended can deliver nothing more."""
     kept = []
 
     async def play(pen):
@@ -227,8 +227,8 @@ async def test_nothing_follows_the_end_of_a_source():
             kept[0].outlet.status(State.LIVE)
 
 
-async def test_saying_a_state_again_is_no_event():
-    """A status that changes nothing refreshes the snapshot and stays out of the stream."""
+async def test_repeating_a_state_is_no_event():
+    """Repeating a state updates the snapshot and is no event."""
 
     async def play(pen):
         pen.outlet.status(State.LIVE)
@@ -244,15 +244,15 @@ async def test_saying_a_state_again_is_no_event():
     assert (seen[2].reason, seen[2].retry_in) == ("first", 1)
 
 
-async def test_without_status_events_the_numbers_have_no_holes():
-    """Left-out status events are not counted, so that a jump always means a drop."""
+async def test_without_status_events_the_numbers_have_no_jumps():
+    """Omitted status events are not numbered, so a jump always means a drop."""
     events = await everything(steady("a"), steady("b", 2), include_status=False)
     assert {event.kind for event in events} == {Kind.READING}
     assert [event.seq for event in events if event.source.site == "a"] == [1, 2, 3, 4, 5]
 
 
 async def test_a_gap_is_an_event():
-    """A source can report a stretch of time it cannot deliver."""
+    """A source can report a time span that it cannot deliver."""
 
     async def play(pen):
         pen.outlet.gap(pen.source, start=EPOCH, end=EPOCH + timedelta(hours=2), reason="beyond_cap")
@@ -264,7 +264,7 @@ async def test_a_gap_is_an_event():
 
 
 async def test_a_flood_is_announced_once_and_adds_up():
-    """A consumer that was away gets the newest readings and one event that says how many are missing."""
+    """A consumer that was slow gets the newest readings and one event with the number of dropped ones."""
 
     async def play(pen):
         pen.outlet.status(State.LIVE)
@@ -283,7 +283,7 @@ async def test_a_flood_is_announced_once_and_adds_up():
 
 
 async def test_each_flood_is_an_episode_of_its_own():
-    """After the consumer has caught up, the next flood is announced again."""
+    """After the consumer has caught up, further drops are announced again."""
 
     async def play(pen):
         for _ in range(3):
@@ -296,7 +296,7 @@ async def test_each_flood_is_an_episode_of_its_own():
 
 @pytest.mark.parametrize("include_status", [True, False])
 async def test_a_consumer_a_hundred_times_too_slow_can_account_for_everything(include_status):
-    """For ten minutes: the buffer stays bounded, the source is never held up, sent = delivered + dropped."""
+    """For ten minutes the buffer stays bounded, the source never waits, and sent = delivered + dropped."""
     sent = 0
 
     async def play(pen):
@@ -323,7 +323,7 @@ async def test_a_consumer_a_hundred_times_too_slow_can_account_for_everything(in
 
 
 async def test_dropping_is_logged_when_it_begins(caplog):
-    """The log says at the first drop what the stream can say only when the consumer has caught up."""
+    """The first drop is logged at once; the event comes when the consumer has caught up."""
 
     async def play(pen):
         pen.read(50)
@@ -334,7 +334,7 @@ async def test_dropping_is_logged_when_it_begins(caplog):
 
 
 async def test_status_events_survive_any_flood():
-    """A flood of readings by one source drops no status event of another."""
+    """Many readings of one source drop no status event of another."""
 
     async def flapping(pen):
         for _ in range(20):
@@ -350,7 +350,7 @@ async def test_status_events_survive_any_flood():
 
 
 async def test_a_poller_waits_for_room_where_a_push_would_drop():
-    """Polled readings are not dropped however slow the consumer is."""
+    """A poller that waits for room loses nothing, however slow the consumer is."""
     asked = 0
 
     async def ask():
@@ -374,7 +374,7 @@ async def test_a_poller_waits_for_room_where_a_push_would_drop():
 
 
 async def test_a_second_consumer_is_refused():
-    """While one consumer waits, a second gets StreamBusy and the first its event."""
+    """While one consumer waits, a second one gets StreamBusy, and the first its event."""
     async with merge(forever(), include_status=False) as events:
         first = asyncio.create_task(anext(events))
         await asyncio.sleep(0)
@@ -384,7 +384,7 @@ async def test_a_second_consumer_is_refused():
 
 
 async def test_a_cancelled_anext_loses_nothing():
-    """A consumer that gives up waiting again and again still sees every number once."""
+    """A consumer that cancels its waits again and again gets every event once."""
     seen = []
     async with merge(steady("a", 50, 0.1), include_status=False) as events:
         while len(seen) < 50:
@@ -396,8 +396,8 @@ async def test_a_cancelled_anext_loses_nothing():
     assert seen == list(range(1, 51))
 
 
-async def test_a_wait_that_was_given_up_leaves_its_place():
-    """An anext that is closed while it waits, as a discarded coroutine is, does not keep others out."""
+async def test_a_closed_wait_does_not_block_the_next():
+    """A waiting anext that is closed, as a discarded coroutine is, does not block others."""
     async with merge(steady("a", 1, 0.1), include_status=False) as events:
         waiting = anext(events)
         waiting.send(None)
@@ -406,7 +406,7 @@ async def test_a_wait_that_was_given_up_leaves_its_place():
 
 
 async def test_a_cancel_at_the_moment_of_an_event_loses_nothing():
-    """Waking and cancelling in the same step of the loop leaves the event for the next anext."""
+    """An event that arrives in the step of a cancellation is delivered to the next anext."""
 
     async def play(pen):
         await asyncio.sleep(1)
@@ -422,7 +422,7 @@ async def test_a_cancel_at_the_moment_of_an_event_loses_nothing():
 
 
 async def test_aclose_from_another_task_ends_a_waiting_loop():
-    """The waiting consumer's loop ends without an error, and so does every later one."""
+    """A waiting loop ends without an error, and so does every later one."""
     async with merge(forever(), clock=VirtualClock()) as events:
         closer = asyncio.get_running_loop().call_later(
             3.5, lambda: closing.append(asyncio.ensure_future(events.aclose()))
@@ -437,7 +437,7 @@ async def test_aclose_from_another_task_ends_a_waiting_loop():
 
 
 async def test_aclose_may_be_called_again_and_by_a_source():
-    """Closing is idempotent, and a source that closes its own stream does not wait for itself."""
+    """Closing is idempotent, and a source may close its own stream."""
 
     async def play(pen):
         await asyncio.sleep(1)
@@ -449,8 +449,8 @@ async def test_aclose_may_be_called_again_and_by_a_source():
     await events.aclose()
 
 
-async def test_a_closed_stream_hands_out_nothing_more():
-    """What was buffered when the stream was closed is not delivered."""
+async def test_a_closed_stream_delivers_nothing_more():
+    """Buffered events are discarded by `aclose`."""
 
     async def play(pen):
         pen.read(5)
@@ -463,7 +463,7 @@ async def test_a_closed_stream_hands_out_nothing_more():
 
 
 async def test_closing_before_the_first_step_leaves_nothing():
-    """A stream that is closed as soon as it is opened has never run its sources."""
+    """A stream closed as soon as it is opened never runs its sources."""
     async with merge(forever()) as events:
         pass
     assert [status.state for status in events.status.values()] == [State.CLOSED]
@@ -471,8 +471,8 @@ async def test_closing_before_the_first_step_leaves_nothing():
 
 
 @pytest.mark.parametrize("leave", ["break", "raise", "cancel"])
-async def test_however_a_consumer_leaves_its_sources_are_gone(leave):
-    """After the `async with` no task is left, whatever ended it, and the sources have cleaned up."""
+async def test_no_task_remains_however_the_consumer_ends(leave):
+    """After `async with` no task remains, however it ended, and the sources have cleaned up."""
     cleaned = []
 
     async def play(pen):
@@ -500,7 +500,7 @@ async def test_however_a_consumer_leaves_its_sources_are_gone(leave):
 
 
 async def test_a_source_that_will_not_stop_does_not_hold_up_the_close(caplog):
-    """After the grace a source that ignores its cancellation is left behind, loudly."""
+    """A source that ignores its cancellation is left behind after the grace time, with a logged error."""
     released = asyncio.Event()
 
     async def play(pen):
@@ -525,7 +525,7 @@ async def test_a_source_that_will_not_stop_does_not_hold_up_the_close(caplog):
 
 
 async def test_a_stream_is_used_inside_async_with():
-    """An unopened stream says how to open it; a stream is opened once."""
+    """The error of an unopened stream says how to open it; a stream is opened once."""
     stream = merge(steady("a"))
     with pytest.raises(StreamClosed, match="async with"):
         await anext(stream)
@@ -536,7 +536,7 @@ async def test_a_stream_is_used_inside_async_with():
 
 
 async def test_a_forgotten_stream_warns_and_stops_its_sources():
-    """A stream nobody holds any more complains and its tasks end."""
+    """A stream that is garbage collected while open warns, and its tasks end."""
     held = [merge(forever())]
     await held[0].__aenter__()
     await anext(held[0])
@@ -548,7 +548,7 @@ async def test_a_forgotten_stream_warns_and_stops_its_sources():
 
 
 async def test_sources_are_distinct_and_used_once():
-    """Two sources of one id, one source twice, and one used before are refused with its name."""
+    """Two sources with one id, one source twice, and a used source are rejected by name."""
     with pytest.raises(ValueError, match="test/me/a/0"):
         merge(steady("a"), steady("a"))
     source = steady("b")
@@ -564,7 +564,7 @@ async def test_sources_are_distinct_and_used_once():
 
 
 async def test_the_snapshot_does_not_change():
-    """A snapshot stays as it was; a later one differs."""
+    """A snapshot of the status never changes; a later one differs."""
     async with merge(forever(), clock=VirtualClock()) as events:
         first = events.status
         [(source, before)] = first.items()
@@ -576,8 +576,8 @@ async def test_the_snapshot_does_not_change():
         assert (events.status[source].state, events.status[source].readings) == (State.LIVE, 3)
 
 
-async def test_its_repr_tells_how_it_is_doing():
-    """The repr counts states and shows the buffer."""
+async def test_the_repr_counts_states_and_pending_events():
+    """The repr counts states and pending events."""
     stream = merge(forever("a"), forever("b"))
     assert repr(stream) == "<MergedStream of 2 sources, not opened>"
     async with stream as events:
@@ -587,7 +587,7 @@ async def test_its_repr_tells_how_it_is_doing():
 
 
 async def test_a_thousand_sources_stay_in_order():
-    """With many sources every one keeps its own order and nothing is lost."""
+    """Each of a thousand sources keeps its order, and nothing is lost."""
     events = await everything(*(steady(str(n), 3, 0.001 * (n % 7 + 1)) for n in range(1000)), buffer=10_000)
     numbers = defaultdict(list)
     for event in events:

@@ -74,7 +74,7 @@ MISTAKES = {
         "energy_core/stream/subscriber.py",
         "if sequence.overflow is not None and not sequence.overflow.accepts:",
         "if sequence.overflow is not None and not sequence.overflow.fetching:",
-        "tests/core/test_policies.py::test_what_comes_live_is_held_while_the_hole_is_filled",
+        "tests/core/test_policies.py::test_live_readings_are_held_during_a_refill",
     ),
     "lose a hole in silence": Mistake(
         "energy_core/stream/subscriber.py",
@@ -86,19 +86,19 @@ MISTAKES = {
         "energy_core/stream/subscriber.py",
         "sequence.recent_ids.add_all(readings)",
         "sequence.recent_ids.add_all([(0, repr(each[2])) for each in readings])",
-        "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
+        "tests/core/test_policies.py::test_backfilled_and_late_duplicates_are_dropped_and_live_ones_never",
     ),
     "dedupe what comes live": Mistake(
         "energy_core/stream/subscriber.py",
         "if (certain or sequence.dedupe_until is not None) and",
         "if True and",
-        "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
+        "tests/core/test_policies.py::test_backfilled_and_late_duplicates_are_dropped_and_live_ones_never",
     ),
     "take what came together for newer than all before": Mistake(
         "energy_core/stream/subscriber.py",
         "            and (newest is None or readings[0][0] > newest)\n",
         "",
-        "tests/core/test_policies.py::test_backfilled_and_late_repeats_are_left_out_and_live_ones_never",
+        "tests/core/test_policies.py::test_backfilled_and_late_duplicates_are_dropped_and_live_ones_never",
     ),
     "hand over together what does not fit": Mistake(
         "energy_core/stream/buffer.py",

@@ -1,4 +1,4 @@
-"""A merged stream against a plain reference: lists, no buffers, no tasks."""
+"""A merged stream compared with a plain reference: lists, no buffers, no tasks."""
 
 import asyncio
 from collections import defaultdict
@@ -18,7 +18,7 @@ SITES = ("a", "b")
 
 
 class Puppet:
-    """A source that says what a rule lets it say."""
+    """A source that is driven by the rules."""
 
     def __init__(self, site, pens):
         self.id, self._pens = SourceId("test", "me", site), pens
@@ -38,13 +38,13 @@ class Puppet:
 
 
 class Reference:
-    """What one consumer should see, said as simply as possible."""
+    """The events that one consumer should get."""
 
     def __init__(self, policy, capacity):
         self.policy, self.capacity = policy, capacity
         self.items = []  # (kind, site, what)
         self.lost = {}
-        self.holes = set()
+        self.missing = set()
         self.dead = False
 
     def pending(self):
@@ -54,9 +54,9 @@ class Reference:
         if self.dead:
             return
         full = len(self.pending()) >= self.capacity
-        if self.policy == "block" and (full or site in self.holes):
+        if self.policy == "block" and (full or site in self.missing):
             self.lost[site] = self.lost.get(site, 0) + 1
-            self.holes.add(site)
+            self.missing.add(site)
             return
         if self.policy == "coalesce_latest":
             mine = [n for n, item in enumerate(self.items) if item[1] == site]
@@ -79,8 +79,8 @@ class Reference:
     def relieve(self, sites=None):
         for site in [each for each in self.lost if sites is None or each in sites]:
             self.items.append((Kind.DROPPED, site, self.lost.pop(site)))
-            if site in self.holes:
-                self.holes.discard(site)
+            if site in self.missing:
+                self.missing.discard(site)
                 self.items.append((Kind.GAP, site, "slow_consumer"))
 
     def take(self):
@@ -95,7 +95,7 @@ class Reference:
         return item
 
 
-def told(event):
+def content(event):
     match event.kind:
         case Kind.READING:
             what = event.id
@@ -196,14 +196,14 @@ class Streams(RuleBasedStateMachine):
             await asyncio.wait([waiting])
             return
         event = await anext(consumer)
-        assert told(event) == expected
+        assert content(event) == expected
         numbers = self.numbers[consumer]
         assert event.seq > numbers.get(event.source, 0)
         numbers[event.source] = event.seq
 
     @rule(consumer=consumers, site=st.sampled_from(SITES))
     def cancel_as_it_comes(self, consumer, site):
-        """A wait that is cancelled in the step in which its event comes leaves the event."""
+        """A wait that is cancelled in the step in which its event arrives loses nothing."""
 
         async def racing():
             reference = self.references[consumer]
@@ -212,7 +212,7 @@ class Streams(RuleBasedStateMachine):
             if waiting.done():
                 event = waiting.exception() or waiting.result()
                 if not reference.dead:
-                    assert told(event) == reference.take()
+                    assert content(event) == reference.take()
                     self.numbers[consumer][event.source] = event.seq
                 return
             assert reference.take() is None
@@ -267,7 +267,7 @@ class Streams(RuleBasedStateMachine):
     def nothing_grows(self):
         for consumer, reference in self.references.items():
             if consumer is not None:
-                assert len(consumer._subscriber.buffer) == len(reference.items) or reference.dead
+                assert consumer.pending == len(reference.items) or reference.dead
 
     def teardown(self):
         async def ending():
@@ -277,7 +277,7 @@ class Streams(RuleBasedStateMachine):
             for consumer, reference in self.references.items():
                 if reference.dead:
                     continue
-                seen = sorted(told(event) for event in [event async for event in consumer])
+                seen = sorted(content(event) for event in [event async for event in consumer])
                 assert seen == sorted(reference.items)
             await self.stream.aclose()
             assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -38,7 +38,7 @@ async def take(events, count):
 
 
 async def test_a_source_can_join_and_leave_while_the_stream_runs():
-    """One that is added is heard from then on; one that is removed ends, and its last words arrive."""
+    """An added source delivers from then on; a removed one ends, and its buffered events are delivered."""
     async with merge(Recorder("a"), clock=VirtualClock()) as events:
         await asyncio.sleep(3.5)
         events.add(Recorder("b"))
@@ -54,7 +54,7 @@ async def test_a_source_can_join_and_leave_while_the_stream_runs():
 
 
 async def test_the_numbers_of_a_source_go_on_when_it_comes_back():
-    """A source that was removed and is added again under the same id counts on."""
+    """A source that is removed and added again continues its numbers."""
     async with merge(Recorder("a"), Recorder("b"), clock=VirtualClock()) as events:
         await asyncio.sleep(2.5)
         await events.remove(A)
@@ -66,7 +66,7 @@ async def test_the_numbers_of_a_source_go_on_when_it_comes_back():
 
 
 async def test_what_cannot_be_added_or_removed():
-    """An id that is there, a source that was used, an id that is not there, and a stream that is not open."""
+    """An existing id, a used source, an unknown id and a stream that is not open raise."""
     used = Recorder("a")
     stream = merge(used, clock=VirtualClock())
     with pytest.raises(StreamClosed):
@@ -84,7 +84,7 @@ async def test_what_cannot_be_added_or_removed():
 
 
 async def test_a_failed_source_is_restarted_by_a_fresh_one():
-    """After auth_failed it stays so until it is restarted; then it begins anew, with its numbers going on."""
+    """It stays auth_failed until it is restarted; then it connects and continues its numbers."""
     async with merge(refused(), Recorder("b"), clock=VirtualClock()) as events:
         await asyncio.sleep(10.5)
         assert events.status[A].state is State.AUTH_FAILED
@@ -103,8 +103,8 @@ async def test_a_failed_source_is_restarted_by_a_fresh_one():
     assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
 
 
-async def test_a_restart_by_id_presumes_a_hole():
-    """A source that can repeat itself is asked to, and brings what happened while it was down."""
+async def test_a_restart_by_id_delivers_what_happened_meanwhile():
+    """A restartable source is restarted by its id and delivers what happened meanwhile."""
     recorder = Recorder("a")
     async with merge(recorder, Recorder("b"), clock=VirtualClock()) as events:
         await asyncio.sleep(5.5)
@@ -117,7 +117,7 @@ async def test_a_restart_by_id_presumes_a_hole():
 
 
 async def test_the_only_source_is_restarted_under_a_waiting_consumer():
-    """The stream does not end in between: the consumer goes on with what the successor brings."""
+    """The stream does not end during the restart; the consumer gets the events of the successor."""
     async with merge(Recorder("a", moments=12), clock=VirtualClock()) as events:
 
         async def consume():
@@ -131,7 +131,7 @@ async def test_the_only_source_is_restarted_under_a_waiting_consumer():
 
 
 async def test_a_restart_of_a_stream_that_is_closed_meanwhile_starts_nothing():
-    """Closing goes before restarting, and leaves nothing running."""
+    """Closing during a restart starts nothing and leaves nothing running."""
     async with merge(Recorder("a"), clock=VirtualClock()) as events:
         await asyncio.sleep(1.5)
         restarting = asyncio.create_task(events.restart(A))
@@ -142,8 +142,8 @@ async def test_a_restart_of_a_stream_that_is_closed_meanwhile_starts_nothing():
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_source_that_comes_back_repeats_nothing_that_waits_in_line():
-    """Removed and added again, it goes on behind what was delivered, however little of it was consumed."""
+async def test_a_source_that_is_added_again_repeats_nothing_that_is_buffered():
+    """A source that is added again resumes behind what was delivered into buffers, consumed or not."""
     start = Checkpoint({A: {A: StreamPosition(time=EPOCH, seq=0)}})
     async with merge(Recorder("a"), Recorder("b"), checkpoint=start, clock=VirtualClock()) as events:
         await asyncio.sleep(10.5)
@@ -158,8 +158,8 @@ async def test_a_source_that_comes_back_repeats_nothing_that_waits_in_line():
     assert mine[-4:] == [f"a-{n}" for n in range(11, 15)]
 
 
-async def test_a_slow_subscriber_costs_no_other_a_repeat():
-    """After a restart everybody goes on where the source stopped; who was behind has a gap."""
+async def test_a_slow_subscriber_causes_no_duplicates_for_others():
+    """After a restart all resume where the source stopped; a subscriber that was behind gets a gap."""
     async with merge(Recorder("a", every_s=0.01), Recorder("b"), clock=VirtualClock()) as events:
         slow, fast = events.subscribe(buffer=16), events.subscribe(buffer=10_000)
         await asyncio.sleep(30)
@@ -173,15 +173,15 @@ async def test_a_slow_subscriber_costs_no_other_a_repeat():
 
 
 async def test_what_failed_fast_and_was_restarted_is_forgotten():
-    """A stream that goes on after an error does not end with that error later."""
+    """A stream that continues after an error does not end with that error later."""
     async with merge(refused(), Recorder("b"), fail_fast=True, clock=VirtualClock()) as events:
         await asyncio.sleep(2)
         await events.restart(Recorder("a", moments=3))
         assert 3 in moments([event async for event in events])
 
 
-async def test_a_restarted_source_learns_what_was_told_of_the_last_moment():
-    """Two readings of one moment: the successor is told their ids and what they held."""
+async def test_a_restarted_source_gets_the_ids_and_quantities_of_the_newest_time():
+    """The successor gets the ids and quantities of all readings with the newest time."""
 
     async def play(pen):
         pen.outlet.status(State.LIVE)
@@ -211,7 +211,7 @@ async def test_a_source_that_cannot_resume_leaves_a_gap_over_a_restart():
 
 
 async def test_a_restart_without_a_fresh_source_says_what_is_missing():
-    """A source that cannot repeat itself needs a fresh one; a used one is refused."""
+    """A source without `again` needs a new source; a used one is rejected."""
     script = refused()
     async with merge(script, Recorder("b"), clock=VirtualClock()) as events:
         await asyncio.sleep(5)
@@ -224,7 +224,7 @@ async def test_a_restart_without_a_fresh_source_says_what_is_missing():
 
 
 async def test_a_restart_revives_a_stream_whose_last_source_had_failed():
-    """A single source that failed ends its stream; restarted, the stream goes on."""
+    """A stream that ended with its only source continues after a restart."""
     async with merge(refused(), clock=VirtualClock()) as events:
         assert len([event async for event in events]) == 3
         await events.restart(Recorder("a", moments=3))
@@ -239,7 +239,7 @@ async def collect(consumer, seen):
 
 
 async def test_failing_fast_ends_everything_with_the_error():
-    """With fail_fast the first failure ends the stream: what had come is delivered, then the error raised."""
+    """The first failure ends the stream: buffered events are delivered, then the error is raised."""
     async with merge(Recorder("b"), refused(after_s=3.5), fail_fast=True, clock=VirtualClock()) as events:
         subscriber = events.subscribe()
         await asyncio.sleep(0)
@@ -256,14 +256,14 @@ async def test_failing_fast_ends_everything_with_the_error():
 
 
 async def test_a_source_that_just_ends_is_no_failure():
-    """fail_fast waits for a failure: a source that returns is done."""
+    """A source that returns does not trigger fail_fast."""
     sources = Recorder("a", moments=1), Recorder("b", moments=5)
     async with merge(*sources, fail_fast=True, clock=VirtualClock()) as events:
         assert len(readings([event async for event in events])) == 6
 
 
 async def test_draining_delivers_what_is_there():
-    """No source says anything after the drain, and everything it had said arrives; then the stream ends."""
+    """After `drain` no source delivers; everything buffered is delivered, then the stream ends."""
     async with merge(Recorder("a"), Recorder("b"), clock=VirtualClock()) as events:
         await asyncio.sleep(20.5)
         await events.drain()
@@ -273,8 +273,8 @@ async def test_draining_delivers_what_is_there():
     assert states(seen, "a")[-1] is states(seen, "b")[-1] is State.CLOSED
 
 
-async def test_draining_with_a_hole_says_what_is_missing():
-    """What a slow consumer had no room for is a gap when nobody is left to fetch it."""
+async def test_draining_reports_what_did_not_fit():
+    """What did not fit is reported as a gap, because no source can refill it any more."""
     async with merge(Recorder("a"), buffer=5, clock=VirtualClock()) as events:
         await asyncio.sleep(20.5)
         await events.drain()
@@ -284,7 +284,7 @@ async def test_draining_with_a_hole_says_what_is_missing():
 
 
 async def test_the_snapshot_has_ages_counters_and_the_next_attempt():
-    """What a health endpoint wants to know: how long in the state, how long silent, when it tries again."""
+    """It has the age of the state, the time since the last reading, and the time of the next attempt."""
 
     async def play(pen):
         pen.outlet.status(State.LIVE)
@@ -311,8 +311,8 @@ async def test_the_snapshot_has_ages_counters_and_the_next_attempt():
     assert status.notes == {}
 
 
-async def test_the_snapshot_shows_what_a_source_notes():
-    """What a source counts and assumes is in its status, as it was when the status was asked for."""
+async def test_the_snapshot_has_the_notes_of_a_source():
+    """The notes of a source are in its status, as of the time of the snapshot."""
 
     async def play(pen):
         source.notes = {"malformed": 1, "battery_soc": "0..1 assumed"}
@@ -328,8 +328,8 @@ async def test_the_snapshot_shows_what_a_source_notes():
 
 
 @pytest.mark.parametrize("state", State)
-async def test_a_source_cannot_leave_the_published_table(state):
-    """From a state, only the transitions of the table are taken; anything else fails the source as ours."""
+async def test_a_source_can_make_legal_transitions_only(state):
+    """Only the transitions of the table are accepted; any other fails the source with an InternalError."""
 
     async def play(pen):
         for step in path_to(state):
@@ -343,8 +343,8 @@ async def test_a_source_cannot_leave_the_published_table(state):
         return
     async with merge(Script("a", play), clock=VirtualClock()) as events:
         seen = [event async for event in events]
-    told = states(seen, "a")
-    assert all(after in TRANSITIONS[before] for before, after in pairwise(told))
+    passed = states(seen, "a")
+    assert all(after in TRANSITIONS[before] for before, after in pairwise(passed))
     assert len(readings(seen)) == 1
 
 
@@ -359,7 +359,7 @@ def path_to(state):
 
 @pytest.mark.parametrize("nonsense", ["time", "values", "nothing"])
 async def test_a_source_of_the_wrong_kind_is_contained_and_named(nonsense):
-    """A source that hands over nonsense, or has no `run` to speak of, fails alone and by its name."""
+    """A source that delivers invalid objects, or has no usable `run`, fails alone and is named."""
 
     class Odd:
         id = SourceId("test", "me", "odd")
@@ -380,8 +380,8 @@ async def test_a_source_of_the_wrong_kind_is_contained_and_named(nonsense):
     assert moments([event for event in seen if event.source.site == "b"]) == [1, 2, 3]
 
 
-async def test_a_second_consumer_is_told_to_subscribe():
-    """Two loops over one iterator are refused with the way out."""
+async def test_the_error_of_a_second_consumer_mentions_subscribe():
+    """Two loops over one iterator get an error that mentions subscribe()."""
     async with merge(Recorder("a"), include_status=False, clock=VirtualClock()) as events:
         first = asyncio.create_task(anext(events))
         await asyncio.sleep(0)
@@ -392,8 +392,8 @@ async def test_a_second_consumer_is_told_to_subscribe():
         await first
 
 
-async def test_one_source_in_trouble_delays_no_other():
-    """Of fifty sources half break in every way there is; the others are on time to the step."""
+async def test_a_failing_source_delays_no_other():
+    """Of fifty sources half fail in every way; the others deliver on time."""
     clock = VirtualClock()
     arrived = []
 

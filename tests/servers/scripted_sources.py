@@ -37,6 +37,23 @@ class Pen:
             )
 
 
+class MemoryStore:
+    """A checkpoint store in memory; `trouble` is raised and `delay_s` is waited when saving."""
+
+    def __init__(self, text=None):
+        self.text, self.saves, self.trouble, self.delay_s = text, [], None, 0.0
+
+    async def load(self):
+        return self.text
+
+    async def save(self, text):
+        await asyncio.sleep(self.delay_s)
+        if self.trouble is not None:
+            raise self.trouble
+        self.saves.append(asyncio.get_running_loop().time())
+        self.text = text
+
+
 class Recorder:
     """A source with a history: reading n has the time n seconds, arrives live and can be backfilled.
 
@@ -46,7 +63,7 @@ class Recorder:
     def __init__(self, site="a", *, every_s=1.0, moments=10**9, refill_s=0.0, resumable=True):
         self.id = SourceId("test", "me", site)
         self.every_s, self.moments, self.refill_s = every_s, moments, refill_s
-        self.told = 0
+        self.sent = 0
         self.asked = []
         self.trouble = None
         self.since = None
@@ -58,20 +75,20 @@ class Recorder:
 
     def again(self):
         fresh = Recorder(self.id.site, every_s=self.every_s, moments=self.moments, refill_s=self.refill_s)
-        fresh.told = self.told
+        fresh.sent = self.sent
         return fresh
 
     async def run(self, outlet):
         outlet.status(State.LIVE)
         if self.since is not None:
             first = int((self.since.time - EPOCH).total_seconds()) - 2
-            self.told = max(self.told, int(asyncio.get_running_loop().time() / self.every_s))
-            for n in range(max(1, first), self.told + 1):
+            self.sent = max(self.sent, int(asyncio.get_running_loop().time() / self.every_s))
+            for n in range(max(1, first), self.sent + 1):
                 self.put(outlet, n, backfilled=True)
-        while self.told < self.moments:
+        while self.sent < self.moments:
             await asyncio.sleep(self.every_s)
-            self.told += 1
-            self.put(outlet, self.told)
+            self.sent += 1
+            self.put(outlet, self.sent)
 
     async def refill(self, outlet, source, start, end):
         self.asked.append((seconds(start), seconds(end)))

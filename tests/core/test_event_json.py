@@ -62,8 +62,8 @@ def events(draw):
 
 
 @given(events())
-def test_an_event_comes_back_as_it_was(event):
-    """Writing and reading loses nothing, and what is written is as the published schema says."""
+def test_an_event_is_equal_after_writing_and_reading(event):
+    """Reading a written line returns an equal event, and the line matches the published schema."""
     line = event.to_json()
     assert Event.from_json(line) == event
     assert Event.from_json(line.encode()).to_json() == line
@@ -79,7 +79,7 @@ def test_the_schema_names_what_the_code_knows():
 
 
 def test_the_document_has_every_member_and_every_transition():
-    """docs/events.md lists the members in their order, and the table of states is the code's."""
+    """docs/events.md lists the members in order, and its table of states is that of the code."""
     document = (DOCS / "events.md").read_text()
     members = re.findall(r"^\| `(\w+)` \| (?:1|string|array|integer|object|boolean)", document, re.MULTILINE)
     assert members == SCHEMA.schema["required"]
@@ -127,8 +127,8 @@ GOOD = Event(
         ({"kind": "gap", "detail": {"from": "x", "to": "y", "reason": ""}}, "shape"),
     ],
 )
-def test_what_is_no_event_is_refused(change, kind):
-    """A wrong member is a DecodeError that names it; a newer version is told apart."""
+def test_a_wrong_member_is_rejected(change, kind):
+    """A wrong member raises a DecodeError that names it; another version has its own kind."""
     line = json.dumps(json.loads(GOOD.to_json()) | change)
     with pytest.raises(DecodeError) as caught:
         Event.from_json(line)
@@ -138,16 +138,16 @@ def test_what_is_no_event_is_refused(change, kind):
 @pytest.mark.parametrize(
     "line", ["", "{", "NaN", '{"v":1,"values":{"pv_power":Infinity}}', b"\xff", "[" * 99_999]
 )
-def test_what_is_no_json_is_refused(line):
-    """A line that is not JSON, or not quite, is a DecodeError."""
+def test_invalid_json_is_rejected(line):
+    """Text that is not strict JSON raises DecodeError."""
     with pytest.raises(DecodeError) as caught:
         Event.from_json(line)
     assert caught.value.kind == "json"
 
 
 @pytest.mark.parametrize("line", ["[]", "null", "7", '"text"', "{}"])
-def test_json_that_is_no_object_is_refused(line):
-    """So is JSON that is something else."""
+def test_json_that_is_not_an_object_is_rejected(line):
+    """JSON that is not an object raises DecodeError."""
     with pytest.raises(DecodeError) as caught:
         Event.from_json(line)
     assert caught.value.kind == "shape"
@@ -155,13 +155,13 @@ def test_json_that_is_no_object_is_refused(line):
 
 @given(st.data())
 def test_no_mutilated_line_raises_anything_else(data):
-    """A piece cut out or put in: it is read, or it is a DecodeError."""
+    """A line with text removed or added is either read or raises DecodeError."""
     text = data.draw(events()).to_json()
     start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 9))
     with suppress(DecodeError):
         Event.from_json(text[:start] + data.draw(st.text(max_size=3)) + text[start + length :])
 
 
-def test_members_that_nobody_knows_are_let_be():
-    """A later program may add a member without a new version."""
+def test_unknown_members_are_ignored():
+    """Unknown members are ignored, so a later version of the program may add some."""
     assert Event.from_json(json.dumps(json.loads(GOOD.to_json()) | {"more": [1]})) == GOOD

@@ -1,4 +1,4 @@
-"""What is not what it should be ends the source that handed it over, by name, and harms nobody else."""
+"""Wrong readings and gaps end the source that delivered them, and no other."""
 
 import asyncio
 import logging
@@ -11,8 +11,7 @@ from energy_core.stream.event import Event
 from energy_core.stream.merge import merge
 from energy_core.stream.validation import latest_allowed
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
-from tests.core.test_checkpoint import Shelf
-from tests.servers.scripted_sources import Recorder, Script, moments, of_kind
+from tests.servers.scripted_sources import MemoryStore, Recorder, Script, moments, of_kind
 from tests.servers.virtual_time import EPOCH, VirtualClock
 
 virtual = pytest.mark.virtual_time
@@ -22,7 +21,7 @@ GOOD = {"time": EPOCH, "id": "a-1", "values": {Quantity.PV_POWER: 1.0}, "raw": {
 
 
 class Nowhere(tzinfo):
-    """A zone that does not know its offset."""
+    """A time zone without an offset."""
 
     def __repr__(self) -> str:
         return "Nowhere()"
@@ -31,7 +30,7 @@ class Nowhere(tzinfo):
         return None
 
 
-def handing_over(**wrong):
+def delivering(**wrong):
     source = wrong.pop("source", A)
 
     async def play(pen):
@@ -64,17 +63,17 @@ def handing_over(**wrong):
     ids=repr,
 )
 async def test_a_wrong_reading_ends_its_source_and_no_other(wrong, caplog):
-    """The source that said it is named and failed; the other goes on, and its checkpoint is saved."""
+    """The error names the source. The other source goes on, and its checkpoint is saved."""
     caplog.set_level(logging.CRITICAL)
-    shelf = Shelf()
+    store = MemoryStore()
     async with merge(
-        handing_over(**wrong), Recorder("b", moments=20), checkpoint=shelf, clock=VirtualClock()
+        delivering(**wrong), Recorder("b", moments=20), checkpoint=store, clock=VirtualClock()
     ) as events:
         seen = [event async for event in events]
         assert events.status[A].state is State.FAILED
         assert isinstance(events.status[A].error, InternalError)
     assert moments(seen) == list(range(1, 21))
-    assert shelf.saves
+    assert store.saves
     assert all(Event.from_json(event.to_json()) == event for event in seen)
 
 
@@ -86,8 +85,8 @@ async def test_a_wrong_reading_ends_its_source_and_no_other(wrong, caplog):
         {"start": EPOCH, "end": EPOCH - timedelta(seconds=1)},
     ],
 )
-async def test_a_gap_that_cannot_be_told_ends_its_source(wrong, caplog):
-    """A gap needs two aware times in their order."""
+async def test_an_invalid_gap_ends_its_source(wrong, caplog):
+    """A gap needs two aware times in order."""
     caplog.set_level(logging.CRITICAL)
 
     async def play(pen):
@@ -100,20 +99,20 @@ async def test_a_gap_that_cannot_be_told_ends_its_source(wrong, caplog):
 
 @virtual
 async def test_large_numbers_are_numbers():
-    """Finite values whose sum is not finite are let in."""
+    """Finite values are accepted even if their sum is infinite."""
     huge = {Quantity.PV_POWER: 1.7e308, Quantity.GRID_POWER: 1.7e308}
-    async with merge(handing_over(values=huge), clock=VirtualClock()) as events:
+    async with merge(delivering(values=huge), clock=VirtualClock()) as events:
         await anext(events)
         assert (await anext(events)).values == huge
 
 
 @virtual
-async def test_a_source_that_cannot_resume_what_it_is_given_fails_alone(caplog):
-    """A fault in its `resume` is its own: the stream opens, and the others run."""
+async def test_an_error_in_resume_fails_its_source_only(caplog):
+    """An exception in `resume` fails its source; the stream opens and the other sources run."""
     caplog.set_level(logging.CRITICAL)
-    shelf = Shelf()
+    store = MemoryStore()
     async with merge(
-        Recorder("a", moments=3), Recorder("b", moments=3), checkpoint=shelf, clock=VirtualClock()
+        Recorder("a", moments=3), Recorder("b", moments=3), checkpoint=store, clock=VirtualClock()
     ) as events:
         assert len(moments([event async for event in events])) == 6
 
@@ -122,14 +121,14 @@ async def test_a_source_that_cannot_resume_what_it_is_given_fails_alone(caplog):
 
     source = Recorder("a")
     source.resume = broken
-    async with merge(source, Recorder("b", moments=9), checkpoint=shelf, clock=VirtualClock()) as events:
+    async with merge(source, Recorder("b", moments=9), checkpoint=store, clock=VirtualClock()) as events:
         assert moments([event async for event in events]) == list(range(4, 10))
         assert events.status[A].state is State.FAILED
 
 
 @virtual
-async def test_a_reading_from_the_future_is_left_out_and_told_as_a_gap(caplog):
-    """It would make all that follows look late, and be where a resume begins; the first is reported."""
+async def test_a_reading_from_the_future_is_dropped_and_reported_as_a_gap(caplog):
+    """It is dropped, and reported as a gap once per episode; later readings are not late."""
 
     async def play(pen):
         pen.outlet.status(State.LIVE)
@@ -153,7 +152,7 @@ async def test_a_reading_from_the_future_is_left_out_and_told_as_a_gap(caplog):
     assert len([record for record in caplog.records if "dropping such readings" in record.message]) == 1
 
 
-def test_a_clock_that_was_never_set_knows_of_no_future():
-    """A machine that believes it is 1970 refuses nothing."""
+def test_a_clock_that_was_never_set_rejects_nothing():
+    """A machine whose clock is at 1970 rejects no reading."""
     assert latest_allowed(datetime(1970, 1, 1, tzinfo=UTC)) > datetime(2096, 1, 1, tzinfo=UTC)
     assert latest_allowed(datetime(2026, 6, 1, tzinfo=UTC)) == datetime(2026, 6, 2, tzinfo=UTC)
