@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from energy_core.atomic_file import AtomicFile
 from energy_core.errors import DecodeError, RequestError
@@ -246,7 +246,7 @@ class Pouring:
     def _refuse(self, document: bytes) -> None:
         """Raise what a JSON object in place of a file says."""
         response = self.download.response
-        self.refuse(evolve(response, body=document), self.operation)
+        self.refuse(response._replace(body=document), self.operation)
         raise DecodeError("the answer is a JSON document, not a file", kind="shape")
 
 

@@ -23,6 +23,7 @@ from typing import Annotated, Final, Generic, NoReturn, TypeAlias, TypeVar
 
 from energy_core.codec.json_chunks import parse_in_chunks
 from energy_core.codec.json_limits import (
+    LARGE,
     MAX_DEPTH,
     Refused,
     check_depth,
@@ -286,7 +287,9 @@ def decode_typed(into: Callable[[JSON], T], body: bytes) -> T | None:
     Returns:
         The model, or None: then call `into` with the parsed body.
     """
-    if msgspec_loads is None or not isinstance(into, TypedDecoder) or not has_room(body):
+    if msgspec_loads is None or not isinstance(into, TypedDecoder):
+        return None
+    if len(body) > LARGE and not has_room(body):
         return None
     try:
         made: T | None = into.decode_bytes(body)

@@ -34,7 +34,7 @@ from energy_core.http.retry_policy import (
     pause_before_retry,
     read_head,
 )
-from energy_core.http.transport import Transport
+from energy_core.http.transport import SendMiddleware, Transport
 from energy_core.secret import Secret
 from energy_core.url import BaseUrl
 
@@ -118,6 +118,8 @@ class InFlight:
 
     def __init__(self, clock: Clock) -> None:
         self.deadlines: DeadlineTimer[CallDeadline] = DeadlineTimer(clock, lambda call, _now: call.expire())
+        self.sent = 0
+        """Requests sent so far, retries included."""
         self._members: set[Abortable] = set()
         self._empty: asyncio.Event | None = None  # while the pool is closing
 
@@ -217,14 +219,12 @@ class Call:
         self._request = request
         self._account = account
         self._context = context
-        self._deadline = CallDeadline(context.in_flight)
         self._issued: Issued | None = None
         self._renewed = False
         self._sent_at = 0.0
         self._spent_s = 0.0  # on the wire and between attempts; waiting for the rate limiter does not count
         self._tries = 0
-        self.sends = 0
-        """How often the request was sent."""
+        self._sends = 0
 
     async def run(self, read: Callable[[Call, OpenResponse], Awaitable[T]]) -> T:
         """Make attempts until an outcome is final; return the result or raise the error. Cancelling is safe.
@@ -232,12 +232,13 @@ class Call:
         Args:
             read: Reads the body of a response and returns the result of the call.
         """
-        deadline, in_flight = self._deadline, self._context.in_flight
+        in_flight = self._context.in_flight
+        self._deadline = deadline = CallDeadline(in_flight)
         in_flight.add(deadline)
         try:
             while True:
                 outcome = await self._attempt(read)
-                if not isinstance(outcome, Non2xx | EnergyError):
+                if not isinstance(outcome, (Non2xx, EnergyError)):
                     return outcome
                 failed: Non2xx[T] | EnergyError = outcome
                 pause = await self._pause_after(failed)
@@ -257,11 +258,11 @@ class Call:
 
     def response(self, reply: OpenResponse, body: bytes) -> Response:
         """Return a response as a plain value."""
-        return Response(status=reply.status, headers=reply.headers, body=body, attempts=self.sends or 1)
+        return Response(status=reply.status, headers=reply.headers, body=body, attempts=self._sends or 1)
 
     def with_context(self, error: EnergyError) -> EnergyError:
         """Return the error to raise, with the operation and the attempts of this call."""
-        return final_error(error, self._request.operation, sends=self.sends)
+        return final_error(error, self._request.operation, sends=self._sends)
 
     async def _attempt(
         self, read: Callable[[Call, OpenResponse], Awaitable[T]]
@@ -269,7 +270,7 @@ class Call:
         self._tries += 1
         account, context = self._account, self._context
         try:
-            reply = await context.transport.exchange(
+            sending = SendMiddleware(
                 self._request,
                 self._url,
                 limiter=account.limiter,
@@ -278,6 +279,7 @@ class Call:
                 on_sent=self._on_sent,
                 trusted=self._trusted,
             )
+            reply = await context.transport.exchange(sending)
             if isinstance(reply, EnergyError):
                 return reply
             if self._trusted:
@@ -335,7 +337,8 @@ class Call:
 
     def _on_sent(self) -> None:
         self._sent_at = now = self._context.clock.monotonic()
-        self.sends += 1
+        self._sends += 1
+        self._context.in_flight.sent += 1
         self._deadline.start(now, self._left_s())
 
     # What an outcome leads to.

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, TypeVar
 
-from attrs import evolve
-
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.json import JSON, decode_typed, strict_json
 from energy_core.codec.json_limits import LARGE
@@ -129,7 +127,7 @@ class ApiClient:
             if error.operation == operation.name and error.attempts is not None:
                 error.attempts += response.attempts
             raise
-        again = evolve(again, attempts=response.attempts + again.attempts)
+        again = again._replace(attempts=response.attempts + again.attempts)
         return await asyncio.to_thread(self.decode, again, operation, into)
 
     def open(
@@ -159,7 +157,7 @@ class ApiClient:
             download.close()
             response = download.response
         else:
-            response = evolve(download.response, body=await download.read())
+            response = download.response._replace(body=await download.read())
         raise self._refusal(response, request.operation)
 
     def decode(self, response: Response, operation: Operation, into: Callable[[JSON], T]) -> T:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from energy_core.codec.json import JSON
 from energy_core.secret import Secret
@@ -90,13 +90,20 @@ class Operation:
             ValueError: a part is empty, negative, or could change the path.
             TypeError: a part is neither an int nor a str.
         """
+        path = self.path
+        if "{" in path:
+            path = _PLACEHOLDER.sub(lambda found: _path_part(found[1], parts[found[1]]), path)
         return Request(
             operation=self,
-            path=_PLACEHOLDER.sub(lambda found: quote_path_part(found[1], parts[found[1]]), self.path),
+            path=path,
             query=tuple(query),
             json=json,
             priority=self.priority if priority is None else priority,
         )
+
+
+def _path_part(name: str, value: int | str) -> str:
+    return str(value) if type(value) is int and value >= 0 else quote_path_part(name, value)
 
 
 def _shares_part(message: str, secret: str) -> bool:
@@ -105,14 +112,13 @@ def _shares_part(message: str, secret: str) -> bool:
     return len(secret) < _SHARED_CHARS or any(secret[at : at + _SHARED_CHARS] in message for at in starts)
 
 
-@frozen(kw_only=True)
-class Request:
+class Request(NamedTuple):
     """An operation with its arguments, ready to be sent; holds no credential."""
 
     operation: Operation
     path: str
     query: Query = ()
-    json: JSON = field(default=None, repr=False)
+    json: JSON = None
     priority: Priority = Priority.INTERACTIVE
 
     def url(self, base: BaseUrl) -> str:
@@ -124,17 +130,22 @@ class Request:
         url = absolute_url(base.origin, base.path, self.path)
         return f"{url}?{urlencode(self.query)}" if self.query else url
 
+    def __repr__(self) -> str:  # without the body, which may hold a password
+        return f"<Request {self.operation.name}: {self.operation.method} {self.path}>"
 
-@frozen(kw_only=True)
-class Response:
+
+class Response(NamedTuple):
     """A response, read to its end. Header names are lower case, repeated headers joined by a comma."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
     attempts: int = 1
 
     @property
     def content_type(self) -> str:
         """The media type without its parameters, lower case, or an empty string."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def __repr__(self) -> str:
+        return f"<Response status {self.status}, {len(self.body)} bytes, {self.attempts} attempts>"

@@ -6,7 +6,7 @@ import asyncio
 import random
 import ssl
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
 from weakref import WeakSet
@@ -98,7 +98,6 @@ class SessionPool:
         self._context = CallContext(self._transport, self._in_flight, retries, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed: asyncio.Event | None = None
-        self._sent = 0
 
     async def __aenter__(self) -> Self:
         """Import in a thread all that requests and streams need, so that the event loop is not blocked."""
@@ -174,7 +173,9 @@ class SessionPool:
             known.users.add(user)
         return known
 
-    async def send(self, request: Request, account: ServiceAccount, base_url: BaseUrl) -> Response:
+    def send(
+        self, request: Request, account: ServiceAccount, base_url: BaseUrl
+    ) -> Coroutine[None, None, Response]:
         """Send until there is a final response, and return it whatever its status is.
 
         Cancelling is safe: connection and place in the queue are released. It is then unknown whether a
@@ -188,15 +189,17 @@ class SessionPool:
             DecodeError: the body is too large or not in its declared encoding.
             ClientClosed, WrongLoop: the pool cannot be used here.
         """
-        return await self._run(request, account, base_url, _read_whole)
+        return self._start(request, account, base_url, _read_whole)
 
-    async def open(self, request: Request, account: ServiceAccount, base_url: BaseUrl) -> Download:
+    def open(
+        self, request: Request, account: ServiceAccount, base_url: BaseUrl
+    ) -> Coroutine[None, None, Download]:
         """Send, and return the response with its body still arriving; the caller closes it.
 
         The request is retried only until the first byte of the body has arrived. The body may be of any size;
         that of a response other than 2xx is read at once, within the operation's limit. Raises like `send`.
         """
-        return await self._run(request, account, base_url, self._start_download)
+        return self._start(request, account, base_url, self._start_download)
 
     async def admit(self, account: ServiceAccount) -> None:
         """Wait until one WebSocket handshake may be sent. Cancelling is safe.
@@ -221,7 +224,9 @@ class SessionPool:
     def stats(self) -> PoolStats:
         """Return a snapshot. Needs a running event loop."""
         limiters = {key: account.limiter.stats() for key, account in self._accounts.items()}
-        return PoolStats(limiters=MappingProxyType(limiters), in_flight=len(self._in_flight), sent=self._sent)
+        return PoolStats(
+            limiters=MappingProxyType(limiters), in_flight=len(self._in_flight), sent=self._in_flight.sent
+        )
 
     async def aclose(self, grace_s: float = 5.0) -> None:
         """Close; idempotent. Queued calls get `ClientClosed`, those on the wire have `grace_s` to finish.
@@ -253,21 +258,17 @@ class SessionPool:
             for credential in tuple(self._credentials):
                 await credential.aclose()
 
-    async def _run(
+    def _start(
         self,
         request: Request,
         account: ServiceAccount,
         base_url: BaseUrl,
         read: Callable[[Call, OpenResponse], Awaitable[T]],
-    ) -> T:
+    ) -> Coroutine[None, None, T]:
         self._check_open()
         if request.priority is not Priority.AUTH:  # a login is part of the call that needs it
             account.budget.calls += 1
-        call = Call(request, account, base_url, self._context)
-        try:
-            return await call.run(read)
-        finally:
-            self._sent += call.sends
+        return Call(request, account, base_url, self._context).run(read)
 
     async def _start_download(self, call: Call, reply: OpenResponse) -> Download:
         is_2xx = 200 <= reply.status <= 299

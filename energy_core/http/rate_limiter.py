@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_core.clock import Clock, DeadlineTimer, SystemClock
+from energy_core.clock import Clock, DeadlineTimer, SystemClock, monotonic_reader
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.operation import Priority
 from energy_core.http.priority_queue import PriorityQueue
@@ -106,6 +106,7 @@ class RateLimiter:
         self.limit: Final = limit
         self.name: Final = name
         self._clock = clock
+        self._now: Callable[[], float] | None = None
         self._max_queue_wait_s = max_queue_wait_s
         self._max_hold_s = max_hold_s
         self._state = RateLimitState(limit, random=random)
@@ -133,11 +134,10 @@ class RateLimiter:
 
     def try_acquire(self, priority: Priority) -> bool:
         """Take a slot if one is free and no request waits for it; the caller then calls `release`."""
-        if (
-            self._queue.size
-            or self._in_flight >= self._max_in_flight
-            or not self._state.try_take(self._clock.monotonic())
-        ):
+        now = self._now
+        if now is None:  # the limiter may have been created before its event loop
+            now = self._now = monotonic_reader(self._clock)
+        if self._queue.size or self._in_flight >= self._max_in_flight or not self._state.try_take(now()):
             return False
         if priority is not _AUTH:
             self._in_flight += 1

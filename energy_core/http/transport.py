@@ -44,20 +44,19 @@ class SendMiddleware:
         grant_soon: Waits for the credential.
         on_sent: Called when the request is about to be sent.
         trusted: Whether the URL has the credential's own origin.
-        read_timeouts: None if aiohttp itself watches the read timeout.
     """
 
     __slots__ = (
         "_auth",
-        "_grant_now",
-        "_grant_soon",
         "_limiter",
         "_on_sent",
-        "_read_timeouts",
         "_sends",
         "_sent_to",
         "_trusted",
         "_url",
+        "grant_now",
+        "grant_soon",
+        "read_timeouts",
         "request",
     )
 
@@ -71,16 +70,15 @@ class SendMiddleware:
         grant_soon: Callable[[], Awaitable[Grant]],
         on_sent: Callable[[], None],
         trusted: bool,
-        read_timeouts: ReadTimeouts | None,
     ) -> None:
         self.request = request
         self._url = url
         self._limiter = limiter
-        self._grant_now = grant_now
-        self._grant_soon = grant_soon
+        self.grant_now = grant_now
+        self.grant_soon = grant_soon
         self._on_sent = on_sent
         self._trusted = trusted
-        self._read_timeouts = read_timeouts
+        self.read_timeouts: ReadTimeouts | None = None  # None if aiohttp itself watches the read timeout
         self._auth = NO_AUTH
         self._sent_to: URL | None = None
         self._sends = 0
@@ -121,21 +119,21 @@ class SendMiddleware:
             except (aiohttp.ClientError, OSError) as error:
                 failure = transport_error(TimeoutError() if self._timed_out(sending) else error)
             finally:
-                if self._read_timeouts is not None and sending.response is not None:
-                    self._read_timeouts.stop(sending.response)
+                if self.read_timeouts is not None and sending.response is not None:
+                    self.read_timeouts.stop(sending.response)
         finally:
             # The response headers arrived, or the request failed.
             limiter.release(priority)
         raise failure
 
     def _timed_out(self, sending: aiohttp.ClientRequest) -> bool:
-        if self._read_timeouts is None or sending.response is None:
+        if self.read_timeouts is None or sending.response is None:
             return False
-        return self._read_timeouts.expired(sending.response)
+        return self.read_timeouts.expired(sending.response)
 
     async def _authorize_again(self, sending: aiohttp.ClientRequest) -> None:
         # The wait may have taken minutes: with a token renewed meanwhile, the old one would be refused.
-        grant = self._grant_now() or await self._grant_soon()
+        grant = self.grant_now() or await self.grant_soon()
         if grant is not self._auth.grant:
             sending.url, headers = self.authorize(AuthHeaders(grant))
             sending.headers.update(headers)
@@ -199,40 +197,19 @@ class Transport:
         """Whether a session of our own has to be closed."""
         return self._session is not None and not self._injected
 
-    async def exchange(
-        self,
-        request: Request,
-        url: str,
-        *,
-        limiter: RateLimiter,
-        grant_now: Callable[[], Grant | None],
-        grant_soon: Callable[[], Awaitable[Grant]],
-        on_sent: Callable[[], None],
-        trusted: bool,
-    ) -> OpenResponse | EnergyError:
-        """Send once and wait for the response headers. A failure is returned, not raised.
-
-        The arguments are those of `SendMiddleware`.
-        """
+    async def exchange(self, sending: SendMiddleware) -> OpenResponse | EnergyError:
+        """Send a request once and wait for the response headers. A failure is returned, not raised."""
         # The login comes before the queue: it must not wait for the requests that wait for it.
-        grant = grant_now() or await grant_soon()
+        grant = sending.grant_now() or await sending.grant_soon()
         if grant is not self._auth.grant:
             self._auth = AuthHeaders(grant)
-        # Ours has no read timeout for an injected session's responses, or while a request body is sent.
-        read_timeouts = None if self._injected or request.json is not None else self._read_timeouts
-        middleware = SendMiddleware(
-            request,
-            url,
-            limiter=limiter,
-            grant_now=grant_now,
-            grant_soon=grant_soon,
-            on_sent=on_sent,
-            trusted=trusted,
-            read_timeouts=read_timeouts,
-        )
+        request = sending.request
+        # aiohttp watches an injected session's responses, and requests with a body.
+        if not self._injected and request.json is None:
+            sending.read_timeouts = self._read_timeouts
         try:
-            raw = await self._send(middleware, own_timeout=read_timeouts is not None)
-            return OpenResponse(raw, request.operation.body_limit, read_timeouts)
+            raw = await self._send(sending)
+            return OpenResponse(raw, request.operation.body_limit, sending.read_timeouts)
         except asyncio.CancelledError as error:
             # aiohttp's frames hold the headers; an error reporter would print them with the traceback.
             error.__context__ = None
@@ -251,11 +228,11 @@ class Transport:
                 async with asyncio.timeout(seconds):
                     await self._session.close()
 
-    def _send(self, middleware: SendMiddleware, *, own_timeout: bool) -> Awaitable[aiohttp.ClientResponse]:
+    def _send(self, middleware: SendMiddleware) -> Awaitable[aiohttp.ClientResponse]:
         session = self._session = self._session or self._new_session()
         method = middleware.request.operation.method
         url, headers = middleware.authorize(self._auth)
-        if own_timeout:  # a session of our own has the other options as its defaults
+        if middleware.read_timeouts is not None:  # a session of our own has the other options as its defaults
             return session.request(
                 method, url, headers=headers, allow_redirects=False, middlewares=(middleware,)
             )

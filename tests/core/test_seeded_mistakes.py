@@ -153,7 +153,7 @@ MISTAKES = {
     ),
     "use the wall clock in the bucket": Mistake(
         "energy_core/http/rate_limiter.py",
-        "self._state.try_take(self._clock.monotonic())",
+        "self._state.try_take(now())",
         "self._state.try_take(self._clock.utcnow().timestamp())",
         "tests/core/test_lane.py::test_turns_come_at_the_rate_once_the_stock_is_used",
     ),
