@@ -94,7 +94,8 @@ class Drift:
         return f"Drift(kinds={len(self._counts)}, total={self.total}, strict={self.strict})"
 
 
-_current: ContextVar[Drift | None] = ContextVar("energy_core_drift", default=None)
+CURRENT_DRIFT: Final[ContextVar[Drift | None]] = ContextVar("energy_core_drift", default=None)
+"""Where `report` counts in this context."""
 
 
 class collect_drift:  # noqa: N801  (used like a function)
@@ -106,21 +107,21 @@ class collect_drift:  # noqa: N801  (used like a function)
         self._drift = drift
 
     def __enter__(self) -> Drift:
-        self._token = _current.set(self._drift)
+        self._token = CURRENT_DRIFT.set(self._drift)
         return self._drift
 
     def __exit__(self, *error: object) -> None:
-        _current.reset(self._token)
+        CURRENT_DRIFT.reset(self._token)
 
 
 def current_drift() -> Drift | None:
     """Return the `Drift` of the innermost `collect_drift` block, or None."""
-    return _current.get()
+    return CURRENT_DRIFT.get()
 
 
 def report(model: str, field: str, problem: str) -> None:
     """Count one problem in the `Drift` of the innermost `collect_drift` block; without one, do nothing."""
-    drift = _current.get()
+    drift = CURRENT_DRIFT.get()
     if drift is not None:
         drift.note(model, field, problem)
 

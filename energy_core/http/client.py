@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, TypeVar
 
-from energy_core.codec.drift import Drift, collect_drift
+from energy_core.codec.drift import CURRENT_DRIFT, Drift
 from energy_core.codec.json import JSON, decode_typed, strict_json
 from energy_core.codec.json_limits import LARGE
 from energy_core.errors import (
@@ -168,12 +168,14 @@ class ApiClient:
         """
         if not _is_answer(response.status, operation):
             raise self._refusal(response, operation)
+        token = CURRENT_DRIFT.set(self.drift)
         try:
-            with collect_drift(self.drift):
-                made = None if self._strict else decode_typed(into, response.body)
-                return into(self._checked(response, operation)) if made is None else made
+            made = None if self._strict else decode_typed(into, response.body)
+            return into(self._checked(response, operation)) if made is None else made
         except RequestError as error:
             failure = error
+        finally:
+            CURRENT_DRIFT.reset(token)
         if not isinstance(failure, DecodeError):
             failure.form = "json"
         raise self._with_context(failure, response, operation)

@@ -39,6 +39,8 @@ def numbers(value: object) -> dict[str, float | None]:
 
 
 def _number_of(code: str, value: object) -> float | None:
+    if type(value) is float or type(value) is int:  # nearly always; numbers in JSON are finite
+        return float(value)
     found = number(value)
     if found is None and not is_nothing(value):
         report("Totals", code, "not a number")
