@@ -18,7 +18,7 @@ from energy_core.stream.endpoint import Endpoint
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.socket import ReconnectingSocket
 from energy_core.stream.vocabulary import State
-from tests.servers.websocket_server import FAST, FakeLink, Listener, accepted, raw_server
+from tests.servers.websocket_server import FAST, FakeEndpoint, Listener, accepted, raw_server
 
 MESSAGES = 300
 
@@ -70,7 +70,7 @@ async def test_data_sent_over_tls_before_a_disconnect_is_read_completely(polite)
         listener.on_state(state, reason, retry_in)
 
     reconnecting = ReconnectingSocket(
-        FakeLink(server.url),
+        FakeEndpoint(server.url),
         on_messages=listener.on_messages,
         on_state=on_state,
         config=FAST,
@@ -189,7 +189,7 @@ async def test_messages_after_a_cancelled_open_are_not_delivered(monkeypatch):
 async def test_a_header_that_cannot_be_sent_is_not_in_the_error(value):
     """Neither the error nor its cause contains the header."""
 
-    class Careless(FakeLink):
+    class Careless(FakeEndpoint):
         async def address(self):
             return Endpoint(url=self.url, headers={"Authorization": value})
 

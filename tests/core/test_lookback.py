@@ -27,12 +27,12 @@ class Vendor:
     """A site that logs every minute; what it logged can be late, and can change."""
 
     def __init__(self):
-        self.late = {}  # second -> second at which the vendor learns of it
+        self.late = {}  # second -> second at which it reaches the vendor
         self.changes = {}  # second -> [(second from which on, value)]
         self.never = set()
         self.behind = {}  # second -> second at which its record has it
         self.asked, self.looked = [], []
-        self.trouble = None
+        self.error = None
         self.look_s = 0.0
 
     def now(self):
@@ -65,8 +65,8 @@ class Vendor:
         assert source == SITE
         self.looked.append((seconds(start), seconds(end)))
         await asyncio.sleep(self.look_s)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
         first, last = seconds(start), min(seconds(end), int(self.now()))
         found = [self.moment(each) for each in range(max(first, MINUTE), last + 1) if not each % MINUTE]
         return [
@@ -97,7 +97,7 @@ async def watch(source, until, **options):
 
 @virtual
 async def test_it_looks_back_each_hour_over_aligned_ranges_of_equal_length():
-    """The ranges end on full hours and are six hours long, however the polls fall."""
+    """The ranges end at full hours and are six hours long, whenever polls are sent."""
     vendor = Vendor()
     await asyncio.sleep(700)
     await watch(poller(vendor), 4 * HOUR)
@@ -106,8 +106,8 @@ async def test_it_looks_back_each_hour_over_aligned_ranges_of_equal_length():
 
 
 @virtual
-async def test_late_data_comes_backfilled_and_once():
-    """Moments the vendor learns of an hour later are emitted when they are there, and never again."""
+async def test_late_data_is_backfilled_once():
+    """Readings that reach the vendor an hour late are delivered then, and never again."""
     vendor = Vendor()
     vendor.late = dict.fromkeys(range(HOUR, HOUR + 600, MINUTE), 2 * HOUR + 300)
     seen = await watch(poller(vendor), 6 * HOUR)
@@ -119,22 +119,22 @@ async def test_late_data_comes_backfilled_and_once():
 
 @virtual
 async def test_a_changed_past_is_a_revision():
-    """A value that changes after it was looked at comes as revision 1, changed again as revision 2."""
+    """A value that changes after a look-back is delivered as revision 1, changed again as revision 2."""
     vendor = Vendor()
     vendor.changes[HOUR] = [(2.5 * HOUR, -1.0), (4.5 * HOUR, -2.0)]
     seen = await watch(poller(vendor), 7 * HOUR)
-    told = [event for event in readings(seen) if seconds(event.time) == HOUR]
-    assert [(event.revision, event.values[Quantity.PV_POWER]) for event in told] == [
+    delivered = [event for event in readings(seen) if seconds(event.time) == HOUR]
+    assert [(event.revision, event.values[Quantity.PV_POWER]) for event in delivered] == [
         (0, float(HOUR)),
         (1, -1.0),
         (2, -2.0),
     ]
-    assert len({event.id for event in told}) == 1
+    assert len({event.id for event in delivered}) == 1
 
 
 @virtual
-async def test_a_vendor_that_rounds_its_past_has_changed_nothing():
-    """What looking back says is compared with an earlier look, never with what was polled."""
+async def test_rounding_by_the_vendor_is_not_a_revision():
+    """Values of a look-back are compared with an earlier look-back, never with a poll."""
     vendor = Vendor()
     vendor.changes = {second: [(second + 300, round(second, -2))] for second in range(0, 5 * HOUR, MINUTE)}
     seen = await watch(poller(vendor), 5 * HOUR)
@@ -143,8 +143,8 @@ async def test_a_vendor_that_rounds_its_past_has_changed_nothing():
 
 
 @virtual
-async def test_a_skipped_slot_is_looked_for_before_anything_newer():
-    """When polls jump over a moment it is fetched first, so that old comes before new."""
+async def test_a_skipped_slot_is_fetched_before_newer_readings():
+    """When polls miss a reading, it is fetched and delivered first, in time order."""
     vendor = Vendor()
     vendor.late = {1200: 1255, 1260: 1310}
     seen = await watch(poller(vendor), 1800)
@@ -155,11 +155,11 @@ async def test_a_skipped_slot_is_looked_for_before_anything_newer():
 
 
 @virtual
-async def test_a_skipped_slot_that_cannot_be_looked_for_is_a_gap():
-    """If the vendor does not answer, the stretch between is reported and the stream goes on."""
+async def test_a_skipped_slot_that_cannot_be_fetched_is_a_gap():
+    """If the vendor does not answer, the range is reported and the stream goes on."""
     vendor = Vendor()
     vendor.never = {1200, 1260}
-    vendor.trouble = ServerFault("down", status=503)
+    vendor.error = ServerFault("down", status=503)
     seen = await watch(poller(vendor), 1800)
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start), seconds(gap.end)) == (1140, 1320)
@@ -168,8 +168,8 @@ async def test_a_skipped_slot_that_cannot_be_looked_for_is_a_gap():
 
 
 @virtual
-async def test_a_look_that_hangs_does_not_stop_the_polling():
-    """After its patience a look is given up, and tried again after a rest."""
+async def test_a_look_back_that_hangs_does_not_stop_the_polls():
+    """It ends after its timeout, and is repeated after a cooldown."""
     vendor = Vendor()
     vendor.look_s = 10**6
     seen = await watch(poller(vendor), 3 * HOUR)
@@ -180,12 +180,12 @@ async def test_a_look_that_hangs_does_not_stop_the_polling():
 
 
 @virtual
-async def test_what_failed_looks_should_have_covered_is_covered_by_the_next():
-    """Late data is found even if every look fails for longer than the span of one."""
+async def test_a_look_back_covers_the_ranges_of_failed_ones():
+    """Late data is found even if every look-back fails for longer than one of them covers."""
     vendor = Vendor()
     vendor.late = dict.fromkeys(range(HOUR, HOUR + 600, MINUTE), 2 * HOUR)
-    vendor.trouble = ServerFault("down", status=503)
-    asyncio.get_running_loop().call_at(15 * HOUR, lambda: setattr(vendor, "trouble", None))
+    vendor.error = ServerFault("down", status=503)
+    asyncio.get_running_loop().call_at(15 * HOUR, lambda: setattr(vendor, "error", None))
     seen = await watch(poller(vendor), 17 * HOUR)
     assert set(range(HOUR, HOUR + 600, MINUTE)) <= set(moments(seen))
     assert len(moments(seen)) == len(set(moments(seen)))
@@ -193,10 +193,10 @@ async def test_what_failed_looks_should_have_covered_is_covered_by_the_next():
 
 @virtual
 @pytest.mark.parametrize("refusal", [AuthFailed("no", status=401), NotFound("no", status=404)], ids=str)
-async def test_a_look_that_is_refused_ends_nothing(refusal):
-    """A refusal about one site's past is a gap of its device where something was missing, and no end."""
+async def test_a_refused_look_back_ends_nothing(refusal):
+    """A refusal about one site's past is a gap of the device where readings are missing."""
     vendor = Vendor()
-    vendor.trouble = refusal
+    vendor.error = refusal
     vendor.never = {1200, 1260}
     seen = await watch(poller(vendor), 3 * HOUR)
     [gap] = of_kind(seen, Kind.GAP)
@@ -206,10 +206,10 @@ async def test_a_look_that_is_refused_ends_nothing(refusal):
 
 
 @virtual
-async def test_a_fault_in_looking_back_is_reported_as_what_it_is():
-    """Whatever else a look raises ends the source as a fault in its code, with the cause."""
+async def test_a_bug_in_fetch_range_ends_the_source():
+    """Any other exception ends the source as a bug in its code, with the cause."""
     vendor = Vendor()
-    vendor.trouble = ZeroDivisionError("oops")
+    vendor.error = ZeroDivisionError("oops")
     source = poller(vendor)
     async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
         await asyncio.sleep(3 * HOUR)
@@ -219,10 +219,10 @@ async def test_a_fault_in_looking_back_is_reported_as_what_it_is():
 
 
 @virtual
-async def test_a_past_that_may_not_be_seen_is_a_gap_and_no_end():
-    """A look that is forbidden costs its own device's holes; what is polled goes on."""
+async def test_a_forbidden_look_back_is_a_gap():
+    """It affects the gaps of its device only; polls go on."""
     vendor = Vendor()
-    vendor.trouble = PermissionDenied("no", status=403)
+    vendor.error = PermissionDenied("no", status=403)
     vendor.never = {1200, 1260}
     seen = await watch(poller(vendor), 3 * HOUR)
     [gap] = of_kind(seen, Kind.GAP)
@@ -231,7 +231,7 @@ async def test_a_past_that_may_not_be_seen_is_a_gap_and_no_end():
 
 
 async def watch_pending(vendor, until, times, **options):
-    """Watch, and return the events and what was pending at some times, in seconds."""
+    """Watch, and return the events and the pending ranges at some times, in seconds."""
     found, source = {}, poller(vendor, **options)
     async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
         for second in times:
@@ -244,8 +244,8 @@ async def watch_pending(vendor, until, times, **options):
 
 
 @virtual
-async def test_a_record_that_is_behind_is_asked_for_again():
-    """What a look does not bring is pending and comes late, after 1, 5 or 15 minutes; live readings go on."""
+async def test_an_incomplete_record_is_requested_again():
+    """Missing readings are pending and arrive late, after 1, 5 or 15 minutes; live readings go on."""
     vendor = Vendor()
     vendor.late = {1200: 1500, 1260: 1500, 1320: 1500}
     seen, pending = await watch_pending(vendor, 3 * HOUR, [1380, 1410, 1500, 1800])
@@ -257,14 +257,14 @@ async def test_a_record_that_is_behind_is_asked_for_again():
     ]
     assert all(
         1680 <= seconds(event.received_at) <= 1720 for event in late
-    )  # five minutes after the first look
+    )  # five minutes after the first look-back
     on_time = [seconds(event.time) for event in readings(seen) if not event.late]
     assert on_time == [each for each in range(MINUTE, 3 * HOUR, MINUTE) if each not in vendor.late]
 
 
 @virtual
-async def test_what_no_record_brings_is_a_gap_in_the_end():
-    """After the last time the stretch is reported, once; a part that came meanwhile is not in it."""
+async def test_after_the_last_retry_the_range_is_a_gap():
+    """It is reported once, without the parts that arrived meanwhile."""
     vendor = Vendor()
     vendor.never = {1260, 1320, 1380}
     vendor.late = {1200: 1440 + 200}
@@ -279,8 +279,8 @@ async def test_what_no_record_brings_is_a_gap_in_the_end():
 
 @virtual
 @pytest.mark.parametrize(("has_it_at", "gaps"), [(HOUR + 200, []), (2 * HOUR, [(1200, 1260)])])
-async def test_what_a_slow_consumer_missed_is_asked_for_again_too(has_it_at, gaps):
-    """A record that does not have it yet is asked after 1, 5 and 15 minutes; then it is a gap."""
+async def test_an_incomplete_refill_is_requested_again_too(has_it_at, gaps):
+    """A record without the readings is requested again after 1, 5 and 15 minutes; then it is a gap."""
     vendor = Vendor()
     vendor.behind = dict.fromkeys((1200, 1260), has_it_at)
     seen = []
@@ -288,7 +288,7 @@ async def test_what_a_slow_consumer_missed_is_asked_for_again_too(has_it_at, gap
         slow = events.subscribe(buffer=4)
 
         async def fast():
-            async for _ in events:  # polling goes on for a consumer that keeps up
+            async for _ in events:  # polls go on for a consumer that keeps up
                 pass
 
         async with asyncio.TaskGroup() as tasks, slow:
@@ -300,14 +300,14 @@ async def test_what_a_slow_consumer_missed_is_asked_for_again_too(has_it_at, gap
                     break
             reading.cancel()
     expected = [each for each in range(MINUTE, 2 * HOUR, MINUTE) if not gaps or each not in vendor.behind]
-    told = {seconds(event.time) for event in readings(seen)}
-    assert [each for each in expected if each not in told] == []
+    delivered = {seconds(event.time) for event in readings(seen)}
+    assert [each for each in expected if each not in delivered] == []
     assert [(seconds(gap.start), seconds(gap.end)) for gap in of_kind(seen, Kind.GAP)] == gaps
 
 
 @virtual
-async def test_a_stop_whose_record_is_behind_loses_nothing():
-    """What the record has of the time away comes first; the rest comes late or is reported."""
+async def test_a_resume_with_an_incomplete_record_loses_nothing():
+    """The recorded readings come first; the others arrive late or are reported."""
     vendor = Vendor()
     vendor.never = set(range(2 * HOUR, 3 * HOUR, MINUTE))
     start = Checkpoint(
@@ -323,7 +323,7 @@ async def test_a_stop_whose_record_is_behind_loses_nothing():
 
 @virtual
 async def test_what_was_pending_at_a_stop_is_a_gap():
-    """Older readings cannot be told from delivered ones, so a stretch that still waited is reported."""
+    """Older readings cannot be distinguished from delivered ones, so a pending range is reported."""
     vendor = Vendor()
     moments_of = [EPOCH + timedelta(seconds=each) for each in (600, 900, HOUR)]
     stopped = StreamPosition(time=moments_of[2], seq=60, pending=((moments_of[0], moments_of[1]),))
@@ -337,9 +337,9 @@ async def test_what_was_pending_at_a_stop_is_a_gap():
 
 @virtual
 async def test_no_data_is_an_answer():
-    """A vendor with nothing to say about a stretch is no trouble, and no gap."""
+    """A vendor without data for a range is neither a failure nor a gap."""
     vendor = Vendor()
-    vendor.trouble = NoData("nothing")
+    vendor.error = NoData("nothing")
     seen = await watch(poller(vendor), 3 * HOUR)
     assert of_kind(seen, Kind.GAP) == []
     assert moments(seen) == list(range(MINUTE, 3 * HOUR, MINUTE))
@@ -347,8 +347,8 @@ async def test_no_data_is_an_answer():
 
 @virtual
 @pytest.mark.parametrize("away", [600, 5 * HOUR, 20 * HOUR])
-async def test_a_resumed_poller_brings_what_was_missed(away):
-    """From the checkpoint on every moment comes, in order and once, however long the consumer was away."""
+async def test_a_resumed_poller_delivers_what_was_missed(away):
+    """From the checkpoint on every reading is delivered, in order and once, after any absence."""
     vendor = Vendor()
     await asyncio.sleep(HOUR + away)
     stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60, ids=(f"151734/258/{HOUR}",))
@@ -360,15 +360,15 @@ async def test_a_resumed_poller_brings_what_was_missed(away):
 
 
 @virtual
-async def test_a_look_that_fails_in_the_middle_is_filled_in_part():
-    """What was found before the trouble is told, the rest of the hole is a gap, then comes what is newer."""
+async def test_a_look_back_that_fails_half_way_is_used_in_part():
+    """What was found before the failure is delivered, the rest is a gap, then newer readings follow."""
     vendor = Vendor()
     await asyncio.sleep(21 * HOUR)
     look_back = vendor.look_back
 
     async def sometimes(source, start, end):
         if len(vendor.looked) == 2:
-            vendor.trouble = ServerFault("down", status=503)
+            vendor.error = ServerFault("down", status=503)
         return await look_back(source, start, end)
 
     vendor.look_back = sometimes
@@ -376,18 +376,21 @@ async def test_a_look_that_fails_in_the_middle_is_filled_in_part():
     seen = await watch(poller(vendor), 21 * HOUR + 300, checkpoint=start)
     [gap] = of_kind(seen, Kind.GAP)
     failed = vendor.looked[2][0]
-    told = moments(seen)
+    delivered = moments(seen)
     assert (seconds(gap.start), seconds(gap.end)) == (failed, 21 * HOUR)
-    assert told == [*range(HOUR + MINUTE, failed + 1, MINUTE), *range(21 * HOUR, 21 * HOUR + 300, MINUTE)]
+    assert delivered == [
+        *range(HOUR + MINUTE, failed + 1, MINUTE),
+        *range(21 * HOUR, 21 * HOUR + 300, MINUTE),
+    ]
     places = [event.kind for event in seen if event.kind is not Kind.STATUS]
     assert places.index(Kind.GAP) == len(range(HOUR + MINUTE, failed + 1, MINUTE))
 
 
 @virtual
-async def test_a_look_that_fails_at_once_leaves_nothing_untold():
-    """What lies too far back and what could not be had are two gaps without a seam."""
+async def test_a_look_back_that_fails_at_once_is_reported_completely():
+    """The range beyond the age limit and the failed range are two adjacent gaps."""
     vendor = Vendor()
-    vendor.trouble = ServerFault("down", status=503)
+    vendor.error = ServerFault("down", status=503)
     await asyncio.sleep(49 * HOUR)
     stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)
     seen = await watch(poller(vendor), 49 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
@@ -398,7 +401,7 @@ async def test_a_look_that_fails_at_once_leaves_nothing_untold():
 
 
 @virtual
-async def test_what_lies_too_far_back_is_a_gap():
+async def test_data_beyond_the_age_limit_is_a_gap():
     """A consumer that was away for two days gets the last day, and a gap for the one before."""
     vendor = Vendor()
     await asyncio.sleep(49 * HOUR)
@@ -406,14 +409,14 @@ async def test_what_lies_too_far_back_is_a_gap():
     seen = await watch(poller(vendor), 49 * HOUR + 300, checkpoint=Checkpoint({LIST: {SITE: stopped}}))
     [gap] = of_kind(seen, Kind.GAP)
     assert (seconds(gap.start), gap.reason) == (HOUR, "beyond_cap")
-    told = moments(seen)
-    assert min(told) <= seconds(gap.end) + MINUTE
-    assert told == sorted(set(told))
+    delivered = moments(seen)
+    assert min(delivered) <= seconds(gap.end) + MINUTE
+    assert delivered == sorted(set(delivered))
 
 
 @virtual
-async def test_a_poller_that_cannot_look_back_says_what_it_may_have_missed():
-    """Resumed without `look_back`, it reports the time since the stop, unless that is one interval."""
+async def test_a_poller_without_look_back_reports_a_gap_when_resumed():
+    """It reports the time since the stop, unless that is a single interval."""
     vendor = Vendor()
     await asyncio.sleep(2 * HOUR)
     stopped = StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)
@@ -424,8 +427,8 @@ async def test_a_poller_that_cannot_look_back_says_what_it_may_have_missed():
 
 
 @virtual
-async def test_a_restarted_poller_asks_the_same():
-    """`again` gives a poller that knows as much as its first did."""
+async def test_a_restarted_poller_has_the_same_arguments():
+    """`again` returns a poller that looks back and identifies itself as the first did."""
     vendor = Vendor()
     async with merge(poller(vendor), buffer=10_000, clock=VirtualClock()) as events:
         await asyncio.sleep(1800.5)
@@ -441,8 +444,8 @@ async def test_a_restarted_poller_asks_the_same():
     st.sampled_from([900.0, 3600.0]),
     st.sampled_from([3600.0, 21600.0]),
 )
-def test_ranges_are_aligned_equal_and_without_holes(now, before, every_s, span_s):
-    """Whatever the moment: ranges of one length, ending on multiples, oldest first, reaching far enough."""
+def test_ranges_are_aligned_equal_and_adjacent(now, before, every_s, span_s):
+    """At any time: ranges of one length that end at multiples, oldest first, reaching back far enough."""
     lookback = LookbackConfig(interval_s=every_s, span_s=span_s)
     moment = EPOCH + timedelta(seconds=now)
     since = None if before is None else moment - timedelta(seconds=before)
@@ -458,8 +461,8 @@ def test_ranges_are_aligned_equal_and_without_holes(now, before, every_s, span_s
         assert len(ranges) <= 1 + 86400 / span_s + 1
 
 
-def test_a_rhythm_is_known_after_three_moments():
-    """A slot is skipped when nearly twice the usual interval has passed; slower logging becomes the rule."""
+def test_the_usual_interval_is_known_after_three_readings():
+    """A slot is skipped when nearly twice the usual interval has passed; slower logging becomes usual."""
     rhythm = IntervalEstimator()
     skips = [
         second
@@ -469,8 +472,8 @@ def test_a_rhythm_is_known_after_three_moments():
     assert skips == [300, 900]
 
 
-def test_a_rhythm_can_be_presumed_from_the_past():
-    """What looking back has shown counts until a device has shown its own rhythm."""
+def test_the_usual_interval_can_be_learned_from_the_past():
+    """An interval from a look-back counts until the device's own readings show one."""
     rhythm = IntervalEstimator()
     rhythm.learn_from_past(EPOCH + timedelta(seconds=each) for each in (300, 60, 0, 120))
     skips = [
@@ -483,25 +486,25 @@ def test_a_rhythm_can_be_presumed_from_the_past():
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60))
 def test_revisions_count_changes_and_nothing_else(looks):
-    """A moment's revisions count up by one a change; a look that finds the same emits nothing."""
+    """Revisions of a reading count up by one for each change; unchanged values are not revision."""
     revisions = Revisions()
     first, last, count = set(), {}, {}
     for moment, value in looks:
-        told = revisions.revision_of(SITE, str(moment), {Quantity.PV_POWER: float(value)}, emitted=False)
+        revision = revisions.revision_of(SITE, str(moment), {Quantity.PV_POWER: float(value)}, emitted=False)
         if moment not in first:
-            assert told == 0
+            assert revision == 0
             first.add(moment)
             count[moment] = 0
         elif last[moment] == value:
-            assert told is None
+            assert revision is None
         else:
             count[moment] += 1
-            assert told == count[moment]
+            assert revision == count[moment]
         last[moment] = value
 
 
-def test_what_is_remembered_of_the_past_is_bounded():
-    """However many moments are looked at, a site costs so much and no more."""
+def test_memory_of_revisions_is_bounded():
+    """However many readings are compared, a site needs a bounded amount of memory."""
     revisions = Revisions(most=100)
     for moment in range(1000):
         revisions.revision_of(SITE, str(moment), {}, emitted=True)
@@ -509,7 +512,7 @@ def test_what_is_remembered_of_the_past_is_bounded():
 
 
 @pytest.mark.parametrize("wrong", [{"interval_s": 0}, {"span_s": -1.0}, {"max_age_s": float("inf")}])
-def test_numbers_that_are_no_times_are_refused(wrong):
+def test_numbers_of_the_config_are_checked(wrong):
     """Every number of `LookbackConfig` is a positive, finite time."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LookbackConfig(**wrong)

@@ -46,7 +46,7 @@ def seen_at(second, *, instance=0):
 
 
 class Vendor:
-    """Answers in turn; an exception is raised, the last answer is repeated."""
+    """Returns the answers in turn; an exception is raised, the last answer is repeated."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -83,15 +83,15 @@ def details(events):
     return [event.detail for event in events if event.kind is Kind.STATUS]
 
 
-async def test_it_asks_at_its_interval_from_the_first_moment():
-    """The first question comes at once, the next ones a whole interval apart."""
+async def test_it_polls_at_its_interval_from_the_start():
+    """The first poll is sent at once, the next ones a whole interval apart."""
     vendor = Vendor([])
     await watch(vendor, seconds=200)
     assert vendor.asked_at == [0, 60, 120, 180]
 
 
 async def test_the_time_an_answer_takes_is_part_of_the_interval():
-    """A slow answer does not shift the questions; one slower than the interval is followed at once."""
+    """A slow answer does not shift the polls; one slower than the interval is followed by a poll at once."""
     asked_at = []
 
     async def ask():
@@ -103,8 +103,8 @@ async def test_the_time_an_answer_takes_is_part_of_the_interval():
     assert asked_at == [0, 60, 120, 210]
 
 
-async def test_what_was_emitted_is_not_emitted_again():
-    """An id comes once per device, however often the vendor repeats it and in whatever company."""
+async def test_a_delivered_reading_is_not_delivered_again():
+    """An id is delivered once for each device, however often the vendor repeats it."""
     vendor = Vendor(
         [seen_at(1)],
         [seen_at(1)],
@@ -115,8 +115,8 @@ async def test_what_was_emitted_is_not_emitted_again():
     assert ids(await watch(vendor)) == ["0/1", "0/2", "9/1", "0/3"]
 
 
-async def test_an_answer_is_emitted_in_the_order_of_its_times():
-    """Whatever order the vendor chose, older comes before newer, and nothing is called late for it."""
+async def test_an_answer_is_delivered_in_time_order():
+    """Whatever order the vendor chose, older readings come first, and none of them is late."""
     events = await watch(Vendor([seen_at(3), seen_at(1), seen_at(2)]))
     assert ids(events) == ["0/1", "0/2", "0/3"]
     assert not any(event.late for event in events)
@@ -147,13 +147,13 @@ def test_what_a_device_remembers_is_bounded():
 
 
 async def test_no_data_is_nothing_new():
-    """A vendor with nothing to say is no trouble."""
+    """A vendor without data is not an error."""
     events = await watch(Vendor(NoData("nothing")))
     assert [detail.state for detail in details(events)] == [State.CONNECTING, State.LIVE]
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
         ConnectError("no", kind="refused"),
         ServerFault("no", status=502),
@@ -163,9 +163,9 @@ async def test_no_data_is_nothing_new():
         RateLimited("no", status=429),
     ],
 )
-async def test_trouble_is_announced_once_and_waited_out(trouble):
-    """Three failures in a row make one status event with reason and wait; then the source is live."""
-    vendor = Vendor([seen_at(1)], trouble, trouble, trouble, [seen_at(2)])
+async def test_failures_are_reported_once_and_retried(failure):
+    """Three failures in a row make one status event with reason and delay; then the source is live."""
+    vendor = Vendor([seen_at(1)], failure, failure, failure, [seen_at(2)])
     events = await watch(vendor)
     assert [detail.state for detail in details(events)] == [
         State.CONNECTING,
@@ -174,21 +174,21 @@ async def test_trouble_is_announced_once_and_waited_out(trouble):
         State.LIVE,
         State.STALE,  # nothing new for five minutes
     ]
-    assert details(events)[2].reason == str(trouble)
+    assert details(events)[2].reason == str(failure)
     assert details(events)[2].retry_in == pytest.approx(1.0)
     assert ids(events) == ["0/1", "0/2"]
 
 
-async def test_waits_grow_with_full_jitter_and_stay_bounded():
-    """The waits double up to twice the interval: on average trouble is asked no more often than health."""
+async def test_delays_grow_with_full_jitter_up_to_a_limit():
+    """The delays double up to twice the interval, so failing polls are on average as frequent as others."""
     vendor = Vendor(ServerFault("no", status=503))
     await watch(vendor, seconds=1000, random=lambda: 1.0)
     waits = [b - a for a, b in zip(vendor.asked_at, vendor.asked_at[1:], strict=False)]
     assert waits == [2, 4, 8, 16, 32, 64, 120, 120, 120, 120, 120, 120, 120]
 
 
-async def test_a_wait_the_vendor_asks_for_is_kept():
-    """Retry-After is waited out in full, a little longer, and never more than an hour."""
+async def test_retry_after_is_kept():
+    """Retry-After is waited out in full, plus jitter, but never more than an hour."""
     vendor = Vendor(
         RateLimited("later", retry_after=100.0), RateLimited("later", retry_after=1e9), [seen_at(1)]
     )
@@ -197,8 +197,8 @@ async def test_a_wait_the_vendor_asks_for_is_kept():
     assert details(events)[1].retry_in == pytest.approx(105)
 
 
-async def test_the_wait_shown_is_the_one_being_waited():
-    """While the trouble lasts the snapshot follows each new wait and reason."""
+async def test_the_status_shows_the_current_delay():
+    """While polls fail, the snapshot has each new delay and reason."""
     clock = VirtualClock()
     vendor = Vendor(ServerFault("first", status=503), ServerFault("second", status=502))
     poller = Poller(SITE, vendor, interval_s=60, clock=clock, random=lambda: 0.5)
@@ -219,8 +219,8 @@ async def test_the_wait_shown_is_the_one_being_waited():
         (TypeError("a fault of ours"), State.FAILED),
     ],
 )
-async def test_what_will_not_pass_ends_the_source(refusal, state):
-    """Three refusals in a row, a minute apart, are for good; a fault of ours is at once."""
+async def test_permanent_failures_end_the_source(refusal, state):
+    """Three refusals in a row, a minute apart, end it; a bug ends it at once."""
     vendor = Vendor([seen_at(1)], refusal)
     events = await watch(vendor)
     assert details(events)[-1].state is state
@@ -228,7 +228,7 @@ async def test_what_will_not_pass_ends_the_source(refusal, state):
 
 
 def page(kind, status):
-    """Return a refusal that a proxy has sent."""
+    """Return a refusal sent by a proxy."""
     error = kind("no", status=status)
     error.form = "html"
     return error
@@ -244,8 +244,8 @@ def page(kind, status):
     ],
     ids=str,
 )
-async def test_what_is_no_refusal_of_the_vendor_never_ends_the_source(odd):
-    """A proxy's page or an empty list, however often, is counted and waited out."""
+async def test_only_the_vendors_refusals_end_the_source(odd):
+    """A proxy's page or an empty list, however often, is counted and retried."""
     clock = VirtualClock()
     vendor = Vendor([seen_at(1)], *[odd] * 30, [seen_at(2)])
     poller = Poller(SITE, vendor, interval_s=60, clock=clock, random=lambda: 0.5)
@@ -260,7 +260,7 @@ async def test_what_is_no_refusal_of_the_vendor_never_ends_the_source(odd):
     "between", [[seen_at(2)], ServerFault("no", status=502), page(NotFound, 404)], ids=str
 )
 async def test_only_refusals_in_a_row_end_the_source(between):
-    """An answer, or trouble of another kind, begins the count anew."""
+    """An answer, or a failure of another kind, resets the count."""
     no = PermissionDenied("no", status=403)
     vendor = Vendor(no, no, between, no, no, between, no, no, no)
     events = await watch(vendor, interval_s=1.0, seconds=3600)
@@ -270,7 +270,7 @@ async def test_only_refusals_in_a_row_end_the_source(between):
     assert all(later - at >= 60 for at, later in pairwise(refused_at))
 
 
-async def test_a_wish_for_a_one_time_code_is_not_repeated():
+async def test_a_required_one_time_code_is_not_retried():
     """Each login would send another code."""
     vendor = Vendor(TwoFactorRequired("VRM wants a code"))
     events = await watch(vendor)
@@ -278,17 +278,17 @@ async def test_a_wish_for_a_one_time_code_is_not_repeated():
     assert vendor.asked_at == [0]
 
 
-# --- each site has a state of its own ---------------------------------------------------------------------
+# --- states of sites --------------------------------------------------------------------------------------
 
 FLEET = SITE._replace(site="*")
 
 
 class Fleet:
-    """Sites that log in an interval until they stop."""
+    """Sites that log at an interval until they stop."""
 
-    def __init__(self, *sites, trouble=""):
-        self.sites = sites  # (number, interval, [spells of time in which it logs])
-        self.trouble = trouble
+    def __init__(self, *sites, problem=""):
+        self.sites = sites  # (number, interval, [periods in which it logs])
+        self.problem = problem
 
     async def __call__(self):
         now = asyncio.get_running_loop().time()
@@ -307,7 +307,7 @@ class Fleet:
                 for site, second in moments.items()
             ],
             sites={site: SiteReport(EPOCH + timedelta(seconds=second)) for site, second in moments.items()}
-            | ({SITE._replace(site="999"): SiteReport(None, self.trouble)} if self.trouble else {}),
+            | ({SITE._replace(site="999"): SiteReport(None, self.problem)} if self.problem else {}),
         )
 
 
@@ -328,7 +328,7 @@ async def watch_fleet(fleet, *, seconds, source=FLEET, interval_s=60.0):
 
 
 async def test_a_site_that_stops_logging_is_stale_and_live_again():
-    """Within five minutes, for itself alone; its next reading ends it, and comes after the status."""
+    """It becomes stale within five minutes, alone; its next reading follows the status that it is live."""
     fleet = Fleet((1, 60, [(0, 10_000)]), (2, 60, [(0, 601), (1800, 10_000)]))
     states, status, events = await watch_fleet(fleet, seconds=3000)
     assert states == [("*", 0, "live"), ("2", 900, "stale"), ("2", 1800, "live")]
@@ -350,7 +350,7 @@ async def test_a_site_that_stops_logging_is_stale_and_live_again():
 
 
 async def test_the_status_of_a_stale_site_has_its_age():
-    """It follows the time, without an event for each poll."""
+    """The age is current in the snapshot, without an event for each poll."""
     fleet = Fleet((1, 60, [(0, 10_000)]), (2, 60, [(0, 601)]))
     states, status, _ = await watch_fleet(fleet, seconds=3030)
     assert states == [("*", 0, "live"), ("2", 900, "stale")]
@@ -361,7 +361,7 @@ async def test_the_status_of_a_stale_site_has_its_age():
 
 
 async def test_a_site_is_stale_after_three_of_its_own_intervals():
-    """A site that logs each quarter of an hour is not stale in between, once its interval has been seen."""
+    """A site that logs every 15 minutes is not stale in between, once its interval is known."""
     fleet = Fleet((1, 900, [(0, 9001)]), (2, 60, [(0, 20_000)]))
     states, _, _ = await watch_fleet(fleet, seconds=15_000)
     assert states == [
@@ -373,7 +373,7 @@ async def test_a_site_is_stale_after_three_of_its_own_intervals():
 
 
 async def test_staleness_does_not_wait_for_the_next_poll():
-    """A slow poller announces it when it is time."""
+    """A slow poller reports it when it is due."""
     fleet = Fleet((1, 600, [(0, 1201)]), (2, 600, [(0, 20_000)]))
     states, _, _ = await watch_fleet(fleet, seconds=6000, interval_s=700.0)
     assert states == [("*", 0, "live"), ("1", 1400 + 3 * 700, "stale")]
@@ -410,7 +410,7 @@ async def test_a_site_that_has_stopped_long_ago_is_stale_from_the_start():
 
 @pytest.mark.parametrize("skew_h", [-48, -5, 0, 5, 48])
 async def test_the_age_of_a_site_is_by_the_vendors_clock(skew_h):
-    """Our own clock may be days off: a site that logs is not stale, and one that has stopped is."""
+    """The local clock may be days off: a site that logs is not stale, and one that has stopped is."""
     clock = VirtualClock(timedelta(hours=skew_h))
     vendor_clock = VendorClock(clock)
     vendor_clock.observe(format_datetime(EPOCH, usegmt=True))
@@ -424,8 +424,8 @@ async def test_the_age_of_a_site_is_by_the_vendors_clock(skew_h):
     assert reason == "the site has not logged for 3940 s, since 2026-03-01 10:54:20 UTC"
 
 
-async def test_a_time_that_has_not_come_is_no_log():
-    """A site whose gateway is ahead is not fresh until that time comes, and logs on with the right ones."""
+async def test_a_log_from_the_future_does_not_count():
+    """A site whose gateway clock is ahead is not fresh until that time, and continues with correct times."""
     clock = VirtualClock()
     vendor = Vendor([seen_at(86_400 * 30)], [seen_at(86_400 * 30), seen_at(60)], [seen_at(120)])
     poller = Poller(SITE._replace(site="*"), vendor, interval_s=60, clock=clock)
@@ -437,16 +437,16 @@ async def test_a_time_that_has_not_come_is_no_log():
         assert stream.status[SITE].last == EPOCH + timedelta(seconds=120)
 
 
-async def test_a_site_that_is_not_there_is_reported_and_the_others_go_on():
-    """The status names it and what to do."""
-    fleet = Fleet((1, 60, [(0, 10_000)]), trouble="the list does not have 999")
+async def test_a_missing_site_is_reported_and_the_others_go_on():
+    """Its status contains the reason."""
+    fleet = Fleet((1, 60, [(0, 10_000)]), problem="the list does not have 999")
     states, status, _ = await watch_fleet(fleet, seconds=1000)
     assert states == [("*", 0, "live"), ("999", 0, "stale")]
     assert status[SITE._replace(site="999")].reason == "the list does not have 999"
 
 
 async def test_the_state_of_a_single_site_is_that_of_its_source():
-    """There is one status, by one name."""
+    """There is one status, under one id."""
     one = SITE._replace(site="1")
     states, status, _ = await watch_fleet(
         Fleet((1, 60, [(0, 601), (1800, 10_000)])), seconds=2000, source=one
@@ -455,8 +455,8 @@ async def test_the_state_of_a_single_site_is_that_of_its_source():
     assert set(status) == {one}
 
 
-async def test_a_median_is_no_outage():
-    """One interval that was an outage, or one short one, does not make a site's own."""
+async def test_the_usual_interval_is_a_median():
+    """One interval during an outage, or one short one, does not change a site's usual interval."""
     site = SiteFreshness(EPOCH, 0.0, 0.0)
     now = 0.0
     for interval in (86_000, 60, 5, 60, 60):
@@ -471,7 +471,7 @@ async def test_a_median_is_no_outage():
 
 
 async def test_cancelling_works_in_every_wait():
-    """Asking, waiting for the next question, waiting out trouble: closing the stream ends each at once."""
+    """During a poll, between polls and after a failure: closing the stream ends the wait at once."""
 
     async def slow():
         await asyncio.sleep(3600)
@@ -483,13 +483,13 @@ async def test_cancelling_works_in_every_wait():
 
 @pytest.mark.parametrize("interval_s", [0, -1, float("nan"), float("inf")])
 async def test_an_interval_is_a_positive_number(interval_s):
-    """A poller that would never or always ask is refused."""
+    """A poller that would never or always poll is rejected."""
     with pytest.raises(ValueError, match="interval_s"):
         Poller(SITE, Vendor([]), interval_s=interval_s)
 
 
-async def test_one_poller_in_trouble_leaves_the_others_on_time():
-    """A hundred pollers, half of them failing: the healthy ones are asked exactly at their interval."""
+async def test_a_failing_poller_delays_no_other():
+    """A hundred pollers, half of them failing: the others poll exactly at their interval."""
     clock = VirtualClock()
     vendors = [Vendor(ServerFault("no")) if n % 2 else Vendor([]) for n in range(100)]
     pollers = [
@@ -502,8 +502,8 @@ async def test_one_poller_in_trouble_leaves_the_others_on_time():
 
 
 @pytest.mark.parametrize("ahead_h", [0, 5, 24 * 200])
-async def test_a_beginning_by_our_own_clock_is_moved_to_the_vendors(ahead_h):
-    """A program that was killed before its first reading goes on from there, although our clock is ahead."""
+async def test_a_start_by_a_local_clock_that_is_ahead_is_corrected(ahead_h):
+    """A program that was killed before its first reading continues from its start."""
     clock = VirtualClock(timedelta(hours=ahead_h))
     vendor_clock = VendorClock(clock)
 

@@ -43,7 +43,7 @@ MISTAKES = {
         "energy_core/stream/reconnect.py",
         "        self._opened_at = now\n",
         "        self._opened_at = now\n        self._failures = 0\n",
-        "tests/core/test_reconnect.py::test_only_a_healthy_connection_ends_the_row_of_failures",
+        "tests/core/test_reconnect.py::test_only_a_healthy_connection_resets_the_failures",
     ),
     "let the slowest consumer hold up a source": Mistake(
         "energy_core/stream/fanout.py",
@@ -149,7 +149,7 @@ MISTAKES = {
         "energy_core/stream/lookback_match.py",
         "        changed = before is not None and before[0] != digest\n",
         "        changed = (before is not None and before[0] != digest) or (before is None and emitted)\n",
-        "tests/core/test_lookback.py::test_a_vendor_that_rounds_its_past_has_changed_nothing",
+        "tests/core/test_lookback.py::test_rounding_by_the_vendor_is_not_a_revision",
     ),
     "use the wall clock in the bucket": Mistake(
         "energy_core/http/rate_limiter.py",

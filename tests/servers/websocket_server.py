@@ -27,7 +27,7 @@ FAST = SocketConfig(
 )
 
 
-class FakeLink:
+class FakeEndpoint:
     """Returns an address and counts the calls."""
 
     def __init__(self, url: str) -> None:
@@ -71,7 +71,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
-        self.told: list[tuple[State, str, float | None]] = []
+        self.changes: list[tuple[State, str, float | None]] = []
         self._news = asyncio.Event()
 
     def on_frame(self, frame: bytes) -> bool:
@@ -83,16 +83,16 @@ class Listener:
         return sum(map(self.on_frame, messages))
 
     def on_state(self, state: State, reason: str, retry_in: float | None) -> None:
-        self.told.append((state, reason, retry_in))
+        self.changes.append((state, reason, retry_in))
         self._news.set()
 
     @property
     def states(self) -> list[State]:
-        return [state for state, _, _ in self.told]
+        return [state for state, _, _ in self.changes]
 
     @property
     def reasons(self) -> list[str]:
-        return [reason for _, reason, _ in self.told if reason]
+        return [reason for _, reason, _ in self.changes if reason]
 
     async def until(self, true: Callable[[], bool], *, within_s: float = 5.0) -> None:
         async with asyncio.timeout(within_s):
@@ -118,7 +118,7 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running(link: FakeLink, config: SocketConfig = FAST, **options: object) -> AsyncIterator[Rig]:
+async def running(link: FakeEndpoint, config: SocketConfig = FAST, **options: object) -> AsyncIterator[Rig]:
     """Run a socket; cancel it on exit."""
     listener = Listener()
     socket = ReconnectingSocket(
@@ -141,18 +141,18 @@ async def running(link: FakeLink, config: SocketConfig = FAST, **options: object
 @contextlib.asynccontextmanager
 async def serving(
     handler: Callable[[ServerConnection], Awaitable[None]], **options: object
-) -> AsyncIterator[tuple[FakeLink, Server]]:
+) -> AsyncIterator[tuple[FakeEndpoint, Server]]:
     """Run a WebSocket server on loopback; yields its endpoint provider."""
     options = {"ping_interval": None, "close_timeout": 0.5} | options
     async with serve(handler, "127.0.0.1", 0, **options) as server:  # type: ignore[arg-type]
         scheme = "wss" if options.get("ssl") else "ws"
-        yield FakeLink(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/events"), server
+        yield FakeEndpoint(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/events"), server
 
 
 @contextlib.asynccontextmanager
 async def raw_server(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[FakeLink]:
+) -> AsyncIterator[FakeEndpoint]:
     """Run a server that sends any bytes."""
     talks: set[asyncio.Task[None]] = set()
 
@@ -167,7 +167,7 @@ async def raw_server(
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
-        yield FakeLink(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/events")
+        yield FakeEndpoint(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/events")
     finally:
         server.close()
         for task in talks:

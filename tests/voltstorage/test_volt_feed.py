@@ -15,7 +15,7 @@ from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Quantity, State
 from tests.servers.scripted_volt import frame
 from tests.servers.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
-from tests.servers.websocket_server import FakeLink
+from tests.servers.websocket_server import FakeEndpoint
 from voltstorage_async.codec import event_message
 from voltstorage_async.events.feed import ProductFeed
 from voltstorage_async.events.recorded import BackfillConfig, RecordedMoment
@@ -84,7 +84,7 @@ class Notes:
 
 def a_line(sink, *, lazy):
     return ProductFeed(
-        *(7, FakeLink("ws://localhost/events"), None, sink),
+        *(7, FakeEndpoint("ws://localhost/events"), None, sink),
         fields=ProductFields(FieldMap()),
         since=None,
         socket=SocketConfig(),
