@@ -7,18 +7,16 @@ import pytest
 
 from energy_core import SessionPool
 from energy_live.environment import Accounts
-from tests.servers.command_line import events, readings, run, simulated
+from tests.servers.command_line import DEADLINE_S, events, readings, run, simulated
 
 OPTIONS = ("--format", "jsonl", "--interval", "0.5")
-PATIENCE_S = 120.0
-"""A program takes its time to start where others want the processor too."""
 FRAMES = timedelta(seconds=2 * 20)
-"""Two events of a product, in the household's time at the speed of these tests."""
+"""Household time of two events of a product at the speed of these tests."""
 
 
 @pytest.fixture(scope="module")
 def services():
-    """The environment that points at a simulated pair of services."""
+    """Environment variables of a running simulator."""
     with simulated("--speed", "20") as variables:
         yield variables
 
@@ -32,8 +30,8 @@ def of(vendor, text):
     return [event for event in events(text) if event["source"][0] == vendor]
 
 
-async def lived_until(services, moment):
-    """Wait until the household has told something of this moment, as its product's own stream has it."""
+async def wait_for_event_at(services, moment):
+    """Wait until the product's own stream has an event at this time or later."""
     async with (
         SessionPool() as pool,
         Accounts.from_environment(services).voltstorage(pool).events(301) as stream,
@@ -43,16 +41,16 @@ async def lived_until(services, moment):
                 return
 
 
-def test_watch_goes_on_where_it_stopped(services, position):
-    """A second run brings what happened in between, backfilled, and nothing of the first; numbers go on."""
+def test_watch_resumes_from_the_checkpoint(services, position):
+    """A second run backfills the events between both runs, repeats none of the first, and continues `seq`."""
     watching = ("watch", "--product", "301", *OPTIONS, "--checkpoint", str(position))
-    first = run(*watching, "--events", "5", env=services, timeout=PATIENCE_S)
+    first = run(*watching, "--events", "3", env=services)
     assert (first.returncode, first.stderr) == (0, "")
     assert stat.S_IMODE(position.stat().st_mode) == 0o600
-    # A second run that begins before the next event has missed none, and fetches nothing.
+    # There is something to backfill only after the next event.
     last = datetime.fromisoformat(readings(first.stdout)[-1]["time"])
-    asyncio.run(asyncio.wait_for(lived_until(services, last + FRAMES), PATIENCE_S))
-    second = run(*watching, "--events", "8", env=services, timeout=PATIENCE_S)
+    asyncio.run(asyncio.wait_for(wait_for_event_at(services, last + FRAMES), DEADLINE_S))
+    second = run(*watching, "--events", "5", env=services)
     assert (second.returncode, second.stderr) == (0, "")
     before, after = readings(first.stdout), readings(second.stdout)
     assert after[0]["backfilled"]
@@ -63,10 +61,12 @@ def test_watch_goes_on_where_it_stopped(services, position):
         assert services[name] not in position.read_text()
 
 
-def test_the_demo_takes_up_its_household_again(position):
-    """A second demo begins a few household minutes after the first has ended, and fetches them."""
+def test_the_demo_resumes_its_household(position):
+    """A second demo starts five household minutes after the end of the first, and backfills them."""
     for _ in range(2):
-        done = run("demo", "--events", "12", "--format", "jsonl", "--checkpoint", str(position))
+        done = run(
+            "demo", "--speed", "60", "--events", "12", "--format", "jsonl", "--checkpoint", str(position)
+        )
         assert (done.returncode, done.stderr) == (0, "")
     assert "backfilling" in {
         event["detail"]["state"] for event in events(done.stdout) if event["kind"] == "status"
@@ -75,7 +75,7 @@ def test_the_demo_takes_up_its_household_again(position):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "is empty"),
         ("rubbish", "not JSON"),
@@ -83,24 +83,24 @@ def test_the_demo_takes_up_its_household_again(position):
         (json.dumps({"v": 1, "sources": [{"id": ["a", "b", "c", 0], "at": []}]}), "other sources"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_used_is_one_line(services, position, text, said):
-    """Exit code 1, one line that says why, and the file as it was."""
+def test_an_unusable_checkpoint_is_one_line(services, position, text, expected):
+    """One line with the reason, exit code 1; the file is not changed."""
     position.write_text(text)
     done = run("watch", *OPTIONS, "--events", "1", "--checkpoint", str(position), env=services)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
-    assert said in done.stderr
+    assert expected in done.stderr
     assert str(position) in done.stderr
     assert "--from-now" in done.stderr
     assert position.read_text() == text
 
 
-def test_from_now_begins_with_what_is_new(services, position):
-    """Whatever the file held, nothing of before is fetched, and the file is good afterwards."""
+def test_from_now_replaces_the_checkpoint(services, position):
+    """--from-now backfills nothing, also with an unusable file, and leaves a usable file."""
     position.write_text("")
-    watching = ("watch", "--product", "301", *OPTIONS, "--checkpoint", str(position), "--events", "3")
+    watching = ("watch", "--product", "301", *OPTIONS, "--checkpoint", str(position), "--events", "2")
     for _ in range(2):
-        done = run(*watching, "--from-now", env=services, timeout=PATIENCE_S)
+        done = run(*watching, "--from-now", env=services)
         assert (done.returncode, done.stderr) == (0, "")
         assert not any(event["backfilled"] for event in readings(done.stdout))
-    assert run(*watching, env=services, timeout=PATIENCE_S).returncode == 0
+    assert run(*watching, env=services).returncode == 0

@@ -6,8 +6,8 @@ import pytest
 from tests.servers.command_line import end, run, started
 
 
-def test_it_prints_what_points_clients_at_it():
-    """Five export lines on stdout, then it serves until Ctrl-C, which exits 130 without a traceback."""
+def test_simulate_prints_environment_variables():
+    """It prints five export lines on stdout and serves until Ctrl-C, which exits 130 without a traceback."""
     with started("simulate", "--speed", "10") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(5)]
@@ -24,8 +24,8 @@ def test_it_prints_what_points_clients_at_it():
     assert "Traceback" not in err
 
 
-def test_sigterm_ends_it():
-    """A service manager's SIGTERM exits 0."""
+def test_sigterm_stops_the_simulator():
+    """SIGTERM exits 0."""
     with started("simulate") as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -34,7 +34,7 @@ def test_sigterm_ends_it():
 
 @pytest.mark.parametrize("option", ["--vrm-port", "--voltstorage-port"])
 def test_the_ports_can_be_chosen(option):
-    """The chosen port is in the printed address; one that is taken is one line and exit code 2."""
+    """The chosen port is in the printed URL; a port in use is one line and exit code 2."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

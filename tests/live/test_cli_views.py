@@ -63,8 +63,8 @@ def drawn(dashboard, width=140, height=40):
         '"quotes" and \\u2028',
     ],
 )
-def test_a_line_is_one_line_whatever_raw_holds(odd):
-    """Odd text in raw stays itself, in one line of valid UTF-8 that no terminal obeys."""
+def test_json_lines_escape_control_characters(odd):
+    """Any text in raw is preserved, in one printable line of valid UTF-8."""
     written = json_line(reading(raw={odd: [odd, {"deep": odd}]}))
     text = written.decode()
     assert len(text.splitlines()) == 1
@@ -72,8 +72,8 @@ def test_a_line_is_one_line_whatever_raw_holds(odd):
     assert json.loads(text)["raw"] == {odd: [odd, {"deep": odd}]}
 
 
-async def test_lines_go_into_a_file(tmp_path):
-    """A file cannot be watched for room and is written all the same."""
+async def test_json_lines_to_a_file(tmp_path):
+    """A regular file, which select and epoll cannot wait for, is written too."""
     with (tmp_path / "out.jsonl").open("wb") as file:
         async with JsonLines(file.fileno()) as view:
             for _ in range(3):
@@ -81,8 +81,8 @@ async def test_lines_go_into_a_file(tmp_path):
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
 
 
-async def test_a_full_pipe_lets_the_loop_run_and_can_be_cancelled():
-    """Writing waits for the reader without holding up anybody, and goes on when the pipe is read."""
+async def test_writing_to_a_full_pipe_does_not_block_the_loop():
+    """Writing waits for a slow reader while the event loop runs, and can be cancelled."""
     reader, writer = os.pipe()
     try:
         view = JsonLines(writer)
@@ -107,8 +107,8 @@ async def test_a_full_pipe_lets_the_loop_run_and_can_be_cancelled():
         os.close(writer)
 
 
-async def test_a_reader_that_leaves_is_noticed():
-    """Nobody at the other end is a BrokenPipeError, also for one that waits."""
+async def test_a_closed_reader_raises_broken_pipe_error():
+    """BrokenPipeError is raised also while writing waits."""
     reader, writer = os.pipe()
     writing = asyncio.create_task(JsonLines(writer).show(reading(raw={"text": "x" * 200_000})))
     for _ in range(50):
@@ -119,8 +119,8 @@ async def test_a_reader_that_leaves_is_noticed():
     os.close(writer)
 
 
-def test_a_row_keeps_what_a_reading_leaves_out():
-    """A device that sends only what changed keeps its other values; the age is the newest reading's."""
+def test_a_row_keeps_values_that_a_reading_omits():
+    """A row keeps values that later readings omit; the age is that of the newest reading."""
     dashboard = Dashboard("title", names=NAMES)
     dashboard.add(reading(values={Quantity.GRID_POWER: -1234.4, Quantity.BATTERY_SOC: 52.7}))
     dashboard.add(reading(values={Quantity.GRID_POWER: 87.0}, at=NOON + timedelta(seconds=1)))
@@ -132,7 +132,7 @@ def test_a_row_keeps_what_a_reading_leaves_out():
     assert dashboard.readings == 2
 
 
-def test_names_and_times_are_the_owners():
+def test_rows_have_names_and_local_times():
     """A row has the site's name and its local time."""
     dashboard = Dashboard("title", names=NAMES)
     dashboard.add(reading(values={Quantity.PV_POWER: 1.0}))
@@ -140,8 +140,8 @@ def test_names_and_times_are_the_owners():
     assert "14:00:00" in drawn(dashboard)
 
 
-def test_a_poller_lends_its_state_to_its_devices():
-    """A device shows the state of what brings it; a source without readings has a row of its own."""
+def test_devices_have_the_state_of_their_source():
+    """A device has the state of its source; a source without readings has its own row."""
     dashboard = Dashboard("title", names=NAMES)
     dashboard.add(status(SITES, State.LIVE))
     dashboard.add(status(BATTERY, State.CONNECTING))
@@ -153,7 +153,7 @@ def test_a_poller_lends_its_state_to_its_devices():
 
 
 def test_a_site_that_stopped_logging_is_stale_and_the_others_live():
-    """Each device shows the state of its site; a site that is not there has a row and a reason."""
+    """Each device has the state of its site; an unknown site has its own row and an error."""
     dashboard = Dashboard("title", names=NAMES)
     missing = SITES._replace(site="999")
     other = SITES._replace(site="1002")
@@ -176,8 +176,8 @@ def test_a_site_that_stopped_logging_is_stale_and_the_others_live():
     assert "300 s" not in drawn(dashboard)
 
 
-def test_trouble_is_told_below():
-    """Why a source is not live, and when it tries again, stands under the table."""
+def test_errors_are_below_the_table():
+    """The reason for a failure and the time to the next attempt are below the table."""
     dashboard = Dashboard("title", names=NAMES)
     dashboard.add(status(BATTERY, State.DISCONNECTED, "the connection\x1b[2J was refused", 4.2))
     text = drawn(dashboard)
@@ -187,7 +187,7 @@ def test_trouble_is_told_below():
 
 
 def test_markup_in_a_name_is_only_text():
-    """A site named like rich's markup is shown as its owner wrote it."""
+    """Markup of rich in a site's name is not interpreted."""
     dashboard = Dashboard("title", names={("vrm", "1001"): SiteName("[red]Home[/] :sun:")})
     dashboard.add(reading(values={Quantity.PV_POWER: 1.0}))
     assert "[red]Home[/] :sun:" in drawn(dashboard)
@@ -195,7 +195,7 @@ def test_markup_in_a_name_is_only_text():
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 def test_a_narrow_terminal_shows_fewer_quantities(width):
-    """No line is wider than the terminal; what does not fit is counted."""
+    """No line is wider than the terminal; a note counts the hidden columns."""
     dashboard = Dashboard("title", names=NAMES)
     dashboard.add(reading(values=dict.fromkeys(Quantity, 1234.5)))
     text = drawn(dashboard, width)
@@ -204,7 +204,7 @@ def test_a_narrow_terminal_shows_fewer_quantities(width):
 
 
 def test_many_devices_in_a_low_terminal():
-    """Only as many rows are drawn as there is room for; the others are counted."""
+    """No more lines than the terminal has; a note counts the hidden rows."""
     dashboard = Dashboard("title", names=NAMES)
     for number in range(1000):
         dashboard.add(reading(SourceId("vrm", "token-1", str(number)), values={Quantity.PV_POWER: 1.0}))

@@ -11,7 +11,7 @@ EVENTS = ("--interval", "0.25", "--format", "jsonl", "--events")
 
 @pytest.fixture(scope="module")
 def services():
-    """The environment that points at a simulated pair of services."""
+    """Environment variables of a running simulator."""
     with simulated("--speed", "240") as variables:
         yield variables
 
@@ -24,8 +24,8 @@ def sources(done):
     return {(event["source"][0], event["source"][2]) for event in readings(done.stdout)}
 
 
-def test_without_options_all_that_the_accounts_have(services):
-    """Every site and product of both accounts comes in one stream."""
+def test_all_sites_and_products_are_shown_by_default(services):
+    """Every site and product of both accounts is in one stream."""
     done = run("watch", *EVENTS, "12", env=services)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(readings(done.stdout)) == 12
@@ -44,25 +44,25 @@ def test_without_options_all_that_the_accounts_have(services):
         (["--site", "151001", "--product", "301"], {("vrm", "151001"), ("voltstorage", "301")}),
     ],
 )
-def test_options_name_what_is_shown(services, options, expected):
-    """--site and --product narrow the stream to what they name."""
+def test_options_select_sites_and_products(services, options, expected):
+    """--site and --product limit the stream to the named sites and products."""
     done = run("watch", *options, *EVENTS, "4", env=services)
     assert (done.returncode, done.stderr) == (0, "")
     assert sources(done) == expected
 
 
 def test_one_account_is_enough(services):
-    """With the credentials of one vendor only, that vendor is shown."""
+    """With the credentials of one vendor, only that vendor is shown."""
     done = run("watch", *EVENTS, "2", env=only(services, "VRM_"))
     assert (done.returncode, done.stderr) == (0, "")
     assert {vendor for vendor, _ in sources(done)} == {"vrm"}
 
 
 def test_the_environment_names_the_accounts(services):
-    """The labels are in every event; without them they are VRM's user id and `default`."""
+    """Events have VRM_ACCOUNT and VOLTSTORAGE_ACCOUNT; the defaults are VRM's user id and `default`."""
     named = {**services, "VRM_ACCOUNT": "home", "VOLTSTORAGE_ACCOUNT": "cellar"}
-    assert accounts(run("watch", *EVENTS, "12", env=named)) == {"vrm": {"home"}, "voltstorage": {"cellar"}}
-    unnamed = accounts(run("watch", *EVENTS, "12", env=services))
+    assert accounts(run("watch", *EVENTS, "8", env=named)) == {"vrm": {"home"}, "voltstorage": {"cellar"}}
+    unnamed = accounts(run("watch", *EVENTS, "8", env=services))
     assert unnamed["voltstorage"] == {"default"}
     assert all(label.isdecimal() for label in unnamed["vrm"])
 
@@ -93,7 +93,7 @@ def accounts(done):
     ],
 )
 def test_missing_or_unusable_credentials(options, variables, named):
-    """What is missing in the environment is named in one line, exit code 2, and no value is repeated."""
+    """A missing or invalid variable is named in one line without its value; the exit code is 2."""
     done = run("watch", *options, env=variables)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -106,24 +106,24 @@ def test_missing_or_unusable_credentials(options, variables, named):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "expected"),
     [
         ({"VRM_TOKEN": "f" * 64}, "vrm users.me"),
         ({"VRM_BASE_URL": "http://127.0.0.1:9/v2/"}, "the connection was refused"),
     ],
 )
-def test_an_error_speaks_to_a_person(services, changed, said):
+def test_an_unreachable_account_is_one_line(services, changed, expected):
     """An account that cannot be reached is one line on stderr and exit code 1."""
     done = run("watch", *EVENTS, "1", env=only(services, "VRM_") | changed)
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert said in done.stderr
+    assert expected in done.stderr
     assert "f" * 64 not in done.stderr
 
 
 def test_one_account_failing_does_not_stop_the_other(services):
-    """A refused login is complained about once, and the other vendor is shown."""
+    """A failed login is one line on stderr, and the other vendor is shown."""
     done = run("watch", *EVENTS, "2", env=services | {"VOLTSTORAGE_PASSWORD": "wrong-word"})
     assert done.returncode == 0
     assert {vendor for vendor, _ in sources(done)} == {"vrm"}
@@ -137,8 +137,8 @@ def missing(option, number):
 
 
 @pytest.mark.parametrize(("option", "right"), [("--site", "151001"), ("--product", "301")])
-def test_what_the_account_does_not_have_is_named(services, option, right):
-    """Alone it is an error; next to a right one it is a warning, and that one is shown."""
+def test_unknown_numbers_are_reported(services, option, right):
+    """Only unknown numbers are an error; beside a known number they are warnings, and that one is shown."""
     done = run("watch", option, "999", option, "998", *EVENTS, "1", env=services)
     error = f"energy-live: {missing(option, 999)}; {missing(option, 998)}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
@@ -148,8 +148,8 @@ def test_what_the_account_does_not_have_is_named(services, option, right):
     assert any(source[1] == right for source in sources(done))
 
 
-def test_a_portal_id_is_no_site(services):
-    """The message says what to give instead; one of digits alone is found in the list of sites."""
+def test_a_portal_id_is_not_a_site_number(services):
+    """The error explains where the number is; for a portal id of digits only it names the number."""
     done = run("watch", "--site", "c0619ab27f32", *EVENTS, "1", env=services)
     assert done.returncode == 2
     assert "c0619ab27f32 is a VRM portal id; give the site's number" in " ".join(done.stderr.split())
@@ -157,8 +157,8 @@ def test_a_portal_id_is_no_site(services):
         check_numbers("--site", [102030405060], {7: "102030405060", 8: None})
 
 
-def test_secrets_stay_secret(services):
-    """Neither output holds a credential."""
-    done = run("watch", *EVENTS, "8", env=services)
+def test_credentials_are_not_printed(services):
+    """Neither stdout nor stderr contains a credential."""
+    done = run("watch", *EVENTS, "4", env=services)
     for name in ("VRM_TOKEN", "VOLTSTORAGE_PASSWORD"):
         assert services[name] not in done.stdout + done.stderr

@@ -22,14 +22,15 @@ from tests.servers.command_line import (
     environment,
     events,
     readings,
+    reset_sigint,
     run,
     started,
 )
 
 
 def test_forty_readings_of_both_vendors():
-    """The demo prints forty readings of both vendors as JSON lines, status between them, and exits 0."""
-    done = run("demo", "--events", "40", "--format", "jsonl")
+    """The demo prints forty readings of both vendors as JSON lines, with status events, and exits 0."""
+    done = run("demo", "--events", "40", "--format", "jsonl", "--speed", "90")
     assert done.returncode == 0
     assert done.stderr == ""
     shown = events(done.stdout)
@@ -43,8 +44,8 @@ def test_forty_readings_of_both_vendors():
     assert len({quantity for event in read for quantity in event["values"]}) >= 5
 
 
-def test_the_sun_shines():
-    """The household's day begins in the late morning: both vendors have PV power to show."""
+def test_both_vendors_have_pv_power():
+    """The demo starts in the late morning, so both vendors report PV power."""
     assert 9 <= late_morning().hour < 12
     assert late_morning().tzinfo is not None
     sunny = {
@@ -55,16 +56,16 @@ def test_the_sun_shines():
     assert sunny == {"vrm", "voltstorage"}
 
 
-def test_lines_come_while_it_runs():
-    """Every line is flushed when its event comes, also into a pipe."""
+def test_each_line_is_flushed():
+    """Lines are written to a pipe while the demo runs."""
     with started("demo") as process:
         assert process.stdout is not None
         assert '"status"' in process.stdout.readline()
         assert process.poll() is None
 
 
-def test_time_is_up():
-    """--seconds ends it with exit code 0 and whole lines."""
+def test_seconds_limit_the_demo():
+    """--seconds stops the demo with exit code 0 and complete lines."""
     done = run("demo", "--seconds", "1.5", "--speed", "3600")
     assert done.returncode == 0
     assert done.stderr == ""
@@ -72,8 +73,8 @@ def test_time_is_up():
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_signals_end_it(number, code):
-    """Ctrl-C exits 130 and SIGTERM 0, without a traceback, with nothing left running."""
+def test_signals_stop_the_demo(number, code):
+    """Ctrl-C exits 130 and SIGTERM 0, without a traceback, child process or open port."""
     with started("demo") as process:
         assert process.stdout is not None
         while '"reading"' not in process.stdout.readline():
@@ -90,8 +91,8 @@ def test_signals_end_it(number, code):
     assert not ports & open_ports
 
 
-def test_only_this_machine():
-    """The demo connects to nothing but the loopback interface."""
+def test_the_demo_uses_only_loopback_addresses():
+    """All connections of the demo are to 127.0.0.1."""
     with started("demo", "--speed", "600") as process:
         assert process.stdout is not None
         for _ in range(12):
@@ -103,8 +104,8 @@ def test_only_this_machine():
             assert not address or address.ip == "127.0.0.1"
 
 
-def test_a_closed_pipe_ends_it_quietly():
-    """`energy-live demo | head -3` prints three lines and not a word about pipes."""
+def test_a_closed_pipe_stops_the_demo():
+    """`energy-live demo | head -3` prints three lines and no error."""
     with started("demo", "--speed", "600") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
@@ -115,8 +116,8 @@ def test_a_closed_pipe_ends_it_quietly():
     assert len(events("".join(lines))) == 3
 
 
-def test_a_reader_that_does_not_read():
-    """A full pipe stops neither the event loop nor Ctrl-C; a line that is there is whole."""
+def test_a_full_pipe_does_not_block():
+    """With a full pipe, Ctrl-C still exits 130, and all lines but the last are complete."""
     with started("demo", "--speed", "3600") as process:
         pipe = process.stdout
         assert pipe is not None
@@ -132,7 +133,7 @@ def test_a_reader_that_does_not_read():
 
 
 def test_a_full_disk_is_one_line():
-    """Output that cannot be written is said in one line, exit code 1."""
+    """A full disk is reported in one line; the exit code is 1."""
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [*COMMAND, "demo", "--events", "1"],
@@ -151,7 +152,7 @@ def test_a_full_disk_is_one_line():
 def in_a_terminal(
     *arguments: str, width: int, number: int | None = None, until: Callable[[str], bool] = bool
 ) -> tuple[int, str]:
-    """Run in a terminal of that width, send a signal once `until` says so; return what it shows."""
+    """Run in a pseudo-terminal, send a signal when `until` is true; return exit code and output."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     process = subprocess.Popen(
@@ -161,6 +162,7 @@ def in_a_terminal(
         stderr=theirs,
         env=environment(),
         cwd=ROOT,
+        preexec_fn=reset_sigint,  # noqa: PLW1509  (one system call)
     )
     os.close(theirs)
     got, signalled, begun = b"", False, time.monotonic()
@@ -173,7 +175,7 @@ def in_a_terminal(
             if select.select([ours], [], [], 0.1)[0]:
                 try:
                     got += os.read(ours, 65536)
-                except OSError:  # the other end is closed
+                except OSError:  # the program has ended
                     break
         return process.wait(timeout=DEADLINE_S), got.decode()
     finally:
@@ -182,8 +184,8 @@ def in_a_terminal(
         os.close(ours)
 
 
-def test_a_terminal_gets_a_live_table():
-    """In a terminal the demo redraws a table; Ctrl-C leaves its last picture, and the cursor."""
+def test_a_terminal_shows_a_live_table():
+    """In a terminal the demo redraws a table; Ctrl-C leaves the last table and shows the cursor again."""
     words = (
         "energy-live demo",
         "source",
@@ -208,7 +210,7 @@ def test_a_terminal_gets_a_live_table():
 
 
 def test_the_format_can_be_chosen():
-    """--format jsonl holds in a terminal too, and --format table in a pipe, which gets one picture."""
+    """--format jsonl works in a terminal; --format table prints one table to a pipe."""
     code, got = in_a_terminal("demo", "--format", "jsonl", "--events", "2", width=80)
     assert code == 0
     assert len(readings(got.replace("\r\n", "\n"))) == 2

@@ -1,4 +1,4 @@
-"""On which event loop commands run, and that nobody else's is touched."""
+"""Event loop of commands: uvloop where it is installed; other programs keep theirs."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from energy_live.runner import faster_loop, run
 
 @pytest.fixture
 def uvloop(monkeypatch):
-    """A module that stands for uvloop, installed or not."""
+    """A fake uvloop module."""
 
     class FasterLoop(asyncio.SelectorEventLoop):
         pass
@@ -22,34 +22,34 @@ def uvloop(monkeypatch):
     return module
 
 
-def told_by_a_command():
-    """The class of the event loop on which a command runs."""
-    told = []
+def loop_class_of_a_command():
+    """Return the class of the event loop that a command runs on."""
+    classes = []
 
     async def work():
-        told.append(type(asyncio.get_running_loop()))
+        classes.append(type(asyncio.get_running_loop()))
 
     assert run(work()) == 0
-    return told[0]
+    return classes[0]
 
 
 def test_a_command_runs_on_uvloop_where_it_is_installed(uvloop):
-    """The extra `speed` needs no option."""
-    assert told_by_a_command() is uvloop.new_event_loop
+    """Installing the extra `speed` is enough."""
+    assert loop_class_of_a_command() is uvloop.new_event_loop
 
 
-def test_without_uvloop_a_command_runs_on_asyncio_s_own_loop(monkeypatch):
-    """What is not installed is not missed."""
+def test_without_uvloop_a_command_runs_on_asyncio(monkeypatch):
+    """Without uvloop, asyncio's event loop is used."""
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert faster_loop() is None
-    assert told_by_a_command().__module__.startswith("asyncio")
+    assert loop_class_of_a_command().__module__.startswith("asyncio")
 
 
 @pytest.mark.usefixtures("uvloop")
-def test_the_event_loops_of_others_stay_as_they_are():
-    """After a command, and with our packages imported, `asyncio.run` makes what it always made."""
+def test_other_programs_keep_their_event_loop():
+    """After a command, `asyncio.run` and the event loop policy are as before."""
     before = type(asyncio.get_event_loop_policy())
-    told_by_a_command()
+    loop_class_of_a_command()
 
     async def kind():
         return type(asyncio.get_running_loop())

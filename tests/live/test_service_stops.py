@@ -1,4 +1,4 @@
-"""A long-running service is told to stop: its position is kept, its link says goodbye."""
+"""SIGTERM to a long-running service: it saves its position and closes its WebSocket."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from energy_core import FileCheckpoint, SessionPool, merge, run_service
 from energy_core.stream import commit
 from voltstorage_async import VoltStorageClient
 
-commit.INTERVAL_S = 3600.0  # only the end saves
+commit.INTERVAL_S = 3600.0  # saved at the end only
 
 async def main():
     base, email, password = (os.environ["VOLTSTORAGE_" + name] for name in ("BASE_URL", "EMAIL", "PASSWORD"))
@@ -30,8 +30,8 @@ run_service(main, grace_s={GRACE_S})
 """
 
 
-async def lines_until(process, count):
-    """Return what it prints until it has printed so many readings."""
+async def read_events(process, count):
+    """Return the printed events up to this number of readings."""
     printed = []
     async with asyncio.timeout(60):
         while sum(event.kind is Kind.READING for event in printed) < count:
@@ -39,8 +39,8 @@ async def lines_until(process, count):
     return printed
 
 
-async def test_sigterm_saves_the_position_and_says_goodbye(tmp_path):
-    """Exit code 0; nothing printed is repeated; the server hears 1001."""
+async def test_sigterm_saves_the_position_and_closes_the_websocket(tmp_path):
+    """The exit code is 0, the checkpoint is at the last printed event, the close code is 1001."""
     position = tmp_path / "position.json"
     async with Simulator(speed=20.0, frame_s=0.05) as simulator:
         process = await asyncio.create_subprocess_exec(
@@ -49,7 +49,7 @@ async def test_sigterm_saves_the_position_and_says_goodbye(tmp_path):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        printed = await lines_until(process, 5)
+        printed = await read_events(process, 5)
         process.send_signal(signal.SIGTERM)
         out, err = await process.communicate()
         printed += map(Event.from_json, out.splitlines())
@@ -59,5 +59,5 @@ async def test_sigterm_saves_the_position_and_says_goodbye(tmp_path):
     [[stopped]] = [
         list(each.values()) for each in Checkpoint.from_json(position.read_text()).positions.values()
     ]
-    # The event that was being printed when the signal came is not consumed yet; it may come again.
+    # The event that was being printed at the signal is not committed yet.
     assert stopped.seq in {printed[-1].seq, printed[-2].seq}

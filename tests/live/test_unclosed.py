@@ -1,10 +1,8 @@
-"""What a program forgets to close is a ResourceWarning that names it, and nothing breaks at the exit."""
-
-import sys
+"""An object that is never closed causes a ResourceWarning with its name, and a clean exit."""
 
 import pytest
 
-from tests.servers.command_line import run, simulated
+from tests.servers.command_line import run_code, simulated
 
 PROGRAM = """
 import asyncio, gc, os, warnings
@@ -51,7 +49,7 @@ STREAM = "stream = await volt(pool).events(301).__aenter__()"
 
 @pytest.fixture(scope="module")
 def services():
-    """The environment that points at a simulated pair of services."""
+    """Environment variables of a running simulator."""
     with simulated("--speed", "60") as variables:
         yield variables
 
@@ -81,10 +79,10 @@ def services():
     ],
 )
 @pytest.mark.parametrize("pool", [True, False], ids=["pool closed", "pool left open"])
-def test_what_was_never_closed_is_named(services, body, named, pool):
-    """With the default filters all is silent; asked for, the warning names what it is about."""
+def test_an_unclosed_object_is_named(services, body, named, pool):
+    """The warning names the class of the object; the program exits normally."""
     code = PROGRAM.replace("BODY", body).replace("POOL", str(pool))
-    done = run("-W", "default::ResourceWarning", "-c", code, env=services, command=(sys.executable,))
+    done = run_code(code, options=("-W", "default::ResourceWarning"), env=services)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
@@ -101,8 +99,8 @@ def test_what_was_never_closed_is_named(services, body, named, pool):
         "async with vrm() as client: await client.users.me()",
     ],
 )
-def test_what_needs_no_closing_is_not_complained_about(services, body):
-    """What was never opened, and what was closed."""
+def test_a_closed_or_unopened_object_causes_no_warning(services, body):
+    """Objects that were never opened, or were closed, cause no warning."""
     code = PROGRAM.replace("BODY", body).replace("POOL", "True")
-    done = run("-W", "error", "-c", code, env=services, command=(sys.executable,))
+    done = run_code(code, env=services)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,41 +1,78 @@
-"""Runs the command line in its own process, with a deadline."""
+"""Runs `energy-live` and other programs as processes, with a timeout."""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from tests.servers.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-W", "error")
 COMMAND = (*PYTHON, "-m", "energy_live")
 
 DEADLINE_S = 60.0
-"""The deadline, which also suffices on a busy machine."""
+"""Timeout of a process; enough for a busy machine."""
 
-# All variables that the SDK reads: the machine may have real credentials. COLUMNS and LINES would override
-# the size of a test's terminal.
-_LEFT_OUT = ("VRM_", "VOLTSTORAGE_", "COLUMNS", "LINES")
+# The machine may have real credentials, or a terminal size that would overrule that of a test.
+_REMOVED = ("VRM_", "VOLTSTORAGE_", "COLUMNS", "LINES")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
+    """Return the environment of a child process: without credentials, with the variables of `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_REMOVED)}
     return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | dict(extra or {})
 
 
-def run(
+@cache
+def _fork_server(options: tuple[str, ...]) -> ForkServer:
+    server = ForkServer(options, environment())
+    atexit.register(server.close)
+    return server
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended."""
+
+    returncode: int
+    """Negative for a signal."""
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = DEADLINE_S) -> Finished:
+    """Run the command line to its end, in a forked process of its own; a timeout fails the test."""
+    server = _fork_server(("-W", "error"))
+    return Finished(*server.run(arguments, env=environment(env), timeout=timeout))
+
+
+def run_code(
+    code: str,
     *arguments: str,
+    options: tuple[str, ...] = ("-W", "error"),
     env: Mapping[str, str] | None = None,
-    timeout: float = DEADLINE_S,
-    command: tuple[str, ...] = COMMAND,
+) -> Finished:
+    """Run a program to its end, in a forked process of its own that has imported all packages."""
+    server = _fork_server(options)
+    return Finished(*server.run(arguments, code=code, env=environment(env), timeout=DEADLINE_S))
+
+
+def run_python(
+    *arguments: str, env: Mapping[str, str] | None = None, timeout: float = DEADLINE_S
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end; raise after the deadline."""
+    """Run a new interpreter to its end, for tests of what a program imports."""
     return subprocess.run(
-        [*command, *arguments],
+        [*PYTHON, *arguments],
         env=environment(env),
         cwd=ROOT,
         timeout=timeout,
@@ -48,7 +85,7 @@ def run(
 
 @contextmanager
 def started(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[subprocess.Popen[str]]:
-    """A running command, killed on exit if it still runs."""
+    """Start the command line in a new interpreter; kill it at the end of the block."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(env),
@@ -57,6 +94,7 @@ def started(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        preexec_fn=reset_sigint,  # noqa: PLW1509  (one system call)
     )
     try:
         yield process
@@ -65,26 +103,32 @@ def started(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[
         process.communicate(timeout=DEADLINE_S)
 
 
+def reset_sigint() -> None:
+    """Let Ctrl-C interrupt a child process even if this one ignores it, as background jobs of a shell do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def end(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
-    """Send a signal; return the exit code and the rest of both outputs."""
+    """Send a signal and return exit code, and the rest of stdout and stderr."""
     process.send_signal(number)
     out, err = process.communicate(timeout=DEADLINE_S)
     return process.returncode, out, err
 
 
 def events(text: str) -> list[dict]:
-    """Parse the output: every line is one JSON object."""
+    """Parse lines of JSON; every line must be complete."""
     assert text == "" or text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def readings(text: str) -> list[dict]:
+    """Return the readings among the events."""
     return [event for event in events(text) if event["kind"] == "reading"]
 
 
 @contextmanager
 def simulated(*arguments: str) -> Generator[dict[str, str]]:
-    """The simulator in its own process; yields the environment of its clients."""
+    """Run the simulator in a process; yield the environment variables of its services."""
     with started("simulate", *arguments) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(5)]
