@@ -77,6 +77,7 @@ class Checkpoint:
         except (ValueError, RecursionError):
             _refuse("is not JSON")
         version = loaded.get("v") if isinstance(loaded, dict) else None
+        # A newer version is no damage: the user has to update the program.
         if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
             raise CheckpointError(
                 f"the checkpoint is of version {version}; this program knows {VERSION}", kind="version"
@@ -91,6 +92,7 @@ class Checkpoint:
 
 def _entry(owner: SourceId, source: SourceId, at: StreamPosition) -> list[object]:
     """Return the JSON members of one position; the common prefix of its ids is written once."""
+    # A VRM site may have forty devices, and all of it must fit into 4 kB.
     site = None if source.site == owner.site else source.site
     prefix = commonprefix(at.ids)  # noqa: RUF071  (of texts, not of paths)
     rest = [each[len(prefix) :] for each in at.ids]
@@ -143,6 +145,7 @@ def _source_id(value: object) -> SourceId:
 def _position(owner: SourceId, value: object) -> tuple[SourceId, StreamPosition]:
     match value:
         case [site, instance, stamp, seq, prefix, list(rest), held, *others]:
+            # Two further members follow only where they are not empty.
             seen, spans = others or (0, [])
             if not isinstance(spans, list):
                 raise TypeError

@@ -48,7 +48,7 @@ class _Progress:
     def add(self, event: Event) -> None:
         self.seq = max(self.seq, event.seq)
         if event.kind is not Kind.READING:
-            return
+            return  # the time of a status or gap is no position
         self.seen.update(event.values)
         if self.no_reading or self.time is None or event.time > self.time:
             self.no_reading = False
@@ -56,7 +56,7 @@ class _Progress:
         elif event.time == self.time:
             self.quantities = {*self.quantities, *event.values}
         elif event.time < self.time - _OVERLAP:
-            return
+            return  # late: a resumed source does not fetch that far back
         self.ids.append((event.time, event.id))
 
     def position(self) -> StreamPosition | None:
@@ -126,6 +126,7 @@ class CommitTracker:
 
     def delivered(self, event: Event) -> None:
         """Note that the consumer gets this event now."""
+        # By identity: an event of a subscription may be equal, but was not delivered here.
         self._delivered[id(event)] = event
         if len(self._delivered) > _MOST_UNCOMMITTED:
             self._merge_oldest()
@@ -158,6 +159,7 @@ class CommitTracker:
         positions: dict[SourceId, Positions] = {}
         for owner_id, sources in self._progress.items():
             for source, progress in sources.items():
+                # A source that has not started yet keeps the spans of the checkpoint it resumes from.
                 pending = self._pending(source, progress.seq)
                 progress.pending = progress.pending if pending is None else pending
             known = {source: progress.position() for source, progress in sources.items()}
@@ -192,7 +194,7 @@ class CommitTracker:
 
     def _commit(self, last: Event | None) -> None:
         self.changed = True
-        for event in self._merged:
+        for event in self._merged:  # they were delivered before all others
             self._add(event)
         self._merged.clear()
         if last is None:
@@ -231,6 +233,7 @@ class CommitTracker:
             *self._merged,
             *(self._delivered.pop(key) for key in tuple(self._delivered)[: _MOST_UNCOMMITTED // 2]),
         ):
+            # The last eight readings of a source contain all ids of a position; of others, only seq matters.
             kind = event.source, event.kind is Kind.READING
             newest.setdefault(kind, deque(maxlen=_MOST_IDS)).append(event)
         self._merged = sorted((event for kept in newest.values() for event in kept), key=_number)
@@ -322,6 +325,7 @@ class CheckpointSaver:
         """Save what is not saved yet and stop; logs an error if that takes longer than `grace_s`."""
         self._task.cancel()
         await asyncio.wait({self._task})
+        # In a task of its own: a store that hangs can be cancelled after the grace.
         last = asyncio.get_running_loop().create_task(self._save(), name="energy last checkpoint")
         try:
             _, stuck = await asyncio.wait({last}, timeout=grace_s)

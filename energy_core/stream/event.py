@@ -17,6 +17,7 @@ _RAW: Final = 8
 """The place of `raw` among the fields."""
 
 
+# A tuple is immutable, and made in half the time of a frozen attrs object: a stream makes one per reading.
 class _Fields(NamedTuple):
     source: SourceId
     kind: Kind
@@ -60,6 +61,7 @@ class Event(_Fields):
     @property
     def raw(self) -> Mapping[str, object]:
         """The vendor's own mapping, parsed at first access."""
+        # Sources store a `LazyMapping` here, because most consumers never use `raw`.
         return resolve(self[_RAW])
 
     def to_json(self) -> str:
@@ -117,10 +119,12 @@ class Event(_Fields):
         )
 
     def __hash__(self) -> int:
+        # Of some fields only: the mappings are not hashable. Equal events have equal hashes all the same.
         return hash((self.source, self.seq, self.id))
 
     def __getnewargs__(self) -> tuple[object, ...]:
         """Return picklable arguments for the constructor; `copy` and `pickle` call this."""
+        # A `LazyMapping` refers to its parser, which cannot be pickled.
         return tuple(self._replace(values=dict(self.values), raw=dict(self.raw)))
 
     def __repr__(self) -> str:

@@ -28,12 +28,12 @@ def dumps(members: Mapping[str, object]) -> str:
         {"v": JSON_VERSION, **members},
         separators=(",", ":"),
         ensure_ascii=False,
-        allow_nan=False,
-        default=_mapping,
+        allow_nan=False,  # "NaN" is not JSON
+        default=_to_dict,  # raw may be any mapping
     )
 
 
-def _mapping(value: object) -> object:
+def _to_dict(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"raw holds a {type(value).__name__}, which has no JSON form")
@@ -81,7 +81,7 @@ class EventMembers:
         """
         try:
             loaded = json.loads(line, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # deeply nested arrays exceed the recursion limit
             raise DecodeError("this line is not JSON", kind="json") from None
         members = cls(loaded)
         version = members.whole("v")
@@ -97,7 +97,7 @@ class EventMembers:
     def whole(self, name: str) -> int:
         """Return an integer from 0 on."""
         value = self._get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:  # a bool is an int
             return value
         return self._wrong(name, "a whole number from 0 on")
 
@@ -164,6 +164,7 @@ class EventMembers:
         return Status(state=state, reason=inner.text("reason"), retry_in=inner.seconds("retry_in"))
 
     def _gap(self) -> Gap:
+        # Older programs wrote gaps without this member.
         names = self._members.get("quantities", [])
         try:
             quantities = tuple(Quantity(name) for name in names) if isinstance(names, list) else None

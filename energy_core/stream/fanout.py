@@ -62,7 +62,7 @@ class Fanout:
         """
         now = self.clock.utcnow()
         for each in self.subscribers:
-            if not each.buffer.ended:
+            if not each.buffer.ended:  # an ended buffer takes nothing, so nothing is numbered
                 sequence = each.sequence(source, owner, self.key(source))
                 each.put_control(sequence, source, kind, detail, time or now, now)
 
@@ -110,6 +110,7 @@ class Fanout:
                 sequence = each.sequences.get(source)
                 if sequence is not None:
                     each.owners[source] = owner
+                    # The successor fetches the last seconds again, and may deliver them as live.
                     sequence.dedupe_until = sequence.newest
         return self.delivered(sources)
 
@@ -140,7 +141,7 @@ class Fanout:
         """Note that a source has ended; ends the stream with the last one, or at once with `fail_fast`."""
         self.running.discard(source)
         if self._fail_fast and error is not None and not self.ended:
-            self.end(error)
+            self.end(error)  # before the others stop, whose end must not be delivered
             for other in tuple(self.running):
                 other.stop()
         elif not self.running:

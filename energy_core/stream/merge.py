@@ -167,6 +167,7 @@ class MergedStream(Consumer):
         subscriber = Subscriber(policy, buffer, self._clock)
         if self._subscriber.buffer.unused and self._checkpoint is None:
             self._idle = True
+        # Without this, a stream used through subscriptions only would fill a buffer that is never read.
         own = () if self._idle else (self._subscriber,)
         others = tuple(each for each in self._fanout.subscribers if each is not self._subscriber)
         self._fanout.subscribers = (*own, *others, subscriber)
@@ -289,6 +290,7 @@ class MergedStream(Consumer):
                 saver.abandon()
             raise
         if saver is not None:
+            # At least half a second, even if the sources used up the grace time.
             await saver.close(max(0.5, deadline - self._clock.monotonic()))
 
     def _supply(self) -> EventSupply:
@@ -329,6 +331,7 @@ class MergedStream(Consumer):
         warnings.warn(
             f"{self!r} was never closed; use async with", ResourceWarning, stacklevel=1, source=self
         )
+        # Garbage collection may run in any thread.
         if not loop.is_closed():
             for task in self._supervisor:
                 loop.call_soon_threadsafe(task.stop)

@@ -151,7 +151,7 @@ class Refills:
 
     async def _fetch(self, refill: Callable[[], Awaitable[Sequence[TimeSpan] | None]]) -> _Outcome:
         try:
-            return _Outcome(None, await refill() or ())
+            return _Outcome(None, await refill() or ())  # None: the source proved all of it complete
         except EnergyError as error:
             return _Outcome(str(error), ())
         except Exception as error:  # noqa: BLE001  (any error of a refill becomes the reason of a gap)
@@ -160,6 +160,7 @@ class Refills:
     def _on_done(self, subscriber: Subscriber, source: SourceId, task: asyncio.Task[_Outcome]) -> None:
         self._running.discard(task)
         subscriber.refill_tasks.discard(task)
+        # Cancelled when its source or subscriber ends: nothing else will fetch the readings.
         error, incomplete = (SLOW, ()) if task.cancelled() else task.result()
         # Before held readings are delivered: a checkpoint taken then must contain the pending spans.
         for span in incomplete:
@@ -180,6 +181,7 @@ class Refills:
 
     async def _run_retries(self, retry: _Retry) -> None:
         clock = self._fanout.clock
+        # The delays count from the refill, not from each other: a slow fetch does not postpone the next.
         since, error = clock.monotonic(), None
         missing: list[TimeSpan] = [retry.span]
         for wait_s in self._retry_s:
@@ -209,6 +211,7 @@ class Refills:
 
     def _report_gap(self, retry: _Retry, reason: str) -> None:
         subscriber, source, (start, end) = retry
+        # An ended stream delivers nothing more; its checkpoint still contains the span.
         if not (subscriber.buffer.ended or self._fanout.ended):
             self._on_gaps(1)
             gap, now = Gap(start=start, end=end, reason=reason), self._fanout.clock.utcnow()

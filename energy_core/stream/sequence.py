@@ -83,6 +83,7 @@ class SequenceState:
 
     def set_pending(self, spans: Collection[TimeSpan], *, by_refill: bool = False) -> None:
         """Set the spans that will be fetched again; others are settled with the current number."""
+        # Spans of the source and those of this subscriber alone are set independently of each other.
         known = [each for each in self._pending if each.by_refill is by_refill and each.settled_at is None]
         for each in known:
             if each.span not in spans:
@@ -92,6 +93,7 @@ class SequenceState:
 
     def pending(self, seq: int) -> tuple[TimeSpan, ...]:
         """Return the spans still pending for a consumer that has consumed events up to `seq`."""
+        # A settled span stays until its readings are consumed: a crash before that would lose them.
         self._pending = [each for each in self._pending if each.settled_at is None or each.settled_at > seq]
         return tuple(sorted({each.span for each in self._pending}))
 
@@ -112,6 +114,7 @@ class SequenceState:
         if newer:
             self.newest, self.ids, self.quantities = event.time, (event.id,), tuple(event.values)
         else:
+            # Several readings of one time: a checkpoint needs the ids and quantities of all of them.
             self.ids = (*self.ids[-7:], event.id)
             self.quantities = tuple({*self.quantities, *event.values})
 

@@ -141,6 +141,7 @@ class SourceTask(SourceOutlet):
             self._finish(*await self._outcome())
         except asyncio.CancelledError:
             task = asyncio.current_task()
+            # Otherwise the source raised it by itself, or awaited something that was cancelled.
             if task is not None and task.cancelling():
                 self._finish(State.CLOSED, None, "cancelled")
                 raise
@@ -165,6 +166,7 @@ class SourceTask(SourceOutlet):
         except Exception as error:  # noqa: BLE001  (an error of one source must not stop the others)
             return State.FAILED, self._internal_error(error)
         finally:
+            # Before the last status: a refill may still report a gap.
             await self._refills.stop()
         return State.CLOSED, None
 

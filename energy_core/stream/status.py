@@ -100,6 +100,7 @@ class SourceState:
         Raises:
             ValueError: The change is not legal: a bug in the source.
         """
+        # Leaving a terminal state is legal for a new run of the source only, which has a state of its own.
         changed = state is not self.state
         if changed and (self.state.terminal or state not in TRANSITIONS[self.state]):
             raise ValueError(f"a source cannot go from {self.state} to {state}")

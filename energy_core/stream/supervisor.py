@@ -39,7 +39,7 @@ def check_sources(sources: tuple[Source, ...]) -> None:
     for source_id, count in Counter(source.id for source in sources).items():
         if count > 1:
             raise ValueError(f"{count} sources have the id {source_id}")
-    owners: dict[tuple[str, str], str] = {}
+    owners: dict[tuple[str, str], str] = {}  # by vendor and account label
     for source in sources:
         _check_unused(source)
         _check_account(source, owners)
@@ -93,7 +93,7 @@ class Supervisor:
         """
         task = self._tasks[source_id]
         await stop([task], grace_s)
-        if self._tasks.get(source_id) is task:
+        if self._tasks.get(source_id) is task:  # it may have been restarted while it stopped
             del self._tasks[source_id]
             for source in task.device_ids:
                 self._fanout.forget(source)
@@ -164,6 +164,7 @@ async def stop(tasks: Iterable[SourceTask], grace_s: float) -> None:
     running = {each.task for each in tasks if each.task is not None}
     for task in running:
         task.cancel()
+    # A source may stop its own stream; it must not wait for itself.
     others = running - {asyncio.current_task()} if running else running
     if others:
         _, stuck = await asyncio.wait(others, timeout=grace_s)

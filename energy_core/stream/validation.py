@@ -57,7 +57,7 @@ class Horizon:
     def is_ahead(self, time: datetime) -> bool:
         """Return whether a time lies in the future."""
         if time <= self.latest:
-            return False
+            return False  # time only goes on, so the limit of the last call still holds
         vendor_now = None if self._vendor_clock is None else self._vendor_clock.now()
         self.latest = latest_allowed(self._clock.utcnow()) if vendor_now is None else vendor_now + _TOLERATED
         return time > self.latest

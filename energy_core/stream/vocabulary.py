@@ -112,6 +112,7 @@ def account_label(label: str | None) -> str | None:
         return None
     if not isinstance(label, str):
         raise TypeError(f"account must be a str, not {type(label).__name__}")
+    # Slashes separate the parts of `str(SourceId)`.
     if not label.strip() or len(label) > _MAX_LABEL or "/" in label or not label.isprintable():
         raise ValueError(f"account must be 1 to {_MAX_LABEL} printable characters without a slash")
     if label.startswith(UNIDENTIFIED):
