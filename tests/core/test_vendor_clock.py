@@ -1,4 +1,4 @@
-"""Whose clock is wrong: the vendor's `Date` decides, and what is dated after it is set aside."""
+"""The vendor's `Date` decides which clock is wrong; readings from the future are dropped."""
 
 import asyncio
 from datetime import timedelta
@@ -28,14 +28,14 @@ def date(moment):
 
 
 def timed(source, clock, *, off=timedelta()):
-    """Let a source's vendor show its clock, `off` from the truth."""
+    """Give a source a vendor clock that differs by `off` from the true time."""
     source.vendor_clock = VendorClock(clock)
     source.vendor_clock.observe(date(EPOCH + off))
     return source
 
 
-async def test_a_vendors_clock_goes_on_between_its_answers():
-    """Its time is that of its last answer and what has passed since, whoever sets our clock meanwhile."""
+async def test_a_vendor_clock_advances_between_responses():
+    """Its time is that of the last response plus the time since, even if our clock is set meanwhile."""
     clock = VirtualClock(skew=-YEAR)
     vendor = VendorClock(clock)
     assert vendor.now() is None
@@ -54,8 +54,8 @@ async def test_a_vendors_clock_goes_on_between_its_answers():
     assert vendor.now() == EPOCH + timedelta(seconds=590)
 
 
-async def test_a_machine_that_slept_does_not_take_the_present_for_the_future():
-    """Where the wall clock says that more time has passed than was counted, it may be right."""
+async def test_the_vendor_clock_is_right_after_the_machine_slept():
+    """If the wall clock counts more time than the monotonic clock, the wall clock is used."""
     clock = VirtualClock()
     vendor = VendorClock(clock)
     vendor.observe(date(EPOCH))
@@ -65,8 +65,8 @@ async def test_a_machine_that_slept_does_not_take_the_present_for_the_future():
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=301), HOUR, DAY, YEAR])
 @pytest.mark.parametrize("skew", [timedelta(), -DAY, HOUR, YEAR])
-async def test_what_is_dated_after_the_vendors_time_is_set_aside(ahead, skew):
-    """It is counted, told as one gap an episode, and never delivered; what follows is, and is not late."""
+async def test_readings_after_the_vendors_time_are_dropped(ahead, skew):
+    """They are counted and reported by one gap per episode; later readings are delivered and not late."""
     clock = VirtualClock(skew)
 
     async def play(pen):
@@ -95,7 +95,7 @@ async def test_what_is_dated_after_the_vendors_time_is_set_aside(ahead, skew):
 
 @pytest.mark.parametrize("skew", [-YEAR, -DAY, -HOUR, HOUR, DAY, YEAR])
 async def test_our_own_clock_may_be_wrong(skew):
-    """Readings are delivered with the vendor's time; a status says how far off we are, once, and when not."""
+    """Readings keep the vendor's time; one status reports the difference, and one that it is gone."""
     clock = VirtualClock(skew)
 
     async def play(pen):
@@ -112,17 +112,17 @@ async def test_our_own_clock_may_be_wrong(skew):
         seen = [event async for event in events]
         assert events.status[A].clock_offset_s == 0
     assert moments(seen) == [0, 60, 120]
-    told = [each.reason for each in of_kind(seen, Kind.STATUS) if "clock" in each.reason]
+    reasons = [each.reason for each in of_kind(seen, Kind.STATUS) if "clock" in each.reason]
     seconds = f"{abs(skew).total_seconds():.0f} s"
-    assert told == [
+    assert reasons == [
         f"our clock is {seconds} {'behind' if skew < timedelta() else 'ahead of'} the vendor's",
         "our clock is right again",
     ]
     assert all(isinstance(each, Status) for each in of_kind(seen, Kind.STATUS))
 
 
-async def test_a_minute_is_no_matter():
-    """Neither a clock that is nearly right is reported, nor a reading that is nearly in time set aside."""
+async def test_small_differences_are_ignored():
+    """A difference of less than a minute is neither reported nor a reason to drop readings."""
     clock = VirtualClock(timedelta(seconds=30))
 
     async def play(pen):
@@ -137,8 +137,8 @@ async def test_a_minute_is_no_matter():
     assert not [each for each in of_kind(seen, Kind.STATUS) if "clock" in each.reason]
 
 
-async def test_a_polled_leftover_of_the_future_is_told_once_and_never_delivered():
-    """Not even when its time has come; the device's other moments are, and no hole is measured from it."""
+async def test_a_polled_reading_from_the_future_is_reported_once_and_never_delivered():
+    """It is not delivered even when its time has come; other readings are, and no gap is measured from it."""
     clock = VirtualClock()
     vendor = VendorClock(clock)
     leftover = int(EPOCH.timestamp()) + 3630
@@ -189,8 +189,8 @@ def observed(second):
         "yesterday",
     ],
 )
-async def test_a_date_that_no_server_has_says_nothing(date):
-    """A proxy whose clock was never set, or a sentinel: what an answer before it has told stays."""
+async def test_an_impossible_date_is_ignored(date):
+    """An impossible `Date` is ignored; the one of an earlier response stays valid."""
     clock = VendorClock(VirtualClock())
     clock.observe("Sun, 01 Mar 2026 12:00:00 GMT")
     clock.observe(date)
@@ -198,8 +198,8 @@ async def test_a_date_that_no_server_has_says_nothing(date):
     assert clock.now() == EPOCH + timedelta(seconds=60)
 
 
-async def test_devices_of_a_run_that_brought_nothing_are_looked_for_since_it_began():
-    """A poller that was killed before its first answer missed what its devices told from then on."""
+async def test_devices_of_a_run_without_readings_are_backfilled_from_its_start():
+    """A poller that was stopped before its first response backfills all devices from its start."""
     clock, asked = VirtualClock(), []
 
     async def ask():
@@ -219,7 +219,7 @@ async def test_devices_of_a_run_that_brought_nothing_are_looked_for_since_it_beg
 
 
 async def test_a_site_has_not_logged_later_than_now():
-    """A last log dated ahead makes no leftovers of its values; a value dated ahead is no rival."""
+    """Values dated ahead are ignored; a last log dated ahead does not make the others outdated."""
     now = int(EPOCH.timestamp())
     record = {
         "idSite": 1,
