@@ -16,13 +16,13 @@ def drift() -> Drift:
     return Drift()
 
 
-def test_a_fresh_drift_is_empty(drift):
-    """Nothing noted, nothing reported."""
+def test_a_new_drift_is_empty(drift):
+    """No counts and an empty report."""
     assert (dict(drift.counts), drift.total, drift.report()) == ({}, 0, "")
 
 
-def test_the_same_deviation_is_counted_together(drift):
-    """A tally has one entry per model, field and problem."""
+def test_the_same_problem_is_counted_together(drift):
+    """There is one count for each model, field and problem."""
     for _ in range(3):
         drift.note("Site", "pvMax", "str instead of float")
     drift.note("Site", "pvMax", "missing")
@@ -31,7 +31,7 @@ def test_the_same_deviation_is_counted_together(drift):
 
 
 def test_counts_are_a_snapshot(drift):
-    """What was handed out does not change afterwards, and cannot be changed."""
+    """The returned mapping does not change afterwards and is read-only."""
     counts = drift.counts
     drift.note("Site", "id", "missing")
     assert dict(counts) == {}
@@ -40,7 +40,7 @@ def test_counts_are_a_snapshot(drift):
 
 
 def test_the_report_has_the_most_frequent_first(drift):
-    """One line per deviation, with its count."""
+    """One line for each problem, with its count."""
     drift.note("Site", "name", "missing")
     for _ in range(12):
         drift.note("Device", "instance", "bool instead of int")
@@ -50,8 +50,8 @@ def test_the_report_has_the_most_frequent_first(drift):
     ]
 
 
-def test_each_deviation_is_logged_once(drift, caplog):
-    """The first one warns; the rest only counts."""
+def test_each_problem_is_logged_once(drift, caplog):
+    """As a warning; later ones are only counted."""
     with caplog.at_level(logging.INFO, "energy_core.drift"):
         for _ in range(5):
             drift.note("Site", "pvMax", "str instead of float")
@@ -62,8 +62,8 @@ def test_each_deviation_is_logged_once(drift, caplog):
     assert "Site.pvMax: str instead of float" in caplog.text
 
 
-def test_an_unknown_key_is_counted_once_and_only_whispered(drift, caplog):
-    """Undocumented keys lose nothing, so they are worth one line below warning."""
+def test_an_unknown_key_is_counted_once_and_logged_below_warning(drift, caplog):
+    """Its value is in `raw`, so nothing is lost."""
     with caplog.at_level(logging.DEBUG, "energy_core.drift"):
         for _ in range(5):
             drift.note_unknown("Site", "guiHash")
@@ -72,7 +72,7 @@ def test_an_unknown_key_is_counted_once_and_only_whispered(drift, caplog):
 
 
 def test_strict_raises_and_still_counts(drift):
-    """A strict drift turns every deviation into an error of the distribution."""
+    """With `strict` every problem raises DecodeError."""
     drift.strict = True
     with pytest.raises(EnergyError) as caught:
         drift.note("Site", "pvMax", "str instead of float")
@@ -84,8 +84,8 @@ def test_strict_raises_and_still_counts(drift):
         Drift(strict=True).note_unknown("Site", "guiHash")
 
 
-def test_a_wild_key_cannot_forge_a_log_line(drift, caplog):
-    """Keys come from the vendor: they are cut and escaped before they are shown or kept."""
+def test_a_key_cannot_forge_a_log_line(drift, caplog):
+    """Keys are the vendor's: they are shortened and escaped before they are logged or stored."""
     drift.note("Site", "x\n2026-01-01 CRITICAL all is lost\x1b[31m" + "y" * 10_000, "missing")
     (_, field, _) = next(iter(drift.counts))
     assert field.isprintable()
@@ -97,22 +97,22 @@ def test_a_wild_key_cannot_forge_a_log_line(drift, caplog):
 
 
 def test_memory_is_bounded(drift):
-    """A vendor that invents keys without end fills one entry, and the total stays right."""
+    """Past 1,000 keys the rest is counted together, and the total is exact."""
     for number in range(5_000):
         drift.note("Site", f"key{number}", "missing")
     assert len(drift.counts) <= 1_001
     assert drift.total == 5_000
 
 
-def test_endless_unknown_keys_stay_bounded(drift):
-    """The same holds for keys no document names."""
+def test_memory_for_unknown_keys_is_bounded(drift):
+    """In the same way."""
     for number in range(3_000):
         drift.note_unknown("Site", f"key{number}")
     assert len(drift.counts) <= 1_001
 
 
-def test_notes_go_to_the_innermost_collector(drift):
-    """`note` needs no reference: it finds the drift that is collecting, also after an exception."""
+def test_report_counts_in_the_innermost_block(drift):
+    """Also after an exception in a nested block; without a block nothing is counted."""
     inner = Drift()
     report("Site", "id", "missing")
     with collect_drift(drift):
@@ -126,8 +126,8 @@ def test_notes_go_to_the_innermost_collector(drift):
     assert inner.counts == {("Device", "id", "missing"): 1}
 
 
-async def test_tasks_do_not_mix_their_notes():
-    """Two calls at once collect for themselves."""
+async def test_concurrent_tasks_count_separately():
+    """Each in its own `collect_drift` block, also from threads."""
     drifts = [Drift(), Drift()]
 
     async def one(drift: Drift, times: int) -> None:
@@ -141,7 +141,7 @@ async def test_tasks_do_not_mix_their_notes():
 
 
 def test_threads_lose_no_count(drift):
-    """Large bodies are decoded off the loop; their notes add up."""
+    """Large bodies are decoded in threads."""
 
     def work() -> None:
         for _ in range(2_000):
@@ -155,8 +155,8 @@ def test_threads_lose_no_count(drift):
     assert drift.total == 16_000
 
 
-def test_it_says_where_it_stands(drift):
-    """The representation holds counts, not contents."""
+def test_repr_has_the_counts(drift):
+    """And no names."""
     drift.note("Site", "id", "missing")
     drift.note("Site", "id", "missing")
     assert repr(drift) == "Drift(kinds=1, total=2, strict=False)"

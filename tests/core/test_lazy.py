@@ -25,6 +25,7 @@ LOADED = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
 def loaded_by(code):
+    """Return the modules that a new interpreter has loaded after `code`."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; {LOADED}"], cwd=ROOT, capture_output=True, check=True, timeout=60
     )
@@ -49,7 +50,7 @@ def test_a_lazy_name_is_the_one_that_type_checkers_see(package):
 
 
 @pytest.mark.parametrize("package", LAZY)
-def test_a_name_that_is_not_there_is_an_attribute_error(package):
+def test_an_unknown_name_is_an_attribute_error(package):
     """As in any module."""
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
         _ = importlib.import_module(package).nothing
@@ -58,8 +59,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error(package):
 
 
 @pytest.mark.parametrize("package", LAZY)
-def test_a_package_alone_loads_next_to_nothing(package):
-    """The third-party libraries are imported when a name is first used."""
+def test_importing_a_package_loads_no_third_party_library(package):
+    """They are imported when a name is first used."""
     assert not {"aiohttp", "attr", "cattrs", "websockets"} & loaded_by(f"import {package}")
 
 
@@ -70,15 +71,15 @@ def test_a_package_alone_loads_next_to_nothing(package):
         "from voltstorage_async import VoltStorageClient; VoltStorageClient(token='x')",
     ],
 )
-def test_a_client_that_opens_no_socket_loads_no_websockets(code):
-    """A client for requests loads what requests need."""
+def test_a_client_without_a_stream_loads_no_websockets(code):
+    """It loads aiohttp when it is made, not during the first request."""
     loaded = loaded_by(code)
-    assert "aiohttp" in loaded  # not in the middle of the first request
+    assert "aiohttp" in loaded
     assert not {"websockets", "energy_core.stream.socket", "energy_core.stream.merge"} & loaded
 
 
-def test_a_vrm_client_loads_what_is_asked_of_it():
-    """The models and codecs of a group of endpoints come with its first use."""
+def test_a_vrm_client_loads_a_resource_at_its_first_use():
+    """With its models and decoders."""
     client = "from vrm_async import VRMClient; client = VRMClient(token='x')"
     assert not {"cattrs", "vrm_async.decoding.sites", "vrm_async.models.site"} & loaded_by(client)
     loaded = loaded_by(f"{client}; client.alarms; client.alarms")
@@ -86,8 +87,8 @@ def test_a_vrm_client_loads_what_is_asked_of_it():
     assert "vrm_async.resources.widgets" not in loaded
 
 
-def test_a_group_of_endpoints_is_made_once():
-    """What a client offers is the same object whenever it is asked for."""
+def test_a_resource_is_made_once():
+    """Every access returns the same object."""
     from vrm_async import VRMClient  # noqa: PLC0415
 
     client = VRMClient(token="x")

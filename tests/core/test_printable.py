@@ -1,4 +1,4 @@
-"""What a debugger shows: an object whose `__init__` raised or was bypassed can be printed."""
+"""Objects whose `__init__` raised or was not called can be printed."""
 
 import importlib
 import inspect
@@ -33,8 +33,8 @@ def _is_ours(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(set(own_classes()), key=str), ids=lambda kind: kind.__qualname__)
-def test_a_half_made_object_can_be_printed(kind):
-    """Whatever has a state and a text of its own, public or not."""
+def test_an_uninitialised_object_can_be_printed(kind):
+    """Of every class with a `__repr__` of its own."""
     made = object.__new__(kind)
     assert type(made).__name__ in repr(made)
     assert str(made)
@@ -54,8 +54,8 @@ def test_a_half_made_object_can_be_printed(kind):
         (LookbackConfig, {"span_s": -1}),
     ],
 )
-def test_a_traceback_that_shows_local_variables_shows_what_could_not_be_made(kind, wrong):
-    """Reporters print `self` of the frame in which an argument was refused."""
+def test_error_reporters_can_print_self_of_a_refused_constructor(kind, wrong):
+    """They print the local variables of every frame of a traceback."""
     with pytest.raises((ValueError, TypeError)) as refused:
         kind(**wrong)
     shown = [

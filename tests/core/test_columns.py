@@ -97,15 +97,15 @@ def outcome(items, *, strict):
 @example(items=[{"id": 1, "owner": "me", "on": 2}] * 9, strict=False)
 @example(items=[{"id": 1, "owner": "me", "level": 10**400}] * 9, strict=False)
 def test_columns_give_what_records_give(items, strict):
-    """Reading column by column makes the objects, and counts the deviations, of reading one by one."""
+    """Decoding column by column gives the objects and the drift of decoding record by record."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("energy_core.codec.structure.MIN_RECORDS", len(items) + 1)
         slow = outcome(items, strict=strict)
     assert repr(outcome(items, strict=strict)) == repr(slow)
 
 
-def test_clean_records_are_read_at_once():
-    """Numbers for moments and flags, a missing key and an unknown one do not end the shortcut."""
+def test_documented_records_are_decoded_by_columns():
+    """Also with numbers for times and flags, a missing and an unknown key."""
     items = [{"id": at, "owner": None, "on": at % 2, "seen": at, "new": 1} for at in range(20)]
     drift = Drift()
     with collect_drift(drift):
@@ -117,8 +117,8 @@ def test_clean_records_are_read_at_once():
 
 
 @pytest.mark.parametrize("broken", [None, [], {"owner": "me"}, {"id": None, "owner": "me"}])
-def test_a_malformed_record_leaves_no_note_behind(broken):
-    """What has to be read one by one is given up before anything is counted."""
+def test_a_malformed_record_is_found_before_drift_is_counted(broken):
+    """The records are then decoded one by one, and drift is counted once."""
     drift = Drift()
     with collect_drift(drift):
         assert hook.all([{"id": 1, "owner": [], "size": "x"}] * 9 + [broken]) is None
@@ -126,8 +126,8 @@ def test_a_malformed_record_leaves_no_note_behind(broken):
 
 
 @pytest.mark.parametrize("names", [("id",), ("id", "raw", "stranger")])
-def test_slots_are_all_or_nothing(names):
-    """Who fills slots by hand has to name every field, and nothing else."""
+def test_slot_writers_need_the_names_of_all_fields(names):
+    """And of no others."""
     with pytest.raises(TypeError, match="other fields"):
         slot_writers(Thing, *names)
 
@@ -142,8 +142,8 @@ class Pair(Referable):
     right: int | None = None
 
 
-def test_an_object_made_from_attributes_is_like_any_other():
-    """It is of its class, frozen, and equal to one that was constructed; what is not named stays empty."""
+def test_a_copy_is_like_a_constructed_object():
+    """Of its class, frozen, and equal; a field that is not named stays unassigned."""
     make = copier(Pair, ["left", "right"], {"right": lambda value: value + 1})
     made = make(SimpleNamespace(left=1, right=2))
     assert made == Pair(1, 3)
@@ -155,15 +155,15 @@ def test_an_object_made_from_attributes_is_like_any_other():
     assert not hasattr(half, "right")
 
 
-def test_only_slots_can_be_made_from_attributes():
-    """A name that is no slot is told when the making is prepared, not when something is made."""
+def test_a_copier_refuses_names_that_are_not_slots():
+    """When it is made, not when it is called."""
     with pytest.raises(TypeError, match="middle is not a slot"):
         copier(Pair, ["middle"], {})
 
 
 @given(record=usual | strange)
-def test_a_field_read_alone_is_what_it_is_with_the_others(record):
-    """Whatever the record holds; one without what it needs is malformed either way."""
+def test_a_field_decoded_alone_is_as_in_the_whole_record(record):
+    """For any record that is not malformed."""
     try:
         made = hook(record)
     except MalformedRecord:

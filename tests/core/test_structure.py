@@ -26,7 +26,7 @@ class Tag:
 
 @frozen(kw_only=True)
 class Plant:
-    """One field of every kind a codec may want."""
+    """One field of every supported type."""
 
     id: int
     peak_w: float | None = None
@@ -136,7 +136,7 @@ WHEN = datetime(2015, 9, 1, 0, 10, 16, tzinfo=UTC)
     ],
 )
 def test_readers(reader, value, wanted):
-    """A reader gives its type or None: no boolean is a number, no number infinite, no moment naive."""
+    """A reader returns its type or None; a boolean is no number, a number finite, a datetime aware."""
     result = reader(value)
     assert (result, type(result)) == (wanted, type(wanted))
 
@@ -144,8 +144,8 @@ def test_readers(reader, value, wanted):
 # --- fields ---------------------------------------------------------------------------------------
 
 
-def test_a_clean_record_reads_without_a_note(drift):
-    """What matches its documents costs no remark, and `raw` is the record itself."""
+def test_a_documented_record_has_no_drift(drift):
+    """All fields are decoded, and `raw` is the record itself."""
     record = {
         "idSite": 7,
         "pvMax": 4200.5,
@@ -186,8 +186,8 @@ def test_a_clean_record_reads_without_a_note(drift):
     assert drift.total == 0
 
 
-def test_what_is_built_is_like_what_a_constructor_builds():
-    """Filled slots make a whole object: equal, hashable, frozen, and fit for copying and pickling."""
+def test_a_decoded_object_is_like_a_constructed_one():
+    """Equal, hashable, frozen, and can be copied and pickled."""
     tag = model(Tag)({"name": "demo"})
     assert tag == Tag(name="demo")
     assert hash(tag) == hash(Tag(name="demo"))
@@ -197,7 +197,7 @@ def test_what_is_built_is_like_what_a_constructor_builds():
 
 
 def test_missing_fields_take_their_default_or_none(drift):
-    """Only a documented field without a default is missed aloud; factories make a new value each time."""
+    """Only a missing field without a default is drift; a factory makes a new value for each object."""
     one, two = plant({"idSite": 1}), plant({"idSite": 2})
     assert (one.peak_w, one.unit, one.tags, one.settings, one.documented) == (None, "W", (), {}, None)
     assert one.settings is not two.settings
@@ -205,15 +205,15 @@ def test_missing_fields_take_their_default_or_none(drift):
 
 
 @pytest.mark.parametrize("nothing", [None, False, "", [], {}])
-def test_phps_shapes_of_nothing_are_silent(drift, nothing):
-    """Null, false, and empty text, list or object mean no data for every field that can do without."""
+def test_phps_encodings_of_null_are_no_drift(drift, nothing):
+    """Null, false, and empty text, list or object mean no data for every field that is not required."""
     site = read(pvMax=nothing, seen=nothing, tags=nothing, levels=nothing, firstTag=nothing, settings=nothing)
     assert (site.peak_w, site.seen, site.tags, site.levels, site.first_tag) == (None, None, (), (), None)
     assert site.settings == {}
     assert drift.total == 0
 
 
-def test_false_and_empty_text_are_values_where_they_belong(drift):
+def test_false_and_empty_text_are_values_of_their_types(drift):
     """A flag may be false and a name may be empty."""
     site = read(owner=False, name="")
     assert (site.owner, site.name) == (False, "")
@@ -239,7 +239,7 @@ def test_false_and_empty_text_are_values_where_they_belong(drift):
     ],
 )
 def test_another_spelling_of_the_same_value_is_read(drift, key, value, attribute, wanted):
-    """Numbers in text, flags as 0 and 1, lists as objects and objects as lists: read, and no drift."""
+    """Numbers in text, flags as 0 and 1, lists as objects and objects as lists are decoded without drift."""
     result = getattr(read(**{key: value}), attribute)
     assert (result, type(result)) == (wanted, type(wanted))
     assert drift.total == 0
@@ -263,8 +263,8 @@ def test_another_spelling_of_the_same_value_is_read(drift, key, value, attribute
         ("unit", True, "W", "bool instead of str"),
     ],
 )
-def test_an_unreadable_field_is_noted_and_costs_nothing_else(drift, key, value, fallback, problem):
-    """The field becomes None or its default; the record, and every other field, stays."""
+def test_an_unreadable_field_is_drift_and_changes_no_other(drift, key, value, fallback, problem):
+    """The field becomes None or its default."""
     attribute = ATTRIBUTES.get(key, key)
     broken = read(**{key: value})
     assert getattr(broken, attribute) == fallback
@@ -272,8 +272,8 @@ def test_an_unreadable_field_is_noted_and_costs_nothing_else(drift, key, value, 
     assert broken.raw[key] == value
 
 
-def test_unreadable_elements_are_left_out_and_noted(drift):
-    """One bad element costs itself, in tuples and in mappings; places that may be None keep their place."""
+def test_unreadable_elements_are_left_out_and_counted(drift):
+    """In tuples and in mappings; an element that may be None becomes None."""
     site = read(
         tags=[{"name": "a"}, {"nme": "b"}, 5, {"name": "c"}], levels=[1, "x", 3], limits={"a": 1, "b": []}
     )
@@ -283,15 +283,15 @@ def test_unreadable_elements_are_left_out_and_noted(drift):
     assert drift.counts == {("Tag", "[]", "malformed"): 2, ("float", "[]", "str instead of float"): 1}
 
 
-def test_unknown_keys_are_noted_once_each(drift):
-    """However many records carry it, an undocumented key is one entry, and its value stays in `raw`."""
+def test_unknown_keys_are_counted_once_each(drift):
+    """In however many records they are; their values stay in `raw`."""
     sites = [read(guiHash="x", nodered=1) for _ in range(3)]
     assert drift.counts == {("Plant", "guiHash", UNKNOWN): 1, ("Plant", "nodered", UNKNOWN): 1}
     assert sites[2].raw["guiHash"] == "x"
 
 
-def test_without_a_collector_reading_works_the_same():
-    """Notes are optional."""
+def test_decoding_works_without_collect_drift():
+    """The result is the same."""
     assert read(pvMax=True, guiHash=1).peak_w is None
 
 
@@ -299,8 +299,8 @@ def test_without_a_collector_reading_works_the_same():
 
 
 @pytest.mark.parametrize("identity", [None, False, True, "", "x", [], {}, 1.5, str(2**70)])
-def test_without_its_id_a_record_is_malformed(identity):
-    """A required field that cannot be read makes the record useless; the error shows no value of it."""
+def test_a_record_without_a_readable_id_is_malformed(identity):
+    """The error has the key and no value of the record."""
     with pytest.raises(MalformedRecord) as caught:
         plant({"idSite": identity, "name": "hunter2"})
     assert caught.value.kind == "shape"
@@ -309,15 +309,15 @@ def test_without_its_id_a_record_is_malformed(identity):
 
 
 @pytest.mark.parametrize("top", [None, False, True, 0, 1.5, "", "text", [], [1], [{"idSite": 1}]])
-def test_no_mapping_is_a_decode_error_at_the_top(top):
-    """Where one record is the answer, anything but an object is an error of the distribution."""
+def test_a_record_that_is_not_an_object_is_an_error(top):
+    """Of kind "shape"."""
     with pytest.raises(DecodeError) as caught:
         plant(top)
     assert caught.value.kind == "shape"
 
 
-def test_a_malformed_record_never_costs_the_others(drift):
-    """It is left out, and counted."""
+def test_a_malformed_record_is_left_out_of_a_list(drift):
+    """And counted as drift; the others are decoded."""
     sites = plants(
         [
             {"idSite": 1, "documented": 1.0},
@@ -333,27 +333,27 @@ def test_a_malformed_record_never_costs_the_others(drift):
 
 
 @pytest.mark.parametrize("nothing", [None, False, "", [], {}])
-def test_no_records_are_no_records(drift, nothing):
-    """Every shape of nothing is an empty tuple."""
+def test_any_encoding_of_null_is_an_empty_list(drift, nothing):
+    """Without drift."""
     assert plants(nothing) == ()
     assert drift.total == 0
 
 
 def test_records_may_come_as_an_object():
-    """PHP writes a list with holes as an object."""
+    """PHP encodes a list whose indices have gaps as an object."""
     assert [site.id for site in plants({"4": {"idSite": 4}, "9": {"idSite": 9}})] == [4, 9]
 
 
 @pytest.mark.parametrize("top", [True, 5, 1.5, "text"])
-def test_no_list_is_a_decode_error(top):
-    """A scalar in place of the records is no answer."""
+def test_a_scalar_instead_of_a_list_is_an_error(top):
+    """Of kind "shape"."""
     with pytest.raises(DecodeError) as caught:
         plants(top)
     assert caught.value.kind == "shape"
 
 
 def test_a_malformed_record_pickles():
-    """The private error crosses process borders like every other, as the DecodeError it is."""
+    """Like every other error."""
     with pytest.raises(MalformedRecord) as caught:
         plant(5)
     again = pickle.loads(pickle.dumps(caught.value))
@@ -371,15 +371,15 @@ def test_a_malformed_record_pickles():
         {"idSite": "x"},
     ],
 )
-def test_a_strict_drift_ends_the_reading(record):
-    """In CI the first deviation, however deep, is an error that holds nothing but names."""
+def test_strict_drift_raises(record):
+    """The first problem, at any depth, is an error that contains names and no values."""
     with collect_drift(Drift(strict=True)), pytest.raises(DecodeError) as caught:
         plants([record])
     assert caught.value.kind == "drift"
     assert caught.value.__context__ is None
 
 
-# --- readers of a codec's own ---------------------------------------------------------------------
+# --- custom readers --------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -393,8 +393,8 @@ def odd(read_a: Callable[[object], object]) -> Callable[[object], Odd]:
     return model(Odd, read={"a": read_a})
 
 
-def test_a_codecs_reader_is_asked_for_every_value_that_came(drift):
-    """It sees the value as it came, whatever its type, and is not asked when the key is missing."""
+def test_a_custom_reader_gets_every_value(drift):
+    """Of any type, null included; it is not called for a missing key."""
     seen: list[object] = []
     hook = odd(seen.append)
     seen.clear()
@@ -405,8 +405,8 @@ def test_a_codecs_reader_is_asked_for_every_value_that_came(drift):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, TypeError, RecursionError, ZeroDivisionError])
-def test_a_codecs_reader_may_fail(drift, error):
-    """Its exception is a note, and not the end of the record."""
+def test_a_custom_reader_may_raise_anything(drift, error):
+    """Its exception is drift, and the field None."""
 
     def fail(value: object) -> object:
         raise error(value)
@@ -419,7 +419,7 @@ def test_a_codecs_reader_may_fail(drift, error):
 
 
 def test_a_container_is_never_required(drift):
-    """It can be empty, so nothing is invented when it is not there; that it is not there is noted."""
+    """If its key is missing it is empty, and the missing key is drift."""
     assert model(Odd)({"b": 1}) == Odd(b=1, c=())
     assert drift.counts == {("Odd", "c", "missing"): 1}
 
@@ -434,12 +434,12 @@ class Outer:
     inner: Inner | None = None
 
 
-def test_a_model_nobody_declared_is_read_by_its_own_names():
-    """Nested models need a hook of their own only for a spelling of their own."""
+def test_a_nested_class_without_a_model_call_is_decoded_by_its_field_names():
+    """A `model` call is needed only for other keys."""
     assert model(Outer)({"inner": {"x": "5"}}) == Outer(inner=Inner(x=5))
 
 
-# --- declaring ------------------------------------------------------------------------------------
+# --- declarations -----------------------------------------------------------------------------------
 
 
 class Plain:
@@ -461,7 +461,7 @@ class Finished:
     x: int
 
     def __attrs_post_init__(self) -> None:
-        """Do what the hook would skip."""
+        """Prevent objects without __init__."""
 
 
 @frozen(kw_only=True)
@@ -498,8 +498,8 @@ class Foreign:
 @pytest.mark.parametrize(
     "cls", [Plain, Converted, Validated, Finished, SelfMade, Unslotted, Pair, Keyed, Choice, Foreign]
 )
-def test_a_class_that_cannot_be_filled_is_refused_at_once(cls):
-    """What the hook would skip, or has no tolerant reading for, fails where the codec is imported."""
+def test_an_unsupported_class_is_refused_by_model(cls):
+    """With a TypeError, when the module of the codec is imported."""
     with pytest.raises(TypeError):
         model(cls)
 
@@ -507,14 +507,14 @@ def test_a_class_that_cannot_be_filled_is_refused_at_once(cls):
 @pytest.mark.parametrize(
     "tables", [{"wire": {"idd": "x"}}, {"read": {"idd": number}}, {"wire": {"raw": "x"}}]
 )
-def test_a_name_that_is_no_field_is_refused_at_once(tables):
-    """A typing error in a table is not a silent None."""
+def test_a_name_that_is_not_a_field_is_refused_by_model(tables):
+    """In `wire` and in `read`."""
     with pytest.raises(TypeError, match=r"idd|raw"):
         model(Plant, **tables)
 
 
-def test_a_foreign_type_is_fine_with_a_reader_of_its_own():
-    """The codec may read into any type."""
+def test_a_custom_reader_may_return_any_type():
+    """Also one without a tolerant reader."""
     hook = model(Foreign, read={"x": lambda value: timedelta(seconds=value)})
     assert hook({"x": 5}) == Foreign(x=timedelta(seconds=5))
 
@@ -537,7 +537,7 @@ keys = st.sampled_from([WIRE.get(name, name) for name in Plant.__annotations__])
 
 @given(record=st.dictionaries(keys | words, anything), strict=st.booleans())
 def test_any_record_gives_a_model_or_an_error_of_the_distribution(record, strict):
-    """No value in any field raises anything but an EnergyError; every field holds its type or its default."""
+    """Nothing but an EnergyError is raised; every field has its type or its default."""
     with collect_drift(Drift(strict=strict)) as drift:
         try:
             site = plant(record)
@@ -563,7 +563,7 @@ def test_any_record_gives_a_model_or_an_error_of_the_distribution(record, strict
 
 @given(value=anything)
 def test_any_value_gives_records_or_an_error_of_the_distribution(value):
-    """The list reader is as calm about its whole input as about each record."""
+    """Nothing but a DecodeError is raised."""
     with collect_drift(Drift()), suppress(DecodeError):
         assert isinstance(plants(value), tuple)
 
@@ -586,6 +586,6 @@ class Flat:
         }
     )
 )
-def test_clean_records_read_as_plain_cattrs_reads_them(record):
-    """Tolerance changes nothing about clean data."""
+def test_documented_records_are_decoded_as_by_plain_cattrs(record):
+    """Tolerance changes nothing for documented data."""
     assert model(Flat)(record) == Converter().structure(record, Flat)

@@ -45,7 +45,7 @@ PARSERS = [
 
 @pytest.fixture(params=PARSERS, autouse=True)
 def parser(request, monkeypatch):
-    """Every test here runs with each accelerator and without any."""
+    """Run every test with each accelerator and without any."""
     monkeypatch.setattr(codec_json, "msgspec_loads", request.param[0])
     monkeypatch.setattr(codec_json, "orjson_loads", request.param[1])
     return request.param
@@ -207,7 +207,7 @@ REJECT: dict[str, tuple[bytes, str]] = {
     "utf8_eacute_outside": (b"\xe9", "encoding"),
 }
 
-# What RFC 8259 leaves open, pinned: a value that is accepted, or the kind of the refusal.
+# Decisions where RFC 8259 leaves a choice: an accepted value, or the kind of the refusal.
 GOLDEN: dict[str, tuple[bytes, object]] = {
     "number_1e999": (b"[1e999]", DecodeError(kind="number")),
     "number_minus_1e999": (b"[-1e999]", DecodeError(kind="number")),
@@ -259,7 +259,7 @@ def cases(table: dict[str, tuple[bytes, object]]) -> list[object]:
 
 
 def outcome(body: bytes, **options: bool) -> tuple[str, str]:
-    """What comes of a body, in a shape that tells 1 from 1.0 and 0.0 from -0.0."""
+    """Return the result of a body as text, which distinguishes 1 from 1.0 and 0.0 from -0.0."""
     try:
         return "value", repr(strict_json(body, **options))
     except DecodeError as error:
@@ -268,14 +268,14 @@ def outcome(body: bytes, **options: bool) -> tuple[str, str]:
 
 @pytest.mark.parametrize(("body", "value"), cases(ACCEPT))
 def test_well_formed_json_is_accepted(body, value):
-    """Every text of the grammar gives its value."""
+    """Every text of the grammar is parsed to its value."""
     assert outcome(body) == ("value", repr(value))
     assert outcome(body, strict=True) == ("value", repr(value))
 
 
 @pytest.mark.parametrize(("body", "kind"), cases(REJECT))
 def test_malformed_json_is_refused(body, kind):
-    """Nothing outside the grammar gets through; the error says which way it failed and how large it was."""
+    """A text outside the grammar is refused; the error has the kind and the size."""
     with pytest.raises(DecodeError) as caught:
         strict_json(body, content_type="application/json")
     assert (caught.value.kind, caught.value.size) == (kind, len(body))
@@ -283,20 +283,20 @@ def test_malformed_json_is_refused(body, kind):
 
 
 @pytest.mark.parametrize(("body", "wanted"), cases(GOLDEN))
-def test_what_the_grammar_leaves_open_is_pinned(body, wanted):
-    """Implementation-defined texts have one documented outcome."""
+def test_choices_of_the_implementation_are_decided(body, wanted):
+    """Texts for which RFC 8259 leaves a choice have one documented result."""
     refused = isinstance(wanted, DecodeError)
     assert outcome(body) == (("refused", wanted.kind) if refused else ("value", repr(wanted)))
 
 
 @pytest.mark.parametrize("body", [b'{"a":1,"a":1}', b'[{"b":{"a":1,"b":2,"a":3}}]', rb'{"a":1,"\u0061":2}'])
 def test_strict_refuses_duplicate_keys(body):
-    """Asked to be strict, no object may say a thing twice."""
+    """With `strict`, an object with a duplicate key is refused."""
     assert outcome(body, strict=True) == ("refused", "duplicate_key")
 
 
 def test_a_page_is_recognised_by_its_content_type_too():
-    """A proxy's plain sentence labelled as HTML is a page; JSON labelled as HTML is still JSON."""
+    """Plain text with an HTML content type is a page; JSON with an HTML content type is JSON."""
     with pytest.raises(DecodeError) as caught:
         strict_json(b"Service Unavailable", content_type="text/HTML")
     assert caught.value.kind == "html"
@@ -306,13 +306,13 @@ def test_a_page_is_recognised_by_its_content_type_too():
 @pytest.mark.parametrize(
     "body", [b'{"success":true,"records":[{"idSite":1}]}', rb'["a\"b\\", {"c": [1.5e3, null]}]']
 )
-def test_json_cut_off_anywhere_is_refused(body):
-    """No prefix of an answer is taken for the answer."""
+def test_truncated_json_is_refused(body):
+    """Wherever it is cut off."""
     assert {outcome(body[:length])[0] for length in range(len(body))} == {"refused"}
 
 
 def at_stack_depth(depth: int, call: Callable[[], object]) -> object:
-    """Call with exactly `depth` frames below, on a thread because pytest's own stack is deeper than 10."""
+    """Call with exactly `depth` frames below, in a thread because pytest's own stack is deeper than 10."""
 
     def descend(further: int) -> object:
         return call() if further <= 0 else descend(further - 1)
@@ -327,7 +327,7 @@ def at_stack_depth(depth: int, call: Callable[[], object]) -> object:
 @pytest.mark.parametrize("stack", [10, 500, 900])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 def test_the_depth_limit_does_not_depend_on_the_callers_stack(stack, opening):
-    """Sixty-four levels are read and more are refused, from shallow and from deep callers alike."""
+    """64 levels are parsed and more are refused, from shallow and from deep callers."""
     levels = opening.count(b"[") + opening.count(b"{")
     closing = b"".join(b"]" if mark == b"[" else b"}" for mark in (b"{", b"[") if mark in opening)
 
@@ -341,13 +341,13 @@ def test_the_depth_limit_does_not_depend_on_the_callers_stack(stack, opening):
 
 
 def test_a_lone_surrogate_at_full_depth_is_found_from_a_deep_caller():
-    """The look for surrogates bears the deepest text that is allowed."""
+    """The search for surrogates works for the deepest text that is allowed."""
     body = b"[" * MAX_DEPTH + rb'"\ud800"' + b"]" * MAX_DEPTH
     assert at_stack_depth(880, lambda: outcome(body)) == ("refused", "encoding")
 
 
 def test_brackets_in_strings_do_not_count():
-    """Strings full of brackets, quotes and backslashes neither add to the depth nor hide it."""
+    """Brackets, quotes and backslashes in strings neither add to the depth nor hide it."""
     noise = json.dumps('][}{"\\' * 50).encode()
     flat = b"[" + b",".join([noise] * 50) + b"]"
     assert outcome(flat)[0] == "value"
@@ -375,21 +375,21 @@ def test_brackets_in_strings_do_not_count():
     ],
 )
 def test_an_error_never_holds_the_body(kind, body):
-    """Neither message, pickle, chain nor the decoder's own frames give away what the body said."""
+    """Neither message, pickle, chained errors nor local variables of the codec contain the body."""
     with pytest.raises(DecodeError) as caught:
         strict_json(body, strict=kind == "duplicate_key")
     error = caught.value
     assert error.kind == kind
     assert error.__cause__ is None
     assert error.__context__ is None
-    told = [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error))]
+    shown = [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error))]
     frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
-    told += [repr(frame.locals) for frame in frames if frame.filename.startswith(CODEC)]
-    assert not any("hunter2" in text or "777777" in text for text in told)
+    shown += [repr(frame.locals) for frame in frames if frame.filename.startswith(CODEC)]
+    assert not any("hunter2" in text or "777777" in text for text in shown)
 
 
 def test_an_excerpt_is_given_on_request():
-    """Who asks for it sees the beginning of the body, and nothing that could move a cursor."""
+    """The message then has the beginning of the body, without control characters."""
     with pytest.raises(DecodeError) as caught:
         strict_json(b"<b>\x1b[2J\r\n\xff\xe2\x80\xae" + b"x" * 10_000, excerpt=True)
     message = str(caught.value)
@@ -408,8 +408,8 @@ def test_the_parser_is_optional(monkeypatch):
     assert alone.strict_json(b'[1, 2.5, "x"]') == [1, 2.5, "x"]
 
 
-def test_what_reads_json_is_told(parser):
-    """One line names the accelerators in use with their versions, or the standard library."""
+def test_json_backend_names_the_parsers_in_use(parser):
+    """The accelerators with their versions, or the standard library."""
     named = [part.split()[0] for part in codec_json.json_backend().split(", ")]
     fast = [name for name, found in zip(("msgspec", "orjson"), parser, strict=True) if found]
     assert named == (fast or ["the"])
@@ -450,7 +450,7 @@ shards = st.sampled_from([*SHARDS, b" ", b"\x00", b"\xff", b"\xed\xa0\x80", b"\x
 
 @st.composite
 def damaged(draw) -> bytes:
-    """A JSON text after a few accidents."""
+    """Return a JSON text with some bytes changed."""
     body = draw(texts)
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(body)))
@@ -460,8 +460,8 @@ def damaged(draw) -> bytes:
 
 
 @given(value=values)
-def test_every_value_survives(value):
-    """What a strict writer can write is read back unchanged."""
+def test_every_value_makes_the_round_trip(value):
+    """A value that a strict writer writes is parsed back unchanged."""
     body = json.dumps(value).encode()
     assert outcome(body) == ("value", repr(value))
     assert outcome(body, strict=True) == ("value", repr(value))
@@ -469,7 +469,7 @@ def test_every_value_survives(value):
 
 @given(body=st.binary() | damaged() | st.lists(shards, max_size=12).map(b"".join), strict=st.booleans())
 def test_any_bytes_give_a_value_or_a_decode_error(body, strict):
-    """Nothing else than `DecodeError` comes out, and all parsers agree on every body."""
+    """Nothing but `DecodeError` is raised, and all parsers agree on every body."""
     with standard_library_only():
         slow = outcome(body, strict=strict)
     assert outcome(body, strict=strict) == slow
@@ -477,7 +477,7 @@ def test_any_bytes_give_a_value_or_a_decode_error(body, strict):
 
 @given(body=st.binary(), page=st.booleans())
 def test_an_excerpt_is_short_and_printable(body, page):
-    """However wild the body, its excerpt is one printable line of at most 200 characters."""
+    """The excerpt of any body is one printable line of at most 200 characters."""
     with pytest.raises(DecodeError) as caught:
         strict_json((b"<" if page else b"") + body * 20 + b"]", excerpt=True)
     shown = str(caught.value).partition(" bytes): ")[2]
@@ -486,7 +486,7 @@ def test_an_excerpt_is_short_and_printable(body, page):
 
 
 def first_error_or_depth(soup: str) -> tuple[int, bool]:
-    """Walk along: the deepest level before the first unmatched closer, and whether everything is closed."""
+    """Return the deepest level before the first unmatched closer, and whether all brackets are closed."""
     level = deepest = 0
     in_string = escaped = False
     for mark in soup:
@@ -511,7 +511,7 @@ def first_error_or_depth(soup: str) -> tuple[int, bool]:
     | st.text(string.printable + '[]{}"' * 5, max_size=60)
 )
 def test_the_depth_scan_agrees_with_a_walk(soup):
-    """Whatever a parser would reach too deep is refused, and nothing balanced and shallow is."""
+    """Everything that a parser would reach too deep is refused, and nothing balanced and shallow."""
     deepest, whole = first_error_or_depth(soup.replace(BACKSLASH, ""))
     with mock.patch.object(json_limits, "MAX_DEPTH", 3):
         try:
@@ -538,22 +538,22 @@ def test_the_depth_scan_sees_through_escapes(strings, depth):
 @pytest.mark.parametrize("number", ["9" * 18, "1e99", "-1.5E-300", "0." + "1" * 40, "0.00e5"])
 @pytest.mark.parametrize("around", ["[{}]", '{{"a":{}}}', '{{"a" :\t{} }}', "[1,{},2]", "[-{}]"])
 def test_an_unread_part_with_usual_numbers_is_sound(number, around):
-    """No number is refused that every parser reads alike."""
+    """A number that all parsers read alike is sound."""
     assert json_limits.is_sound(around.format(number.removeprefix("-")).encode(), depth=1)
 
 
 @pytest.mark.parametrize("number", ["9" * 19, "1e999", "1E+999", "1.5e400", "0.1e00999", "1" * 400])
 @pytest.mark.parametrize("around", ["[{}]", '{{"a":{}}}', '{{"a" :\t{} }}', "[1,{},2]", "[-{}]", '["x",{}]'])
 def test_an_unread_part_with_a_large_number_is_not_sound(number, around):
-    """Wherever the number stands, and however it is spelled."""
+    """In any place and any spelling."""
     assert not json_limits.is_sound(around.format(number).encode(), depth=1)
 
 
 @pytest.mark.parametrize(
     "text", ["89310410106543789301", "c0619ab1e2f000a1b2", "0e000", "1e999", "5 fees, 100"]
 )
-def test_text_of_digits_is_no_number(text):
-    """The number of a SIM card or an address in hexadecimal does not make a part unsound."""
+def test_digits_in_strings_are_not_numbers(text):
+    """The number of a SIM card or a hexadecimal address is sound."""
     assert json_limits.is_sound(json.dumps([{"a": text}, text]).encode(), depth=1)
 
 
@@ -566,7 +566,7 @@ def test_text_of_digits_is_no_number(text):
     )
 )
 def test_what_is_sound_is_accepted(value):
-    """A part that is called sound is one that the strict parser takes, now or later."""
+    """`strict_json` accepts every part that `is_sound` accepts."""
     body = json.dumps(value).encode()
     if json_limits.is_sound(body, depth=1):
         codec_json.strict_json(body)
@@ -580,7 +580,7 @@ NUMBER = r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,5})?"
     between=st.sampled_from([",", ", ", ',"a",', ",[],", '],["e0",']),
 )
 def test_no_number_hides_from_being_sound(numbers, between):
-    """Among sound numbers none leaves 64 bits and none becomes infinite, however they are spelled."""
+    """No sound number needs more than 64 bits or becomes infinite, in any spelling."""
     body = f"[[{between.join(numbers)}]]".encode()
     if json_limits.is_sound(body, depth=1):
         codec_json.strict_json(body)
@@ -600,8 +600,8 @@ CROWDED: dict[str, tuple[bytes, str]] = {
 }
 
 
-class _NotAsked:
-    """A parser that may not be used."""
+class _MustNotParse:
+    """A parser that fails when it is called."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -614,10 +614,10 @@ class _NotAsked:
 @pytest.mark.parametrize("size", [json_limits.LARGE + 100, 2**20 - 4000, 8 * 2**20])
 @pytest.mark.parametrize("shape", CROWDED)
 def test_a_large_body_of_little_but_brackets_is_refused_before_it_is_parsed(monkeypatch, parser, shape, size):
-    """More than one array or object for seven bytes is no vendor's answer, and takes seconds to parse."""
+    """More than one array or object for seven bytes: it would take seconds to parse."""
     unit, kind = CROWDED[shape]
     body = b"[" + unit * (size // len(unit)) + b"1]"
-    watch = _NotAsked()
+    watch = _MustNotParse()
     for name, was in zip(("msgspec_loads", "orjson_loads"), parser, strict=True):
         monkeypatch.setattr(codec_json, name, was and watch)
     monkeypatch.setattr(json.JSONDecoder, "raw_decode", lambda _, text: watch(text))
@@ -639,8 +639,8 @@ ROOMY: dict[str, bytes] = {
 
 @pytest.mark.parametrize("size", [json_limits.LARGE + 100, 3 * 2**20])
 @pytest.mark.parametrize("shape", ROOMY)
-def test_a_large_body_as_answers_are_is_read(shape, size):
-    """Captured and documented answers have at least 18 bytes for each array or object; 8 are enough."""
+def test_a_large_body_with_enough_bytes_a_container_is_parsed(shape, size):
+    """Captured and documented bodies have at least 18 bytes for each array or object; 8 are enough."""
     unit = ROOMY[shape]
     body = b"[" + unit * (size // len(unit)) + unit[:-1] + b"]"
     assert strict_json(body) == json.loads(body)
@@ -662,8 +662,8 @@ def tiny_chunks(monkeypatch):
 
 @pytest.mark.usefixtures("tiny_chunks")
 @given(value=values, indent=st.sampled_from([None, 1]), escaped=st.booleans())
-def test_pieces_make_the_whole(value, indent, escaped):
-    """A body that is parsed in pieces gives the value that it gives in one."""
+def test_chunks_give_the_value_of_the_whole(value, indent, escaped):
+    """A body parsed in chunks has the same value as parsed at once."""
     body = json.dumps(value, indent=indent, ensure_ascii=escaped).encode()
     assert repr(strict_json(body)) == repr(json.loads(body))
 
@@ -677,16 +677,16 @@ def test_pieces_make_the_whole(value, indent, escaped):
         max_size=3,
     ),
 )
-def test_pieces_are_as_strict_as_the_whole(value, edits):
-    """A body with bytes put in, taken out or changed is refused in pieces where it is refused in one."""
+def test_chunks_are_as_strict_as_the_whole(value, edits):
+    """A body with changed bytes is refused in chunks where it is refused at once."""
     body = json.dumps(value).encode()
     for at, length, new in edits:
         body = body[: at % (len(body) + 1)] + new.encode() + body[at % (len(body) + 1) + length :]
     with mock.patch.object(json_limits, "LARGE", sys.maxsize):
         whole = outcome(body)
-    pieces = outcome(body)
-    assert pieces[0] == whole[0]
-    assert pieces == whole or whole[0] == "refused"
+    chunks = outcome(body)
+    assert chunks[0] == whole[0]
+    assert chunks == whole or whole[0] == "refused"
 
 
 @pytest.mark.usefixtures("tiny_chunks")
@@ -698,8 +698,8 @@ def test_pieces_are_as_strict_as_the_whole(value, edits):
         b'[{"b":[1,2,3,4,5],"b":[[1,2,3],[4,5,6],[7,8,9]],"b":{"b":1,"b":2,"b":3,"b":4}},1,2,3,4,5]',
     ],
 )
-def test_the_last_duplicate_key_wins_in_pieces_too(body):
-    """A key that comes again in another piece replaces what it had, with nothing of it left."""
+def test_the_last_duplicate_key_wins_across_chunks(body):
+    """A key that is repeated in another chunk has only its last value."""
     assert repr(strict_json(body)) == repr(json.loads(body))
 
 
@@ -712,13 +712,13 @@ def test_the_last_duplicate_key_wins_in_pieces_too(body):
         b'["1111111,2222222]', b'[11111111,"a":22222222,3]', b'{"aaaaaaa":1111,22222222,"b":3}',
     ],
 )  # fmt: skip
-def test_no_seam_hides_what_is_malformed(body):
-    """A comma at a seam still wants a member on both sides, in the container that is open there."""
+def test_malformed_json_between_chunks_is_refused(body):
+    """A comma between chunks needs a member of the open container on both sides."""
     assert outcome(body) == ("refused", "json")
 
 
-def test_no_parser_gets_more_than_a_piece(monkeypatch, parser):
-    """A parser holds the interpreter lock: it is given about half a MiB at a time of a large body."""
+def test_no_parser_gets_more_than_a_chunk(monkeypatch, parser):
+    """A parser holds the interpreter lock, so it gets at most about half a MiB of a large body at a time."""
     sizes: list[int] = []
 
     def noted(parse):
@@ -740,7 +740,7 @@ def test_no_parser_gets_more_than_a_piece(monkeypatch, parser):
 
 @pytest.mark.parametrize("unit", [b'{"id":1234,"value":5678.25},', rb'{"name":"\ud83d\ude00 \\ [","w":3},'])
 def test_a_large_body_needs_no_more_memory_than_its_parser(parser, unit):
-    """15 MiB of small objects: no copy of the body is there while its values are, but the parser's own."""
+    """15 MiB of small objects: no copy of the body exists while its values do, except the parser's own."""
     body = b"[" + unit * (15 * 2**20 // len(unit)) + unit[:-1] + b"]"
     bare = next((parse for parse in parser if parse is not None), json.loads)
 
