@@ -1,4 +1,4 @@
-"""Kinds of credentials, and the login that VRM is about to abolish."""
+"""Authentication: access tokens, and logins, which VRM has deprecated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGIN: Final = Operation(
     name="auth.login",
     method="POST",
     path="auth/login",
-    repeatable=True,  # at worst it makes a second token; a one-time code makes it unrepeatable
+    repeatable=True,  # a repeated login makes a second token; one with a one-time code is not repeatable
     authenticated=False,
     priority=Priority.AUTH,
 )
@@ -54,58 +54,58 @@ DEPRECATED: Final = (
 )
 
 GONE: Final = frozenset({404, 405, 410, 415})
-"""What a login is answered that is no longer offered; it says nothing about the password."""
-_INSTEAD: Final = "pass a personal access token, VRMClient(token=...)"
+"""Statuses of a login that VRM no longer offers; they do not concern the credentials."""
+_ALTERNATIVE: Final = "pass a personal access token, VRMClient(token=...)"
 _REFUSED: Final = frozenset({200, 201, 202, 203, 400, 401, 403, 422})
-"""Where a refusal is about the credentials."""
+"""Statuses of a login that VRM refused because of the credentials."""
 _NOT_DONE: Final = (AnswerError, ConnectError, RateLimited)
-"""After which a logout has certainly not taken place."""
+"""Errors after which the token is certainly still valid."""
 
 
 class HasCredential(Protocol):
-    """The part of an account that a login needs."""
+    """An account, as far as a login needs it."""
 
     @property
     def credential(self) -> Credential:
-        """Where a new grant goes."""
+        """Stores the token of a login."""
 
 
 class Auth:
-    """Logging in and out; most programs never call it, since a client logs in by itself when it must."""
+    """Login and logout; `client.auth`. A client logs in by itself, so most programs do not need it."""
 
-    def __init__(self, means: Credentials) -> None:
-        self._means = means
-        self._sms_token = means.sms_token
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._sms_token = credentials.sms_token
         self._two_factor = False
 
     def credential(self, **kwargs: object) -> Credential:
-        """Make the credential that belongs to these means."""
-        if self._means.token is not None:
-            return Credential(grant=_grant("Token", self._means.token), **kwargs)  # type: ignore[arg-type]
+        """Return the credential of the account."""
+        if self._credentials.token is not None:
+            return Credential(grant=_grant("Token", self._credentials.token), **kwargs)  # type: ignore[arg-type]
         return Credential(login=self._renew, **kwargs)  # type: ignore[arg-type]
 
     def bind(self, api: ApiClient, account: HasCredential) -> None:
-        """Give the login its way to VRM."""
+        """Set the client that sends the login, and the account that keeps its token."""
         self._api = api
         self._account = account
 
     async def login(self, *, sms_token: str | None = None, remember_me: bool = False) -> LoginResult:
-        """Log in now, with the one-time code that `TwoFactorRequired` asked for.
+        """Log in now, with a one-time code if VRM requires one.
 
-        The token stays inside the client.
+        The token stays inside the client. Cancelling is safe, but a one-time code may then be used up.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/auth/login
 
         Args:
             sms_token: The one-time code.
-            remember_me: Ask for a token that lasts longer.
+            remember_me: Whether to request a token with a longer life.
 
         Raises:
-            TwoFactorRequired: VRM wants a code; call again with it.
+            TwoFactorRequired: VRM requires a one-time code; call again with it.
             InvalidCredentials: VRM refused the user name, the password or the code.
             AnswerError: this login is no longer offered (404, 405, 410, 415), or refused for another reason.
         """
-        if not self._means.logs_in:
+        if not self._credentials.logs_in:
             raise ValueError("this client holds an access token and has nothing to log in with")
         if sms_token is not None and not sms_token.strip():
             raise ValueError("sms_token must not be empty")
@@ -115,13 +115,13 @@ class Auth:
         return answer.result
 
     async def logout(self) -> None:
-        """Have VRM revoke the login's token, which is not sent again; the next call logs in.
+        """Revoke the token of the login. The next call logs in again. Does nothing without a login.
 
-        Without a login there is nothing to do. A call that runs meanwhile may still have sent the token.
+        The token is not sent after this; calls in progress may have sent it already.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/auth/logout
         """
-        if not self._means.logs_in:
+        if not self._credentials.logs_in:
             raise ValueError("this client holds an access token: revoke it with tokens.revoke(...)")
         if self._account.credential.valid() is None:
             return
@@ -129,10 +129,10 @@ class Auth:
         try:
             await self._revoke()
         except _NOT_DONE:
-            revoked = False  # so that it can be tried again with the same token
+            revoked = False  # the caller can try again with the same token
             raise
         finally:
-            if revoked:  # or perhaps revoked, as after a broken connection
+            if revoked:  # or unknown, as after a broken connection
                 self._account.credential.forget()
 
     async def _revoke(self) -> None:
@@ -144,18 +144,18 @@ class Auth:
             return
         if not is_no_such_path(refusal):
             raise refusal
-        await self._api.call(LOGOUT_BY_GET, content)  # VRM's documents name one method each
+        await self._api.call(LOGOUT_BY_GET, content)  # VRM's two documents name POST and GET
 
     async def _renew(self) -> Grant:
         code = self._take_code()
         try:
             return (await self._ask(code))[1]
         except (ConnectError, RateLimited):
-            self._sms_token = code  # it was not sent
+            self._sms_token = code  # it was not sent and is still valid
             raise
 
     def _take_code(self) -> Secret | None:
-        """Return the one-time code once."""
+        """Return the one-time code at the first call, then None."""
         code, self._sms_token = self._sms_token, None
         return code
 
@@ -163,25 +163,25 @@ class Auth:
         from vrm_async.decoding import access  # noqa: PLC0415  (most clients hold a token and never log in)
 
         operation, body = self._question(code, remember_me=remember_me)
-        asking = self._api.call(operation, access.login, json=body)
-        del body  # reporters print the local variables of a traceback
+        call = self._api.call(operation, access.login, json=body)
+        del body  # a traceback with local variables must not contain the password
         try:
-            answer = await asking
+            answer = await call
         except (AnswerError, AuthFailed) as error:
             refusal = error
         else:
             return self._granted(answer, operation, code)
-        # Raised outside the handler: VRM may have repeated what it was sent.
+        # Raised outside the handler, so that VRM's answer, which may contain the credentials, is not chained.
         raise self._meaning(refusal, code)
 
     def _granted(
         self, answer: LoginAnswer, operation: Operation, code: Secret | None
     ) -> tuple[LoginAnswer, Grant]:
         if answer.token is None and operation is LOGIN_AS_DEMO:
-            raise InvalidCredentials("VRM gave the demo login no token", **_facts(operation))  # type: ignore[arg-type]
+            raise InvalidCredentials("VRM sent no token for the demo login", **_facts(operation))  # type: ignore[arg-type]
         if answer.token is None:
             raise TwoFactorRequired(
-                "VRM wants a one-time code: call auth.login(sms_token=...)",
+                "VRM requires a one-time code: call auth.login(sms_token=...)",
                 sent=answer.sent,
                 **_facts(operation),
             )
@@ -189,10 +189,10 @@ class Auth:
         return answer, _grant("Bearer", answer.token)
 
     def _question(self, code: Secret | None, *, remember_me: bool) -> tuple[Operation, JSON]:
-        if self._means.username is None or self._means.password is None:
+        if self._credentials.username is None or self._credentials.password is None:
             return LOGIN_AS_DEMO, None
-        password = self._means.password
-        body: dict[str, JSON] = {"username": self._means.username, "password": password.reveal()}
+        password = self._credentials.password
+        body: dict[str, JSON] = {"username": self._credentials.username, "password": password.reveal()}
         if remember_me:
             body["remember_me"] = True
         self._account.credential.guard(password)
@@ -202,20 +202,20 @@ class Auth:
         return evolve(LOGIN_WITH_CODE, hides=(password, code)), {**body, "sms_token": code.reveal()}
 
     def _meaning(self, refusal: RequestError, code: Secret | None) -> RequestError:
-        """Return what a refused login means for its caller."""
+        """Return the error to raise for a refused login."""
         if refusal.status in GONE:
-            gone = f"this way of logging in is gone: {_INSTEAD}"
+            gone = f"this way of logging in is gone: {_ALTERNATIVE}"
             return refusal.as_a(type(refusal), gone)
-        if refusal.form == "html" or refusal.status not in _REFUSED:  # not VRM's answer to these credentials
+        if refusal.form == "html" or refusal.status not in _REFUSED:  # not VRM's answer to the credentials
             return refusal
         if self._two_factor and code is None:
             spent = "the one-time code has been used: get a new one and call auth.login(sms_token=...)"
             return refusal.as_a(TwoFactorRequired, spent)
-        what = "user name, password or one-time code" if code else "user name or password"
-        if self._means.username is None:
-            what = "demo login"
-        said = f": {refusal.words!r}" if refusal.words else ""
-        return refusal.as_a(InvalidCredentials, f"VRM refused the {what}{said}")
+        refused = "user name, password or one-time code" if code else "user name or password"
+        if self._credentials.username is None:
+            refused = "demo login"
+        text = f": {refusal.words!r}" if refusal.words else ""
+        return refusal.as_a(InvalidCredentials, f"VRM refused the {refused}{text}")
 
 
 def _facts(operation: Operation) -> dict[str, object]:

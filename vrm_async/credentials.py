@@ -1,4 +1,4 @@
-"""What a client was given to identify itself with, checked."""
+"""The credentials of a client: a token, a login or the demo account; checked at construction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADER_TOKEN: Final = re.compile(r"[!-~]+")
 
 @frozen(kw_only=True)
 class Credentials:
-    """What a client was given to identify itself with: a token, a login, or the wish for the demo account."""
+    """The credentials of a client: a token, a login (user name and password), or the demo account (none)."""
 
     token: Secret | None = None
     username: str | None = field(default=None, repr=False)
@@ -23,14 +23,14 @@ class Credentials:
 
     @property
     def logs_in(self) -> bool:
-        """Whether it takes a login, which gives a deprecated bearer token."""
+        """Whether the client has to log in for a bearer token, which VRM has deprecated."""
         return self.token is None
 
     @property
     def owner(self) -> str:
-        """A fingerprint that distinguishes credentials, in this process only.
+        """A fingerprint that distinguishes credentials within this process.
 
-        With another password they are others: a wrong password must not use the session of a right one.
+        It includes the password: a client with a wrong password must not share the session of a right one.
         """
         if self.token is not None:
             return f"token/{fingerprint(self.token)}"
@@ -42,11 +42,11 @@ class Credentials:
 def credentials(
     *, token: str | None, username: str | None, password: str | None, sms_token: str | None, demo: bool
 ) -> Credentials:
-    """Check the arguments of a client against each other.
+    """Check the credentials that a client was given.
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: one is missing, empty, or excludes another; the message names it and never its value.
+        ValueError: an argument is missing, empty, or excludes another. Messages contain no values.
     """
     given = {"token": token, "username": username, "password": password, "sms_token": sms_token}
     for name, value in given.items():
@@ -82,7 +82,7 @@ def _refuse(taken: str, others: set[str]) -> None:
 
 
 def _header_token(token: str) -> Secret:
-    """Trim what a paste brings along; what is left must fit into a header."""
+    """Return a token without surrounding white space, if it is valid in a header."""
     if not _HEADER_TOKEN.fullmatch(token.strip()):
         raise ValueError("token must be printable ASCII without spaces")
     return Secret(token.strip())

@@ -1,4 +1,7 @@
-"""From a downloaded body to its file: base64, base64 in a JSON text, or the file itself. No I/O."""
+"""Downloads to a file: decoding of the body, progress, and the transfer to an atomically written file.
+
+VRM sends a file as base64, as base64 in a JSON string, or as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import binascii
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -17,177 +20,181 @@ from energy_core.http.operation import Operation, Response
 from energy_core.http.response import Download
 from energy_core.http.retry_policy import with_context
 
-_SNIFF: Final = 512
-"""Bytes that tell what a body is; a table in plain text has a comma, a space or a quote among them."""
-_LARGEST_REFUSAL: Final = 64 * 1024
+_SNIFFED_BYTES: Final = 512
+"""Number of leading bytes that decide how a body is encoded. Plain text has a comma, space or quote there."""
+_MAX_REFUSAL_BYTES: Final = 64 * 1024
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/=\r\n]+\s*")
 _IN_JSON: Final = re.compile(rb'"(?:[A-Za-z0-9+/\r\n]|\\/)*={0,2}\\?"?\s*')
-_BESIDES: Final = b" \t\r\n"
-_WRAPPING: Final = _BESIDES + b'"\\'
+_WHITE_SPACE: Final = b" \t\r\n"
+_JSON_STRING_MARKS: Final = _WHITE_SPACE + b'"\\'
 _HTML: Final = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
 class BodyDecoder:
-    """Feed the body as it comes, write what it gives back.
+    """Incremental decoder of a downloaded body: feed it chunks, and write what it returns. No I/O.
 
-    A body that is a JSON object is no file: it is kept in `document`, for whoever can say what it refuses.
+    A JSON object is not a file but a refusal; it is kept in `document`.
 
     Args:
-        html: Whether the file may be an HTML page, as one of VRM's formats is.
+        html: Whether the file may be an HTML page; one of VRM's formats is.
     """
 
     def __init__(self, *, html: bool = False) -> None:
         self.kind: str | None = None
-        """base64, json (an object: no file) or raw; None until enough has come to tell."""
+        """base64, json (an object, not a file) or raw; None until enough bytes were fed."""
         self._html = html
         self._head = b""
         self._rest = b""
-        self._ended = self._given = False
-        self._drop = _BESIDES
+        self._ended = self._has_content = False
+        self._drop = _WHITE_SPACE
 
     @property
     def document(self) -> bytes | None:
-        """The body, where it is a JSON object; never more than a refusal needs."""
+        """The body, if it is a JSON object; at most 64 KiB."""
         return self._head if self.kind == "json" else None
 
-    def feed(self, piece: bytes) -> bytes:
-        """Take a piece of the body and return the piece of the file that is known by now.
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the body; return the next bytes of the file.
 
         Raises:
-            DecodeError: the body is an HTML page, a large JSON object, or damaged base64.
+            DecodeError: the body is an HTML page, a JSON object over 64 KiB, or invalid base64.
         """
         if self.kind is not None:
-            return self._taken(piece)
-        self._head += piece
-        return self._begin() if len(self._head.strip()) >= _SNIFF else b""
+            return self._decode(data)
+        self._head += data
+        return self._begin() if len(self._head.strip()) >= _SNIFFED_BYTES else b""
 
     def finish(self) -> bytes:
-        """Return the rest of the file. Raises like `feed`, and where there is no body or it breaks off."""
+        """Return the rest of the file.
+
+        Raises:
+            DecodeError: as `feed`; also if the body is empty or ends too early.
+        """
         last = self._begin() if self.kind is None else b""
         if self.kind == "base64" and self._rest:
-            raise DecodeError("the base64 text breaks off", kind="base64")
-        if self.kind == "base64" and not self._given:
+            raise DecodeError("the base64 text ends too early", kind="base64")
+        if self.kind == "base64" and not self._has_content:
             raise DecodeError("there is no file in the answer", kind="empty")
         return last
 
     def _begin(self) -> bytes:
         head, self._head = self._head, b""
-        self.kind = self._sniffed(head.removeprefix(b"\xef\xbb\xbf").lstrip())
-        return self._taken(head)
+        self.kind = self._encoding_of(head.removeprefix(b"\xef\xbb\xbf").lstrip())
+        return self._decode(head)
 
-    def _sniffed(self, head: bytes) -> str:
+    def _encoding_of(self, head: bytes) -> str:
         if not head:
             raise DecodeError("the answer has no body", kind="empty")
         if head.startswith((b"{", b"[")):
             return "json"
         if head.lower().startswith(_HTML) and not self._html:
             raise DecodeError("the answer is an HTML page, not a file", kind="html")
-        if _IN_JSON.fullmatch(head[:_SNIFF]):
-            self._drop = _WRAPPING
+        if _IN_JSON.fullmatch(head[:_SNIFFED_BYTES]):
+            self._drop = _JSON_STRING_MARKS
             return "base64"
-        return "base64" if _BASE64.fullmatch(head[:_SNIFF]) else "raw"
+        return "base64" if _BASE64.fullmatch(head[:_SNIFFED_BYTES]) else "raw"
 
-    def _taken(self, piece: bytes) -> bytes:
+    def _decode(self, data: bytes) -> bytes:
         if self.kind == "raw":
-            return piece
+            return data
         if self.kind == "json":
-            self._head += piece
-            if len(self._head) > _LARGEST_REFUSAL:
+            self._head += data
+            if len(self._head) > _MAX_REFUSAL_BYTES:
                 raise DecodeError("the answer is a large JSON document, not a file", kind="shape")
             return b""
-        return self._decoded(piece.removeprefix(b"\xef\xbb\xbf").translate(None, self._drop))
+        return self._decode_base64(data.removeprefix(b"\xef\xbb\xbf").translate(None, self._drop))
 
-    def _decoded(self, text: bytes) -> bytes:
+    def _decode_base64(self, text: bytes) -> bytes:
         if self._ended and text:
-            raise DecodeError("there is more after the end of the base64 text", kind="base64")
+            raise DecodeError("there is text after the end of the base64 text", kind="base64")
         text = self._rest + text
         whole = len(text) - len(text) % 4
         self._rest = text[whole:]
         self._ended = text[:whole].endswith(b"=")
-        self._given |= whole > 0
+        self._has_content |= whole > 0
         try:
             return base64.b64decode(text[:whole], validate=True)
         except binascii.Error:
-            raise DecodeError("the base64 text is damaged", kind="base64") from None
+            raise DecodeError("the base64 text is invalid", kind="base64") from None
 
 
-_SHORT: Final = 256
-"""Bytes of a content that may be a refusal in words."""
+_SHORT_FILE_BYTES: Final = 256
+"""Files shorter than this, in bytes, are checked for being an error message."""
 
 
 @frozen(kw_only=True)
 class DownloadProgress:
-    """How far a download is."""
+    """Progress of a download, in bytes."""
 
     received: int
     """Bytes of the body so far, after decompression."""
     written: int
     """Bytes of the file so far."""
     expected: int | None = None
-    """Bytes of the whole body, where the server says so."""
+    """Bytes of the whole body; None if the server does not send it."""
 
 
 @frozen(kw_only=True)
 class SavedFile:
-    """A file that is on disk."""
+    """A file on disk."""
 
     path: Path
-    """Where it is: always where the caller wanted it, whatever name the server has for it."""
+    """The path that the caller gave. The server's file name is not used."""
     size: int
-    """Its bytes."""
+    """Size in bytes."""
     encoding: str
-    """How it came: `base64` or `raw`."""
+    """How the server sent it: `base64` or `raw`."""
 
 
-Watch = Callable[[DownloadProgress], None]
+Watch: TypeAlias = Callable[[DownloadProgress], None]
 
 
 class BodyFilter(Protocol):
-    """What a file passes on its way to the disk."""
+    """Changes or checks the bytes of a file before they are written."""
 
-    def feed(self, piece: bytes) -> bytes:
-        """Take a piece, return what may be written."""
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; return the bytes to write."""
 
     def finish(self) -> bytes:
         """Return the rest."""
 
 
 class AsItIs:
-    """Changes nothing."""
+    """Writes the bytes unchanged."""
 
-    def feed(self, piece: bytes) -> bytes:
-        """Return the piece."""
-        return piece
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes."""
+        return data
 
     def finish(self) -> bytes:
-        """Return nothing more."""
+        """Return no more bytes."""
         return b""
 
 
 class Xml(AsItIs):
-    """Lets a file pass that begins like XML."""
+    """Writes the bytes unchanged, if the file begins as XML."""
 
     def __init__(self) -> None:
         self._begun = False
 
-    def feed(self, piece: bytes) -> bytes:
-        """Return the piece.
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes.
 
         Raises:
-            DecodeError: the file begins in another way.
+            DecodeError: the file does not begin as XML.
         """
-        begin = piece.removeprefix(b"\xef\xbb\xbf").lstrip()
+        begin = data.removeprefix(b"\xef\xbb\xbf").lstrip()
         if begin and not self._begun:
             self._begun = True
             if not begin.startswith(b"<"):
-                raise DecodeError("the answer is no XML file", kind="shape")
-        return piece
+                raise DecodeError("the answer is not an XML file", kind="shape")
+        return data
 
 
 @frozen(kw_only=True)
 class Pouring:
-    """One download on its way into one file."""
+    """Transfers one open download to one file."""
 
     download: Download
     file: AtomicFile
@@ -196,19 +203,21 @@ class Pouring:
     progress: Watch | None
     operation: Operation
     refuse: Callable[[Response, Operation], None]
-    """Raises what an answer says that is a refusal."""
+    """Raises the error of an answer that is a refusal."""
 
     async def run(self) -> SavedFile:
-        """Write all of it, and only then give the file its name.
+        """Write the file under a temporary name and rename it when it is complete.
+
+        Cancelling is safe: the temporary file is removed and the connection is closed.
 
         Raises:
-            RequestError: the body broke off, or is no file; it says which operation it was.
+            RequestError: the body ended too early, or is not a file.
             OSError: the file cannot be written.
         """
         response = self.download.response
         try:
             async with self.file:
-                await self._pour()
+                await self._transfer()
         except RequestError as error:
             failure = with_context(error, self.operation, attempts=response.attempts, status=response.status)
         else:
@@ -217,41 +226,41 @@ class Pouring:
             self.download.close()
         raise failure.with_traceback(None)
 
-    async def _pour(self) -> None:
+    async def _transfer(self) -> None:
         received, head = 0, b""
-        async for piece in self.download.chunks():
-            received += len(piece)
-            part = self.body.feed(piece)
-            head = (head + part[:_SHORT])[:_SHORT]
+        async for chunk in self.download.chunks():
+            received += len(chunk)
+            part = self.body.feed(chunk)
+            head = (head + part[:_SHORT_FILE_BYTES])[:_SHORT_FILE_BYTES]
             await self._write(part)
-            self._tell(received)
+            self._report_progress(received)
         last = self.body.finish()
         await self._write(last)
         await self.file.write(self.passing.finish())
         if self.body.document is not None:
             self._refuse(self.body.document)
-        if len(head + last) < _SHORT and not _is_file(head + last):
+        if len(head + last) < _SHORT_FILE_BYTES and not _is_file(head + last):
             raise DecodeError("the answer is a text, not a file", kind="shape")
-        self._tell(received)
+        self._report_progress(received)
 
-    async def _write(self, piece: bytes) -> None:
-        if piece:
-            await self.file.write(self.passing.feed(piece))
+    async def _write(self, data: bytes) -> None:
+        if data:
+            await self.file.write(self.passing.feed(data))
 
-    def _tell(self, received: int) -> None:
+    def _report_progress(self, received: int) -> None:
         if self.progress is not None:
             expected = _expected(self.download.response)
             self.progress(DownloadProgress(received=received, written=self.file.written, expected=expected))
 
     def _refuse(self, document: bytes) -> None:
-        """Raise what a JSON object in place of a file says."""
+        """Raise the error of a JSON object that VRM sent in place of a file."""
         response = self.download.response
         self.refuse(response._replace(body=document), self.operation)
         raise DecodeError("the answer is a JSON document, not a file", kind="shape")
 
 
 def _is_file(content: bytes) -> bool:
-    """Tell whether a short content is a spreadsheet, XML, HTML, or a table as text: more than words."""
+    """Whether short content is a spreadsheet, XML, HTML or a text table, and not an error message."""
     content = content.removeprefix(b"\xef\xbb\xbf").strip()
     if content.startswith((b"PK", b"\xd0\xcf", b"<")):
         return True

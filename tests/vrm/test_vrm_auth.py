@@ -1,3 +1,5 @@
+"""Credentials, logins, one-time codes and logouts."""
+
 import asyncio
 import copy
 import logging
@@ -32,7 +34,7 @@ def login_client(fake, pool=None, **kwargs):
 
 
 def knows_token(token):
-    """Answer users/me for one bearer token and refuse every other."""
+    """Answer users/me for one bearer token; refuse every other token."""
 
     def answer(asked):
         if asked.authorization == f"Bearer {token}":
@@ -44,7 +46,7 @@ def knows_token(token):
 
 @pytest.fixture
 def logins(fake):
-    """A VRM that gives a new bearer token at each login and knows only the newest."""
+    """A VRM that returns a new bearer token at each login and accepts only the newest."""
     given = []
 
     def log_in(asked):
@@ -64,7 +66,7 @@ def logins(fake):
 
 @pytest.fixture
 def two_factor(fake):
-    """A VRM that wants the code 123456 beside the password and takes each code once."""
+    """A VRM that requires the code 123456 with the password and accepts each code once."""
     codes = ["123456", "654321"]
     given = []
 
@@ -92,22 +94,22 @@ def two_factor(fake):
     return given
 
 
-async def test_an_access_token_is_sent_as_the_vendor_wants_it(fake):
-    """The header is `X-Authorization: Token ...`, without the blanks a paste brought along."""
+async def test_an_access_token_is_sent_in_its_header(fake):
+    """The header is `X-Authorization: Token ...`; white space around the token is removed."""
     async with VRMClient(token=f"  {TOKEN}\n", base_url=fake.url) as vrm:
         await vrm.users.me()
     assert [asked.authorization for asked in fake.asked] == [f"Token {TOKEN}"]
 
 
 async def test_an_access_token_may_be_of_any_length(fake):
-    """Only what cannot be a header is refused; the length is the vendor's business."""
+    """A token is refused only if it is invalid in a header."""
     async with VRMClient(token="short", base_url=fake.url) as vrm:
         await vrm.users.me()
     assert fake.asked[0].authorization == "Token short"
 
 
 async def test_a_refused_access_token_is_an_auth_failure_at_once(fake):
-    """A fixed token cannot be renewed: one request, one `AuthFailed`."""
+    """An access token cannot be renewed: there is one request and one `AuthFailed`."""
     fake.answers("GET", "users/me", {"success": False, "error_code": "invalid_token"}, status=401)
     async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
         with pytest.raises(AuthFailed) as failed:
@@ -116,15 +118,15 @@ async def test_a_refused_access_token_is_an_auth_failure_at_once(fake):
     assert len(fake.asked) == 1
 
 
-async def test_a_token_draws_no_warning(fake):
-    """The way in that has a future is silent."""
+async def test_an_access_token_makes_no_warning(fake):
+    """Only logins are deprecated."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         await VRMClient(token=TOKEN, base_url=fake.url).aclose()
 
 
 async def test_a_login_warns_once_and_where_the_client_is_made(fake, logins):
-    """Whoever makes the client sees the warning, in their own file, and never again."""
+    """The DeprecationWarning points to the line that makes the client, and comes once."""
     with pytest.warns(DeprecationWarning, match=r"VRMClient\(token=...\)") as seen:
         vrm = VRMClient(username="anna@example.com", password="s3cret-pass", base_url=fake.url)
     assert seen[0].filename == __file__
@@ -136,7 +138,7 @@ async def test_a_login_warns_once_and_where_the_client_is_made(fake, logins):
 
 
 async def test_a_login_happens_by_itself_and_gives_a_bearer_token(fake, logins):
-    """The first call logs in; its token goes into `X-Authorization: Bearer ...`."""
+    """The first call logs in; later calls send `X-Authorization: Bearer ...`."""
     async with login_client(fake) as vrm:
         await vrm.users.me()
         await vrm.users.me()
@@ -149,7 +151,7 @@ async def test_a_login_happens_by_itself_and_gives_a_bearer_token(fake, logins):
 
 
 async def test_many_refusals_make_one_login(fake, logins):
-    """A thousand calls that are refused together share one new login."""
+    """1,000 calls that are refused at the same time share one login."""
     async with login_client(fake) as vrm:
         await vrm.users.me()
         fake.answers("GET", "users/me", knows_token("forgotten"))
@@ -159,7 +161,7 @@ async def test_many_refusals_make_one_login(fake, logins):
 
 
 async def test_two_clients_of_one_account_share_the_login(fake, logins):
-    """Within a pool the same user name and password are one account."""
+    """Clients of one pool with the same user name and password are one account."""
     async with SessionPool() as pool:
         one, two = login_client(fake, pool), login_client(fake, pool)
         await one.users.me()
@@ -167,8 +169,8 @@ async def test_two_clients_of_one_account_share_the_login(fake, logins):
     assert len(logins) == 1
 
 
-async def test_another_password_does_not_ride_on_a_login(fake, logins):
-    """A client with another password logs in by itself."""
+async def test_another_password_does_not_share_a_login(fake, logins):
+    """A client with another password logs in itself."""
     async with SessionPool() as pool:
         one, two = login_client(fake, pool), login_client(fake, pool, password="another-pass")
         await one.users.me()
@@ -177,7 +179,7 @@ async def test_another_password_does_not_ride_on_a_login(fake, logins):
 
 
 async def test_a_wrong_password_is_invalid_credentials(fake):
-    """The login's own no is told apart from an expired token, and is not tried again."""
+    """A refused login is `InvalidCredentials`, not an expired token, and is not repeated."""
     fake.answers("POST", "auth/login", {"success": False, "errors": "Wrong s3cret-pass"}, status=401)
     async with login_client(fake) as vrm:
         for _ in range(3):
@@ -204,8 +206,8 @@ async def test_a_wrong_password_is_invalid_credentials(fake):
         (200, {"token": 5}, DecodeError),
     ],
 )
-async def test_what_a_login_answers_has_one_meaning(fake, status, body, expected):
-    """A refusal is a refusal; trouble of the server and nonsense are told apart from it."""
+async def test_an_answer_to_a_login_has_one_error(fake, status, body, expected):
+    """Refusals, faults of the server and unreadable answers are different errors."""
     fake.answers("POST", "auth/login", body, status=status)
     async with SessionPool(attempts=1) as pool:
         with pytest.raises(expected):
@@ -215,7 +217,7 @@ async def test_what_a_login_answers_has_one_meaning(fake, status, body, expected
 @pytest.mark.parametrize("status", [404, 405, 410, 415])
 @pytest.mark.parametrize("body", [{"success": False, "errors": "no"}, b"<html></html>", b"no", b""])
 async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(fake, status, body):
-    """The error says what to do instead, of a login by password, with a code, and of the demo."""
+    """The error of a login by password, with a code, or of the demo names the access token instead."""
     fake.answers("POST", "auth/login", body, status=status)
     fake.answers("GET", "auth/loginAsDemo", body, status=status)
     with pytest.warns(DeprecationWarning, match="token="):
@@ -232,11 +234,11 @@ async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(fake, stat
     ("status", "answer", "words"),
     [
         (400, {"success": False, "errors": "no"}, "refused the demo login"),
-        (200, {"token": None}, "demo login no token"),
+        (200, {"token": None}, "no token for the demo login"),
     ],
 )
 async def test_a_refused_demo_is_not_a_wrong_password(fake, status, answer, words):
-    """The demo has neither user name nor password, nor a one-time code."""
+    """The error of the demo login does not name a user name, password or code."""
     fake.answers("GET", "auth/loginAsDemo", answer, status=status)
     with pytest.warns(DeprecationWarning, match="token="):
         demo = VRMClient(demo=True, base_url=fake.url)
@@ -249,8 +251,8 @@ async def test_a_refused_demo_is_not_a_wrong_password(fake, status, answer, word
     ("body", "words"),
     [({"success": False, "errors": "Token is invalid"}, "Token is invalid"), (b"No entry", "No entry")],
 )
-async def test_the_words_of_a_refused_token_are_in_the_error(fake, logins, body, words):
-    """With a fixed token as after a renewed login, from JSON as from text."""
+async def test_the_text_of_a_refused_token_is_in_the_error(fake, logins, body, words):
+    """This holds for access tokens and renewed logins, for JSON and plain text."""
     fake.answers("GET", "installations/5/tags", body, status=401)
     async with VRMClient(token=TOKEN, base_url=fake.url) as fixed, login_client(fake) as renewed:
         for vrm in (fixed, renewed):
@@ -268,8 +270,8 @@ async def test_the_words_of_a_refused_token_are_in_the_error(fake, logins, body,
         (b"you sent s3cret-", ""),
     ],
 )
-async def test_a_refused_login_has_the_words_that_repeat_no_secret(fake, body, words):
-    """They tell what is wrong with the request, where it is not the password."""
+async def test_the_text_of_a_refused_login_is_in_the_error_without_secrets(fake, body, words):
+    """VRM's text about the request is quoted; secrets in it are masked."""
     fake.answers("POST", "auth/login", body, status=400)
     async with login_client(fake) as vrm:
         with pytest.raises(InvalidCredentials) as refused:
@@ -279,8 +281,8 @@ async def test_a_refused_login_has_the_words_that_repeat_no_secret(fake, body, w
     assert "s3cret" not in str(refused.value).casefold()
 
 
-async def test_a_second_factor_is_asked_for(fake, two_factor):
-    """Without a code the login says that one was sent; with it the client goes on."""
+async def test_a_second_factor_is_required(fake, two_factor):
+    """Without a code the login raises `TwoFactorRequired`; with the code the client continues."""
     async with login_client(fake) as vrm:
         with pytest.raises(TwoFactorRequired) as wanted:
             await vrm.users.me()
@@ -292,8 +294,8 @@ async def test_a_second_factor_is_asked_for(fake, two_factor):
     assert fake.asked_for("auth/login")[-1].json["sms_token"] == "123456"
 
 
-async def test_a_code_serves_once(fake, two_factor):
-    """A later login wants a new code, and the old one is never sent again."""
+async def test_a_code_is_used_once(fake, two_factor):
+    """A later login requires a new code; the old one is not sent again."""
     async with login_client(fake, sms_token="123456") as vrm:
         assert (await vrm.users.me()).id == 22
         fake.answers("GET", "users/me", knows_token("forgotten"))
@@ -306,14 +308,14 @@ async def test_a_code_serves_once(fake, two_factor):
 
 
 async def test_a_wrong_code_is_invalid_credentials(fake, two_factor):
-    """The vendor's no to a code is no demand for one."""
+    """A refused code is `InvalidCredentials`, not `TwoFactorRequired`."""
     async with login_client(fake, sms_token="000000") as vrm:
         with pytest.raises(InvalidCredentials):
             await vrm.users.me()
 
 
-async def test_a_refusal_after_a_served_code_asks_for_a_new_one(fake, two_factor):
-    """Where the vendor says no instead of sending a code, the client still knows what is missing."""
+async def test_a_refusal_after_a_used_code_requires_a_new_one(fake, two_factor):
+    """If VRM refuses a login without a code after one with a code, the error is `TwoFactorRequired`."""
     async with login_client(fake, sms_token="123456") as vrm:
         await vrm.users.me()
         fake.answers("GET", "users/me", knows_token("forgotten"))
@@ -324,7 +326,7 @@ async def test_a_refusal_after_a_served_code_asks_for_a_new_one(fake, two_factor
 
 
 async def test_the_demo_logs_in_without_a_name(fake):
-    """The demo's token comes by GET and is a bearer token."""
+    """The demo login is a GET; its token is a bearer token."""
     fake.answers("GET", "auth/loginAsDemo", {"token": "demo-token"})
     with pytest.warns(DeprecationWarning, match="token="):
         vrm = VRMClient(demo=True, base_url=fake.url)
@@ -333,8 +335,8 @@ async def test_the_demo_logs_in_without_a_name(fake):
     assert fake.asked[-1].authorization == "Bearer demo-token"
 
 
-async def test_logging_out_posts_and_else_gets(fake, logins):
-    """Where POST is not allowed GET is tried; the vendor's documents name one each."""
+async def test_logout_is_a_post_and_else_a_get(fake, logins):
+    """VRM's documents name both; GET is sent if POST is not allowed."""
     fake.answers("POST", "auth/logout", {"success": False}, status=405)
     fake.answers("GET", "auth/logout", {"token": None})
     async with login_client(fake) as vrm:
@@ -344,8 +346,8 @@ async def test_logging_out_posts_and_else_gets(fake, logins):
     assert {asked.authorization for asked in fake.asked_for("auth/logout")} == {"Bearer bearer-1"}
 
 
-async def test_logging_out_once_is_enough(fake, logins):
-    """Where POST is answered there is no second request; without a login there is nothing to revoke."""
+async def test_logout_sends_one_request(fake, logins):
+    """A successful POST is the only request; without a login nothing is sent."""
     fake.answers("POST", "auth/logout", {"success": True})
     async with login_client(fake) as vrm:
         await vrm.auth.logout()
@@ -357,7 +359,7 @@ async def test_logging_out_once_is_enough(fake, logins):
 
 
 async def test_after_a_logout_the_old_token_is_never_sent_again(fake, logins):
-    """Every later call logs in, of any client of the account, although VRM would still take the old token."""
+    """Later calls of all clients of the account log in, even if VRM would accept the old token."""
     fake.answers("POST", "auth/logout", {"success": True})
     async with SessionPool() as pool:
         one, two = login_client(fake, pool), login_client(fake, pool)
@@ -383,7 +385,7 @@ async def test_after_a_logout_the_old_token_is_never_sent_again(fake, logins):
     ],
 )
 async def test_a_logout_that_failed(fake, logins, status, body, forgotten):
-    """It is an error. The token is kept where VRM refused, and forgotten where it may be revoked."""
+    """It raises. The token is kept if VRM refused the logout, and dropped if it may be revoked."""
     fake.answers("POST", "auth/logout", body, status=status)
     async with SessionPool(attempts=1) as pool:
         vrm = login_client(fake, pool)
@@ -395,7 +397,7 @@ async def test_a_logout_that_failed(fake, logins, status, body, forgotten):
 
 
 async def test_an_access_token_neither_logs_in_nor_out(fake):
-    """Both would do something else than their name says."""
+    """Login and logout of a client with an access token are ValueErrors."""
     async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
         with pytest.raises(ValueError, match="access token"):
             await vrm.auth.login()
@@ -404,8 +406,8 @@ async def test_an_access_token_neither_logs_in_nor_out(fake):
     assert fake.asked == []
 
 
-async def test_no_secret_is_ever_shown(fake, two_factor, caplog):
-    """Neither log, repr, error nor pickle holds the password, the code or a token."""
+async def test_no_secret_is_shown(fake, two_factor, caplog):
+    """Log, repr, errors and pickles contain no password, code or token."""
     caplog.set_level(logging.DEBUG)
     secrets = ("s3cret-pass", "123456", "bearer-1")
     seen = []
@@ -437,8 +439,8 @@ async def test_no_secret_is_ever_shown(fake, two_factor, caplog):
             assert secret not in text
 
 
-def test_only_what_may_be_repeated_is_declared_so():
-    """A code serves once, so a login with one is not repeated; a logout is not either."""
+def test_only_repeatable_operations_are_declared_repeatable():
+    """A login with a one-time code and a logout are not repeatable."""
     assert LOGIN.repeatable
     assert not LOGIN_WITH_CODE.repeatable
     assert not LOGOUT.repeatable

@@ -34,8 +34,8 @@ def graph(asked):
     return 200, {"success": True, "records": {"data": {"144": points}, "meta": {"144": meta}, "instance": 0}}
 
 
-async def test_a_graph_is_asked_for_in_windows_that_are_all_alike(fake, vrm):
-    """Equal ranges from round times on, whatever the range is; the points are cut to it, each comes once."""
+async def test_a_graph_is_requested_in_windows_of_one_length(fake, vrm):
+    """Requests are equally long and begin at round times; points are cut to the range, each comes once."""
     fake.answers("GET", f"{PATH}/Graph", graph)
     start, end = utc(2026, 3, 28, 7, 13), utc(2026, 3, 30, 1)
     history = vrm.widgets.graph_history(1039, attribute_codes=["bs"], start=start, end=end)
@@ -51,8 +51,8 @@ async def test_a_graph_is_asked_for_in_windows_that_are_all_alike(fake, vrm):
     assert parts[0].data["bs"].unit == "%"
 
 
-async def test_what_a_graph_is_asked_for(fake, vrm):
-    """Codes with their brackets, instance 0, extremes on request; a window of one's own choice."""
+async def test_the_query_of_a_graph(fake, vrm):
+    """It has codes with brackets, instance 0, min and max on request, and the caller's window."""
     fake.answers("GET", f"{PATH}/Graph", graph)
     history = vrm.widgets.graph_history(
         1039,
@@ -76,7 +76,7 @@ async def test_what_a_graph_is_asked_for(fake, vrm):
 
 
 async def test_a_window_without_data_is_empty(fake, vrm):
-    """Whether VRM says so, or sends nothing; the others come all the same."""
+    """no_data and an empty answer make an empty chunk; the others follow."""
     silent = {utc(2026, 3, 29).timestamp(): (200, NO_DATA)}
     silent[utc(2026, 3, 30).timestamp()] = (200, {"success": True, "records": {"data": [], "meta": []}})
     fake.answers("GET", f"{PATH}/Graph", lambda asked: silent.get(span(asked)[0]) or graph(asked))
@@ -90,7 +90,7 @@ CHANGES = [(0, 3), (9, 4), (20, 9), (33, 3), (50, 3), (60, 8)]
 
 
 def states(asked):
-    """Answer as VRM documents it: a row of state, start and end for each stretch, cut to the range."""
+    """Answer as VRM documents it: a row of state, start and end for each state, cut to the range."""
     start, end = span(asked)
     origin = int(utc(2026, 3, 28).timestamp())
     begins = [(origin + hour * 3600, state) for hour, state in CHANGES]
@@ -108,8 +108,8 @@ def states(asked):
     return 200, {"success": True, "records": data}
 
 
-async def test_a_state_that_goes_on_over_a_seam_is_no_change(fake, vrm):
-    """The first state is there, then nothing but changes, each once."""
+async def test_a_state_that_continues_in_the_next_chunk_is_no_change(fake, vrm):
+    """After the first state there are only changes, each once."""
     fake.answers("GET", f"{PATH}/VeBusState", states)
     history = vrm.widgets.state_history(1039, "VeBusState", 257, start=utc(2026, 3, 28), end=utc(2026, 3, 31))
     parts = [part async for part in history]
@@ -124,8 +124,8 @@ async def test_a_state_that_goes_on_over_a_seam_is_no_change(fake, vrm):
 HOUR = 3600
 
 
-async def test_documented_rows_meet_at_the_seams(fake, vrm):
-    """What goes on over a seam comes once; the same state after a stretch without one is a change again."""
+async def test_rows_are_stitched_between_chunks(fake, vrm):
+    """A state that continues comes once; the same state after a time without one is a change."""
     origin = int(utc(2026, 3, 28).timestamp())
     told = [(3, 0, 30), (4, 30, 40), (3, 41, 50), (3, 52, 60), (9, 60, 72), (9, 100, 110)]
 
@@ -159,7 +159,7 @@ async def test_documented_rows_meet_at_the_seams(fake, vrm):
 
 
 async def test_the_state_at_the_start_is_known(fake, vrm):
-    """A range that begins inside a window begins with the state that holds then, and when it began."""
+    """A range that begins inside a window begins with the present state and its begin."""
     fake.answers("GET", f"{PATH}/VeBusState", states)
     history = vrm.widgets.state_history(
         1039, "VeBusState", start=utc(2026, 3, 28, 12), end=utc(2026, 3, 28, 23)
@@ -168,8 +168,8 @@ async def test_the_state_at_the_start_is_known(fake, vrm):
     assert [(time.hour, number) for time, number in part.data["S"]] == [(9, 4), (20, 9)]
 
 
-async def test_a_checkpoint_leads_on_and_reads_whole_windows_again(fake, vrm):
-    """What is read again begins at a window's edge, so that resampling gives the same moments."""
+async def test_a_resumed_history_reads_whole_windows_again(fake, vrm):
+    """The repeated part begins at the edge of a window, so that VRM returns the same timestamps."""
     fake.answers("GET", f"{PATH}/Graph", graph)
     options = {"attribute_codes": ["bs"], "start": utc(2026, 3, 1)}
     first = vrm.widgets.graph_history(1039, end=utc(2026, 3, 9, 15), **options)
@@ -182,8 +182,8 @@ async def test_a_checkpoint_leads_on_and_reads_whole_windows_again(fake, vrm):
         vrm.widgets.graph_history(1040, checkpoint=first.checkpoint, **options)
 
 
-async def test_history_lets_others_pass(fake, vrm, monkeypatch):
-    """Every question of a history waits in the background, unless another class is asked for."""
+async def test_history_has_low_priority(fake, vrm, monkeypatch):
+    """Requests of a history are background requests, unless another priority is given."""
     fake.answers("GET", f"{PATH}/Graph", graph)
     fake.answers("GET", f"{PATH}/VeBusState", states)
     records = {"Pc": [[1772323200000, 1.0]]}
@@ -206,14 +206,14 @@ async def test_history_lets_others_pass(fake, vrm, monkeypatch):
 
 
 @pytest.mark.parametrize("window", [timedelta(minutes=1), timedelta(hours=1, milliseconds=1), timedelta()])
-async def test_a_window_is_whole_seconds_and_not_tiny(vrm, window):
-    """Otherwise a year would be a flood of requests."""
+async def test_a_window_is_whole_seconds_and_at_least_an_hour(vrm, window):
+    """A shorter one is a ValueError."""
     with pytest.raises(ValueError, match="window"):
         vrm.widgets.graph_history(1039, attribute_codes=["bs"], start=utc(2026, 3, 1), window=window)
 
 
 async def test_wrong_arguments_send_nothing(fake, vrm):
-    """Names, ids and codes are checked as everywhere."""
+    """Names, ids and codes are checked before anything is sent."""
     start = utc(2026, 3, 1)
     with pytest.raises(ValueError, match="name"):
         vrm.widgets.state_history(1039, "../admin", start=start)

@@ -1,4 +1,4 @@
-"""One list of sites becomes readings: what codes mean, which moments count, what is never made up."""
+"""The live source: from a list of sites to readings, and its behaviour when VRM deviates."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def read(*sites, wanted=()):
 
 
 def values(*items):
-    """Return what the items mean together, or nothing when no reading came of them."""
+    """Return the values of the one reading of these items, or {} if there is no reading."""
     found = read(site(*items))
     assert len(found) <= 1
     return dict(found[0].values) if found else {}
@@ -74,7 +74,7 @@ def values(*items):
     ],
 )
 def test_a_code_is_one_quantity_in_its_unit_and_sign(items, quantity, value):
-    """W, %, V, A and degC as VRM says them; import and charging are positive; nothing is clamped."""
+    """Units are W, %, V, A and degC; import and charging are positive; values are not clamped."""
     assert values(*items) == {quantity: pytest.approx(value)}
 
 
@@ -100,13 +100,13 @@ def test_a_code_is_one_quantity_in_its_unit_and_sign(items, quantity, value):
         [item("bs", 50, time=False)],
     ],
 )
-def test_what_was_not_measured_is_not_there(items):
-    """Nothing is invented: no value, a fridge's temperature, a phase alone, letters of another case."""
+def test_a_missing_value_is_not_invented(items):
+    """There is no quantity without a value, of a fridge, of a phase, or of a code in another case."""
     assert values(*items) == {}
 
 
 def test_battery_power_is_voltage_times_current_where_vrm_has_no_power():
-    """No captured site has `bp`: the power is derived of one device and second, charging positive."""
+    """Without `bp` it is the product of one device and second, positive while charging."""
     assert values(item("bv", 52.5), item("bc", -10.0))[Quantity.BATTERY_POWER] == -525.0
     assert values(item("bv", "48.2"), item("bc", "10"))[Quantity.BATTERY_POWER] == pytest.approx(482.0)
     in_mv = item("bv", 52500, formatWithUnit="%.0F mV"), item("bc", 10, formatWithUnit="%.1F A")
@@ -114,7 +114,7 @@ def test_battery_power_is_voltage_times_current_where_vrm_has_no_power():
 
 
 def test_a_measured_battery_power_is_not_replaced():
-    """What VRM measures comes before what is derived."""
+    """`bp` is preferred to the product of voltage and current."""
     measured = values(item("bp", 512), item("bv", 52.5), item("bc", 10.0))
     assert measured[Quantity.BATTERY_POWER] == 512.0
 
@@ -134,18 +134,18 @@ def test_a_measured_battery_power_is_not_replaced():
     ],
 )
 def test_battery_power_is_not_derived_of_two_moments_or_devices(items):
-    """Voltage and current belong together, or there is no power."""
+    """Voltage and current of different seconds or devices make no power."""
     assert all(Quantity.BATTERY_POWER not in each.values for each in read(site(*items)))
 
 
 def test_vrms_own_sum_comes_before_ours():
-    """What VRM adds up is taken as it is, also when the parts are there."""
+    """VRM's sum is preferred to the sum of its parts."""
     assert values(total("from_to_grid", 49), item("g1", 10), item("g2", 10)) == {Quantity.GRID_POWER: 49.0}
     assert values(total("from_to_grid", None, time=None), item("g1", 10)) == {Quantity.GRID_POWER: 10.0}
 
 
-def test_the_answer_says_what_a_sum_consists_of():
-    """The parts come from the answer where it names them."""
+def test_the_answer_names_the_parts_of_a_sum():
+    """The parts that the answer names replace the usual ones."""
     parts = total("consumption", None, time=None, consistsOfAttributeCodes=["a1", "dc"])
     assert values(parts, item("a1", 100), item("a2", 50), item("dc", 8)) == {
         Quantity.CONSUMPTION_POWER: 108.0
@@ -163,13 +163,13 @@ def named(code, raw_value, *parts, **more):
 @pytest.mark.parametrize("missing", ["g1", "g2", "g3"])
 @pytest.mark.parametrize("sum_of_vrm", [GRID, total("from_to_grid", -700)])
 def test_a_sum_without_one_of_its_phases_is_missing(sum_of_vrm, missing, value):
-    """Phases 1 and 3 are no grid power, whoever has added them."""
+    """Phases 1 and 3 make no grid power, neither as VRM's sum nor as the sum of parts."""
     phases = {"g1": 500, "g2": 900, "g3": -1200} | {missing: value}
     assert values(sum_of_vrm, *(item(code, each) for code, each in phases.items())) == {}
 
 
 def test_a_phase_of_another_moment_makes_no_sum():
-    """Each of the two moments lacks a phase, so neither has a sum; other values are delivered."""
+    """Two readings that each lack a phase have no sum; other values are delivered."""
     old = NOW - 300
     assert read(site(item("g1", 100), item("g2", 50, time=old))) == []
     assert read(site(GRID, item("g1", 500), item("g2", 900, time=old), item("g3", -1200))) == []
@@ -178,14 +178,14 @@ def test_a_phase_of_another_moment_makes_no_sum():
     assert found.values == {Quantity.BATTERY_SOC: 50.0}
 
 
-def test_a_phase_below_one_that_is_there_is_not_left_out():
-    """A list without phase 2 at all has a phase 3 without it."""
+def test_all_phases_below_the_highest_are_needed():
+    """Phase 3 without phase 2 makes no sum."""
     assert values(item("g1", 500), item("g3", -1200)) == {}
     assert values(item("a1", 500), item("dc", 8)) == {Quantity.CONSUMPTION_POWER: 508.0}
 
 
 def test_the_parts_of_a_site_are_those_in_data_attributes():
-    """Of all that a sum may consist of, the site has the parts that VRM names; all of them are needed."""
+    """Of the parts that a sum may have, the site has those in dataAttributes; all of them are needed."""
     all_parts = ["g1", "g2", "g3"]
     sum_of_two = named("from_to_grid", None, "g1", "g2", consistsOfAttributeCodes=all_parts)
     assert values(sum_of_two, item("g1", 5), item("g2", 6)) == {Quantity.GRID_POWER: 11.0}
@@ -198,13 +198,13 @@ def test_the_parts_of_a_site_are_those_in_data_attributes():
 
 
 def test_a_sum_as_captured_needs_no_list_of_its_parts():
-    """Captured sites list the sums and not the parts: VRM's own number counts, and null is no zero."""
+    """Captured sites send sums without parts: VRM's value is used, and null is not 0."""
     sums = named("solar_yield", 5347.11, "P", "Pi", "Pdc"), named("generator", None, time=None)
     assert values(*sums) == {Quantity.PV_POWER: 5347.11}
 
 
 def test_a_charge_outside_0_to_100_is_left_out_and_counted():
-    """It is no charge."""
+    """It is counted as drift."""
     drift = Drift()
     with collect_drift(drift):
         assert values(item("bs", 100.5)) == values(item("bs", -1)) == {}
@@ -213,7 +213,7 @@ def test_a_charge_outside_0_to_100_is_left_out_and_counted():
 
 
 def test_a_value_in_another_unit_is_converted():
-    """The format of an attribute says its unit, of sums and their parts too."""
+    """The unit is in the format of the attribute, also of sums and their parts."""
     assert values(total("from_to_grid", 1.5, formatWithUnit="%.1F kW")) == {Quantity.GRID_POWER: 1500.0}
     in_kw = item("g1", 1.5, formatWithUnit="%.1F kW"), item("g2", 20, formatWithUnit="%.0F W")
     assert values(*in_kw) == {Quantity.GRID_POWER: 1520.0}
@@ -222,14 +222,14 @@ def test_a_value_in_another_unit_is_converted():
 
 
 def either_way(*items):
-    """Return what the items mean, whatever their order."""
+    """Return the values of the items, after checking that their order does not matter."""
     first, second = (read(site(*order)) for order in (items, items[::-1]))
     assert sorted(map(repr, first)) == sorted(map(repr, second))
     return {each.id: dict(each.values) for each in first}
 
 
-def test_of_two_kinds_of_devices_with_one_instance_the_system_speaks():
-    """Then the device type with the lowest number; a value comes before none, and before a leftover."""
+def test_of_two_kinds_of_devices_with_one_instance_the_system_is_used():
+    """Then the device type with the lowest number; entries with a fresh value are preferred."""
     system, monitor, other = ({"idDeviceType": number} for number in (6, 2, 9))
     both = item("bs", 80, **system), item("bs", 20, **monitor)
     assert either_way(*both) == {f"7/0/{NOW}": {Quantity.BATTERY_SOC: 80.0}}
@@ -245,7 +245,7 @@ def test_of_two_kinds_of_devices_with_one_instance_the_system_speaks():
 
 
 def test_of_two_devices_of_one_kind_and_instance_one_is_chosen_and_counted():
-    """They cannot be told apart: the later value counts, of one second the lower."""
+    """The later value is used, of the same second the lower one."""
     drift = Drift()
     with collect_drift(drift):
         same = item("bs", 80), item("bs", 20)
@@ -257,7 +257,7 @@ def test_of_two_devices_of_one_kind_and_instance_one_is_chosen_and_counted():
 
 
 def test_a_battery_has_one_temperature():
-    """A battery monitor's comes before a sensor's, then a VE.Bus system's, then a solar charger's."""
+    """The order is battery monitor, sensor, VE.Bus system, solar charger."""
     sensor = item("tsT", 18, instance=1), item("tst", 0, instance=1)
     vebus, charger = item("CT", 25, instance=1), item("ScT", 31, instance=1, time=NOW - 20)
     monitor = item("BT", 21, instance=1, time=NOW - 10)
@@ -271,7 +271,7 @@ def test_a_battery_has_one_temperature():
 
 
 def test_a_site_that_is_listed_twice_is_one_site():
-    """Its values are read together, whichever record comes first."""
+    """The values of both records are read together, in either order."""
     first, second = site(item("bs", 80, idDeviceType=6)), site(item("bs", 20), item("bv", 52))
     assert read(first, second) == read(second, first)
     (found,) = read(first, second)
@@ -289,8 +289,8 @@ ODD = [[], {}, ["bs"], {"code": "bs"}, None, 7, True, 1.5, "", "x" * 500, -1, 2*
         *("instances", "dataAttributes", "consistsOfAttributeCodes"),
     ],
 )
-def test_an_odd_attribute_costs_no_other(where, odd):
-    """Whatever a server puts where something else belongs, the other attributes and sites are read."""
+def test_an_odd_attribute_affects_no_other(where, odd):
+    """Any JSON value in place of another leaves the other attributes and sites readable."""
     items = item("bs", 50) | {where: odd}, item("bv", 48), named("from_to_grid", 5, "g1") | {where: odd}
     found = read(site(*items), site(item("bs", 51), site_id=8))
     assert found[-1].id == f"8/0/{NOW}"
@@ -299,14 +299,14 @@ def test_an_odd_attribute_costs_no_other(where, odd):
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 @pytest.mark.parametrize("where", ["idSite", "last_timestamp", "extended"])
-def test_an_odd_site_costs_no_other(where, odd):
+def test_an_odd_site_affects_no_other(where, odd):
     """A site that cannot be read is left out."""
     found = read(site(item("bs", 50)) | {where: odd}, site(item("bs", 51), site_id=8))
     assert dict(found[-1].values) == {Quantity.BATTERY_SOC: 51.0}
 
 
-def test_a_reading_is_one_moment_of_one_instance():
-    """Every (site, instance, timestamp) is a reading of its own, with the vendor's items beside it."""
+def test_a_reading_is_one_second_of_one_instance():
+    """Each (site, instance, timestamp) is a reading, with VRM's items as `raw`."""
     switch = item("S", 9)
     found = read(site(item("bs", 50), switch, item("bv", 48, time=NOW - 60), item("BT", 20, instance=288)))
     assert [each.id for each in found] == [f"7/0/{NOW}", f"7/0/{NOW - 60}", f"7/288/{NOW}"]
@@ -320,7 +320,7 @@ def test_a_reading_is_one_moment_of_one_instance():
 
 
 def test_instances_of_one_attribute_are_kept_apart():
-    """An attribute of several devices is several readings, its instances an object or a list."""
+    """An attribute of several devices is several readings; its instances come as an object or a list."""
     both = {"20": {"rawValue": 20.5, "timestamp": NOW}, "0": {"rawValue": 19, "timestamp": NOW}}
     found = read(site({"code": "BT", "timestamp": NOW, "instances": both}))
     assert {each.source.instance: each.values[Quantity.BATTERY_TEMPERATURE] for each in found} == {
@@ -331,26 +331,26 @@ def test_instances_of_one_attribute_are_kept_apart():
     assert [each.source.instance for each in found] == [0]
 
 
-def test_leftovers_of_replaced_hardware_are_not_news():
-    """A moment more than 15 minutes older than the site's newest is no reading; one of 15 minutes is."""
+def test_old_values_of_replaced_hardware_are_ignored():
+    """A value that is more than 15 minutes older than the site's newest log makes no reading."""
     frozen = {"code": "BT", "instances": {"261": {"rawValue": 12, "timestamp": NOW - 150_000_000}}}
     assert read(site(frozen, item("bs", 1, time=NOW - FRESH_S - 1))) == []
     assert [each.id for each in read(site(item("bs", 1, time=NOW - FRESH_S)))] == [f"7/0/{NOW - FRESH_S}"]
 
 
-def test_the_newest_is_found_where_it_is_not_said():
-    """Without last_timestamp the newest moment of the items counts."""
+def test_the_newest_log_is_found_without_last_timestamp():
+    """Without last_timestamp it is the newest time of the items."""
     found = read(site(item("bs", 1), item("bv", 1, time=NOW - 10_000), last=None))
     assert [each.id for each in found] == [f"7/0/{NOW}"]
 
 
 def test_an_item_without_a_time_is_as_old_as_the_site():
-    """The oldest form of the answer has no times; a time of null is something else."""
+    """An item without a time was logged at last_timestamp; a time of null is unknown."""
     assert [each.id for each in read(site({"code": "bs", "rawValue": "76"}))] == [f"7/0/{NOW}"]
 
 
 def test_the_printed_answer_is_a_reading():
-    """The answer in VRM's documents gives SOC, voltage, current and the four sums."""
+    """The answer in VRM's documents has SOC, voltage, current and the four sums."""
     ((reading, _, _),) = read_sites(json.loads(printed.INSTALLATIONS_EXTENDED), set(), "token-1").readings
     assert reading.id == "100/0/1472217903"
     assert reading.values == {
@@ -366,7 +366,7 @@ def test_the_printed_answer_is_a_reading():
 
 
 def test_only_wanted_sites_are_read():
-    """The others of the account are left out; none wanted means all."""
+    """Other sites of the account are left out; without wanted sites all are read."""
     sites = [site(item("bs", 1), site_id=number) for number in (7, 8, 9)]
     assert [each.source.site for each in read(*sites, wanted=[8])] == ["8"]
     assert [each.source.site for each in read(*sites, wanted=[9, 7])] == ["7", "9"]
@@ -374,7 +374,7 @@ def test_only_wanted_sites_are_read():
 
 
 def test_a_site_the_account_does_not_have():
-    """It is named, with what to do; the others are read."""
+    """It is reported with a hint; the others are read."""
     found = read_sites({"success": True, "records": [site(item("bs", 1))]}, {7, 5}, "token-1")
     assert len(found.readings) == found.count == 1
     seen = {source.site: (each.newest is None, each.problem) for source, each in found.sites.items()}
@@ -385,7 +385,7 @@ def test_a_site_the_account_does_not_have():
     assert seen == {"7": (False, ""), "5": (True, trouble)}
 
 
-def test_a_damaged_site_costs_no_other():
+def test_a_malformed_site_affects_no_other():
     """It is counted and left out."""
     drift = Drift()
     with collect_drift(drift):
@@ -395,7 +395,7 @@ def test_a_damaged_site_costs_no_other():
 
 
 def test_a_list_of_one_site_attribute_or_part_may_be_that_one():
-    """As PHP writes a list of one."""
+    """PHP sends a list of one item as that item."""
     sum_of_one = item("from_to_grid", None, dataAttributes={"code": "g1", "instance": 0})
     one = {"idSite": 7, "last_timestamp": NOW, "extended": item("bs", 80)}
     payload = {"success": True, "records": one}
@@ -410,15 +410,15 @@ def test_a_list_of_one_site_attribute_or_part_may_be_that_one():
 
 @pytest.mark.parametrize("never", [0, "0", 0.0, None, -5, 35, 946684799, 946684799000])
 def test_a_time_of_zero_is_never(never):
-    """A value without a time is no reading of 1970, nor is what a device says that does not know the time."""
+    """A value without a time, or with one before 2000, makes no reading."""
     payload = {"success": True, "records": [site(item("bs", 80, time=never), last=never)]}
     found = read_sites(payload, set(), "token-1")
     assert found.readings == []
     assert [seen.newest for seen in found.sites.values()] == [None]
 
 
-def test_what_is_no_attribute_is_counted():
-    """It costs no other attribute."""
+def test_a_malformed_attribute_is_counted():
+    """It affects no other attribute."""
     drift = Drift()
     with collect_drift(drift):
         assert values(None, "bs", 5, ["bs", 80], item("bs", 80)) == {Quantity.BATTERY_SOC: 80.0}
@@ -443,7 +443,7 @@ def answer(*sites):
 
 
 async def test_one_request_serves_many_sites(vrm, mocked):
-    """Every interval one list of sites is asked for, and a moment is never repeated."""
+    """Each interval sends one request; a reading is delivered once."""
     mocked.get(ANYTHING, payload={"success": True, "user": {"id": 22}})
     first = site(item("bs", 50)), site(item("bs", 60), site_id=8)
     mocked.get(ANYTHING, payload=answer(*first))
@@ -465,7 +465,7 @@ async def test_one_request_serves_many_sites(vrm, mocked):
 
 
 async def test_a_single_site_is_filtered_by_the_server(vrm, mocked):
-    """For one site only that site is asked for; the source is named after it."""
+    """A source of one site requests only that site and is named after it."""
     mocked.get(ANYTHING, payload={"success": True, "user": {"id": 22}})
     mocked.get(ANYTHING, payload=answer(site(item("bs", 50))), repeat=True)
     source = vrm.live(7)
@@ -480,8 +480,8 @@ async def test_a_single_site_is_filtered_by_the_server(vrm, mocked):
 
 
 @pytest.mark.virtual_time
-async def test_a_refused_source_ends_as_such(mocked):
-    """A token that is refused three times, a minute apart, ends the source as auth_failed."""
+async def test_a_refused_source_ends(mocked):
+    """A token that is refused three times, a minute apart, ends the source with auth_failed."""
     mocked.get(ANYTHING, payload={"success": False, "error_code": "invalid_token"}, status=401, repeat=True)
     async with VRMClient(token=TOKEN) as vrm, asyncio.timeout(500), merge(vrm.live(7)) as events:
         states = [event.detail.state async for event in events]
@@ -489,7 +489,7 @@ async def test_a_refused_source_ends_as_such(mocked):
 
 
 async def test_an_exchanged_token_is_the_same_account(fake, tmp_path):
-    """Sources, ids, numbers and the position in a file do not depend on the credential."""
+    """Sources, ids, numbers and the saved position do not depend on the credential."""
     nothing = {"success": True, "records": {"data": {}, "meta": {}}}
     fake.answers("GET", "installations/7/widgets/Graph", nothing)
     file, seen = FileCheckpoint(tmp_path / "position"), []
@@ -513,7 +513,7 @@ async def test_an_exchanged_token_is_the_same_account(fake, tmp_path):
 
 
 async def test_a_user_may_name_the_account(fake):
-    """A label that was chosen needs no answer of VRM, and is the same for every credential."""
+    """A label chosen by the caller sends no request, and is the same for every credential."""
     ids = set()
     for facts in ({"token": "a" * 64}, {"token": "b" * 64}, {"demo": True}):
         with warnings.catch_warnings():
@@ -526,8 +526,8 @@ async def test_a_user_may_name_the_account(fake):
     assert fake.asked == []
 
 
-async def test_the_account_has_no_name_before_vrm_has_said_it(fake):
-    """The id of the user is asked for once, and is the label from then on; no credential is in any of it."""
+async def test_the_label_of_an_account_is_its_user_id(fake):
+    """The user id is requested once and is the label afterwards; it contains no credential."""
     async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
         before = vrm.live()
         assert not before.id.identified
@@ -540,8 +540,8 @@ async def test_the_account_has_no_name_before_vrm_has_said_it(fake):
     assert len(fake.asked) == 1
 
 
-async def test_a_pool_has_one_lane_for_an_account_and_refuses_a_second(fake):
-    """The lane is the label's, or the token's where there is none."""
+async def test_a_pool_has_one_limiter_for_an_account_and_refuses_a_second(fake):
+    """The limiter belongs to the label, or without one to the token."""
     async with SessionPool() as pool:
         first = VRMClient(pool, token="a" * 64, account="home", base_url=fake.url)
         with pytest.raises(ValueError, match="'home'"):
@@ -558,7 +558,7 @@ async def test_a_pool_has_one_lane_for_an_account_and_refuses_a_second(fake):
 
 
 async def test_a_source_is_used_once(fake):
-    """By one stream, and not after that."""
+    """A source that a stream has used cannot be used again."""
     async with VRMClient(token=TOKEN, account="home", base_url=fake.url) as vrm:
         source = vrm.live(7)
         async with merge(source):
@@ -568,7 +568,7 @@ async def test_a_source_is_used_once(fake):
         merge(vrm.live(7))
 
 
-# --- one odd thing ends nothing -------------------------------------------------------------------------
+# --- deviations do not end the source ----------------------------------------------------------------------
 
 START = int(EPOCH.timestamp())
 GRAPH = {"success": True, "records": {"data": {}, "meta": {}}}
@@ -576,7 +576,7 @@ PAGE = "<html><body>nginx</body></html>"
 
 
 class Script:
-    """What a VRM says in virtual time: a list of sites, and graphs."""
+    """A VRM in virtual time with a list of sites and graphs."""
 
     def __init__(self, mocked, sites, graph=lambda _: (200, GRAPH)):
         self.sites, self.graph = sites, graph
@@ -606,7 +606,7 @@ def second():
 
 
 async def watched(*wanted, seconds, interval_s=60.0):
-    """Watch for some virtual time; return the source's status at the end, and the events."""
+    """Run a source for some virtual time; return its status at the end, and the events."""
     async with VRMClient(token=TOKEN) as vrm:
         clock = VirtualClock()
         source = live(vrm._api, vrm.users, wanted, account="me", interval_s=interval_s, clock=clock)
@@ -618,7 +618,7 @@ async def watched(*wanted, seconds, interval_s=60.0):
 
 
 def minutely(instance=0, *, site_id=7, at=None):
-    """Return a site that logs each minute, by its own clock if that is another."""
+    """Return a site that logs each minute, by its own clock if one is given."""
     stamp = second() // 60 * 60 if at is None else at
     return site(item("bs", 50, time=stamp, instance=instance), site_id=site_id, last=stamp)
 
@@ -645,7 +645,7 @@ def minutely(instance=0, *, site_id=7, at=None):
     ids=str,
 )
 async def test_one_bad_poll_ends_nothing(mocked, odd, wanted):
-    """Whatever it is, the next good list goes on."""
+    """The source continues with the next good list."""
 
     def sites(count):
         return odd if count == 3 else (200, answer(minutely()))
@@ -653,7 +653,7 @@ async def test_one_bad_poll_ends_nothing(mocked, odd, wanted):
     Script(mocked, sites)
     status, events = await watched(*wanted, seconds=870)
     assert status.state is State.LIVE
-    assert status.notes == ({} if odd[0] == 500 else {"failed polls": 1})  # which is asked again at once
+    assert status.notes == ({} if odd[0] == 500 else {"failed polls": 1})  # a 500 is retried at once
     seconds = [int(event.time.timestamp()) - START for event in events if event.kind is Kind.READING]
     assert seconds[-1] == 840
     assert len(seconds) >= 13
@@ -663,7 +663,7 @@ async def test_one_bad_poll_ends_nothing(mocked, odd, wanted):
 @pytest.mark.parametrize("odd", [{"records": []}, {"records": False}], ids=str)
 @pytest.mark.parametrize("wanted", [(), (7,), (7, 8)], ids=str)
 async def test_an_empty_list_never_ends_a_source(mocked, odd, wanted):
-    """It is no refusal, however often it comes: the status says what is wrong, and polling goes on."""
+    """However often it comes, the status reports it and polling continues."""
     script = Script(mocked, lambda _: (200, {"success": True} | odd))
     status, _ = await watched(*wanted, seconds=3600)
     assert status.state is State.DISCONNECTED
@@ -674,7 +674,7 @@ async def test_an_empty_list_never_ends_a_source(mocked, odd, wanted):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("wanted", [(9,), (8, 9)], ids=str)
 async def test_sites_that_are_all_gone_end_a_source(mocked, wanted):
-    """Three lists in a row have other sites and none of these; an empty filtered list proves nothing."""
+    """Three lists in a row with other sites end it; an empty filtered list does not count."""
 
     def sites(count):
         filtered = "idSite" in script.lists[-1]
@@ -709,7 +709,7 @@ async def test_sites_that_are_all_gone_end_a_source(mocked, wanted):
     ids=str,
 )
 async def test_an_odd_device_ends_nothing(mocked, odd):
-    """Instances below zero, clocks in 1970, 2038 or 9999 cost no other site anything."""
+    """Negative instances and clocks in 1970, 2038 or 9999 affect no other device."""
     script = Script(mocked, lambda _: (200, answer(minutely(site_id=8), minutely(**odd))))
     status, events = await watched(seconds=4 * 3600 - 30)
     assert status.state in {State.LIVE, State.BACKFILLING}
@@ -741,10 +741,10 @@ async def test_an_odd_device_ends_nothing(mocked, odd):
     ids=str,
 )
 async def test_a_graph_that_is_refused_or_odd_ends_nothing(mocked, odd):
-    """A refusal about one site's graph is a gap of its device where something was missing, and no more."""
+    """The refusal of one graph is a gap of its device if something was missing, and nothing else."""
 
     def sites(_):
-        if 1200 <= second() - START < 1500:  # a hole of five minutes, to be looked for
+        if 1200 <= second() - START < 1500:  # a gap of five minutes, which is looked back at
             return 200, answer(minutely(at=START + 1140), minutely(site_id=8))
         return 200, answer(minutely(), minutely(site_id=8))
 
@@ -761,8 +761,8 @@ async def test_a_graph_that_is_refused_or_odd_ends_nothing(mocked, odd):
 
 
 @pytest.mark.virtual_time
-async def test_codes_that_a_server_names_are_not_a_callers(mocked):
-    """Parts of a sum whose names cannot be sent are not asked for; the others are."""
+async def test_codes_named_by_the_server_raise_no_argument_error(mocked):
+    """Parts of a sum with invalid codes are not requested; the others are."""
     odd_parts = named("solar_yield", 5, "P \\x00", "Pdc") | {"timestamp": START}
     script = Script(mocked, lambda _: (200, answer(site(odd_parts, item("bs", 1, time=START), last=START))))
     status, _ = await watched(seconds=2 * 3600)
@@ -772,8 +772,8 @@ async def test_codes_that_a_server_names_are_not_a_callers(mocked):
 
 
 @pytest.mark.virtual_time
-async def test_what_is_odd_is_counted_in_the_status(mocked):
-    """An attribute without a code, a site that cannot be read, a charge of 200 %: once a poll, each."""
+async def test_deviations_are_counted_in_the_status(mocked):
+    """An attribute without a code, an unreadable site and a charge of 200 % are each counted once a poll."""
     odd = site({"code": []}, {"code": []}, item("bs", 200, time=START), last=START)
     Script(mocked, lambda _: (200, answer(odd, "damaged", minutely(site_id=8))))
     status, _ = await watched(seconds=290)
@@ -785,8 +785,8 @@ async def test_what_is_odd_is_counted_in_the_status(mocked):
 
 
 @pytest.mark.virtual_time
-async def test_an_odd_user_is_asked_for_again(mocked):
-    """An id that is none is not kept: the next answer has the account's."""
+async def test_an_invalid_user_id_is_requested_again(mocked):
+    """An invalid id is not cached: the next answer has the account's."""
     script = Script(mocked, lambda _: (200, answer(minutely())))
     script.users = [None, -1, 0, "x", 2**70, []]
     status, _ = await watched(seconds=900)

@@ -1,4 +1,4 @@
-"""What VRM delivers late, on real sockets: client, lane, wire, and a server written from VRM's documents."""
+"""Late data of VRM with the whole client on real sockets, against the simulator."""
 
 import asyncio
 from itertools import groupby
@@ -20,11 +20,11 @@ SPEED = 800.0
 MINUTE_S = 60 / SPEED
 OFFSETS = {"151001": 13.0, "151002": 41.0}
 """Seconds after the full minute at which the sites log."""
-LOOKING = LookbackConfig(interval_s=900, settle_s=120, cooldown_s=60)
+LOOKBACK = LookbackConfig(interval_s=900, settle_s=120, cooldown_s=60)
 
 
 class HouseholdClock(SystemClock):
-    """Waits as long as it takes at home, where time runs faster."""
+    """A clock that waits in the time of a simulator that runs faster."""
 
     def monotonic(self):
         return super().monotonic() * SPEED
@@ -50,12 +50,12 @@ async def vrm(simulator):
 
 
 def source(vrm, *site_ids):
-    options = {"account": "me", "interval_s": 40.0, "lookback": LOOKING, "clock": HouseholdClock()}
+    options = {"account": "me", "interval_s": 40.0, "lookback": LOOKBACK, "clock": HouseholdClock()}
     return live(vrm._api, vrm.users, site_ids, **options)
 
 
 async def watch(vrm, plan, *site_ids, **options):
-    """Watch until every site was told live of a minute: the one that `plan` names once all have begun."""
+    """Run until every site has delivered live the minute that `plan` returns once all have started."""
     seen, begun, reached, goal = [], set(), set(), None
     async with asyncio.timeout(60), merge(source(vrm, *site_ids), buffer=10_000, **options) as events:
         async for event in events:
@@ -74,7 +74,7 @@ async def watch(vrm, plan, *site_ids, **options):
 
 
 def slots(events):
-    """Return the minutes that were told, by device, in the order they came."""
+    """Return the delivered minutes by device, in order of delivery."""
     mine = sorted(readings(events), key=lambda event: event.source)
     return {
         device: [int(event.time.timestamp() // 60) for event in told]
@@ -82,8 +82,8 @@ def slots(events):
     }
 
 
-async def test_a_consumer_goes_on_where_it_stopped(vrm, simulator, tmp_path):
-    """After a time away every logged minute of every device comes, in order, once, from ids to ids."""
+async def test_a_consumer_resumes_where_it_stopped(vrm, simulator, tmp_path):
+    """Every minute that a device logged in between is delivered once, in order, with stable ids."""
     store = FileCheckpoint(tmp_path / "position.json")
     lives = []
     for away in (3, 20, 7):
@@ -93,7 +93,7 @@ async def test_a_consumer_goes_on_where_it_stopped(vrm, simulator, tmp_path):
     told, begun = slots(seen), slots(lives[0])
     assert {device.site for device in told} == set(map(str, simulator.site_ids))
     for device, minutes in told.items():
-        mine = minutes[len(begun[device]) - 1 :]  # before that it had no rhythm to fall out of
+        mine = minutes[len(begun[device]) - 1 :]  # before that its interval is not known
         assert mine == list(range(mine[0], mine[-1] + 1)), device
         assert mine[-1] - mine[0] > 30
     assert of_kind(seen, Kind.GAP) == []
@@ -103,15 +103,15 @@ async def test_a_consumer_goes_on_where_it_stopped(vrm, simulator, tmp_path):
     assert len(names) == len(set(names))
 
 
-async def test_skipped_slots_come_before_what_is_newer(vrm, simulator):
-    """When a site comes back from a time without a network, what it kept is told first, old before new."""
+async def test_missing_minutes_come_before_newer_ones(vrm, simulator):
+    """When a site was without a network, its missing minutes are delivered first, in order."""
     site, other = simulator.site_ids
     kept = set()
 
     def plan(now):
         first, last = now + 10, now + 18
         simulator.delay_logs(site, first * 60, last * 60, last * 60)
-        kept.update(range(first, last - 1))  # the last of them may be seen live
+        kept.update(range(first, last - 1))  # the last of them may be delivered live
         return last + 6
 
     seen = await watch(vrm, plan, site, other)
@@ -125,8 +125,8 @@ async def test_skipped_slots_come_before_what_is_newer(vrm, simulator):
     assert State.LIVE in states[states.index(State.BACKFILLING) :]
 
 
-async def test_what_arrives_late_comes_within_the_next_look(vrm, simulator):
-    """Slots that VRM did not have when they were skipped come late, backfilled, once, under a stable id."""
+async def test_late_minutes_come_with_the_next_look_back(vrm, simulator):
+    """Minutes that VRM did not have yet come late, backfilled, once, with a stable id."""
     site = simulator.site_ids[0]
     missed = []
 
@@ -134,7 +134,7 @@ async def test_what_arrives_late_comes_within_the_next_look(vrm, simulator):
         first, last, arrives = now + 6, now + 9, now + 16
         simulator.delay_logs(site, first * 60, last * 60, arrives * 60)
         missed.extend(range(first, last))
-        return arrives + LOOKING.interval_s / 60 + 10
+        return arrives + LOOKBACK.interval_s / 60 + 10
 
     seen = await watch(vrm, plan, site)
     late = [event for event in readings(seen) if int(event.time.timestamp() // 60) in missed]
@@ -146,8 +146,8 @@ async def test_what_arrives_late_comes_within_the_next_look(vrm, simulator):
     assert [event for event in readings(seen) if event.revision] == []
 
 
-async def test_the_past_has_the_quantities_of_the_present(vrm, simulator):
-    """A backfilled moment says the same quantities as live ones, powers added up from their parts."""
+async def test_backfilled_readings_have_the_live_quantities(vrm, simulator):
+    """A backfilled reading has the same quantities, including powers that are sums of parts."""
     sites = simulator.site_ids
 
     def plan(now):
@@ -169,8 +169,8 @@ async def test_the_past_has_the_quantities_of_the_present(vrm, simulator):
             assert event.values[Quantity.BATTERY_VOLTAGE] == log.voltage_v
 
 
-async def test_a_graph_that_fails_leaves_a_gap_and_the_present(vrm, simulator):
-    """The hole is told as a gap with the reason; what was held comes after it, and polling goes on."""
+async def test_a_failed_graph_is_a_gap(vrm, simulator):
+    """The gap is reported with its reason; held readings follow it, and polling continues."""
     simulator.faults.add(faults.outage(503), path="installations/*/widgets/Graph", times=None)
     site = simulator.site_ids[0]
     kept = set()

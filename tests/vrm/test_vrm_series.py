@@ -1,3 +1,5 @@
+"""Points, stats, graphs and overall stats."""
+
 import pickle
 from datetime import UTC, datetime
 
@@ -25,7 +27,7 @@ def read(value):
 
 
 def test_milliseconds_and_seconds_are_the_same_moment():
-    """Stats count milliseconds, graphs seconds; both become milliseconds."""
+    """Stats have ms, graphs s; both are read as ms."""
     in_ms, _ = read([[T0 * 1000, 1.5], [(T0 + 60) * 1000, 2.5]])
     in_s, _ = read([[T0, 1.5], [T0 + 60, 2.5]])
     mixed, _ = read([[T0, 1.5], [(T0 + 60) * 1000, 2.5]])
@@ -48,7 +50,7 @@ def test_milliseconds_and_seconds_are_the_same_moment():
     ],
 )
 def test_two_three_or_four_columns(row, mean, minimum, maximum):
-    """The elements are time, mean, min, max; what was not sent is not there, and false is no data."""
+    """A point is time, mean, min, max; missing columns are None, and false is None."""
     found, drift = read([row])
     assert list(found.times_ms) == [T0 * 1000]
     assert list(found.value) == mean
@@ -61,8 +63,8 @@ def test_two_three_or_four_columns(row, mean, minimum, maximum):
     "odd", ["ab", {"a": 1, "b": 2}, [T0], [T0, 1.0, 2.0], [T0, True], [True, 1], None, 5, [[], {}]]
 )
 @pytest.mark.parametrize("width", [2, 3, 4])
-def test_one_odd_row_does_not_pass_for_a_point(odd, width):
-    """Whatever has the length of the others, or can be unpacked like them, is read for what it is."""
+def test_an_odd_row_is_not_taken_for_a_point(odd, width):
+    """Text, objects and lists of the right length are read as what they are."""
     rows = [[T0 + at, *[float(at)] * (width - 1)] for at in range(3)]
     alone, noted = read([odd])
     among, counted = read([rows[0], odd, *rows[1:]])
@@ -71,14 +73,14 @@ def test_one_odd_row_does_not_pass_for_a_point(odd, width):
     assert counted.counts == noted.counts
 
 
-def test_points_keep_the_order_they_came_in():
-    """Nothing is sorted."""
+def test_points_keep_their_order():
+    """They are not sorted."""
     found, _ = read([[(T0 + at) * 1000, at] for at in (5, 1, 3)])
     assert found == Columns(((T0 + 5) * 1000, (T0 + 1) * 1000, (T0 + 3) * 1000), (5, 1, 3))
 
 
 def test_rows_of_several_widths_share_columns():
-    """The widest row makes the columns, narrower ones have gaps in them."""
+    """The widest row decides the columns; narrower rows have None."""
     found, _ = read([[T0, 1.0], [T0 + 60, 2.0, 1.5, 2.5]])
     assert (list(found.value), list(found.minimum), list(found.maximum)) == (
         [1.0, 2.0],
@@ -98,20 +100,20 @@ def test_rows_of_several_widths_share_columns():
         [str(T0), "2.0"],
     ],
 )
-def test_points_as_php_may_write_them(points):
-    """A point may be an object, a list may have holes, and a list of one may come as that one."""
+def test_points_in_the_forms_of_php(points):
+    """A point may be an object, a list may be sparse, and a list of one may be that point."""
     found, drift = read(points)
     assert (list(found.times_ms), list(found.value), drift.total) == ([T0 * 1000], [2.0], 0)
 
 
-def test_numbers_that_are_no_point_are_none():
-    """There is no year 1970 in them."""
+def test_numbers_without_a_time_are_no_point():
+    """They do not get a time in 1970."""
     found, drift = read([1, 2.0])
     assert (list(found.times_ms), drift.total) == ([], 2)
 
 
-def test_a_damaged_point_costs_no_other():
-    """It is counted and left out; a value that is no number is counted and missing."""
+def test_a_malformed_point_affects_no_other():
+    """It is counted and left out; a value that is not a number is counted and None."""
     found, drift = read(
         [
             [T0, 1.0],
@@ -136,7 +138,7 @@ def test_a_damaged_point_costs_no_other():
 
 @pytest.mark.parametrize("nothing", NOTHING)
 def test_nothing_has_no_points_and_is_no_drift(nothing):
-    """false, null, [], {} and an empty text are no data."""
+    """false, null, [], {} and an empty text mean no data."""
     found, drift = read(nothing)
     assert found == Columns()
     assert drift.total == 0
@@ -149,7 +151,7 @@ def test_another_kind_of_points_is_drift():
 
 @given(st.lists(st.tuples(st.integers(0, 4 * 10**12), st.floats(allow_nan=False, allow_infinity=False))))
 def test_reading_at_once_and_one_by_one_agree(points):
-    """The quick way for clean rows gives what the careful way gives."""
+    """The fast path for regular rows returns what the slow path returns."""
     quick, _ = read([list(point) for point in points])
     careful, _ = read([[str(time), value] for time, value in points])
     assert list(quick.times_ms) == list(careful.times_ms)
@@ -161,8 +163,8 @@ def series():
     return Series(code="bs", unit="%", times_ms=(T0 * 1000, T0 * 1000 + 500), value=(99.5, None))
 
 
-def test_points_are_made_on_demand(series):
-    """Iterating and indexing give aware datetimes, to the millisecond."""
+def test_points_are_aware_datetimes_and_values(series):
+    """Iterating and indexing return aware datetimes, exact to the millisecond."""
     assert list(series) == [(utc(T0), 99.5), (datetime.fromtimestamp(T0 + 0.5, UTC), None)]
     assert series[0] == (utc(T0), 99.5)
     assert series[-1][1] is None
@@ -181,7 +183,7 @@ def stats(records, totals=None, kind=None):
 
 
 def test_stats_are_series_by_code():
-    """Iterating gives each series, a code finds one, `dict` maps them; a code of false has no points."""
+    """Iterating yields each series, a code finds one, `dict` maps them; points of false are none."""
     found = stats({"Pc": [[T0 * 1000, 1.0]], "gc": False}, {"Pc": 1.0, "gc": False, "kwh": 1.0}, "kwh")
     assert [series.code for series in found] == ["Pc", "gc"]
     assert found.keys() == ("Pc", "gc")
@@ -196,7 +198,7 @@ def test_stats_are_series_by_code():
 
 
 def test_a_gap_stays_a_gap():
-    """A bucket that was not sent is not made up."""
+    """A missing bucket is not invented."""
     found = stats({"Pc": [[1726236000000, 1.0], [1726246800000, 2.0]]})
     assert [time for time, _ in found["Pc"]] == [utc(1726236000), utc(1726246800)]
 
@@ -229,7 +231,7 @@ SPLIT = [
 
 @pytest.mark.parametrize(("records", "totals"), SPLIT, ids=["list", "object", "keys", "bare"])
 def test_stats_by_instance(records, totals):
-    """Split by instance as a list or as an object, named inside or by key, the answer means the same."""
+    """A list or an object, with instances in the items or as keys, is read to the same stats."""
     found = stats(records, totals)
     assert found.instances == (0, 257)
     assert [(series.code, series.instance) for series in found] == [("bs", 0), ("bs", 257)]
@@ -243,7 +245,7 @@ def test_stats_by_instance(records, totals):
 
 
 def test_a_list_by_instance_counts_from_0():
-    """Where a list's items name no instance, the position does: PHP's key 0 arrives as a list."""
+    """Without an instance in the items, it is the position: PHP sends key 0 as a list."""
     assert stats([{"bs": [[T0, 1.0]]}]).instances == (0,)
 
 
@@ -269,7 +271,7 @@ GRAPH = {
 
 
 def test_a_graph_is_named_by_codes():
-    """Its data is keyed by attribute id; what a reader sees are codes, units and descriptions."""
+    """The data is keyed by attribute id; series have codes, units and descriptions."""
     graph = decoding_series.graph(GRAPH)
     assert graph.keys() == ("bv", "bs", "999")
     assert repr(graph) == (
@@ -283,7 +285,7 @@ def test_a_graph_is_named_by_codes():
 
 
 def test_forecasts_are_watt_hours():
-    """A forecast's unit is Wh, and a code without one is there without points."""
+    """The unit of a forecast is Wh; a code without points has an empty series."""
     found = stats(
         {"solar_yield_forecast": [[T0 * 1000, 450.0]], "vrm_consumption_fc": False}, kind="forecast"
     )
@@ -294,8 +296,8 @@ def test_forecasts_are_watt_hours():
 # --- overall --------------------------------------------------------------------------------------------
 
 
-def test_a_total_that_is_no_number_is_noted():
-    """Text in place of a total is missing and counted; false is missing and expected."""
+def test_a_total_that_is_not_a_number_is_counted():
+    """A text is counted and None; false is None and expected."""
     drift = Drift()
     with collect_drift(drift):
         overall = decoding_series.overall(
@@ -308,7 +310,7 @@ def test_a_total_that_is_no_number_is_noted():
 
 
 def graph(*series):
-    """Return a graph of (attribute id, code, unit, points)."""
+    """Return a graph of points at minutes after the start, or of (attribute id, code, unit, points)."""
     records = {
         "data": {str(number): points for number, _, _, points in series},
         "meta": {str(number): {"code": code, "formatWithUnit": unit} for number, code, unit, _ in series},
@@ -318,7 +320,7 @@ def graph(*series):
 
 
 def test_the_battery_power_of_a_graph_is_derived_where_there_is_none():
-    """Voltage times current of the buckets that have both, in W; a missing half is a missing power."""
+    """It is voltage times current in W for buckets with both; if one is None, so is the power."""
     volts = (143, "bv", "%.0F mV", [[T0, 52_000], [T0 + 60, 53_000], [T0 + 120, None], [T0 + 180, 50_000]])
     amps = (147, "bc", "%.1F A", [[T0, -10], [T0 + 60, None], [T0 + 120, 2], [T0 + 240, 4]])
     power = graph(volts, amps).battery_power()
@@ -330,7 +332,7 @@ def test_the_battery_power_of_a_graph_is_derived_where_there_is_none():
 
 
 def test_the_battery_power_of_stats_is_that_of_one_instance():
-    """Stats by instance have as many batteries; with two of them the choice is the caller's."""
+    """Stats with several instances need `instance` first."""
     by_instance = [
         {"instance": n, "stats": {"bv": [[T0 * 1000, 50 + n]], "bc": [[T0 * 1000, 2]]}} for n in (0, 1)
     ]
@@ -341,7 +343,7 @@ def test_the_battery_power_of_stats_is_that_of_one_instance():
 
 
 def test_of_two_attributes_with_one_code_the_lowest_id_is_indexed():
-    """Both are there to be iterated; the order of the answer decides nothing."""
+    """Iterating yields both; the order of the answer does not matter."""
     two = [(900, "bv", "%.1F V", [[T0, 24]]), (143, "bv", "%.1F V", [[T0, 52]])]
     for drawn in (graph(*two), graph(*two[::-1])):
         assert list(drawn["bv"]) == list(drawn.get("bv")) == [(utc(T0), 52)]

@@ -1,4 +1,4 @@
-"""Graphs become the moments that the live readings are about."""
+"""Look-back of the live source: from graphs to past readings."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -50,7 +50,7 @@ def measures(*items, instance=0):
 
 
 def graph(**points):
-    """Return a graph as VRM words it, points in minutes after the start."""
+    """Return a graph of points at minutes after the start, or of (attribute id, code, unit, points)."""
     data = {str(n): [[AT + 60 * at, value] for at, value in found] for n, found in enumerate(points.values())}
     meta = {str(n): {"code": code} for n, code in enumerate(points)}
     return series.graph({"success": True, "records": {"data": data, "meta": meta, "instance": 0}})
@@ -63,8 +63,8 @@ def told(learnt, **points):
     }
 
 
-def test_it_asks_for_what_the_live_readings_consist_of():
-    """Single codes, and the parts that VRM has really added up, not all that it might add."""
+def test_the_codes_of_the_live_readings_are_requested():
+    """These are single codes and the parts that VRM has added up, not all parts that a sum may have."""
     learnt = measures(
         item("bs", 50),
         item("bv", 48),
@@ -76,7 +76,7 @@ def test_it_asks_for_what_the_live_readings_consist_of():
     assert learnt.codes == ["P", "Pdc", "a1", "bs", "bv", "dc"]
 
 
-def test_a_sum_is_the_same_sum_in_the_past():
+def test_a_sum_in_a_graph_is_that_of_the_live_reading():
     """The parts of one bucket are added, in the unit and sign of the live reading."""
     learnt = measures(item("bs", 50), total("from_to_grid", -30, "g1", "g2", "g3"))
     assert told(learnt, bs=[(0, 51.0)], g1=[(0, 100.0)], g2=[(0, -120.0)], g3=[(0, 5.0)]) == {
@@ -85,7 +85,7 @@ def test_a_sum_is_the_same_sum_in_the_past():
 
 
 def test_a_bucket_with_a_part_missing_has_no_sum():
-    """Half of a sum is not told, whichever half it is; what else there is, is."""
+    """Without one part the sum is missing; other quantities are there."""
     learnt = measures(item("bs", 50), total("solar_yield", 800, "P", "Pdc"))
     assert told(learnt, bs=[(0, 50.0), (1, 49.0)], P=[(0, 1.0), (1, 2.0)], Pdc=[(1, 3.0)]) == {
         0: {Quantity.BATTERY_SOC: 50.0},
@@ -94,13 +94,13 @@ def test_a_bucket_with_a_part_missing_has_no_sum():
 
 
 def test_a_part_that_the_graph_does_not_have_leaves_no_sum():
-    """VRM names the parts that a site has: without one of them there is no sum, as in live readings."""
+    """VRM names the parts that a site has; without one of them there is no sum, as in live readings."""
     learnt = measures(total("consumption", 300, "a1", "dc"), total("from_to_grid", 5, "g1", "g2"))
     assert told(learnt, a1=[(0, 300.0)], g1=[(0, 5.0)], g2=[(0, 6.0)]) == {0: {Quantity.GRID_POWER: 11.0}}
 
 
-def test_the_battery_power_is_derived_in_the_past_as_it_is_live():
-    """Voltage times current of one bucket; a bucket without one of the two has no power."""
+def test_battery_power_is_derived_in_a_graph_too():
+    """It is voltage times current of one bucket; a bucket without one of them has none."""
     learnt = measures(item("bv", 52), item("bc", -10))
     found = told(learnt, bv=[(0, 52.0), (1, 53.0), (2, 1e200)], bc=[(0, -10.0), (2, 1e200)])
     assert found[0][Quantity.BATTERY_POWER] == -520.0
@@ -109,8 +109,8 @@ def test_the_battery_power_is_derived_in_the_past_as_it_is_live():
     assert measures(item("bp", 500), item("bv", 52), item("bc", 10)).codes == ["bc", "bp", "bv"]
 
 
-def test_of_two_attributes_with_one_code_the_live_one_is_drawn():
-    """A graph is keyed by attribute: that of the live reading counts, else the lowest, whatever the order."""
+def test_of_two_attributes_with_one_code_the_live_one_is_used():
+    """A graph is keyed by attribute: that of the live reading is used, else the lowest id, in any order."""
     data = {"143": [[AT, 52.0]], "900": [[AT, 24.0]], "901": [[AT, 12.0]]}
     for live_one, expected in ((900, 24.0), (None, 52.0), (77, 52.0)):
         learnt = measures(item("bv", 24, idDataAttribute=live_one))
@@ -125,15 +125,15 @@ def test_of_two_attributes_with_one_code_the_live_one_is_drawn():
             assert bucket.values == {Quantity.BATTERY_VOLTAGE: expected}
 
 
-def test_what_lies_outside_the_range_is_left_out():
-    """A graph of another range, or of the year 9999, gives nothing."""
+def test_points_outside_the_range_are_left_out():
+    """A graph of another range, or of the year 9999, makes no readings."""
     learnt = measures(item("bs", 50))
     points = [(-1, 50.0), (0, 51.0), (1, 52.0), (61, 53.0), (4_000_000_000, 54.0)]
     assert told(learnt, bs=points) == {0: {Quantity.BATTERY_SOC: 51.0}, 1: {Quantity.BATTERY_SOC: 52.0}}
 
 
-def test_a_state_of_charge_outside_a_hundred_percent_is_none():
-    """Not in a graph either, and it is counted."""
+def test_a_state_of_charge_outside_0_to_100_is_left_out():
+    """It is left out of a graph too, and counted."""
     learnt, drift = measures(item("bs", 50), item("bv", 48)), Drift()
     with collect_drift(drift):
         found = told(learnt, bs=[(0, -1.0), (1, 100.0), (2, 5700.0)], bv=[(0, 48.0), (1, 49.0)])
@@ -145,22 +145,22 @@ def test_a_state_of_charge_outside_a_hundred_percent_is_none():
 
 
 def test_parts_of_another_instance_make_no_sum():
-    """A graph is of one instance, so such a sum cannot be had."""
+    """A graph is of one instance, so such a sum is missing."""
     away = total("solar_yield", 800, "Pdc")
     away["dataAttributes"] = [{"code": "Pdc", "instance": 279}]
     assert measures(item("bs", 1), away).codes == ["bs"]
 
 
-def test_a_battery_sensor_stays_one():
-    """A temperature sensor at a battery counts, one in a fridge does not: the live reading has said which."""
+def test_a_battery_sensor_is_known_from_the_live_reading():
+    """A sensor at a battery is used, one in a fridge is not."""
     battery = [item("tsT", 20, instance=4), item("tst", 0, instance=4)]
     assert told(measures(*battery, instance=4), tsT=[(0, 21.0)]) == {0: {Quantity.BATTERY_TEMPERATURE: 21.0}}
     fridge = [item("tsT", 4, instance=4), item("tst", 1, instance=4)]
     assert measures(*fridge, instance=4).codes == []
 
 
-def test_a_code_the_graph_does_not_know_is_not_there():
-    """What the graph does not have is left out, and so is a bucket that says nothing."""
+def test_a_code_that_the_graph_does_not_have_is_left_out():
+    """A bucket without any value is left out too."""
     learnt = measures(item("bs", 50), item("bv", 48))
     assert told(learnt, bs=[(0, 50.0), (2, None)]) == {0: {Quantity.BATTERY_SOC: 50.0}}
 
@@ -169,7 +169,7 @@ def test_a_code_the_graph_does_not_know_is_not_there():
     ("minutes", "step_s"), [([0, 1, 2], 60), ([3, 4, 9], 60), ([5], 60), ([0, 5, 10, 25], 300), ([7, 22], 60)]
 )
 def test_buckets_are_as_long_as_the_step(minutes, step_s):
-    """The step is what all points have in common, counted from the requested start."""
+    """The step is the greatest common divisor of all times, counted from the requested start."""
     drawn, end = graph(bs=[(at, 1.0) for at in minutes]), START + timedelta(hours=1)
     found = list(buckets(drawn, measures(item("bs", 1)), SITE, START, end))
     assert {each.bucket_s for each in found} == {step_s}
@@ -179,7 +179,7 @@ def test_buckets_are_as_long_as_the_step(minutes, step_s):
 
 
 def test_one_odd_point_moves_no_other_bucket():
-    """A point beside the grid of all others is left out: they keep their step, and so their names."""
+    """A point that is not on the grid is left out; the others keep their step and their ids."""
     learnt = DeviceCodes()
     for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
         learnt.learn(*each)
@@ -193,8 +193,8 @@ def test_one_odd_point_moves_no_other_bucket():
     assert [each.bucket_s for each in buckets(graph(bs=shifted), learnt, SITE, START, end)] == [60.0] * 10
 
 
-def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
-    """A graph tells buckets, not moments; the moment in one is where the device's last log lay in its own."""
+def test_a_bucket_has_the_time_at_which_the_device_usually_logs():
+    """Graph buckets carry no device timestamp; the offset of the last logs is used."""
     learnt = DeviceCodes()
     for each in live(item("bs", 50) | {"timestamp": NOW + 13}):
         learnt.learn(*each)
@@ -205,8 +205,8 @@ def test_a_bucket_is_named_by_when_the_device_is_used_to_log():
     assert {(each.bucket_s, each.bucket_at_s) for each in found} == {(60, 13)}
 
 
-def test_one_odd_time_is_no_habit():
-    """The moment of a bucket follows most of the last readings, and a lasting change soon."""
+def test_one_unusual_time_does_not_change_the_offset():
+    """The offset is that of most of the last readings; a lasting change is adopted."""
     learnt = DeviceCodes()
 
     def logged(second):
@@ -223,8 +223,8 @@ def test_one_odd_time_is_no_habit():
     assert [logged(153), logged(213), logged(273), logged(333)][-1] == odd
 
 
-async def test_it_asks_once_a_range_in_the_background(vrm, mocked, monkeypatch):
-    """One request for all codes of a device instance; a device nobody has heard of costs none."""
+async def test_a_range_is_one_request_in_the_background(vrm, mocked, monkeypatch):
+    """One request fetches all codes of a device instance; an unknown device sends none."""
     priorities = []
     send = vrm._pool.send
 

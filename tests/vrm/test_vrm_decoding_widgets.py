@@ -1,3 +1,5 @@
+"""Decoding of summaries and changes of state."""
+
 import re
 from datetime import UTC, datetime
 
@@ -58,7 +60,7 @@ WRONG_INSTANCE = {
 
 
 def test_a_summary_is_values_by_code():
-    """The values stand in the order VRM displays them; what a value lacks its meta gives."""
+    """Values are in the order in which VRM displays them; missing members come from `meta`."""
     summary = widgets.summary("BatterySummary", 258)(BATTERY)
     assert summary.keys() == ("SOC", "V")
     assert (summary["V"].raw_value, summary["V"].seconds_ago, summary["V"].attribute_id) == ("52.56", 12, 47)
@@ -86,8 +88,8 @@ def test_a_summary_is_values_by_code():
         ({}, None),
     ],
 )
-def test_a_value_is_found_however_it_is_spelt(spelt, value):
-    """Widgets say the same value in several fields; the rest stays in `raw` and is no drift."""
+def test_a_value_is_read_from_any_of_its_members(spelt, value):
+    """Widgets send a value under several names; other members stay in `raw` and are no drift."""
     record = {"code": "V", "valueFormattedWithUnit": "52,56 V", "isValid": "1", **spelt}
     with collect_drift(Drift(strict=True)):
         summary = widgets.summary("Status", 0)({"records": {"data": {"47": record}}})
@@ -96,8 +98,8 @@ def test_a_value_is_found_however_it_is_spelt(spelt, value):
     assert summary["V"].raw == record
 
 
-async def test_a_wrong_instance_is_told(vrm, mocked):
-    """VRM says success and sends no value; the client says which instance has none and where to look."""
+async def test_a_wrong_instance_is_no_data(vrm, mocked):
+    """VRM sends success without values; the error names the instance and where to find the right one."""
     mocked.get(ANYTHING, payload=WRONG_INSTANCE, repeat=True)
     with pytest.raises(NoData, match=r"instance 5.*system_overview") as nothing:
         await vrm.widgets.summary(1, "BatterySummary", instance=5)
@@ -106,8 +108,8 @@ async def test_a_wrong_instance_is_told(vrm, mocked):
         await vrm.widgets.summary(1, "BatterySummary")
 
 
-async def test_a_panel_of_another_shape_is_not_called_wrong(vrm, mocked):
-    """Widgets that carry something else than attributes arrive in `raw`."""
+async def test_a_widget_of_another_shape_is_no_error(vrm, mocked):
+    """Widgets without attributes are in `raw`."""
     mocked.get(ANYTHING, payload={"success": True, "records": {"data": "12:30"}})
     mocked.get(ANYTHING, payload={"success": True, "records": {"alarms": [1], "rateLimited": False}})
     assert (await vrm.widgets.summary(1, "HoursOfAC")).raw["data"] == "12:30"
@@ -135,7 +137,7 @@ STATES = {
 
 
 def test_states_are_changes_in_columns():
-    """Numbers have the names of `enums`; a name has its number, where `enums` knows it."""
+    """Numbers have names from `enums`; a name has its number if `enums` has it."""
     history = widgets.states("VeBusState", 257)(STATES)
     (states,) = history
     assert (states.code, states.attribute_id) == ("S", 40)
@@ -178,7 +180,7 @@ def read_states(rows, enums=None):
 
 @pytest.mark.parametrize("rows", DOCUMENTED.values(), ids=DOCUMENTED)
 def test_a_state_has_its_start_and_its_end(rows):
-    """The documented row is state, start, end in seconds, with the names beside; nothing of it is drift."""
+    """The documented row is state, start and end in seconds, beside the names; it makes no drift."""
     states = read_states(rows)
     assert list(states) == [(utc(T0), 3), (utc(T0 + 60), 4)]
     assert states.names == ("Bulk", "Absorption")
@@ -189,33 +191,33 @@ def test_a_state_has_its_start_and_its_end(rows):
     "row", [{"0": "3", "1": T0, "2": T0 + 60}, [3, T0, T0 + 60], {"0": "Bulk", "1": T0, "2": T0 + 60}]
 )
 def test_one_state_may_come_without_the_list_around_it(row):
-    """PHP writes a list of one as that one."""
+    """PHP sends a list of one row as that row."""
     states = read_states(row)
     assert (list(states), states.names, states.ends_ms) == ([(utc(T0), 3)], ("Bulk",), ((T0 + 60) * 1000,))
 
 
 @pytest.mark.parametrize("end", [None, False, 0, "", T0 - 60])
-def test_a_state_that_goes_on_has_no_end(end):
-    """What is no time after the start is none."""
+def test_a_continuing_state_has_no_end(end):
+    """An end that is not after the start is None."""
     states = read_states([[3, T0, end]])
     assert (list(states), states.names, states.ends_ms) == ([(utc(T0), 3)], ("Bulk",), (None,))
 
 
-def test_a_large_number_and_nothing_are_states_too():
-    """A set of bits may be as large as a time; null is a stretch without a state."""
+def test_a_large_number_and_null_are_states():
+    """A set of bits may be as large as a time; null is a time without a known state."""
     states = read_states([[2**31, T0, T0 + 60], [None, T0 + 60, T0 + 120], [0, T0 + 120, T0 + 180]])
     assert (states.numbers, states.names) == ((2**31, None, 0), (None, None, None))
 
 
 def test_a_name_of_two_numbers_gives_no_number():
-    """The name is kept; which of the numbers it was, nothing says."""
+    """The name is kept; its number is ambiguous and None."""
     states = read_states([["Off", T0, T0 + 60]], {"0": "Off", "9": "Off"})
     assert (states.numbers, states.names) == ((None,), ("Off",))
 
 
 @pytest.mark.parametrize("rows", [[[3, 0, 0]], [["Bulk", 12, 13]], [[3]], ["Bulk"], "Bulk", 5])
 def test_a_state_without_a_time_is_counted(rows):
-    """There is no year 1970 in it."""
+    """It is left out and does not get a time in 1970."""
     drift = Drift()
     with collect_drift(drift):
         (states,) = widgets.states("VeBusState", 0)({"records": {"data": {"40": rows}}})
@@ -223,13 +225,13 @@ def test_a_state_without_a_time_is_counted(rows):
 
 
 def test_no_changes_are_no_error():
-    """An empty history is {} or [] and simply empty."""
+    """An empty history is {} or []."""
     for empty in ({}, [], False, None):
         assert len(widgets.states("MPPTState", 0)({"records": {"data": empty, "enums": []}})) == 0
 
 
 def test_names_may_be_a_list():
-    """PHP sends a list where the numbers count from 0."""
+    """PHP sends a list if the numbers count from 0."""
     (states,) = widgets.states("RelayState", 0)(
         {"records": {"data": {"12": [[T0, 1], [T0 + 60, 0]]}, "enums": {"12": ["Open", "Closed"]}}}
     )
@@ -238,12 +240,12 @@ def test_names_may_be_a_list():
 
 
 def test_names_may_be_records():
-    """Attributes have them as records of name and number."""
+    """Attributes have records of name and number."""
     names = [{"nameEnum": "Bulk", "valueEnum": 3}, {"nameEnum": "Absorption", "valueEnum": 4}]
     assert read_states([[3, T0, T0 + 60]], names).names == ("Bulk",)
 
 
-def test_a_damaged_change_costs_no_other():
+def test_a_malformed_change_affects_no_other():
     """It is counted and left out."""
     drift = Drift()
     with collect_drift(drift):
