@@ -1,4 +1,4 @@
-"""A value that never prints, pickles or logs itself."""
+"""Secrets that are not printed, pickled or logged, and masking them in other texts."""
 
 import hmac
 import re
@@ -8,26 +8,26 @@ from typing import Final, NoReturn
 
 MASK: Final = "***"
 SHORTEST: Final = 4
-"""Shorter secrets are not looked for: masking every ``a`` would hide the text and give the secret away."""
+"""Shorter secrets are not masked: replacing every ``a`` would hide the text and reveal the secret."""
 
 _LONGEST: Final = 64
-"""Of a longer secret, such as a JWT, this many characters are looked for; the rest goes too."""
+"""A longer secret, such as a JWT, is found by its first characters; what follows them is masked too."""
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
 _PROCESS_KEY: Final = token_bytes(16)
 
 
 class Secret:
-    """A token or password. Only `reveal()` gives it back; `repr`, `str`, `vars` and pickle never do."""
+    """A token or password. Only `reveal()` returns it; `repr`, `str`, `vars` and pickle do not."""
 
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
-        # A closure keeps the value out of every attribute dump a debugger or reporter makes.
+        # Error reporters print attributes; they do not print what a function returns.
         self._reveal: Callable[[], str] = lambda: value
 
     def reveal(self) -> str:
-        """Return the value, to be put on the wire and nowhere else."""
+        """Return the value. Use it for sending only."""
         return self._reveal()
 
     def __eq__(self, other: object) -> bool:
@@ -54,26 +54,26 @@ class Secret:
 
 
 def fingerprint(*parts: str | Secret) -> str:
-    """Return eight hex digits that tell these parts from others, in this process only.
+    """Return eight hex digits that distinguish these parts from others, in this process only.
 
-    Another process gives others, so that a fingerprint in a log is of no use for trying passwords.
+    Every process returns different digits, so that a fingerprint in a log cannot be used to guess passwords.
     """
     texts = [part.reveal() if isinstance(part, Secret) else part for part in parts]
     return hmac.digest(_PROCESS_KEY, repr(texts).encode(), "sha256").hex()[:8]
 
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
-    """Return a text of a server's with ``***`` for each of these secrets that it repeats; see `masker`."""
+    """Return a text with ``***`` in place of these secrets; see `masker`."""
     return masker(secrets)(text)
 
 
 def masker(secrets: Iterable[Secret]) -> Callable[[str], str]:
-    """Return what puts ``***`` in place of these secrets, for many texts.
+    """Return a function that replaces these secrets by ``***``.
 
-    A secret is found in upper and lower case, and percent-encoded, escaped as in JSON or HTML, or escaped
-    twice, each of its characters by itself.
+    It finds a secret in upper and lower case, and with any of its characters percent-encoded or escaped as in
+    JSON or HTML, also twice.
     """
-    # The longest first: a header's value holds the token.
+    # The longest first: a header's value contains the token.
     values = sorted({secret.reveal() for secret in secrets}, key=len, reverse=True)
     patterns = [
         "".join(map(_spellings, value[:_LONGEST])) + r"[^\s\"'<>]*" * (len(value) > _LONGEST)
@@ -87,11 +87,15 @@ def masker(secrets: Iterable[Secret]) -> Callable[[str], str]:
 
 
 def _spellings(char: str) -> str:
-    """Return a pattern of the ways in which a character may be written."""
-    ways = [rf"\\*{re.escape(char)}", "".join(f"%(?:25)*{byte:02x}" for byte in char.encode())]
-    ways += [rf"\\+u{ord(char):04x}", rf"\\+x{ord(char):02x}", rf"&\#(?:0*{ord(char)}|x0*{ord(char):x});"]
+    """Return a pattern of all ways in which a character may be encoded."""
+    spellings = [rf"\\*{re.escape(char)}", "".join(f"%(?:25)*{byte:02x}" for byte in char.encode())]
+    spellings += [
+        rf"\\+u{ord(char):04x}",
+        rf"\\+x{ord(char):02x}",
+        rf"&\#(?:0*{ord(char)}|x0*{ord(char):x});",
+    ]
     if char in _ENTITIES:
-        ways.append(_ENTITIES[char])
+        spellings.append(_ENTITIES[char])
     if char == " ":
-        ways.append(r"\+")
-    return f"(?:{'|'.join(ways)})"
+        spellings.append(r"\+")
+    return f"(?:{'|'.join(spellings)})"

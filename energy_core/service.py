@@ -1,4 +1,4 @@
-"""run_service: the signals of a long-running program, from the first polite one to the last."""
+"""run_service: runs a program until a signal, and ends it within a bounded time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from energy_core.clock import SystemClock
 
 _log: Final = logging.getLogger("energy_core.service")
 
-_CUT_SHORT: Final = 1
-_LAST_WORDS_S: Final = 0.2
+_EXIT_CODE: Final = 1
+_LOG_S: Final = 0.2
+"""How long the last log message may take."""
 _SPARE_S: Final = 0.5
-"""What is left, beyond the grace, to a program whose cleaning up was cancelled."""
+"""Time beyond the grace for a program whose cleanup was cancelled."""
 
 
 def run_service(
@@ -30,70 +31,70 @@ def run_service(
     grace_s: float = 5.0,
     signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
 ) -> None:
-    """Run `main()` in an event loop of its own until it ends or a signal asks it to.
+    """Run `main()` in a new event loop until it returns or a signal arrives.
 
-    The first of `signals` cancels `main`: it stops where it waits, and its ``async with`` blocks close; a
-    stream saves its position on the way. Then `run_service` returns, and the program ends with code 0. A
-    second signal ends the process at once, as if nobody had handled it.
+    The first of `signals` cancels `main`: its ``async with`` blocks close, and streams save their positions.
+    Then `run_service` returns, and the program ends with exit code 0. A second signal ends the process at
+    once, with the default action of the signal.
 
-    The end takes `grace_s` at most. Cleaning up that takes longer is cancelled, and if that does not help
-    within another second the process is ended from outside the event loop, whatever it hangs in; both are
-    logged and give exit code 1. An exception of `main` is raised in any case.
+    Cleanup takes at most `grace_s`. If it takes longer, it is cancelled; if that has no effect within another
+    half second, a thread ends the process. Both are logged and give exit code 1. An exception of `main` is
+    raised in any case.
 
-    Call it in the main thread; the handlers there were before are back when it returns. It needs nothing of
-    the event loop, so that it works on every platform.
+    Call it in the main thread. It restores the previous signal handlers when it returns. It works on every
+    platform, because it does not use the signal handling of the event loop.
 
     Args:
         main: The program, called once the signals are handled.
-        grace_s: Seconds for an orderly end.
-        signals: Which signals end the service.
+        grace_s: Seconds for the cleanup.
+        signals: The signals that end the program.
 
     Raises:
-        ValueError: not the main thread, or a grace below zero.
-        SystemExit: cleaning up was cut short.
+        ValueError: this is not the main thread, or `grace_s` is negative.
+        SystemExit: the cleanup was cancelled.
     """
     if not 0 <= grace_s < float("inf"):
         raise ValueError(f"grace_s must be a number of seconds, not {grace_s!r}")
     ending = _Ending(grace_s, tuple(signals))
-    with ending.handling_signals(), ending.watched():
+    with ending.handling_signals(), ending.watchdog():
         asyncio.run(ending.run(main))
-    if ending.cut_short:
-        raise SystemExit(_CUT_SHORT)
+    if ending.cleanup_cancelled:
+        raise SystemExit(_EXIT_CODE)
 
 
 class _Ending:
-    """How one service ends."""
+    """The end of one program: signal handlers, cancellation, watchdog."""
 
     def __init__(self, grace_s: float, signals: tuple[signal.Signals, ...]) -> None:
-        self.cut_short = False
+        self.cleanup_cancelled = False
         self._grace_s = grace_s
         self._signals = signals
-        self._asked = self._stopping = False
+        self._signalled = self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        # The one way to tell another thread something that a signal handler may use: it holds no lock.
-        self._news: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        # Reentrant, so that a signal handler may put into it: True for a signal, False for the end of main.
+        self._events: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     async def run(self, main: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Run `main` in a task of its own; once the end was asked for, being cancelled is a good one."""
+        """Run `main` in a task. Its cancellation after a signal is not an error."""
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(main(), name="energy service")
-        if self._asked:
+        if self._signalled:
             self._stop()
         try:
             await self._task
         except asyncio.CancelledError:
-            if not self._asked:
+            if not self._signalled:
                 raise
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Ask for the end, once; from now on the system itself handles these signals."""
+        """Handle the first signal, and restore the default action for the next one."""
         for each in self._signals:
             signal.signal(each, signal.SIG_DFL)
-        self._asked = True
-        self._news.put(True)
+        self._signalled = True
+        self._events.put(True)
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: everything has ended
+            with suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(self._stop, signal.Signals(number).name)
 
     def _stop(self, name: str = "a signal") -> None:
@@ -103,18 +104,18 @@ class _Ending:
         _log.info("%s: ending, within %g s", name, self._grace_s)
         self._task.cancel()
         clock = SystemClock()
-        timer = clock.call_at(clock.monotonic() + self._grace_s, self._cut_short)
+        timer = clock.call_at(clock.monotonic() + self._grace_s, self._cancel_cleanup)
         self._task.add_done_callback(lambda _: timer.cancel())
 
-    def _cut_short(self) -> None:
+    def _cancel_cleanup(self) -> None:
         if self._task is not None:
-            self.cut_short = True
-            _log.error("cleaning up takes longer than %g s and is cancelled", self._grace_s)
+            self.cleanup_cancelled = True
+            _log.error("the cleanup takes longer than %g s and is cancelled", self._grace_s)
             self._task.cancel()
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Handle the signals, and put back what was there before."""
+        """Install the signal handlers, and restore the previous ones at the end."""
         before = {each: signal.getsignal(each) for each in self._signals}
         try:
             for each in self._signals:
@@ -125,29 +126,29 @@ class _Ending:
                 signal.signal(each, handler if handler is not None else signal.SIG_DFL)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Have a thread watch over the end: a blocked event loop could not."""
+    def watchdog(self) -> Iterator[None]:
+        """Run a thread that ends the process if the event loop is blocked."""
         watch = threading.Thread(target=self._watch, name="energy service watch", daemon=True)
         watch.start()
         try:
             yield
         finally:
-            self._news.put(False)
+            self._events.put(False)
             watch.join()
 
     def _watch(self) -> None:
-        if self._news.get():
+        if self._events.get():
             try:
-                self._news.get(timeout=self._grace_s + _SPARE_S)
+                self._events.get(timeout=self._grace_s + _SPARE_S)
             except queue.Empty:
-                # Whoever hangs may hold the lock of the log.
-                words = threading.Thread(target=self._last_words, daemon=True)
-                words.start()
-                words.join(_LAST_WORDS_S)
-                os._exit(_CUT_SHORT)
+                # In a thread: the blocked code may hold a lock of the logging module.
+                logger = threading.Thread(target=self._log_end, daemon=True)
+                logger.start()
+                logger.join(_LOG_S)
+                os._exit(_EXIT_CODE)
 
-    def _last_words(self) -> None:
-        _log.critical("the service hangs and is ended; what it left open is lost")
+    def _log_end(self) -> None:
+        _log.critical("the program does not end; the process is terminated without its cleanup")
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

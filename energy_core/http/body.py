@@ -1,4 +1,4 @@
-"""A body's bytes on their way in: decompressed step by step, counted, and never more than allowed."""
+"""Decompressing a response body piece by piece, within limits of size and compression ratio."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from energy_core.errors import BodyTooLarge, DecodeError
 from energy_core.http.operation import MIB
 
 STEP: Final = 256 * 1024
+"""The largest piece, in bytes."""
 MAX_RATIO: Final = 200
 MAX_MEMBERS: Final = 64
+"""Members of one gzip body; each is a compressed stream of its own."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ENCODINGS: Final = {"": None, "identity": None, "gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
 class Body:
-    """What has arrived of one body. It holds no data: bytes go in, bounded pieces come out.
+    """The decoder of one response body. It keeps no data: bytes go in, pieces of bounded size come out.
 
-    The limit counts after decompression. Past the first MiB a body may not be more than 200 times what came
-    over the wire, so that a bomb is recognised long before it reaches the limit.
+    The limit counts after decompression. Past the first MiB a body may not be larger than 200 times its
+    compressed size, so that a decompression bomb is recognised long before it reaches the limit.
+
+    Args:
+        headers: The response headers, by lower-case name.
+        limit: The largest body in bytes; None for no limit.
     """
 
     __slots__ = ("_announced", "_encoding", "_inflate", "_members", "_window", "_wire", "limit", "size")
@@ -37,11 +43,11 @@ class Body:
         self.size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what the bytes hold.
+        """Decompress bytes and yield the pieces.
 
         Raises:
-            BodyTooLarge: the limit or the ratio is passed.
-            DecodeError: the bytes are not what their encoding says.
+            BodyTooLarge: the limit or the ratio is exceeded.
+            DecodeError: the bytes are not in the declared encoding.
         """
         if not self._wire:
             self._check_announced()
@@ -50,29 +56,29 @@ class Body:
             yield self._counted(data)
             return
         if data and not self._wire and self._window == zlib.MAX_WBITS and data[0] & 0x0F != 8:
-            # Some servers say deflate and leave its header out.
+            # Some servers declare deflate and omit its zlib header.
             self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         full = False
         while data or full:
             piece, rest = self._step(data)
             self._wire += len(data) - len(rest)
-            # A full piece may leave a last bit of output inside zlib after the input is used up.
+            # After a full piece, zlib may hold more output although the input is used up.
             data, full = rest, len(piece) == STEP
             if piece:
                 yield self._counted(piece)
 
     def finish(self) -> None:
-        """Say that no more comes.
+        """Check that the body is complete, at its end.
 
         Raises:
-            DecodeError: the compressed body is cut short.
+            DecodeError: the compressed body is truncated.
         """
         if self._inflate is not None and self._wire and not self._inflate.eof:
-            raise DecodeError("the compressed body is cut short", kind="encoding", size=self.size)
+            raise DecodeError("the compressed body is truncated", kind="encoding", size=self.size)
 
     def _check_announced(self) -> None:
         if self._encoding not in _ENCODINGS:
-            raise DecodeError("the body is in an encoding that was not asked for", kind="encoding")
+            raise DecodeError("the body is in an encoding that was not requested", kind="encoding")
         if self.limit is not None and self._announced > self.limit:
             raise BodyTooLarge(
                 f"the body is larger than {self.limit} bytes", kind="size", size=self._announced
@@ -86,14 +92,14 @@ class Body:
             piece = inflate.decompress(data, STEP)
         except zlib.error:
             raise DecodeError(
-                "the body is not what its encoding says", kind="encoding", size=self.size
+                "the body is not in its declared encoding", kind="encoding", size=self.size
             ) from None
         return piece, inflate.unused_data if inflate.eof else inflate.unconsumed_tail
 
     def _next_member(self) -> zlib._Decompress:
         self._members += 1
         if self._window != _GZIP or self._members > MAX_MEMBERS:
-            raise DecodeError("the compressed body goes on after its end", kind="encoding", size=self.size)
+            raise DecodeError("the compressed body continues after its end", kind="encoding", size=self.size)
         return zlib.decompressobj(_GZIP)
 
     def _counted(self, piece: bytes) -> bytes:
@@ -106,5 +112,5 @@ class Body:
 
 
 def _length(announced: str) -> int:
-    # Nineteen digits are more than any limit, and int() takes no longer for them than for one.
+    # Nineteen digits exceed every limit; int() of a longer text may be slow.
     return int(announced[:19]) if announced.isascii() and announced.isdigit() else 0

@@ -41,6 +41,8 @@ def numbers(value: object) -> dict[str, float | None]:
 def _number_of(code: str, value: object) -> float | None:
     if type(value) is float or type(value) is int:  # nearly always; numbers in JSON are finite
         return float(value)
+    if value is False:
+        return None
     found = number(value)
     if found is None and not is_nothing(value):
         report("Totals", code, "not a number")
