@@ -111,7 +111,7 @@ def ours(url: str, case: str, times: int) -> Asker:
         client = await stack.enter_async_context(VRMClient(token=TOKEN, base_url=url, limit=wide))
         return {
             "me": client.users.me,
-            "sites": lambda: client.users.installations(extended=True, user_id=1001),
+            "sites": lambda: client.sites(extended=True, user_id=1001),
         }
 
     return Asker(open_ours, url, case, times)

@@ -84,9 +84,9 @@ def _our_diagnostics() -> Decoder:
 def _our_sites(*, read: bool, held: bool = False) -> Decoder:
     from benchmarks.ours import understand
     from vrm_async.decoding import sites
-    from vrm_async.resources.users import INSTALLATIONS
+    from vrm_async.resources.users import SITES
 
-    understood = understand(INSTALLATIONS, sites.sites)
+    understood = understand(SITES, sites.sites)
 
     def all_read(body: bytes) -> Any:
         found = understood(body)

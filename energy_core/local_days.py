@@ -182,7 +182,7 @@ def time_range(
         ValueError: two forms are given, or none where one is required; or one has a wrong value.
         TypeError: an argument has a wrong type.
     """
-    if isinstance(start, str) and period is None and end is None:
+    if isinstance(start, str) and period is None:
         start, period = None, start
     given = [name for name, value in (("start", start), ("end", end)) if value is not None]
     forms = [*([" and ".join(given)] if given else [])]

@@ -136,7 +136,7 @@ async def _discover(
 async def _discover_vrm(
     vrm: VRMClient, wanted: Sequence[int], discovered: Discovered, interval_s: float
 ) -> None:
-    sites = await vrm.users.installations()
+    sites = await vrm.sites()
     for site in sites:
         discovered.names["vrm", str(site.id)] = SiteName(
             site.name or f"site {site.id}", zone_or_utc(site.timezone)

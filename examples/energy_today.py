@@ -18,7 +18,7 @@ async def main() -> None:
     async with SessionPool() as pool:
         vrm = VRMClient(pool, token=environ["VRM_TOKEN"], base_url=VRM_URL)
         volt = VoltStorageClient(pool, email=email, password=password, base_url=VOLT_URL)
-        site, product = (await vrm.users.installations())[0], await anext(volt.products.list())
+        site, product = (await vrm.sites())[0], await anext(volt.products.list())
         state = HomeState()
         meter = EnergyMeter(ZoneInfo(site.timezone or "UTC"), changes_only=[SourceFilter("voltstorage")])
         async with merge(vrm.live(site.id), volt.live(product.id)) as events:

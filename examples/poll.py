@@ -13,7 +13,7 @@ async def main() -> None:
     """Print the state of charge of the first readings that tell it."""
     count = 0
     async with VRMClient(token=environ["VRM_TOKEN"], base_url=URL) as vrm:
-        names = {str(site.id): site.name for site in await vrm.users.installations()}
+        names = {str(site.id): site.name for site in await vrm.sites()}
         async with merge(vrm.live(interval_s=60.0), include_status=False) as events:
             async for event in events:
                 charge = event.values.get(Quantity.BATTERY_SOC)

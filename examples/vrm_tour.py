@@ -51,13 +51,13 @@ def reading(vrm: VRMClient, site: int, identifier: str) -> Steps:
     """Return what changes nothing."""
     return {
         "users.me": vrm.users.me,
-        "users.installations": lambda: vrm.users.installations(extended=True),
+        "sites": lambda: vrm.sites(extended=True),
         "users.search": lambda: vrm.users.search(str(site)),
         "users.site_id": lambda: vrm.users.site_id(identifier),
         "users.invites": vrm.users.invites,
         "tokens.list": vrm.tokens.list,
         "installations.system_overview": lambda: vrm.installations.system_overview(site),
-        "installations.diagnostics": lambda: every(vrm.installations.diagnostics(site)),
+        "installations.diagnostics": lambda: vrm.installations.diagnostics(site),
         "stats.get": lambda: vrm.stats.get(site, type="kwh", start=YESTERDAY, end=NOON),
         "stats.get (forecast)": lambda: vrm.stats.get(site, type="forecast", start=NOON, end=TOMORROW),
         "stats.history": lambda: every(vrm.stats.history(site, start=NOON - 960 * HOUR, end=NOON)),
@@ -75,14 +75,13 @@ def reading(vrm: VRMClient, site: int, identifier: str) -> Steps:
         "widgets.hours_of_ac": lambda: vrm.widgets.hours_of_ac(site),
         "widgets.alarm": lambda: vrm.widgets.alarm(site),
         "widgets.get": lambda: vrm.widgets.get(site, "TankSummary"),
-        "alarms.get": lambda: vrm.alarms.get(site),
+        "alarms.rules": lambda: vrm.alarms.rules(site),
         "alarms.log": lambda: vrm.alarms.log(site, NOON - 240 * HOUR, NOON),
         "tags.get": lambda: vrm.tags.get(site),
         "access.users": lambda: vrm.access.users(site),
         "forecasts.last_reset": lambda: vrm.forecasts.last_reset(site, reset_type=0),
         "fleet.find": lambda: vrm.fleet.find(["bs>=0", "bv!"]),
         "fleet.overview": lambda: vrm.fleet.overview([site]),
-        "fleet.data_attributes": vrm.fleet.data_attributes,
         "catalogue.refresh": vrm.catalogue.refresh,
         "request (firmwares)": lambda: vrm.request(
             "GET", "firmwares", query={"feedChannel": "release", "victronConnectVersion": "6.0.0"}
@@ -104,7 +103,7 @@ def saving(vrm: VRMClient, site: int, folder: Path) -> Steps:
 
 async def writing(vrm: VRMClient, site: int, identifier: str) -> Steps:
     """Return what changes something, in an order that undoes most of it."""
-    known = await vrm.alarms.get(site)
+    known = await vrm.alarms.rules(site)
     rule = Alarm(attribute_id=next(one.id for one in known.attributes if one.code == "bv"), high=56.0)
     token = await vrm.tokens.create("tour, first")
     widget = await vrm.custom_widgets.create(site, "First", {"codes": ["bs"]})
@@ -172,7 +171,7 @@ async def main() -> None:
         raise SystemExit("the tour changes things: set VRM_BASE_URL to a simulator (energy-live simulate)")
     async with SessionPool() as pool:
         vrm = VRMClient(pool, token=environ["VRM_TOKEN"], base_url=URL)
-        first, *_, last = await vrm.users.installations()
+        first, *_, last = await vrm.sites()
         await walk(reading(vrm, first.id, first.identifier or ""))
         with TemporaryDirectory() as folder:
             await walk(saving(vrm, first.id, Path(folder)))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from vrm_async.history.widgets import GraphHistory as GraphHistory
     from vrm_async.history.widgets import StatePages as StatePages
     from vrm_async.resources.catalogue import Catalogue as Catalogue
-    from vrm_async.resources.catalogue import DataAttribute as DataAttribute
     from vrm_async.validation import Unlisted as Unlisted
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -30,7 +29,7 @@ else:
             ".history.base": "Chunk HistoryCursor",
             ".history.stats": "Rows StatsHistory",
             ".history.widgets": "GraphHistory StatePages",
-            ".resources.catalogue": "Catalogue DataAttribute",
+            ".resources.catalogue": "Catalogue",
             ".validation": "Unlisted",
         },
         reads=".resources.catalogue.shipped_by_code",

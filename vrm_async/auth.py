@@ -24,7 +24,7 @@ from vrm_async.credentials import Credentials
 from vrm_async.responses import content, is_no_such_path
 
 if TYPE_CHECKING:
-    from vrm_async.decoding.access import LoginAnswer
+    from vrm_async.decoding.login import LoginAnswer
     from vrm_async.models.account import LoginResult
 
 LOGIN: Final = Operation(
@@ -160,10 +160,10 @@ class Auth:
         return code
 
     async def _ask(self, code: Secret | None, *, remember_me: bool = False) -> tuple[LoginAnswer, Grant]:
-        from vrm_async.decoding import access  # noqa: PLC0415  (most clients hold a token and never log in)
+        from vrm_async.decoding.login import login  # noqa: PLC0415  (most clients never log in)
 
         operation, body = self._question(code, remember_me=remember_me)
-        call = self._api.call(operation, access.login, json=body)
+        call = self._api.call(operation, login, json=body)
         del body  # a traceback with local variables must not contain the password
         try:
             answer = await call

@@ -1,7 +1,7 @@
-"""Whole local days, weeks, months and years of a site: totals that begin anew at its own midnight.
+"""Whole local days, weeks, months and years of a site.
 
-Pure calendar arithmetic: the caller brings `now`, the calendar knows the zone. A day has 23 or 25 hours where
-the clocks change, and begins at the first moment that bears its date, also where midnight itself is skipped.
+A day begins at the first moment that bears its date, also where clocks skip midnight. It has 23 or 25 hours
+where clocks change.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from datetime import date, datetime, timedelta, tzinfo
 
 from attrs import field, frozen
 
+from energy_core.clock import Clock, SystemClock
 from energy_core.local_days import CALENDAR_UNITS, first_day, midnight, zone
 from energy_core.printable import printable_class
 
 
 @frozen
 class Span:
-    """A stretch of time, its end excluded. ``start, end = span`` unpacks it."""
+    """A range of time without its end. ``start, end = span`` unpacks it."""
 
     start: datetime
     """Aware, UTC: the first moment."""
@@ -33,22 +34,22 @@ class Span:
 
     @property
     def duration(self) -> timedelta:
-        """How long it lasts; a local day of 23 or 25 hours says so."""
+        """The time from start to end: 23 or 25 hours for a day on which clocks change."""
         return self.end - self.start
 
     @property
     def hours(self) -> float:
-        """The same in hours."""
+        """The duration in hours."""
         return self.duration / timedelta(hours=1)
 
 
-async def calendar_of(where: str | tzinfo) -> Calendar:
-    """Return the calendar of a time zone; the file of a name is read in a thread.
+async def calendar_of(where: str | tzinfo, clock: Clock = SystemClock()) -> Calendar:  # noqa: B008  (stateless)
+    """Return the calendar of a time zone; a thread reads the file of a name.
 
     Raises:
         ValueError, TypeError: as `zone` does.
     """
-    return Calendar(await asyncio.to_thread(zone, where) if isinstance(where, str) else where)
+    return Calendar(await asyncio.to_thread(zone, where) if isinstance(where, str) else where, clock)
 
 
 @printable_class
@@ -58,10 +59,15 @@ class Calendar:
 
     Args:
         zone: An IANA name such as ``Europe/Amsterdam``, or a tzinfo.
+        clock: What `today` and the other relative methods take the present from.
+
+    Raises:
+        ValueError: this machine's time zone database does not have the name.
     """
 
     zone: tzinfo = field(converter=zone)
-    """Where midnight is."""
+    """The time zone whose midnights count."""
+    _clock: Clock = field(default=SystemClock(), repr=False, eq=False)
 
     def date_of(self, moment: datetime) -> date:
         """Return the local date of an aware moment."""
@@ -78,7 +84,7 @@ class Calendar:
         return self._span("days", day, 0)
 
     def week(self, day: date) -> Span:
-        """Return the whole week a day is in."""
+        """Return the whole week that contains a day."""
         return self._span("weeks", day, 0)
 
     def month(self, year: int, month: int) -> Span:
@@ -89,48 +95,48 @@ class Calendar:
         """Return one whole year."""
         return self._span("years", date(year, 1, 1), 0)
 
-    def today(self, now: datetime) -> Span:
-        """Return the whole day of `now`, its rest included."""
-        return self._span("days", self.date_of(now), 0)
+    def today(self) -> Span:
+        """Return today, its rest included."""
+        return self._span("days", self._today(), 0)
 
-    def yesterday(self, now: datetime) -> Span:
-        """Return the day before that of `now`."""
-        return self._span("days", self.date_of(now), -1)
+    def yesterday(self) -> Span:
+        """Return yesterday."""
+        return self._span("days", self._today(), -1)
 
-    def tomorrow(self, now: datetime) -> Span:
-        """Return the day after that of `now`, as a forecast wants it."""
-        return self._span("days", self.date_of(now), 1)
+    def tomorrow(self) -> Span:
+        """Return tomorrow, as a forecast wants it."""
+        return self._span("days", self._today(), 1)
 
-    def this_week(self, now: datetime) -> Span:
-        """Return the whole week of `now`."""
-        return self._span("weeks", self.date_of(now), 0)
+    def this_week(self) -> Span:
+        """Return the present week."""
+        return self._span("weeks", self._today(), 0)
 
-    def last_week(self, now: datetime) -> Span:
-        """Return the week before that of `now`."""
-        return self._span("weeks", self.date_of(now), -1)
+    def last_week(self) -> Span:
+        """Return the week before the present one."""
+        return self._span("weeks", self._today(), -1)
 
-    def this_month(self, now: datetime) -> Span:
-        """Return the whole month of `now`."""
-        return self._span("months", self.date_of(now), 0)
+    def this_month(self) -> Span:
+        """Return the present month."""
+        return self._span("months", self._today(), 0)
 
-    def last_month(self, now: datetime) -> Span:
-        """Return the month before that of `now`."""
-        return self._span("months", self.date_of(now), -1)
+    def last_month(self) -> Span:
+        """Return the month before the present one."""
+        return self._span("months", self._today(), -1)
 
-    def this_year(self, now: datetime) -> Span:
-        """Return the whole year of `now`."""
-        return self._span("years", self.date_of(now), 0)
+    def this_year(self) -> Span:
+        """Return the present year."""
+        return self._span("years", self._today(), 0)
 
-    def last_year(self, now: datetime) -> Span:
-        """Return the year before that of `now`."""
-        return self._span("years", self.date_of(now), -1)
+    def last_year(self) -> Span:
+        """Return the year before the present one."""
+        return self._span("years", self._today(), -1)
 
     def each(self, unit: str, span: Span) -> Iterator[Span]:
-        """Yield the whole days, weeks, months or years that a span touches, first to last.
+        """Yield the whole days, weeks, months or years that overlap a span, first to last.
 
         Args:
             unit: days, weeks, months or years.
-            span: What they have to cover.
+            span: The range that they cover.
         """
         if unit not in CALENDAR_UNITS:
             raise ValueError(f"unit must be one of {', '.join(CALENDAR_UNITS)}, not {unit!r}")
@@ -141,19 +147,22 @@ class Calendar:
             begin = after
 
     def floor(self, unit: str, moment: datetime) -> datetime:
-        """Return the last beginning of a day, week, month or year at or before a moment, in UTC."""
+        """Return the start of the day, week, month or year that contains a moment, in UTC."""
         return self.midnight(first_day(unit, self.date_of(moment)))
 
     def next(self, unit: str, moment: datetime) -> datetime:
-        """Return the first beginning of a day, week, month or year after a moment, in UTC."""
+        """Return the next start of a day, week, month or year after a moment, in UTC."""
         day, count = self.date_of(moment), 1
         while (after := self.midnight(first_day(unit, day, count))) <= moment:
             count += 1  # a date that a zone skipped has no length
         return after
 
     def shift(self, moment: datetime, *, months: int) -> datetime:
-        """Return the beginning of the month that lies so many months after that of a moment."""
+        """Return the start of the month that is `months` after the month of a moment, in UTC."""
         return self.midnight(first_day("months", self.date_of(moment), months))
+
+    def _today(self) -> date:
+        return self.date_of(self._clock.utcnow())
 
     def _span(self, unit: str, day: date, count: int) -> Span:
         begin, after = (self.midnight(first_day(unit, day, each)) for each in (count, count + 1))

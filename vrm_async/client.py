@@ -1,7 +1,7 @@
-"""The groups of endpoints that a client offers.
+"""`VRMClient`: one VRM account.
 
-Each is made, and its models and codecs imported, when it is first used: a program that asks for one panel
-does not load what it takes to read all of VRM.
+Each resource is made, and its models and decoders imported, at its first use: a program that reads one widget
+does not load the code of all the others.
 """
 
 # ruff: noqa: PLC0415  (resources are imported when they are first used)
@@ -14,10 +14,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from energy_core._lazy import preloaded
+from energy_core.clock import Clock, SystemClock
 from energy_core.codec.drift import Drift
 from energy_core.codec.json import JSON
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import MIB, Priority
+from energy_core.http.pages import Pages
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.printable import printable
@@ -47,14 +49,15 @@ if TYPE_CHECKING:
 
 
 class Resources:
-    """Everything under one `ApiClient`, by subject."""
+    """The resources of VRM, each made at its first use."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, clock: Clock) -> None:
         self._api = api
+        self._clock = clock
 
     @cached_property
     def users(self) -> Users:
-        """The account and its sites."""
+        """The account: its user, searching, invitations. Its sites are `sites()`."""
         from vrm_async.resources.users import Users
 
         return Users(self._api)
@@ -68,45 +71,45 @@ class Resources:
 
     @cached_property
     def installations(self) -> Installations:
-        """One site: its devices and the newest log of everything they measure."""
+        """One site: its devices, the newest log of everything they measure, its settings."""
         from vrm_async.resources.installations import Installations
 
         return Installations(self._api)
 
     @cached_property
     def catalogue(self) -> CatalogueResource:
-        """The data attributes: what a code means."""
+        """The catalogue of data attributes: what a code means."""
         from vrm_async.resources.catalogue import CatalogueResource
 
         return CatalogueResource(self._api)
 
     @cached_property
     def downloads(self) -> Downloads:
-        """Files of a site."""
+        """Exports of a site as files."""
         from vrm_async.resources.downloads import Downloads
 
-        return Downloads(self._api, self._site_ids)
+        return Downloads(self._api, self._site_ids, self._lookup.resolve_range)
 
     @cached_property
     def stats(self) -> StatsResource:
         """Energy and measurements of a site in buckets of time."""
         from vrm_async.resources.stats import StatsResource
 
-        return StatsResource(self._api, self._places.facts)
+        return StatsResource(self._api, self._lookup.facts, self._lookup.resolve_range, clock=self._clock)
 
     @cached_property
     def widgets(self) -> Widgets:
-        """The panels of VRM's dashboard."""
+        """The widgets of VRM's dashboard: graphs, newest values, changes of state."""
         from vrm_async.resources.widgets import Widgets
 
-        return Widgets(self._api, self._places.zone)
+        return Widgets(self._api, self._lookup.zone, self._lookup.resolve_range, clock=self._clock)
 
     @cached_property
     def alarms(self) -> AlarmsResource:
-        """Alarms of a site: the rules, and what they raised."""
+        """Alarms of a site: the rules, and the alarms they raised."""
         from vrm_async.resources.alarms import AlarmsResource
 
-        return AlarmsResource(self._api)
+        return AlarmsResource(self._api, self._lookup.resolve_range)
 
     @cached_property
     def tags(self) -> Tags:
@@ -131,33 +134,75 @@ class Resources:
 
     @cached_property
     def forecasts(self) -> Forecasts:
-        """Forecasts of sun and consumption."""
+        """Settings of the forecasts of solar production and consumption."""
         from vrm_async.resources.forecasts import Forecasts
 
         return Forecasts(self._api)
 
     @cached_property
     def custom_widgets(self) -> CustomWidgets:
-        """Panels that the users of a site put together themselves."""
+        """Dashboard widgets that users put together themselves."""
         from vrm_async.resources.custom_widgets import CustomWidgets
 
         return CustomWidgets(self._api)
 
     @cached_property
     def fleet(self) -> Fleet:
-        """Questions about many sites at once."""
+        """Requests about many sites at once."""
         from vrm_async.resources.fleet import Fleet
 
         return Fleet(self._api, self._site_ids)
 
+    def sites(self, *, extended: bool = False, user_id: int | None = None) -> Pages[Site]:
+        """List the sites of the account: ``await`` it, or use ``async for``. One request.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/installations
+
+        Args:
+            extended: Also request tags, alarms, local time and the newest values (`Site.extended`).
+            user_id: List the sites of another user, whom an administrator or dealer may see.
+        """
+        from energy_core.checks import whole
+        from vrm_async.resources.users import read_sites
+
+        owner = None if user_id is None else whole("user_id", user_id)
+        return Pages.of_one_answer(
+            lambda: read_sites(self._api, self.users, extended=extended, user_id=owner)
+        )
+
+    async def site(self, site: Site | int, *, extended: bool = False, user_id: int | None = None) -> Site:
+        """Return one site as it is now. Cancelling is safe.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/installations
+
+        Args:
+            site: The site or its id; `users.site_id` finds the id of a portal id.
+            extended: Also request tags, alarms, local time and the newest values (`Site.extended`).
+            user_id: Of another user, whom an administrator or dealer may see.
+
+        Raises:
+            NotFound: the account sees no such site.
+        """
+        from energy_core.checks import whole
+        from vrm_async import validation
+        from vrm_async.resources.users import no_such_site, read_sites
+
+        site_id = validation.site_id(site)
+        owner = None if user_id is None else whole("user_id", user_id)
+        found = await read_sites(self._api, self.users, extended=extended, user_id=owner, site_id=site_id)
+        for each in found:
+            if each.id == site_id:
+                return each
+        raise no_such_site(site_id)
+
     async def _site_ids(self) -> list[int]:
-        return [site.id for site in await self.users.installations()]
+        return [site.id for site in await self.sites()]
 
     @cached_property
-    def _places(self) -> SiteLookup:
+    def _lookup(self) -> SiteLookup:
         from vrm_async.site_lookup import SiteLookup
 
-        return SiteLookup(self.users)
+        return SiteLookup(self._api, self.users, self._clock)
 
 
 if TYPE_CHECKING:
@@ -165,33 +210,39 @@ if TYPE_CHECKING:
     from energy_core.stream.polled import LookbackConfig
     from vrm_async import operations
     from vrm_async.calendar import Calendar
+    from vrm_async.models.site import Site
 
 BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
 LIMIT: Final = RateLimit(200, 3.0, 6)
-"""VRM allows 200 requests in a window that one leaves every 0.33 s."""
+"""VRM's documented rate limit: 200 requests at once, then one every 0.33 s; at most 6 at the same time.
+
+Docs: https://vrm-api-docs.victronenergy.com/ (Rate limiting)
+"""
 
 
 class VRMClient(Resources):
-    """Victron's VRM for one account: an access token, a login (deprecated by VRM), or its public demo.
+    """Client of one VRM account: with an access token, a login (deprecated by VRM), or the public demo.
 
-    Without a pool it opens its own at the first await and owns it; with one it shares lane and login with
-    every client of the same account there. Use it with ``async with``, or call `aclose`.
+    Use it with ``async with``, or call `aclose`. Without a pool the client opens and closes its own. With a
+    pool it shares the rate limiter and the login with every client of the same account in that pool.
 
     Args:
-        pool: Shared with other clients; it is never closed here.
+        pool: Shared with other clients; the client never closes it.
         token: A personal access token, from VRM's preferences or `tokens.create`.
         username: The account's e-mail address, for a login.
         password: The account's password.
         sms_token: A one-time code for the first login; a later one raises `TwoFactorRequired`.
         demo: Use VRM's public demo account.
-        account: Names the account in events and checkpoints, whatever its credential is; the default is the
-            user id, which VRM is asked for before the first event.
-        base_url: Where the API is; https, or http on this machine.
-        limit: What the account may send; the default is VRM's own figure.
-        strict: Raise `DecodeError` where VRM's answers drift from its documents, instead of counting it.
+        account: The account's name in events and checkpoints; the default is the user id, which is requested
+            before the first event.
+        base_url: The API's address: https, or http on this machine.
+        limit: The account's rate limit; the default is the one that VRM documents.
+        strict: Raise `DecodeError` where VRM's answers differ from its documents, instead of counting it in
+            `drift`.
+        clock: The source of the present time; for tests.
 
     Raises:
-        ValueError: Arguments exclude each other, one is missing or empty, or the pool knows the account with
+        ValueError: arguments exclude each other, one is missing or empty, or the pool has the account with
             another credential.
     """
 
@@ -208,17 +259,18 @@ class VRMClient(Resources):
         base_url: str = BASE_URL,
         limit: RateLimit = LIMIT,
         strict: bool = False,
+        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
     ) -> None:
         if pool is not None and not isinstance(pool, SessionPool):
             raise TypeError(f"pool must be a SessionPool, not {type(pool).__name__}; did you mean token=...?")
         if not isinstance(limit, RateLimit):
-            raise TypeError(f"limit must be a Limit, not {type(limit).__name__}")
+            raise TypeError(f"limit must be a RateLimit, not {type(limit).__name__}")
         means = checked_means(
             token=token, username=username, password=password, sms_token=sms_token, demo=demo
         )
         label = account_label(account)
         base = parse_base_url(base_url)
-        self._pool = SessionPool() if pool is None else pool
+        self._pool = SessionPool(clock=clock) if pool is None else pool
         self._owns_pool = pool is None
         self._label = label
         self.auth = auth.Auth(means)
@@ -230,32 +282,38 @@ class VRMClient(Resources):
             owner=means.owner,
             user=self,
         )
-        super().__init__(ApiClient(self._pool, self._account, base, vendor="vrm", check=check, strict=strict))
+        super().__init__(
+            ApiClient(self._pool, self._account, base, vendor="vrm", check=check, strict=strict), clock
+        )
         self.auth.bind(self._api, self._account)
         if means.logs_in:
             warnings.warn(auth.DEPRECATED, DeprecationWarning, stacklevel=2)
 
     @property
     def drift(self) -> Drift:
-        """What VRM sent that its documents do not say."""
+        """Counts of differences between VRM's answers and its documents."""
         return self._api.drift
 
     def live(
-        self, *site_ids: int, interval_s: float = 60.0, lookback: LookbackConfig | None = None
+        self, *sites: Site | int, interval_s: float = 60.0, lookback: LookbackConfig | None = None
     ) -> Poller:
-        """Return a source of readings for `merge`: of these sites, or of every site of the account.
+        """Return a source of readings for `merge`. Nothing is sent before the merged stream starts.
+
+        One request an interval serves all sites.
 
         Args:
-            site_ids: The sites; one request an interval serves them all.
-            interval_s: Seconds from one request to the next; devices log every minute at the most.
-            lookback: When and how far each device is looked back at, which takes a request a device.
+            sites: The sites or their ids; none means every site of the account.
+            interval_s: Seconds between two requests. Devices log once a minute at most.
+            lookback: When and how far the past of each device is read again, for data that VRM received late;
+                one request a device.
         """
         from vrm_async import live as vrm_async_live
+        from vrm_async import validation
 
         return vrm_async_live.live(
             self._api,
             self.users,
-            site_ids,
+            tuple(validation.site_id(site) for site in sites),
             account=self._label,
             interval_s=interval_s,
             lookback=lookback,
@@ -273,19 +331,19 @@ class VRMClient(Resources):
         priority: Priority = Priority.INTERACTIVE,
         body_limit: int = 16 * MIB,
     ) -> JSON:
-        """Ask what no method of this client asks, through the same pool, limit, login and errors.
+        """Send a request that no other method sends, with the same login, rate limit, retries and errors.
 
         Args:
             method: GET, POST, PUT, PATCH or DELETE.
             path: Relative to the base URL, such as ``installations/151001/dashboard``.
-            query: Pairs of name and value, or a mapping; a name may repeat, brackets are sent as they are.
+            query: Pairs of name and value, or a mapping. A name may repeat; brackets are sent as they are.
             json: The body.
-            repeatable: Whether it may be sent again after a fault: only where that changes nothing.
-            priority: Its class in the lane.
+            repeatable: Whether the request is idempotent, so that it may be sent again after a failure.
+            priority: The priority in the rate limiter's queue.
             body_limit: The largest answer in bytes.
 
         Returns:
-            The answer's JSON, envelope and all; a refusal is an error as everywhere.
+            The answer's JSON with its envelope; an answer with ``success: false`` raises as everywhere.
         """
         from vrm_async import operations
 
@@ -293,17 +351,20 @@ class VRMClient(Resources):
         pairs = operations.pairs(query)
         return await self._api.call(operation, operations.as_it_is, query=pairs, json=json, priority=priority)
 
-    async def calendar(self, site_id: int) -> Calendar:
-        """Return the calendar of a site's own time zone: "yesterday", "this month", midnight to midnight.
+    async def calendar(self, site: Site | int) -> Calendar:
+        """Return the local days of a site: ``calendar.yesterday()``, ``calendar.month(2026, 5)``.
 
-        The list of installations is asked once for all sites.
+        The time zone is that of the `Site`. For an id the list of sites is requested, once for all sites.
+        Cancelling is safe.
+
+        Raises:
+            NotFound: the account's list of sites does not have the site.
+            DecodeError: VRM has no time zone for the site, or one that this machine does not know.
         """
-        from vrm_async import validation
-
-        return (await self._places.facts(validation.whole("site_id", site_id))).calendar
+        return (await self._lookup.facts(site)).calendar
 
     async def aclose(self) -> None:
-        """Close the client's own pool; a shared one stays open. May be called again."""
+        """Close the client's own pool; a shared pool stays open. Idempotent."""
         self._account.release(self)
         if self._owns_pool:
             await self._pool.aclose()
@@ -322,4 +383,4 @@ class VRMClient(Resources):
 
     @printable
     def __repr__(self) -> str:
-        return f"<VRMClient {self._label or 'without a label'}>"
+        return f"<VRMClient {self._label or 'default account'}>"

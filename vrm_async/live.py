@@ -21,7 +21,6 @@ from energy_core.http.client import ApiClient
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, SiteReport
 from energy_core.stream.vocabulary import Quantity, SourceId
-from vrm_async import validation
 from vrm_async.decoding.php import by_number, items
 from vrm_async.decoding.points import time_ms
 from vrm_async.lookback import GraphLookback
@@ -39,7 +38,7 @@ from vrm_async.quantities import (
     site_sums,
     value_of,
 )
-from vrm_async.resources.users import INSTALLATIONS, Users, installations_query
+from vrm_async.resources.users import SITES, Users, sites_query
 from vrm_async.responses import part
 
 FRESH_S: Final = 15 * 60
@@ -88,7 +87,7 @@ def live(
         clock: Source of time.
         owner: Distinguishes credentials under one account label.
     """
-    wanted = {validation.whole("site_id", site_id) for site_id in site_ids}
+    wanted = set(site_ids)
     sites = _Sites(api, users, wanted, account)
     name = ",".join(map(str, sorted(wanted))) or "*"
 
@@ -129,8 +128,8 @@ class _Sites:
         user = await self._users.id()
         account = str(user) if self._account is None else self._account
         only = None if self._whole_list else next(iter(self._wanted))
-        query = installations_query(extended=True, site_id=only)
-        found = await self._api.call(INSTALLATIONS, partial(self._read, account), query=query, idUser=user)
+        query = sites_query(extended=True, site_id=only)
+        found = await self._api.call(SITES, partial(self._read, account), query=query, idUser=user)
         gone = bool(self._wanted) and all(site.problem for site in found.sites.values())
         # An empty list does not prove that a site is gone; a list with other sites does. So the next poll
         # requests all sites.

@@ -1,4 +1,4 @@
-"""VRM's envelope: what a refusal looks like, whatever its status says."""
+"""VRM's envelope: ``success``, ``errors`` and ``error_code`` become typed errors."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
 
 
 def check(response: Response, payload: JSON, operation: Operation) -> None:
-    """Raise the typed error of a refusal: by its error_code, else by its status, never by its text.
+    """Raise the typed error of a refused request: by its error_code, else by its status.
 
-    The text is in the account's language and is quoted in the message. Only `is_no_such_path` looks at it.
+    The text is in the account's language and is only quoted in the message. `is_no_such_path` alone reads it.
     """
     if response.status < 400 and not is_refusal(payload):
         return
@@ -61,9 +61,9 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
 
 
 def is_no_such_path(error: RequestError) -> bool:
-    """Tell whether a refusal means that VRM has no such path, or not with this method.
+    """Whether VRM has no such path, or not with this method.
 
-    404, 405 and 422 say so, the last of them perhaps about a parameter; under 400 and 200 it is in the words.
+    404, 405 and 422 mean it (422 may also be about a parameter); under 400 and 200 only the text shows it.
     """
     if error.status in {404, 405, 422}:
         return True
@@ -72,10 +72,10 @@ def is_no_such_path(error: RequestError) -> bool:
 
 
 def part(payload: JSON, key: str) -> object:
-    """Return one part of an answer.
+    """Return one member of an answer.
 
     Raises:
-        DecodeError: the answer is no object, or has no such part.
+        DecodeError: the answer is not an object, or lacks the member.
     """
     if not isinstance(payload, dict):
         raise DecodeError(f"the answer is a {type(payload).__name__}, not an object", kind="shape")
@@ -85,20 +85,20 @@ def part(payload: JSON, key: str) -> object:
 
 
 def done(payload: JSON) -> None:
-    """Read the answer of a write: VRM confirms each with ``success``.
+    """Check the answer of a write: VRM confirms each with ``success``.
 
     Raises:
-        DecodeError: the answer does not confirm it; whether it took place is then not known.
+        DecodeError: the answer does not confirm it, so that the result of the write is unknown.
     """
     if flag(part(payload, "success")) is not True:
-        raise DecodeError("the answer does not say that it was done", kind="envelope")
+        raise DecodeError("the answer does not confirm the change", kind="envelope")
 
 
 def content(payload: JSON, *parts: str) -> dict[str, object]:
     """Return an answer without its envelope.
 
     Raises:
-        DecodeError: the answer is no object, or has none of the parts of which it should have one at least.
+        DecodeError: the answer is not an object, or has none of the members of which it should have one.
     """
     if not isinstance(payload, dict):
         raise DecodeError(f"the answer is a {type(payload).__name__}, not an object", kind="shape")

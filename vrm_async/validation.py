@@ -1,24 +1,31 @@
-"""What a caller may pass: a wrong argument fails here, at once and by its name, before anything is sent."""
+"""Checks of arguments that only VRM has; the others are in `energy_core.checks`.
+
+A wrong argument raises before anything is sent. Several checks return query parameters: name and value pairs.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from math import isfinite
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
+from energy_core import checks
 from energy_core.codec.json import JSON
+from energy_core.local_days import EPOCH, TimeRange
 from energy_core.printable import printable_class
+from vrm_async.models.site import Site
+
+ResolveRange: TypeAlias = Callable[
+    [Site | int, TimeRange], Awaitable[tuple[datetime | None, datetime | None]]
+]
+"""Turns a range into two moments, in the time zone of a site; an open side is None."""
 
 _CODE: Final = re.compile(r"[!-~]{1,64}")
 _WIDGET: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-_HINTS: Final[dict[tuple[str, type], str]] = {("site_id", str): "; users.site_id() finds it for a portal id"}
 
 ACCESS_LEVELS: Final = (0, 1, 2)
 """0 monitoring, 1 full control, 2 technician."""
@@ -27,50 +34,47 @@ ACCESS_LEVELS: Final = (0, 1, 2)
 @printable_class
 @frozen
 class Unlisted:
-    """A value that goes to VRM as it is, although its documents do not list it: ``Unlisted("new_type")``."""
+    """A value that is sent although VRM's documents do not list it: ``Unlisted("new_type")``."""
 
     value: str | int
 
 
-def whole(name: str, value: int) -> int:
-    """Return an id or instance: 0 or more. A bool or a float is none."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        hint = _HINTS.get((name, type(value)), "")
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}{hint}")
-    if value < 0:
-        raise ValueError(f"{name} must not be negative: {value}")
-    return value
+def site_id(site: Site | int) -> int:
+    """Return the idSite of a site or of its id."""
+    if isinstance(site, str):
+        raise TypeError(
+            "site must be a Site or its id (an int), not str; users.site_id() finds it for a portal id"
+        )
+    return checks.entity_id("site", site, Site)
 
 
-def moment_s(name: str, value: datetime) -> int:
-    """Return an aware datetime as the Unix seconds that VRM wants."""
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} must be an aware datetime: give it a tzinfo")
-    if value.timestamp() < 0:
+def site_ids(sites: Iterable[Site | int]) -> list[int]:
+    """Return the idSites of several sites, at least one."""
+    return checks.ids("sites", sites, Site)
+
+
+def unix_s(name: str, value: datetime) -> int:
+    """Return an aware datetime as Unix seconds, as VRM wants it."""
+    if checks.aware(name, value) < EPOCH:
         raise ValueError(f"{name} must not lie before 1970: {value.isoformat()}")
     return int(value.timestamp())
 
 
-def span(start: datetime, end: datetime) -> list[tuple[str, str]]:
-    """Return a range as query parameters."""
-    start_s, end_s = moment_s("start", start), moment_s("end", end)
-    if end_s <= start_s:
+def range_query(start: datetime | None, end: datetime | None) -> list[tuple[str, str]]:
+    """Return a range as query parameters in whole seconds; an open side is left to VRM.
+
+    Raises:
+        ValueError: the range is empty, or shorter than a second.
+    """
+    sides = [(name, value) for name, value in (("start", start), ("end", end)) if value is not None]
+    stamps = [(name, unix_s(name, value)) for name, value in sides]
+    if start is not None and end is not None and stamps[1][1] <= stamps[0][1]:
         raise ValueError(f"end must be after start: {start.isoformat()} to {end.isoformat()}")
-    return [("start", str(start_s)), ("end", str(end_s))]
-
-
-def open_span(start: datetime | None, end: datetime | None) -> list[tuple[str, str]]:
-    """Return a range of which either side may be left to VRM: the last day."""
-    if start is not None and end is not None:
-        return span(start, end)
-    sides = (("start", start), ("end", end))
-    return [(name, str(moment_s(name, value))) for name, value in sides if value is not None]
+    return [(name, str(stamp)) for name, stamp in stamps]
 
 
 def codes(attribute_codes: Iterable[str]) -> list[tuple[str, str]]:
-    """Return attribute codes as VRM's repeated query parameter, literal brackets and all."""
+    """Return attribute codes as VRM's repeated query parameter, with literal brackets."""
     if isinstance(attribute_codes, str):
         raise TypeError(f"attribute_codes must be several codes, such as [{attribute_codes!r}], not one str")
     listed = list(attribute_codes)
@@ -87,37 +91,29 @@ def codes(attribute_codes: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def is_code(value: str) -> bool:
-    """Tell whether a text can be an attribute's code."""
+    """Whether a text can be an attribute's code."""
     return _CODE.fullmatch(value) is not None
 
 
 def instance(value: int | None) -> list[tuple[str, str]]:
     """Return a device instance as a query parameter; 0 is an instance, None leaves the choice to VRM."""
-    return [] if value is None else [("instance", str(whole("instance", value)))]
+    return [] if value is None else [("instance", str(checks.whole("instance", value)))]
 
 
 def one_of(name: str, value: str | Unlisted, allowed: Iterable[str]) -> str:
-    """Return a value of a closed list, or one that was explicitly said to be outside it."""
-    if isinstance(value, Unlisted):
-        return str(value.value)
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-    return value
+    """Return a value of a closed list, or the one inside `Unlisted`."""
+    return str(value.value) if isinstance(value, Unlisted) else checks.one_of(name, value, allowed)
 
 
 def widget(name: str) -> str:
-    """Return a widget's name: the list is open, its spelling is not."""
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
-    if not _WIDGET.fullmatch(name):
+    """Return a widget's name; any name of letters and digits is accepted."""
+    if not _WIDGET.fullmatch(checks.string("name", name)):
         raise ValueError("name must be a widget's name, such as BatterySummary: letters and digits only")
     return name
 
 
 def access_level(value: int | Unlisted) -> int:
-    """Return what somebody may do at a site."""
+    """Return one of `ACCESS_LEVELS`, or the number inside `Unlisted`."""
     if isinstance(value, Unlisted) and isinstance(value.value, int):
         return value.value
     if isinstance(value, bool) or not isinstance(value, int):
@@ -127,56 +123,17 @@ def access_level(value: int | Unlisted) -> int:
     return value
 
 
-def line(name: str, value: str, *, longest: int = 256) -> str:
-    """Return one line of text that says something."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not value.strip():
-        raise ValueError(f"{name} must not be empty")
-    if _CONTROL.search(value) or len(value) > longest:
-        raise ValueError(f"{name} must be one line of at most {longest} characters")
-    return value
-
-
-def words(name: str, value: str) -> str:
-    """Return text of any length, empty and of several lines too."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    return value
-
-
-def switch(name: str, value: bool) -> bool:
-    """Return a bool; 0 and 1 are none, so that a count in the wrong place is noticed."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return value
-
-
-def finite(name: str, value: float) -> float:
-    """Return a number that JSON can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not isfinite(value):
-        raise ValueError(f"{name} must be finite: {value}")
-    return value
-
-
-def members(name: str, value: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return a JSON object."""
+def json_object(name: str, value: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return a mapping as a JSON object."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
     try:
         json.dumps(made := dict(value), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} must hold what JSON can hold: {error}") from None
+        raise type(error)(f"{name} must hold only JSON values: {error}") from None
     return made
 
 
-def several(name: str, values: Iterable[int]) -> list[int]:
-    """Return ids, at least one."""
-    if isinstance(values, str | bytes):
-        raise TypeError(f"{name} must be several int, not one {type(values).__name__}")
-    listed = [whole(name, value) for value in values]
-    if not listed:
-        raise ValueError(f"{name} must not be empty")
-    return listed
+def page_size(value: int, largest: int) -> str:
+    """Return a number of records a page."""
+    return str(checks.whole("page_size", value, least=1, most=largest))

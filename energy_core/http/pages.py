@@ -138,4 +138,4 @@ class Pages(Generic[T]):
     @printable
     def __repr__(self) -> str:
         state = "read to its end" if self._ended else f"at page {self._number}"
-        return f"<Pages {self._name + ' ' if self._name else ''}{state}>"
+        return f"<{type(self).__name__} {self._name + ' ' if self._name else ''}{state}>"

@@ -98,9 +98,7 @@ _POINTS = Count(lambda answer: sum(map(len, answer["records"].values())), _point
 _INVITES = ("invitesSiteGroups", "invitesUserGroups", "requestsUserGroups", "requestsInstallations")
 
 COUNTS = {
-    "users.installations": Count(
-        lambda answer: sum(1 + size(site.get("extended")) for site in answer["records"]), _sites
-    ),
+    "sites": Count(lambda answer: sum(1 + size(site.get("extended")) for site in answer["records"]), _sites),
     "users.search": Count(lambda answer: size(answer["results"]), lambda found: len(found.hits)),
     "users.invites": Count(
         lambda answer: _several(answer["data"], _INVITES),
@@ -120,7 +118,7 @@ COUNTS = {
         lambda answer: size(answer["records"]["devices"]), lambda found: len(found.devices)
     ),
     "installations.diagnostics": _RECORDS,
-    "alarms.get": Count(
+    "alarms.rules": Count(
         lambda answer: _several(answer, ("alarms", "devices", "users", "attributes")),
         lambda found: sum(map(len, (found.alarms, found.devices, found.users, found.attributes))),
     ),
@@ -134,7 +132,6 @@ COUNTS = {
         lambda answer: sum(map(size, answer["tags"].values())),
         lambda found: sum(map(len, found.groups.values())),
     ),
-    "fleet.data_attributes": _KEYED,
     "catalogue.refresh": _KEYED,
     "fleet.find": Count(
         lambda answer: size(answer["records"]) + size(answer["attributes"]),

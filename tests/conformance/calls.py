@@ -79,7 +79,7 @@ async def _all(parts: AsyncIterable[object]) -> object:
 
 
 async def _listed(vrm: VRMClient, _: Path) -> object:
-    return [record async for record in vrm.installations.diagnostics(SITE, count=100)]
+    return [record async for record in vrm.installations.diagnostics(SITE, page_size=100)]
 
 
 def _quietly(run: Run) -> Run:
@@ -99,9 +99,9 @@ call("auth.login_as_demo", lambda v, _: v.auth.login(), login=True)
 call("auth.logout", _logged_out, login=True)
 
 call("users.me", lambda v, _: v.users.me())
-call("users.installations", lambda v, _: v.users.installations(user_id=22))
-call("users.installations", lambda v, _: v.users.installations(extended=True, user_id=22), "extended")
-call("users.installations", lambda v, _: v.users.installations(user_id=22, site_id=SITE), "one site")
+call("sites", lambda v, _: v.sites(user_id=22))
+call("sites", lambda v, _: v.sites(extended=True, user_id=22), "extended")
+call("sites", lambda v, _: v.site(SITE, user_id=22), "one site")
 call("users.add_site", lambda v, _: v.users.add_site("c0619ab10001"))
 call("users.site_id", lambda v, _: v.users.site_id("c0619ab10001"))
 call("users.search", lambda v, _: v.users.search("elm"))
@@ -141,7 +141,7 @@ call(
     "warnings",
 )
 
-call("alarms.get", lambda v, _: v.alarms.get(SITE))
+call("alarms.rules", lambda v, _: v.alarms.rules(SITE))
 for _verb in ("add", "update"):
     for _variant, _rule in {
         "above": Alarm(attribute_id=143, instance=256, high=30.5, high_hysteresis=0.5, notify_after_s=60),
@@ -203,7 +203,6 @@ call("custom_widgets.update", lambda v, _: v.custom_widgets.update(SITE, 123, na
 call("custom_widgets.delete", lambda v, _: v.custom_widgets.delete(SITE, 123))
 
 call("catalogue.refresh", lambda v, _: v.catalogue.refresh())
-call("fleet.data_attributes", lambda v, _: v.fleet.data_attributes())
 call("fleet.find", lambda v, _: v.fleet.find(["bs>=50", "au=(1,2)", "IV1!"]))
 call("fleet.overview", lambda v, _: v.fleet.overview([SITE]))
 call("fleet.overview", lambda v, _: v.fleet.overview(), "of all")

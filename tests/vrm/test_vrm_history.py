@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from energy_core.errors import BadRequest, DecodeError, NoData, ServerFault
 from energy_core.local_days import time_range
-from tests.servers.vrm_history import DAY, Service, Wall, ms
+from tests.servers.vrm_history import DAY, FixedClock, Service, ms
 from vrm_async import Calendar
 from vrm_async.history.base import REREAD
 from vrm_async.history.chunks import CAPS, BucketEdges, as_one
@@ -39,7 +39,7 @@ def history(service, start=None, end=None, *, clock=None, created=None, **option
         service.answer,
         look,
         time_range=time_range(start, end, required=False),
-        clock=clock or Wall(),
+        clock=clock or FixedClock(),
         **options,
     )
 
@@ -225,7 +225,7 @@ async def test_what_lies_outside_or_comes_twice_is_left_out():
 
 async def test_a_checkpoint_is_small_plain_and_leads_on():
     """Stored as JSON and given back, it goes on where the reader stopped, and reads the last days again."""
-    service, wall = Service(since=utc(2026, 1, 1)), Wall(utc(2026, 3, 10, 12, 30))
+    service, wall = Service(since=utc(2026, 1, 1)), FixedClock(utc(2026, 3, 10, 12, 30))
     first = history(service, utc(2026, 1, 1), clock=wall)
     parts = [part async for part in first]
     assert parts[-1].end == utc(2026, 3, 10, 13)
@@ -243,7 +243,7 @@ async def test_a_checkpoint_is_small_plain_and_leads_on():
 
 async def test_a_checkpoint_never_lies_in_the_future():
     """Asked to the end of the day at noon, a reader goes on from noon."""
-    wall = Wall(utc(2026, 3, 10, 12))
+    wall = FixedClock(utc(2026, 3, 10, 12))
     day = history(Service(), utc(2026, 3, 10), utc(2026, 3, 11), clock=wall)
     await anext(day)
     assert datetime.fromtimestamp(day.checkpoint["until"], UTC) == wall.now

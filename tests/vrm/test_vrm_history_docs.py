@@ -35,7 +35,7 @@ async def test_every_block_of_the_page_runs(tmp_path):
     assert "False kWh 744" in said
     assert "23.0 " in said
     assert "datetime[ms, UTC]" in said
-    assert "rsIpPort" in said
+    assert "'tx', 'rx'" in said
     assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "track.kml", "sites.xlsx"}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from energy_core.errors import NoData
 from energy_core.local_days import TimeRange
-from tests.servers.vrm_history import DAY, Wall, ms
+from tests.servers.vrm_history import DAY, FixedClock, ms
 from vrm_async import Calendar
 from vrm_async.history.base import REREAD
 from vrm_async.history.chunks import BucketEdges
@@ -116,7 +116,7 @@ async def read(service, start, end):
         time_range=TimeRange(start, end),
         reread=REREAD,
         checkpoint=None,
-        clock=Wall(datetime(2030, 1, 1, tzinfo=UTC)),
+        clock=FixedClock(datetime(2030, 1, 1, tzinfo=UTC)),
     )
     return [part async for part in history]
 

@@ -10,7 +10,7 @@ from energy_core.clock import SystemClock
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limiter import RateLimiter
 from energy_core.local_days import TimeRange
-from tests.servers.vrm_history import Service, Wall
+from tests.servers.vrm_history import FixedClock, Service
 from tests.servers.vrm_limit_model import VRMLimitModel
 from vrm_async.client import LIMIT
 from vrm_async.history.base import REREAD
@@ -54,7 +54,7 @@ def site_history(wire, end):
     async def look():
         return SiteFacts(calendar=service.calendar)
 
-    options = {"interval": "hours", "reread": REREAD, "checkpoint": None, "clock": Wall()}
+    options = {"interval": "hours", "reread": REREAD, "checkpoint": None, "clock": FixedClock()}
     return StatsHistory("test", ask, look, time_range=TimeRange(START, end), **options)
 
 

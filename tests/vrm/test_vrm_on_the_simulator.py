@@ -30,8 +30,8 @@ async def test_the_account_and_its_sites(vrm, simulator):
     """The account finds itself and its sites, plain and extended, without drift in a record."""
     me = await vrm.users.me()
     assert me.id == simulator.vrm_user_id
-    plain = await vrm.users.installations()
-    extended = await vrm.users.installations(extended=True)
+    plain = await vrm.sites()
+    extended = await vrm.sites(extended=True)
     assert [site.id for site in plain] == [site.id for site in extended] == list(simulator.site_ids)
     soc = extended[0].extended.get("bs")
     assert soc is not None
@@ -46,7 +46,7 @@ async def test_the_devices_and_their_diagnostics(vrm, simulator):
     overview = await vrm.installations.system_overview(site_id)
     assert overview.devices[0].instance is None
     whole = [record.id async for record in vrm.installations.diagnostics(site_id)]
-    paged = [record.id async for record in vrm.installations.diagnostics(site_id, count=7)]
+    paged = [record.id async for record in vrm.installations.diagnostics(site_id, page_size=7)]
     assert whole == paged
     assert len(whole) > 40
 
@@ -153,7 +153,7 @@ async def test_the_demo_account(simulator):
     """The demo sees its own sites."""
     async with VRMClient(demo=True, base_url=simulator.vrm_url) as vrm:
         assert (await vrm.users.me()).id == 22
-        assert await vrm.users.installations(extended=True)
+        assert await vrm.sites(extended=True)
 
 
 async def test_many_sites_in_one_stream(simulator):

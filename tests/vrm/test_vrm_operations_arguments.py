@@ -33,7 +33,7 @@ HOSTILE_IDS = [
 OF_A_SITE = {
     "installations.set_favorite": lambda v, i: v.installations.set_favorite(i),
     "installations.update_settings": lambda v, i: v.installations.update_settings(i, notes="x"),
-    "alarms.get": lambda v, i: v.alarms.get(i),
+    "alarms.rules": lambda v, i: v.alarms.rules(i),
     "alarms.add": lambda v, i: v.alarms.add(i, RULE),
     "alarms.update": lambda v, i: v.alarms.update(i, RULE),
     "alarms.delete": lambda v, i: v.alarms.delete(i, 1),
@@ -70,9 +70,9 @@ OF_A_SITE = {
 
 @pytest.mark.parametrize("name", OF_A_SITE)
 async def test_a_hostile_site_id_is_refused(vrm, name):
-    """Every method of a site says `site_id`, whatever is passed for one."""
+    """Every method of a site names `site`, whatever is passed for one."""
     for wrong, expected in HOSTILE_IDS:
-        with pytest.raises(expected, match="site_id"):
+        with pytest.raises(expected, match="site"):
             await OF_A_SITE[name](vrm, wrong)
 
 
@@ -89,11 +89,11 @@ OTHER_IDS = {
     "widget_id": lambda v, i: v.custom_widgets.get(1, i),
     "widget_id ": lambda v, i: v.custom_widgets.delete(1, i),
     "reset_type": lambda v, i: v.forecasts.reset(1, i),
-    "site_ids": lambda v, i: v.fleet.overview([i]),
+    "sites": lambda v, i: v.fleet.overview([i]),
     "attribute_ids": lambda v, i: v.widgets.graph(1, attribute_ids=[i]),
     "width": lambda v, i: v.widgets.graph(1, attribute_codes=["bs"], width=i),
     "page": lambda v, i: v.fleet.find("bs", page=i),
-    "count": lambda v, i: v.fleet.find("bs", count=i),
+    "page_size": lambda v, i: v.fleet.find("bs", page_size=i),
 }
 
 
@@ -206,8 +206,8 @@ WRONG = {
     "six conditions": (lambda v: v.fleet.find("a,b,c,d,e,f"), ValueError, "1 to 5, not 6"),
     "a condition of two lines": (lambda v: v.fleet.find(["bs>1\r\nx"]), ValueError, "conditions"),
     "a page before the first": (lambda v: v.fleet.find("bs", page=0), ValueError, "page"),
-    "a page too large": (lambda v: v.fleet.find("bs", count=1001), ValueError, "1 to 1000"),
-    "no sites": (lambda v: v.fleet.overview([]), ValueError, "site_ids"),
+    "a page too large": (lambda v: v.fleet.find("bs", page_size=1001), ValueError, r"1\.\.1000"),
+    "no sites": (lambda v: v.fleet.overview([]), ValueError, "sites"),
     "columns in a list": (lambda v: v.fleet.overview(columns=["name"]), TypeError, "columns"),
     "nothing to draw": (lambda v: v.widgets.graph(1), ValueError, "attribute_codes or attribute_ids"),
     "an empty identifier": (lambda v: v.users.add_site(" "), ValueError, "identifier"),

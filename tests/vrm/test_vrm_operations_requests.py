@@ -55,7 +55,7 @@ SETTINGS_SENT = {
     "restrictNodeRed": True,
 }
 ASKED = {
-    "alarms.get": (lambda v: v.alarms.get(5), "GET", f"{SITE}/alarms", [], None),
+    "alarms.rules": (lambda v: v.alarms.rules(5), "GET", f"{SITE}/alarms", [], None),
     "alarms.add, above": (
         lambda v: v.alarms.add(5, Alarm(attribute_id=143, instance=256, high=30.5)),
         "POST",
@@ -362,7 +362,7 @@ async def test_questions_about_the_fleet(client, fake):
     """Conditions are joined by commas; the overview asks for JSON, and by default for every site."""
     fake.answers("GET", "installation-data-attributes", {**OK, "records": [], "attributes": []})
     fake.answers("POST", "installation-overview-download", {**OK, "data": {}})
-    await client.fleet.find("bs>=50,au=(1,2)", page=2, count=10)
+    await client.fleet.find("bs>=50,au=(1,2)", page=2, page_size=10)
     await client.fleet.find(["IV1!"])
     fake.answers("GET", "users/22/installations", {**OK, "records": [{"idSite": 5}, {"idSite": 7}]})
     await client.fleet.overview()

@@ -15,10 +15,21 @@ from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.structure import RecordHook
 from energy_core.errors import DecodeError, EnergyError
 from vrm_async import responses
-from vrm_async.decoding import access, dynamic_ess, fleet, series, sites, widgets
 from vrm_async.decoding import alarms as decoding_alarms
 from vrm_async.decoding import attributes as decoding_attributes
+from vrm_async.decoding import login, series, sites, widgets
 from vrm_async.models import Alarm, PriceSchedule, PriceSpan, Tag
+from vrm_async.resources import (
+    access,
+    catalogue,
+    custom_widgets,
+    dynamic_ess,
+    fleet,
+    forecasts,
+    tags,
+    tokens,
+    users,
+)
 
 """How many answers each property is tried on; thousands in a long run."""
 
@@ -99,12 +110,12 @@ PAYLOADS = {
         },
     ),
     "access_tokens": (
-        access.access_tokens,
+        tokens.read_tokens,
         {"success": True, "tokens": [{"idAccessToken": "50", "createdOn": "1508415114", "expires": None}]},
     ),
-    "new_access_token": (access.new_access_token, {"success": True, "token": "ab", "idAccessToken": 1}),
-    "removed": (access.removed, {"success": True, "data": {"removed": 3}}),
-    "login": (access.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
+    "new_access_token": (tokens.read_new_token, {"success": True, "token": "ab", "idAccessToken": 1}),
+    "removed": (tokens.read_removed, {"success": True, "data": {"removed": 3}}),
+    "login": (login.login, {"token": "ab", "idUser": 2, "verification_mode": "sms"}),
     "stats": (
         series.stats,
         {"success": True, "records": {"Pc": [[1772366400000, 1.5]]}, "totals": {"Pc": 1.5, "kwh": False}},
@@ -218,7 +229,7 @@ PAYLOADS = {
         {"records": [{"idAlarm": 7, "started": SEEN, "cleared": None, "instance": 0}]},
     ),
     "users": (
-        access.users,
+        access.read_users,
         {
             "users": [{"idUser": 22, "name": "Jo", "accessLevel": 1}],
             "invites": [
@@ -230,7 +241,7 @@ PAYLOADS = {
         },
     ),
     "invites": (
-        access.invites,
+        users.read_invites,
         {
             "data": {
                 "invitesSiteGroups": [
@@ -249,12 +260,12 @@ PAYLOADS = {
         },
     ),
     "search": (
-        access.search,
+        users.read_search,
         {"count": 1, "results": [{"site_id": 1, "site_name": "Home", "highlight": {"a": ["b"]}}]},
     ),
-    "site_id": (access.site_id, {"records": {"site_id": "5"}}),
+    "site_id": (users.read_site_id, {"records": {"site_id": "5"}}),
     "settings": (
-        dynamic_ess.settings,
+        dynamic_ess.read_settings,
         {
             "data": {
                 "isOn": True,
@@ -268,20 +279,20 @@ PAYLOADS = {
             }
         },
     ),
-    "saved": (dynamic_ess.saved, {"success": True, "data": {"isOn": True}}),
-    "plan": (dynamic_ess.plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
+    "saved": (dynamic_ess.read_saved, {"success": True, "data": {"isOn": True}}),
+    "plan": (dynamic_ess.read_plan, {"schedule": [{"start": SEEN, "soc": 40}]}),
     "tags": (
-        fleet.tags,
+        tags.read_tags,
         {"tags": {"user": ["home", "plain"], "team": [], "predefined": False}},
     ),
     "custom_widget": (
-        fleet.custom_widget,
+        custom_widgets.read_widget,
         {"widget": {"idCustomWidget": 9, "name": "W", "onlyAdmins": 0, "parameters": {"a": 1}}},
     ),
-    "custom_widget_id": (fleet.custom_widget_id, {"success": True, "idCustomWidget": 9}),
-    "last_reset": (fleet.last_reset, {"last_reset": SEEN}),
+    "custom_widget_id": (custom_widgets.read_widget_id, {"success": True, "idCustomWidget": 9}),
+    "last_reset": (forecasts.read_last_reset, {"last_reset": SEEN}),
     "fleet": (
-        fleet.fleet,
+        fleet.read_page,
         {
             "records": [
                 {"idSite": 1, "description": "Home", "lastTimestamp": SEEN, "value_bs": 52.5, "value_S": "x"}
@@ -290,10 +301,10 @@ PAYLOADS = {
         },
     ),
     "definitions": (
-        fleet.definitions,
+        catalogue.read_catalogue,
         {"144": {"code": "bs", "dataType": "float", "description": "SOC", "formatWithUnit": "%.1F %%"}},
     ),
-    "overview": (fleet.overview, {"data": {"1": {"Installation name": "Home", "Load": "118 W"}}}),
+    "overview": (fleet.read_overview, {"data": {"1": {"Installation name": "Home", "Load": "118 W"}}}),
     "gps": (
         widgets.position,
         {
@@ -431,25 +442,26 @@ def test_settings_of_dynamic_ess():
         PriceSchedule(days=(0, 6), spans=(PriceSpan(start="00:00", end="06:00", price=0.2),)),
     )
     assert ess.sell_price_formula is None
-    assert dynamic_ess.saved({"success": True}) is None
+    assert dynamic_ess.read_saved({"success": True}) is None
 
 
 def test_values_of_the_fleet():
     """value_<code> becomes a mapping by code; the newest log is aware, in whichever unit it came."""
-    (site,) = read("fleet")
+    (site,) = read("fleet").page.records
     assert dict(site.values) == {"bs": 52.5, "S": "x"}
     assert (site.site_id, site.name, site.last_seen) == (1, "Home", SEEN_AT)
     assert read("fleet").attributes[0].unit == "%"
-    (late,) = read("fleet", {"records": [{"idSite": 1, "lastTimestamp": SEEN * 1000, "value_bs": False}]})
+    records = [{"idSite": 1, "lastTimestamp": SEEN * 1000, "value_bs": False}]
+    (late,) = read("fleet", {"records": records}).page.records
     assert late.last_seen == SEEN_AT
     assert late.values == {"bs": None}
 
 
 def test_definitions_by_id():
     """The id is the key, or in the record."""
-    assert read("definitions")[144].code == "bs"
+    assert [(row.id, row.code) for row in read("definitions")] == [(144, "bs")]
     listed = {"records": [{"idDataAttribute": 5, "code": "x"}]}
-    assert list(fleet.definitions(listed)) == [5]
+    assert [row.id for row in catalogue.read_catalogue(listed)] == [5]
 
 
 def test_where_a_site_is():
@@ -571,10 +583,10 @@ def test_custom_widgets_in_every_place():
         {"idCustomWidget": 9, "name": "W"},
         {"widget": {"idCustomWidget": 9}},
     ):
-        assert fleet.custom_widget({"success": True, **payload}).id == 9
-    assert fleet.custom_widget_id({"success": True}) is None
+        assert custom_widgets.read_widget({"success": True, **payload}).id == 9
+    assert custom_widgets.read_widget_id({"success": True}) is None
     with pytest.raises(DecodeError, match="custom widget"):
-        fleet.custom_widget({"success": True, "data": []})
+        custom_widgets.read_widget({"success": True, "data": []})
 
 
 def test_a_summary_keeps_the_order_of_display():
@@ -668,7 +680,7 @@ def test_all_models_are_found():
     """The readers of sites, alarms and prices are among them."""
     models = {name for name, _ in HOOKS}
     assert models >= {"Site", "Attribute", "Alarm", "PriceSpan", "SiteUser", "FleetSite", "CustomWidget"}
-    assert len(models) >= 29
+    assert len(models) >= 28
 
 
 @pytest.mark.parametrize("model", HOOKS, ids=str)

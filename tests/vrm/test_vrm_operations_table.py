@@ -180,19 +180,19 @@ async def envelope(t):
 
 # --- 1b: sites and devices ------------------------------------------------------------------------------
 
-ask("14 list of sites", f"GET {USER}/installations", lambda t: t.vrm.users.installations())
+ask("14 list of sites", f"GET {USER}/installations", lambda t: t.vrm.sites())
 
 
 @row("15 list of sites, extended", f"GET {USER}/installations")
 async def extended(t):
-    (site,) = await t.vrm.users.installations(extended=True, site_id=t.site)
+    site = await t.vrm.site(t.site, extended=True)
     assert site.tags
     assert site.timezone_offset_s is not None
 
 
 @row("16 extended items", f"GET {USER}/installations")
 async def items(t):
-    site, *_ = await t.vrm.users.installations(extended=True)
+    site, *_ = await t.vrm.sites(extended=True)
     assert site.extended.get("bs").number is not None
     assert site.extended.get("consumption").id is None
 
@@ -349,7 +349,7 @@ async def accesstokens(t):
 
 @row("2 alarms", *(f"{method} {SITE}/alarms" for method in ("GET", "POST", "PUT", "DELETE")))
 async def alarms(t):
-    known = await t.vrm.alarms.get(t.site)
+    known = await t.vrm.alarms.rules(t.site)
     state = next(one for one in known.attributes if one.data_type == "enum")
     number = next(one for one in known.attributes if one.code == "bv")
     for rule in (
@@ -358,7 +358,7 @@ async def alarms(t):
     ):
         await t.vrm.alarms.add(t.site, rule)
         await t.vrm.alarms.update(t.site, rule)
-        found = (await t.vrm.alarms.get(t.site)).find(rule.attribute_id)
+        found = (await t.vrm.alarms.rules(t.site)).find(rule.attribute_id)
         assert (found.enum_values, found.low) == (rule.enum_values, rule.low)
         await t.vrm.alarms.delete(t.site, rule.attribute_id)
 
@@ -405,14 +405,14 @@ async def custom_widget(t):
 @row("2 settings", f"POST {SITE}/settings")
 async def settings(t):
     await t.vrm.installations.update_settings(t.site, name="New", geofence={"id": 1}, alarm_monitoring=2)
-    (site,) = await t.vrm.users.installations(site_id=t.site)
+    site = await t.vrm.site(t.site)
     assert (site.name, site.geofence, site.alarm_monitoring) == ("New", {"id": 1}, 2)
 
 
 @row("2 favorite", f"POST {SITE}/favorite")
 async def favorite(t):
     await t.vrm.installations.set_favorite(t.site)
-    assert (await t.vrm.users.installations())[0].favorite is True
+    assert (await t.vrm.sites())[0].favorite is True
 
 
 @row("2 invite", f"POST {SITE}/invite")
@@ -455,14 +455,15 @@ async def overview(t):
 
 @row("2 installation-data-attributes", "GET installation-data-attributes")
 async def fleet(t):
-    found = await t.vrm.fleet.find(["bs>=0", "bv!"])
-    assert [site.site_id for site in found] == list(t.sim.site_ids)
-    assert all(site.values.keys() == {"bs", "bv"} for site in found)
+    found = t.vrm.fleet.find(["bs>=0", "bv!"])
+    sites = await found
+    assert [site.site_id for site in sites] == list(t.sim.site_ids)
+    assert all(site.values.keys() == {"bs", "bv"} for site in sites)
     assert {one.unit for one in found.attributes} == {"%", "V"}
     assert len(await t.vrm.fleet.find("bs<0")) == 0
 
 
-ask("2 data-attributes", "GET data-attributes", lambda t: t.vrm.fleet.data_attributes())
+ask("2 data-attributes", "GET data-attributes", lambda t: t.vrm.catalogue.refresh())
 
 
 @row("2 stats of the forecast", f"GET {SITE}/stats")
@@ -522,7 +523,7 @@ async def undocumented(t):
 
 @row("2 real time", f"GET {USER}/installations")
 async def real_time(t):
-    site, *_ = await t.vrm.users.installations(extended=True)
+    site, *_ = await t.vrm.sites(extended=True)
     assert site.mqtt_host
     assert site.mqtt_webhost
 

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.local_days import zone
+from tests.servers.vrm_history import FixedClock
 from vrm_async import Calendar, Span
 
-AMSTERDAM = Calendar("Europe/Amsterdam")
 CASABLANCA = Calendar("Africa/Casablanca")
 NOW = datetime(2026, 3, 29, 12, tzinfo=UTC)
+AMSTERDAM = Calendar("Europe/Amsterdam", FixedClock(NOW))
 
 
 def plain(*parts):
@@ -68,28 +69,30 @@ def test_a_date_that_a_zone_skipped_has_no_length():
 
 def test_the_words_people_use():
     """Today, yesterday, weeks, months and years begin at local midnight, not 24 hours ago."""
-    assert tuple(AMSTERDAM.today(NOW)) == (
+    assert tuple(AMSTERDAM.today()) == (
         datetime(2026, 3, 28, 23, tzinfo=UTC),
         datetime(2026, 3, 29, 22, tzinfo=UTC),
     )
-    assert AMSTERDAM.yesterday(NOW).end == AMSTERDAM.today(NOW).start
-    assert AMSTERDAM.tomorrow(NOW).start == AMSTERDAM.today(NOW).end
-    assert AMSTERDAM.this_week(NOW).start == local(AMSTERDAM, 2026, 3, 23)
-    assert AMSTERDAM.last_week(NOW).end == AMSTERDAM.this_week(NOW).start
-    assert AMSTERDAM.this_month(NOW) == AMSTERDAM.month(2026, 3)
-    assert AMSTERDAM.last_month(NOW) == AMSTERDAM.month(2026, 2)
-    assert AMSTERDAM.this_year(NOW) == AMSTERDAM.year(2026)
-    assert AMSTERDAM.last_year(NOW) == AMSTERDAM.year(2025)
-    assert AMSTERDAM.week(date(2026, 3, 25)) == AMSTERDAM.this_week(NOW)
-    assert NOW in AMSTERDAM.today(NOW)
-    assert AMSTERDAM.today(NOW).end not in AMSTERDAM.today(NOW)
+    assert AMSTERDAM.yesterday().end == AMSTERDAM.today().start
+    assert AMSTERDAM.tomorrow().start == AMSTERDAM.today().end
+    assert AMSTERDAM.this_week().start == local(AMSTERDAM, 2026, 3, 23)
+    assert AMSTERDAM.last_week().end == AMSTERDAM.this_week().start
+    assert AMSTERDAM.this_month() == AMSTERDAM.month(2026, 3)
+    assert AMSTERDAM.last_month() == AMSTERDAM.month(2026, 2)
+    assert AMSTERDAM.this_year() == AMSTERDAM.year(2026)
+    assert AMSTERDAM.last_year() == AMSTERDAM.year(2025)
+    assert AMSTERDAM.week(date(2026, 3, 25)) == AMSTERDAM.this_week()
+    assert NOW in AMSTERDAM.today()
+    assert AMSTERDAM.today().end not in AMSTERDAM.today()
 
 
 def test_the_date_is_the_sites_own():
     """Half an hour before midnight in Greenwich it is tomorrow in Amsterdam."""
     late = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
     assert AMSTERDAM.date_of(late) == date(2026, 2, 1)
-    assert AMSTERDAM.this_month(late).start == datetime(2026, 1, 31, 23, tzinfo=UTC)
+    assert Calendar("Europe/Amsterdam", FixedClock(late)).this_month().start == datetime(
+        2026, 1, 31, 23, tzinfo=UTC
+    )
 
 
 def test_days_months_and_years_of_a_span():
@@ -128,4 +131,4 @@ def test_what_is_no_zone_and_no_moment_is_refused():
     with pytest.raises(TypeError, match="IANA name"):
         Calendar(3)
     with pytest.raises(ValueError, match="aware"):
-        AMSTERDAM.today(plain(2026, 1, 1))
+        AMSTERDAM.date_of(plain(2026, 1, 1))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError, EnergyError
 from vrm_async.codes import unit_of
-from vrm_async.decoding import access, attributes, series, widgets
+from vrm_async.decoding import attributes, login, series, widgets
 from vrm_async.decoding import sites as decoding_sites
+from vrm_async.resources import tokens
 
 NOW = 1776515873
 
@@ -252,7 +253,7 @@ def test_what_is_no_answer_is_an_error(answer):
         decoding_sites.system_overview,
         series.stats,
         series.graph,
-        access.access_tokens,
+        tokens.read_tokens,
     ):
         with pytest.raises(DecodeError):
             read(answer)
@@ -316,10 +317,10 @@ READERS = [
     decoding_sites.sites,
     decoding_sites.system_overview,
     attributes.diagnostics_page,
-    access.access_tokens,
-    access.new_access_token,
-    access.removed,
-    access.login,
+    tokens.read_tokens,
+    tokens.read_new_token,
+    tokens.read_removed,
+    login.login,
     series.stats,
     series.overall,
     series.graph,

@@ -132,6 +132,6 @@ async def test_an_unreadable_answer_is_an_error(vrm, mocked, body, kind):
     """Never half a result: what cannot be read is a `DecodeError` that says how."""
     mocked.get(ANYTHING, body=body, repeat=True)
     with pytest.raises(DecodeError) as unreadable:
-        await vrm.users.installations(user_id=1)
+        await vrm.sites(user_id=1)
     assert unreadable.value.kind == kind
-    assert unreadable.value.operation == "users.installations"
+    assert unreadable.value.operation == "sites"

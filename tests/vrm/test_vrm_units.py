@@ -4,11 +4,11 @@ import pytest
 
 from energy_core.codec.drift import Drift, collect_drift
 from vrm_async import codes
-from vrm_async.decoding import attributes, fleet
+from vrm_async.decoding import attributes
 from vrm_async.decoding import series as decoding_series
 from vrm_async.decoding import widgets as decoding_widgets
 from vrm_async.models.attribute import Attribute
-from vrm_async.resources.catalogue import service_rows
+from vrm_async.resources import catalogue
 
 T0 = 1776512315
 
@@ -122,4 +122,4 @@ def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_f
 def test_definitions_name_their_unit_as_series_do():
     """One spelling everywhere: degC, whatever VRM writes."""
     found = {"115": {"code": "BT", "dataType": "float", "description": "T", "formatWithUnit": "%.1F °C"}}
-    assert fleet.definitions(found)[115].unit == service_rows(found)[0].unit == "degC"
+    assert [row.unit for row in catalogue.read_catalogue(found)] == ["degC"]

@@ -9,9 +9,10 @@ from energy_core.errors import NoData
 from energy_core.http.operation import Response
 from tests.servers import vrm_samples as printed
 from vrm_async.codes import unit_of
-from vrm_async.decoding import access, attributes, sites
+from vrm_async.decoding import attributes, sites
 from vrm_async.decoding import series as decoding_series
 from vrm_async.models.attribute import Attribute
+from vrm_async.resources import tokens
 from vrm_async.resources.stats import STATS
 from vrm_async.responses import check
 
@@ -210,7 +211,7 @@ def test_the_printed_overall_stats_decode(span):
 
 def test_the_printed_new_token_decodes_and_hides():
     """A new token's value can be read on purpose and never by accident."""
-    created = access.new_access_token(strict_json(printed.TOKEN_CREATED))
+    created = tokens.read_new_token(strict_json(printed.TOKEN_CREATED))
     assert created.id == 123
     assert created.token.reveal() == "abcd1234efab1234"
     assert "abcd1234" not in repr(created)
@@ -218,17 +219,17 @@ def test_the_printed_new_token_decodes_and_hides():
 
 def test_the_printed_token_list_decodes():
     """Ids and moments that came as text are numbers and datetimes."""
-    tokens = access.access_tokens(strict_json(printed.TOKEN_LIST))
-    assert [token.id for token in tokens] == [50, 51, 52]
-    assert [token.name for token in tokens] == ["Token #1", "Token #2", "Token #3"]
-    assert [token.created for token in tokens] == [utc(1508415114), utc(1508415116), utc(1508415119)]
-    assert {token.scope for token in tokens} == {"FULL_ACCESS"}
-    assert {token.expires for token in tokens} == {None}
+    found = tokens.read_tokens(strict_json(printed.TOKEN_LIST))
+    assert [token.id for token in found] == [50, 51, 52]
+    assert [token.name for token in found] == ["Token #1", "Token #2", "Token #3"]
+    assert [token.created for token in found] == [utc(1508415114), utc(1508415116), utc(1508415119)]
+    assert {token.scope for token in found} == {"FULL_ACCESS"}
+    assert {token.expires for token in found} == {None}
 
 
 def test_the_printed_revocation_decodes():
     """The count of removed tokens arrives."""
-    assert access.removed(strict_json(printed.TOKEN_REVOKED)) == 3
+    assert tokens.read_removed(strict_json(printed.TOKEN_REVOKED)) == 3
 
 
 def test_every_sample_is_json():

@@ -201,7 +201,7 @@ def _created(facts: SiteFacts, now: datetime) -> datetime:
         f"site {facts.site_id}: VRM {problem} of its creation (syscreated); pass start",
         kind="shape",
         vendor="vrm",
-        operation="users.installations",
+        operation="sites",
     )
 
 

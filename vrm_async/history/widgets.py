@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from attrs import evolve
 
 from energy_core.checks import entity_id
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock
 from energy_core.codec.json import JSON
 from energy_core.errors import NoData
 from energy_core.http.client import ApiClient
@@ -39,7 +39,7 @@ _SHORTEST_WINDOW: Final = timedelta(hours=1)
 T = TypeVar("T", bound=Graph | StateSeries)
 Request: TypeAlias = Callable[[datetime, datetime], Awaitable[T]]
 Cut: TypeAlias = Callable[[T, datetime, datetime], T]
-ZoneOf: TypeAlias = Callable[[int], Awaitable[tzinfo]]
+ZoneOf: TypeAlias = Callable[[Site | int], Awaitable[tzinfo]]
 """Returns the time zone of a site."""
 
 
@@ -127,10 +127,6 @@ class CutStates:
         return evolve(found, states=tuple(cut))
 
 
-async def _utc(_: int) -> tzinfo:
-    return UTC
-
-
 class WidgetHistories:
     """The histories of `client.widgets`.
 
@@ -143,9 +139,9 @@ class WidgetHistories:
     def __init__(
         self,
         api: ApiClient,
-        zone_of: ZoneOf = _utc,
+        zone_of: ZoneOf,
         *,
-        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
+        clock: Clock,
     ) -> None:
         self._api = api
         self._zone_of = zone_of
@@ -154,11 +150,11 @@ class WidgetHistories:
     def graph_history(
         self,
         site: Site | int,
-        period: str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | None = None,
         *,
         attribute_codes: Iterable[str],
-        start: datetime | None = None,
-        end: datetime | None = None,
+        period: str | None = None,
         last: tuple[int, str] | None = None,
         instance: int | None = 0,
         min_max: bool = False,
@@ -173,10 +169,10 @@ class WidgetHistories:
 
         Args:
             site: The site or its id.
-            period: A local year, month or day of the site, such as ``"2026-05"``.
-            attribute_codes: Codes such as ``["bs", "bv"]``, case-sensitive.
-            start: An aware datetime.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``.
             end: An aware datetime after `start`; by default now.
+            attribute_codes: Codes such as ``["bs", "bv"]``, case-sensitive.
+            period: The text by its name, instead of `start` and `end`.
             last: A range that ends now, such as ``(30, "days")``.
             instance: The device instance; 0 is the system, None leaves the choice to VRM.
             min_max: Whether to request the minimum and maximum of each bucket.
@@ -209,9 +205,9 @@ class WidgetHistories:
         site: Site | int,
         name: str,
         instance: int | None = None,
-        *,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         end: datetime | None = None,
+        *,
         period: str | None = None,
         last: tuple[int, str] | None = None,
         window: timedelta = WINDOW,
@@ -230,9 +226,9 @@ class WidgetHistories:
             site: The site or its id.
             name: The widget.
             instance: The device instance; None leaves the choice to VRM.
-            start: An aware datetime.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``.
             end: An aware datetime after `start`; by default now.
-            period: A local year, month or day of the site, such as ``"2026-05"``.
+            period: The text by its name, instead of `start` and `end`.
             last: A range that ends now, such as ``(30, "days")``.
             window: Length of one request.
             reread: How much before the checkpoint is read again, because devices deliver late.
@@ -281,7 +277,7 @@ class WidgetHistories:
             )
 
         async def zone() -> tzinfo:
-            return await self._zone_of(site_id)
+            return await self._zone_of(site)
 
         arguments = "&".join(f"{key}={value}" for key, value in query)
         return WidgetHistory(
@@ -299,7 +295,7 @@ class WidgetHistories:
 
 
 def _with_start(
-    start: datetime | None, end: datetime | None, *, period: str | None, last: tuple[int, str] | None
+    start: datetime | str | None, end: datetime | None, *, period: str | None, last: tuple[int, str] | None
 ) -> TimeRange:
     """Read a range of which only the end may be open: VRM does not send the first day of a widget."""
     if start is None and period is None and last is None:

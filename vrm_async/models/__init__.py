@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from vrm_async.models.dynamic_ess import DynamicEssSettings as DynamicEssSettings
     from vrm_async.models.dynamic_ess import PriceSchedule as PriceSchedule
     from vrm_async.models.dynamic_ess import PriceSpan as PriceSpan
-    from vrm_async.models.fleet import AttributeDefinition as AttributeDefinition
-    from vrm_async.models.fleet import FleetAnswer as FleetAnswer
+    from vrm_async.models.fleet import DataAttribute as DataAttribute
     from vrm_async.models.fleet import FleetOverview as FleetOverview
     from vrm_async.models.fleet import FleetSite as FleetSite
     from vrm_async.models.series import Graph as Graph
@@ -62,7 +61,7 @@ else:
             ".alarm": "Alarm AlarmAttribute AlarmDevice AlarmUser Alarms RaisedAlarm",
             ".attribute": "Attribute Attributes Diagnostic InstanceValue",
             ".dynamic_ess": "DynamicEssPlan DynamicEssSettings PriceSchedule PriceSpan",
-            ".fleet": "AttributeDefinition FleetAnswer FleetOverview FleetSite",
+            ".fleet": "DataAttribute FleetOverview FleetSite",
             ".series": "Graph OverallStats Period Series Stats",
             ".site": "Device Site SiteTags SystemOverview Tag",
             ".widget": (

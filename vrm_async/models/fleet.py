@@ -7,27 +7,43 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from vrm_async.codes import named, unit_of
 from vrm_async.models.attribute import Raw, RawValue
 
 
 @frozen(kw_only=True)
-class AttributeDefinition:
-    """The definition of a data attribute, from ``data-attributes`` or beside the answer of a fleet query."""
+class DataAttribute:
+    """A data attribute of VRM: what a code means at one type of device.
 
-    id: int
-    """VRM's idDataAttribute."""
-    code: str | None = None
-    """Case-sensitive. Attributes of different kinds of devices may share a code."""
-    description: str | None = None
-    """VRM's name of the attribute."""
+    A code is case-sensitive. Two attributes of different device types may share it.
+    """
+
+    code: str
+    """VRM's short name, such as ``bs``; ``Gc`` and ``gc`` are two."""
+    description: str = ""
+    """VRM's English name."""
+    device_type: str | None = None
+    """The type of device, such as ``Battery Monitor``; None where only the service has the row."""
     data_type: str | None = None
-    """float, enum or string; from dataType."""
+    """float, enum or string."""
+    energy: bool = False
+    """Whether VRM's tables list it among the energy readings, which `stats` adds up."""
+    id: int | None = None
+    """VRM's idDataAttribute; None in the package's tables."""
     format: str | None = None
-    """VRM's sprintf pattern with the unit, such as ``%.2F V``; from formatWithUnit."""
-    unit: str | None = None
-    """The unit in `format`: V, A, W, kWh, %, degC and the like."""
+    """VRM's sprintf pattern with the unit; None in the package's tables."""
     raw: Raw = field(factory=dict, repr=False)
-    """The record as VRM sent it."""
+    """The record as VRM sent it; empty in the package's tables."""
+
+    @property
+    def key(self) -> tuple[str | None, str]:
+        """Device type and code. Two rows of the fuel cell, ``fcP``, share even these."""
+        return self.device_type, self.code
+
+    @property
+    def unit(self) -> str | None:
+        """The unit in `format`: V, A, W, kWh, %, degC and the like."""
+        return named(unit_of(self.format))
 
 
 @frozen(kw_only=True)
@@ -44,24 +60,6 @@ class FleetSite:
     """The newest value of each requested code, in the attribute's own unit; from ``value_<code>``."""
     raw: Raw = field(factory=dict, repr=False)
     """The record as VRM sent it."""
-
-
-@frozen(kw_only=True)
-class FleetAnswer:
-    """One page of sites that meet the conditions of a query; iterating yields each `FleetSite`."""
-
-    sites: tuple[FleetSite, ...] = ()
-    """The sites of this page."""
-    attributes: tuple[AttributeDefinition, ...] = ()
-    """The attributes used in the conditions."""
-    raw: Raw = field(factory=dict, repr=False)
-    """The answer as VRM sent it."""
-
-    def __iter__(self) -> Iterator[FleetSite]:
-        return iter(self.sites)
-
-    def __len__(self) -> int:
-        return len(self.sites)
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Alarms of a site: the rules, and what they raised."""
+"""Alarms of a site: the rules, and the alarms they raised."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from energy_core.checks import boolean, finite, whole
 from energy_core.codec.json import JSON
 from energy_core.http.client import ApiClient
+from energy_core.http.pages import Pages
+from energy_core.local_days import time_range
 from vrm_async import validation
 from vrm_async.decoding import alarms
 from vrm_async.models.alarm import Alarm, Alarms, RaisedAlarm
+from vrm_async.models.site import Site
 from vrm_async.operations import SITE, reads, writes
 from vrm_async.responses import done
 
-GET: Final = reads("alarms.get", f"{SITE}/alarms")
+RULES: Final = reads("alarms.rules", f"{SITE}/alarms")
 ADD: Final = writes("alarms.add", "POST", f"{SITE}/alarms")
 UPDATE: Final = writes("alarms.update", "PUT", f"{SITE}/alarms")
 DELETE: Final = writes("alarms.delete", "DELETE", f"{SITE}/alarms")
@@ -25,84 +29,105 @@ _NOTHING: Final[Mapping[str, JSON]] = {}
 
 
 class AlarmsResource:
-    """The rules VRM watches a site by. Needs full access to the site."""
+    """The alarm rules of a site and their log; `client.alarms`. Needs full access to the site."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, resolve_range: validation.ResolveRange) -> None:
         self._api = api
+        self._resolve_range = resolve_range
 
-    async def get(self, site_id: int) -> Alarms:
-        """Return the rules, and the devices, users and attributes that new ones are made of.
+    async def rules(self, site: Site | int) -> Alarms:
+        """Return the rules, with the devices, users and attributes for new ones. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/alarms/get
-        """
-        return await self._api.call(GET, alarms.alarms, idSite=validation.whole("site_id", site_id))
 
-    async def add(self, site_id: int, alarm: Alarm, *, raw: Mapping[str, JSON] = _NOTHING) -> None:
-        """Add a rule.
+        Raises:
+            PermissionDenied: the account has no full access to the site.
+        """
+        return await self._api.call(RULES, alarms.alarms, idSite=validation.site_id(site))
+
+    async def add(self, site: Site | int, alarm: Alarm, *, raw: Mapping[str, JSON] = _NOTHING) -> None:
+        """Add a rule. Sent once.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/alarms/post
 
         Args:
-            site_id: The site.
+            site: The site or its id.
             alarm: Thresholds of a number, or `enum_values` of an enum.
             raw: Further members of the body, sent as they are.
         """
-        await self._api.call(ADD, done, json=_body(alarm, raw), idSite=validation.whole("site_id", site_id))
+        await self._api.call(ADD, done, json=_body(alarm, raw), idSite=validation.site_id(site))
 
-    async def update(self, site_id: int, alarm: Alarm, *, raw: Mapping[str, JSON] = _NOTHING) -> None:
-        """Replace the rule on the same attribute and instance.
+    async def update(self, site: Site | int, alarm: Alarm, *, raw: Mapping[str, JSON] = _NOTHING) -> None:
+        """Replace the rule on the same attribute and device instance. Sent once.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/alarms/put
         """
-        await self._api.call(
-            UPDATE, done, json=_body(alarm, raw), idSite=validation.whole("site_id", site_id)
-        )
+        await self._api.call(UPDATE, done, json=_body(alarm, raw), idSite=validation.site_id(site))
 
-    async def delete(self, site_id: int, attribute_id: int, instance: int = 0) -> None:
-        """Remove the rule on that attribute of that device instance.
+    async def delete(self, site: Site | int, attribute_id: int, instance: int = 0) -> None:
+        """Delete the rule on an attribute of a device instance. Sent once.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/alarms/delete
         """
         body: dict[str, JSON] = {
-            "idDataAttribute": validation.whole("attribute_id", attribute_id),
-            "instance": validation.whole("instance", instance),
+            "idDataAttribute": whole("attribute_id", attribute_id),
+            "instance": whole("instance", instance),
         }
-        await self._api.call(DELETE, done, json=body, idSite=validation.whole("site_id", site_id))
+        await self._api.call(DELETE, done, json=body, idSite=validation.site_id(site))
 
-    async def clear(self, site_id: int, alarm_id: int) -> None:
-        """Clear an alarm that was raised; the event log says that the account did it.
+    async def clear(self, site: Site | int, alarm_id: int) -> None:
+        """Clear a raised alarm. VRM's event log names the account as its author. Sent once.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/clear-alarm
         """
-        body: dict[str, JSON] = {"alarmId": validation.whole("alarm_id", alarm_id)}
-        await self._api.call(CLEAR, done, json=body, idSite=validation.whole("site_id", site_id))
+        body: dict[str, JSON] = {"alarmId": whole("alarm_id", alarm_id)}
+        await self._api.call(CLEAR, done, json=body, idSite=validation.site_id(site))
 
-    async def log(
-        self, site_id: int, start: datetime | None = None, end: datetime | None = None
-    ) -> tuple[RaisedAlarm, ...]:
-        """Return the alarms raised in a range; without one, what VRM chooses.
+    def log(
+        self,
+        site: Site | int,
+        start: datetime | str | None = None,
+        end: datetime | None = None,
+        *,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
+    ) -> Pages[RaisedAlarm]:
+        """List the alarms that were raised in a range: ``await`` it, or use ``async for``.
 
-        Experimental: VRM's own pages ask this, no document names it.
+        Experimental: VRM's own pages ask for it, no document names it.
+
+        Args:
+            site: The site or its id.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``. By
+                default VRM chooses the range.
+            end: An aware datetime after `start`; a side that is left out is VRM's choice.
+            period: The text by its name, instead of `start` and `end`.
+            last: A number and a unit, such as ``(30, "days")``, instead of `start` and `end`.
         """
-        query = validation.open_span(start, end)
-        site_id = validation.whole("site_id", site_id)
-        return await self._api.call(LOG, alarms.log, query=query, idSite=site_id)
+        site_id = validation.site_id(site)
+        asked = time_range(start, end, period=period, last=last, required=False)
+
+        async def read() -> tuple[RaisedAlarm, ...]:
+            query = validation.range_query(*await self._resolve_range(site, asked))
+            return await self._api.call(LOG, alarms.log, query=query, idSite=site_id)
+
+        return Pages.of_one_answer(read)
 
 
 def _body(alarm: Alarm, raw: Mapping[str, JSON]) -> dict[str, JSON]:
     if not isinstance(alarm, Alarm):
         raise TypeError(f"alarm must be an Alarm, not {type(alarm).__name__}")
-    validation.whole("attribute_id", alarm.attribute_id)
-    validation.whole("instance", alarm.instance)
-    validation.whole("notify_after_s", alarm.notify_after_s or 0)
+    whole("attribute_id", alarm.attribute_id)
+    whole("instance", alarm.instance)
+    whole("notify_after_s", alarm.notify_after_s or 0)
     if alarm.enabled is not None:
-        validation.switch("enabled", alarm.enabled)
+        boolean("enabled", alarm.enabled)
     thresholds = {name: getattr(alarm, name) for name in ("high", "high_hysteresis", "low", "low_hysteresis")}
     given = {name: value for name, value in thresholds.items() if value is not None}
     for name, value in given.items():
-        validation.finite(name, value)
+        finite(name, value)
     for number in alarm.enum_values:
-        validation.whole("enum_values", number)
+        whole("enum_values", number)
     if alarm.on_states and given:
         raise ValueError(f"a rule on enum_values has no thresholds, and was given {', '.join(given)}")
     return {**alarms.body(alarm), **raw}

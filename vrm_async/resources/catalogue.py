@@ -1,7 +1,7 @@
-"""The catalogue of data attributes: what a code means, at which device, in which kind of value.
+"""The catalogue of data attributes: what a code means, at which type of device, with which type of value.
 
-The package brings every row of both versions of the vendor's tables. They were scanned, and are a hint where
-the two differ; `refresh` loads what the service itself says.
+The package contains every row of both versions of VRM's printed tables. The tables were scanned and a few
+codes may be wrong; `refresh` loads the service's own list.
 """
 
 from __future__ import annotations
@@ -9,97 +9,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from energy_core.checks import text as checked_text
 from energy_core.codec.coerce import integer, text
 from energy_core.codec.drift import report
 from energy_core.codec.json import JSON
 from energy_core.errors import DecodeError
 from energy_core.http.client import ApiClient
-from energy_core.http.operation import Operation
 from energy_core.printable import printable
-from vrm_async.codes import named, unit_of
 from vrm_async.decoding.php import by_key
+from vrm_async.models.fleet import DataAttribute
+from vrm_async.operations import reads
 
-DATA_ATTRIBUTES: Final = Operation(
-    vendor="vrm", name="catalogue.refresh", method="GET", path="data-attributes", repeatable=True
-)
-
-MARKS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "disagree": "the two texts give this row different codes: one of them was scanned wrongly",
-        "alike": "both texts may be wrong: l and I, or 0 and O, look alike in them",
-        "service": "the service was seen to spell the code in another way",
-    }
-)
-"""Why a row is to be doubted."""
-
-
-@frozen(kw_only=True)
-class DataAttribute:
-    """One row. A code is case-sensitive, and only together with the device type does it mean one thing."""
-
-    code: str
-    """VRM's short name, such as ``bs``; ``Gc`` and ``gc`` are two."""
-    description: str
-    """VRM's English name."""
-    device_type: str | None = None
-    """The kind of device, such as ``Battery Monitor``; None where only the service knows the row."""
-    data_type: str | None = None
-    """float, enum or string."""
-    energy: bool = False
-    """Whether the table lists it among the energy readings, which `stats` adds up."""
-    id: int | None = None
-    """VRM's idDataAttribute; only the service tells it."""
-    format: str | None = None
-    """VRM's sprintf pattern with the unit; only the service tells it."""
-    in_newer: bool = False
-    """Whether the newer version of the vendor's table has the row."""
-    in_older: bool = False
-    """Whether the older one has it, word for word."""
-    mark: str | None = None
-    """Why to doubt the code, a key of `MARKS`; None where nothing speaks against it."""
-    readings: tuple[str, ...] = ()
-    """How else the code may be spelt: in the other text, at the service, or as its letters suggest."""
-
-    @property
-    def key(self) -> tuple[str | None, str]:
-        """Device type and code. Even these are shared by two rows of the fuel cell, ``fcP``."""
-        return self.device_type, self.code
-
-    @property
-    def unit(self) -> str | None:
-        """The unit in `format`."""
-        return named(unit_of(self.format))
+DATA_ATTRIBUTES: Final = reads("catalogue.refresh", "data-attributes")
 
 
 @lru_cache(maxsize=1)
 def shipped() -> tuple[DataAttribute, ...]:
-    """Return every row of both tables; read at the first call."""
+    """Return every row of the package's tables. Only the first call reads the file."""
     lines = (files("vrm_async") / "data" / "attributes.tsv").read_text(encoding="utf-8").splitlines()
     return tuple(_row(line) for line in lines[1:])
 
 
 def _row(line: str) -> DataAttribute:
-    section, device, kind, description, code, texts, mark, reading = line.split("\t")
+    # The last three columns say where a row is from and how else its code may be spelled: see the tests.
+    section, device, kind, description, code, *_ = line.split("\t")
     return DataAttribute(
-        code=code,
-        description=description,
-        device_type=device,
-        data_type=kind,
-        energy=section == "energy",
-        in_newer=texts != "older",
-        in_older=texts != "newer",
-        mark=mark or None,
-        readings=tuple(reading.split(",")) if reading else (),
+        code=code, description=description, device_type=device, data_type=kind, energy=section == "energy"
     )
 
 
 class Catalogue:
-    """A searchable collection of rows; without any given, the package's own, read when first needed."""
+    """A searchable collection of data attributes.
+
+    Args:
+        rows: The attributes; by default those of the package, read from a file at the first use.
+    """
 
     def __init__(self, rows: Iterable[DataAttribute] | None = None) -> None:
         self._rows = None if rows is None else tuple(rows)
@@ -107,7 +55,7 @@ class Catalogue:
 
     @property
     def rows(self) -> tuple[DataAttribute, ...]:
-        """All rows, in the vendor's order."""
+        """All attributes, in VRM's order."""
         return shipped() if self._rows is None else self._rows
 
     def __iter__(self) -> Iterator[DataAttribute]:
@@ -117,13 +65,15 @@ class Catalogue:
         return len(self.rows)
 
     def search(self, words: str, *, device_type: str | None = None) -> tuple[DataAttribute, ...]:
-        """Return the rows that have all the words in description, device type or code, whatever their case.
+        """Return the attributes that have all words in their description, device type or code.
 
-        Rows whose code is exactly that text, case and all, come first.
+        Case does not matter. Attributes whose code equals the text, with its case, come first.
+
+        Args:
+            words: One or more words, separated by spaces.
+            device_type: Only attributes of this type of device.
         """
-        wanted = words.casefold().split()
-        if not wanted:
-            raise ValueError("words must not be empty")
+        wanted = checked_text("words", words).casefold().split()
         found = [
             row
             for row in self.rows
@@ -132,22 +82,22 @@ class Catalogue:
         return tuple(sorted(found, key=lambda row: row.code != words))
 
     def by_code(self, code: str) -> tuple[DataAttribute, ...]:
-        """Return every row of a code, case-sensitive: several devices may share one."""
+        """Return every attribute of a code, case-sensitive: several device types may share one."""
         if not self._codes:
             self._codes = _by_code(self.rows)
         return self._codes.get(code, ())
 
     def find(self, device_type: str, code: str) -> tuple[DataAttribute, ...]:
-        """Return the rows of a device type and code; nearly always one."""
+        """Return the attributes of a device type and code; nearly always one."""
         return tuple(row for row in self.by_code(code) if row.device_type == device_type)
 
     def by_id(self, attribute_id: int) -> DataAttribute | None:
-        """Return the row of VRM's idDataAttribute; there is none before `refresh`."""
+        """Return the attribute of VRM's idDataAttribute; None before `refresh`."""
         return next((row for row in self.rows if row.id == attribute_id), None)
 
     @property
     def device_types(self) -> tuple[str, ...]:
-        """Every kind of device, in the vendor's order."""
+        """Every type of device, in VRM's order."""
         return tuple(dict.fromkeys(row.device_type for row in self.rows if row.device_type is not None))
 
     def _replace(self, rows: tuple[DataAttribute, ...]) -> None:
@@ -161,62 +111,68 @@ class Catalogue:
 
 
 class CatalogueResource(Catalogue):
-    """The catalogue of a client: the package's rows until `refresh` has loaded the service's."""
+    """The catalogue of a client, `client.catalogue`: the package's tables until `refresh` was called."""
 
     def __init__(self, api: ApiClient) -> None:
         super().__init__()
         self._api = api
 
     async def refresh(self) -> Catalogue:
-        """Load the service's own list, look up in it from now on, and return it.
+        """Load the service's own list, search it from now on, and return it. Cancelling is safe.
 
-        Its rows have ids and formats. They have no device type; where code and description name a row of the
-        package's tables, its device type is taken over.
+        Its attributes have ids and formats (with units). The service sends no device type: it is taken from
+        the package's tables where code and description identify one row. After an error the catalogue is
+        unchanged.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/data-attributes
         """
-        rows = await self._api.call(DATA_ATTRIBUTES, service_rows)
+        rows = await self._api.call(DATA_ATTRIBUTES, read_catalogue)
         self._replace(rows)
         return Catalogue(rows)
 
 
-def service_rows(payload: JSON) -> tuple[DataAttribute, ...]:
-    """Read ``data-attributes``: a mapping of id to row, without an envelope.
+def read_catalogue(payload: JSON) -> tuple[DataAttribute, ...]:
+    """Read ``data-attributes``: a mapping of id to record, without an envelope.
 
     Raises:
-        DecodeError: nothing in the answer is a row.
+        DecodeError: the answer has no data attributes. VRM has hundreds.
     """
-    records = by_key(payload)
+    found = by_key(payload)
     for envelope in ("records", "data"):
-        if isinstance(records.get(envelope), dict | list):
-            records = by_key(records[envelope])
-    rows = tuple(row for key, record in records.items() if (row := _service_row(key, record)) is not None)
+        if isinstance(found.get(envelope), dict | list):
+            found = by_key(found[envelope])
+    rows = tuple(_with_device_type(row) for row in read_definitions(found))
     if not rows:
         raise DecodeError("the answer has no data attributes", kind="shape")
     return rows
 
 
-def _service_row(key: str, record: object) -> DataAttribute | None:
-    told = by_key(record) if isinstance(record, Mapping) else {}
-    code = text(told.get("code"))
-    number = integer(told.get("idDataAttribute", key))
+def read_definitions(value: object) -> tuple[DataAttribute, ...]:
+    """Read definitions, whose id is in the record or only in its key; malformed ones are counted."""
+    listed = {"": value} if isinstance(value, Mapping) and "code" in value else by_key(value)
+    found = (_definition(key, record) for key, record in listed.items() if key != "success")
+    return tuple(row for row in found if row is not None)
+
+
+def _definition(key: str, record: object) -> DataAttribute | None:
+    members = by_key(record) if isinstance(record, Mapping) else {}
+    code = text(members.get("code"))
+    number = integer(members.get("idDataAttribute", key))
     if not code or number is None:
-        if key != "success":
-            report("DataAttribute", "record", "malformed")
+        report("DataAttribute", "record", "malformed")
         return None
-    description = text(told.get("description")) or ""
-    row = DataAttribute(
+    return DataAttribute(
         code=code,
-        description=description,
+        description=text(members.get("description")) or "",
         id=number,
-        data_type=text(told.get("dataType")),
-        format=text(told.get("formatWithUnit")),
+        data_type=text(members.get("dataType")),
+        format=text(members.get("formatWithUnit")),
+        raw=members,
     )
-    return _placed(row)
 
 
-def _placed(row: DataAttribute) -> DataAttribute:
-    """Give a row of the service the device type of the one row of the tables that it can be."""
+def _with_device_type(row: DataAttribute) -> DataAttribute:
+    """Take the device type of the one row of the package's tables that this row can be."""
     alike = shipped_by_code().get(row.code, ())
     same = [known for known in alike if known.description.casefold() == row.description.casefold().strip()]
     likely = same or alike

@@ -1,4 +1,4 @@
-"""Questions about many sites at once: one request instead of one for each site."""
+"""Requests about many sites at once."""
 
 from __future__ import annotations
 
@@ -6,114 +6,124 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from energy_core.codec.coerce import integer
+from energy_core.checks import boolean, whole
+from energy_core.codec.coerce import integer, is_nothing, number
+from energy_core.codec.drift import report
 from energy_core.codec.json import JSON
-from energy_core.errors import NoData
+from energy_core.codec.structure import MalformedRecord, model, records
+from energy_core.errors import DecodeError, NoData
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import MIB
+from energy_core.http.pages import Page, Pages
 from vrm_async import validation
-from vrm_async.decoding import fleet
 from vrm_async.decoding.php import items
-from vrm_async.models.fleet import AttributeDefinition, FleetAnswer, FleetOverview, FleetSite
-from vrm_async.operations import Paging, reads
+from vrm_async.models.attribute import RawValue
+from vrm_async.models.fleet import DataAttribute, FleetOverview, FleetSite
+from vrm_async.models.site import Site
+from vrm_async.operations import reads
+from vrm_async.resources.catalogue import read_definitions
+from vrm_async.responses import content, part
 
 FIND: Final = reads("fleet.find", "installation-data-attributes", body_limit=64 * MIB)
 OVERVIEW: Final = reads(
     "fleet.overview", "installation-overview-download", method="POST", body_limit=64 * MIB
 )
-DATA_ATTRIBUTES: Final = reads("fleet.data_attributes", "data-attributes")
 
 LARGEST_PAGE: Final = 1000
+"""Sites a page, at most."""
 MOST_CONDITIONS: Final = 5
 _CONDITION: Final = re.compile(r"[!-~]+(?: [!-~]+)*")
 _COMMA: Final = re.compile(r",(?![^()]*\))")
+"""A comma outside of parentheses: ``au=(1,2)`` is one condition."""
 
 
 SiteIds = Callable[[], Awaitable[Iterable[int]]]
-"""Finds every site of the account."""
+"""Returns the ids of every site of the account."""
+
+
+class FleetSites(Pages[FleetSite]):
+    """The sites that meet the conditions of `fleet.find`: use ``async for``, or ``await`` it for all."""
+
+    attributes: tuple[DataAttribute, ...] = ()
+    """The attributes that the conditions are about; empty until the first page was read."""
+    raw: Mapping[str, object] = {}
+    """The answer with the first page, as it came; empty until then."""
 
 
 class Fleet:
-    """All sites of the account."""
+    """Requests about all sites of the account; `client.fleet`."""
 
     def __init__(self, api: ApiClient, site_ids: SiteIds) -> None:
         self._api = api
         self._site_ids = site_ids
 
-    async def find(
-        self, conditions: str | Iterable[str], *, page: int | None = None, count: int = LARGEST_PAGE
-    ) -> FleetAnswer:
-        """Return the sites that meet up to five conditions, with the values the conditions are about.
+    def find(
+        self, conditions: str | Iterable[str], *, page: int | None = None, page_size: int = LARGEST_PAGE
+    ) -> FleetSites:
+        """List the sites that meet up to five conditions, with the newest values of their attributes.
+
+        Values are in the attribute's own unit; `FleetSites.attributes` has the units.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installation-data-attributes
 
         Args:
             conditions: Such as ``["bs>=50", "au=(1,2)", "IV1!"]``, or the same joined by commas.
-            page: Only this page, counted from 1; None reads all pages, until one is empty or brings nothing
-                new, because VRM may give fewer sites a page than `count`.
-            count: Sites a page, at most 1,000.
-        """
-        if page is not None and validation.whole("page", page) < 1:
-            raise ValueError(f"page counts from 1: {page}")
-        if not 1 <= validation.whole("count", count) <= LARGEST_PAGE:
-            raise ValueError(f"count must be from 1 to {LARGEST_PAGE}: {count}")
-        query = [("query", _conditions(conditions))]
-        if page is not None:
-            return await self._page(query, page, count)
-        answer = await self._page(query, 1, count)
-        sites: list[FleetSite] = []
-        paging = Paging("FleetAnswer", _site_id, self._api.drift)
-        came: list[object] = []
-        following = answer
-        while True:
-            records = items(following.raw.get("records"))
-            unread = records if len(following.sites) < len(records) else ()
-            announced = integer(following.raw.get("num_records"))
-            fresh = paging.take(following.sites, size=len(records), announced=announced, unread=unread)
-            sites += fresh
-            came += records if fresh else unread
-            if paging.ended:
-                break
-            try:
-                following = await self._page(query, paging.number, count)
-            except NoData:
-                following = FleetAnswer()
-        return evolve(answer, sites=tuple(sites), raw={**answer.raw, "records": came})
+            page: Only this page, counted from 1; None reads all pages. VRM may send fewer sites a page than
+                `page_size`.
+            page_size: Sites a page, at most 1,000.
 
-    async def _page(self, query: list[tuple[str, str]], page: int, count: int) -> FleetAnswer:
-        whole = [*query, ("page", str(page)), ("count", str(count))]
-        return await self._api.call(FIND, fleet.fleet, query=whole)
+        Raises:
+            NoData: no site meets the conditions.
+        """
+        first = 1 if page is None else whole("page", page, least=1)
+        count = ("count", validation.page_size(page_size, LARGEST_PAGE))
+        conditions_query = ("query", _conditions(conditions))
+
+        async def read(number: int) -> Page[FleetSite]:
+            query = [conditions_query, ("page", str(number)), count]
+            try:
+                found = await self._api.call(FIND, read_page, query=query)
+            except NoData:
+                if number == first:
+                    raise
+                return Page((), 0)
+            if number == first:
+                sites.attributes, sites.raw = found.attributes, found.raw
+            return found.page
+
+        sites = FleetSites(
+            read,
+            key=_site_id,
+            first=first,
+            only_first=page is not None,
+            name="FleetSites",
+            drift=self._api.drift,
+        )
+        return sites
 
     async def overview(
         self,
-        site_ids: Iterable[int] | None = None,
+        sites: Iterable[Site | int] | None = None,
         *,
         columns: Mapping[str, JSON] | None = None,
         only_visible: bool = False,
     ) -> FleetOverview:
-        """Return a table of sites as JSON; the same as a spreadsheet is a download.
+        """Return a table of sites, one row each; `downloads.overview` saves it as XLSX. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installation-overview-download
 
         Args:
-            site_ids: Which sites; None takes every site of the account.
-            columns: Which columns: a mapping of names, which are not documented, to mappings with `header`,
+            sites: The sites or their ids; None takes every site of the account.
+            columns: A mapping of column names, which VRM does not document, to mappings with `header`,
                 `enabled` and `hide`.
-            only_visible: Whether what is hidden in VRM's list of sites stays out.
+            only_visible: Whether sites that are hidden in VRM's list stay out.
         """
-        listed = None if site_ids is None else validation.several("site_ids", site_ids)
+        listed = None if sites is None else validation.site_ids(sites)
         body = overview_body(columns, only_visible=only_visible, as_json=True)
         body["siteIds"] = [*(await self._site_ids() if listed is None else listed)]
-        return await self._api.call(OVERVIEW, fleet.overview, json=body)
-
-    async def data_attributes(self) -> Mapping[int, AttributeDefinition]:
-        """Return every attribute VRM knows, by its idDataAttribute.
-
-        Docs: https://vrm-api-docs.victronenergy.com/#/operations/data-attributes
-        """
-        return await self._api.call(DATA_ATTRIBUTES, fleet.definitions)
+        return await self._api.call(OVERVIEW, read_overview, json=body)
 
 
 def _site_id(site: FleetSite) -> int:
@@ -123,10 +133,10 @@ def _site_id(site: FleetSite) -> int:
 def overview_body(
     columns: Mapping[str, JSON] | None, *, only_visible: bool, as_json: bool
 ) -> dict[str, JSON]:
-    """Return the body of ``installation-overview-download`` but for `siteIds`; VRM requires all members."""
+    """Return the body of ``installation-overview-download`` without `siteIds`; VRM requires all members."""
     return {
-        "columns": validation.members("columns", columns or {}),
-        "onlyVisible": validation.switch("only_visible", only_visible),
+        "columns": validation.json_object("columns", columns or {}),
+        "onlyVisible": boolean("only_visible", only_visible),
         "jsonResponse": as_json,
     }
 
@@ -141,3 +151,68 @@ def _conditions(conditions: str | Iterable[str]) -> str:
         if not _CONDITION.fullmatch(condition):
             raise ValueError("conditions must be printable ASCII, such as 'bs>=50'")
     return ",".join(listed)
+
+
+@frozen
+class FleetPage:
+    """One answer of ``installation-data-attributes``."""
+
+    page: Page[FleetSite]
+    attributes: tuple[DataAttribute, ...]
+    raw: Mapping[str, object]
+
+
+_VALUE: Final = "value_"
+_site = model(FleetSite, wire={"site_id": "idSite", "name": "description", "last_seen": "lastTimestamp"})
+
+
+def _fleet_site(record: object) -> FleetSite:
+    if not isinstance(record, Mapping):
+        raise MalformedRecord(f"FleetSite must come as an object, not as {type(record).__name__}")
+    values = {key.removeprefix(_VALUE): item for key, item in record.items() if key.startswith(_VALUE)}
+    known = {key: item for key, item in record.items() if not key.startswith(_VALUE)}
+    known["lastTimestamp"] = seconds_of(known.get("lastTimestamp"))
+    read = {code: _raw_value(item) for code, item in values.items()}
+    return evolve(_site(known), values=read, raw=record)
+
+
+def seconds_of(value: object) -> object:
+    """Return Unix seconds of a time in seconds or milliseconds; 0 is never."""
+    count = number(value)
+    if count == 0:
+        return None
+    return count / 1000 if count is not None and count >= 10**11 else value
+
+
+def _raw_value(value: object) -> RawValue | None:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return value if value != "" else None
+    if not is_nothing(value):
+        report("FleetSite", "value", f"unreadable {type(value).__name__}")
+    return None
+
+
+_sites = records(_fleet_site, "FleetSite")
+
+
+def read_page(payload: JSON) -> FleetPage:
+    """Read ``installation-data-attributes``."""
+    found = content(payload)
+    sites = _sites(part(payload, "records"))
+    listed = items(found.get("records"))
+    unread = listed if len(sites) < len(listed) else ()
+    page = Page(sites, len(listed), integer(found.get("num_records")), unread)
+    return FleetPage(page, read_definitions(found.get("attributes")), found)
+
+
+def read_overview(payload: JSON) -> FleetOverview:
+    """Read ``installation-overview-download`` as JSON: a table in one of several members."""
+    found: Mapping[str, object] = {"records": payload} if isinstance(payload, list) else content(payload)
+    places = [key for key in ("records", "data", "installations") if key in found]
+    if not places:
+        raise DecodeError("the answer has no table of sites", kind="envelope")
+    listed = found[places[0]]
+    rows = tuple(row for row in items(listed) if isinstance(row, Mapping))
+    if len(rows) < len(items(listed)):
+        report("FleetOverview", "rows", "malformed")
+    return FleetOverview(rows=rows, raw=found)

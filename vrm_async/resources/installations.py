@@ -1,83 +1,85 @@
-"""One site: its devices and the newest log of everything they measure."""
+"""One site: its devices, the newest log of everything they measure, its settings."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Hashable, Mapping
 from typing import Final
 
+from energy_core.checks import boolean, string, whole
 from energy_core.codec.json import JSON
 from energy_core.errors import NoData
 from energy_core.http.client import ApiClient
-from energy_core.http.operation import Operation
+from energy_core.http.pages import Page, Pages
 from vrm_async import validation
 from vrm_async.decoding import attributes, sites
 from vrm_async.models.attribute import Diagnostic
-from vrm_async.models.site import SystemOverview
-from vrm_async.operations import SITE, Paging, writes
+from vrm_async.models.site import Site, SystemOverview
+from vrm_async.operations import SITE, reads, writes
 from vrm_async.responses import done
 
-SYSTEM_OVERVIEW: Final = Operation(
-    vendor="vrm",
-    name="installations.system_overview",
-    method="GET",
-    path="installations/{idSite}/system-overview",
-    repeatable=True,
-)
-DIAGNOSTICS: Final = Operation(
-    vendor="vrm",
-    name="installations.diagnostics",
-    method="GET",
-    path="installations/{idSite}/diagnostics",
-    repeatable=True,
-)
+SYSTEM_OVERVIEW: Final = reads("installations.system_overview", f"{SITE}/system-overview")
+DIAGNOSTICS: Final = reads("installations.diagnostics", f"{SITE}/diagnostics")
 UPDATE_SETTINGS: Final = writes("installations.update_settings", "POST", f"{SITE}/settings")
 SET_FAVORITE: Final = writes("installations.set_favorite", "POST", f"{SITE}/favorite")
+
 LARGEST_PAGE: Final = 1000
+"""Records a page, at most."""
 _NOTHING: Final[Mapping[str, JSON]] = {}
 
 
 class Installations:
-    """What belongs to one site."""
+    """The devices, diagnostics and settings of a site; `client.installations`."""
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
 
-    async def system_overview(self, site_id: int) -> SystemOverview:
-        """Return the site's devices, with the instances that widgets ask for.
+    async def system_overview(self, site: Site | int) -> SystemOverview:
+        """Return the devices of a site, with the instances that widgets take. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/system-overview
         """
-        site_id = validation.whole("site_id", site_id)
-        return await self._api.call(SYSTEM_OVERVIEW, sites.system_overview, idSite=site_id)
+        return await self._api.call(SYSTEM_OVERVIEW, sites.system_overview, idSite=validation.site_id(site))
 
-    def diagnostics(self, site_id: int, *, count: int = LARGEST_PAGE) -> Diagnostics:
-        """Iterate over the newest log of every attribute, page after page. Needs full access to the site.
+    def diagnostics(self, site: Site | int, *, page_size: int = LARGEST_PAGE) -> Pages[Diagnostic]:
+        """List the newest log of every attribute: use ``async for``, or ``await`` it for all.
 
-        Pages are read until one is empty or brings nothing new: VRM may give fewer records than `count`.
+        Needs full access to the site. The pages are read one by one; VRM may send fewer records a page than
+        `page_size`.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/diagnostics
 
         Args:
-            site_id: The site.
-            count: Records a page, at most 1,000.
+            site: The site or its id.
+            page_size: Records a page, at most 1,000.
         """
-        if not 1 <= validation.whole("count", count) <= LARGEST_PAGE:
-            raise ValueError(f"count must be from 1 to {LARGEST_PAGE}: {count}")
-        return Diagnostics(self._api, validation.whole("site_id", site_id), count)
+        site_id = validation.site_id(site)
+        count = ("count", validation.page_size(page_size, LARGEST_PAGE))
 
-    async def set_favorite(self, site_id: int, favorite: bool = True) -> None:
-        """Mark a site for this account, or take the mark away.
+        async def read(number: int) -> Page[Diagnostic]:
+            query = [count, ("page", str(number))]
+            try:
+                page = await self._api.call(
+                    DIAGNOSTICS, attributes.diagnostics_page, query=query, idSite=site_id
+                )
+            except NoData:
+                if number == 1:
+                    raise
+                return Page((), 0)
+            return Page(page.records, page.size, page.total, page.raw)
+
+        return Pages(read, key=_identity, name="Diagnostics", drift=self._api.drift)
+
+    async def set_favorite(self, site: Site | int, favorite: bool = True) -> None:
+        """Mark a site as a favorite of this account, or remove the mark. Sent once.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/favorite
         """
-        body: JSON = {"favorite": int(validation.switch("favorite", favorite))}
-        await self._api.call(SET_FAVORITE, done, json=body, idSite=validation.whole("site_id", site_id))
+        body: JSON = {"favorite": int(boolean("favorite", favorite))}
+        await self._api.call(SET_FAVORITE, done, json=body, idSite=validation.site_id(site))
 
     async def update_settings(
         self,
-        site_id: int,
+        site: Site | int,
         *,
         name: str | None = None,
         notes: str | None = None,
@@ -93,26 +95,29 @@ class Installations:
         favorite: bool | None = None,
         raw: Mapping[str, JSON] = _NOTHING,
     ) -> None:
-        """Change the settings that are given, and leave the rest as they are.
+        """Change the settings that are given; the others keep their values. Sent once.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/settings
 
         Args:
-            site_id: The site.
-            name: The owner's name for it, in VRM's words its description.
+            site: The site or its id.
+            name: The owner's name for the site, sent as its description.
             notes: Free text.
             phone_number: A contact's number.
-            no_data_alarm_timeout_s: Seconds of silence until VRM alarms.
-            no_data_alarm_active: Whether silence raises an alarm.
-            geofence: The fence's shape, as `Site.geofence` has it.
+            no_data_alarm_timeout_s: Seconds without data until VRM raises an alarm.
+            no_data_alarm_active: Whether missing data raises an alarm.
+            geofence: The shape of the fence, in the form of `Site.geofence`.
             geofence_enabled: Whether leaving the fence raises an alarm.
-            alarm_monitoring: Whether alarms are mailed. VRM's document writes a bool and reads 0 (nothing), 1
-                (alarms) or 2 (alarms and warnings): 0 and 1 are sent as a bool, 2 as it is.
+            alarm_monitoring: Which are mailed: 0 or False none, 1 or True alarms, 2 also warnings. VRM's
+                document has a bool in the request and a number in the answer: 0 and 1 are sent as a bool.
             realtime_updates: Whether the device publishes over MQTT.
             restrict_node_red: Whether the gateway's Node-RED may not be reached from outside.
             inverter_charger_control: Whether the inverter may be controlled remotely.
-            favorite: Whether the account marks the site.
+            favorite: Whether the site is a favorite of the account.
             raw: Further members of the body, sent as they are.
+
+        Raises:
+            ValueError: no setting is given.
         """
         texts = {"description": name, "notes": notes, "phonenumber": phone_number}
         switches = {
@@ -123,66 +128,29 @@ class Installations:
             "inverterChargerControl": inverter_charger_control,
         }
         body: dict[str, JSON] = {
-            **{key: validation.words(key, value) for key, value in texts.items() if value is not None},
-            **{key: validation.switch(key, value) for key, value in switches.items() if value is not None},
+            **{key: string(key, value) for key, value in texts.items() if value is not None},
+            **{key: boolean(key, value) for key, value in switches.items() if value is not None},
         }
         if no_data_alarm_timeout_s is not None:
-            body["noDataAlarmTimeout"] = validation.whole("noDataAlarmTimeout", no_data_alarm_timeout_s)
+            body["noDataAlarmTimeout"] = whole("noDataAlarmTimeout", no_data_alarm_timeout_s)
         if alarm_monitoring is not None:
             body["alarmMonitoring"] = _monitoring(alarm_monitoring)
         if favorite is not None:
-            body["favorite"] = int(validation.switch("favorite", favorite))
+            body["favorite"] = int(boolean("favorite", favorite))
         if geofence is not None:
-            body["geofence"] = validation.members("geofence", geofence)
+            body["geofence"] = validation.json_object("geofence", geofence)
         body.update(raw)
         if not body:
             raise ValueError("nothing to change: pass at least one setting")
-        await self._api.call(UPDATE_SETTINGS, done, json=body, idSite=validation.whole("site_id", site_id))
+        await self._api.call(UPDATE_SETTINGS, done, json=body, idSite=validation.site_id(site))
 
 
 def _monitoring(level: bool | int) -> JSON:
     if isinstance(level, bool):
         return level
-    return bool(level) if validation.whole("alarmMonitoring", level) in {0, 1} else level
-
-
-class Diagnostics:
-    """An async iterator over all records. A cancelled step loses nothing: it asks for the same page again."""
-
-    def __init__(self, api: ApiClient, site_id: int, count: int) -> None:
-        self._api = api
-        self._site_id = site_id
-        self._count = count
-        self._paging = Paging("Diagnostics", _identity, api.drift)
-        self._ready: deque[Diagnostic] = deque()
-        self._turn = asyncio.Lock()  # two tasks on one iterator share its records instead of doubling them
-
-    def __aiter__(self) -> Diagnostics:
-        return self
-
-    async def __anext__(self) -> Diagnostic:
-        async with self._turn:
-            while not self._ready:
-                if self._paging.ended:
-                    raise StopAsyncIteration
-                page = await self._page()
-                self._ready.extend(
-                    self._paging.take(page.records, size=page.size, announced=page.total, unread=page.raw)
-                )
-            return self._ready.popleft()
-
-    async def _page(self) -> attributes.DiagnosticsPage:
-        query = [("count", str(self._count)), ("page", str(self._paging.number))]
-        try:
-            return await self._api.call(
-                DIAGNOSTICS, attributes.diagnostics_page, query=query, idSite=self._site_id
-            )
-        except NoData:
-            if self._paging.number == 1:
-                raise
-            return attributes.DiagnosticsPage(records=(), size=0, total=None)
+    return bool(level) if whole("alarmMonitoring", level) in {0, 1} else level
 
 
 def _identity(record: Diagnostic) -> Hashable:
-    """Tell records apart without their values, which may change from one page to the next."""
+    """Return what tells records apart. Values are left out: they may change from one page to the next."""
     return record.id, record.site_id, record.device, record.instance, record.attribute_id, record.dbus_path

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import Final, TypeAlias
 
-from energy_core.checks import entity_id
-from energy_core.clock import Clock, SystemClock
+from energy_core.clock import Clock
 from energy_core.http.client import ApiClient
-from energy_core.http.operation import Operation, Priority
+from energy_core.http.operation import Priority
 from energy_core.local_days import EPOCH, time_range
 from vrm_async import validation
 from vrm_async.calendar import calendar_of
@@ -19,18 +18,11 @@ from vrm_async.history.chunks import CAPS, milliseconds, trimmed, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models.series import OverallStats, Stats
 from vrm_async.models.site import Site
+from vrm_async.operations import SITE, reads
 from vrm_async.validation import Unlisted
 
-STATS: Final = Operation(
-    vendor="vrm", name="stats.get", method="GET", path="installations/{idSite}/stats", repeatable=True
-)
-OVERALL: Final = Operation(
-    vendor="vrm",
-    name="stats.overall",
-    method="GET",
-    path="installations/{idSite}/overallstats",
-    repeatable=True,
-)
+STATS: Final = reads("stats.get", f"{SITE}/stats")
+OVERALL: Final = reads("stats.overall", f"{SITE}/overallstats")
 
 INTERVALS: Final[Mapping[str, tuple[int, str] | None]] = {
     "15mins": (31, "days"),
@@ -41,10 +33,9 @@ INTERVALS: Final[Mapping[str, tuple[int, str] | None]] = {
     "months": (24, "months"),
     "years": (60, "months"),
 }
-"""How far a range may reach in one call of `get`, after the vendor's text; beyond it VRM answers as if there
-were no data. For weeks `history` reads the text in another way (`vrm_async.pieces`)."""
+"""The longest range of one `get`, by interval, as VRM documents it. VRM answers a longer one as if there were
+no data. For weeks `history` first tries 140 weeks (see `vrm_async.history.chunks.CAPS`)."""
 
-_HOUR: Final = timedelta(hours=1)
 TYPES: Final = (
     "kwh",
     "custom",
@@ -59,67 +50,90 @@ TYPES: Final = (
     "dynamic_ess",
     "evcs",
 )
+"""The types of statistics that VRM documents."""
+
+_HOUR: Final = timedelta(hours=1)
+
+FindFacts: TypeAlias = Callable[[Site | int, str | tzinfo | None], Awaitable[SiteFacts]]
+"""Returns the calendar and the first day of a site; a time zone that is given replaces VRM's."""
 
 
 class StatsResource:
-    """What a site did over time."""
+    """The statistics of a site; `client.stats`."""
 
     def __init__(
         self,
         api: ApiClient,
-        site_facts: Callable[[int, str | tzinfo | None], Awaitable[SiteFacts]],
+        find_facts: FindFacts,
+        resolve_range: validation.ResolveRange,
         *,
-        clock: Clock = SystemClock(),  # noqa: B008  (stateless)
+        clock: Clock,
     ) -> None:
         self._api = api
-        self._site_facts = site_facts
+        self._find_facts = find_facts
+        self._resolve_range = resolve_range
         self._clock = clock
 
     async def get(
         self,
-        site_id: int,
+        site: Site | int,
+        start: datetime | str | None = None,
+        end: datetime | None = None,
         *,
-        start: datetime,
-        end: datetime,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
         type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
         interval: str | Unlisted = "hours",
         attribute_codes: Iterable[str] | None = None,
         show_instance: bool = False,
     ) -> Stats:
-        """Return one series per code; VRM's granularity is the hour, and its first bucket begins at `start`.
+        """Return the statistics of one range: one series a code, with the total of each. Cancelling is safe.
 
-        A bucket that begins at `end` is left out, and out of `totals`.
+        Energies are sums in kWh (forecasts in Wh), measurements are means in their own unit. The first bucket
+        begins at `start`, and VRM rounds to whole hours. A bucket that begins at `end` is left out, also of
+        the totals.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/stats
 
         Args:
-            site_id: The site.
-            start: An aware datetime.
-            end: An aware datetime after `start`, within the cap of the interval (`INTERVALS`).
-            type: One of `TYPES`; by default kwh, or custom when there are attribute codes.
+            site: The site or its id.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``.
+            end: An aware datetime after `start`, no further than `INTERVALS` allows.
+            period: The text by its name, instead of `start` and `end`.
+            last: A number and a unit, such as ``(30, "days")``, instead of `start` and `end`.
+            type: One of `TYPES`; by default kwh, or custom where there are attribute codes.
             interval: One of `INTERVALS`.
-            attribute_codes: What to ask for; type custom only, and required there.
-            show_instance: Keep the values of every device instance apart.
+            attribute_codes: Codes such as ``["bs", "bv"]``; with type custom only, and required there.
+            show_instance: Return one series for each device instance of a code.
+
+        Raises:
+            NoData: VRM has no data in the range.
+            ValueError: the range is too long for the interval; `history` reads any range.
         """
-        site_id = validation.whole("site_id", site_id)
-        query = validation.span(start, end) + _kind(type, attribute_codes)
-        query.append(("interval", _interval(interval, start, end)))
+        asked = time_range(start, end, period=period, last=last)
+        site_id, kind = validation.site_id(site), _kind(type, attribute_codes)
+        validation.one_of("interval", interval, INTERVALS)
+        if not asked.needs_zone and asked.last is None:  # a wrong range is an error before anything is sent
+            _interval(interval, *asked.closed(self._clock.utcnow()))
+        first, after = _both(await self._resolve_range(site, asked))
+        query = validation.range_query(first, after) + kind
+        query.append(("interval", _interval(interval, first, after)))
         query += [("show_instance", "1")] if show_instance else []
         into = decoding_series.stats_of(dict(query)["type"])
         found = await self._api.call(STATS, into, query=query, idSite=site_id)
-        # A server may count `end` in, and its hour: a bucket that begins there is one too many.
-        extra = range(milliseconds(end), milliseconds(end + _HOUR))
+        # A server may include the bucket that begins at `end`, or in its hour.
+        extra = range(milliseconds(after), milliseconds(after + _HOUR))
         if not any(series.times_ms and max(series.times_ms) in extra for series in found):
             return found
-        return trimmed(found, [within(series, EPOCH, end) for series in found])
+        return trimmed(found, [within(series, EPOCH, after) for series in found])
 
     def history(
         self,
         site: Site | int,
-        period: str | None = None,
-        *,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         end: datetime | None = None,
+        *,
+        period: str | None = None,
         last: tuple[int, str] | None = None,
         interval: str = "hours",
         type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
@@ -130,57 +144,54 @@ class StatsResource:
         checkpoint: HistoryCursor | None = None,
         priority: Priority = Priority.BACKGROUND,
     ) -> StatsHistory:
-        """Return an async iterator over stats of any length, in chunks within VRM's caps for one request.
+        """Iterate over the statistics of a range of any length, in chunks that VRM's limits allow.
 
-        Buckets are whole: they begin at the site's own midnights, weeks on Monday, months and years on their
-        first day, and the range is widened to them. An empty chunk means that VRM has no data there, never
-        that the request was too large. Nothing is sent before the first step. Cancelling is safe.
+        Buckets are whole: hours and 15 minutes begin at UTC's, days, weeks (from Monday), months and years at
+        the site's local midnight. The range is widened to whole buckets. Nothing is sent before the first
+        step. Cancelling a step is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/stats
 
         Args:
             site: The site or its id.
-            period: A local year, month or day of the site, such as ``"2026-05"``.
-            start: An aware datetime; by default the day on which VRM created the site (syscreated).
-            end: An aware datetime after `start`; by default now.
-            last: A range that ends now, such as ``(30, "days")``.
+            start: An aware datetime, or a period as text; None for the site's first day (VRM's syscreated).
+            end: An aware datetime after `start`; None for now.
+            period: A local year, month or day, such as ``"2026"``, instead of `start` and `end`.
+            last: A number and a unit, such as ``(2, "years")``, instead of `start` and `end`.
             interval: One of `INTERVALS`.
-            type: One of `TYPES`; by default kwh, or custom if there are attribute codes.
-            attribute_codes: Codes for type custom, and for no other type.
-            show_instance: Whether to keep the values of every device instance apart.
-            timezone: The site's zone, if known; by default the list of installations is read for it once.
-                The first step raises ValueError for a name that this machine does not know.
-            reread: How much before the checkpoint is read again, because devices deliver late.
-            checkpoint: Where an earlier history with the same arguments stopped (`Chunk.checkpoint`).
-            priority: Requests of a higher priority are sent first.
-
-        Raises:
-            ValueError: an argument has a wrong value, or two forms of the range are given.
+            type: One of `TYPES`; by default kwh, or custom where there are attribute codes.
+            attribute_codes: Codes; with type custom only, and required there.
+            show_instance: Return one series for each device instance of a code.
+            timezone: The site's time zone, if the caller knows it; otherwise the first step asks VRM once.
+                An unknown name is a ValueError at the first step.
+            reread: With a checkpoint, how much before it is read again, because devices deliver late.
+            checkpoint: `Chunk.checkpoint` of an earlier history with the same arguments.
+            priority: The priority of its requests; those of others come first.
         """
-        site_id = entity_id("site", site, Site)
-        wanted = time_range(start, end, period=period, last=last, required=False)
+        asked = time_range(start, end, period=period, last=last, required=False)
+        site_id = validation.site_id(site)
         validation.one_of("interval", interval, CAPS)
         query = [*_kind(type, attribute_codes), ("interval", interval)]
         query += [("show_instance", "1")] if show_instance else []
         into = decoding_series.stats_of(dict(query)["type"])
 
-        async def request(begin: datetime, stop: datetime, step: str) -> Stats:
-            asked = [(key, step if key == "interval" else value) for key, value in query]
-            edges = (("start", begin), ("end", stop))
-            whole = [*((name, str(int(edge.timestamp()))) for name, edge in edges), *asked]
+        async def ask(begin: datetime, stop: datetime, step: str) -> Stats:
+            others = [(key, step if key == "interval" else value) for key, value in query]
+            whole = [*validation.range_query(begin, stop), *others]
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
-        async def site_facts() -> SiteFacts:
-            if timezone is not None and (start is not None or wanted.needs_zone):
+        async def find_facts() -> SiteFacts:
+            needs_first_day = asked.period is None and asked.last is None and asked.start is None
+            if timezone is not None and not needs_first_day:
                 return SiteFacts(calendar=await calendar_of(timezone))
-            return await self._site_facts(site_id, timezone)
+            return await self._find_facts(site, timezone)
 
         return StatsHistory(
             f"stats/{site_id}?" + "&".join(f"{name}={value}" for name, value in query),
-            request,
-            site_facts,
+            ask,
+            find_facts,
             interval=interval,
-            time_range=wanted,
+            time_range=asked,
             reread=reread,
             checkpoint=checkpoint,
             clock=self._clock,
@@ -188,24 +199,34 @@ class StatsResource:
 
     async def overall(
         self,
-        site_id: int,
+        site: Site | int,
         *,
         type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
         attribute_codes: Iterable[str] | None = None,
     ) -> OverallStats:
-        """Return totals of today, this week, this month and this year, as VRM's clock counts them.
+        """Return the totals of today, this week, this month and this year. Cancelling is safe.
+
+        VRM's clock decides when a day begins. Energies are in kWh.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/overallstats
 
         Args:
-            site_id: The site.
+            site: The site or its id.
             type: kwh or custom; None leaves the choice to VRM.
-            attribute_codes: What to ask for; type custom only, and required there.
+            attribute_codes: Codes; with type custom only, and required there.
         """
         chosen = type is not None or attribute_codes is not None
         query = _kind(type, attribute_codes, ("kwh", "custom")) if chosen else []
-        site_id = validation.whole("site_id", site_id)
-        return await self._api.call(OVERALL, decoding_series.overall, query=query, idSite=site_id)
+        return await self._api.call(
+            OVERALL, decoding_series.overall, query=query, idSite=validation.site_id(site)
+        )
+
+
+def _both(resolved: tuple[datetime | None, datetime | None]) -> tuple[datetime, datetime]:
+    start, end = resolved
+    if start is None or end is None:
+        raise ValueError("the range needs both start and end")
+    return start, end
 
 
 def _kind(
@@ -220,7 +241,7 @@ def _kind(
 
 
 def _interval(interval: str | Unlisted, start: datetime, end: datetime) -> str:
-    """Refuse a range that VRM would refuse with the words for an empty one."""
+    """Return the interval; raise where VRM would answer the range as if it had no data."""
     name = validation.one_of("interval", interval, INTERVALS)
     cap = None if isinstance(interval, Unlisted) else INTERVALS[name]
     if cap is not None and end.astimezone(UTC) > _later(start, *cap):
@@ -231,9 +252,9 @@ def _interval(interval: str | Unlisted, start: datetime, end: datetime) -> str:
 
 
 def _later(start: datetime, count: int, unit: str) -> datetime:
-    if unit == "days":  # of 24 hours: VRM counts seconds, whatever the clocks at the site do
+    if unit == "days":  # of 24 hours: VRM counts seconds
         return start.astimezone(UTC) + timedelta(days=count)
     years, month = divmod(start.month - 1 + count, 12)
-    # Past the end of a short month counts as the days after it, so that no whole month is refused.
+    # 31 January plus a month is 3 March, so that no whole month is refused.
     moved = start.replace(year=start.year + years, month=month + 1, day=min(start.day, 28))
     return (moved + timedelta(days=start.day - min(start.day, 28))).astimezone(UTC)

@@ -1,18 +1,24 @@
-"""The panels of VRM's dashboard, by name; the list of names is open."""
+"""The widgets of VRM's dashboard, by name. Names that VRM does not document work, too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, tzinfo
 from typing import Final
 
 from attrs import evolve
 
+from energy_core.checks import ids as checked_ids
+from energy_core.checks import whole
+from energy_core.clock import Clock
 from energy_core.errors import AnswerError, NoData
+from energy_core.http.client import ApiClient
+from energy_core.local_days import time_range
 from vrm_async import validation
 from vrm_async.decoding import series, widgets
 from vrm_async.history.widgets import WIDGET, WidgetHistories
 from vrm_async.models.series import Graph
+from vrm_async.models.site import Site
 from vrm_async.models.widget import AlarmWidget, HoursOfAc, Position, StateSeries, Summary, Widget
 from vrm_async.responses import is_no_such_path
 
@@ -36,15 +42,15 @@ STATES: Final[Mapping[str, str]] = {
     "VeBusState": "a VE.Bus system",
     "VeBusWarningsAndAlarms": "warnings and alarms of a VE.Bus system",
 }
-"""The panels of changes of state that VRM documents, for `state`; other names work too."""
+"""The widgets of changes of state that VRM documents, for `state`."""
 
 SUMMARIES: Final[Mapping[str, str]] = {
-    "BMSDiagnostics": "what a battery's management reports",
+    "BMSDiagnostics": "a battery management system",
     "BatterySummary": "a battery monitor",
     "DCMeter": "a meter on the DC side",
     "EvChargerSummary": "a charging station",
     "GlobalLinkSummary": "a GlobalLink",
-    "HistoricData": "what a battery monitor remembers",
+    "HistoricData": "the history of a battery monitor",
     "IOExtenderInOut": "inputs and outputs of an extender",
     "LithiumBMS": "cells of a lithium battery",
     "MeteorologicalSensor": "a weather sensor, by its old name",
@@ -57,62 +63,89 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "TempAirQuality": "a sensor of temperature and air quality",
     "TempSummaryAndGraph": "a temperature sensor",
 }
-"""The panels of newest values that VRM documents, for `summary`; other names work too."""
+"""The widgets of newest values that VRM documents, for `summary`."""
 
 
 class Widgets(WidgetHistories):
-    """Graphs, summaries and changes of state of one device instance."""
+    """Graphs, summaries and changes of state of one device instance; `client.widgets`."""
+
+    def __init__(
+        self,
+        api: ApiClient,
+        zone_of: Callable[[Site | int], Awaitable[tzinfo]],
+        resolve_range: validation.ResolveRange,
+        *,
+        clock: Clock,
+    ) -> None:
+        super().__init__(api, zone_of, clock=clock)
+        self._resolve_range = resolve_range
 
     async def graph(
         self,
-        site_id: int,
+        site: Site | int,
+        start: datetime | str | None = None,
+        end: datetime | None = None,
         *,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
         attribute_codes: Iterable[str] | None = None,
         attribute_ids: Iterable[int] | None = None,
         instance: int | None = 0,
-        start: datetime | None = None,
-        end: datetime | None = None,
         min_max: bool = False,
         width: int | None = None,
         points_per_pixel: int | None = None,
     ) -> Graph:
-        """Return one series per code. VRM chooses the step, and its first bucket begins at `start`.
+        """Return a graph: one series a code, in the attribute's own unit. Cancelling is safe.
 
-        Ranges of one length that begin at round times give comparable timestamps.
+        VRM chooses the step by the length of the range; the first bucket begins at `start`. Ranges of the
+        same length that begin at round times give timestamps that can be compared.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/Graph
 
         Args:
-            site_id: The site.
+            site: The site or its id.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``. By
+                default VRM takes the last day.
+            end: An aware datetime after `start`; a side that is left out is VRM's choice.
+            period: The text by its name, instead of `start` and `end`.
+            last: A number and a unit, such as ``(3, "days")``, instead of `start` and `end`.
             attribute_codes: Codes such as ``["bs", "bv"]``, case-sensitive.
             attribute_ids: VRM's idDataAttribute, instead of codes or beside them.
-            instance: The device instance; 0 is the system.
-            start: An aware datetime; without it the last day.
-            end: An aware datetime.
-            min_max: Also ask for the smallest and largest value of each bucket.
-            width: How many pixels the graph is wide; VRM takes 768. With `points_per_pixel` it sets the step.
-            points_per_pixel: How many buckets a pixel gets; VRM takes 2.
+            instance: The device instance; 0 is the system, None leaves the choice to VRM.
+            min_max: Also return the smallest and largest value of each bucket.
+            width: Width in pixels; VRM's default is 768. With `points_per_pixel` it sets the step.
+            points_per_pixel: Buckets a pixel; VRM's default is 2.
+
+        Raises:
+            NoData: VRM has no data in the range.
         """
-        query = _wanted(attribute_codes, attribute_ids)
-        query += validation.instance(instance) + validation.open_span(start, end)
-        query += [("useMinMax", "1")] if min_max else []
+        query = _codes_and_ids(attribute_codes, attribute_ids)
+        query += [*validation.instance(instance), *([("useMinMax", "1")] if min_max else [])]
         sizes = {"width": width, "pointsPerPixel": points_per_pixel}
-        query += [
-            (name, str(validation.whole(name, size))) for name, size in sizes.items() if size is not None
-        ]
-        site_id = validation.whole("site_id", site_id)
+        query += [(name, str(whole(name, size))) for name, size in sizes.items() if size is not None]
+        asked, site_id = (
+            time_range(start, end, period=period, last=last, required=False),
+            validation.site_id(site),
+        )
+        query += validation.range_query(*await self._resolve_range(site, asked))
         return await self._api.call(WIDGET, series.graph, query=query, idSite=site_id, widget="Graph")
 
-    async def summary(self, site_id: int, name: str, instance: int | None = None) -> Summary:
-        """Return the newest values of one device, from a widget such as BatterySummary.
+    async def summary(self, site: Site | int, name: str, instance: int | None = None) -> Summary:
+        """Return the newest values of one device. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/BatterySummary
 
+        Args:
+            site: The site or its id.
+            name: A widget such as ``BatterySummary``; `SUMMARIES` has those that VRM documents.
+            instance: The device instance; None leaves the choice to VRM.
+
         Raises:
-            NoData: the site has no such device at that instance; `system_overview` lists the instances.
+            NoData: the site has no such device at that instance; `installations.system_overview` lists the
+                instances.
         """
         into = widgets.summary(validation.widget(name), instance)
-        query, site_id = validation.instance(instance), validation.whole("site_id", site_id)
+        query, site_id = validation.instance(instance), validation.site_id(site)
         found = await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
         if widgets.is_wrong_instance(found):
             raise _no_such_instance(name, instance)
@@ -120,62 +153,88 @@ class Widgets(WidgetHistories):
 
     async def state(
         self,
-        site_id: int,
+        site: Site | int,
         name: str,
         instance: int | None = None,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         end: datetime | None = None,
+        *,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
     ) -> StateSeries:
-        """Return the changes of state of one device, from a widget such as VeBusState.
-
-        Without a range it is the last day.
+        """Return the changes of state of one device. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/VeBusState
+
+        Args:
+            site: The site or its id.
+            name: A widget such as ``VeBusState``; `STATES` has those that VRM documents.
+            instance: The device instance; None leaves the choice to VRM.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``. By
+                default VRM takes the last day.
+            end: An aware datetime after `start`; a side that is left out is VRM's choice.
+            period: The text by its name, instead of `start` and `end`.
+            last: A number and a unit, such as ``(3, "days")``, instead of `start` and `end`.
         """
         into = widgets.states(validation.widget(name), instance)
-        query = validation.instance(instance) + validation.open_span(start, end)
-        site_id = validation.whole("site_id", site_id)
+        query, site_id = validation.instance(instance), validation.site_id(site)
+        asked = time_range(start, end, period=period, last=last, required=False)
+        query += validation.range_query(*await self._resolve_range(site, asked))
         return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
 
     async def get(
         self,
-        site_id: int,
+        site: Site | int,
         name: str,
         instance: int | None = None,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         end: datetime | None = None,
+        *,
+        period: str | None = None,
+        last: tuple[int, str] | None = None,
     ) -> Widget:
-        """Return any panel as VRM sends it, whatever its name is: also one that this package does not know.
+        """Return any widget as VRM sends it, also one that this package does not know. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets
+
+        Args:
+            site: The site or its id.
+            name: The widget's name, letters and digits.
+            instance: The device instance; None leaves the choice to VRM.
+            start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``. By
+                default VRM takes the last day.
+            end: An aware datetime after `start`; a side that is left out is VRM's choice.
+            period: The text by its name, instead of `start` and `end`.
+            last: A number and a unit, such as ``(3, "days")``, instead of `start` and `end`.
         """
         into = widgets.widget(validation.widget(name), instance)
-        query = validation.instance(instance) + validation.open_span(start, end)
-        site_id = validation.whole("site_id", site_id)
+        query, site_id = validation.instance(instance), validation.site_id(site)
+        asked = time_range(start, end, period=period, last=last, required=False)
+        query += validation.range_query(*await self._resolve_range(site, asked))
         return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
 
-    async def gps(self, site_id: int, instance: int | None = None) -> Position:
-        """Return where the site is.
+    async def gps(self, site: Site | int, instance: int | None = None) -> Position:
+        """Return the position of a site, in degrees. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/GPS
         """
         query = validation.instance(instance)
-        site_id = validation.whole("site_id", site_id)
+        site_id = validation.site_id(site)
         found = await self._api.call(WIDGET, widgets.position, query=query, idSite=site_id, widget="GPS")
         if found.seconds_ago is None and found.time is not None:
             age_s = (self._clock.utcnow() - found.time).total_seconds()
             return evolve(found, seconds_ago=max(0.0, age_s))
         return found
 
-    async def hours_of_ac(self, site_id: int, instance: int | None = None) -> HoursOfAc:
-        """Return how long the site had AC power.
+    async def hours_of_ac(self, site: Site | int, instance: int | None = None) -> HoursOfAc:
+        """Return for how many hours the site had AC power. Cancelling is safe.
 
         VRM's documents spell the name HoursOfAc and HoursOfAC. The second is used when VRM refuses the first.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/HoursOfAc
         """
         query = validation.instance(instance)
-        site_id = validation.whole("site_id", site_id)
+        site_id = validation.site_id(site)
         into = widgets.hours_of_ac
         try:
             return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="HoursOfAc")
@@ -190,20 +249,20 @@ class Widgets(WidgetHistories):
                 raise
         raise refusal
 
-    async def alarm(self, site_id: int) -> AlarmWidget:
-        """Return the alarms of the site as its dashboard shows them.
+    async def alarm(self, site: Site | int) -> AlarmWidget:
+        """Return the alarms that the site's dashboard shows. Cancelling is safe.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/widgets/Alarm
         """
-        site_id = validation.whole("site_id", site_id)
+        site_id = validation.site_id(site)
         return await self._api.call(WIDGET, widgets.alarms, idSite=site_id, widget="Alarm")
 
 
-def _wanted(codes: Iterable[str] | None, ids: Iterable[int] | None) -> list[tuple[str, str]]:
-    """Return what a graph shows, as VRM's repeated parameters."""
+def _codes_and_ids(codes: Iterable[str] | None, ids: Iterable[int] | None) -> list[tuple[str, str]]:
+    """Return codes and ids as VRM's repeated query parameters."""
     if codes is None and ids is None:
         raise ValueError("attribute_codes or attribute_ids must be given")
-    numbers = [] if ids is None else validation.several("attribute_ids", ids)
+    numbers = [] if ids is None else checked_ids("attribute_ids", ids)
     named = [] if codes is None else validation.codes(codes)
     return named + [("attributeIds[]", str(number)) for number in numbers]
 
