@@ -1,7 +1,6 @@
 import asyncio
 import base64
 import csv
-import io
 import json
 import stat
 import tracemalloc
@@ -13,7 +12,6 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.csv_safety import FormulaEscaper, is_formula
 from energy_core.errors import (
     AnswerError,
     BadRequest,
@@ -313,94 +311,6 @@ async def test_the_overview_as_a_spreadsheet(server, vrm, tmp_path):
         "columns": {"bs": {"hide": True}},
         "onlyVisible": True,
     }
-
-
-# --- formulas -------------------------------------------------------------------------------------------
-
-
-def harmless(content, piece=None):
-    passing = FormulaEscaper()
-    step = piece or max(1, len(content))
-    fed = [passing.feed(content[at : at + step]) for at in range(0, len(content), step)]
-    return b"".join([*fed, passing.finish()])
-
-
-@pytest.mark.parametrize(
-    ("cell", "dangerous"),
-    [
-        ("=1+1", True),
-        ("+cmd", True),
-        ("-2+3", True),
-        ("@SUM(A1)", True),
-        ("\t=1", True),
-        ("\rx", True),
-        ("\nx", True),
-        ("  =1+1", True),
-        ("-", True),
-        ("-5.2", False),
-        ("+5", False),
-        ("-1,5", False),
-        ("-1.5e-7", False),
-        ("-.5", False),
-        ("5-2", False),
-        ("Elm Street", False),
-        ("", False),
-        ("'=1", False),
-    ],
-)
-def test_which_cells_are_formulas(cell, dangerous):
-    """Texts that begin with = + - @, a tab or a line break; numbers are none."""
-    assert is_formula(cell) is dangerous
-
-
-@pytest.mark.parametrize("piece", [None, 1, 7])
-def test_texts_get_an_apostrophe_and_numbers_do_not(piece):
-    """Every other row stays as it came, byte for byte."""
-    content = b'"a","b"\r\n-5.2,"x, y"\r\n"=1+1",+3\r\n"two\n=lines","-"\r\nlast,"@x"'
-    assert harmless(content, piece) == (
-        b'"a","b"\r\n-5.2,"x, y"\r\n\'=1+1,+3\r\n"two\n=lines",\'-\r\nlast,\'@x'
-    )
-
-
-@pytest.mark.parametrize("sign", [chr(0xFEE0 + ord(narrow)) for narrow in "=+-@"])
-def test_full_width_signs_count_too(sign):
-    """Some spreadsheets take them for the narrow ones."""
-    assert harmless(f"{sign}1,ok\n".encode()) == f"'{sign}1,ok\n".encode()
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"a;b\nx;=1\n", b"a;b\nx;'=1\n"),
-        (b"a\tb\nx\t=1\n", b"a\tb\nx\t'=1\n"),
-        (b"sep=;\na;=1\n", b"sep=;\na;'=1\n"),
-        (b"\xef\xbb\xbf=1,b\n", b"\xef\xbb\xbf'=1,b\n"),
-        (b"\xff\xfe,=\xe9\n", b"\xff\xfe,'=\xe9\n"),
-        (b"", b""),
-        (b"\n\n", b"\n\n"),
-    ],
-)
-def test_separators_and_encodings(content, expected):
-    """Commas, semicolons and tabs are found; bytes of any encoding pass."""
-    assert harmless(content) == expected
-
-
-def test_a_row_without_an_end_is_refused():
-    """A quote that is never closed does not collect the whole file."""
-    with pytest.raises(DecodeError, match="row"):
-        harmless(b'"' + (b"x" * 20_000 + b"\n") * 100, 20_000)
-
-
-@given(
-    st.lists(st.lists(st.text(alphabet='=+-@ab1.,;"\n\t ', max_size=6), min_size=2, max_size=3), min_size=1)
-)
-def test_no_cell_is_lost_or_changed_otherwise(rows):
-    """Whatever the table, each text is itself or itself after an apostrophe, and none is a formula."""
-    out = io.StringIO()
-    csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
-    told = list(csv.reader(io.StringIO(harmless(out.getvalue().encode()).decode(), newline="")))
-    assert [[cell.removeprefix("'") for cell in row] for row in told] == rows
-    assert not any(is_formula(cell) for row in told for cell in row)
 
 
 def test_nothing_may_follow_the_end_of_base64():
