@@ -1,37 +1,37 @@
 """Every error of the distribution.
 
-A wrong argument in the caller's own code is a plain `ValueError` or `TypeError`; everything else is here::
+A wrong argument is a plain `ValueError` or `TypeError`; all other errors are here::
 
     EnergyError
-    ├── ClientClosed                 the client or pool was closed, or closes while the call waits
-    ├── WrongLoop                    used from another event loop than the one it began on
-    ├── RequestError                 one operation gave no answer; says which and how often it was tried
-    │   ├── AuthError                no valid credential to send
+    ├── ClientClosed                 the client or pool is closed, or was closed during the call
+    ├── WrongLoop                    used from another event loop than the one of its first use
+    ├── RequestError                 one operation failed; names the operation and the attempts
+    │   ├── AuthError                there is no valid credential
     │   │   ├── AuthFailed           a renewed credential was refused too
-    │   │   ├── InvalidCredentials   the login said no
-    │   │   └── TwoFactorRequired    the login wants a one-time code
+    │   │   ├── InvalidCredentials   the login was refused
+    │   │   └── TwoFactorRequired    the login requires a one-time code
     │   ├── TransportError           no usable answer arrived
     │   │   ├── ConnectError         no connection (`kind`: dns, refused, unreachable, timeout, tls)
-    │   │   │   └── TLSVerificationError   the certificate is not to be trusted; never retried
-    │   │   ├── ConnectionLost       the connection broke before the answer was whole
+    │   │   │   └── TLSVerificationError   the certificate cannot be trusted; never retried
+    │   │   ├── ConnectionLost       the connection broke before the answer was complete
     │   │   ├── DeadlineExceeded     the answer took too long
-    │   │   └── OutcomeUnknown       an operation that must not be repeated may or may not have happened
-    │   ├── RateLimited              the vendor, or our own bounded queue (`local=True`), says: later
+    │   │   └── OutcomeUnknown       a write that is not idempotent may or may not have happened
+    │   ├── RateLimited              429, or (`local=True`) too long a wait in our own queue
     │   ├── UnexpectedRedirect       redirects are never followed
     │   ├── AnswerError              the vendor answered with a refusal (status or envelope)
     │   │   ├── BadRequest           400 or 422
     │   │   ├── PermissionDenied     403
     │   │   ├── NotFound             404
     │   │   ├── ServerFault          5xx, 408 and 425
-    │   │   └── NoData               the vendor has nothing for this question
-    │   └── DecodeError              the answer cannot be read (`kind` says how)
+    │   │   └── NoData               the vendor has no data for this request
+    │   └── DecodeError              the answer cannot be read (`kind` is the reason)
     │       └── BodyTooLarge         the answer is larger than the operation allows
     └── StreamError
-        ├── StreamBusy               a second consumer on one iterator; `subscribe()` is for several
-        ├── StreamClosed             the stream was closed or not opened
-        ├── SlowConsumer             the `raise` policy: too much pending for too long
-        ├── CheckpointError          a checkpoint cannot be used (`kind` says why)
-        └── InternalError            a fault in a source's own code
+        ├── StreamBusy               a second consumer of one iterator; use `subscribe()` for several
+        ├── StreamClosed             the stream is closed, or was not opened
+        ├── SlowConsumer             the buffer stayed full for too long (policy `raise`)
+        ├── CheckpointError          a checkpoint cannot be used (`kind` is the reason)
+        └── InternalError            an exception in a source's own code
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ R = TypeVar("R", bound="RequestError")
 
 
 class EnergyError(Exception):
-    """The root: `except EnergyError` catches everything this distribution raises on purpose."""
+    """The root: `except EnergyError` catches every error of this distribution except wrong arguments."""
 
 
 class ClientClosed(EnergyError):
@@ -56,14 +56,24 @@ class WrongLoop(EnergyError):
 class RequestError(EnergyError):
     """One operation failed.
 
-    Every fact is an attribute and may be None when it is not known. None of them ever holds a credential, and
-    `path` is the template of the operation, never a URL with its query.
+    Each attribute may be None if it is not known. None of them contains a credential.
+
+    Args:
+        message: What failed, in our own words.
+        vendor: The vendor's name, such as ``vrm``.
+        operation: The operation's name, such as ``stats.get``.
+        method: The HTTP method.
+        path: The operation's path template, never a URL with its query.
+        status: The HTTP status of the response.
+        error_code: The vendor's own code of the error.
+        attempts: How often the request was sent.
+        retry_after: Seconds until the request may be sent again.
     """
 
-    form: str | None = None
-    """What a refusal came as: json, text, html (a page, as proxies send it) or empty; None otherwise."""
-    words: str = ""
-    """The vendor's own words in a refusal, in the account's language and without anything secret."""
+    body_format: str | None = None
+    """The format of a refusal: json, text, html (such as a proxy's page) or empty; None for other errors."""
+    vendor_message: str = ""
+    """The vendor's message in a refusal, in the account's language and with secrets masked."""
 
     def __init__(
         self,
@@ -89,17 +99,18 @@ class RequestError(EnergyError):
         self.attempts = attempts
         self.retry_after = retry_after
 
-    def as_a(self, kind: type[R], message: str) -> R:
-        """Return an error of another kind that is about the same request and the same answer."""
+    def as_kind(self, kind: type[R], message: str) -> R:
+        """Return an error of another class with the context of this one."""
         error = kind(message)
-        facts = ("vendor", "operation", "method", "path", "status", "error_code", "attempts", "form", "words")
-        for fact in facts:
-            setattr(error, fact, getattr(self, fact))
+        names = ("vendor", "operation", "method", "path", "status", "error_code", "attempts")
+        names += ("body_format", "vendor_message")
+        for name in names:
+            setattr(error, name, getattr(self, name))
         return error
 
     def __str__(self) -> str:
-        """Say what was asked, what came and what happens next, in one line."""
-        asked = " ".join(part for part in (self.vendor, self.operation) if part)
+        """Return operation, message, status, attempts and retry time in one line."""
+        what = " ".join(part for part in (self.vendor, self.operation) if part)
         where = f" ({self.method} {self.path})" if self.method and self.path else ""
         facts = [self.message or type(self).__name__]
         if self.status is not None:
@@ -109,12 +120,12 @@ class RequestError(EnergyError):
         if self.attempts is not None and self.attempts > 1:
             facts.append(f"after {self.attempts} attempts")
         if self.retry_after is not None:
-            facts.append(f"may be asked again in {self.retry_after:.1f} s")
-        said = ", ".join(facts)
-        return f"{asked}{where}: {said}" if asked else said
+            facts.append(f"may be sent again in {self.retry_after:.1f} s")
+        text = ", ".join(facts)
+        return f"{what}{where}: {text}" if what else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exception's own pickling calls __init__ with positional args only and would lose the facts.
+        # Exception's own pickling calls __init__ with the positional arguments only.
         return (_rebuild, (type(self), dict(self.__dict__)))
 
 
@@ -125,11 +136,11 @@ def _rebuild(kind: type[RequestError], facts: dict[str, object]) -> RequestError
 
 
 class AuthError(RequestError):
-    """There is no valid credential to send."""
+    """There is no valid credential."""
 
 
 class AuthFailed(AuthError):
-    """A renewed (or fixed) credential was refused."""
+    """A renewed or fixed credential was refused."""
 
 
 class InvalidCredentials(AuthError):
@@ -137,7 +148,7 @@ class InvalidCredentials(AuthError):
 
 
 class TwoFactorRequired(AuthError):
-    """The login wants a one-time code; `sent` tells whether the vendor says it has sent one."""
+    """The login requires a one-time code; `sent` is True if the vendor has sent one."""
 
     def __init__(self, message: str = "", *, sent: bool = False, **facts: object) -> None:
         super().__init__(message, **facts)  # type: ignore[arg-type]
@@ -145,7 +156,7 @@ class TwoFactorRequired(AuthError):
 
 
 class TransportError(RequestError):
-    """No usable answer arrived."""
+    """No usable response arrived."""
 
 
 class ConnectError(TransportError):
@@ -165,19 +176,19 @@ class TLSVerificationError(ConnectError):
 
 
 class ConnectionLost(TransportError):
-    """The connection broke before the whole answer had arrived."""
+    """The connection broke before the response was complete."""
 
 
 class DeadlineExceeded(TransportError):
-    """The answer took longer than the operation's deadline, counted from the moment its turn came."""
+    """The response took longer than the operation's total, or than the read timeout."""
 
 
 class OutcomeUnknown(TransportError):
-    """The connection broke during an operation that must not be repeated: it may or may not have happened."""
+    """The connection broke during a write that is not idempotent: it may or may not have happened."""
 
 
 class RateLimited(RequestError):
-    """The vendor answered 429, or (`local=True`) the wait in our own queue would exceed its bound."""
+    """The vendor answered 429, or (`local=True`) the wait in our own queue was too long."""
 
     def __init__(self, message: str = "", *, local: bool = False, **facts: object) -> None:
         super().__init__(message, **facts)  # type: ignore[arg-type]
@@ -185,7 +196,7 @@ class RateLimited(RequestError):
 
 
 class UnexpectedRedirect(RequestError):
-    """The server pointed elsewhere. Redirects are never followed: they would carry the credential along."""
+    """The server redirected. Redirects are never followed: they would send the credential along."""
 
 
 class AnswerError(RequestError):
@@ -197,27 +208,26 @@ class BadRequest(AnswerError):
 
 
 class PermissionDenied(AnswerError):
-    """403: the credential is valid and not allowed to do this."""
+    """403: the credential is valid, and not allowed to do this."""
 
 
 class NotFound(AnswerError):
-    """404: the vendor knows no such thing."""
+    """404: there is no such thing, or this account may not see it."""
 
 
 class ServerFault(AnswerError):
-    """5xx, 408 or 425: the vendor's side is in trouble."""
+    """5xx, 408 or 425: a failure on the vendor's side."""
 
 
 class NoData(AnswerError):
-    """The vendor has nothing for this question."""
+    """The vendor has no data for this request."""
 
 
 class DecodeError(RequestError):
     """The answer cannot be read.
 
     `kind` is one of empty, html, encoding, json, number, depth, containers (too many arrays and objects for
-    its size), duplicate_key, shape, envelope, drift,
-    base64, csv, version.
+    its size), duplicate_key, shape, envelope, drift, base64, csv, version.
     """
 
     def __init__(
@@ -240,11 +250,11 @@ class BodyTooLarge(DecodeError):
 
 
 class StreamError(EnergyError):
-    """Something about a stream of events."""
+    """An error of a stream of events."""
 
 
 class StreamBusy(StreamError):
-    """A second consumer asked the same iterator."""
+    """A second consumer used the same iterator."""
 
 
 class StreamClosed(StreamError):
@@ -252,14 +262,14 @@ class StreamClosed(StreamError):
 
 
 class SlowConsumer(StreamError):
-    """Too much was pending for too long under the `raise` policy."""
+    """The buffer stayed full for too long under the `raise` policy."""
 
 
 class CheckpointError(StreamError):
-    """A checkpoint cannot be read, used or written; the message names the file and the way on.
+    """A checkpoint cannot be read, used or written; the message names the file and what to do.
 
     `kind` is one of corrupt, version (from a newer program), sources (of other sources), unreadable,
-    unwritable. `fault` is what is wrong and `path` the file, if it is one.
+    unwritable. `fault` is the reason and `path` the file, if there is one.
     """
 
     def __init__(self, fault: str = "", *, kind: str = "corrupt", path: str | None = None) -> None:
@@ -269,7 +279,7 @@ class CheckpointError(StreamError):
 
     @property
     def fault(self) -> str:
-        """What is wrong, and with which file."""
+        """The reason, with the file."""
         return f"{self.args[0]}: {self.path}" if self.path else str(self.args[0])
 
     def __str__(self) -> str:
@@ -283,4 +293,4 @@ class CheckpointError(StreamError):
 
 
 class InternalError(StreamError):
-    """A source failed through a fault in its own code; the cause is chained and logged once."""
+    """A source failed with an exception in its own code, which is chained and logged once."""

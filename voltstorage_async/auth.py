@@ -120,7 +120,7 @@ def make_credential(
 
 async def _log_in(api: ApiClient, credentials: VoltCredentials, endpoints: Endpoints) -> Grant:
     if credentials.password is not None:
-        api.account.credential.guard(credentials.password)
+        api.account.credential.mask_secret(credentials.password)
     try:
         hides = () if credentials.password is None else (credentials.password,)
         operation = evolve(LOGIN, path=endpoints.login, hides=hides)
@@ -142,11 +142,11 @@ def _login_error(refusal: RequestError) -> RequestError:
     """Return the error of a failed login for its caller."""
     if refusal.status in NOT_OFFERED:
         message = "the service does not offer this login: pass a token, or another Endpoints.login"
-        return refusal.as_a(type(refusal), message)
-    if refusal.form == "html" or refusal.status not in _REJECTED:  # a proxy's page, or an outage
+        return refusal.as_kind(type(refusal), message)
+    if refusal.body_format == "html" or refusal.status not in _REJECTED:  # a proxy's page, or an outage
         return refusal
-    words = f": {refusal.words!r}" if refusal.words else ""
-    return refusal.as_a(InvalidCredentials, f"the email or the password was refused{words}")
+    words = f": {refusal.vendor_message!r}" if refusal.vendor_message else ""
+    return refusal.as_kind(InvalidCredentials, f"the email or the password was refused{words}")
 
 
 def make_grant(token: Secret, place: TokenPlace, *, lifetime_s: float | None) -> Grant:

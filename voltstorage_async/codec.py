@@ -292,5 +292,5 @@ def check(response: Response, body: JSON, operation: Operation) -> None:
     if words or response.status < 400:
         kind = _REFUSALS.get(response.status, ServerFault if response.status >= 500 else AnswerError)
         error = kind(words or "the vendor refused", status=response.status)
-        error.words = words
+        error.vendor_message = words
         raise error

@@ -195,27 +195,29 @@ class Auth:
         body: dict[str, JSON] = {"username": self._credentials.username, "password": password.reveal()}
         if remember_me:
             body["remember_me"] = True
-        self._account.credential.guard(password)
+        self._account.credential.mask_secret(password)
         if code is None:
             return evolve(LOGIN, hides=(password,)), body
-        self._account.credential.guard(code)
+        self._account.credential.mask_secret(code)
         return evolve(LOGIN_WITH_CODE, hides=(password, code)), {**body, "sms_token": code.reveal()}
 
     def _meaning(self, refusal: RequestError, code: Secret | None) -> RequestError:
         """Return the error to raise for a refused login."""
         if refusal.status in GONE:
             gone = f"this way of logging in is gone: {_ALTERNATIVE}"
-            return refusal.as_a(type(refusal), gone)
-        if refusal.form == "html" or refusal.status not in _REFUSED:  # not VRM's answer to the credentials
+            return refusal.as_kind(type(refusal), gone)
+        if (
+            refusal.body_format == "html" or refusal.status not in _REFUSED
+        ):  # not VRM's answer
             return refusal
         if self._two_factor and code is None:
             spent = "the one-time code has been used: get a new one and call auth.login(sms_token=...)"
-            return refusal.as_a(TwoFactorRequired, spent)
+            return refusal.as_kind(TwoFactorRequired, spent)
         refused = "user name, password or one-time code" if code else "user name or password"
         if self._credentials.username is None:
             refused = "demo login"
-        text = f": {refusal.words!r}" if refusal.words else ""
-        return refusal.as_a(InvalidCredentials, f"VRM refused the {refused}{text}")
+        text = f": {refusal.vendor_message!r}" if refusal.vendor_message else ""
+        return refusal.as_kind(InvalidCredentials, f"VRM refused the {refused}{text}")
 
 
 def _facts(operation: Operation) -> dict[str, object]:

@@ -56,7 +56,7 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
     kind = by_code or _kind_of_status(response.status)
     text = f"VRM refused: {words!r}" if words else "VRM refused"
     error = kind(text, status=response.status, error_code=code)
-    error.words = words
+    error.vendor_message = words
     raise error
 
 
@@ -68,7 +68,7 @@ def is_no_such_path(error: RequestError) -> bool:
     if error.status in {404, 405, 422}:
         return True
     code = (error.error_code or "").replace("_", " ")
-    return error.status in {200, 400} and any(map(_NO_SUCH_PATH.search, (code, error.words)))
+    return error.status in {200, 400} and any(map(_NO_SUCH_PATH.search, (code, error.vendor_message)))
 
 
 def part(payload: JSON, key: str) -> object:

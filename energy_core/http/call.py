@@ -360,7 +360,7 @@ class Call:
                 left_s=self._left_s(),
             )
         if self._renewed or not credential.renewable:  # the 401 is the result, with the vendor's message
-            credential.note_useless(issued.generation)
+            credential.mark_useless(issued.generation)
             return None
         self._renewed = True
         try:

@@ -177,7 +177,7 @@ class ApiClient:
         finally:
             CURRENT_DRIFT.reset(token)
         if not isinstance(failure, DecodeError):
-            failure.form = "json"
+            failure.body_format = "json"
         raise self._with_context(failure, response, operation)
 
     def _checked(self, response: Response, operation: Operation) -> JSON:
@@ -197,7 +197,7 @@ class ApiClient:
     def _check_masked(self, response: Response, answer: JSON, operation: Operation) -> None:
         """Raise the vendor's refusal, with secrets masked before its message is shortened."""
         if self._check is not None:
-            self._check(response, _Masking(self.account.credential.hide).answer(answer), operation)
+            self._check(response, _Masking(self.account.credential.mask).answer(answer), operation)
 
     def refuse(self, response: Response, operation: Operation) -> None:
         """Raise the error of an answer that is a refusal. No frame of its traceback holds the answer."""
@@ -215,25 +215,25 @@ class ApiClient:
         quoted = operation.quote(self._words(response))
         message = "the server sent no complete answer" if answered else "the server refused"
         error = _error_of_status(response.status)(f"{message}: {quoted!r}" if quoted else message)
-        error.words = quoted
+        error.vendor_message = quoted
         try:
             answer = strict_json(response.body, content_type=response.content_type)
-            error.form = "json"
+            error.body_format = "json"
             self._check_masked(response, answer, operation)
         except DecodeError as not_json:
-            error.form = not_json.kind if not_json.kind in {"html", "empty"} else "text"
+            error.body_format = not_json.kind if not_json.kind in {"html", "empty"} else "text"
         except RequestError as refusal:
-            error, error.form = refusal, "json"
+            error, error.body_format = refusal, "json"
         return self._with_context(error, response, operation)
 
     def _words(self, response: Response) -> str:
         text = response.body[:LARGE].decode(errors="replace")
-        return refusal_message_of_text(self.account.credential.hide(text).encode(), response.content_type)
+        return refusal_message_of_text(self.account.credential.mask(text).encode(), response.content_type)
 
     def _with_context(self, error: RequestError, response: Response, operation: Operation) -> EnergyError:
         """Add the context of the call, and mask secrets that the server repeated in any part of the error."""
-        hide = self.account.credential.hide
-        error.message, error.words = hide(error.message), hide(error.words)
+        hide = self.account.credential.mask
+        error.message, error.vendor_message = hide(error.message), hide(error.vendor_message)
         error.args = (error.message, *error.args[1:])
         if error.error_code is not None:
             error.error_code = hide(error.error_code)

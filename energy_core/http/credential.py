@@ -214,7 +214,7 @@ class Credential:
         self._issued = None
         self._since, self._renew_at, self._expires_at = None, math.inf, math.inf
 
-    def note_useless(self, generation: int) -> None:
+    def mark_useless(self, generation: int) -> None:
         """Note that a grant was refused right after its login."""
         if generation == self._generation != self._useless:
             self._useless = generation
@@ -225,7 +225,7 @@ class Credential:
         self._issue(grant)
         self._since = None
 
-    def guard(self, secret: Secret) -> None:
+    def mask_secret(self, secret: Secret) -> None:
         """Mask a secret, such as a password, in the server's answers from now on."""
         self._secrets[secret] = None
         self._secrets.move_to_end(secret)
@@ -233,7 +233,7 @@ class Credential:
             self._secrets.popitem(last=False)
         self._mask = None
 
-    def hide(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return a server's text with the account's secrets masked."""
         if self._mask is None:  # compiled at the first error: most programs never need it
             self._mask = masker(self._secrets)
@@ -314,7 +314,7 @@ class Credential:
         self._failure, self._failures, self._failed_until = None, 0, -math.inf
         self._issued = Issued(grant, self._generation)
         for secret in (grant.token, *grant.headers.values(), *grant.query.values()):
-            self.guard(secret)
+            self.mask_secret(secret)
         return self._issued
 
     def _start_lifetime(self, grant: Grant, now: float) -> None:

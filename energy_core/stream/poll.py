@@ -241,7 +241,10 @@ class Poller:
         except RequestError as error:
             self._failed_polls += 1
             refused = isinstance(error, AuthError | PermissionDenied | NotFound)
-            refused = refused and error.form in {None, "json"}  # a proxy's page is not the vendor's refusal
+            refused = refused and error.body_format in {
+                None,
+                "json",
+            }  # a proxy's page is not the vendor's refusal
             self._refusals = self._refusals + 1 if refused else 0
             if self._refusals >= MAX_REFUSALS or isinstance(error, TwoFactorRequired):
                 raise

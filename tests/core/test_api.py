@@ -204,7 +204,7 @@ async def test_words_far_into_a_large_refusal_are_not_looked_through(
         raise AnswerError("no")
 
     client._check = noting
-    client.account.credential.guard(Secret("hunter2"))
+    client.account.credential.mask_secret(Secret("hunter2"))
     errors = ["of hunter2", *(["x" * 84] * 5000)]
     mocked.get(f"{URL}things/7", status=400, payload={"errors": errors, "success": False, "error_code": "y"})
     with pytest.raises(AnswerError):
@@ -297,8 +297,8 @@ async def test_a_refusal_has_the_vendors_words_and_says_what_it_came_as(
         with pytest.raises(RequestError) as caught:
             await client.call(GET, as_it_is, id=7)
         error = pickle.loads(pickle.dumps(caught.value))
-        assert (error.form, error.message, error.status) == (form, words, status)
-        assert error.words == ("No entry" if form == "text" else "")
+        assert (error.body_format, error.message, error.status) == (form, words, status)
+        assert error.vendor_message == ("No entry" if form == "text" else "")
         assert isinstance(error, AnswerError if words == "the vendor said no" else kind)
 
 
@@ -310,7 +310,7 @@ async def test_a_login_is_never_quoted(pool: SessionPool, mocked: aioresponses) 
     for facts in ({"authenticated": False}, {"name": "auth.request"}, {"hides": (Secret("Hunter2"),)}):
         with pytest.raises(BadRequest) as caught:
             await client.call(evolve(GET, **facts), as_it_is, id=7)
-        assert (caught.value.message, caught.value.words) == ("the server refused", "")
+        assert (caught.value.message, caught.value.vendor_message) == ("the server refused", "")
 
 
 @pytest.mark.parametrize(

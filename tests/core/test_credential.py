@@ -265,11 +265,11 @@ async def test_a_new_grant_that_is_refused_is_kept_for_half_a_minute(vendor):
     credential = vendor.credential()
     first = await credential.get()
     second = await credential.renew(first.generation)
-    credential.note_useless(second.generation)
+    credential.mark_useless(second.generation)
     assert await credential.renew(second.generation) == second
     await pass_time(29.0)
-    credential.note_useless(second.generation)
-    credential.note_useless(first.generation)
+    credential.mark_useless(second.generation)
+    credential.mark_useless(first.generation)
     assert await credential.renew(second.generation) == second
     await pass_time(2.0)
     assert token(await credential.renew(second.generation)) == "token 3"

@@ -230,7 +230,7 @@ async def test_permanent_failures_end_the_source(refusal, state):
 def page(kind, status):
     """Return a refusal sent by a proxy."""
     error = kind("no", status=status)
-    error.form = "html"
+    error.body_format = "html"
     return error
 
 

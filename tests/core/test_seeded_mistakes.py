@@ -155,7 +155,7 @@ MISTAKES = {
         "energy_core/http/rate_limiter.py",
         "self._state.try_take(now())",
         "self._state.try_take(self._clock.utcnow().timestamp())",
-        "tests/core/test_lane.py::test_turns_come_at_the_rate_once_the_stock_is_used",
+        "tests/core/test_rate_limiter.py::test_turns_come_at_the_rate_once_the_stock_is_used",
     ),
     "log in once for every refusal": Mistake(
         "energy_core/http/credential.py",
@@ -167,7 +167,7 @@ MISTAKES = {
         "energy_core/http/rate_limiter.py",
         "            self._take_back(waiter)\n        self._queue.discard(waiter)\n",
         "            pass\n        self._queue.discard(waiter)\n",
-        "tests/core/test_lane.py::test_whoever_gives_up_leaves_no_debt",
+        "tests/core/test_rate_limiter.py::test_whoever_gives_up_leaves_no_debt",
     ),
     "try a bad certificate again": Mistake(
         "energy_core/http/retry_policy.py",

@@ -219,7 +219,7 @@ async def test_a_refused_login_has_the_words_that_repeat_no_secret(mocked, body,
     async with VoltStorageClient(email="a@example.com", password=PASSWORD) as client:
         with pytest.raises(InvalidCredentials) as refused:
             await client.auth.login()
-    assert refused.value.words == words
+    assert refused.value.vendor_message == words
     assert words in str(refused.value)
     assert PASSWORD not in str(refused.value)
 

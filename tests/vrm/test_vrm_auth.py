@@ -276,7 +276,7 @@ async def test_the_text_of_a_refused_login_is_in_the_error_without_secrets(fake,
     async with login_client(fake) as vrm:
         with pytest.raises(InvalidCredentials) as refused:
             await vrm.users.me()
-    assert refused.value.words == words
+    assert refused.value.vendor_message == words
     assert str(refused.value).count("'") == (2 if words else 0)
     assert "s3cret" not in str(refused.value).casefold()
 

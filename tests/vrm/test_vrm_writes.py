@@ -125,4 +125,4 @@ async def test_a_refusal_is_quoted_whatever_it_came_as(fake, status, body, kind,
     async with VRMClient(token="t" * 64, base_url=fake.url, limit=LIMIT) as vrm:
         with pytest.raises(kind, match=words) as refused:
             await vrm.forecasts.reset(5, 0)
-    assert refused.value.form == ("text" if isinstance(body, web.Response) else "json")
+    assert refused.value.body_format == ("text" if isinstance(body, web.Response) else "json")

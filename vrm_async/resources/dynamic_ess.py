@@ -87,7 +87,7 @@ class DynamicEss:
             refusal = error
         # Of a site without settings: status 200, no error_code, a text in the account's language.
         if type(refusal) is AnswerError and refusal.status == 200 and refusal.error_code is None:
-            raise refusal.as_a(NoData, f"Dynamic ESS has no settings at this site ({refusal.message})")
+            raise refusal.as_kind(NoData, f"Dynamic ESS has no settings at this site ({refusal.message})")
         raise refusal
 
     async def save(

@@ -91,7 +91,7 @@ class Users:
             refusal = error
         # VRM answers an unknown portal id with status 200 and success: false.
         if type(refusal) is AnswerError and refusal.status == 200:
-            raise refusal.as_a(NotFound, "the account sees no site of that identifier")
+            raise refusal.as_kind(NotFound, "the account sees no site of that identifier")
         raise refusal
 
     async def search(self, text: str) -> SearchResult:
