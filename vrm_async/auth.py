@@ -206,9 +206,7 @@ class Auth:
         if refusal.status in GONE:
             gone = f"this way of logging in is gone: {_ALTERNATIVE}"
             return refusal.as_kind(type(refusal), gone)
-        if (
-            refusal.body_format == "html" or refusal.status not in _REFUSED
-        ):  # not VRM's answer
+        if refusal.body_format == "html" or refusal.status not in _REFUSED:  # not VRM's answer
             return refusal
         if self._two_factor and code is None:
             spent = "the one-time code has been used: get a new one and call auth.login(sms_token=...)"
