@@ -102,9 +102,8 @@ class RequestError(EnergyError):
     def as_kind(self, kind: type[R], message: str) -> R:
         """Return an error of another class with the context of this one."""
         error = kind(message)
-        names = ("vendor", "operation", "method", "path", "status", "error_code", "attempts")
-        names += ("body_format", "vendor_message")
-        for name in names:
+        context = ("vendor", "operation", "method", "path", "status", "error_code", "attempts")
+        for name in (*context, "body_format", "vendor_message"):
             setattr(error, name, getattr(self, name))
         return error
 
