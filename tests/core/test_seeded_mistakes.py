@@ -171,8 +171,8 @@ MISTAKES = {
     ),
     "try a bad certificate again": Mistake(
         "energy_core/http/retry_policy.py",
-        '            return outcome.kind != "tls"\n',
-        "            return True\n",
+        '        return outcome.kind != "tls"\n',
+        "        return True\n",
         "tests/faults/test_tls.py::test_bad_certificate_is_never_tried_again",
     ),
     "say what the library said": Mistake(
