@@ -1,6 +1,6 @@
-"""Live sources fed with mutated answers: none ends, no fault of ours, what is not touched is delivered.
+"""Live sources with mutated answers: no source ends, and all data that was not mutated is delivered.
 
-`ENERGY_LIVE_INPUTS=100000` runs the long form; each run has its own seed and a thousand inputs.
+`ENERGY_LIVE_INPUTS=100000` runs the long form; each run has a thousand inputs and its own seed.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 from vrm_async.live import live
 
-A_RUN = 1000
+INPUTS_A_RUN = 1000
 FIRST = int(os.environ.get("ENERGY_LIVE_FIRST_SEED", "0"))
-SEEDS = range(FIRST, FIRST + max(1, int(os.environ.get("ENERGY_LIVE_INPUTS", "4000")) // (2 * A_RUN)))
+SEEDS = range(FIRST, FIRST + max(1, int(os.environ.get("ENERGY_LIVE_INPUTS", "2000")) // (2 * INPUTS_A_RUN)))
 WANTED = ((), (2, 3), (2,))
 TAIL_S = 3 * 3600.0
-"""What is missing is asked for each hour."""
+"""Time for the hourly look-back to fetch missing data."""
 
 pytestmark = pytest.mark.virtual_time
 
 
-class Heard:
-    """What a consumer got."""
+class Received:
+    """Events that a consumer received."""
 
     def __init__(self) -> None:
         self.readings: dict[tuple[SourceId, str], list[Event]] = {}
         self.gaps: dict[SourceId, list[Gap]] = {}
         self.statuses: dict[SourceId, SourceStatus] = {}
 
-    async def listen(self, events) -> None:
+    async def consume(self, events) -> None:
         async for event in events:
             if event.kind is Kind.READING:
                 self.readings.setdefault((event.source, event.id), []).append(event)
@@ -52,47 +52,47 @@ class Heard:
                 self.gaps.setdefault(event.source, []).append(event.detail)
 
     def reported(self, source: SourceId, second: int) -> bool:
-        """Tell whether a second is in a gap."""
+        """Return whether a second is in a reported gap."""
         return any(
             gap.start.timestamp() <= second <= gap.end.timestamp() for gap in self.gaps.get(source, ())
         )
 
-    def faults(self, caplog) -> list[str]:
-        """Return what was said of faults in our own code."""
-        said = [record.getMessage() for record in caplog.records]
-        said += [gap.reason for gaps in self.gaps.values() for gap in gaps]
-        return [each for each in said if "fault in its own code" in each]
+    def internal_errors(self, caplog) -> list[str]:
+        """Return log messages and gap reasons about exceptions in our own code."""
+        messages = [record.getMessage() for record in caplog.records]
+        messages += [gap.reason for gaps in self.gaps.values() for gap in gaps]
+        return [each for each in messages if "fault in its own code" in each]
 
 
 def check_running(events) -> None:
-    """Refuse a source that has ended."""
+    """Check that no source has ended."""
     for status in events.status.values():
         assert not status.state.terminal, (status.reason, repr(status.error and status.error.__cause__))
 
 
-async def fuzz(events, server, caplog) -> tuple[Heard, float]:
-    """Listen until the server has sent its inputs, and until all that is missing was asked for again."""
+async def fuzz(events, server, caplog) -> tuple[Received, float]:
+    """Consume events until the server has sent its inputs and missing data was requested again."""
     caplog.set_level(logging.ERROR)
-    heard, clock = Heard(), VirtualClock()
-    listening = asyncio.create_task(heard.listen(events))
+    received, clock = Received(), VirtualClock()
+    consuming = asyncio.create_task(received.consume(events))
     await asyncio.sleep(300)
     server.fuzzing = True
-    while server.inputs < A_RUN:
+    while server.inputs < INPUTS_A_RUN:
         await asyncio.sleep(600)
         check_running(events)
     server.fuzzing = False
     await asyncio.sleep(TAIL_S)
     check_running(events)
-    until, heard.statuses = clock.monotonic(), dict(events.status)
+    until, received.statuses = clock.monotonic(), dict(events.status)
     await events.aclose()
-    await listening
-    assert heard.faults(caplog) == []
-    return heard, until
+    await consuming
+    assert received.internal_errors(caplog) == []
+    return received, until
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_vrm(seed, caplog):
-    """Lists of sites, graphs, users, statuses and headers."""
+    """Mutated lists of sites, graphs, users, statuses and headers of VRM."""
     run_inline(asyncio.get_running_loop())
     clock, random, wanted = VirtualClock(), Random(seed), WANTED[seed % len(WANTED)]
     jitter.seed(seed)
@@ -104,7 +104,7 @@ async def test_vrm(seed, caplog):
     ):
         source = live(client._api, client.users, wanted, account=None, interval_s=EVERY_S, clock=clock)
         async with merge(source, clock=clock) as events:
-            heard, until = await fuzz(events, vrm, caplog)
+            received, until = await fuzz(events, vrm, caplog)
     slots = [
         Slot(site, instance, stamp)
         for site in wanted or SITES
@@ -114,10 +114,10 @@ async def test_vrm(seed, caplog):
     missing, wrong = [], []
     for slot in slots:
         device = SourceId("vrm", "22", str(slot.site), slot.instance)
-        found = heard.readings.get((device, slot.id), [])
+        found = received.readings.get((device, slot.id), [])
         if slot in vrm.touched:
             continue
-        if not found and (slot in vrm.sent or not heard.reported(device, slot.stamp)):
+        if not found and (slot in vrm.sent or not received.reported(device, slot.stamp)):
             missing.append(slot)
         wrong += [
             (slot, event.values)
@@ -131,7 +131,7 @@ async def test_vrm(seed, caplog):
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_voltstorage(seed, caplog, monkeypatch):
-    """Frames, lost connections, handshakes, exports, latest answers, statuses and headers."""
+    """Mutated frames, handshakes, exports, latest values, statuses and headers of VoltStorage."""
     loop = asyncio.get_running_loop()
     run_inline(loop)
     clock, random = VirtualClock(), Random(seed)
@@ -147,23 +147,23 @@ async def test_voltstorage(seed, caplog, monkeypatch):
             email="a@example.com",
             password="x",
             base_url="http://127.0.0.1:1/rest/",
-            soc_scale="ratio",  # or one odd charge, rightly, decides it
+            soc_scale="ratio",  # otherwise one mutated value decides the scale
         ) as client,
     ):
         measuring = asyncio.create_task(volt.measure())
         source = client.live(PRODUCT)
         async with merge(source, clock=clock) as events:
-            heard, until = await fuzz(events, volt, caplog)
+            received, until = await fuzz(events, volt, caplog)
         if measuring.done():
             await measuring
         measuring.cancel()
         await asyncio.wait([measuring])
     missing, wrong = [], []
     for second in range(START + 300, int(START + until) - 900, STEP_S):
-        found = heard.readings.get((source.id, f"{PRODUCT}/{second}/0"), [])
+        found = received.readings.get((source.id, f"{PRODUCT}/{second}/0"), [])
         if second in volt.touched:
             continue
-        if not found and (second in volt.sent or not heard.reported(source.id, second)):
+        if not found and (second in volt.sent or not received.reported(source.id, second)):
             missing.append(second - START)
         wrong += [
             (second - START, event.values)
@@ -171,7 +171,7 @@ async def test_voltstorage(seed, caplog, monkeypatch):
             if dict(event.values) != pytest.approx(measured(second))
         ]
     assert (missing[:9], wrong[:9]) == ([], [])
-    live = sum(not event.backfilled for found in heard.readings.values() for event in found)
-    (status,) = heard.statuses.values()
-    told = live + source.unknown + source.malformed + status.refused
-    assert told >= len(volt.sent) + volt.odd
+    live = sum(not event.backfilled for found in received.readings.values() for event in found)
+    (status,) = received.statuses.values()
+    counted = live + source.unknown + source.malformed + status.refused
+    assert counted >= len(volt.sent) + volt.odd
