@@ -131,7 +131,7 @@ class MergedStream(Consumer):
                 auto=self._autocommit and is_store,
                 pending=self._subscriber.pending,
             )
-            self._supervisor.stopped = partial(_stopped, self._commits, self._fanout)
+            self._supervisor.resume_positions = partial(_resume_positions, self._commits, self._fanout)
             if not isinstance(self._checkpoint, Checkpoint):
                 self._saver = CheckpointSaver(self._checkpoint, self._commits, self._clock)
         self._loop = asyncio.get_running_loop()
@@ -348,7 +348,7 @@ class MergedStream(Consumer):
         return f"<MergedStream {state}: {sources}; {self.pending} events pending>"
 
 
-def _stopped(
+def _resume_positions(
     commits: CommitTracker, fanout: Fanout, source: SourceId, alone: Callable[[], bool]
 ) -> Mapping[SourceId, StreamPosition]:
     """Return where to resume the devices of a source that starts: where they were delivered, or consumed."""

@@ -16,7 +16,7 @@ from energy_core.stream.source import Source, StreamPosition
 from energy_core.stream.source_task import Join, SourceTask
 from energy_core.stream.vocabulary import SourceId
 
-Stopped: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, StreamPosition]]
+ResumePositions: TypeAlias = Callable[[SourceId, Callable[[], bool]], Mapping[SourceId, StreamPosition]]
 """Returns where a consumer stopped in the devices of a source.
 
 The second argument returns whether no other source differs from it by the account label only.
@@ -53,7 +53,7 @@ class Supervisor:
     """
 
     def __init__(self, fanout: Fanout) -> None:
-        self.stopped: Stopped = _nowhere
+        self.resume_positions: ResumePositions = _nowhere
         self._fanout = fanout
         self._tasks: dict[SourceId, SourceTask] = {}
 
@@ -156,7 +156,7 @@ class Supervisor:
             task.device_ids = {source_id}
             task.id = source_id
         self._fanout.transfer_devices(task)
-        return self.stopped(source_id, lambda: sum(map(source_id.is_like, self._tasks)) == 1)
+        return self.resume_positions(source_id, lambda: sum(map(source_id.is_like, self._tasks)) == 1)
 
 
 async def stop(tasks: Iterable[SourceTask], grace_s: float) -> None:
