@@ -75,12 +75,6 @@ class LazyFields:
     lazy_fields: ClassVar[frozenset[str]] = frozenset({"raw"})
     """Names of the fields that may be lazy."""
 
-    def make_lazy(self, compute: Compute, *names: str) -> None:
-        """Empty the slots of these fields and compute them with `compute` at first access."""
-        for name in names:
-            object.__delattr__(self, name)
-        set_compute(self, compute)
-
     if not TYPE_CHECKING:  # with __getattr__ a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> object:
@@ -89,6 +83,13 @@ class LazyFields:
             value = self._compute(self, name)
             object.__setattr__(self, name, value)
             return value
+
+
+def make_lazy(target: LazyFields, compute: Compute, *names: str) -> None:
+    """Empty the slots of these fields, so that `compute` computes them at first access."""
+    for name in names:
+        object.__delattr__(target, name)
+    set_compute(target, compute)
 
 
 set_compute: Callable[[object, object], None] = vars(LazyFields)["_compute"].__set__

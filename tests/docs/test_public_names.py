@@ -1,5 +1,6 @@
 """What programs outside this repository may import."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -7,12 +8,14 @@ import sys
 import typing
 from pathlib import Path
 
+import attrs
 import pytest
 
 import vrm_async.operations
 from tests.docs.public import MODULES, all_public, public_names
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "public-names.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference" / "public-names.md"
 OURS = ("energy_core", "vrm_async", "voltstorage_async")
 CONTRACT = {
     "energy_core": ["SessionPool", "RateLimit", "merge", "Event", "Quantity", "EnergyError"],
@@ -114,6 +117,40 @@ def test_every_type_of_a_public_signature_is_public(module):
         if id(kind) not in public and f"{name}.{member}" not in INTERNAL
     }
     assert hidden == set()
+
+
+NOT_TUNING = {"first", "instance", "priority", "revision"}
+"""Parameters with a number as default that only say what is meant."""
+
+
+def test_few_tuning_numbers_are_in_public_signatures():
+    """At most twelve, counted by name; the others are fields of `RateLimit`, `Timeouts` and the like."""
+    numbers = set()
+    for module in set(MODULES) - {"energy_core.http"}:
+        for value in public_names(module).values():
+            for member in [value, *vars(value).values()] if inspect.isclass(value) else [value]:
+                function = getattr(member, "__func__", member)
+                if inspect.isfunction(function) and not (
+                    attrs.has(value) and function.__name__ == "__init__"
+                ):
+                    parameters = inspect.signature(function).parameters.values()
+                    numbers |= {each.name for each in parameters if type(each.default) in (int, float)}
+    assert len(numbers - NOT_TUNING) <= 12, numbers
+
+
+def test_a_class_name_exists_once():
+    """In the whole distribution, except that the simulator has counterparts of the vendors' models.
+
+    Each vendor also calls its resource for tokens `Auth`.
+    """
+    homes = {}
+    for package in (*OURS, "energy_live"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if "simulator" not in path.parts:
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                    if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                        homes.setdefault(node.name, []).append(path)
+    assert {name for name, paths in homes.items() if len(paths) > 1} <= {"Auth"}
 
 
 def functions(value):

@@ -8,6 +8,7 @@ from functools import partial
 from energy_core.codec.coerce import integer, is_nothing, text
 from energy_core.codec.drift import report
 from energy_core.codec.json import JSON, TypedDecoder, strict_json
+from energy_core.codec.lazy_value import make_lazy
 from vrm_async import codes
 from vrm_async.decoding import fast_answers
 from vrm_async.decoding.php import by_key, by_number, numbers
@@ -43,7 +44,7 @@ def _fast_stats(kind: str, body: bytes) -> Stats | None:
         return None
     series = tuple(_one(code, columns, kind, None) for code, columns in found.series.items())
     made = Stats(series=series, totals=numbers(found.totals))
-    made.make_lazy(lambda _, __: by_key(strict_json(body)), "raw")
+    make_lazy(made, lambda _, __: by_key(strict_json(body)), "raw")
     return made
 
 

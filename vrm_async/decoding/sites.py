@@ -10,6 +10,7 @@ from typing import Final
 from energy_core.codec.coerce import flag, is_nothing, seconds_or_never
 from energy_core.codec.drift import Drift, collect_drift, current_drift, report
 from energy_core.codec.json import JSON, TypedDecoder, strict_json
+from energy_core.codec.lazy_value import make_lazy
 from energy_core.codec.structure import model, records
 from energy_core.errors import DecodeError
 from vrm_async.decoding import attributes, fast_answers
@@ -150,9 +151,9 @@ def _with_lazy_attributes(found: tuple[Site, ...]) -> tuple[Site, ...]:
     for site in found:
         value = site.raw.get("extended")
         if isinstance(value, bytes):
-            site.make_lazy(_LazySite(site.raw, drift), "extended", "raw")
+            make_lazy(site, _LazySite(site.raw, drift), "extended", "raw")
         elif value and isinstance(value, list | Mapping):
-            site.make_lazy(_LazySite(site.raw, drift), "extended")
+            make_lazy(site, _LazySite(site.raw, drift), "extended")
     return found
 
 
