@@ -197,7 +197,7 @@ class FieldMap:
 class ProductFields:
     """A `FieldMap` applied to one product; finds the scale of its state of charge.
 
-    No document says whether a state of charge is 0..1 or 0..100, and events may differ from exports. With the
+    The scale of a state of charge is undocumented, and events may differ from exports. With the
     scale "auto", each key is read as 0..1 until one of its values is above 1.5.
 
     Args:

@@ -1,7 +1,7 @@
-"""Rows out of a CSV export, chunk by chunk: no I/O, no more memory than one chunk and one line.
+"""CsvRows parses a CSV export incrementally: no I/O, and memory for one chunk and one line.
 
-A block of well-formed lines takes a path that never leaves C per row; anything else is read line by line.
-Both give the same rows. A row keeps its cells as the text they came as; what they mean is read when asked.
+A block of well-formed lines is parsed at once, with no Python code per row; other blocks are parsed line by
+line. Both give the same rows. A row keeps its cells as text; `ExportRow.values` parses them at access.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from voltstorage_async.field_reader import EARLIEST_YEAR, decimal
 from voltstorage_async.models import ExportRow
 
 LINE_LIMIT: Final = 64 * 1024
-"""Longest line in bytes; no total limit."""
+"""The longest line, in bytes; the total size is not limited."""
 
 _BOM: Final = "\ufeff"
 _SEPARATORS: Final = (",", ";", "\t", "|")
 TIME_NAMES: Final = {"time", "timestamp"}
 _EARLIEST: Final = str(EARLIEST_YEAR)
-"""ISO 8601 text begins with its year."""
+"""ISO 8601 text begins with the year, so text can be compared with it."""
 _new_row = partial(tuple.__new__, ExportRow)
 _first_cell = itemgetter(0)
 _zone = attrgetter("tzinfo")
 
 _LETTERS: Final = ("n", "N", "e", "E")
-"""What `nan`, `inf` and `1e999` cannot be written without."""
+"""Texts that `float` reads as NaN or infinity, such as `nan`, `inf` and `1e999`, have one of these."""
 _LONG_NUMBER: Final = 300
-"""Digits below which a number cannot be infinite."""
+"""A number with fewer digits and no exponent is finite."""
 
 
 def _split(line: str, separator: str) -> list[str]:
-    """Cut a line into its cells, quoted ones included."""
+    """Return the cells of a line; they may be quoted."""
     cells = line.split(separator)
-    return _requoted(cells, separator) if '"' in line else cells
+    return _join_quoted(cells, separator) if '"' in line else cells
 
 
-def _requoted(pieces: Sequence[str], separator: str) -> list[str]:
-    """Join what was cut apart inside quotes. A line end inside quotes is not read: a line is a row."""
+def _join_quoted(pieces: Sequence[str], separator: str) -> list[str]:
+    """Join the pieces that were split inside quotes. Line ends inside quotes are not supported."""
     cells: list[str] = []
     quoted: list[str] = []
     odd = 0
@@ -60,72 +60,72 @@ def _requoted(pieces: Sequence[str], separator: str) -> list[str]:
             cell = separator.join(quoted)
             cells.append(cell[1:-1].replace('""', '"') if cell.endswith('"') else cell)
             quoted.clear()
-    return [*cells, *quoted]  # a quote that nobody closes is a character like any other
+    return [*cells, *quoted]  # an unclosed quote is an ordinary character
 
 
 class CsvRows:
-    """Turns the bytes of a CSV export into rows.
+    """Parses the bytes of a CSV export.
 
     Args:
-        separator: What was asked for; the file's own ``sep=`` line and header have the last word.
-        offset: The zone of timestamps that name none.
+        separator: The requested separator; a ``sep=`` line or the header of the file may override it.
+        offset: The zone of times without one.
     """
 
     def __init__(self, *, separator: str = ",", offset: tzinfo = UTC) -> None:
         self.malformed = 0
-        """Rows left out because their time or their number of cells cannot be read, rows with a number that
-        has several readings, and a last row that lost its last cell (see `finish`)."""
+        """The number of rows left out because of their time or their number of cells, of rows with an
+        ambiguous number, and of a last row without its last cell (see `finish`)."""
         self.repaired = False
-        """Whether rows were separated otherwise than their header, as exports of 2021 are."""
-        self._asked = separator
+        """Whether rows had another separator than their header, as in exports of 2021."""
+        self._requested = separator
         self._offset = offset
-        self._named: str | None = None
-        self._first = True
+        self._declared: str | None = None  # by a `sep=` line
+        self._at_start = True
         self._separator = separator
-        self._comma = False  # a comma was seen in a number that can only be a decimal point
+        self._comma = False  # whether a number had a comma that can only be a decimal point
         self._layout: CsvLayout | None = None
         self._layouts: dict[tuple[Purity, bool], CsvLayout] = {}
-        self._rest = bytearray()
+        self._unfinished = bytearray()  # a line without its end
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The header's names, the time's excepted; empty until the header was read."""
+        """The names in the header, the time excepted; empty until the header was read."""
         layout = self._layout
         return (
             () if layout is None else tuple(n for at, n in enumerate(layout.columns) if at != layout.time_at)
         )
 
     def feed(self, chunk: bytes) -> list[ExportRow]:
-        """Take the next bytes and return the rows they complete.
+        """Return the rows that these bytes complete.
 
         Raises:
-            DecodeError: this is not an export.
-            BodyTooLarge: a line is longer than the limit.
+            DecodeError: The body is not a CSV export.
+            BodyTooLarge: A line is longer than `LINE_LIMIT`.
         """
         end = chunk.rfind(b"\n") + 1
         if not end:
             self._keep(chunk)
             return []
-        block = bytes(self._rest) + chunk[: end - 1]
-        self._rest.clear()
+        block = bytes(self._unfinished) + chunk[: end - 1]
+        self._unfinished.clear()
         self._keep(chunk[end:])
         return self._read(block)
 
     def finish(self, *, whole: bool = False) -> list[ExportRow]:
-        """Return what the last line holds where no line end follows it.
+        """Return the row of a last line without a line end.
 
-        Such a line may have been cut in its last cell, and 11 may once have been 1193. So the row comes
-        without that cell, and counts as malformed, unless the cell is empty, or it is known that the body is
-        whole. A header alone is an empty export, with a line end or without.
+        Such a line may have been cut within its last cell: 11 may have been 1193. Its row is returned without
+        that cell and counts as malformed, unless the cell is empty or the body is known to be complete. A
+        header alone is an empty export.
 
         Args:
-            whole: Whether as many bytes came as were announced.
+            whole: Whether as many bytes arrived as were announced.
 
         Raises:
-            DecodeError: the export ended before its header, or in the middle of a line.
+            DecodeError: The export ends before its header, or in the middle of a line.
         """
-        last = bytes(self._rest)
-        self._rest.clear()
+        last = bytes(self._unfinished)
+        self._unfinished.clear()
         before, open_quote = self.malformed, last.count(b'"') % 2
         rows = self._read(last) if last else []
         if self._layout is None:
@@ -134,24 +134,24 @@ class CsvRows:
             self.malformed = before
             raise DecodeError("the export ends in the middle of a line", kind="csv")
         if not whole and not last.endswith(b"\r"):
-            rows = self._certain(rows)
-            self.malformed = min(self.malformed, before + 1)  # one row, whatever it has lost
+            rows = self._without_last_cell(rows)
+            self.malformed = min(self.malformed, before + 1)  # one row counts once
         return rows
 
-    def _certain(self, rows: list[ExportRow]) -> list[ExportRow]:
-        """Return a last row without the cell that may be the beginning of another."""
+    def _without_last_cell(self, rows: list[ExportRow]) -> list[ExportRow]:
+        """Return the last row without its last cell, which may be incomplete."""
         layout = self._layout
         cells = rows[-1].record if rows else None
         if layout is None or not isinstance(cells, list) or not cells[-1]:
             return rows
         self.malformed += 1
-        if layout.time_at == len(cells) - 1:  # then it is the time that may be another
+        if layout.time_at == len(cells) - 1:  # the time may be incomplete
             return []
         return [rows[-1]._replace(record=[*cells[:-1], ""])]
 
     def _keep(self, tail: bytes) -> None:
-        self._rest += tail
-        if len(self._rest) > LINE_LIMIT:
+        self._unfinished += tail
+        if len(self._unfinished) > LINE_LIMIT:
             raise _line_too_long()
 
     def _read(self, block: bytes) -> list[ExportRow]:
@@ -163,15 +163,17 @@ class CsvRows:
         layout = self._layout or self._head(lines)
         if layout is None or not lines:
             return []
+        # The line-by-line parser handles everything else: quotes, another column for the time, malformed
+        # lines.
         if '"' not in text and layout.time_at == 0:
             comma = self._separator != "," and "," in text
-            rows = self._plain(lines, self._of(_purity(text, longest), comma=comma))
+            rows = self._plain(lines, self._layout_for(_purity(text, longest), comma=comma))
             if rows is not None:
-                return self._counted(rows) if comma else rows
+                return self._count_ambiguous(rows) if comma else rows
         return [row for line in lines if (row := self._row(line)) is not None]
 
     def _plain(self, lines: list[str], layout: CsvLayout) -> list[ExportRow] | None:
-        """Read a whole block of well-formed lines at once; None where any line is not."""
+        """Parse a block of well-formed lines at once; None if one of them is not well-formed."""
         records = list(map(str.split, lines, repeat(self._separator)))
         if set(map(len, records)) != {len(layout.columns)}:
             return None
@@ -186,13 +188,13 @@ class CsvRows:
         return list(map(_new_row, zip(times, records, repeat(layout))))
 
     def _head(self, lines: list[str]) -> CsvLayout | None:
-        """Take the lines up to the header off the block."""
+        """Remove the lines up to the header from the block; return the layout of the header."""
         while lines:
             line = lines.pop(0)
-            if self._first:
-                line, self._first = line.removeprefix(_BOM), False
+            if self._at_start:
+                line, self._at_start = line.removeprefix(_BOM), False
             if line[:4].casefold() == "sep=":
-                self._named = line[4:] or None
+                self._declared = line[4:] or None
             elif line.strip():
                 self._layout = self._header(line)
                 return self._layout
@@ -200,10 +202,10 @@ class CsvRows:
 
     def _header(self, line: str) -> CsvLayout:
         line = line.rstrip("\r")
-        if "\r" in line:  # then the rows are in it too
+        if "\r" in line:  # the rows are a part of this line then
             raise DecodeError("the export's lines end with carriage returns alone", kind="csv")
-        # Names may hold a separator of another file: what makes a Time column is the one of this file.
-        for separator in filter(None, (self._named, self._asked, *_SEPARATORS)):
+        # Names may contain other separators, so the right one is the one that yields a Time column.
+        for separator in filter(None, (self._declared, self._requested, *_SEPARATORS)):
             columns = tuple(map(str.strip, _split(line, separator)))
             times = [at for at, name in enumerate(columns) if name.casefold() in TIME_NAMES]
             if times:
@@ -214,21 +216,21 @@ class CsvRows:
         self._separator = separator
         return CsvLayout(columns, times[0])
 
-    def _of(self, purity: Purity, *, comma: bool) -> CsvLayout:
-        """The layout of rows that are known to hold no more than that."""
+    def _layout_for(self, purity: Purity, *, comma: bool) -> CsvLayout:
+        """Return the layout for rows of which this much is known."""
         layout = self._layouts.get((purity, comma))
         if layout is None:
             assert self._layout is not None  # noqa: S101  (rows come after their header)
             layout = self._layouts[purity, comma] = evolve(self._layout, purity=purity, comma=comma)
         return layout
 
-    def _counted(self, rows: list[ExportRow]) -> list[ExportRow]:
-        """Count rows in which a number with a comma has no single reading."""
-        self.malformed += sum(has_odd_number(row) for row in rows)
+    def _count_ambiguous(self, rows: list[ExportRow]) -> list[ExportRow]:
+        """Count the rows with an ambiguous number."""
+        self.malformed += sum(has_ambiguous_number(row) for row in rows)
         return rows
 
     def _row(self, line: str) -> ExportRow | None:
-        """Read one line the careful way; None and a count where it cannot be read."""
+        """Parse one line; None if it is empty or malformed, which is counted."""
         line = line.rstrip("\r")
         if not line.strip():
             return None
@@ -240,26 +242,26 @@ class CsvRows:
         time, cells = found
         commas = [cell for cell in cells if "," in cell]
         self._comma |= any(decimal(cell) is not None for cell in commas)
-        row = ExportRow(time, cells, self._of("any", comma=self._comma or self._separator != ","))
+        row = ExportRow(time, cells, self._layout_for("any", comma=self._comma or self._separator != ","))
         if commas:
-            self._counted([row])
+            self._count_ambiguous([row])
         return row
 
     def _fitting(self, line: str, layout: CsvLayout) -> tuple[datetime, list[str]] | None:
-        """Cut with the separator that gives as many cells as the header has, and a time among them."""
-        for separator in (self._separator, self._named, self._asked, *_SEPARATORS):
+        """Split with the first separator that gives as many cells as the header, and a time."""
+        for separator in (self._separator, self._declared, self._requested, *_SEPARATORS):
             if not separator or len(cells := _split(line, separator)) != len(layout.columns):
                 continue
             time = row_time(cells[layout.time_at], self._offset)
             if time is not None:
                 self.repaired |= separator != self._separator
-                self._separator = separator  # the next lines will be like this one
+                self._separator = separator  # for the next lines
                 return time, cells
         return None
 
 
-def has_odd_number(row: ExportRow) -> bool:
-    """Tell whether a cell looks like a number with a comma and cannot be read as one."""
+def has_ambiguous_number(row: ExportRow) -> bool:
+    """Return whether a cell is a number with a comma that may be either a decimal point or a thousand."""
     return any("," in text and _NUMBER_LIKE.fullmatch(text) for text in row.text.values())
 
 
@@ -267,7 +269,7 @@ _NUMBER_LIKE: Final = re.compile(r"\s*[-+\u2212]?[0-9][0-9.,'\u2019\s]*")
 
 
 def _lines(text: str) -> list[str]:
-    lines = text.split("\r\n")  # replacing the line ends would cost more than all the cutting
+    lines = text.split("\r\n")  # faster than replacing the line ends, if all are CR LF
     ends = len(lines) - 1
     if text.count("\n") == ends and text.count("\r") == ends:
         return lines

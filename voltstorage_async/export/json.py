@@ -1,7 +1,7 @@
-"""Rows out of a JSON export, chunk by chunk: no I/O, no more memory than one chunk and one element.
+"""JsonRows parses a JSON export incrementally: no I/O, and memory for one chunk and one element.
 
-The shape is in no public document. Read is a top-level array of objects, one a moment, with the columns as
-keys and a time as ISO 8601 text or unix seconds.
+No public document describes the shape. It is parsed as an array of objects, one for each moment, with the
+columns as keys and a time as ISO 8601 text or unix seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attrs import frozen
 
 from energy_core.codec.json import strict_json
 from energy_core.errors import BodyTooLarge, DecodeError
-from voltstorage_async.export.csv import LINE_LIMIT, TIME_NAMES, has_odd_number
+from voltstorage_async.export.csv import LINE_LIMIT, TIME_NAMES, has_ambiguous_number
 from voltstorage_async.export.csv_cells import row_time
 from voltstorage_async.field_reader import decimal
 from voltstorage_async.models import ExportRow
@@ -29,14 +29,14 @@ _CLOSING: Final = (b"]", b"}")
 
 @frozen
 class JsonLayout:
-    """Objects speak for themselves."""
+    """Reads the cells of JSON objects, which name their columns themselves."""
 
     def numbers(self, record: object) -> dict[str, float]:
-        """The members that are numbers, the time's excepted."""
+        """Return the members that are numbers, the time excepted."""
         return {name: value for name, cell in _cells(record) if (value := decimal(cell)) is not None}
 
     def texts(self, record: object) -> dict[str, str]:
-        """The members that are neither empty nor numbers, the time's excepted."""
+        """Return the members that are neither empty nor numbers, the time excepted."""
         return {name: str(cell) for name, cell in _cells(record) if decimal(cell) is None}
 
 
@@ -51,43 +51,43 @@ _LAYOUT: Final = JsonLayout()
 
 
 class JsonRows:
-    """Turns the bytes of a JSON export into rows.
+    """Parses the bytes of a JSON export.
 
     Args:
-        offset: The zone of timestamps that name none.
+        offset: The zone of times without one.
     """
 
     def __init__(self, *, offset: tzinfo = UTC) -> None:
         self.malformed = 0
-        """Rows left out because they are not JSON, not objects, or have no time, and rows with a number in
-        text that has several readings."""
+        """The number of rows left out because they are not objects or have no time, and of rows with an
+        ambiguous number in text."""
         self.repaired = False
-        """Nothing is repaired here; CSV exports are."""
+        """Always False: only CSV exports are repaired."""
         self._offset = offset
         self._columns: dict[str, None] = {}
-        self._cutter = ElementSplitter()
+        self._splitter = ElementSplitter()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names seen so far, the time's excepted."""
+        """The columns found so far, the time excepted."""
         return tuple(self._columns)
 
     def feed(self, chunk: bytes) -> list[ExportRow]:
-        """Take the next bytes and return the rows they complete.
+        """Return the rows that these bytes complete.
 
         Raises:
-            DecodeError: this is not an array.
-            BodyTooLarge: an element is longer than the limit.
+            DecodeError: The body is not an array.
+            BodyTooLarge: An element is longer than `LINE_LIMIT`.
         """
-        return [row for element in self._cutter.feed(chunk) if (row := self._row(element)) is not None]
+        return [row for element in self._splitter.feed(chunk) if (row := self._row(element)) is not None]
 
     def finish(self, *, whole: bool = False) -> list[ExportRow]:  # noqa: ARG002  (an array has an end)
-        """Say that no more comes.
+        """Check that the array is complete; there are no further rows.
 
         Raises:
-            DecodeError: the array has no end.
+            DecodeError: The array is not closed.
         """
-        self._cutter.finish()
+        self._splitter.finish()
         return []
 
     def _row(self, element: bytes) -> ExportRow | None:
@@ -100,7 +100,7 @@ class JsonRows:
             self.malformed += 1
             return None
         row = ExportRow(time, record, _LAYOUT)
-        self.malformed += has_odd_number(row)
+        self.malformed += has_ambiguous_number(row)
         for name, _ in _cells(record):
             if name not in self._columns and len(self._columns) < LINE_LIMIT:
                 self._columns[name] = None
@@ -112,27 +112,27 @@ class JsonRows:
 
 
 class ElementSplitter:
-    """Cuts a top-level JSON array into its elements, without reading them."""
+    """Splits a top-level JSON array into the bytes of its elements, without parsing them."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        self._seen = 0  # how far the pending bytes were looked at
+        self._scanned = 0  # how many pending bytes were scanned
         self._depth = 0  # 0 before the array and after it, 1 between its elements
         self._in_text = False
         self._begun = False
         self._after_comma = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the elements these bytes complete."""
+        """Yield the elements that these bytes complete."""
         self._pending += chunk
         if not self._begun and not self._begin():
             return
         while (mark := self._next_mark()) is not None:
-            yield from self._at(mark)
-        self._bound(len(self._pending))
+            yield from self._on_mark(mark)
+        self._check_size(len(self._pending))
 
     def finish(self) -> None:
-        """Check that the array has come to its end."""
+        """Check that the array is closed."""
         if not self._begun:
             raise DecodeError("the export is empty", kind="empty")
         if self._depth:
@@ -153,21 +153,21 @@ class ElementSplitter:
         return True
 
     def _next_mark(self) -> bytes | None:
-        """Find the next byte that matters and step behind it."""
+        """Return the next structural byte and move behind it."""
         if not self._depth:
             return None
-        found = (_TEXT_MARK if self._in_text else _MARK).search(self._pending, self._seen)
+        found = (_TEXT_MARK if self._in_text else _MARK).search(self._pending, self._scanned)
         if found is None:
-            self._seen = len(self._pending)
+            self._scanned = len(self._pending)
             return None
         mark = found[0]
         if mark == b"\\" and found.end() == len(self._pending):
-            self._seen = found.start()  # what it escapes is still to come
+            self._scanned = found.start()  # the escaped byte is in the next chunk
             return None
-        self._seen = found.end() + (mark == b"\\")
+        self._scanned = found.end() + (mark == b"\\")
         return mark
 
-    def _at(self, mark: bytes) -> Iterator[bytes]:
+    def _on_mark(self, mark: bytes) -> Iterator[bytes]:
         if mark == b'"':
             self._in_text = not self._in_text
         elif mark in _OPENING:
@@ -178,15 +178,17 @@ class ElementSplitter:
             yield from self._element(last=self._depth == 0)
 
     def _element(self, *, last: bool) -> Iterator[bytes]:
-        """Cut off what stands before the mark that was just passed."""
-        self._bound(self._seen)
-        element = bytes(self._pending[: self._seen - 1]).strip(_SPACE)
-        del self._pending[: self._seen]
-        self._seen = 0
-        if element or self._after_comma or not last:  # `[]` has no element; `[,` has an empty, broken one
+        """Remove and yield the element before the comma or bracket that was just passed."""
+        self._check_size(self._scanned)
+        element = bytes(self._pending[: self._scanned - 1]).strip(_SPACE)
+        del self._pending[: self._scanned]
+        self._scanned = 0
+        if (
+            element or self._after_comma or not last
+        ):  # `[]` has no element; `[,` has an empty one, which is malformed
             yield element
         self._after_comma = not last
 
-    def _bound(self, length: int) -> None:
+    def _check_size(self, length: int) -> None:
         if length > LINE_LIMIT + 1:
             raise BodyTooLarge(f"an element of the export is longer than {LINE_LIMIT} bytes", kind="json")
