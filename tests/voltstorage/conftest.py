@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
+from energy_core.clock import SystemClock
 from energy_core.http.rate_limit import RateLimit
 from energy_core.stream.reconnect import SocketConfig
 from tests.servers.scripted_volt import TOKEN, Service, serving
 from voltstorage_async import BackfillConfig, VoltStorageClient
+
+
+class Noon(SystemClock):
+    """A clock that stands still at noon (UTC) of 31 March 2026."""
+
+    def utcnow(self) -> datetime:
+        return datetime(2026, 3, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def noon() -> Noon:
+    return Noon()
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
-"""Logging in, staying logged in, and never saying the secret."""
+"""Logins: credentials, lifetimes, renewals, errors, and the account's name."""
 
 from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import traceback
 
 import pytest
+from aioresponses import CallbackResult
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,32 +51,32 @@ async def ids(client):
         ({"iat": "x", "exp": 5}, 77),
     ],
 )
-def test_a_tokens_life_is_the_servers_own_difference(claims, expected):
-    """`exp - iat` counts, whatever our clock says; without a usable pair, the validity that was asked for."""
+def test_the_lifetime_of_a_token_is_exp_minus_iat(claims, expected):
+    """Independent of the local clock; without usable claims it is the requested validity."""
     assert token_lifetime(Secret(jwt(**claims)), 77) == expected
 
 
 @given(st.text() | st.binary().map(lambda data: "a." + data.decode("latin-1") + ".b"))
-def test_any_token_has_a_life(token):
-    """What cannot be parsed lives as long as was asked for; nothing is raised."""
+def test_any_token_has_a_lifetime(token):
+    """A token that cannot be parsed has the requested one; nothing is raised."""
     assert 0 <= token_lifetime(Secret(token), 77) <= 31_622_400
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}", "a.e30.b", "a.W10.b", "a.bnVsbA.b", "...", ""])
-def test_tokens_without_a_life_of_their_own(token):
-    """The printed token has no `exp`; neither have broken ones."""
+def test_a_token_without_exp_has_the_requested_lifetime(token):
+    """The documented token has no `exp`."""
     assert token_lifetime(Secret(token), 86400) == 86400
 
 
-async def test_the_login_gives_the_token_its_life(service, served):
-    """What the server's token says about itself is when it will be renewed."""
-    await ids(served)
-    issued = await served._account.credential.get()
-    assert issued.grant.lifetime_s == service.lifetime
+async def test_the_claims_of_a_token_override_the_requested_validity(service, served):
+    """A token whose `exp` equals its `iat` has expired at once, whatever was requested."""
+    service.lifetime = 0
+    with pytest.raises(AuthFailed):
+        await ids(served)
 
 
-async def test_wrong_credentials_are_invalid_credentials_and_asked_once(service):
-    """The vendor's 400 is InvalidCredentials for all who wait, after one login, without the password."""
+async def test_wrong_credentials_are_sent_once(service):
+    """All waiting calls raise InvalidCredentials; no text or pickle of it has the password."""
     async with VoltStorageClient(
         email="a@example.com", password=PASSWORD, base_url=service.base_url, limit=RateLimit(100, 100.0)
     ) as client:
@@ -95,16 +97,16 @@ async def test_wrong_credentials_are_invalid_credentials_and_asked_once(service)
     assert service.requests == []
 
 
-async def test_many_refused_requests_log_in_once(service, served):
-    """A token that ends in the middle costs one login, and every call succeeds."""
+async def test_a_rejected_token_brings_one_login(service, served):
+    """Each of the calls succeeds with the new token."""
     await ids(served)
     service.valid.clear()
     assert await asyncio.gather(*(ids(served) for _ in range(100))) == [[77]] * 100
     assert service.logins == 2
 
 
-async def test_clients_of_one_account_share_login_and_lane(service):
-    """The email's case does not matter; another password is another account, another limit an error."""
+async def test_clients_of_one_account_share_login_and_rate_limit(service):
+    """The case of the email does not matter; another credential or limit is an error."""
     async with SessionPool() as pool:
 
         def client(email="a@example.com", password="right", **options):
@@ -119,14 +121,14 @@ async def test_clients_of_one_account_share_login_and_lane(service):
             client(password="wrong")
         with pytest.raises(InvalidCredentials):
             await ids(client(password="wrong", account="other"))
-        with pytest.raises(ValueError, match="Limit"):
+        with pytest.raises(ValueError, match="RateLimit"):
             client(limit=RateLimit(1, 1.0))
         await first.aclose()
         assert await ids(second) == [77]
 
 
-async def test_logging_in_ahead_of_time(service, served):
-    """`auth.login` replaces the token in use."""
+async def test_login_replaces_the_token(service, served):
+    """A client with a token cannot log in."""
     await served.auth.login()
     await served.auth.login()
     assert await ids(served) == [77]
@@ -137,8 +139,8 @@ async def test_logging_in_ahead_of_time(service, served):
 
 
 @pytest.mark.parametrize("validity", [0, 60, 31_622_400])
-async def test_the_validity_is_the_callers(mocked, validity):
-    """It is sent as given; a token that is dead on arrival is an error and no loop."""
+async def test_the_validity_is_sent(mocked, validity):
+    """A login that expires at once is an error, not a loop."""
     mocked.post(f"{BASE}login/password", payload={"token": "opaque"}, repeat=True)
     mocked.get(f"{BASE}products?count=100&page=1", payload=[])
     async with VoltStorageClient(email="a@example.com", password="x", validity=validity) as client:
@@ -152,8 +154,8 @@ async def test_the_validity_is_the_callers(mocked, validity):
 
 
 @pytest.mark.parametrize("answer", [{}, {"token": None}, {"token": ""}, {"token": "a\nb"}, [], "x"])
-async def test_a_login_without_a_token_is_one_error(mocked, answer):
-    """An answer that holds no usable token is a DecodeError of the login."""
+async def test_a_login_answer_without_a_token_is_a_decode_error(mocked, answer):
+    """It names the operation `login`."""
     mocked.post(f"{BASE}login/password", payload=answer, repeat=True)
     async with VoltStorageClient(email="a@example.com", password="x") as client:
         with pytest.raises(DecodeError) as caught:
@@ -161,8 +163,8 @@ async def test_a_login_without_a_token_is_one_error(mocked, answer):
     assert caught.value.operation == "login"
 
 
-async def test_a_login_that_is_down_is_not_a_wrong_password(mocked):
-    """Trouble at the vendor stays what it is."""
+async def test_an_outage_of_the_login_is_not_a_wrong_password(mocked):
+    """The error has the status of the answer."""
     mocked.post(f"{BASE}login/password", status=501, repeat=True)
     async with VoltStorageClient(email="a@example.com", password="x") as client:
         with pytest.raises(EnergyError) as caught:
@@ -173,8 +175,8 @@ async def test_a_login_that_is_down_is_not_a_wrong_password(mocked):
 
 @pytest.mark.parametrize("status", [404, 405, 410, 415])
 @pytest.mark.parametrize("body", ['{"errors": ["no"]}', "<html></html>", "no", ""])
-async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(mocked, status, body):
-    """The error says what to do instead."""
+async def test_a_login_that_is_not_offered_is_not_a_wrong_password(mocked, status, body):
+    """The message says what to do instead."""
     mocked.post(f"{BASE}login/password", status=status, body=body, repeat=True)
     async with VoltStorageClient(email="a@example.com", password="x") as client:
         for ask in (client.auth.login, lambda: ids(client)):
@@ -195,8 +197,8 @@ async def test_a_login_that_is_no_longer_offered_is_no_wrong_password(mocked, st
         (409, '{"errors": ["no"]}', AnswerError),
     ],
 )
-async def test_what_a_login_answers_has_one_meaning(mocked, status, body, error):
-    """Only a refusal of the vendor is about the credentials."""
+async def test_only_the_vendors_rejection_is_about_the_credentials(mocked, status, body, error):
+    """A proxy's page or another status is not."""
     mocked.post(f"{BASE}login/password", status=status, body=body, repeat=True)
     async with VoltStorageClient(email="a@example.com", password="x") as client:
         with pytest.raises(error) as refused:
@@ -213,7 +215,7 @@ async def test_what_a_login_answers_has_one_meaning(mocked, status, body, error)
         (f'{{"message": "{PASSWORD[2:9]} is no password"}}', ""),
     ],
 )
-async def test_a_refused_login_has_the_words_that_repeat_no_secret(mocked, body, words):
+async def test_a_rejected_login_has_the_vendors_message_without_the_password(mocked, body, words):
     """The vendor answers missing parameters and a wrong password with one status."""
     mocked.post(f"{BASE}login/password", status=400, body=body, repeat=True)
     async with VoltStorageClient(email="a@example.com", password=PASSWORD) as client:
@@ -227,8 +229,8 @@ async def test_a_refused_login_has_the_words_that_repeat_no_secret(mocked, body,
 @pytest.mark.parametrize(
     ("body", "words"), [('{"message": "Token expired"}', "Token expired"), ("No entry", "No entry")]
 )
-async def test_the_words_of_a_refused_token_are_in_the_error(mocked, body, words):
-    """With a fixed token as after a renewed login, from JSON as from text."""
+async def test_a_rejected_token_has_the_vendors_message(mocked, body, words):
+    """With a fixed token as with a renewed login, from JSON as from text."""
     mocked.post(f"{BASE}login/password", payload={"token": TOKEN}, repeat=True)
     mocked.get(f"{BASE}products?count=100&page=1", status=401, body=body, repeat=True)
     for means in ({"token": TOKEN}, {"email": "a@example.com", "password": "x"}):
@@ -238,8 +240,8 @@ async def test_the_words_of_a_refused_token_are_in_the_error(mocked, body, words
             assert (refused.value.status, refused.value.operation) == (401, "products.list")
 
 
-def test_a_client_needs_no_running_loop():
-    """It can be made anywhere, and says who it is without the secret."""
+def test_a_client_can_be_made_without_a_running_loop():
+    """Its repr names the account, not the secret."""
     client = VoltStorageClient(token=TOKEN)
     assert TOKEN not in repr(client)
     assert "default" in repr(client)
@@ -247,8 +249,8 @@ def test_a_client_needs_no_running_loop():
     assert RateLimit(10, 1.0, 4) == DEFAULT_LIMIT
 
 
-def test_the_account_is_what_the_user_calls_it():
-    """No label comes of a credential: an exchanged one changes nothing."""
+def test_the_account_keeps_its_name_when_the_credential_changes():
+    """Sources are named by `account`."""
     ids = {
         VoltStorageClient(account="home", **facts).live(301).id
         for facts in ({"token": TOKEN}, {"token": "other"}, {"email": "a@example.com", "password": "x"})
@@ -258,8 +260,8 @@ def test_the_account_is_what_the_user_calls_it():
         VoltStorageClient(token=TOKEN, account="")
 
 
-async def test_two_accounts_need_two_labels():
-    """In one pool and in one merge; clients of one account share its lane."""
+async def test_two_accounts_need_two_names():
+    """In one pool and in one merge; clients of one account share its rate limit."""
     async with SessionPool() as pool:
         first = VoltStorageClient(pool, token=TOKEN)
         again = VoltStorageClient(pool, token=TOKEN)
@@ -276,8 +278,8 @@ async def test_two_accounts_need_two_labels():
         merge(VoltStorageClient(token=TOKEN).live(1), VoltStorageClient(token="other").live(2))
 
 
-async def test_a_source_is_used_once():
-    """By one stream, and not after that; a fresh one of the same client is another."""
+async def test_a_source_can_be_used_once():
+    """A new one of the same client is another source."""
     async with VoltStorageClient(token=TOKEN, base_url="http://127.0.0.1:1") as client:
         source = client.live(1)
         async with merge(source):
@@ -288,3 +290,50 @@ async def test_a_source_is_used_once():
         async with merge(client.live(1)) as events:
             with pytest.raises(ValueError, match="used already"):
                 await events.restart(source)
+
+
+async def test_the_documented_login(mocked, volt_login):
+    """The next request carries its token."""
+    headers = []
+
+    def answer(url, **kwargs):
+        headers.append(kwargs["headers"])
+        return CallbackResult(payload=[])
+
+    mocked.post(f"{BASE}login/password", payload={"token": TOKEN})
+    mocked.get(re.compile(rf"{BASE}products"), callback=answer)
+    assert [product async for product in volt_login.products.list()] == []
+    ((_, calls),) = [item for item in mocked.requests.items() if item[0][0] == "POST"]
+    assert calls[0].kwargs["json"] == {
+        "email": "anybody@example.com",
+        "password": "Password123!",
+        "validity": 86400,
+    }
+    assert headers[0]["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({}, ValueError),
+        ({"email": "a@example.com"}, ValueError),
+        ({"password": "x"}, ValueError),
+        ({"token": TOKEN, "email": "a@example.com", "password": "x"}, ValueError),
+        ({"token": TOKEN, "password": "x"}, ValueError),
+        ({"token": " "}, ValueError),
+        ({"token": "a\r\nb"}, ValueError),
+        ({"token": Secret("x")}, TypeError),
+        ({"email": "no address", "password": "x"}, ValueError),
+        ({"email": "a@example.com", "password": ""}, ValueError),
+        ({"email": "a@example.com", "password": "x", "validity": -1}, ValueError),
+        ({"email": "a@example.com", "password": "x", "validity": 31_622_401}, ValueError),
+        ({"email": "a@example.com", "password": "x", "validity": 1.5}, TypeError),
+        ({"token": TOKEN, "base_url": "http://api.example.com/"}, ValueError),
+        ({"token": TOKEN, "base_url": "https://u:p@api.example.com/"}, ValueError),
+    ],
+)
+def test_a_client_needs_a_token_or_an_email_with_its_password(given, error):
+    """Anything else raises, and the message does not repeat the secret."""
+    with pytest.raises(error) as caught:
+        VoltStorageClient(**given)
+    assert TOKEN not in str(caught.value)

@@ -1,8 +1,7 @@
-"""FieldMap and the messages it translates."""
+"""FieldMap and ProductFields: from the vendor's keys and columns to quantities."""
 
 from __future__ import annotations
 
-import json
 import math
 import tracemalloc
 
@@ -11,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.errors import DecodeError
 from energy_core.stream.vocabulary import Quantity
-from voltstorage_async import FieldMap, FieldMeaning, LatestData, UnknownProductEvent
-from voltstorage_async.codec import product_event
+from voltstorage_async import FieldMap, FieldMeaning
 from voltstorage_async.field_map import ProductFields
 
 
@@ -32,8 +29,8 @@ from voltstorage_async.field_map import ProductFields
         ("batteryTemperature", 34.1, Quantity.BATTERY_TEMPERATURE, 34.1),
     ],
 )
-def test_every_event_key(key, sent, quantity, meant):
-    """Each key has its quantity, unit and sign."""
+def test_each_event_key_is_converted(key, sent, quantity, meant):
+    """To its quantity, unit and sign."""
     assert FieldMap().read_event({key: sent}) == ({quantity: meant}, 0)
 
 
@@ -47,14 +44,14 @@ def test_every_event_key(key, sent, quantity, meant):
         ("SOC_State of Charge", 0.61, Quantity.BATTERY_SOC, 61.0),
     ],
 )
-def test_every_export_column(column, sent, quantity, meant):
-    """Each column has its quantity, unit and sign."""
+def test_each_column_is_converted(column, sent, quantity, meant):
+    """In rows and in events."""
     assert FieldMap().read_row({column: sent, "elsewhere": 1.0}) == ({quantity: pytest.approx(meant)}, 0)
     assert FieldMap().read_event({column: sent, "elsewhere": 1.0}) == ({quantity: pytest.approx(meant)}, 0)
 
 
-def test_the_inverter_repeats_the_power_electronics():
-    """In the printed export both columns hold the same; one of them is enough, and the other is no second."""
+def test_the_inverter_column_repeats_the_power_electronics():
+    """Both mean battery power, so one of them is read."""
     assert FieldMap().read_row({"inverterPower": 433.105}) == ({Quantity.BATTERY_POWER: -433.105}, 0)
     both = {"inverterPower": 1.0, "Power_Power Electronics": 433.105}
     assert FieldMap().read_row(both) == ({Quantity.BATTERY_POWER: -433.105}, 0)
@@ -62,15 +59,15 @@ def test_the_inverter_repeats_the_power_electronics():
 
 
 def test_guesses_are_marked():
-    """Only the documented keys are not guesses."""
+    """Only documented keys and columns are not guesses."""
     known = FieldMap()
     assert {key for key, meaning in known.events.items() if not meaning.guess} == {"pvPower", "dcVoltage"}
     documented = {"Power_Grid", "Power_Household", "Power_PV", "SOC_State of Charge"}
     assert {key for key, meaning in known.columns.items() if not meaning.guess} == documented
 
 
-def test_a_map_of_the_users_own():
-    """A map is replaced as a whole or extended; plain pairs will do, and the first of two keys wins."""
+def test_a_map_may_be_replaced_or_extended():
+    """Meanings may be plain pairs; the first of two keys for one quantity is read."""
     own = FieldMap(events={"solarKw": (Quantity.PV_POWER, 1000)})
     assert own.read_event({"solarKw": 0.5, "pvPower": 1}) == ({Quantity.PV_POWER: 500.0}, 0)
     more = FieldMap().extended(events={"soc": (Quantity.BATTERY_SOC, 1.0), "pv2": ("pv_power", 1)})
@@ -108,7 +105,7 @@ def test_very_long_keys_are_read_and_not_remembered():
         (Quantity.PV_POWER, "x"),
     ],
 )
-def test_a_wrong_meaning_fails_at_once_and_by_name(meaning):
+def test_a_wrong_meaning_raises(meaning):
     """The message names the key."""
     with pytest.raises((ValueError, TypeError), match="solar"):
         FieldMap(events={"solar": meaning})
@@ -116,49 +113,17 @@ def test_a_wrong_meaning_fails_at_once_and_by_name(meaning):
 
 @pytest.mark.parametrize("value", ["421", True, [1], {"value": 1}, 1e308, "nan"])
 def test_a_value_that_is_not_a_number_is_left_out_and_counted(value):
-    """Nothing is guessed, and nothing becomes infinite."""
+    """Neither texts, booleans and containers nor values that overflow are converted."""
     assert FieldMap().read_event({"soc": value}) == ({}, 1)
 
 
-def test_no_value_is_no_value():
-    """Null is absent, and no fault."""
+def test_null_is_absent():
+    """It is not counted as unusable."""
     assert FieldMap().read_event({"soc": None}) == ({}, 0)
 
 
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-messages = st.dictionaries(
-    st.sampled_from(["type", "time", "data", "x"]),
-    st.just("latest-data")
-    | json_values
-    | st.dictionaries(st.sampled_from(["pvPower", "soc", "dcCurrent", "x"]), json_values),
-)
-
-
-@given(st.binary(max_size=100) | messages.map(lambda message: json.dumps(message).encode()))
-def test_any_frame_is_an_event_or_a_decode_error(frame):
-    """Whatever arrives becomes an event with finite values in the vocabulary, or one typed error."""
-    try:
-        event = product_event(7, frame)
-    except DecodeError:
-        return
-    assert isinstance(event, LatestData | UnknownProductEvent)
-    assert event.product_id == 7
-    if isinstance(event, LatestData):
-        assert event.time.tzinfo is not None
-        values, _ = FieldMap().read_event(event.data)
-        assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())
-
-
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "converted"),
     [
         ("100.5", 100.5),
         (" -3 ", -3.0),
@@ -180,10 +145,10 @@ def test_any_frame_is_an_event_or_a_decode_error(frame):
         (True, None),
     ],
 )
-def test_numbers_as_text(text, meant):
-    """Text is a number where it has one reading; anything else is counted, and nothing is empty."""
-    expected = {} if meant is None else {Quantity.PV_POWER: pytest.approx(meant)}
-    unusable = int(meant is None and text != "")
+def test_numbers_as_text(text, converted):
+    """Text is a number if it has one reading; other text is counted, empty text is absent."""
+    expected = {} if converted is None else {Quantity.PV_POWER: pytest.approx(converted)}
+    unusable = int(converted is None and text != "")
     assert FieldMap().read_event({"pvPower": text}) == (expected, unusable)
     assert FieldMap().read_row({"Power_PV": text}) == (expected, unusable)
 
@@ -201,8 +166,8 @@ def test_numbers_as_text(text, meant):
     ),
     st.sampled_from(["auto", "ratio", "percent"]),
 )
-def test_no_charge_outside_its_range_is_ever_read(datas, scale):
-    """Whatever the service sends, in whichever order, a state of charge is 0..100 % or missing."""
+def test_a_state_of_charge_is_within_its_range_or_missing(datas, scale):
+    """For any values in any order, on any scale."""
     product = ProductFields(FieldMap(), scale=scale)
     for data in datas:
         for values, quantities, _ in (product.read_event(data), product.read_row(data)):
@@ -211,8 +176,8 @@ def test_no_charge_outside_its_range_is_ever_read(datas, scale):
         assert 0.0 <= FieldMap().read_event(data)[0].get(Quantity.BATTERY_SOC, 0.0) <= 100.0
 
 
-def test_a_backfilled_charge_is_named_and_counted_as_the_events_are():
-    """Events in percent, an export of ratios: the column becomes the event's key on the event's scale."""
+def test_a_backfilled_state_of_charge_has_the_scale_of_the_events():
+    """Events in percent, exports as ratios: the column gets the event's key and scale."""
     product = ProductFields(FieldMap())
     assert product.read_event({"soc": 57})[0] == {Quantity.BATTERY_SOC: 57.0}
     row = {"SOC_State of Charge": 0.5}
@@ -220,8 +185,8 @@ def test_a_backfilled_charge_is_named_and_counted_as_the_events_are():
     assert product.fields.as_event(row) == {"soc": 50.0}
 
 
-def test_a_meaning_of_the_users_own_decides_the_scale():
-    """Who says what a key means is not second-guessed; values outside 0..100 % are left out all the same."""
+def test_a_meaning_given_by_the_user_keeps_its_scale():
+    """Values outside 0..100 % are left out."""
     own = FieldMap().extended(events={"soc": (Quantity.BATTERY_SOC, 100.0)})
     product = ProductFields(own)
     assert product.read_event({"soc": 57}) == ({}, (), 1)
@@ -231,6 +196,6 @@ def test_a_meaning_of_the_users_own_decides_the_scale():
 
 @pytest.mark.parametrize("scale", ["per cent", None, 1])
 def test_a_scale_is_one_of_three(scale):
-    """A scale nobody knows is refused by name."""
+    """The message lists them."""
     with pytest.raises(ValueError, match="soc_scale must be one of auto, ratio, percent"):
         ProductFields(FieldMap(), scale=scale)

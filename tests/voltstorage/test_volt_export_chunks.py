@@ -1,4 +1,4 @@
-"""Long ranges: pages, their seams, their class in the lane, progress, and where they break."""
+"""Long exports: chunks, duplicates at their borders, priority, progress and errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from energy_core.errors import BadRequest, DecodeError, PermissionDenied, StreamClosed
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limiter import RateLimiter
+from voltstorage_async import VoltStorageClient
 from voltstorage_async.export.chunks import ChunkSeam, ExportChunk, ExportChunks
 from voltstorage_async.export.csv import CsvRows
 from voltstorage_async.models import ExportProgress
 
 START = datetime(2020, 3, 25, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
 
 def line(at: datetime, *cells: str) -> str:
@@ -32,7 +34,7 @@ def history(*rows: tuple[datetime, str, str], head: str = "Time,a,b") -> str:
 
 @pytest.fixture
 def recorded(service):
-    """A service that holds a row every half hour, ends included, and begins each export with a whole one."""
+    """The times of a service with a row every half hour; the first row of each export is complete."""
     every = [START + n * HOUR / 2 for n in range(200)]
 
     async def export(request: web.Request) -> web.Response:
@@ -48,27 +50,27 @@ def recorded(service):
 
 
 @given(st.integers(0, 10**7), st.integers(60, 10**6), st.booleans())
-def test_pages_cover_the_range(seconds, length, open_end):
-    """Each page begins where the one before ends, none is longer than asked, and the last ends the range."""
+def test_chunks_cover_the_range(seconds, length, open_end):
+    """Each chunk begins where the previous one ends; none is longer than requested."""
     end = START + timedelta(seconds=seconds)
     cut = ExportChunks(START, None if open_end else end, timedelta(seconds=length), end)
     found = [cut[at] for at in range(len(cut))]
     assert found[0].start == START
     assert found[-1].end == (None if open_end else end)
     assert all(one.end == two.start for one, two in pairwise(found))
-    assert all(timedelta() < page.end - page.start <= cut.length for page in found[:-1])
+    assert all(timedelta() < chunk.end - chunk.start <= cut.length for chunk in found[:-1])
     assert end - found[-1].start <= cut.length
 
 
-def test_a_thousand_years_of_pages_cost_nothing():
-    """Pages are made when they are asked for."""
+def test_chunks_are_made_on_demand():
+    """A thousand years of minutes need no memory."""
     cut = ExportChunks(START, START + timedelta(days=365_250), timedelta(minutes=1), START)
     assert len(cut) == 365_250 * 1440
     assert cut[1] == ExportChunk(START + timedelta(minutes=1), START + timedelta(minutes=2))
 
 
-async def test_a_long_range_is_read_in_pages(service, served, recorded):
-    """Every row comes once, in order, whatever the seams repeat."""
+async def test_a_long_range_is_read_in_chunks(service, served, recorded):
+    """Each row comes once, in order, although the service includes both ends of a chunk."""
     end = START + 10 * HOUR
     async with served.export.rows(77, START, end, chunk=3 * HOUR) as rows:
         got = [(row.time, row.values["a"]) async for row in rows]
@@ -78,8 +80,8 @@ async def test_a_long_range_is_read_in_pages(service, served, recorded):
     assert len(asked) == 4
 
 
-async def test_a_day_is_one_request_and_longer_ranges_are_days(service, served, recorded):
-    """The default page is a day."""
+async def test_the_default_chunk_is_a_day(service, served, recorded):
+    """Longer ranges need several requests."""
     for days, requests in ((1, 1), (2, 2), (2.5, 3)):
         service.requests.clear()
         async with served.export.rows(77, START, START + timedelta(days=days)) as rows:
@@ -87,28 +89,33 @@ async def test_a_day_is_one_request_and_longer_ranges_are_days(service, served, 
         assert (len(service.requests), count) == (requests, days * 48 + 1)
 
 
-async def test_an_open_range_ends_with_an_open_page(service, served, recorded):
-    """The last page of a range without end asks for no end: the service knows best what now is."""
-    begin = datetime.now(UTC) - timedelta(hours=30)
-    async with served.export.rows(77, begin, chunk=timedelta(days=1)) as rows:
-        assert [row async for row in rows] == []
+async def test_an_open_range_ends_with_an_open_chunk(service, noon, recorded):
+    """The last request has no end: the service's clock decides."""
+    begin = NOON - timedelta(hours=30)
+    async with VoltStorageClient(
+        email="a@example.com", password="right", base_url=service.base_url, clock=noon
+    ) as client:
+        assert [row async for row in client.export.rows(77, begin, chunk=timedelta(days=1))] == []
     assert ["to" in query for _, _, query in service.requests] == [True, False]
 
 
-async def test_an_open_range_is_one_request_unless_pages_are_asked_for(service, served, recorded):
-    """However long ago it begins, the vendor's own way to ask for everything until now is kept."""
-    async with served.export.rows(77, datetime.now(UTC) - timedelta(days=2000)) as rows:
+async def test_an_open_range_without_a_chunk_is_one_request(service, served, recorded):
+    """Whenever it begins."""
+    async with served.export.rows(77, NOON - timedelta(days=2000)) as rows:
         assert [row async for row in rows] == []
     assert ["to" in query for _, _, query in service.requests] == [False]
 
 
-async def test_long_ranges_wait_behind_everything_else(service, served, recorded, monkeypatch):
-    """Several pages are background, one is interactive, and the caller has the last word."""
+async def test_several_chunks_have_background_priority(service, served, recorded, monkeypatch):
+    """A single chunk is interactive; the caller may choose otherwise."""
     seen = []
-    enter = RateLimiter.try_acquire
-    monkeypatch.setattr(
-        RateLimiter, "try_acquire", lambda lane, priority: seen.append(priority) or enter(lane, priority)
-    )
+    try_acquire = RateLimiter.try_acquire
+
+    def noted(limiter, priority):
+        seen.append(priority)
+        return try_acquire(limiter, priority)
+
+    monkeypatch.setattr(RateLimiter, "try_acquire", noted)
     for hours, wish, expected in (
         (2, None, Priority.INTERACTIVE),
         (30, None, Priority.BACKGROUND),
@@ -124,20 +131,20 @@ async def test_long_ranges_wait_behind_everything_else(service, served, recorded
         assert set(seen) == {expected}
 
 
-async def test_progress_says_how_far_it_has_come(served, recorded):
-    """Page, rows and the moment before which everything has arrived; the last says the end."""
-    told: list[ExportProgress] = []
+async def test_progress_is_reported_as_rows_arrive(served, recorded):
+    """Chunk, rows, and the moment before which all rows have arrived."""
+    reported: list[ExportProgress] = []
     end = START + 5 * HOUR
-    async with served.export.rows(77, START, end, chunk=2 * HOUR, progress=told.append) as rows:
+    async with served.export.rows(77, START, end, chunk=2 * HOUR, progress=reported.append) as rows:
         async for _ in rows:
             pass
-    assert told[-1] == ExportProgress(chunk=3, chunks=3, rows=11, reached=end)
-    assert sorted(told) == told
-    assert START + 2 * HOUR in {one.reached for one in told}
+    assert reported[-1] == ExportProgress(chunk=3, chunks=3, rows=11, reached=end)
+    assert sorted(reported) == reported
+    assert START + 2 * HOUR in {one.reached for one in reported}
 
 
-async def test_columns_are_those_of_all_pages(service, served):
-    """Names that come or go over the years are all there, in the order of their coming."""
+async def test_columns_are_those_of_all_chunks(service, served):
+    """In the order of their first appearance."""
     heads = iter(["Time,a,b", "Time,b,c c"])
 
     async def export(request):
@@ -150,8 +157,8 @@ async def test_columns_are_those_of_all_pages(service, served):
         assert rows.columns == ("a", "b", "c c")
 
 
-async def test_a_page_that_breaks_off_keeps_what_came_before(service, served):
-    """A CSV that ends in the middle of a line: its rows, those of the pages before, then one typed error."""
+async def test_a_chunk_that_ends_within_a_line_raises_after_its_rows(service, served):
+    """The rows of earlier chunks and the complete rows come first, then one typed error."""
     good = history((START, "1", "2"), (START + HOUR / 2, "3", "4"))
     bodies = iter([good, history((START + HOUR, "5", "6")) + "2020-03-25T02:0"])
 
@@ -170,8 +177,8 @@ async def test_a_page_that_breaks_off_keeps_what_came_before(service, served):
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, BadRequest), (403, PermissionDenied)])
-async def test_a_page_that_is_refused_keeps_what_came_before(service, served, status, error):
-    """A refusal on the second page comes after the rows of the first."""
+async def test_a_rejected_chunk_raises_after_the_rows_of_earlier_chunks(service, served, status, error):
+    """The error has the type of its status."""
     answers = iter([web.Response(text=history((START, "1", "2"))), web.json_response({}, status=status)])
 
     async def export(request):
@@ -185,8 +192,8 @@ async def test_a_page_that_is_refused_keeps_what_came_before(service, served, st
     assert len(got) == 1
 
 
-async def test_blocks_hold_the_rows(served, recorded):
-    """Blocks are the same rows, none empty, and may be taken up after single rows."""
+async def test_blocks_have_the_same_rows(served, recorded):
+    """No block is empty; blocks may follow single rows."""
     end = START + 9 * HOUR
     async with served.export.rows(77, START, end, chunk=2 * HOUR) as rows:
         single = [row async for row in rows]
@@ -197,24 +204,24 @@ async def test_blocks_hold_the_rows(served, recorded):
     assert [first, *(row for block in blocks for row in block)] == single
 
 
-async def test_filled_rows_carry_values_over_seams(served, recorded):
-    """With forward fill every row has every column, and only the first of each page had it itself."""
+async def test_filled_rows_carry_values_over_chunks(served, recorded):
+    """Each row has all columns; only the first value of `b` was measured."""
     async with served.export.rows(77, START, START + 4 * HOUR, chunk=HOUR) as rows:
         filled = [row async for row in rows.filled()]
     assert all(row.values.keys() == {"a", "b"} for row in filled)
     assert Counter("b" in row.measured for row in filled) == {True: 1, False: 8}
 
 
-async def test_pages_have_a_least_length(served):
-    """A page is a timedelta of at least a minute."""
+async def test_a_wrong_chunk_raises(served):
+    """A chunk is a timedelta of at least a minute."""
     with pytest.raises(ValueError, match="chunk"):
         served.export.rows(77, START, chunk=timedelta(0))
     with pytest.raises(TypeError, match="chunk"):
         served.export.rows(77, START, chunk=60)
 
 
-def test_a_seam_keeps_two_rows_of_one_moment_apart():
-    """Only a row that has all cells of an earlier one is that row again."""
+def test_different_rows_of_one_moment_are_kept():
+    """A duplicate has all cells of an earlier row."""
 
     def rows(*cells):
         return CsvRows().feed(history(*((START, *pair) for pair in cells)).encode())
@@ -225,16 +232,16 @@ def test_a_seam_keeps_two_rows_of_one_moment_apart():
     assert [row.values for row in seam.fresh(again)] == [{"b": 3.0}, {}]
 
 
-@pytest.mark.parametrize("most", [100, 128, 300])
-async def test_a_service_that_gives_only_so_many_rows_is_asked_on(service, served, most):
-    """An answer of a round number of rows is asked on from its last row, until one brings nothing new."""
+@pytest.mark.parametrize("limit", [100, 128, 300])
+async def test_a_row_limit_of_the_service_is_detected(service, served, limit):
+    """After a round number of rows the rest is requested, until an answer has no new row."""
     every = [START + n * timedelta(minutes=1) for n in range(700)]
     asked = []
 
     async def export(request):
         begin, end = (datetime.fromtimestamp(float(request.query[name]), UTC) for name in ("from", "to"))
         asked.append(begin)
-        found = [at for at in every if begin <= at <= end][:most]
+        found = [at for at in every if begin <= at <= end][:limit]
         return web.Response(text=history(*((at, str(every.index(at)), "") for at in found)) + "broken\r\n")
 
     service.export = export
@@ -242,12 +249,12 @@ async def test_a_service_that_gives_only_so_many_rows_is_asked_on(service, serve
     got = [row async for row in rows]
     assert [row.time for row in got] == every
     assert [row.values["a"] for row in got] == list(range(700))
-    assert len(asked) == len(set(asked)) > 700 // most
+    assert len(asked) == len(set(asked)) > 700 // limit
     assert rows.malformed == len(asked)
 
 
-async def test_a_round_number_of_rows_may_be_all_there_are(service, served):
-    """One more request says so; what it repeats comes once, and is counted once."""
+async def test_a_round_number_of_rows_may_be_complete(service, served):
+    """One more request shows it; its rows are duplicates."""
     every = [START + n * timedelta(minutes=1) for n in range(200)]
 
     async def export(request):
@@ -262,8 +269,8 @@ async def test_a_round_number_of_rows_may_be_all_there_are(service, served):
     assert served.drift.counts["ExportRow", "record", "malformed"] == 1
 
 
-async def test_a_service_that_ignores_the_range_ends_the_export(service, served):
-    """The same rows again and again are told once, and not for ever."""
+async def test_a_service_that_ignores_the_range_does_not_repeat_rows(service, served):
+    """The export ends after one more request."""
     every = [START + n * timedelta(minutes=1) for n in range(100)]
     body = history(*((at, "1", "") for at in every))
 
