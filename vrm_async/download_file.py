@@ -147,7 +147,7 @@ class SavedFile:
     """How the server sent it: `base64` or `raw`."""
 
 
-Watch: TypeAlias = Callable[[DownloadProgress], None]
+ProgressCallback: TypeAlias = Callable[[DownloadProgress], None]
 
 
 class BodyFilter(Protocol):
@@ -160,7 +160,7 @@ class BodyFilter(Protocol):
         """Return the rest."""
 
 
-class AsItIs:
+class NoFilter:
     """Writes the bytes unchanged."""
 
     def feed(self, data: bytes) -> bytes:
@@ -172,7 +172,7 @@ class AsItIs:
         return b""
 
 
-class Xml(AsItIs):
+class XmlFilter(NoFilter):
     """Writes the bytes unchanged, if the file begins as XML."""
 
     def __init__(self) -> None:
@@ -193,14 +193,14 @@ class Xml(AsItIs):
 
 
 @frozen(kw_only=True)
-class Pouring:
+class FileTransfer:
     """Transfers one open download to one file."""
 
     download: Download
     file: AtomicFile
-    passing: BodyFilter
-    body: BodyDecoder
-    progress: Watch | None
+    filter: BodyFilter
+    decoder: BodyDecoder
+    progress: ProgressCallback | None
     operation: Operation
     refuse: Callable[[Response, Operation], None]
     """Raises the error of an answer that is a refusal."""
@@ -221,7 +221,7 @@ class Pouring:
         except RequestError as error:
             failure = with_context(error, self.operation, attempts=response.attempts, status=response.status)
         else:
-            return SavedFile(path=self.file.path, size=self.file.written, encoding=self.body.kind or "raw")
+            return SavedFile(path=self.file.path, size=self.file.written, encoding=self.decoder.kind or "raw")
         finally:
             self.download.close()
         raise failure.with_traceback(None)
@@ -230,22 +230,22 @@ class Pouring:
         received, head = 0, b""
         async for chunk in self.download.chunks():
             received += len(chunk)
-            part = self.body.feed(chunk)
+            part = self.decoder.feed(chunk)
             head = (head + part[:_SHORT_FILE_BYTES])[:_SHORT_FILE_BYTES]
             await self._write(part)
             self._report_progress(received)
-        last = self.body.finish()
+        last = self.decoder.finish()
         await self._write(last)
-        await self.file.write(self.passing.finish())
-        if self.body.document is not None:
-            self._refuse(self.body.document)
+        await self.file.write(self.filter.finish())
+        if self.decoder.document is not None:
+            self._refuse(self.decoder.document)
         if len(head + last) < _SHORT_FILE_BYTES and not _is_file(head + last):
             raise DecodeError("the answer is a text, not a file", kind="shape")
         self._report_progress(received)
 
     async def _write(self, data: bytes) -> None:
         if data:
-            await self.file.write(self.passing.feed(data))
+            await self.file.write(self.filter.feed(data))
 
     def _report_progress(self, received: int) -> None:
         if self.progress is not None:

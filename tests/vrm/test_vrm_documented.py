@@ -89,13 +89,13 @@ NOTHING_OF_IT = {
 
 @pytest.fixture(autouse=True)
 def strict():
-    """Any deviation is an error."""
+    """Make any deviation an error."""
     with collect_drift(Drift(strict=True)) as drift:
         yield drift
 
 
 def test_every_documented_member_of_a_device_is_known():
-    """Each has a field, with what VRM sent in it."""
+    """Each member has a field with its value."""
     overview = sites.system_overview({"success": True, "records": {"devices": [DEVICE]}})
     (device,) = overview.devices
     filled = {
@@ -108,8 +108,8 @@ def test_every_documented_member_of_a_device_is_known():
     assert device.settings == (DEVICE["settings"][0],)
 
 
-def test_false_is_how_a_device_says_none():
-    """VRM documents false for what a device does not have."""
+def test_false_means_none_for_a_device():
+    """VRM documents false for a value that a device does not have."""
     (device,) = sites.system_overview({"records": {"devices": [{**DEVICE, **NOTHING_OF_IT}]}}).devices
     absent = (
         device.logging_interval_s,
@@ -173,8 +173,8 @@ ALARMS = {
 }
 
 
-def test_what_alarms_are_made_of():
-    """Devices, users and attributes with all of their documented members."""
+def test_the_documented_members_of_alarms_are_known():
+    """Devices, users and attributes have all their documented members."""
     found = alarms.alarms(ALARMS)
     assert (found.devices[0].product_id, found.devices[0].seconds_ago, found.devices[0].is_valid) == (
         2,
@@ -195,8 +195,8 @@ USERS = {
 }
 
 
-def test_who_has_access():
-    """Invitations with their time, groups of sites with their owner."""
+def test_the_documented_members_of_access_are_known():
+    """Invitations have their time, groups of sites their owner."""
     found = access.read_users(USERS)
     assert (found.invites[0].id, found.invites[0].created) == (42, SEEN_AT)
     assert (found.site_groups[0].owner_id, found.site_groups[0].admin_name) == (1234, "Andrew")
@@ -272,23 +272,23 @@ ONE = {
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_a_list_of_one_may_come_as_that_one(name):
-    """PHP writes it so, and VRM's document has several lists so: the same as with the list around it."""
+def test_a_list_of_one_may_come_as_its_item(name):
+    """PHP sends it so, and VRM's document has such lists: the result is the same as with the list."""
     read, one = ONE[name]
     assert read(one) == read([one])
     assert len(read(one)) == 1
 
 
-def test_a_list_with_holes_is_a_list():
-    """Its keys are positions or ids; a damaged element is no reason to take it for a record."""
+def test_a_sparse_list_is_a_list():
+    """PHP sends an object with positions or ids as keys; a malformed item does not make it a record."""
     with collect_drift(Drift()) as drift:
         holes = {"3": HIT, "9": {**HIT, "site_id": 2}, "10": False}
         assert [hit.site_id for hit in users.read_search({"count": 2, "results": holes}).hits] == [1, 2]
     assert drift.counts == {("SearchHit", "record", "malformed"): 1}
 
 
-def test_zero_is_never():
-    """Where VRM knows no time it sends 0, and that is not 1970; for one record and for many."""
+def test_a_time_of_zero_is_none():
+    """VRM sends 0 for an unknown time; this holds for one record and for many."""
     site = {
         "idSite": 1,
         "syscreated": 0,
@@ -325,21 +325,21 @@ def test_zero_is_never():
         {"data": {"alarms": {"idAlarm": 1}}},
     ],
 )
-def test_alarms_are_found_wherever_the_panel_has_them(records):
-    """No document says where they are."""
+def test_alarms_of_the_widget_are_found_in_each_place(records):
+    """Their place in the answer is not documented."""
     assert [alarm.id for alarm in widgets.alarms({"records": records}).alarms] == [1]
 
 
-def test_devices_that_are_missing_are_counted():
-    """A bare list is one; an answer without any word of devices is no site without devices."""
+def test_missing_devices_are_counted():
+    """A bare list of devices is valid; an answer without devices is drift."""
     assert len(sites.system_overview({"records": [DEVICE]}).devices) == 1
     with collect_drift(Drift()) as drift:
         assert sites.system_overview({"records": {"unconfigured_devices": False}}).devices == ()
     assert drift.counts == {("SystemOverview", "devices", "missing"): 1}
 
 
-def test_a_custom_widget_stands_where_it_is_documented():
-    """As `widget`, whose members VRM does not document; without it there is an error."""
+def test_a_custom_widget_is_read_from_its_documented_place():
+    """It is in `widget`; without it there is an error."""
     assert custom_widgets.read_widget({"success": True, "widget": {"parameters": {"a": 1}}}).parameters == {
         "a": 1
     }

@@ -51,7 +51,7 @@ def quoted(content):
 
 
 class Server:
-    """Sends one prepared answer in pieces, and remembers the question."""
+    """Sends one prepared answer in chunks, and records the request."""
 
     def __init__(self):
         self.body, self.status, self.headers, self.piece = b"", 200, {}, 1000
@@ -103,8 +103,8 @@ def names(directory):
 
 @pytest.mark.parametrize("content", [CSV, XLSX, b"x" * 4097], ids=["csv", "xlsx", "long"])
 @pytest.mark.parametrize("wrapping", [wrapped, lines, quoted], ids=["plain", "lines", "JSON text"])
-async def test_base64_becomes_the_file_however_it_is_wrapped(server, vrm, tmp_path, content, wrapping):
-    """As plain text, in lines, or as a JSON text with escaped slashes."""
+async def test_base64_is_decoded(server, vrm, tmp_path, content, wrapping):
+    """It may be plain text, text in lines, or a JSON string with escaped slashes."""
     server.body, server.piece = wrapping(content), 997
     saved = await vrm.downloads.data(1, tmp_path / "log.csv", **RANGE)
     assert saved.path.read_bytes() == content
@@ -115,16 +115,16 @@ async def test_base64_becomes_the_file_however_it_is_wrapped(server, vrm, tmp_pa
 @pytest.mark.parametrize(
     "content", [CSV, XLSX, b"\xef\xbb\xbf" + CSV, b"a,b\n"], ids=["csv", "xlsx", "bom", "tiny"]
 )
-async def test_a_file_that_comes_as_it_is_is_kept_as_it_is(server, vrm, tmp_path, content):
-    """Should VRM stop wrapping files, nothing is unwrapped."""
+async def test_a_file_that_is_not_encoded_is_written_unchanged(server, vrm, tmp_path, content):
+    """VRM may stop encoding files."""
     server.body = content
     saved = await vrm.downloads.data(1, tmp_path / "log.csv", **RANGE)
     assert saved.path.read_bytes() == content
     assert saved.encoding == "raw"
 
 
-async def test_what_is_asked(server, vrm, tmp_path):
-    """Path and parameters are the document's."""
+async def test_path_and_query_of_a_download(server, vrm, tmp_path):
+    """They are those of VRM's document."""
     server.body = wrapped(CSV)
     await vrm.downloads.data(1039, tmp_path / "a", format="xls", datatype="kwh", debug=True, **RANGE)
     query = {"start": "1772323200", "end": "1772409600", "format": "xls", "datatype": "kwh", "debug": "true"}
@@ -132,7 +132,7 @@ async def test_what_is_asked(server, vrm, tmp_path):
 
 
 async def test_the_file_is_private_and_has_the_callers_name(server, vrm, tmp_path):
-    """Mode 0600, and never a name from the server, whatever it suggests."""
+    """Its mode is 0600; the server's file name is not used."""
     server.body = wrapped(CSV)
     server.headers = {"Content-Disposition": 'attachment; filename="../../evil.csv"'}
     saved = await vrm.downloads.data(1, tmp_path / "mine.csv", **RANGE)
@@ -168,8 +168,8 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_what_is_no_file_leaves_no_file(server, vrm, tmp_path, refusal):
-    """Refusals in JSON, pages, damaged and broken base64: a typed error, and what was there stays."""
+async def test_an_answer_that_is_not_a_file_leaves_the_old_file(server, vrm, tmp_path, refusal):
+    """Refusals in JSON, HTML pages, invalid and truncated base64 raise typed errors."""
     status, body, error = refusal
     (tmp_path / "log.csv").write_text("before")
     server.status, server.body = status, body
@@ -180,8 +180,8 @@ async def test_what_is_no_file_leaves_no_file(server, vrm, tmp_path, refusal):
     assert (tmp_path / "log.csv").read_text() == "before"
 
 
-async def test_a_connection_that_breaks_leaves_what_was_there(server, vrm, tmp_path):
-    """Half a file is none."""
+async def test_a_broken_connection_leaves_the_old_file(server, vrm, tmp_path):
+    """An incomplete file is never written to the path."""
     server.headers = {"Content-Length": "40000"}
     server.body, server.break_after = wrapped(bytes(30_000)), 20_000
     with pytest.raises(TransportError):
@@ -189,8 +189,8 @@ async def test_a_connection_that_breaks_leaves_what_was_there(server, vrm, tmp_p
     assert names(tmp_path) == []
 
 
-async def test_cancelling_leaves_what_was_there(server, vrm, tmp_path):
-    """No temporary file stays behind, and the connection is let go."""
+async def test_cancelling_leaves_the_old_file(server, vrm, tmp_path):
+    """There is no temporary file afterwards, and the connection is released."""
     server.body, server.pause = wrapped(XLSX), asyncio.Event()
     task = asyncio.ensure_future(vrm.downloads.data(1, tmp_path / "log.csv", **RANGE))
     await server.pause.wait()
@@ -201,7 +201,7 @@ async def test_cancelling_leaves_what_was_there(server, vrm, tmp_path):
 
 
 async def test_a_progress_callback_that_raises_stops_the_download(server, vrm, tmp_path):
-    """Its error is the caller's own, and no file is left."""
+    """Its error is raised, and no file is left."""
     server.body = wrapped(XLSX)
 
     def stop(_progress):
@@ -212,8 +212,8 @@ async def test_a_progress_callback_that_raises_stops_the_download(server, vrm, t
     assert names(tmp_path) == []
 
 
-async def test_progress_is_told(server, vrm, tmp_path):
-    """It counts what came and what was written, towards what the server announced."""
+async def test_progress_is_reported(server, vrm, tmp_path):
+    """It has the bytes received and written, and the announced number."""
     server.body = wrapped(XLSX)
     server.headers = {"Content-Length": str(len(server.body))}
     seen: list[DownloadProgress] = []
@@ -225,7 +225,7 @@ async def test_progress_is_told(server, vrm, tmp_path):
 
 
 async def test_a_large_file_takes_little_memory(server, vrm, tmp_path):
-    """32 MiB pass in pieces; far less than that is held."""
+    """32 MiB are written in chunks with much less memory."""
     size = 32 * 1024 * 1024
     server.body, server.piece = wrapped(bytes(size)), 256 * 1024
     await vrm.downloads.data(1, tmp_path / "warm", **RANGE)
@@ -240,7 +240,7 @@ async def test_a_large_file_takes_little_memory(server, vrm, tmp_path):
 
 
 async def test_wrong_arguments_send_nothing(server, vrm, tmp_path):
-    """Formats, ranges and places are checked first."""
+    """They are checked before anything is sent."""
     down = vrm.downloads
     with pytest.raises(ValueError, match="format must be one of csv, xls"):
         await down.data(1, tmp_path / "a", format="pdf", **RANGE)
@@ -258,15 +258,15 @@ async def test_wrong_arguments_send_nothing(server, vrm, tmp_path):
 
 
 async def test_data_download_is_deprecated(server, vrm, tmp_path):
-    """It warns where it is called, and says what brings the same data."""
+    """The warning points to the call and names the alternatives."""
     server.body = wrapped(CSV)
     with pytest.warns(DeprecationWarning, match=r"stats\.history") as caught:
         await vrm.downloads.data(1, tmp_path / "a", **RANGE)
     assert caught[0].filename == __file__
 
 
-async def test_letting_vrm_send_a_mail(server, vrm):
-    """The answer is JSON, and the request is never repeated: two mails are one too many."""
+async def test_data_by_mail_is_sent_once(server, vrm):
+    """The answer is JSON, and the request is never repeated."""
     server.body, server.headers = (
         b'{"success": true, "message": "sent"}',
         {"Content-Type": "application/json"},
@@ -279,7 +279,7 @@ async def test_letting_vrm_send_a_mail(server, vrm):
 
 @pytest.mark.parametrize("body", [KML, b"\xef\xbb\xbf  " + KML, wrapped(KML)], ids=["raw", "bom", "base64"])
 async def test_tracks_are_kml(server, vrm, tmp_path, body):
-    """They are saved like every other file."""
+    """A track is saved like every other file."""
     server.body = body
     saved = await vrm.downloads.gps(1, tmp_path / "track.kml", **RANGE)
     assert saved.path.read_bytes().endswith(KML)
@@ -290,7 +290,7 @@ async def test_tracks_are_kml(server, vrm, tmp_path, body):
 
 
 async def test_tracks_that_are_no_kml_are_refused(server, vrm, tmp_path):
-    """A table is no track."""
+    """A table in place of a track is an error."""
     server.body = CSV
     with pytest.raises(DecodeError, match="XML"):
         await vrm.downloads.gps(1, tmp_path / "track.kml", **RANGE)
@@ -298,7 +298,7 @@ async def test_tracks_that_are_no_kml_are_refused(server, vrm, tmp_path):
 
 
 async def test_the_overview_as_a_spreadsheet(server, vrm, tmp_path):
-    """It is asked for with a POST that only reads."""
+    """The request is a POST that changes nothing."""
     server.body = XLSX
     saved = await vrm.downloads.overview(
         tmp_path / "all.xlsx", [1, 2], columns={"bs": {"hide": True}}, only_visible=True
@@ -314,7 +314,7 @@ async def test_the_overview_as_a_spreadsheet(server, vrm, tmp_path):
 
 
 def test_nothing_may_follow_the_end_of_base64():
-    """Two texts in one body are not one file."""
+    """Two base64 texts in one body are an error."""
     unwrap = BodyDecoder()
     unwrap.feed(wrapped(b"x" * 1000))
     with pytest.raises(DecodeError, match="after the end"):
@@ -322,8 +322,8 @@ def test_nothing_may_follow_the_end_of_base64():
 
 
 @given(st.binary(max_size=3000), st.integers(1, 1500))
-def test_no_body_does_anything_but_pass_or_be_refused(body, piece):
-    """Any bytes give a file or a `DecodeError`, however they are cut."""
+def test_any_body_is_decoded_or_refused(body, piece):
+    """Any bytes make a file or a `DecodeError`, in chunks of any length."""
     unwrap = BodyDecoder()
     try:
         pieces = [unwrap.feed(body[at : at + piece]) for at in range(0, len(body), piece)]
@@ -338,8 +338,8 @@ def test_no_body_does_anything_but_pass_or_be_refused(body, piece):
     st.integers(1, 1500),
     st.sampled_from([wrapped, lines, quoted]),
 )
-def test_every_file_survives_its_wrapping(content, piece, wrapping):
-    """Base64 is undone exactly, however it is cut."""
+def test_every_file_is_decoded_exactly(content, piece, wrapping):
+    """Base64 in chunks of any length is decoded exactly."""
     unwrap, body = BodyDecoder(), wrapping(content)
     pieces = [unwrap.feed(body[at : at + piece]) for at in range(0, len(body), piece)]
     assert b"".join([*pieces, unwrap.finish()]) == content
@@ -349,7 +349,7 @@ def test_every_file_survives_its_wrapping(content, piece, wrapping):
 
 
 async def test_every_download_of_the_simulator(tmp_path):
-    """Table, spreadsheets and tracks arrive whole, in the forms they claim to have."""
+    """Table, spreadsheets and tracks are complete and in their formats."""
     start = datetime(2026, 11, 1, tzinfo=UTC)
     async with (
         Simulator(speed=1.0, start=start) as simulator,

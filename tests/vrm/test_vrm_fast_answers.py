@@ -66,7 +66,7 @@ stats_answers = st.fixed_dictionaries(
 
 
 def damaged(draw, answer):
-    """The answer after changes to a few of its values, keys and bytes."""
+    """Return the answer after changes of some values, keys and bytes."""
     for _ in range(draw(st.integers(0, 3))):
         place = answer
         while draw(st.booleans()) or place is answer:
@@ -105,14 +105,14 @@ def test_a_documented_answer_is_the_same_on_both_paths(name):
 @accelerated
 @pytest.mark.parametrize("name", READERS)
 def test_a_documented_answer_is_read_by_the_fast_reader(name):
-    """The documented answers of the simulator need not be parsed first."""
+    """The tolerant reader is not used for the documented answers of the simulator."""
     into, body = READERS[name]
     assert decode_typed(into, body) is not None
 
 
 @given(answer=stats_answers)
 def test_stats_of_any_shape_are_the_same_on_both_paths(answer):
-    """Whatever the points and totals are, values, counts and errors agree."""
+    """Values, counts and errors agree for any points and totals."""
     fast, slow = both(STATS, json.dumps(answer).encode("utf-8", "surrogatepass"))
     assert fast == slow
 

@@ -85,8 +85,8 @@ async def test_days_have_23_and_25_hours_where_clocks_change(calendar, day, hour
 
 @pytest.mark.parametrize("calendar", [AMSTERDAM, CASABLANCA, Calendar("Asia/Kolkata")], ids=str)
 @pytest.mark.parametrize("interval", CAPS)
-async def test_any_range_is_cut_at_the_caps_and_put_together_again(calendar, interval):
-    """Eleven years come without hole or repetition, and no question is longer than its cap."""
+async def test_any_range_is_read_in_chunks_within_the_caps(calendar, interval):
+    """Eleven years come without gap or duplicate, and no request is longer than its cap."""
     start, end = calendar.year(2015).start, calendar.year(2025).end
     if interval in {"15mins", "hours", "2hours"}:
         start = calendar.year(2024).start
@@ -105,8 +105,8 @@ async def test_any_range_is_cut_at_the_caps_and_put_together_again(calendar, int
     assert len(parts) <= (end - start) / (longest * 0.9) + 1
 
 
-async def test_a_day_of_25_hours_that_comes_in_two_is_put_together():
-    """Energies are added, measurements weighed by how long each part lasts, extremes kept."""
+async def test_two_buckets_of_one_day_are_aggregated():
+    """Energies are added, measurements weighted by duration, minimum and maximum kept."""
     span = AMSTERDAM.day(date(2026, 10, 25))
     moments = [ms(span.start), ms(span.start + DAY)]
     energy = as_one(Series(code="Pc", unit="kWh", times_ms=moments, value=[5.0, 1.0]), *span)
@@ -125,7 +125,7 @@ async def test_a_day_of_25_hours_that_comes_in_two_is_put_together():
 
 
 async def test_months_never_span_more_than_the_cap_on_any_calendar():
-    """24 months from a Ramadan month on would be an hour too many in UTC: the piece has 23."""
+    """24 months from a Ramadan month on are an hour too many in UTC, so the chunk has 23."""
     start = CASABLANCA.month(2023, 3).start
     service = Service(CASABLANCA, "months")
     await read(service, start, CASABLANCA.month(2026, 5).end)
@@ -136,7 +136,7 @@ async def test_months_never_span_more_than_the_cap_on_any_calendar():
 
 
 async def test_a_midnight_at_half_past_may_be_labelled_with_its_hour():
-    """VRM keeps whole hours of UTC, and India's days begin between two: each day comes once all the same."""
+    """VRM keeps whole hours of UTC. India's days begin at half past; each day still comes once."""
     calendar = Calendar("Asia/Kolkata")
     service = Service(calendar, "days", inclusive=True)
 
@@ -152,8 +152,8 @@ async def test_a_midnight_at_half_past_may_be_labelled_with_its_hour():
     ]
 
 
-async def test_a_question_is_whole_buckets():
-    """A range that begins and ends in between is widened to the edges."""
+async def test_a_range_is_widened_to_whole_buckets():
+    """A range that begins or ends inside a bucket includes that bucket."""
     service = Service(AMSTERDAM, "months")
     await read(service, utc(2026, 3, 29, 12), utc(2026, 5, 2))
     assert service.asked == [(AMSTERDAM.month(2026, 3).start, AMSTERDAM.month(2026, 5).end)]
@@ -162,8 +162,8 @@ async def test_a_question_is_whole_buckets():
     assert service.asked == [(utc(2026, 3, 29, 12), utc(2026, 3, 29, 14))]
 
 
-async def test_no_data_is_told_and_is_no_error():
-    """Pieces before the first data are empty and say so; a month of zeros would not be."""
+async def test_chunks_without_data_are_empty_and_no_error():
+    """Chunks before the first data are empty; a month of zeros is not."""
     service = Service(since=utc(2026, 3, 1))
     parts = await read(service, utc(2026, 1, 1), utc(2026, 4, 1))
     assert [part.empty for part in parts] == [True, False, False]
@@ -171,8 +171,8 @@ async def test_no_data_is_told_and_is_no_error():
     assert (parts[0].start, parts[-1].end) == (utc(2026, 1, 1), utc(2026, 4, 1))
 
 
-async def test_weeks_are_asked_for_generously_and_then_with_the_stricter_cap():
-    """A server with a cap of 140 days says "no data" to 140 weeks; the data is found all the same."""
+async def test_weeks_are_requested_with_the_larger_cap_and_then_with_the_stricter():
+    """A server with a cap of 140 days answers 140 weeks with no data; the data is found all the same."""
     calendar = Calendar("UTC")
     start, end = utc(2020, 1, 6), utc(2026, 1, 5)
     generous = Service(calendar, "weeks", cap=140 * 7 * DAY)
@@ -188,7 +188,7 @@ async def test_weeks_are_asked_for_generously_and_then_with_the_stricter_cap():
 
 
 async def test_weeks_are_narrowed_after_a_refusal_of_the_parameters_too():
-    """A 422 to the generous reading is not passed on; to the strict one it is."""
+    """A 422 to the larger cap is not raised; one to the stricter cap is."""
     service = Service(Calendar("UTC"), "weeks")
     service.errors = [BadRequest("too long", status=422)]
     assert len(times(await read(service, utc(2024, 1, 1), utc(2026, 1, 5)))) == 105
@@ -197,8 +197,8 @@ async def test_weeks_are_narrowed_after_a_refusal_of_the_parameters_too():
         await read(service, utc(2024, 1, 1), utc(2026, 1, 5))
 
 
-async def test_what_lies_outside_or_comes_twice_is_left_out():
-    """Buckets before the start, at the end, out of order or sent twice leave one point each, the last."""
+async def test_buckets_outside_the_range_and_duplicates_are_left_out():
+    """Of buckets before the start, at the end, unordered or duplicate, one point each remains, the last."""
     service = Service()
 
     async def ask(start, end):
@@ -223,8 +223,8 @@ async def test_what_lies_outside_or_comes_twice_is_left_out():
     ]
 
 
-async def test_a_checkpoint_is_small_plain_and_leads_on():
-    """Stored as JSON and given back, it goes on where the reader stopped, and reads the last days again."""
+async def test_a_checkpoint_is_small_and_resumes_the_history():
+    """Stored as JSON and given back, it resumes where the reader stopped, and rereads the last days."""
     service, wall = Service(since=utc(2026, 1, 1)), FixedClock(utc(2026, 3, 10, 12, 30))
     first = history(service, utc(2026, 1, 1), clock=wall)
     parts = [part async for part in first]
@@ -242,15 +242,15 @@ async def test_a_checkpoint_is_small_plain_and_leads_on():
 
 
 async def test_a_checkpoint_never_lies_in_the_future():
-    """Asked to the end of the day at noon, a reader goes on from noon."""
+    """A history that was read at noon to the end of the day resumes from noon."""
     wall = FixedClock(utc(2026, 3, 10, 12))
     day = history(Service(), utc(2026, 3, 10), utc(2026, 3, 11), clock=wall)
     await anext(day)
     assert datetime.fromtimestamp(day.checkpoint["until"], UTC) == wall.now
 
 
-async def test_the_checkpoint_of_a_part_leads_to_the_next():
-    """A reader that stops after any part loses nothing and, without lateness, repeats nothing."""
+async def test_the_checkpoint_of_a_chunk_resumes_with_the_next():
+    """A reader that stops after any chunk misses nothing and, with reread of 0, gets no duplicate."""
     whole = await read(Service(), utc(2026, 1, 1), utc(2026, 6, 1))
     rest = await read(
         Service(), utc(2026, 1, 1), utc(2026, 6, 1), checkpoint=whole[1].checkpoint, reread=timedelta()
@@ -271,13 +271,13 @@ async def test_the_checkpoint_of_a_part_leads_to_the_next():
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(checkpoint, error):
-    """At once, and not by reading the wrong range."""
+    """It is a ValueError before anything is requested."""
     with pytest.raises(error, match="checkpoint"):
         history(Service(), utc(2026, 1, 1), checkpoint=checkpoint)
 
 
-async def test_a_failed_step_is_asked_again():
-    """The next step asks for the same piece: no error leaves a hole."""
+async def test_a_failed_step_is_repeated():
+    """The next step requests the same chunk: an error makes no gap."""
     service = Service()
     reader = history(service, utc(2026, 1, 1), utc(2026, 3, 1))
     first = await anext(reader)
@@ -291,8 +291,8 @@ async def test_a_failed_step_is_asked_again():
         await anext(reader)
 
 
-async def test_two_tasks_share_one_reader():
-    """Together they get every piece once."""
+async def test_two_tasks_share_one_history():
+    """Together they get each chunk once."""
     reader = history(Service(), utc(2025, 1, 1), utc(2026, 1, 1))
 
     async def take():
@@ -303,8 +303,8 @@ async def test_two_tasks_share_one_reader():
     assert sorted(part.start for part in both) == [part.start for part in alone]
 
 
-async def test_without_a_start_it_is_the_sites_first_day():
-    """VRM says since when it knows a site; where it does not, the start has to be given."""
+async def test_without_a_start_a_history_begins_on_the_sites_first_day():
+    """It is VRM's time of the site's creation; without it a start is required."""
     service = Service(AMSTERDAM, "days")
     created = utc(2026, 10, 20, 15, 33)
     parts = await read(service, None, None, created=created)
@@ -314,14 +314,14 @@ async def test_without_a_start_it_is_the_sites_first_day():
 
 
 @pytest.mark.parametrize("created", [utc(1969, 12, 31), utc(1970, 1, 1), utc(1999, 12, 31), utc(2200, 1, 1)])
-async def test_a_first_day_that_cannot_be_is_an_error(created):
-    """A range is never silently one of decades without a site, or an empty one."""
+async def test_an_impossible_first_day_is_an_error(created):
+    """The range never silently includes decades without a site, and is never empty."""
     with pytest.raises(DecodeError, match=f"{created.date()}.*pass start"):
         await read(Service(AMSTERDAM, "days"), None, None, created=created)
 
 
 async def test_buckets_begin_after_1970():
-    """The bucket that 1970 begins in cannot be asked for where it begins before."""
+    """The bucket that contains the epoch is not requested if it begins before."""
     reader = history(Service(AMSTERDAM, "days", since=utc(2026, 1, 1)), utc(1970, 1, 1), None)
     part = await anext(reader)
     assert part.empty
@@ -329,7 +329,7 @@ async def test_buckets_begin_after_1970():
 
 
 async def test_rows_are_buckets_with_all_their_codes():
-    """In order, over all pieces, with what each code has; their checkpoint waits for the end of a piece."""
+    """They come in order over all chunks; their checkpoint waits for the end of a chunk."""
     service = Service()
     service.codes = ("Pc", "Gc")
     rows = history(service, utc(2026, 1, 1), utc(2026, 2, 2)).rows()
@@ -344,7 +344,7 @@ async def test_rows_are_buckets_with_all_their_codes():
 
 
 async def test_a_year_of_hours_takes_no_more_memory_than_a_month():
-    """Ten codes over four years leave nothing behind: what is held is one piece."""
+    """Ten codes over four years take the memory of one chunk."""
     service = Service()
     service.codes = tuple("abcdefghij")
 
@@ -374,8 +374,8 @@ async def test_a_year_of_hours_takes_no_more_memory_than_a_month():
     st.datetimes(plain(2000, 1, 1), plain(2030, 1, 1), timezones=st.just(UTC)),
     st.timedeltas(timedelta(minutes=1), timedelta(days=4000)),
 )
-def test_every_piece_moves_on_and_keeps_inside_its_cap(interval, place, start, length):
-    """From any edge a piece is longer than nothing, ends at an edge, and not beyond cap or end."""
+def test_every_chunk_ends_at_an_edge_within_its_cap(interval, place, start, length):
+    """From any edge, a chunk is longer than 0, ends at an edge, and not after its cap or the end."""
     ruler = BucketEdges(interval, Calendar(place))
     begin, end = ruler.floor(start), ruler.ceil(start + length)
     stop = ruler.reach(begin, end, CAPS[interval])
@@ -394,14 +394,14 @@ def test_every_piece_moves_on_and_keeps_inside_its_cap(interval, place, start, l
         ({"start": utc(2026, 1, 1), "reread": -DAY}, "reread"),
     ],
 )
-def test_wrong_ranges_are_refused_before_anything_is_asked(options, message):
-    """By the name of the argument."""
+def test_wrong_ranges_are_refused_before_anything_is_sent(options, message):
+    """The error names the argument."""
     with pytest.raises(ValueError, match=message):
         history(Service(), **options)
 
 
-async def test_an_error_other_than_no_data_is_passed_on():
-    """No permission is not the same as no data."""
+async def test_an_error_other_than_no_data_is_raised():
+    """A refusal of permission is not an empty chunk."""
     service = Service()
     service.errors = [BadRequest("wrong type", status=400)]
     with pytest.raises(BadRequest):

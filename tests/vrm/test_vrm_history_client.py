@@ -35,7 +35,7 @@ async def vrm(fake):
 
 
 async def test_the_time_zone_is_found_once_for_all_sites(fake, vrm):
-    """The plain list of installations is asked once, whatever the number of sites and histories."""
+    """The list of installations is requested once, for any number of sites and histories."""
     fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam"), (2, "Africa/Casablanca")))
     for site in (1, 2):
         fake.answers("GET", f"installations/{site}/stats", stats)
@@ -49,8 +49,8 @@ async def test_the_time_zone_is_found_once_for_all_sites(fake, vrm):
     assert (await vrm.calendar(1)) == Calendar("Europe/Amsterdam")
 
 
-async def test_a_zone_that_is_given_is_not_asked_for(fake, vrm):
-    """Only the stats are."""
+async def test_a_given_zone_is_not_requested(fake, vrm):
+    """Only stats are requested."""
     fake.answers("GET", "installations/1/stats", stats)
     history = vrm.stats.history(1, start=utc(2026, 1, 1), end=utc(2026, 1, 2), timezone="Asia/Kolkata")
     part = await anext(history)
@@ -65,7 +65,7 @@ async def test_a_zone_that_is_given_is_not_asked_for(fake, vrm):
 
 
 async def test_from_the_first_day_of_the_site(fake, vrm):
-    """Without a start VRM's syscreated is it."""
+    """Without a start a history begins at VRM's syscreated."""
     fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam")))
     fake.answers("GET", "installations/1/stats", stats)
     part = await anext(vrm.stats.history(1, interval="days", attribute_codes=["bs"], show_instance=True))
@@ -123,8 +123,8 @@ def test_a_range_is_given_in_one_form(vrm):
         vrm.widgets.state_history(1, "VeBusState", end=utc(2026, 1, 1))
 
 
-async def test_a_site_that_is_not_in_the_list_is_asked_for_by_its_id(fake, vrm):
-    """An administrator may see more than their own; of what is nowhere the way round is named."""
+async def test_a_site_that_is_not_in_the_list_is_requested_by_its_id(fake, vrm):
+    """An administrator sees more sites than their own; the error for an unknown site names a way."""
 
     def answer(asked):
         wanted = dict(asked.query).get("idSite")
@@ -137,15 +137,15 @@ async def test_a_site_that_is_not_in_the_list_is_asked_for_by_its_id(fake, vrm):
 
 
 @pytest.mark.parametrize("zone", [None, "", "Europe/Atlantis", "../../etc/passwd"])
-async def test_a_zone_nobody_knows_is_an_error_and_not_utc(fake, vrm, zone):
-    """It says what to do instead."""
+async def test_an_unknown_zone_is_an_error_and_not_utc(fake, vrm, zone):
+    """The error names the argument to pass."""
     fake.answers("GET", "users/22/installations", listed((1, zone)))
     with pytest.raises(DecodeError, match="pass timezone"):
         await anext(vrm.stats.history(1, start=utc(2026, 1, 1)))
 
 
-async def test_a_site_without_a_zone_or_a_first_day_says_what_to_do(fake, vrm):
-    """The error names the site and the argument that helps; with that argument the history goes on."""
+async def test_the_error_for_a_missing_zone_or_first_day_names_the_argument(fake, vrm):
+    """It names the site and the argument; with that argument the history works."""
     sites = [{"idSite": 1, "timezone": None, "syscreated": 1767225600}]
     sites += [{"idSite": 2, "timezone": "UTC", "syscreated": created} for created in (0,)]
     sites += [{"idSite": 3, "timezone": "UTC", "syscreated": 40}, {"idSite": 4, "timezone": "UTC"}]
@@ -165,7 +165,7 @@ async def test_a_site_without_a_zone_or_a_first_day_says_what_to_do(fake, vrm):
 
 
 async def test_a_zone_that_is_set_later_is_found(fake, vrm):
-    """A site that had none is looked up again."""
+    """A site without a zone is requested again."""
     zones = iter([None, "Europe/Paris"])
     fake.answers("GET", "users/22/installations", lambda _: (200, listed((1, next(zones)))))
     with pytest.raises(DecodeError, match="site 1"):
@@ -173,8 +173,8 @@ async def test_a_zone_that_is_set_later_is_found(fake, vrm):
     assert (await vrm.calendar(1)).zone.key == "Europe/Paris"
 
 
-async def test_a_bucket_that_begins_at_the_end_is_one_too_many(fake, vrm):
-    """A server may count the end in: its bucket is left out, and out of the totals; `raw` is as it came."""
+async def test_a_bucket_that_begins_at_the_end_is_left_out(fake, vrm):
+    """A server may include it; it is not in the totals either, and `raw` is unchanged."""
     start, end = utc(2026, 1, 1), utc(2026, 1, 1, 2)
     hours = [int(start.timestamp() + hour * 3600) * 1000 for hour in range(3)]
     records = {
@@ -201,8 +201,8 @@ async def test_a_bucket_that_begins_at_the_end_is_one_too_many(fake, vrm):
     assert (list(found["bs"].maximum), dict(found.totals)) == ([60.0, 60.0], {"bs": None})
 
 
-async def test_the_seam_of_two_pieces_of_a_client(fake, vrm):
-    """Whatever the server counts in, each bucket comes once, and the pieces' totals add up."""
+async def test_two_chunks_of_a_client_are_stitched(fake, vrm):
+    """Whatever the server includes, each bucket comes once, and the totals of the chunks add up."""
 
     def inclusive(asked):
         start, end = int(dict(asked.query)["start"]), int(dict(asked.query)["end"])
@@ -222,8 +222,8 @@ async def test_the_seam_of_two_pieces_of_a_client(fake, vrm):
     assert sum(part.data.totals["kwh"] for part in parts) == 41 * 24
 
 
-async def test_buckets_that_are_not_the_sites_are_asked_for_again_in_hours(fake, vrm):
-    """New York's days, labelled with UTC's midnights: each is added up of its own hours."""
+async def test_buckets_that_are_not_the_sites_are_requested_again_in_hours(fake, vrm):
+    """New York's days with labels at UTC midnight are aggregated from their own hours."""
 
     def answer(asked):
         query = dict(asked.query)
@@ -245,7 +245,7 @@ async def test_buckets_that_are_not_the_sites_are_asked_for_again_in_hours(fake,
 
 
 async def test_no_data_in_get_stays_an_error(fake, vrm):
-    """One question that finds nothing says so; a history has an empty piece instead."""
+    """One request without data raises NoData; a history has an empty chunk instead."""
     fake.answers("GET", "installations/1/stats", {"success": False, "error_code": "no_data", "errors": ["x"]})
     range_ = {"start": utc(2026, 1, 1), "end": utc(2026, 1, 2)}
     with pytest.raises(NoData):
@@ -274,7 +274,7 @@ async def live(simulator):
     ids=["Europe/Amsterdam", "Africa/Casablanca"],
 )
 async def test_clock_changes_on_the_simulator(live, simulator, which, days):
-    """The hours of such a day are 23 or 25, and add up to what the day's own bucket says."""
+    """Such a day has 23 or 25 hours, and they add up to its daily bucket."""
     site = simulator.site_ids[which]
     calendar = await live.calendar(site)
     for day, hours in days.items():
@@ -287,7 +287,7 @@ async def test_clock_changes_on_the_simulator(live, simulator, which, days):
 
 
 async def test_a_year_in_every_interval_on_the_simulator(live, simulator):
-    """Hours, days, weeks, months and the year tell the same story, but for hours without a network."""
+    """Hours, days, weeks, months and the year have the same sums, except for hours without a network."""
     site = simulator.site_ids[0]
     year = (await live.calendar(site)).year(2025)
     sums, questions = {}, {}

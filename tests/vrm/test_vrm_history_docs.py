@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 async def test_every_block_of_the_page_runs(tmp_path):
-    """They print what the text around them says: pieces, rows, tables, attributes and files."""
+    """They print what the text around them describes: chunks, rows, tables, attributes and files."""
     shown = io.StringIO()
     async with (
         Simulator(speed=1.0, start=datetime(2026, 11, 1, tzinfo=UTC)) as simulator,

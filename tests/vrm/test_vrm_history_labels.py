@@ -20,7 +20,7 @@ UTC_DAYS = Calendar("UTC")
 
 
 def energy(begin, end):
-    """Return what a site made from one moment to another: each quarter something else, in whole Wh."""
+    """Return the energy between two moments in whole Wh; it is different in each quarter of an hour."""
     total, at = 0, begin
     while at < end:
         slot = (at - datetime(2020, 1, 1, tzinfo=UTC)) // STEP
@@ -131,14 +131,14 @@ def right(service, start, end):
 
 
 def rows(parts, code="Pc"):
-    """Return all buckets; none may come twice."""
+    """Return all buckets and check that there are no duplicates."""
     found = [(time, value) for part in parts for time, value in part.data[code]]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
 def assert_totals(parts):
-    """The totals of every piece are those of its own range."""
+    """Check that the totals of each chunk are those of its range."""
     for part in parts:
         one = energy(part.start, part.end)
         assert part.data.totals == pytest.approx({"Pc": one, "Gc": 2 * one, "kwh": 3 * one})
@@ -152,7 +152,7 @@ ZONES = ["America/New_York", "Pacific/Honolulu", "Europe/Amsterdam", "Pacific/Au
 @pytest.mark.parametrize("interval", ["days", "weeks", "months", "years"])
 @pytest.mark.parametrize("zone", ZONES)
 async def test_buckets_are_the_sites_own(zone, interval, labels, inclusive):
-    """West and east of Greenwich, whether labels are the site's or UTC's, and where the end is counted in."""
+    """This holds west and east of Greenwich, with labels of the site or of UTC, and with the end included."""
     service = Recorder(zone, interval, labels, inclusive=inclusive)
     ruler = BucketEdges(interval, service.calendar)
     start = ruler.floor(service.calendar.midnight(date(2025, 1, 20)))
@@ -165,8 +165,8 @@ async def test_buckets_are_the_sites_own(zone, interval, labels, inclusive):
 
 @pytest.mark.parametrize("inclusive", [False, True], ids=["end out", "end in"])
 @pytest.mark.parametrize("interval", ["15mins", "hours", "2hours"])
-async def test_an_end_that_is_counted_in_is_left_out(interval, inclusive):
-    """No bucket comes twice where two pieces meet, and the totals are those of the piece."""
+async def test_an_included_end_is_left_out(interval, inclusive):
+    """There is no duplicate between chunks, and the totals are those of the chunk."""
     service = Recorder("Europe/Amsterdam", "hours", inclusive=inclusive)
     service.ask = service.ask_finer
     start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 3, tzinfo=UTC)
@@ -192,7 +192,7 @@ CLOCKS = [
 )
 @pytest.mark.parametrize(("zone", "interval"), CLOCKS)
 async def test_days_are_the_sites_own_where_its_clocks_change(zone, interval, labels, inclusive):
-    """By an hour, by half an hour, by two, or at midnight itself; a server may count days of 24 hours."""
+    """Clocks change by 30, 60 or 120 minutes or at midnight; a server may count days of 24 hours."""
     service = Recorder(zone, interval, labels, inclusive=inclusive)
     start = service.calendar.floor(interval, datetime(2025, 1, 2, tzinfo=UTC))
     end = service.calendar.floor(interval, datetime(2026, 1, 2, tzinfo=UTC))
@@ -206,7 +206,7 @@ async def test_days_are_the_sites_own_where_its_clocks_change(zone, interval, la
     "zone", ["Australia/Adelaide", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe"]
 )
 async def test_days_that_begin_at_half_past(zone, labels):
-    """No day is off by half an hour: quarters are asked for where a day does not begin with an hour."""
+    """15 minutes are requested where a day does not begin at a full hour, so no day is half an hour off."""
     service = Recorder(zone, "days", labels)
     start = service.calendar.midnight(date(2025, 1, 2))
     end = service.calendar.midnight(date(2026, 1, 2))
@@ -215,8 +215,8 @@ async def test_days_that_begin_at_half_past(zone, labels):
     assert_totals(parts)
 
 
-async def test_a_bucket_without_hours_is_asked_for_alone():
-    """A service may have forgotten the hours of long ago; what it has is not lost."""
+async def test_a_bucket_without_hours_is_requested_alone():
+    """A service may have deleted old hours; its days are still returned."""
     since = datetime(2025, 3, 5, 5, tzinfo=UTC)
     service = Recorder("America/New_York", "days", "date", hours_since=since)
     start = service.calendar.midnight(date(2025, 2, 20))
@@ -229,7 +229,7 @@ async def test_a_bucket_without_hours_is_asked_for_alone():
 
 
 async def test_means_are_averaged_and_extremes_kept():
-    """A measurement is no energy: its total is not a sum."""
+    """The total of a measurement is not a sum."""
     service = Recorder("America/New_York", "days")
     start = service.calendar.midnight(date(2025, 2, 20))
 
@@ -253,7 +253,7 @@ async def test_means_are_averaged_and_extremes_kept():
 
 
 async def test_running_times_add_up():
-    """The vendor's table lists them among the energy readings, though they are no energy."""
+    """VRM's table lists them among the energies, although they are none."""
     service = Recorder("America/New_York", "days")
     start = service.calendar.midnight(date(2025, 2, 20))
 

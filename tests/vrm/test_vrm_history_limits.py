@@ -22,7 +22,7 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 class Wire:
-    """An account's lane, and behind it the limiter."""
+    """The limiter of an account, and VRM's limit behind it."""
 
     def __init__(self, *, used=0):
         self.clock = SystemClock()
@@ -64,7 +64,7 @@ async def read(history):
 
 @pytest.mark.parametrize("used", [0, 150], ids=["fresh", "restarted"])
 async def test_the_history_of_500_sites_uses_the_limit_and_keeps_to_it(used):
-    """A quarter of 500 sites at once: 1,500 requests, hardly a 429, and 97 % of the allowance used."""
+    """1,500 requests at once get hardly a 429 and use 97 % of the limit."""
     wire = Wire(used=used)
     end = START + timedelta(days=3 * 31)
     pieces = await asyncio.gather(*(read(site_history(wire, end)) for _ in range(500)))
@@ -75,7 +75,7 @@ async def test_the_history_of_500_sites_uses_the_limit_and_keeps_to_it(used):
 
 
 async def test_live_polls_pass_the_history_of_500_sites():
-    """A poll every ten seconds is answered in seconds, while a thousand background requests wait."""
+    """A poll every ten seconds is answered within seconds while 1,000 background requests wait."""
     wire = Wire()
     end = START + timedelta(days=3 * 31)
 

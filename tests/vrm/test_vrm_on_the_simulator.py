@@ -27,7 +27,7 @@ async def vrm(simulator):
 
 
 async def test_the_account_and_its_sites(vrm, simulator):
-    """The account finds itself and its sites, plain and extended, without drift in a record."""
+    """The client returns the account and its sites, plain and extended, without drift."""
     me = await vrm.users.me()
     assert me.id == simulator.vrm_user_id
     plain = await vrm.sites()
@@ -41,7 +41,7 @@ async def test_the_account_and_its_sites(vrm, simulator):
 
 
 async def test_the_devices_and_their_diagnostics(vrm, simulator):
-    """The overview lists the devices, the diagnostics come page after page and miss none."""
+    """The overview has the devices; all pages of the diagnostics are read."""
     site_id = simulator.site_ids[0]
     overview = await vrm.installations.system_overview(site_id)
     assert overview.devices[0].instance is None
@@ -52,7 +52,7 @@ async def test_the_devices_and_their_diagnostics(vrm, simulator):
 
 
 async def test_stats(vrm, simulator):
-    """A day in hours has a point an hour and totals in kWh; the forecast and custom codes answer too."""
+    """A day in hours has 24 points and totals in kWh; forecasts and custom codes work too."""
     site_id, start = simulator.site_ids[0], START - timedelta(days=2)
     day = await vrm.stats.get(
         site_id, type="kwh", interval="hours", start=start, end=start + timedelta(days=1)
@@ -74,7 +74,7 @@ async def test_stats(vrm, simulator):
 
 
 async def test_widgets(vrm, simulator):
-    """Graph, summary and states answer by code; a wrong instance is told."""
+    """Graph, summary and states are found by code; a wrong instance is an error."""
     site_id = simulator.site_ids[0]
     overview = await vrm.installations.system_overview(site_id)
     graph = await vrm.widgets.graph(
@@ -97,7 +97,7 @@ async def test_widgets(vrm, simulator):
 
 
 async def test_access_tokens(vrm, simulator):
-    """A token is made, serves another client, is listed, revoked, and serves no more."""
+    """A token is created, used by another client, listed, revoked, and then refused."""
     created = await vrm.tokens.create("test")
     assert created.id in [token.id for token in await vrm.tokens.list()]
     async with VRMClient(token=created.token.reveal(), base_url=simulator.vrm_url) as other:
@@ -107,8 +107,8 @@ async def test_access_tokens(vrm, simulator):
 
 
 @pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
-async def test_a_login_survives_the_end_of_its_token(simulator):
-    """Fifty calls with an expired token share one new login; after a logout the next call logs in again."""
+async def test_an_expired_login_is_renewed_once(simulator):
+    """Fifty calls with an expired token share one login; after a logout the next call logs in."""
     async with VRMClient(
         username=simulator.vrm_username, password=simulator.vrm_password, base_url=simulator.vrm_url
     ) as vrm:
@@ -123,7 +123,7 @@ async def test_a_login_survives_the_end_of_its_token(simulator):
 
 @pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
 async def test_a_login_with_a_second_factor(simulator):
-    """The code is asked for, serves, and is asked for again when the token has ended."""
+    """The code is required, accepted, and required again when the token has expired."""
     async with VRMClient(
         username=simulator.sms_username, password=simulator.sms_password, base_url=simulator.vrm_url
     ) as vrm:
@@ -139,7 +139,7 @@ async def test_a_login_with_a_second_factor(simulator):
 
 @pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
 async def test_a_wrong_password_is_sent_once(simulator):
-    """Twenty callers get the same refusal from one login."""
+    """Twenty calls get the refusal of one login."""
     async with VRMClient(
         username=simulator.vrm_username, password="wrong", base_url=simulator.vrm_url
     ) as vrm:
@@ -150,14 +150,14 @@ async def test_a_wrong_password_is_sent_once(simulator):
 
 @pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
 async def test_the_demo_account(simulator):
-    """The demo sees its own sites."""
+    """The demo login returns its own sites."""
     async with VRMClient(demo=True, base_url=simulator.vrm_url) as vrm:
         assert (await vrm.users.me()).id == 22
         assert await vrm.sites(extended=True)
 
 
 async def test_many_sites_in_one_stream(simulator):
-    """Two sites of one source give readings with the quantities of a home, and no moment twice."""
+    """Two sites of one source deliver readings of a home's quantities, without duplicates."""
     async with SessionPool() as pool:
         vrm = VRMClient(pool, token=simulator.vrm_token, base_url=simulator.vrm_url)
         wanted = simulator.site_ids[:2]

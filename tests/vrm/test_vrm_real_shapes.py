@@ -118,8 +118,8 @@ def site():
     return decoded
 
 
-def test_numbers_for_booleans_and_text_for_numbers_are_understood(site):
-    """0 and 1 are booleans where booleans belong, a telephone number may be a number."""
+def test_numbers_for_booleans_and_text_for_numbers_are_read(site):
+    """0 and 1 are booleans in boolean fields, and a phone number may be a number."""
     assert (site.has_mains, site.has_generator, site.favorite, site.geofence_enabled) == (
         True,
         False,
@@ -131,8 +131,8 @@ def test_numbers_for_booleans_and_text_for_numbers_are_understood(site):
     assert site.created == utc(1643115186)
 
 
-def test_false_for_nothing_is_nothing(site):
-    """No images, never a location, no permissions: nothing of it is an error or a 0."""
+def test_false_means_none(site):
+    """No images, no location, no permissions: false is neither an error nor 0."""
     assert site.images == ()
     assert site.last_location is None
     assert site.view_permissions == {}
@@ -147,14 +147,14 @@ def test_a_fence_inside_a_text_is_read(site):
 
 
 def test_an_enum_is_named_by_its_number(site):
-    """Neither of the two translated texts decides, only the number."""
+    """Only the number decides, not the two translated texts."""
     state = site.extended.get("bst")
     assert (state.enum_name, state.text, state.formatted) == ("Idle", "idle", "Inativo")
     assert state.enum == {0: "Idle", 1: "Charging"}
 
 
-def test_instances_are_a_mapping_however_they_came(site):
-    """An object keeps its keys, a list counts from 0, and an item may have nothing but instances."""
+def test_instances_are_a_mapping_from_a_list_or_an_object(site):
+    """An object keeps its keys, a list counts from 0, and an item may have only instances."""
     tank, alarm = site.extended.get("tl"), site.extended.get("gaNG")
     assert {key: (each.raw_value, each.time) for key, each in tank.instances.items()} == {
         20: (79, utc(NOW)),
@@ -165,7 +165,7 @@ def test_instances_are_a_mapping_however_they_came(site):
 
 
 def test_a_sum_has_no_id_but_parts(site):
-    """VRM's own sums say what they consist of."""
+    """VRM's sums name the attributes they consist of."""
     total = site.extended.get("consumption")
     assert (total.id, total.number, total.instance) == (None, 118.0, None)
     assert total.consists_of == ("a1", "a2", "a3", "dc")
@@ -178,8 +178,8 @@ def test_a_private_position_has_no_time(site):
     assert site.extended.get("lt").time is None
 
 
-def test_what_is_not_known_stays_reachable_and_is_counted():
-    """An unknown field is in `raw`, and drift tells about it."""
+def test_unknown_members_are_in_raw_and_counted():
+    """An unknown member is in `raw` and in the drift."""
     drift = Drift()
     with collect_drift(drift):
         (site,) = decoding_sites.sites({"records": [SITE]})
@@ -203,19 +203,19 @@ def test_attributes_are_decoded_at_first_access():
 
 
 def test_a_site_can_be_copied_and_pickled(site):
-    """What decodes the attributes does not get into the way."""
+    """Lazy attributes are decoded for it."""
     assert pickle.loads(pickle.dumps(site)) == site
     assert copy.deepcopy(site) == site
 
 
-def test_strictness_complains_at_once():
-    """With a strict drift even attributes nobody looks at are decoded."""
+def test_a_strict_drift_raises_at_once():
+    """It decodes attributes while the answer is read."""
     with collect_drift(Drift(strict=True)), pytest.raises(DecodeError):
         decoding_sites.sites({"records": [{"idSite": 1, "extended": ["damaged"]}]})
 
 
-def test_one_malformed_site_costs_no_other():
-    """A record that is no object, or has no id, is counted and left out."""
+def test_one_malformed_site_affects_no_other():
+    """A record that is not an object, or has no id, is counted and left out."""
     drift = Drift()
     with collect_drift(drift):
         sites = decoding_sites.sites({"records": ["damaged", {"name": "no id"}, {"idSite": "7"}, None]})
@@ -223,15 +223,15 @@ def test_one_malformed_site_costs_no_other():
     assert drift.counts["Site", "record", "malformed"] == 3
 
 
-def test_a_list_with_holes_is_a_list():
-    """PHP sends an object then."""
+def test_a_sparse_list_is_a_list():
+    """PHP sends an object with positions or ids as keys; a malformed item does not make it a record."""
     assert [
         site.id for site in decoding_sites.sites({"records": {"0": {"idSite": 1}, "2": {"idSite": 3}}})
     ] == [1, 3]
 
 
 @pytest.mark.parametrize("nothing", [False, None, [], {}])
-def test_no_records_are_no_records(nothing):
+def test_empty_records_are_empty(nothing):
     """false, null, [] and {} are an empty answer, wherever records are expected."""
     answer = {"success": True, "records": nothing}
     assert decoding_sites.sites(answer) == ()
@@ -245,8 +245,8 @@ def test_no_records_are_no_records(nothing):
 
 
 @pytest.mark.parametrize("answer", [None, 5, "text", [], True, {}, {"success": True}])
-def test_what_is_no_answer_is_an_error(answer):
-    """Without records there is no answer, and half of one is not made up."""
+def test_an_answer_without_records_is_an_error(answer):
+    """The missing half of an answer is not invented."""
     for read in (
         decoding_sites.sites,
         decoding_sites.user,
@@ -259,16 +259,16 @@ def test_what_is_no_answer_is_an_error(answer):
             read(answer)
 
 
-def test_a_device_that_was_never_heard_of():
-    """Its last connection is false; instance 0 is an instance."""
+def test_a_device_that_never_connected():
+    """Its last connection is false; instance 0 is a valid instance."""
     overview = decoding_sites.system_overview(
         {"records": {"devices": [{"name": "Solar Charger", "lastConnection": False, "instance": 0}]}}
     )
     assert (overview.devices[0].last_connection, overview.devices[0].instance) == (None, 0)
 
 
-def test_units_are_read_out_of_patterns():
-    """A sprintf pattern is not applied, only its unit is read."""
+def test_units_are_read_from_patterns():
+    """A sprintf pattern is not applied; only its unit is read."""
     patterns = {
         "%.2F V": "V",
         "%.1F %%": "%",
@@ -295,7 +295,7 @@ JSON = st.recursive(
 
 @given(name=st.sampled_from(sorted(SITE)), value=JSON)
 def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
-    """Whatever stands in one field, the site decodes, or without an id is left out."""
+    """Any value in any field: the site is decoded, or left out without an id."""
     with collect_drift(Drift()):
         sites = decoding_sites.sites({"records": [{**SITE, name: value}]})
         assert len(sites) == (1 if name != "idSite" or sites else 0)
@@ -305,7 +305,7 @@ def test_no_value_of_any_field_of_a_site_breaks_it(name, value):
 
 @given(name=st.sampled_from(sorted({*BATTERY_STATE, *TANK_LEVEL, *CONSUMPTION})), value=JSON)
 def test_no_value_of_any_field_of_an_attribute_breaks_it(name, value):
-    """Whatever stands in one field, the attribute decodes, and its number is finite or none."""
+    """Any value in any field: the attribute is decoded, and its number is finite or None."""
     (site,) = decoding_sites.sites({"records": [{"idSite": 1, "extended": [{**BATTERY_STATE, name: value}]}]})
     for attribute in site.extended:
         assert attribute.number is None or abs(attribute.number) < float("inf")

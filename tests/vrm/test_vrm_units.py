@@ -40,7 +40,7 @@ T0 = 1776512315
     ],
 )
 def test_a_value_is_converted_from_the_unit_of_its_format(raw_value, pattern, to, expected):
-    """Both kW and W give W; a format without a unit says nothing against the code's own."""
+    """KW and W become W; without a unit in the format, the value is in the unit of the code."""
     drift = Drift()
     with collect_drift(drift):
         assert codes.value_in(to, raw_value, pattern) == pytest.approx(expected, abs=1e-12)
@@ -52,15 +52,15 @@ def test_a_value_is_converted_from_the_unit_of_its_format(raw_value, pattern, to
     [("%.1F Ah", "W"), ("%.0F VA", "W"), ("%.0F W", "kWh"), ("%.1F mw", "W"), ("%d x", "V")],
 )
 def test_a_unit_of_another_kind_leaves_the_value_out_and_counts_it(pattern, to):
-    """What is no power is never delivered as one; mw may be mW or MW."""
+    """A value that is no power is never delivered as one; mw may be mW or MW."""
     drift = Drift()
     with collect_drift(drift):
         assert codes.value_in(to, 5, pattern) is None
     assert [(model, field) for model, field, _ in drift.counts] == [("Attribute", "formatWithUnit")]
 
 
-def test_what_is_no_number_has_no_value_and_is_no_drift():
-    """Null and text stay missing."""
+def test_a_value_that_is_not_a_number_is_missing_and_no_drift():
+    """Null and text are missing values."""
     drift = Drift()
     with collect_drift(drift):
         assert [codes.value_in("W", raw, "%.0F W") for raw in (None, "", "--", False, [])] == [None] * 5
@@ -80,7 +80,7 @@ def graph(code, pattern, points):
 
 
 def test_a_graph_is_in_the_unit_of_its_code():
-    """Millivolts become V, kW become W, in all columns; the series says so."""
+    """MV become V and kW become W in all columns, and so does the unit of the series."""
     series = graph("bv", "%.0F mV", [[T0, 13390, 13000, None], [T0 + 60, None, None, 14000]])["bv"]
     assert (series.unit, series.unit_source) == ("V", "format")
     assert list(series.value) == [13.39, None]
@@ -93,14 +93,14 @@ def test_a_graph_is_in_the_unit_of_its_code():
     ]
 
 
-def test_a_graph_keeps_a_unit_that_this_package_does_not_convert():
-    """It is the series' own word: nothing is assumed of it."""
+def test_a_graph_keeps_a_unit_that_is_not_converted():
+    """An unknown unit is the unit of the series."""
     series = graph("rtt", "%.0F ms", [[T0, 3]])["rtt"]
     assert (series.unit, list(series.value)) == ("ms", [3])
 
 
-def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_for():
-    """`raw_value` is as it came; `value_in` looks at its format."""
+def test_attributes_and_diagnostics_convert_their_value():
+    """`raw_value` is unchanged; `value_in` converts it from the unit of its format."""
     power = Attribute(code="consumption", raw_value="1.18", format="%.2F kW")
     assert (power.unit, power.number, power.value_in("W")) == ("kW", 1.18, 1180.0)
     page = attributes.diagnostics_page(
@@ -120,6 +120,6 @@ def test_attributes_and_diagnostics_give_their_value_in_the_unit_that_is_asked_f
 
 
 def test_definitions_name_their_unit_as_series_do():
-    """One spelling everywhere: degC, whatever VRM writes."""
+    """There is one spelling, such as degC, whatever VRM sends."""
     found = {"115": {"code": "BT", "dataType": "float", "description": "T", "formatWithUnit": "%.1F °C"}}
     assert [row.unit for row in catalogue.read_catalogue(found)] == ["degC"]

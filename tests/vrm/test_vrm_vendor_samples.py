@@ -23,13 +23,13 @@ def utc(seconds):
 
 @pytest.fixture(autouse=True)
 def no_drift():
-    """What the vendor prints is what the models know: strictness finds nothing to complain about."""
+    """A strict drift: an example of VRM's documents must have no deviation."""
     with collect_drift(Drift(strict=True)):
         yield
 
 
 def test_the_printed_installation_decodes():
-    """Every field of the plain list of installations arrives."""
+    """Every field of the plain list of installations is decoded."""
     (site,) = sites.sites(strict_json(printed.INSTALLATIONS))
     assert site.id == 100
     assert site.name == "Test installation"
@@ -50,7 +50,7 @@ def test_the_printed_installation_decodes():
     "body", [printed.INSTALLATIONS_EXTENDED, printed.INSTALLATIONS_EXTENDED_OF_THE_NEWEST_DOCUMENT]
 )
 def test_the_printed_extended_installation_decodes(body):
-    """Every field of the extended list arrives, in both printed forms."""
+    """Every field of the extended list is decoded, in both printed forms."""
     (site,) = sites.sites(strict_json(body))
     assert (site.id, site.name, site.user_id, site.pv_max_w) == (100, "Test installation", 1001, 12258)
     assert (site.access_level, site.timezone, site.owner) == (1, "UTC", True)
@@ -84,7 +84,7 @@ EXTENDED = [
 
 @pytest.mark.parametrize(("position", "row"), list(enumerate(EXTENDED)), ids=[row[0] for row in EXTENDED])
 def test_a_printed_attribute_decodes(position, row):
-    """Each of the fourteen attributes arrives with its number, whether it came as text or as a number."""
+    """Each of the fourteen attributes has its number, printed as text or as a number."""
     code, number_id, description, pattern, raw_value, number, text, formatted = row
     (site,) = sites.sites(strict_json(printed.INSTALLATIONS_EXTENDED))
     attribute = site.extended[position]
@@ -99,7 +99,7 @@ def test_a_printed_attribute_decodes(position, row):
 
 
 def test_a_percent_sign_that_is_not_doubled_is_still_a_unit():
-    """The pattern `%.1F %` of the newest document means the unit %, as `%.1F %%` does."""
+    """The pattern `%.1F %` of the newest document has the unit %, as `%.1F %%`."""
     (site,) = sites.sites(strict_json(printed.INSTALLATIONS_EXTENDED_OF_THE_NEWEST_DOCUMENT))
     soc = site.extended.get("bs")
     assert soc is not None
@@ -108,7 +108,7 @@ def test_a_percent_sign_that_is_not_doubled_is_still_a_unit():
 
 
 def test_the_printed_system_overview_decodes():
-    """A gateway has no instance, a sensor has no class, and both arrive."""
+    """A gateway has no instance and a sensor no class; both are decoded."""
     overview = sites.system_overview(strict_json(printed.SYSTEM_OVERVIEW))
     gateway, sensor = overview.devices
     assert (gateway.name, gateway.product_name) == ("Gateway", "Venus GX")
@@ -130,7 +130,7 @@ def test_the_printed_system_overview_decodes():
 
 
 def test_the_printed_diagnostics_decode():
-    """A diagnostic arrives with its enum, in which two numbers share a name."""
+    """A diagnostic has an enum in which two numbers share a name."""
     page = attributes.diagnostics_page(strict_json(printed.DIAGNOSTICS))
     (record,) = page.records
     assert record.site_id == 1495
@@ -165,7 +165,7 @@ STATS_POINTS = [
 
 
 def test_the_printed_stats_decode():
-    """Every point and every total arrives, and the points add up to their total."""
+    """Every point and total is decoded, and the points add up to their total."""
     stats = decoding_series.stats(strict_json(printed.STATS), kind="kwh")
     (series,) = stats
     assert series.code == "Pc"
@@ -185,7 +185,7 @@ def test_the_printed_stats_decode():
 
 
 def test_the_printed_refusal_of_stats_is_no_data():
-    """The printed refusal becomes `NoData`, found by its error_code."""
+    """It is `NoData`, by its error_code."""
     with pytest.raises(NoData) as refused:
         check(Response(status=200, headers={}, body=b""), strict_json(printed.STATS_REFUSED), STATS)
     assert refused.value.error_code == "no_data"
@@ -202,7 +202,7 @@ OVERALL = {
 
 @pytest.mark.parametrize("span", OVERALL)
 def test_the_printed_overall_stats_decode(span):
-    """Each span arrives with its totals and shares; a total of false is no data, a share of 0 is 0."""
+    """Each period has its totals and shares; a total of false is None, a share of 0 is 0."""
     period = getattr(decoding_series.overall(strict_json(printed.OVERALL_STATS)), span)
     totals, shares = OVERALL[span]
     assert period.totals == dict(zip(("Gc", "Pc", "Bc", "gc"), totals, strict=True))
@@ -210,7 +210,7 @@ def test_the_printed_overall_stats_decode(span):
 
 
 def test_the_printed_new_token_decodes_and_hides():
-    """A new token's value can be read on purpose and never by accident."""
+    """`reveal()` returns the value of a new token; nothing else shows it."""
     created = tokens.read_new_token(strict_json(printed.TOKEN_CREATED))
     assert created.id == 123
     assert created.token.reveal() == "abcd1234efab1234"
@@ -218,7 +218,7 @@ def test_the_printed_new_token_decodes_and_hides():
 
 
 def test_the_printed_token_list_decodes():
-    """Ids and moments that came as text are numbers and datetimes."""
+    """Ids and times printed as text are numbers and datetimes."""
     found = tokens.read_tokens(strict_json(printed.TOKEN_LIST))
     assert [token.id for token in found] == [50, 51, 52]
     assert [token.name for token in found] == ["Token #1", "Token #2", "Token #3"]
@@ -228,12 +228,12 @@ def test_the_printed_token_list_decodes():
 
 
 def test_the_printed_revocation_decodes():
-    """The count of removed tokens arrives."""
+    """The count of removed tokens is decoded."""
     assert tokens.read_removed(strict_json(printed.TOKEN_REVOKED)) == 3
 
 
 def test_every_sample_is_json():
-    """The repairs left valid JSON."""
+    """The repaired examples are valid JSON."""
     for name, body in vars(printed).items():
         if isinstance(body, bytes):
             assert json.loads(body), name

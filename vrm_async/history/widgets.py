@@ -8,7 +8,6 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from attrs import evolve
 
-from energy_core.checks import entity_id
 from energy_core.clock import Clock
 from energy_core.codec.json import JSON
 from energy_core.errors import NoData
@@ -267,11 +266,10 @@ class WidgetHistories:
         checkpoint: HistoryCursor | None,
         priority: Priority,
     ) -> WidgetHistory[T]:
-        site_id = entity_id("site", site, Site)
+        site_id = validation.site_id(site)
 
         async def request(begin: datetime, stop: datetime) -> T:
-            edges = (("start", begin), ("end", stop))
-            whole = [*query, *((name, str(int(edge.timestamp()))) for name, edge in edges)]
+            whole = [*query, *validation.range_query(begin, stop)]
             return await self._api.call(
                 WIDGET, into, query=whole, priority=priority, idSite=site_id, widget=widget
             )

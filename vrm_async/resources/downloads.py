@@ -16,7 +16,15 @@ from energy_core.http.operation import Operation, Request
 from energy_core.local_days import TimeRange, time_range
 from vrm_async import validation
 from vrm_async.decoding.php import by_key
-from vrm_async.download_file import AsItIs, BodyDecoder, BodyFilter, Pouring, SavedFile, Watch, Xml
+from vrm_async.download_file import (
+    BodyDecoder,
+    BodyFilter,
+    FileTransfer,
+    NoFilter,
+    ProgressCallback,
+    SavedFile,
+    XmlFilter,
+)
 from vrm_async.models.site import Site
 from vrm_async.resources.fleet import SiteIds, overview_body
 from vrm_async.responses import done
@@ -90,7 +98,7 @@ class Downloads:
         datatype: str | Unlisted = "log",
         debug: bool = False,
         escape_formulas: bool = False,
-        progress: Watch | None = None,
+        progress: ProgressCallback | None = None,
     ) -> SavedFile:
         """Save the logs or energies of a site as a file. VRM has deprecated this operation.
 
@@ -122,8 +130,8 @@ class Downloads:
         options = _options(format, datatype, debug=debug)
         query = await self._range_query(site, asked) + options
         request = DATA.request(query=query, idSite=site_id)
-        passing = FormulaEscaper() if escape_formulas else AsItIs()
-        return await self._save(request, AtomicFile(path), passing, progress, html=format == "html")
+        body_filter = FormulaEscaper() if escape_formulas else NoFilter()
+        return await self._save(request, AtomicFile(path), body_filter, progress, html=format == "html")
 
     async def data_by_mail(
         self,
@@ -158,7 +166,7 @@ class Downloads:
         *,
         period: str | None = None,
         last: tuple[int, str] | None = None,
-        progress: Watch | None = None,
+        progress: ProgressCallback | None = None,
     ) -> SavedFile:
         """Save the positions of a site over time as KML.
 
@@ -175,7 +183,7 @@ class Downloads:
         """
         asked, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
         request = GPS.request(query=await self._range_query(site, asked), idSite=site_id)
-        return await self._save(request, AtomicFile(path), Xml(), progress)
+        return await self._save(request, AtomicFile(path), XmlFilter(), progress)
 
     async def overview(
         self,
@@ -184,7 +192,7 @@ class Downloads:
         *,
         columns: Mapping[str, JSON] | None = None,
         only_visible: bool = False,
-        progress: Watch | None = None,
+        progress: ProgressCallback | None = None,
     ) -> SavedFile:
         """Save a table of sites as XLSX; `fleet.overview` returns the same table as values.
 
@@ -200,7 +208,7 @@ class Downloads:
         listed = None if sites is None else validation.site_ids(sites)
         body = overview_body(columns, only_visible=only_visible, as_json=False)
         body["siteIds"] = [*(await self._site_ids() if listed is None else listed)]
-        return await self._save(OVERVIEW.request(json=body), AtomicFile(path), AsItIs(), progress)
+        return await self._save(OVERVIEW.request(json=body), AtomicFile(path), NoFilter(), progress)
 
     async def _range_query(self, site: Site | int, asked: TimeRange) -> list[tuple[str, str]]:
         return validation.range_query(*await self._resolve_range(site, asked))
@@ -209,21 +217,21 @@ class Downloads:
         self,
         request: Request,
         file: AtomicFile,
-        passing: BodyFilter,
-        progress: Watch | None,
+        body_filter: BodyFilter,
+        progress: ProgressCallback | None,
         *,
         html: bool = False,
     ) -> SavedFile:
-        pouring = Pouring(
+        transfer = FileTransfer(
             download=await self._api.start_download(request),
             file=file,
-            passing=passing,
-            body=BodyDecoder(html=html),
+            filter=body_filter,
+            decoder=BodyDecoder(html=html),
             progress=progress,
             operation=request.operation,
             refuse=self._api.refuse,
         )
-        return await pouring.run()
+        return await transfer.run()
 
 
 def _mailed(payload: JSON) -> Mapping[str, object]:
