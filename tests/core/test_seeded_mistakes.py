@@ -191,7 +191,7 @@ MISTAKES = {
         "energy_core/stream/dedupe.py",
         "        return bits & ~(known | known >> _QUANTITY_BITS) & _QUANTITY_MASK\n",
         "        return bits\n",
-        "tests/voltstorage/test_volt_backfill.py::test_what_was_missed_comes_from_the_export_in_its_place",
+        "tests/voltstorage/test_volt_backfill.py::test_missed_data_is_backfilled_in_time_order",
     ),
     "take an event as consumed because the stream has ended": Mistake(
         "energy_core/stream/merge.py",

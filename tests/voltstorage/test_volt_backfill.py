@@ -1,4 +1,4 @@
-"""Holes in a product's stream: what is asked for, what is told, and what is said to be missing."""
+"""Backfills of a product's stream: what is requested, what is delivered, and what is reported as a gap."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def seconds(moment: datetime) -> int:
 
 
 def exports(*rows: str, header: str = HEADER):
-    """Answer an export with those of these rows that lie within what was asked for."""
+    """Answer an export with those of the rows that lie within the requested range."""
 
     async def answer(request):
         start, end = (float(request.query.get(name, "1e12")) for name in ("from", "to"))
-        inside = [each for each in rows if start <= moment_of(each) <= end]
+        inside = [each for each in rows if start <= time_of(each) <= end]
         return web.Response(text=header + "".join(inside), content_type="text/csv")
 
     return answer
 
 
-def moment_of(line: str) -> float:
+def time_of(line: str) -> float:
     return datetime.fromisoformat(line.split(",", maxsplit=1)[0]).timestamp()
 
 
@@ -73,12 +73,12 @@ def plays(service, *frames: str, stay: bool = True):
 
 
 def cut_after(service, second: int, *resumed: str):
-    """One connection that ends after its first event, and one that goes on with `resumed`."""
+    """Play one connection that ends after its first event, and one that goes on with `resumed`."""
     first = plays(service, frame(T + second, pvPower=1, gridPower=2), stay=False)
     service.plays = [first, plays(service, *resumed)]
 
 
-async def told(stream, count: int) -> list[tuple[object, ...]]:
+async def next_events(stream, count: int) -> list[tuple[object, ...]]:
     """Return the next events, shortened."""
     out: list[tuple[object, ...]] = []
     async with asyncio.timeout(5):
@@ -95,14 +95,14 @@ async def told(stream, count: int) -> list[tuple[object, ...]]:
     return out
 
 
-async def test_what_was_missed_comes_from_the_export_in_its_place(service, served, quick, prompt):
-    """Old before new, flagged, under the names and signs of events, and nothing a second time."""
+async def test_missed_data_is_backfilled_in_time_order(service, served, quick, prompt):
+    """Backfilled events are marked, have the keys and signs of live events, and are delivered once."""
     service.export = exports(
         row(98.5, -5, 50, 0.5, 1), row(101.5, -7), row(102.5, None, 60, 0.61, 2), row(104.5, -9)
     )
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=4), frame(T + 105, pvPower=5))
     async with served.events(77, socket=quick, backfill=prompt) as stream:
-        events = await told(stream, 5)
+        events = await next_events(stream, 5)
         assert stream.backfilled == 2
         assert stream.gaps == 0
         assert "2 backfilled" in repr(stream)
@@ -115,11 +115,11 @@ async def test_what_was_missed_comes_from_the_export_in_its_place(service, serve
     ]
 
 
-async def test_how_the_past_is_asked_for(service, served, quick, prompt):
-    """From two seconds before the last event on, with no tolerance, and the latest data with their time."""
+async def test_the_requests_of_a_backfill(service, served, quick, prompt):
+    """The export from two seconds before the last event, without tolerance; the latest data with time."""
     cut_after(service, 100, frame(T + 104, pvPower=3))
     async with served.events(77, socket=quick, backfill=prompt) as stream:
-        await told(stream, 2)
+        await next_events(stream, 2)
     asked = {path.rpartition("/")[2]: query for _, path, query in service.requests}
     query = asked["export.csv"]
     assert (float(query["from"]), float(query["to"])) == (T + 98, T + 105)
@@ -127,14 +127,14 @@ async def test_how_the_past_is_asked_for(service, served, quick, prompt):
     assert asked["latest"]["includeTime"] == "true"
 
 
-async def test_the_past_gives_way_to_everything_else(service, served, quick, prompt):
-    """What a fill asks for waits in the background class."""
-    lane, seen = served._account.limiter, []
-    granted = lane.try_acquire
-    lane.try_acquire = lambda priority: seen.append(priority) or granted(priority)
+async def test_backfills_have_background_priority(service, served, quick, prompt):
+    """Requests of a backfill wait in the background class."""
+    limiter, seen = served._account.limiter, []
+    granted = limiter.try_acquire
+    limiter.try_acquire = lambda priority: seen.append(priority) or granted(priority)
     cut_after(service, 100, frame(T + 104, pvPower=3))
     async with served.events(77, socket=quick, backfill=prompt) as stream:
-        await told(stream, 2)
+        await next_events(stream, 2)
     assert seen.count(Priority.BACKGROUND) == 2
     assert Priority.INTERACTIVE not in seen
 
@@ -143,8 +143,8 @@ SOON = BackfillConfig(settle_s=0.01, retry_s=(0.02, 0.04, 0.06))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_a_hole_that_cannot_be_filled_is_a_gap(service, quick, prompt, status):
-    """What asking again cannot change is reported at once, and the stream goes on behind the gap."""
+async def test_a_permanent_failure_is_a_gap(service, quick, prompt, status):
+    """If a retry cannot help, the gap is reported at once, and the stream goes on after it."""
     service.export = refusing(status)
     cut_after(service, 100, frame(T + 104, pvPower=3))
     async with SessionPool(random=lambda: 0.0) as pool:
@@ -156,15 +156,15 @@ async def test_a_hole_that_cannot_be_filled_is_a_gap(service, quick, prompt, sta
             limit=RateLimit(1000, 1000.0, 50),
         )
         async with client.events(77, socket=quick, backfill=prompt) as stream:
-            events = await told(stream, 3)
+            events = await next_events(stream, 3)
         assert pool.stats().in_flight == 0
     assert events[1] == ("gap", 100, 104, "export_failed", set())
     assert events[2] == ("live", 104, {"pvPower": 3})
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-async def test_what_failed_is_asked_for_again_while_live_events_go_on(service, quick, status):
-    """A fault of the service may pass: the stretch is pending, then it comes late."""
+async def test_a_failed_range_is_retried_while_live_events_go_on(service, quick, status):
+    """After a transient failure the range is pending, then it arrives late."""
     asked = []
 
     async def answer(request):
@@ -178,9 +178,9 @@ async def test_what_failed_is_asked_for_again_while_live_events_go_on(service, q
     async with SessionPool(random=lambda: 0.0, attempts=1) as pool:
         client = VoltStorageClient(pool, email="a@example.com", password="right", base_url=service.base_url)
         async with client.events(77, socket=quick, backfill=SOON) as stream:
-            events = await told(stream, 2)
+            events = await next_events(stream, 2)
             assert [tuple(map(seconds, each)) for each in stream.pending] == [(101, 103)]
-            events += await told(stream, 3)
+            events += await next_events(stream, 3)
             await until(lambda: not stream.pending)
     assert [each[:2] for each in events] == [
         ("live", 100),
@@ -189,20 +189,20 @@ async def test_what_failed_is_asked_for_again_while_live_events_go_on(service, q
     ]
 
 
-async def test_what_fails_again_and_again_is_a_gap(service, served, quick):
-    """After the last try, with what it failed with."""
+async def test_after_the_last_retry_a_failed_range_is_a_gap(service, served, quick):
+    """The reason of the gap names the failure."""
     service.export = refusing(500)
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=2))
     async with SessionPool(random=lambda: 0.0, attempts=1) as pool:
         client = VoltStorageClient(pool, email="a@example.com", password="right", base_url=service.base_url)
         async with client.events(77, socket=quick, backfill=SOON) as stream:
-            events = await told(stream, 3)
+            events = await next_events(stream, 3)
     assert [each[:2] for each in events[:2]] == [("live", 100), ("live", 104)]
     assert events[2] == ("gap", 100, 104, "export_failed", set())
 
 
-async def test_a_filled_part_is_told_and_the_rest_reported(service, served, quick):
-    """An export that breaks off again and again is told as far as it came, then there is a gap."""
+async def test_a_filled_part_is_delivered_and_the_rest_reported(service, served, quick):
+    """An export that breaks off repeatedly is delivered as far as it came, then there is a gap."""
 
     async def answer(request):
         response = web.StreamResponse()
@@ -218,8 +218,8 @@ async def test_a_filled_part_is_told_and_the_rest_reported(service, served, quic
     service.export = answer
     cut_after(service, 100, frame(T + 110, pvPower=3, gridPower=4))
     async with served.events(77, socket=quick, backfill=SOON) as stream:
-        events = await told(stream, 6)
-    # The row before the break may have been cut.
+        events = await next_events(stream, 6)
+    # The row before the break may be incomplete.
     assert [each[:3] for each in events] == [
         ("live", 100, {"pvPower": 1, "gridPower": 2}),
         ("back", 99, {"gridPower": 99.0}),
@@ -230,8 +230,8 @@ async def test_a_filled_part_is_told_and_the_rest_reported(service, served, quic
     ]
 
 
-async def test_an_export_that_breaks_off_once_is_read_on(service, served, quick, prompt):
-    """What had arrived is kept, and only the rest is asked for again."""
+async def test_an_export_that_breaks_off_once_is_continued(service, served, quick, prompt):
+    """What had arrived is kept, and only the rest is requested again."""
     whole = exports(*(row(second + 0.5, second) for second in range(90, 110)))
     asked: list[float] = []
 
@@ -251,7 +251,7 @@ async def test_an_export_that_breaks_off_once_is_read_on(service, served, quick,
     service.export = answer
     cut_after(service, 100, frame(T + 104, gridPower=3))
     async with served.events(77, socket=quick, backfill=prompt) as stream:
-        events = await told(stream, 5)
+        events = await next_events(stream, 5)
     assert [each[:2] for each in events] == [
         ("live", 100),
         *(("back", n) for n in (101, 102, 103)),
@@ -260,12 +260,12 @@ async def test_an_export_that_breaks_off_once_is_read_on(service, served, quick,
     assert asked == [98, 99]
 
 
-async def test_rows_that_cannot_be_read_make_a_gap(service, served, quick):
-    """A broken row is one skip, counted as drift, and the stretch it lay in is reported."""
+async def test_unreadable_rows_are_a_gap(service, served, quick):
+    """A bad row is skipped and counted as drift, and its range is reported."""
     service.export = exports(row(101.5, 1), row(102.5, "x", 3, 4, 5, 6, 7), row(103.5, 3))
     cut_after(service, 100, frame(T + 104, gridPower=3, pvPower=3))
     async with served.events(77, socket=quick, backfill=SOON) as stream:
-        events = await told(stream, 5)
+        events = await next_events(stream, 5)
     assert [each[:2] for each in events if each[0] != "gap"] == [
         ("live", 100),
         ("back", 101),
@@ -277,27 +277,27 @@ async def test_rows_that_cannot_be_read_make_a_gap(service, served, quick):
 
 
 async def test_quantities_the_export_does_not_have_are_a_gap_of_their_own(service, served, quick, prompt):
-    """A filled hole names what it cannot fill: voltages come live only."""
+    """A filled gap names what it cannot fill: voltages are only sent live."""
     service.export = exports(row(101.5, 1))
     service.plays = [
         plays(service, frame(T + 100, gridPower=1, dcVoltage=26.3), stay=False),
         plays(service, frame(T + 103, gridPower=2)),
     ]
     async with served.events(77, socket=quick, backfill=prompt) as stream:
-        events = await told(stream, 4)
+        events = await next_events(stream, 4)
     assert events[1:3] == [
         ("back", 101, {"gridPower": 1.0}),
         ("gap", 100, 103, "not_exported", {Quantity.BATTERY_VOLTAGE}),
     ]
 
 
-async def test_a_long_hole_is_asked_for_hour_by_hour(service, served, quick):
-    """No question is longer than a page, the pages meet, and their seams repeat nothing."""
+async def test_a_long_gap_is_requested_in_pages(service, served, quick):
+    """No request is longer than a page, the pages are adjacent, and nothing is repeated where they meet."""
     hours = [row(second + 0.5, second) for second in range(0, 9000, 600)]
     service.export = exports(*hours)
     cut_after(service, 0, frame(T + 9000, gridPower=3))
     async with served.events(77, socket=quick, backfill=BackfillConfig(settle_s=0)) as stream:
-        events = await told(stream, 16)
+        events = await next_events(stream, 16)
     assert [each[1] for each in events] == [0, *range(600, 9000, 600), 9000]
     spans = [
         (float(query["from"]) - T, float(query["to"]) - T)
@@ -307,13 +307,13 @@ async def test_a_long_hole_is_asked_for_hour_by_hour(service, served, quick):
     assert spans == [(-2, 3598), (3000, 6600), (6000, 9001)], "each goes on behind the last row"
 
 
-async def test_what_lies_too_far_back_is_given_up(service, served, quick):
-    """Beyond the cap there is a gap, and the rest is filled."""
+async def test_data_beyond_the_age_limit_is_a_gap(service, served, quick):
+    """The rest is filled."""
     service.export = exports(row(500.5, 1), row(950.5, 2))
     cut_after(service, 0, frame(T + 1000, gridPower=3))
     backfill = BackfillConfig(settle_s=0, max_age_s=100)
     async with served.events(77, socket=quick, backfill=backfill) as stream:
-        events = await told(stream, 4)
+        events = await next_events(stream, 4)
     assert [each[:4] for each in events[1:]] == [
         ("gap", 0, 900, "beyond_cap"),
         ("back", 950, {"gridPower": 2.0}),
@@ -322,12 +322,12 @@ async def test_what_lies_too_far_back_is_given_up(service, served, quick):
 
 
 @pytest.mark.parametrize("end", [103, 112, 400])
-async def test_a_record_that_is_behind_is_a_gap_in_the_end(service, served, quick, end):
-    """Where the export ends before the hole does, nobody can say that nothing happened, be it for seconds."""
+async def test_an_incomplete_record_becomes_a_gap(service, served, quick, end):
+    """If the export ends before the gap does, even by seconds, the rest is not taken for complete."""
     service.export = exports(row(101.5, 1))
     cut_after(service, 100, frame(T + end, gridPower=3, pvPower=1))
     async with served.events(77, socket=quick, backfill=SOON) as stream:
-        events = await told(stream, 4)
+        events = await next_events(stream, 4)
     assert [each[:2] for each in events[:3]] == [("live", 100), ("back", 101), ("live", end)]
     assert events[3][:4] == ("gap", 101, end, "not_recorded")
 
@@ -343,7 +343,7 @@ async def test_a_record_that_is_behind_is_a_gap_in_the_end(service, served, quic
     ids=["before", "behind", "future", "out of order"],
 )
 async def test_rows_outside_the_range_are_left_out_and_prove_nothing(service, served, quick, odd):
-    """They are counted; what they hide is asked for again."""
+    """They are counted; the range that they may hide is requested again."""
     asked = []
 
     async def answer(request):
@@ -356,7 +356,7 @@ async def test_rows_outside_the_range_are_left_out_and_prove_nothing(service, se
     service.export = answer
     cut_after(service, 100, frame(T + 104, gridPower=3, pvPower=1))
     async with served.events(77, socket=quick, backfill=SOON) as stream:
-        events = await told(stream, 5)
+        events = await next_events(stream, 5)
         await until(lambda: not stream.pending)
     assert sorted(each[:2] for each in events) == [
         *(("back", second) for second in (101, 102, 103)),
@@ -365,8 +365,8 @@ async def test_rows_outside_the_range_are_left_out_and_prove_nothing(service, se
     ]
 
 
-async def test_what_exceeds_the_hold_is_fetched_as_well(service, served, quick):
-    """While a slow export is read, more comes than may be held; a second fill brings it, in order."""
+async def test_live_events_beyond_max_held_are_backfilled(service, served, quick):
+    """While a slow export is read, more arrives than may be held; a second fill delivers it, in order."""
     going = asyncio.Event()
     rows = [row(second + 0.5, second) for second in range(101, 130)]
     whole = exports(*rows)
@@ -382,12 +382,12 @@ async def test_what_exceeds_the_hold_is_fetched_as_well(service, served, quick):
         await until(lambda: stream.discarded > 10)
         assert stream.status.state is State.BACKFILLING
         going.set()
-        events = await told(stream, 21)
+        events = await next_events(stream, 21)
     assert [each[1] for each in events] == [*range(100, 121)]
 
 
 async def test_a_slow_consumer_loses_nothing(service, served, quick):
-    """What found no room in the buffer is fetched once there is some."""
+    """Events without room in the buffer are backfilled once there is room."""
     service.export = exports(*(row(second + 0.5, second) for second in range(1, 60)))
     service.plays = [plays(service, *(frame(T + second, gridPower=second) for second in range(1, 51)))]
     async with served.events(
@@ -395,21 +395,21 @@ async def test_a_slow_consumer_loses_nothing(service, served, quick):
     ) as stream:
         await until(lambda: stream.received == 50)
         assert stream.discarded > 0
-        events = await told(stream, 50)
+        events = await next_events(stream, 50)
     assert [each[1] for each in events] == [*range(1, 51)]
 
 
 async def test_a_message_of_unknown_type_is_not_held(service, served, quick):
-    """It has no time to be put in order by, and comes at once."""
+    """It has no time to be ordered by, and is delivered at once."""
     service.export = exports()
     cut_after(service, 100, frame(T + 104, gridPower=3), '{"type": "firmware"}')
     async with served.events(77, socket=quick, backfill=BackfillConfig(settle_s=0.1)) as stream:
-        events = await told(stream, 3)
+        events = await next_events(stream, 3)
     assert [each[0] for each in events] == ["live", "unknown", "live"]
 
 
 async def test_unknown_messages_are_bounded_too(service, served, quick):
-    """Nobody can fetch them again, so those that find no room are counted as dropped."""
+    """They cannot be backfilled, so those without room in the buffer are counted as dropped."""
     service.plays = [plays(service, *['{"type": "firmware"}'] * 20)]
     async with served.events(77, buffer=5, socket=quick) as stream:
         await until(lambda: stream.received == 20)
@@ -418,7 +418,7 @@ async def test_unknown_messages_are_bounded_too(service, served, quick):
         assert isinstance(await anext(stream), UnknownProductEvent)
 
 
-# --- silence ----------------------------------------------------------------------------------------------
+# --- stale streams ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -426,35 +426,35 @@ def impatient(quick: SocketConfig) -> SocketConfig:
     return SocketConfig(stale_after_s=0.05, first_delay_s=0.02, ping_interval_s=5, max_handshakes=400)
 
 
-async def test_silence_without_news_is_only_stale(service, served, impatient, prompt):
-    """When the latest data is no newer than the last event, the export is not asked."""
+async def test_a_stale_stream_without_newer_data_requests_no_export(service, served, impatient, prompt):
+    """If the latest data is no newer than the last event, no export is requested."""
     service.latest = {"time": T + 100, "data": {"gridPower": 2}}
     service.plays = [plays(service, frame(T + 100, gridPower=2))]
     async with served.events(77, socket=impatient, backfill=prompt) as stream:
-        await told(stream, 1)
+        await next_events(stream, 1)
         await until(lambda: sum("latest" in path for _, path, _ in service.requests) >= 2)
         assert stream.status.state is State.STALE
     assert not any("export" in path for _, path, _ in service.requests)
 
 
-async def test_silence_with_news_is_a_hole(service, served, impatient, prompt):
-    """When the server knows more than it tells, that is fetched, then and again, and told once."""
+async def test_a_stale_stream_with_newer_data_is_backfilled(service, served, impatient, prompt):
+    """Data that the server has but did not send is fetched, again and again, and delivered once."""
     rows = [row(second + 0.5, second) for second in range(101, 110)]
     service.export = exports(*rows[:3])
     service.latest = {"time": T + 104, "data": {"gridPower": 104}}
     service.plays = [plays(service, frame(T + 100, gridPower=2))]
     async with served.events(77, socket=impatient, backfill=prompt) as stream:
-        events = await told(stream, 5)
+        events = await next_events(stream, 5)
         assert [each[:2] for each in events[1:]] == [("back", second) for second in (101, 102, 103, 104)]
         service.export = exports(*rows)
         service.latest = {"time": T + 109, "data": {"gridPower": 109}}
-        events = await told(stream, 5)
+        events = await next_events(stream, 5)
         assert [each[:2] for each in events] == [("back", second) for second in range(105, 110)]
         await until(lambda: stream.status.state is State.STALE)
 
 
-async def test_after_a_deaf_spell_the_first_event_waits_for_the_past(service, served, impatient, prompt):
-    """A server that had news and did not tell them is asked again when it speaks."""
+async def test_after_a_stale_period_the_first_event_waits_for_a_backfill(service, served, impatient, prompt):
+    """If the server had data that it did not send, the gap before its next event is filled first."""
     again = asyncio.Event()
 
     async def play(socket):
@@ -467,18 +467,18 @@ async def test_after_a_deaf_spell_the_first_event_waits_for_the_past(service, se
     service.export = exports(row(101.5, 1))
     service.latest = {"time": T + 102, "data": {}}
     async with served.events(77, socket=impatient, backfill=prompt) as stream:
-        assert [each[:2] for each in await told(stream, 2)] == [("live", 100), ("back", 101)]
+        assert [each[:2] for each in await next_events(stream, 2)] == [("live", 100), ("back", 101)]
         service.latest = {"time": T + 101, "data": {}}
         service.export = exports(*(row(n + 0.5, n) for n in (101, 110)))
         again.set()
-        assert [each[:2] for each in await told(stream, 2)] == [("back", 110), ("live", 120)]
+        assert [each[:2] for each in await next_events(stream, 2)] == [("back", 110), ("live", 120)]
 
 
 # --- the unified source -----------------------------------------------------------------------------------
 
 
-async def test_the_unified_stream_heals_likewise(service, served, quick, prompt):
-    """Readings come flagged, gaps name their quantities, and the states stand in their places."""
+async def test_a_merged_stream_is_backfilled_likewise(service, served, quick, prompt):
+    """Backfilled readings are marked, gaps name their quantities, and states come in order."""
     service.export = exports(row(101.5, -7, None, 0.5))
     service.plays = [
         plays(service, frame(T + 100, gridPower=1, dcCurrent=3), stay=False),
@@ -509,19 +509,19 @@ async def test_the_unified_stream_heals_likewise(service, served, quick, prompt)
     ]
 
 
-async def test_a_run_may_begin_in_the_past(service, served, quick, prompt):
-    """`since` is a presumed hole at the first connection."""
+async def test_a_stream_may_start_in_the_past(service, served, quick, prompt):
+    """With `since`, the first connection starts with a backfill."""
     service.export = exports(*(row(n + 0.5, n) for n in (50, 60, 70)))
     service.plays = [plays(service, frame(T + 100, gridPower=2))]
     async with served.events(77, since=at(55), socket=quick, backfill=prompt) as stream:
-        events = [each[:2] for each in await told(stream, 3)]
+        events = [each[:2] for each in await next_events(stream, 3)]
     assert events == [("back", 60), ("back", 70), ("live", 100)]
     with pytest.raises(ValueError, match="aware"):
         served.live(77, since=datetime(2026, 1, 1))  # noqa: DTZ001  (that is the point)
 
 
-async def test_a_run_goes_on_where_another_stopped(service, served, quick, prompt):
-    """Resuming asks from the position on, under the ids the readings have in any run."""
+async def test_a_source_resumes_where_another_stopped(service, served, quick, prompt):
+    """It requests data from the position on; readings have the same ids in any run."""
     service.export = exports(*(row(n + 0.5, n) for n in range(95, 105)))
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
     source, outlet = served.live(77, socket=quick, backfill=prompt), Notes()
@@ -536,10 +536,8 @@ async def test_a_run_goes_on_where_another_stopped(service, served, quick, promp
     assert again is not source
 
 
-async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it(
-    service, served, quick, prompt
-):
-    """Two frames belong to one second; when only the first was consumed, the second's values still come."""
+async def test_a_resume_within_a_second_delivers_the_rest_of_it(service, served, quick, prompt):
+    """The values of a second message of that second are still delivered."""
     service.export = exports(row(99.5, -1, 10), row(100.5, -2, 20, 0.5), row(103.5, -3))
     service.plays = [plays(service, frame(T + 104, gridPower=2))]
     source = served.live(77, socket=quick, backfill=prompt)
@@ -565,22 +563,20 @@ async def test_a_run_that_stopped_in_the_middle_of_a_second_tells_the_rest_of_it
     ]
 
 
-async def test_a_frame_from_the_future_does_not_move_the_place_from_which_holes_are_filled(
-    service, served, quick, prompt
-):
-    """It is counted and told as a gap; the next hole is filled from the last real event on."""
+async def test_a_message_from_the_future_does_not_move_the_start_of_gaps(service, served, quick, prompt):
+    """It is counted and reported as a gap; the next backfill starts at the last real event."""
     service.export = exports(row(99.5, -1), row(102.5, -2))
     first = [frame(T + 100, gridPower=2), frame(4_000_000_000, gridPower=3)]
     service.plays = [plays(service, *first, stay=False), plays(service, frame(T + 104, gridPower=4))]
     async with served.events(77, socket=quick, backfill=prompt) as stream:
-        first, gap, *others = await told(stream, 4)
+        first, gap, *others = await next_events(stream, 4)
         assert stream.malformed == 1
     assert (gap[0], gap[1], gap[3]) == ("gap", 100, "from_the_future")
     assert [each[:2] for each in (first, *others)] == [("live", 100), ("back", 102), ("live", 104)]
 
 
 async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):
-    """Any stretch can be fetched again, page by page, under the same ids; what is not recorded is a gap."""
+    """Any range can be fetched again, in pages and with the same ids; what is not recorded is a gap."""
     service.export = exports(*(row(n + 0.5, n) for n in range(0, 9000, 1000)))
     source, outlet = served.live(77, backfill=prompt), Notes()
     await source.refill(outlet, source.id, at(1000), at(8000))
@@ -592,7 +588,7 @@ async def test_a_consumer_without_room_gets_its_own_refill(service, served, prom
 
 
 class Notes:
-    """An outlet that takes notes."""
+    """An outlet that keeps what it gets."""
 
     def __init__(self) -> None:
         self.readings: list[str] = []
@@ -626,18 +622,18 @@ class Notes:
         {"max_age_s": float("inf")},
     ],
 )
-def test_healing_takes_sensible_numbers_only(wrong):
-    """A number that cannot work is refused at once, by name."""
+def test_numbers_of_the_backfill_config_are_checked(wrong):
+    """A wrong number is rejected at once, by name."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BackfillConfig(**wrong)
 
 
-def test_columns_are_told_as_events():
-    """A column takes the name and the sign of the event key that means the same, exactly where they agree."""
+def test_columns_have_the_keys_and_signs_of_events():
+    """A column gets the name and sign of the event key with the same meaning, exactly where they agree."""
     fields = FieldMap().extended(
         columns={"Battery_Volts": (Quantity.BATTERY_VOLTAGE, 0.001), "Nameless": (Quantity.PV_ENERGY, 1.0)}
     )
-    told = fields.as_event({"Power_PV": 0.1, "Battery_Volts": 26300.0, "Nameless": 7.0, "Status": 1.0})
-    assert told == {"pvPower": 0.1, "dcVoltage": pytest.approx(26.3), "Nameless": 7.0, "Status": 1.0}
+    next_events = fields.as_event({"Power_PV": 0.1, "Battery_Volts": 26300.0, "Nameless": 7.0, "Status": 1.0})
+    assert next_events == {"pvPower": 0.1, "dcVoltage": pytest.approx(26.3), "Nameless": 7.0, "Status": 1.0}
     data = {"pvPower": 1, "soc": 0.5, "pump": 3}
     assert fields.only(data, {Quantity.BATTERY_SOC}) == {"soc": 0.5, "pump": 3}

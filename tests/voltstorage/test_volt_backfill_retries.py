@@ -1,4 +1,4 @@
-"""A record that is behind, or answers in part, through the public stream: delivered once, or reported."""
+"""A record that is incomplete at first: everything is delivered once, or reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gaps(events):
 
 
 def falling_behind(service, how):
-    """Let the record answer this way at first, and whole later."""
+    """Let the record answer this way at first, and completely later."""
     asked = []
     whole = exports(*(row(second, second) for second in range(MANY + 60)))
     part = {
@@ -67,8 +67,8 @@ async def _answer(text):
 
 
 @pytest.mark.parametrize("how", ["empty", "behind", "unreadable", "outside", "a hole"])
-async def test_what_a_slow_consumer_missed_comes_once_however_late_the_record_is(service, served, quick, how):
-    """Each second once; live events go on meanwhile, and the status shows what waits."""
+async def test_dropped_events_are_delivered_once_however_late_the_record_is(service, served, quick, how):
+    """Each second is delivered once; live events go on meanwhile, and the status shows the pending ranges."""
     falling_behind(service, how)
     more = asyncio.Event()
 
@@ -91,14 +91,17 @@ async def test_what_a_slow_consumer_missed_comes_once_however_late_the_record_is
             events, lambda seen_: len({*of_readings(seen), *of_readings(seen_)}) >= MANY + 4
         )
         await until(lambda: not events.status[source.id].pending)
-    told = Counter(of_readings(seen))
-    assert sorted(told) == list(range(1, MANY + 5)), (how, sorted(set(range(1, MANY + 5)) - set(told)))
-    assert set(told.values()) == {1}
+    delivered = Counter(of_readings(seen))
+    assert sorted(delivered) == list(range(1, MANY + 5)), (
+        how,
+        sorted(set(range(1, MANY + 5)) - set(delivered)),
+    )
+    assert set(delivered.values()) == {1}
     assert not [gap for gap in gaps(seen) if not gap.quantities]
 
 
-async def test_what_the_record_never_has_is_a_gap_of_the_slow_consumer(service, served, quick):
-    """After the last try, and once."""
+async def test_dropped_events_without_a_record_are_a_gap(service, served, quick):
+    """The gap is reported once, after the last retry."""
     service.export = exports()
     last = asyncio.Event()
 
@@ -118,15 +121,15 @@ async def test_what_the_record_never_has_is_a_gap_of_the_slow_consumer(service, 
         last.set()
         seen += await gathered(events, gaps)
         await until(lambda: not events.status[source.id].pending)
-    told = of_readings(seen)
+    delivered = of_readings(seen)
     [gap] = gaps(seen)
     assert gap.reason == "not_recorded"
-    missing = set(range(1, MANY)) - set(told)
+    missing = set(range(1, MANY)) - set(delivered)
     assert missing <= set(range(seconds(gap.start), seconds(gap.end) + 1))
 
 
-async def test_pages_of_a_refill_meet_without_telling_anything_twice(service, served, quick):
-    """A moment at a seam belongs to both pages, and times that the server rounds too."""
+async def test_pages_of_a_refill_repeat_nothing(service, served, quick):
+    """A row where two pages meet belongs to both, also if the server rounds times."""
     service.export = exports(
         *(row(second + part, second) for second in range(MANY + 60) for part in (0.0, 0.4))
     )
@@ -138,8 +141,8 @@ async def test_pages_of_a_refill_meet_without_telling_anything_twice(service, se
     assert of_readings(seen) == list(range(1, MANY))
 
 
-async def test_what_waits_survives_the_end_of_the_program(service, served, quick):
-    """The next run asks again for what the last one waited for, and tells it late and once."""
+async def test_pending_ranges_survive_the_end_of_the_program(service, served, quick):
+    """The next run requests them again, and delivers them late and once."""
     service.export = exports()
     cut_after(service, 100, frame(T + 104, pvPower=3, gridPower=4), frame(T + 105, pvPower=3, gridPower=4))
     source = served.live(77, socket=quick, backfill=BackfillConfig(settle_s=0.01))
@@ -158,7 +161,7 @@ async def test_what_waits_survives_the_end_of_the_program(service, served, quick
 
 
 async def test_a_resume_reports_no_quantity_that_the_product_never_had(service, served, quick, prompt):
-    """Only what it has given can be missing: voltages, here, and nothing else of the vocabulary."""
+    """Only quantities that the product has sent can be missing: voltages here, and no others."""
     service.export = exports(
         *(row(second, second) for second in range(90, 120)), header="Time,Power_Grid\r\n"
     )
@@ -181,7 +184,7 @@ async def test_a_resume_reports_no_quantity_that_the_product_never_had(service, 
 
 
 async def after_a_cut(service, served, quick, answer):
-    """Return what is told where the export answers in this way whatever is asked."""
+    """Return what is delivered if the export gives this answer to every request."""
     service.export = answer
     cut_after(service, 100, frame(T + 150, pvPower=1, gridPower=2), frame(T + 160, pvPower=1, gridPower=2))
     source = served.live(77, socket=quick, backfill=BackfillConfig(settle_s=0.01, retry_s=(0.05, 0.1, 0.2)))
@@ -193,7 +196,7 @@ async def after_a_cut(service, served, quick, answer):
 
 
 @pytest.mark.parametrize("garbage", ["garbage\r\n", "1970-01-01T00:00:35Z,1,1,1,1\r\n"])
-async def test_what_cannot_be_read_behind_the_last_row_makes_no_gap_of_what_was_told(
+async def test_unreadable_rows_after_the_last_one_make_no_gap_of_delivered_seconds(
     service, served, quick, garbage
 ):
     """Each second was delivered: nothing is missing."""

@@ -1,4 +1,4 @@
-"""Messages of one read mean what they mean one by one."""
+"""ProductFeed: messages of one read mean the same as one by one, and fast readers the same as full parses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Quantity, State
 from tests.servers.scripted_volt import frame
 from tests.servers.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
-from tests.servers.websocket_server import FakeEndpoint
 from voltstorage_async.codec import event_message
 from voltstorage_async.events.feed import ProductFeed
 from voltstorage_async.events.recorded import BackfillConfig, RecordedMoment
@@ -51,10 +50,10 @@ messages = messages | st.lists(messages, min_size=1, max_size=3).map(lambda each
 
 
 class Notes:
-    """A sink that takes notes, and has room for so many events."""
+    """A listener that keeps what it gets, and has room for a number of events."""
 
     def __init__(self, room):
-        self.left, self.said = room, []
+        self.left, self.noted = room, []
 
     def has_room(self, count):
         return count <= self.left
@@ -70,64 +69,85 @@ class Notes:
 
     def on_reading(self, moment, ordinal):
         self.left -= 1
-        self.said.append((moment, ordinal))
+        self.noted.append((moment, ordinal))
 
     def on_unknown(self, event):
-        self.said.append(event.raw)
+        self.noted.append(event.raw)
 
     def on_gap(self, *missing):
-        self.said.append(missing)
+        self.noted.append(missing)
 
     def on_state(self, *state):
-        self.said.append(state)
+        self.noted.append(state)
 
 
-def a_line(sink, *, lazy):
-    return ProductFeed(
-        *(7, FakeEndpoint("ws://localhost/events"), None, sink),
-        fields=ProductFields(FieldMap()),
-        since=None,
-        socket=SocketConfig(),
-        backfill=BackfillConfig(max_held=5, window_ids=10),
-        clock=VirtualClock(),
-        lazy=lazy,
-    )
+class Socket:
+    """Takes the place of a ReconnectingSocket; the test calls its callbacks."""
+
+    received_at = 0.0
+
+    def __init__(self, endpoint, *, on_messages, on_state, **_):
+        self.on_messages, self.on_state = on_messages, on_state
+
+    def reconnect(self):
+        self.on_state(State.CONNECTING, "", None)
+        self.on_state(State.LIVE, "", None)
 
 
-async def said(reads, *, room, hole_after, lazy=False):
-    """Return what the line tells of these reads, with a hole somewhere that nobody fills."""
-    sink = Notes(room)
-    line = a_line(sink, lazy=lazy)
-    line._on_state(State.LIVE, "", None)
+def a_feed(listener, *, lazy):
+    """Return a connected feed and its socket."""
+    sockets = []
+
+    def new_socket(*args, **options):
+        sockets.append(Socket(*args, **options))
+        return sockets[0]
+
+    with patch("voltstorage_async.events.feed.ReconnectingSocket", new_socket):
+        feed = ProductFeed(
+            *(7, None, None, listener),
+            fields=ProductFields(FieldMap()),
+            since=None,
+            socket=SocketConfig(),
+            backfill=BackfillConfig(max_held=5, window_ids=10),
+            clock=VirtualClock(),
+            lazy=lazy,
+        )
+    sockets[0].on_state(State.LIVE, "", None)
+    return feed, sockets[0]
+
+
+async def delivered(reads, *, room, gap_after, lazy=False):
+    """Return what a feed delivers of these reads, with a gap somewhere that is never filled."""
+    listener = Notes(room)
+    feed, socket = a_feed(listener, lazy=lazy)
     events = []
     for number, read in enumerate(reads):
-        if number == hole_after:
-            line._on_state(State.CONNECTING, "", None)
-            line._on_state(State.LIVE, "", None)
-        events.append(line._on_messages(read))
-    counts = line.received, line.unknown, line.malformed, line.unusable, line.discarded
-    return sink.said, counts, repr(line._gap_filler), sum(events)
+        if number == gap_after:
+            socket.reconnect()
+        events.append(socket.on_messages(read))
+    counts = feed.received, feed.unknown, feed.malformed, feed.unusable, feed.discarded
+    return listener.noted, counts, repr(feed), sum(events)
 
 
 @given(
     reads=st.lists(st.lists(messages, min_size=1, max_size=12), max_size=4),
     room=st.sampled_from([0, 2, 1000, 1000]),
-    hole_after=st.integers(0, 6),
+    gap_after=st.integers(0, 6),
 )
-def test_one_read_means_the_same_as_many(reads, room, hole_after):
-    """Whatever comes, however it is cut into reads, read in full or straight, whole or with a hole.
+def test_one_read_means_the_same_as_many(reads, room, gap_after):
+    """However messages are cut into reads, parsed in full or by fast readers, with or without a gap.
 
-    One by one, every message is decided about by itself, so that nothing both ways have in common is trusted.
+    One by one, every message is decided about separately, so nothing that both ways share is trusted.
     """
     singles = [[each] for read in reads for each in read]
-    at = sum(map(len, reads[:hole_after])) if hole_after < len(reads) else len(singles)
+    at = sum(map(len, reads[:gap_after])) if gap_after < len(reads) else len(singles)
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        together = runner.run(said(reads, room=room, hole_after=hole_after))
-        straight = runner.run(said(reads, room=room, hole_after=hole_after, lazy=True))
+        together = runner.run(delivered(reads, room=room, gap_after=gap_after))
+        fast = runner.run(delivered(reads, room=room, gap_after=gap_after, lazy=True))
         with patch.object(GapFiller, "try_pass_through", return_value=False):
-            one_by_one = runner.run(said(singles, room=room, hole_after=at))
+            one_by_one = runner.run(delivered(singles, room=room, gap_after=at))
     assert together == one_by_one
-    assert straight == one_by_one
+    assert fast == one_by_one
 
 
 @pytest.mark.parametrize(
@@ -139,8 +159,8 @@ def test_one_read_means_the_same_as_many(reads, room, hole_after):
         ([TWO, {"pvPower": 1e300, "dcVoltage": [1]}, TWO, TWO, TWO], [0, 1, 2, 3]),
     ],
 )
-def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
-    """After two that look alike a glance will do; a product that says only what changed is not guessed at."""
+def test_only_a_message_of_another_layout_is_parsed_in_full(datas, in_full):
+    """After two messages of one layout a fast reader is used; a layout that alternates gets none."""
     frames = [
         json.dumps({"type": "latest-data", "time": START + at, "data": data}).encode()
         for at, data in enumerate(datas)
@@ -155,7 +175,7 @@ def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
         patch("voltstorage_async.events.feed.event_message", counting),
     ):
-        found, *_ = runner.run(said([frames[:3], frames[3:]], room=1000, hole_after=9, lazy=True))
+        found, *_ = runner.run(delivered([frames[:3], frames[3:]], room=1000, gap_after=9, lazy=True))
     assert read == in_full
     assert [moment.data for moment, _ in found[1:]] == datas
 
@@ -169,8 +189,8 @@ def test_only_a_message_that_looks_different_is_read_in_full(datas, in_full):
         (([1] * 4 + [2]) * 60, True),
     ],
 )
-def test_a_line_gives_up_glancing_where_it_does_not_pay(odd_ones, gives_up):
-    """Where more than an eighth has to be read in full all the same, nothing is tried any more."""
+def test_a_feed_gives_up_fast_readers_where_they_do_not_pay(odd_ones, gives_up):
+    """If more than an eighth of the messages must be parsed in full, all of them are from then on."""
     reads = [
         [
             json.dumps(
@@ -180,26 +200,38 @@ def test_a_line_gives_up_glancing_where_it_does_not_pay(odd_ones, gives_up):
         for at, each in enumerate(odd_ones)
     ]
 
-    async def glances():
-        line = a_line(Notes(1000), lazy=True)
-        line._on_state(State.LIVE, "", None)
+    known_layout = [reads[-1]] * 3
+    read_in_full = 0
+
+    def counting(message):
+        nonlocal read_in_full
+        read_in_full += 1
+        return event_message(message)
+
+    async def full_parses_at_the_end():
+        _, socket = a_feed(Notes(1000), lazy=True)
         for read in reads:
-            line._on_messages(read)
-        return line._fast_readers is not None
+            socket.on_messages(read)
+        before = read_in_full
+        for read in known_layout:
+            socket.on_messages(read)
+        return read_in_full - before
 
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        assert runner.run(glances()) is not gives_up
+    with (
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
+        patch("voltstorage_async.events.feed.event_message", counting),
+    ):
+        assert (runner.run(full_parses_at_the_end()) == 3) is gives_up
 
 
-async def test_a_scale_that_a_list_has_shown_counts_for_what_comes_with_it():
-    """Messages of one read are read with what those before them have shown, in whichever form they came."""
-    sink = Notes(1000)
-    line = a_line(sink, lazy=True)
-    line._on_state(State.LIVE, "", None)
+async def test_a_scale_learned_from_a_list_counts_for_the_same_read():
+    """Messages of one read are read with the scale that those before them have shown, in a list or not."""
+    listener = Notes(1000)
+    _, socket = a_feed(listener, lazy=True)
     sent = [frame(START + second, soc=57 if second == 4 else 0.5).encode() for second in range(1, 7)]
     sent[3] = b"[" + sent[3] + b"]"
-    line._on_messages(sent)
+    socket.on_messages(sent)
     charges = [
-        said[0].values[Quantity.BATTERY_SOC] for said in sink.said if isinstance(said[0], RecordedMoment)
+        note[0].values[Quantity.BATTERY_SOC] for note in listener.noted if isinstance(note[0], RecordedMoment)
     ]
     assert charges == [50.0, 50.0, 50.0, 57.0, 0.5, 0.5]

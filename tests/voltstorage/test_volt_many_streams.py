@@ -1,4 +1,4 @@
-"""A thousand streams whose server restarts: they come back soon, and not all at once. In virtual time."""
+"""A thousand streams whose server restarts: they reconnect soon, but not all at once. In virtual time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVENTLESS = SocketConfig(stale_after_s=1e6)
 
 
 class Server:
-    """Knows which tokens are good, who is connected, and when anybody tried to be."""
+    """Knows the valid tokens, the connections, and the times of all attempts."""
 
     def __init__(self) -> None:
         self.tokens: set[str] = set()
@@ -92,7 +92,7 @@ class Connection:
 
 
 def busiest(moments: list[float], within_s: float = 0.1) -> int:
-    """Return how many there were within the busiest stretch of that length."""
+    """Return the largest number of times within any period of that length."""
     moments, begin, most = sorted(moments), 0, 0
     for end, moment in enumerate(moments):
         while moments[begin] < moment - within_s:
@@ -103,7 +103,7 @@ def busiest(moments: list[float], within_s: float = 0.1) -> int:
 
 @pytest.mark.virtual_time
 async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mocked):
-    """At most 20 handshakes in any 100 ms, all back within 180 s, one login, and every hole accounted for."""
+    """At most 20 handshakes in 100 ms, all connected within 180 s, one login, and every gap accounted for."""
     server = Server()
 
     def wire(address, *, on_open, on_messages, **_) -> Connection:
@@ -113,11 +113,11 @@ async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mock
     mocked.post(BASE + "login/password", callback=answer_login(server), repeat=True)
     mocked.get(re.compile(r".*/data/latest.*"), payload={"time": None, "data": {}}, repeat=True)
     mocked.get(re.compile(r".*/data/export.*"), body=EMPTY_EXPORT, content_type="text/csv", repeat=True)
-    told: Counter[type] = Counter()
+    delivered: Counter[type] = Counter()
     async with SessionPool(ssl_context=ssl.create_default_context()) as pool:
         client = VoltStorageClient(pool, email="anybody@example.com", password="right")
         streams = [client.events(number, socket=EVENTLESS) for number in range(STREAMS)]
-        readers = [asyncio.create_task(count(stream, told)) for stream in streams]
+        readers = [asyncio.create_task(count(stream, delivered)) for stream in streams]
         await until(lambda: len(server.connections) == STREAMS)
         assert busiest(server.attempts) <= 20
 
@@ -130,11 +130,11 @@ async def test_a_thousand_streams_return_to_a_restarted_server(monkeypatch, mock
         assert asyncio.get_running_loop().time() - crashed <= 180.0
         assert busiest(server.attempts) <= 20
         assert server.logins == 2
-        await until(lambda: told[LatestData] + told[ProductGap] >= 2 * STREAMS)
+        await until(lambda: delivered[LatestData] + delivered[ProductGap] >= 2 * STREAMS)
         await until(lambda: all(stream.status.state is State.LIVE for stream in streams))
         await client.aclose()
         await asyncio.wait(readers)
-    assert told[LatestData] == 2 * STREAMS
+    assert delivered[LatestData] == 2 * STREAMS
 
 
 def answer_login(server: Server):
@@ -143,10 +143,10 @@ def answer_login(server: Server):
     )
 
 
-async def count(stream, told: Counter[type]) -> None:
+async def count(stream, delivered: Counter[type]) -> None:
     async with stream:
         async for event in stream:
-            told[type(event)] += 1
+            delivered[type(event)] += 1
 
 
 async def until(true) -> None:

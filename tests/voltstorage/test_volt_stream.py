@@ -1,4 +1,4 @@
-"""ProductStream and the live source, over real sockets."""
+"""ProductStream and ProductSource, over real sockets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sends(*frames, stay=None):
 
 
 async def test_events_arrive_typed(service, served, quick):
-    """Documented, unknown and incomplete messages arrive as what they are, in order."""
+    """Documented, undocumented and incomplete messages arrive typed, in order."""
     service.plays = [
         sends(
             frame(1575154800, pvPower=421, dcVoltage=26.3),
@@ -67,7 +67,7 @@ async def test_events_arrive_typed(service, served, quick):
 
 
 async def test_malformed_frames_are_counted_and_never_end_the_stream(service, served, quick):
-    """Whatever cannot be read is counted, and the next good message arrives."""
+    """A message that cannot be read is counted, and the next good one arrives."""
     bad = [b"\xff\xfe", "", "nope", "[]", "null", '{"type":', "1e999", '{"a":NaN}', "[" * 200]
     service.plays = [sends(*bad, frame(START + 1, pvPower=1), stay=service.quiet)]
     async with served.events(77, socket=quick) as stream:
@@ -79,7 +79,7 @@ async def test_malformed_frames_are_counted_and_never_end_the_stream(service, se
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 4000])
-async def test_a_close_by_the_server_is_healed(service, served, quick, prompt, code):
+async def test_after_a_close_by_the_server_the_stream_goes_on(service, served, quick, prompt, code):
     """Whatever code the server closes with, the stream goes on with the next connection."""
     service.close_code = code
     service.plays = [
@@ -93,7 +93,7 @@ async def test_a_close_by_the_server_is_healed(service, served, quick, prompt, c
 
 
 async def test_an_expired_token_at_the_handshake_is_renewed_once(service, served, quick):
-    """A 401 brings one login and an immediate second handshake; its token is the new one."""
+    """A 401 leads to one login and an immediate second handshake with the new token."""
     service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
     assert [product.id async for product in served.products.list()] == [77]
     service.valid.clear()
@@ -105,7 +105,7 @@ async def test_an_expired_token_at_the_handshake_is_renewed_once(service, served
 
 
 async def test_many_streams_with_an_expired_token_log_in_once(service, quick):
-    """However many streams are refused at once, one login serves them all."""
+    """However many streams are refused at once, there is one login."""
     service.plays = [sends(frame(START + 1, pvPower=1), stay=service.quiet)]
     limit = RateLimit(1000, 1000.0, 50)
     async with VoltStorageClient(
@@ -123,7 +123,7 @@ async def test_many_streams_with_an_expired_token_log_in_once(service, quick):
 
 
 async def test_a_token_of_the_users_own_is_not_renewed(service, quick):
-    """Without a login to renew with, a refused token ends the stream as AuthFailed, without the token."""
+    """Without a login, a refused token ends the stream as AuthFailed, whose text has no token."""
     async with VoltStorageClient(token=TOKEN, base_url=service.base_url) as client:
         stream = client.events(77, socket=quick)
         async with stream:
@@ -136,8 +136,8 @@ async def test_a_token_of_the_users_own_is_not_renewed(service, quick):
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, BadRequest), (403, PermissionDenied), (404, NotFound)])
-async def test_a_refusal_that_waiting_cannot_mend_is_raised(service, served, quick, status, error):
-    """Three refusals of the handshake in the service's JSON end the stream with its words."""
+async def test_a_permanent_refusal_is_raised(service, served, quick, status, error):
+    """Three refusals of the handshake in the service's JSON end the stream with its text."""
     service.handshake_status = [status] * 3
     async with served.events(77, socket=quick) as stream:
         with pytest.raises(error, match="It is refused"):
@@ -146,7 +146,7 @@ async def test_a_refusal_that_waiting_cannot_mend_is_raised(service, served, qui
 
 
 async def test_the_reader_never_waits_for_the_consumer(service, served, quick):
-    """With a full buffer further events are let go and counted, to be fetched once there is room."""
+    """With a full buffer further events are dropped and counted, and backfilled once there is room."""
     service.plays = [sends(*(frame(START + n, pvPower=n) for n in range(1, 501)), stay=service.quiet)]
     async with served.events(77, buffer=10, socket=quick) as stream:
         await until(lambda: stream.received == 500)
@@ -155,7 +155,7 @@ async def test_the_reader_never_waits_for_the_consumer(service, served, quick):
 
 
 async def test_a_cancelled_wait_loses_nothing(service, served, quick):
-    """Waits cut short at any moment neither lose nor repeat an event."""
+    """Waits cancelled at any moment neither lose nor repeat an event."""
 
     async def slowly(socket):
         for n in range(60):
@@ -178,7 +178,7 @@ async def test_a_cancelled_wait_loses_nothing(service, served, quick):
 
 
 async def test_one_stream_serves_one_consumer(service, served, quick):
-    """A second consumer gets StreamBusy, and the first keeps waiting undisturbed."""
+    """A second consumer gets StreamBusy, and the first keeps waiting."""
     service.plays = [sends(stay=service.quiet)]
     async with served.events(77, socket=quick) as stream:
         first = asyncio.ensure_future(anext(stream))
@@ -192,7 +192,7 @@ async def test_one_stream_serves_one_consumer(service, served, quick):
 
 
 async def test_a_stream_must_be_opened_and_only_once(served, quick):
-    """Without its async with, or with a second one, a stream says so."""
+    """Without `async with`, or with a second one, StreamClosed is raised."""
     stream = served.events(77, socket=quick)
     with pytest.raises(StreamClosed):
         await anext(stream)
@@ -204,7 +204,7 @@ async def test_a_stream_must_be_opened_and_only_once(served, quick):
 
 
 async def test_closing_the_client_ends_its_streams(service, quick):
-    """A consumer that waits sees the end when the client is closed."""
+    """A waiting consumer ends when the client is closed."""
     service.plays = [sends(stay=service.quiet)]
     client = VoltStorageClient(email="a@example.com", password="right", base_url=service.base_url)
     stream = client.events(77, socket=quick)
@@ -256,7 +256,7 @@ async def test_a_pools_tls_context_serves_the_events_too(quick):
 
 
 class Outlet:
-    """Takes notes."""
+    """Keeps what it gets."""
 
     def __init__(self):
         self.readings = []
@@ -275,7 +275,7 @@ class Outlet:
         raise AssertionError("a socket's reader never waits")
 
 
-async def test_the_source_speaks_in_fixed_units_and_signs(service, served, quick):
+async def test_readings_have_fixed_units_and_signs(service, served, quick):
     """Ratios become percent, charging becomes positive, feed-in stays negative, unknown keys stay in raw."""
     data = {
         "pvPower": 421,
@@ -321,8 +321,8 @@ async def test_the_source_speaks_in_fixed_units_and_signs(service, served, quick
         await source.run(outlet)
 
 
-async def test_the_source_counts_what_is_no_reading(service, served, quick):
-    """Unknown and malformed messages are counted and make no reading."""
+async def test_messages_that_are_not_readings_are_counted(service, served, quick):
+    """Messages of undocumented types and malformed ones are counted and make no reading."""
     service.plays = [sends('{"type": "x"}', "oops", frame(START + 5, pvPower=1), stay=service.quiet)]
     source, outlet = served.live(77, socket=quick), Outlet()
     running = asyncio.ensure_future(source.run(outlet))
@@ -334,7 +334,7 @@ async def test_the_source_counts_what_is_no_reading(service, served, quick):
 
 
 async def test_ordinals_go_on_for_a_second_that_comes_back(service, served, quick):
-    """The ordinal counts the frames of a second, whatever came in between."""
+    """The ordinal counts the messages of a second, whatever came in between."""
     frames = [frame(START + second, pvPower=1) for second in (10, 10, 11, 10)]
     service.plays = [sends(*frames, stay=service.quiet)]
     source, outlet = served.live(77, socket=quick), Outlet()
@@ -347,8 +347,8 @@ async def test_ordinals_go_on_for_a_second_that_comes_back(service, served, quic
     ]
 
 
-async def told(served, service, quick, *messages, count, **options):
-    """Return the first readings and gaps that a source makes of these messages, and the source."""
+async def first_events(served, service, quick, *messages, count, **options):
+    """Return the first readings and gaps of a source with these messages, and its notes."""
     service.plays = [sends(*messages, stay=service.quiet)]
     source = served.live(77, socket=quick, **options)
     events = []
@@ -368,7 +368,7 @@ async def told(served, service, quick, *messages, count, **options):
 async def test_a_time_in_milliseconds_or_text_is_understood(service, served, quick, time):
     """Numbers that count milliseconds, and numbers as text, are the same second."""
     message = json.dumps({"type": "latest-data", "time": time, "data": {"pvPower": 1}})
-    (event,), _ = await told(served, service, quick, message, count=1)
+    (event,), _ = await first_events(served, service, quick, message, count=1)
     assert event.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
     assert event.id == "77/1575154800/0"
     assert not served.drift.counts
@@ -376,8 +376,8 @@ async def test_a_time_in_milliseconds_or_text_is_understood(service, served, qui
 
 @pytest.mark.parametrize("time", ["2019-11-30T23:00:00Z", "2019-12-01T00:00:00.250+01:00"])
 async def test_a_time_as_iso_text_is_understood(service, served, quick, time):
-    """Text with a zone is one moment, whatever the zone."""
-    (event,), _ = await told(served, service, quick, frame(time, pvPower=1), count=1)
+    """Text with a zone is the same time, whatever the zone."""
+    (event,), _ = await first_events(served, service, quick, frame(time, pvPower=1), count=1)
     assert event.time == datetime(2019, 11, 30, 23, 0, tzinfo=UTC)
 
 
@@ -389,9 +389,9 @@ async def test_a_time_as_iso_text_is_understood(service, served, quick, time):
     ],
 )
 async def test_a_known_type_that_cannot_be_read_is_counted(service, served, quick, time):
-    """A time without a zone has many readings; what cannot be read is in the status and in the drift."""
+    """A time without a zone is ambiguous; such a message is counted in the status and in the drift."""
     messages = [frame(time, pvPower=1), frame(1575154800, pvPower=2)]
-    (event,), notes = await told(served, service, quick, *messages, count=1)
+    (event,), notes = await first_events(served, service, quick, *messages, count=1)
     assert event.values == {Quantity.PV_POWER: 2.0}
     assert notes["unknown"] == 1
     (key,) = served.drift.counts
@@ -399,18 +399,18 @@ async def test_a_known_type_that_cannot_be_read_is_counted(service, served, quic
 
 
 async def test_an_undocumented_type_is_counted(service, served, quick):
-    """A type that no document has is in the status and in the drift, by its name."""
+    """It is in the status and in the drift, by its name."""
     messages = ['{"type": "firmware", "version": 7}', frame(1575154800, pvPower=2)]
-    _, notes = await told(served, service, quick, *messages, count=1)
+    _, notes = await first_events(served, service, quick, *messages, count=1)
     assert notes["unknown"] == 1
     assert list(served.drift.counts) == [("ProductEvent", "type firmware", "unknown")]
 
 
 async def test_a_list_of_messages_is_each_of_them(service, served, quick):
-    """A frame may hold several messages; those that are no object are counted, the others delivered."""
+    """A message may be a list; its items that are no object are counted, the others delivered."""
     several = [json.loads(frame(1575154800 + n, pvPower=n)) for n in range(3)]
     messages = [json.dumps([several[0], 7, several[1]]), json.dumps([several[2]]), "[]"]
-    events, notes = await told(served, service, quick, *messages, count=3)
+    events, notes = await first_events(served, service, quick, *messages, count=3)
     assert [event.values[Quantity.PV_POWER] for event in events] == [0.0, 1.0, 2.0]
     assert [event.raw for event in events] == several
     assert notes["malformed"] in {1, 2}  # the last frame may not have been read yet
@@ -418,16 +418,16 @@ async def test_a_list_of_messages_is_each_of_them(service, served, quick):
 
 
 async def test_a_list_of_very_many_messages_is_one_that_cannot_be_read(service, served, quick):
-    """Reading them one by one would hold up all other streams."""
+    """Reading so many items would delay all other streams."""
     messages = ["[" + ",".join(["{}"] * 1001) + "]", frame(1575154800, pvPower=2)]
-    _, notes = await told(served, service, quick, *messages, count=1)
+    _, notes = await first_events(served, service, quick, *messages, count=1)
     assert (notes["malformed"], notes["unknown"]) == (1, 0)
 
 
 async def test_names_of_the_export_are_understood_in_events(service, served, quick):
-    """The service may name what it pushes as it names what it exports."""
+    """The service may use the column names of the export in events."""
     data = {"Power_Grid": -49.8754, "SOC_State of Charge": 0.25, "inverterPower": 433.105}
-    (event,), _ = await told(served, service, quick, frame(1575154800, **data), count=1)
+    (event,), _ = await first_events(served, service, quick, frame(1575154800, **data), count=1)
     assert event.values == {
         Quantity.GRID_POWER: -49.8754,
         Quantity.BATTERY_SOC: 25.0,
@@ -436,10 +436,10 @@ async def test_names_of_the_export_are_understood_in_events(service, served, qui
 
 
 async def test_events_of_which_no_key_is_known_are_reported(service, served, quick):
-    """They are delivered with what they hold, and the status and the drift name their keys."""
+    """They are delivered with their data, and the status and the drift name their keys."""
     strange = [frame(1575154800 + n, PvPower=n, power_grid=1, SOC=0.5) for n in range(4)]
     messages = [*strange, frame(1575154810, pvPower=2, elsewhere=1), frame(1575154811, pvPower=None)]
-    events, notes = await told(served, service, quick, *messages, count=6)
+    events, notes = await first_events(served, service, quick, *messages, count=6)
     assert [len(event.values) for event in events] == [0, 0, 0, 0, 1, 0]
     assert events[3].raw["data"] == {"PvPower": 3, "power_grid": 1, "SOC": 0.5}
     assert notes["without_meaning"] == "PvPower, power_grid, SOC"
@@ -449,9 +449,9 @@ async def test_events_of_which_no_key_is_known_are_reported(service, served, qui
 
 
 async def test_a_charge_in_percent_is_learned_from_its_first_value(service, served, quick):
-    """The first value above 1.5 shows the scale; nothing outside 0..100 % is delivered, and nothing lost."""
+    """The first value above 1.5 shows the scale; values outside 0..100 % are left out."""
     messages = [frame(START + 100 + n, soc=soc) for n, soc in enumerate((57, 0.9, 100, 101, -1, 0))]
-    events, notes = await told(served, service, quick, *messages, count=6)
+    events, notes = await first_events(served, service, quick, *messages, count=6)
     assert [event.values.get(Quantity.BATTERY_SOC) for event in events] == [57.0, 0.9, 100.0, None, None, 0.0]
     assert notes["battery_soc_scale"] == "0..100 (learned: soc)"
     assert notes["unusable"] == 2
@@ -461,8 +461,8 @@ async def test_a_charge_in_percent_is_learned_from_its_first_value(service, serv
     }
 
 
-async def test_a_stream_says_which_scale_it_assumes(service, served, quick):
-    """The scale is the product's: a source knows what a stream of the same product has learned."""
+async def test_a_stream_has_the_scale_it_assumes(service, served, quick):
+    """The scale belongs to the product: a source knows what a stream of the same product has learned."""
     service.plays = [sends(frame(START + 100, soc=57), stay=service.quiet)]
     async with served.events(77, socket=quick) as stream:
         assert stream.soc_scale == "0..1 (assumed)"
@@ -474,11 +474,11 @@ async def test_a_stream_says_which_scale_it_assumes(service, served, quick):
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, quick, at_once):
-    """What was delivered on the assumed scale is said to be wrong, once, when the scale is learned."""
+    """Values delivered on a wrong assumed scale are reported once, when the scale is learned."""
     messages = [frame(START + 100 + n, soc=soc) for n, soc in enumerate((0.8, 0.9, 1.0, 1.2, 2, 0.5))]
     if at_once:
         messages = [f"[{','.join(messages)}]", frame(START + 200, pvPower=1)]
-    events, _ = await told(served, service, quick, *messages, count=7 + at_once)
+    events, _ = await first_events(served, service, quick, *messages, count=7 + at_once)
     if at_once:
         assert events.pop().time == datetime.fromtimestamp(START + 200, UTC)
     assert [event.kind for event in events] == ["reading"] * 4 + ["gap"] + ["reading"] * 2
@@ -490,9 +490,9 @@ async def test_a_scale_that_proves_wrong_is_reported_as_a_gap(service, served, q
 
 
 async def test_a_scale_that_proves_wrong_in_the_first_frame_is_one_gap(service, served, quick):
-    """The first event is told on its own; what follows it in the frame shows the scale."""
+    """The first event is delivered alone; the others in the same message show the scale."""
     first = f"[{frame(START + 100, soc=0.8)},{frame(START + 101, soc=57)}]"
-    events, _ = await told(served, service, quick, first, frame(START + 200, pvPower=1), count=4)
+    events, _ = await first_events(served, service, quick, first, frame(START + 200, pvPower=1), count=4)
     assert [event.kind for event in events] == ["reading", "gap", "reading", "reading"]
     assert (events[1].detail.start.timestamp(), events[1].detail.end.timestamp()) == (
         START + 100,
@@ -514,13 +514,13 @@ async def test_the_scale_can_be_set(service, quick, scale, sent, said):
     """A setting decides, for all products or for one; then nothing is learned."""
     login = {"email": "anybody@example.com", "password": "right", "base_url": service.base_url}
     async with VoltStorageClient(**login, soc_scale=scale) as client:
-        (event,), notes = await told(client, service, quick, frame(START + 100, soc=sent[0]), count=1)
+        (event,), notes = await first_events(client, service, quick, frame(START + 100, soc=sent[0]), count=1)
     assert event.values.get(Quantity.BATTERY_SOC) == sent[1]
     assert notes["battery_soc_scale"] == said
 
 
-async def test_a_scale_is_learned_from_what_was_missed_too(service, served, quick, prompt):
-    """A row of the export that shows the scale counts for it, and the live values keep their own."""
+async def test_a_scale_is_learned_from_a_backfill_too(service, served, quick, prompt):
+    """A row of the export that shows its scale counts for that column; live values keep their own."""
 
     async def export(request):
         return web.Response(text="Time,SOC_State of Charge\r\n2019-11-30T23:01:30+00:00,57\r\n")
@@ -528,7 +528,7 @@ async def test_a_scale_is_learned_from_what_was_missed_too(service, served, quic
     service.export = export
     since = datetime.fromtimestamp(START + 85, UTC)
     messages = [frame(START + 100, soc=0.58), frame(START + 101, soc=0.59)]
-    events, notes = await told(
+    events, notes = await first_events(
         served, service, quick, *messages, count=3, since=since, backfill=evolve(prompt, max_age_s=1e10)
     )
     readings = [event for event in events if event.kind == "reading"]
