@@ -1,7 +1,7 @@
 """One rate-limited session pool, and event streams in one vocabulary, for all vendors.
 
-Errors are in `energy_core.errors`, what the author of a source needs in `energy_core.sources`, and what gives
-events a meaning for a home in `energy_core.home`.
+More public names are in `energy_core.errors`, `energy_core.home` (state and energy of a home),
+`energy_core.sources` (for authors of a source) and `energy_core.http` (for authors of a client).
 """
 
 import logging

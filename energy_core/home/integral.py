@@ -1,7 +1,8 @@
 """Integrates power over time, by local day, and corrects the sums for late readings, revisions and gaps.
 
 All times are whole microseconds since 1970 and all energies whole microjoules. A correction therefore
-subtracts exactly what was added before, and the sums do not depend on the order in which readings arrive.
+subtracts exactly the amount that was added before, and the sums do not depend on the order in which readings
+arrive.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Bin:
 
     def __init__(self, start: int, end: int) -> None:
         self.start, self.end = start, end
-        """Beginning and end of what was measured, in microseconds since 1970."""
+        """Beginning and end of the measured time, in microseconds since 1970."""
         self.plus = self.minus = 0
         """Energies of positive and of negative power, in microjoules, both positive numbers."""
         self.measured = 0

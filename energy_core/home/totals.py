@@ -165,7 +165,7 @@ class TotalsSum:
 
 
 def _measured_together(first: Bin, second: Bin) -> bool:
-    """Return whether at least 95 % of what was measured of two powers was measured at the same time."""
+    """Return whether two powers were measured at the same times, to 95 %."""
     unmeasured = sum(each.end - each.start - each.measured for each in (first, second))
     shared = min(first.end, second.end) - max(first.start, second.start) - unmeasured
     return shared >= _MEASURED_TOGETHER * max(first.measured, second.measured)
