@@ -53,13 +53,7 @@ class SourceTask(SourceOutlet):
         self._join: Join | None = None
         self._not_resumed: Mapping[SourceId, datetime] = {}
         self._bug: Exception | None = None
-        self._refills = Refills(
-            source,
-            fanout,
-            new_check=lambda: ReadingValidator().check,
-            on_gaps=self._count_gaps,
-            internal_error=self._internal_error,
-        )
+        self._refills: Refills | None = None  # made when needed: few sources ever have a slow consumer
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -67,7 +61,9 @@ class SourceTask(SourceOutlet):
         """Return the state of the source as of now."""
         state, now = self.state, self._fanout.clock.utcnow()
         retry_at = state.retry_at
-        own = (span for spans in self.pending_spans.values() for span in spans)
+        pending = {span for spans in self.pending_spans.values() for span in spans}
+        if self._refills is not None:
+            pending.update(self._refills.pending)
         return SourceStatus(
             state=state.state,
             since=state.since,
@@ -82,7 +78,7 @@ class SourceTask(SourceOutlet):
             dropped=self.dropped,
             gaps=self.gaps,
             refused=self.rejected,
-            pending=tuple(sorted({*own, *self._refills.pending})),
+            pending=tuple(sorted(pending)),
             clock_offset_s=None if self.vendor_clock is None else self.vendor_clock.offset_s,
             restarts=self.restarts,
             notes=MappingProxyType(dict(getattr(self.source, "notes", {}))),
@@ -130,6 +126,15 @@ class SourceTask(SourceOutlet):
 
     def refill(self, subscriber: Subscriber, source: SourceId) -> None:
         """Fetch again what did not fit into a subscriber's buffer, or report a gap."""
+        if self._refills is None:
+            self._refills = Refills(
+                self.source,
+                self._fanout,
+                new_check=lambda: ReadingValidator().check,
+                on_gaps=self._count_gaps,
+                internal_error=self._internal_error,
+            )
+            self._refills.stopped = self.closed
         self._refills.start(subscriber, source)
 
     def _count_gaps(self, count: int) -> None:
@@ -167,7 +172,8 @@ class SourceTask(SourceOutlet):
             return State.FAILED, self._internal_error(error)
         finally:
             # Before the last status: a refill may still report a gap.
-            await self._refills.stop()
+            if self._refills is not None:
+                await self._refills.stop()
         return State.CLOSED, None
 
     def _on_identified(self) -> None:
@@ -214,7 +220,9 @@ class SourceTask(SourceOutlet):
         return error
 
     def _finish(self, state: State, error: EnergyError | None = None, reason: str = "") -> None:
-        self.error, self.closed, self._refills.stopped = error, True, True
+        self.error, self.closed = error, True
+        if self._refills is not None:
+            self._refills.stopped = True
         for subscriber in self._fanout.subscribers:
             for source in self.device_ids:
                 self.gaps += subscriber.on_source_end(source)
