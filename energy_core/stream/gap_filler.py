@@ -193,10 +193,8 @@ class GapFiller(Generic[T]):
     ) -> None:
         self.newest: int | None = None
         """Newest unix second that was delivered."""
-        self._dated_ahead = (
-            -1,
-            0,
-        )  # newest second, and the second of the last live event that was older
+        # Newest second, and the second of the last live event that was older.
+        self._dated_ahead = -1, 0
         self.discarded = 0
         """Number of live events that were discarded for lack of room; they are backfilled."""
         self.duplicates = 0
@@ -250,7 +248,7 @@ class GapFiller(Generic[T]):
         self.pending.append(pending)
         self._pin_index()
 
-    # --- live events ---------------------------------------------------------------------------------------
+    # --- live events -------------------------------------------------------------------------------------
 
     def try_pass_through(self, seconds: Sequence[int], keys: Collection[str]) -> bool:
         """Take live events that can be delivered as they are, which is the usual case.
@@ -329,7 +327,7 @@ class GapFiller(Generic[T]):
         """Whether a gap waits for a fill."""
         return not self.filling and (self._open_gap > 0 or self._held_gaps > 0)
 
-    # --- a fill --------------------------------------------------------------------------------------------
+    # --- a fill ------------------------------------------------------------------------------------------
 
     def begin(self, known_gaps: int, latest: int | None = None) -> float:
         """Begin a fill; return the unix second from which on recorded data is needed.
@@ -511,7 +509,7 @@ class GapFiller(Generic[T]):
         self._end_fill(self._held[0].gap if self._held else 0)
         self._pin_index()
 
-    # --- what is asked for again ---------------------------------------------------------------------------
+    # --- retries of pending ranges -----------------------------------------------------------------------
 
     @property
     def next_retry_at(self) -> float | None:
@@ -695,7 +693,7 @@ class GapFiller(Generic[T]):
             starts.append(int(unproven - self._overlap_s))
         self._delivered.keep_since = min(starts, default=None)
 
-    # --- what is handed over -------------------------------------------------------------------------------
+    # --- deliveries --------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:

@@ -617,7 +617,7 @@ class Notes:
         {"page_s": 0},
         {"settle_s": -1},
         {"overlap_s": float("nan")},
-        {"hold": 0},
+        {"max_held": 0},
         {"attempts": 0},
         {"max_age_s": float("inf")},
     ],
