@@ -68,7 +68,7 @@ def as_it_is(answer: JSON) -> JSON:
 
 
 async def test_call(client: ApiClient, mocked: aioresponses) -> None:
-    """A call fills path and query, signs the request and hands the answer to the model."""
+    """A call fills path and query, authenticates the request and passes the answer to the model."""
     mocked.get(f"{URL}things/7?a%5B%5D=x&a%5B%5D=y", payload={"records": [1, 2]})
     records = await client.call(
         GET, lambda answer: answer["records"], query=[("a[]", "x"), ("a[]", "y")], id=7
@@ -89,7 +89,7 @@ async def test_call_with_a_body(client: ApiClient, mocked: aioresponses) -> None
 
 @pytest.mark.parametrize("status", [200, 400, 404])
 async def test_envelope_comes_before_the_status(client: ApiClient, mocked: aioresponses, status: int) -> None:
-    """What the vendor's envelope says counts more than the status, with 200 as with 404."""
+    """The vendor's envelope counts more than the status, with 200 as with 404."""
     mocked.get(f"{URL}things/7", status=status, payload={"success": False, "error_code": "no_data"})
     with pytest.raises(NoData) as caught:
         await client.call(GET, as_it_is, id=7)
@@ -110,7 +110,7 @@ async def test_envelope_comes_before_the_status(client: ApiClient, mocked: aiore
 async def test_status_without_an_envelope(
     client: ApiClient, mocked: aioresponses, status: int, kind: type[RequestError]
 ) -> None:
-    """A refusal in HTML, or in JSON the envelope rule lets pass, is judged by its status."""
+    """A refusal in HTML, or in JSON that the envelope rule accepts, is judged by its status."""
     for options in ({"body": "<html>", "content_type": "text/html"}, {"payload": {"message": "no"}}):
         mocked.get(f"{URL}things/7", status=status, **options)
         with pytest.raises(kind) as caught:
@@ -120,7 +120,7 @@ async def test_status_without_an_envelope(
 
 
 async def test_fault_of_the_server(client: ApiClient, mocked: aioresponses) -> None:
-    """Three faults are one error; two and an answer are an answer."""
+    """Three 503s are one error; two and a 200 are a result."""
     mocked.get(f"{URL}things/7", status=503, repeat=2)
     mocked.get(f"{URL}things/7", payload={"fine": True})
     assert await client.call(GET, as_it_is, id=7) == {"fine": True}
@@ -143,7 +143,7 @@ async def test_fault_of_the_server(client: ApiClient, mocked: aioresponses) -> N
 async def test_exceptions_become_ours(
     client: ApiClient, mocked: aioresponses, failure: Exception, kind: str
 ) -> None:
-    """Whatever the lower library raises arrives as one of our errors, unchained."""
+    """Any exception of aiohttp arrives as one of our errors, without a chain."""
     mocked.get(f"{URL}things/7", exception=failure, repeat=True)
     with pytest.raises(RequestError) as caught:
         await client.call(GET, as_it_is, id=7)
@@ -153,8 +153,8 @@ async def test_exceptions_become_ours(
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-async def test_model_that_refuses(client: ApiClient, mocked: aioresponses) -> None:
-    """A DecodeError of the model gets the facts of the call."""
+async def test_an_error_of_the_model_gets_the_context(client: ApiClient, mocked: aioresponses) -> None:
+    """A DecodeError of the model gets operation, path and status of the call."""
 
     def refusing(_answer: JSON) -> None:
         raise DecodeError("no list where one must be", kind="shape")
@@ -166,7 +166,7 @@ async def test_model_that_refuses(client: ApiClient, mocked: aioresponses) -> No
 
 
 async def test_drift_is_collected(client: ApiClient, mocked: aioresponses) -> None:
-    """What a model notes is counted in the client it was asked through."""
+    """Drift that a model reports is counted in the client of the call."""
 
     def noting(_answer: JSON) -> str:
         report("Thing", "size", "a string for a number")
@@ -179,7 +179,7 @@ async def test_drift_is_collected(client: ApiClient, mocked: aioresponses) -> No
 
 
 async def test_strict_client(pool: SessionPool, mocked: aioresponses) -> None:
-    """A strict client raises where others count, and refuses duplicate keys."""
+    """A strict client raises on drift and on duplicate keys."""
     base = parse_base_url(URL)
     account = pool.account(base.origin, "me", LIMIT, token)
     strict = ApiClient(pool, account, base, vendor="acme", strict=True)
@@ -193,10 +193,8 @@ async def test_strict_client(pool: SessionPool, mocked: aioresponses) -> None:
     assert caught.value.kind == "duplicate_key"
 
 
-async def test_words_far_into_a_large_refusal_are_not_looked_through(
-    client: ApiClient, mocked: aioresponses
-) -> None:
-    """Masking stops after 64 KiB of texts: what an error quotes stands at the beginning."""
+async def test_masking_stops_after_64_kib(client: ApiClient, mocked: aioresponses) -> None:
+    """An error quotes the beginning of a refusal only, so texts after 64 KiB are replaced altogether."""
     seen: list[JSON] = []
 
     def noting(_response: Response, answer: JSON, _operation: Operation) -> None:
@@ -217,7 +215,7 @@ async def test_words_far_into_a_large_refusal_are_not_looked_through(
 
 
 async def test_large_answers_are_read_off_the_loop(client: ApiClient, mocked: aioresponses) -> None:
-    """Above one MiB parsing and structuring happen in a thread; notes and errors arrive all the same."""
+    """Above one MiB parsing and structuring run in a thread; drift and errors arrive as usual."""
 
     def noting(_answer: JSON) -> int:
         report("Thing", "size", "large")
@@ -234,8 +232,8 @@ async def test_large_answers_are_read_off_the_loop(client: ApiClient, mocked: ai
     assert caught.value.operation == "things.get"
 
 
-async def test_crowded_answer_is_not_read_at_all(client: ApiClient, mocked: aioresponses) -> None:
-    """A large answer of little but brackets is refused before any reader of bytes sees it."""
+async def test_an_answer_of_brackets_is_refused(client: ApiClient, mocked: aioresponses) -> None:
+    """A large answer of little but brackets is refused before any decoder sees it."""
 
     def never(_answer: object) -> None:
         raise AssertionError("a crowded answer was read")
@@ -247,7 +245,7 @@ async def test_crowded_answer_is_not_read_at_all(client: ApiClient, mocked: aior
 
 
 async def test_open(client: ApiClient, mocked: aioresponses) -> None:
-    """`open` hands out the body in pieces, and raises a refusal before the block begins."""
+    """`open` returns the body in pieces, and raises a refusal before the block is entered."""
     mocked.get(f"{URL}things/7", body=b"a;b\r\n1;2\r\n", content_type="text/csv")
     async with client.open(GET, id=7) as download:
         assert await download.read() == b"a;b\r\n1;2\r\n"
@@ -258,17 +256,17 @@ async def test_open(client: ApiClient, mocked: aioresponses) -> None:
     assert caught.value.status == 400
 
 
-async def test_block_that_was_never_entered(client: ApiClient) -> None:
-    """An `open` that is never entered asks for nothing and leaves nothing."""
+async def test_open_without_entering_sends_nothing(client: ApiClient) -> None:
+    """An `open` that is never entered sends nothing and leaves nothing."""
     opening = client.open(GET, id=7)
     await opening.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(307, UnexpectedRedirect), (429, RateLimited)])
-async def test_statuses_the_pool_answers(
+async def test_redirects_and_429s_do_not_reach_the_envelope_rule(
     client: ApiClient, mocked: aioresponses, status: int, kind: type[RequestError]
 ) -> None:
-    """Redirects and throttling never reach the envelope rule."""
+    """The pool raises their errors itself."""
     mocked.get(f"{URL}things/7", status=status, headers={"Retry-After": "999"}, payload={"success": False})
     with pytest.raises(kind):
         await client.call(GET, as_it_is, id=7)
@@ -288,10 +286,10 @@ async def test_statuses_the_pool_answers(
         ({"body": ""}, "empty", "the server refused"),
     ],
 )
-async def test_a_refusal_has_the_vendors_words_and_says_what_it_came_as(
+async def test_a_refusal_has_the_vendors_message_and_its_format(
     client: ApiClient, mocked: aioresponses, options: dict[str, object], form: str, words: str
 ) -> None:
-    """A refused credential too: JSON is the envelope rule's, text is quoted, a page is not."""
+    """JSON is read by the envelope rule, plain text is quoted, HTML is not; with a 401 as with a 400."""
     for status, kind in ((401, AuthFailed), (400, BadRequest)):
         mocked.get(f"{URL}things/7", status=status, **options)
         with pytest.raises(RequestError) as caught:
@@ -303,7 +301,7 @@ async def test_a_refusal_has_the_vendors_words_and_says_what_it_came_as(
 
 
 async def test_a_login_is_never_quoted(pool: SessionPool, mocked: aioresponses) -> None:
-    """What a server says to a login may repeat the password."""
+    """A server's answer to a login may repeat the password."""
     base = parse_base_url(URL)
     client = ApiClient(pool, pool.account(base.origin, "me", LIMIT, token), base, vendor="acme")
     mocked.get(f"{URL}things/7", status=400, body="wrong hunter2", content_type="text/plain", repeat=True)
@@ -326,17 +324,17 @@ async def test_a_login_is_never_quoted(pool: SessionPool, mocked: aioresponses) 
         ("anything", [""], False),
     ],
 )
-def test_words_that_share_a_part_with_a_secret_are_not_quoted(
+def test_messages_that_share_characters_with_a_secret_are_not_quoted(
     words: str, secrets: list[str], *, quoted: bool
 ) -> None:
-    """Four characters in common are too many; a secret shorter than that is taken to be anywhere."""
+    """Four shared characters are too many; a shorter secret counts as contained."""
     login = evolve(GET, authenticated=False, hides=tuple(map(Secret, secrets)))
     assert login.quote(words) == (words if quoted else "")
     assert "hunter2" not in repr(login)
 
 
 async def test_accounts_are_shared(pool: SessionPool) -> None:
-    """One account has one lane, credential and budget, however many clients use it."""
+    """All clients of an account share its rate limiter, credential and budget."""
     made: list[Credential] = []
 
     def make() -> Credential:
@@ -359,7 +357,7 @@ async def test_accounts_are_shared(pool: SessionPool) -> None:
 
 @pytest.mark.virtual_time
 async def test_handshakes_are_spread() -> None:
-    """A hundred streams that come back at once are admitted ten a second; that costs no request."""
+    """A hundred streams that reconnect at once are admitted ten a second; that costs no request."""
     pool = SessionPool(random=lambda: 0.0)
     account = pool.account("https://a.example", "me", RateLimit(1000, 1000.0), token)
     clock = asyncio.get_running_loop().time
@@ -376,13 +374,13 @@ async def test_handshakes_are_spread() -> None:
     await pool.aclose()
 
 
-def test_nonsense_is_refused() -> None:
-    """A pool without tries makes no sense."""
+def test_zero_attempts_are_refused() -> None:
+    """A pool needs at least one attempt."""
     with pytest.raises(ValueError, match="attempts"):
         SessionPool(attempts=0)
 
 
-async def test_repr_says_what_it_is(client: ApiClient, pool: SessionPool) -> None:
-    """Client and pool show whom they serve."""
+async def test_reprs(client: ApiClient, pool: SessionPool) -> None:
+    """Client and pool show account, address and state."""
     assert repr(client) == f"<ApiClient of acme, account 'me' at {URL}>"
     assert repr(pool) == "<SessionPool open, 1 accounts, 0 calls in flight>"

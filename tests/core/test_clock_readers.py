@@ -1,4 +1,4 @@
-"""The fast way to read a clock is the clock's own time, whatever loop runs and whoever made the clock."""
+"""The fast functions that read a clock return the clock's own time, on any loop."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from tests.servers.virtual_time import VirtualTimeLoop
 
 
 class Stopped(SystemClock):
-    """Another clock than the loop's."""
+    """A clock that differs from the loop's."""
 
     def monotonic(self) -> float:
         return 7.0
 
 
 async def test_it_is_the_time_of_the_running_loop():
-    """What it returns lies between two readings of the loop."""
+    """The value lies between two readings of the loop."""
     loop, now = asyncio.get_running_loop(), monotonic_reader(SystemClock())
     assert loop.time() <= now() <= loop.time()
 
 
-async def test_a_loop_whose_time_was_replaced_is_asked(monkeypatch):
-    """A loop may be told another time; only asyncio's own way of reading it is cut short."""
+async def test_a_loop_whose_time_was_replaced_is_used(monkeypatch):
+    """The shortcut is taken only for asyncio's own `time`."""
     loop = asyncio.get_running_loop()
     with monkeypatch.context() as patched:
         patched.setattr(loop, "time", lambda: 42.0)
         assert monotonic_reader(SystemClock())() == 42.0
 
 
-def test_a_loop_of_its_own_time_is_asked():
+def test_a_virtual_loop_is_used():
     """Virtual time stays virtual."""
 
     async def read() -> float:
@@ -40,6 +40,6 @@ def test_a_loop_of_its_own_time_is_asked():
         assert runner.run(read()) == 3600.0
 
 
-async def test_another_clock_is_asked_itself():
-    """Only the system's clock is the loop's."""
+async def test_another_clock_is_used_itself():
+    """The shortcut is taken only for the system clock."""
     assert monotonic_reader(Stopped())() == 7.0

@@ -24,7 +24,7 @@ YEAR_S = 31_622_400.0
 
 
 class Vendor:
-    """A login that counts, takes a while, and does what the test wants."""
+    """A login that counts its calls, takes some seconds, and fails if the test wants it."""
 
     def __init__(self, *, lifetime_s: float | None = None, seconds: float = 1.0) -> None:
         self.lifetime_s = lifetime_s
@@ -65,7 +65,7 @@ async def pass_time(seconds: float) -> None:
 
 
 async def test_the_first_use_logs_in_and_later_ones_do_not(vendor):
-    """A login is made when a credential is first needed, and its grant serves from then on."""
+    """The first use logs in; its grant serves all later ones."""
     credential = vendor.credential()
     assert vendor.logins == 0
     assert [token(await credential.get()) for _ in range(3)] == ["token 1"] * 3
@@ -73,7 +73,7 @@ async def test_the_first_use_logs_in_and_later_ones_do_not(vendor):
 
 
 async def test_a_thousand_first_uses_make_one_login(vendor):
-    """However many ask at once, one login serves them all."""
+    """Any number of concurrent first uses share one login."""
     credential = vendor.credential()
     issued = await asyncio.gather(*(credential.get() for _ in range(1000)))
     assert {(token(each), each.generation) for each in issued} == {("token 1", 1)}
@@ -81,7 +81,7 @@ async def test_a_thousand_first_uses_make_one_login(vendor):
 
 
 async def test_a_thousand_refusals_of_one_grant_make_one_login(vendor):
-    """1,000 concurrent 401s, early and late ones, lead to exactly one login."""
+    """1,000 concurrent 401s, early and late ones, cause exactly one login."""
     credential = vendor.credential()
     old = await credential.get()
     chance = random.Random(1)
@@ -95,8 +95,8 @@ async def test_a_thousand_refusals_of_one_grant_make_one_login(vendor):
     assert vendor.logins == 2
 
 
-async def test_a_refused_grant_is_handed_to_nobody_again(vendor):
-    """While the new login runs, and if it fails, nobody is given the grant that the server refused."""
+async def test_a_refused_grant_is_not_returned_again(vendor):
+    """While the new login runs, and if it fails, no caller gets the refused grant."""
     credential = vendor.credential()
     old = await credential.get()
     vendor.trouble = ConnectError("down")
@@ -115,8 +115,8 @@ async def test_a_refused_grant_is_handed_to_nobody_again(vendor):
 @pytest.mark.parametrize("hops", range(6))
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("leaders", [1, 10])
-async def test_cancelling_the_first_waiter_cancels_nobody_else(vendor, hops, after, leaders):
-    """Whenever those who came first give up, there is still one login, and everybody else gets its grant."""
+async def test_cancelling_the_first_waiter_cancels_no_other(vendor, hops, after, leaders):
+    """Whenever the first callers are cancelled, there is still one login, and all others get its grant."""
     credential = vendor.credential()
     waiters = [asyncio.ensure_future(credential.get()) for _ in range(20)]
     await pass_time(after)
@@ -130,8 +130,8 @@ async def test_cancelling_the_first_waiter_cancels_nobody_else(vendor, hops, aft
     assert vendor.logins == 1
 
 
-async def test_a_login_whose_waiters_all_left_still_counts(vendor):
-    """A login that nobody waits for any more ends in peace, and serves the next who asks."""
+async def test_a_login_continues_without_waiters(vendor):
+    """A login whose callers were all cancelled finishes, and its grant serves the next caller."""
     credential = vendor.credential()
     waiter = asyncio.ensure_future(credential.get())
     await pass_time(0.5)
@@ -141,8 +141,8 @@ async def test_a_login_whose_waiters_all_left_still_counts(vendor):
     assert vendor.logins == 1
 
 
-async def test_cancelling_a_waiter_is_felt_at_once(vendor):
-    """A cancelled wait ends in the same moment, not with the login."""
+async def test_cancelling_a_waiter_ends_its_wait_at_once(vendor):
+    """A cancelled wait ends at the same moment, not with the login."""
     credential = vendor.credential()
     waiter = asyncio.ensure_future(credential.get())
     await pass_time(0.25)
@@ -164,8 +164,8 @@ async def test_cancelling_a_waiter_is_felt_at_once(vendor):
         AuthFailed("no"),
     ],
 )
-async def test_everybody_gets_the_same_typed_error_of_a_refused_login(vendor, error):
-    """One refused login is the same typed error, with its facts, for 100 waiters and for later callers."""
+async def test_all_callers_get_the_error_of_a_refused_login(vendor, error):
+    """A refused login raises the same typed error, with its attributes, for 100 waiters and later callers."""
     vendor.trouble = error
     credential = vendor.credential()
     outcomes = await asyncio.gather(*(credential.get() for _ in range(100)), return_exceptions=True)
@@ -178,8 +178,8 @@ async def test_everybody_gets_the_same_typed_error_of_a_refused_login(vendor, er
     assert vendor.logins == 1
 
 
-async def test_a_wrong_password_makes_no_storm_of_logins(vendor):
-    """1,000 tasks that keep asking for ten minutes with a wrong password make at most 5 logins."""
+async def test_a_wrong_password_causes_few_logins(vendor):
+    """1,000 tasks that use a wrong password for ten minutes cause at most 5 logins."""
     vendor.trouble = InvalidCredentials("wrong password")
     credential = vendor.credential()
     chance = random.Random(2)
@@ -195,7 +195,7 @@ async def test_a_wrong_password_makes_no_storm_of_logins(vendor):
 
 
 async def test_the_window_doubles_from_half_a_minute_to_an_hour(vendor):
-    """Each refusal in a row doubles the time until the next login, up to an hour."""
+    """Each refusal in a row doubles the pause before the next login, up to an hour."""
     vendor.seconds = 0.0
     vendor.trouble = InvalidCredentials("wrong password")
     credential = vendor.credential()
@@ -208,7 +208,7 @@ async def test_the_window_doubles_from_half_a_minute_to_an_hour(vendor):
 
 
 async def test_a_success_ends_the_row_of_refusals(vendor):
-    """After a login that worked the next refusal begins again at half a minute."""
+    """After a successful login the next refusal causes a pause of half a minute again."""
     credential = vendor.credential()
     for trouble, wait in ((InvalidCredentials(), 31.0), (InvalidCredentials(), 61.0), (None, 0.0)):
         vendor.trouble = trouble
@@ -226,7 +226,7 @@ async def test_a_success_ends_the_row_of_refusals(vendor):
     assert token(await credential.get()) == "token 5"
 
 
-async def test_other_trouble_is_not_remembered(vendor):
+async def test_a_connection_failure_of_a_login_is_retried_at_once(vendor):
     """A login that could not connect is tried again by the next caller."""
     vendor.trouble = ConnectError("refused", kind="refused")
     credential = vendor.credential()
@@ -237,7 +237,7 @@ async def test_other_trouble_is_not_remembered(vendor):
 
 
 async def test_an_outage_of_the_login_has_one_schedule(vendor):
-    """However many callers there are, logins that fail come ever more seldom, up to every 20 seconds."""
+    """However many callers there are, failing logins become rarer, up to one every 20 seconds."""
     vendor.trouble = ConnectError("refused", kind="refused", attempts=3)
     credential = Credential(login=vendor.login, random=lambda: 0.999)
     attempts = []
@@ -261,7 +261,7 @@ async def test_an_outage_of_the_login_has_one_schedule(vendor):
 
 
 async def test_a_new_grant_that_is_refused_is_kept_for_half_a_minute(vendor):
-    """Another login would bring one that is refused too; then there is one more."""
+    """A grant that is refused right after its login causes no further login for half a minute, then one."""
     credential = vendor.credential()
     first = await credential.get()
     second = await credential.renew(first.generation)
@@ -275,8 +275,8 @@ async def test_a_new_grant_that_is_refused_is_kept_for_half_a_minute(vendor):
     assert token(await credential.renew(second.generation)) == "token 3"
 
 
-async def test_a_fault_in_the_login_itself_reaches_its_waiters(vendor, caplog):
-    """What is not an EnergyError is handed on as it is, and logged by its type alone."""
+async def test_an_exception_of_the_login_function_is_raised(vendor, caplog):
+    """An exception other than EnergyError is raised unchanged, and logged by its type alone."""
     vendor.trouble = KeyError("hunter2")
     credential = vendor.credential()
     outcomes = await asyncio.gather(*(credential.get() for _ in range(3)), return_exceptions=True)
@@ -285,11 +285,11 @@ async def test_a_fault_in_the_login_itself_reaches_its_waiters(vendor, caplog):
     assert "hunter2" not in caplog.text
 
 
-# ---- life
+# ---- lifetime
 
 
 async def test_a_grant_is_renewed_in_the_background_past_four_fifths_of_its_life(vendor):
-    """From 80 % of its life on a new login runs while the old grant is still handed out without a wait."""
+    """After 80 % of its lifetime a login runs while the old grant is still returned without a wait."""
     vendor.lifetime_s = 100.0
     credential = vendor.credential()
     await credential.get()
@@ -307,7 +307,7 @@ async def test_a_grant_is_renewed_in_the_background_past_four_fifths_of_its_life
 
 
 async def test_many_programs_do_not_renew_at_the_same_moment(vendor):
-    """The moment of renewal is spread from 80 % to 85 % of the life."""
+    """Renewals are spread from 80 % to 85 % of the lifetime."""
     moments = []
     vendor.seconds, vendor.lifetime_s = 0.0, 1000.0
     for seed in range(20):
@@ -324,8 +324,8 @@ async def test_many_programs_do_not_renew_at_the_same_moment(vendor):
     assert max(moments) - min(moments) > 20.0
 
 
-async def test_past_its_end_a_grant_is_waited_for(vendor):
-    """Nobody is given a grant that has ended: one login, and all wait for it."""
+async def test_an_expired_grant_is_replaced_first(vendor):
+    """No caller gets an expired grant: one login runs, and all wait for it."""
     vendor.lifetime_s = 60.0
     credential = vendor.credential()
     await credential.get()
@@ -335,8 +335,8 @@ async def test_past_its_end_a_grant_is_waited_for(vendor):
     assert vendor.logins == 2
 
 
-async def test_a_failed_renewal_in_the_background_disturbs_nobody(vendor, caplog):
-    """While the old grant lives, trouble with the login is only logged and tried again each half a minute."""
+async def test_a_failed_renewal_in_the_background_is_only_logged(vendor, caplog):
+    """While the old grant is valid, a failing login is logged and retried each half a minute."""
     vendor.lifetime_s, vendor.seconds = 1000.0, 0.0
     credential = vendor.credential()
     await credential.get()
@@ -349,8 +349,8 @@ async def test_a_failed_renewal_in_the_background_disturbs_nobody(vendor, caplog
 
 
 @pytest.mark.parametrize("lifetime_s", [1.0, 60.0, YEAR_S, None])
-async def test_any_lifetime_is_lived(vendor, lifetime_s):
-    """A grant of one second and one of a year both serve, at one login a life."""
+async def test_any_lifetime_works(vendor, lifetime_s):
+    """A grant of one second and one of a year both serve, with one login per lifetime."""
     vendor.lifetime_s, vendor.seconds = lifetime_s, 0.0
     credential = vendor.credential()
     for _ in range(3):
@@ -361,8 +361,8 @@ async def test_any_lifetime_is_lived(vendor, lifetime_s):
 
 
 @pytest.mark.parametrize("lifetime_s", [0.0, -5.0, float("nan")])
-async def test_a_grant_that_is_dead_on_arrival_is_an_error_and_not_a_loop(vendor, lifetime_s):
-    """A login that gives an ended credential counts as refused: `AuthFailed`, and no login after login."""
+async def test_a_grant_that_has_expired_on_arrival_is_an_error(vendor, lifetime_s):
+    """It counts as a refused login: `AuthFailed`, and no login after login."""
     vendor.lifetime_s = lifetime_s
     credential = vendor.credential()
     for _ in range(5):
@@ -371,8 +371,8 @@ async def test_a_grant_that_is_dead_on_arrival_is_an_error_and_not_a_loop(vendor
     assert vendor.logins == 1
 
 
-async def test_the_life_runs_on_the_monotonic_clock(vendor):
-    """The wall clock is never asked."""
+async def test_lifetimes_use_the_monotonic_clock(vendor):
+    """The wall clock is not read."""
 
     class NoWallClock(SystemClock):
         def utcnow(self):
@@ -387,11 +387,11 @@ async def test_the_life_runs_on_the_monotonic_clock(vendor):
     await credential.aclose()
 
 
-# ---- fixed and set by hand
+# ---- fixed, and set explicitly
 
 
 async def test_a_fixed_credential_serves_and_cannot_be_renewed():
-    """A token without a login is handed out always; once refused there is nothing to be done but say so."""
+    """A token without a login is always returned; once refused, it raises `AuthFailed`."""
     credential = Credential(grant=Grant(token=Secret("fixed"), lifetime_s=5.0))
     issued = await credential.get()
     assert issued.generation == 1
@@ -402,8 +402,8 @@ async def test_a_fixed_credential_serves_and_cannot_be_renewed():
     assert token(await credential.get()) == "fixed"
 
 
-async def test_without_grant_and_login_there_is_nothing_to_give():
-    """An empty credential says so until it is set."""
+async def test_without_grant_and_login_there_is_no_credential():
+    """An empty credential raises `AuthFailed` until a grant is set."""
     credential = Credential()
     with pytest.raises(AuthFailed, match="no credential"):
         await credential.get()
@@ -412,7 +412,7 @@ async def test_without_grant_and_login_there_is_nothing_to_give():
 
 
 async def test_a_first_grant_is_used_before_any_login(vendor):
-    """A token and a login together: the token serves until it is refused or has ended."""
+    """With a token and a login, the token serves until it is refused or expires."""
     credential = vendor.credential(grant=Grant(token=Secret("first"), lifetime_s=100.0))
     issued = await credential.get()
     assert token(issued) == "first"
@@ -421,7 +421,7 @@ async def test_a_first_grant_is_used_before_any_login(vendor):
 
 
 async def test_a_grant_set_by_hand_is_the_next_generation_and_clears_refusals(vendor):
-    """After a refused login, an explicit one (with its one-time code) makes everything well again."""
+    """After a refused login, an explicit login (with a one-time code) makes the credential usable at once."""
     vendor.trouble = TwoFactorRequired("code wanted", sent=True)
     credential = vendor.credential()
     with pytest.raises(TwoFactorRequired):
@@ -434,8 +434,8 @@ async def test_a_grant_set_by_hand_is_the_next_generation_and_clears_refusals(ve
 
 
 @pytest.mark.parametrize("trouble", [None, InvalidCredentials("no"), ConnectError("down")])
-async def test_a_grant_set_while_a_login_runs_wins(vendor, trouble):
-    """However the running login ends, its waiters get what was set, and no refusal is remembered."""
+async def test_a_grant_set_during_a_login_takes_precedence(vendor, trouble):
+    """However the login ends, its waiters get the grant that was set, and no refusal is remembered."""
     vendor.trouble = trouble
     credential = vendor.credential()
     waiter = asyncio.ensure_future(credential.get())
@@ -447,7 +447,7 @@ async def test_a_grant_set_while_a_login_runs_wins(vendor, trouble):
 
 
 async def test_a_late_refusal_of_an_old_generation_changes_nothing(vendor):
-    """A 401 for a grant of before the last renewal gets the present grant, without a login."""
+    """A 401 for a grant from before the last renewal returns the present grant, without a login."""
     credential = vendor.credential()
     first = await credential.get()
     second = await credential.renew(first.generation)
@@ -460,7 +460,7 @@ async def test_a_late_refusal_of_an_old_generation_changes_nothing(vendor):
 
 
 async def test_closing_ends_a_running_login(vendor):
-    """Those who wait get ClientClosed, the login is cancelled, and nothing is left running."""
+    """Its waiters get ClientClosed, the login is cancelled, and no task is left."""
     credential = vendor.credential()
     waiters = [asyncio.ensure_future(credential.get()) for _ in range(10)]
     await pass_time(0.5)
@@ -477,7 +477,7 @@ async def test_closing_ends_a_running_login(vendor):
 
 @pytest.mark.parametrize("hops", range(8))
 async def test_closing_is_clean_at_any_step_of_a_login(vendor, hops):
-    """Whether the login has not begun, runs or has just ended, closing leaves nobody hanging."""
+    """Whether the login has not started, runs or has just ended, closing leaves no waiter."""
     vendor.seconds = 0.0
     credential = vendor.credential()
     waiters = [asyncio.ensure_future(credential.get()) for _ in range(3)]
@@ -489,8 +489,8 @@ async def test_closing_is_clean_at_any_step_of_a_login(vendor, hops):
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_login_that_will_not_stop_is_waited_for_and_not_used(vendor):
-    """A login that finishes in spite of being cancelled does not hand out its grant after closing."""
+async def test_a_login_that_ignores_cancellation_is_not_used(vendor):
+    """Closing waits for a login that ignores its cancellation, and its grant is not used."""
 
     async def stubborn() -> Grant:
         try:
@@ -509,7 +509,7 @@ async def test_a_login_that_will_not_stop_is_waited_for_and_not_used(vendor):
 
 
 def test_a_credential_outlives_an_event_loop_that_was_stopped(vendor):
-    """A login cut off by the end of its event loop is begun anew on the next one."""
+    """A login cut off by the end of its event loop is started again on the next one."""
     vendor.seconds = 0.01
     credential = vendor.credential()
 
@@ -535,7 +535,7 @@ async def _settled(tasks) -> None:
 
 
 async def test_no_secret_shows(vendor, caplog):
-    """Neither repr nor log nor a pickled error holds a token, and a grant itself does not pickle."""
+    """Neither repr nor log nor a pickled error contains a token, and a grant cannot be pickled."""
     caplog.set_level(logging.DEBUG)
     sentinel = "s3cr3t-s3ntin3l"
     secret = Secret(sentinel)
@@ -553,8 +553,8 @@ async def test_no_secret_shows(vendor, caplog):
     assert repr(credential) == "<Credential generation 1, idle, 1 refusals in a row>"
 
 
-async def test_a_failed_login_nobody_waited_for_is_no_unretrieved_exception(vendor):
-    """A background failure is logged and leaves no complaint with the event loop."""
+async def test_a_failed_background_login_leaves_no_unretrieved_exception(vendor):
+    """A background failure is logged and not reported by the event loop."""
     vendor.trouble = InvalidCredentials("no")
     credential = vendor.credential()
     waiter = asyncio.ensure_future(credential.get())

@@ -1,4 +1,4 @@
-"""The turns of WebSocket handshakes."""
+"""The rate limit of WebSocket handshakes."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ async def pool():
 
 @pytest.fixture
 def account(pool):
-    """An account with a modest limit: one request a second."""
+    """An account with a low limit: one request a second."""
     return pool.account(
         "http://127.0.0.1:1", "a", RateLimit(10, 1.0, 4), lambda: Credential(grant=Grant(token=Secret("t")))
     )
@@ -33,15 +33,15 @@ async def admitted_at(pool, account):
     return asyncio.get_running_loop().time()
 
 
-async def test_a_thousand_streams_come_back_in_time_and_never_at_once(pool, account):
-    """Within 180 s all of them have their turn, at most 20 in any tenth of a second."""
+async def test_a_thousand_handshakes_are_spread(pool, account):
+    """All are admitted within 180 s, at most 20 in any tenth of a second."""
     times = sorted(await asyncio.gather(*(admitted_at(pool, account) for _ in range(1000))))
     assert times[-1] <= 180
     busiest = Counter(int(time * 10) for time in times).most_common(1)[0][1]
     assert busiest <= 20
 
 
-async def test_handshakes_leave_the_requests_their_tokens(pool, account):
+async def test_handshakes_take_no_tokens_of_the_account(pool, account):
     """A handshake costs the account no request."""
     before = account.limiter.stats().level
     await pool.admit(account)
@@ -49,7 +49,7 @@ async def test_handshakes_leave_the_requests_their_tokens(pool, account):
 
 
 async def test_a_hold_of_the_account_holds_its_handshakes_too(pool, account):
-    """Nothing is admitted before the hold ends, and no other account waits for it."""
+    """No handshake is admitted before the hold ends; other accounts do not wait."""
     other = pool.account("http://127.0.0.1:1", "b", RateLimit(10, 1.0, 4), lambda: account.credential)
     account.limiter.hold(30)
     held = [asyncio.ensure_future(admitted_at(pool, account)) for _ in range(50)]
@@ -59,7 +59,7 @@ async def test_a_hold_of_the_account_holds_its_handshakes_too(pool, account):
 
 
 async def test_closing_ends_the_wait_at_once(pool, account):
-    """Whoever waits for the end of a hold is told that the pool is closed."""
+    """A handshake that waits for the end of a hold gets ClientClosed."""
     account.limiter.hold(100)
     waiting = asyncio.ensure_future(pool.admit(account))
     await asyncio.sleep(1)

@@ -6,15 +6,15 @@ RAW = CIMultiDictProxy(CIMultiDict([("Content-Type", "a/b"), ("VIA", "1"), ("Via
 
 
 def test_names_are_lower_case_and_repeats_are_joined():
-    """Whatever a server calls and repeats, there is one name and one value."""
+    """Whatever the spelling and the repetition of a header, there is one name and one value."""
     headers = ResponseHeaders(RAW)
     assert headers == {"content-type": "a/b", "via": "1, 2"}
     assert len(headers) == 2
     assert "via" in headers
 
 
-def test_what_is_not_there_is_the_default():
-    """A header that did not come is None, or what the caller says."""
+def test_a_missing_header_is_the_default():
+    """A missing header is None, or the given default."""
     headers = ResponseHeaders(RAW)
     assert headers.get("date") is None
     assert headers.get("date", "") == ""

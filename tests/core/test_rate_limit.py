@@ -10,8 +10,8 @@ from energy_core.http.rate_limit import AdaptiveRate, TokenBucket
 moments = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
 
 
-def test_a_new_bucket_is_full_whatever_the_clock_says():
-    """A bucket begins full at the first moment it is told, be that 0, a million or below zero."""
+def test_a_new_bucket_is_full():
+    """A bucket is full at its first moment, be that 0, a million or below zero."""
     for now in (0.0, 1e6, -5.0):
         assert TokenBucket(200, 3.0).level(now) == 200
 
@@ -25,7 +25,7 @@ def test_it_fills_with_time_and_no_further_than_its_burst():
 
 
 def test_ready_at_is_when_one_token_is_there():
-    """The moment it names is the first at which a token can be taken."""
+    """`ready_at` is the first moment at which a token can be taken."""
     bucket = TokenBucket(5, 3.0)
     assert bucket.ready_at(7.0) == 7.0
     bucket.take(7.0, 5)
@@ -37,22 +37,22 @@ def test_ready_at_is_when_one_token_is_there():
 
 @given(level=st.floats(0, 0.999), now=st.floats(0, 1e6), rate=st.floats(0.001, 100))
 def test_waiting_until_ready_is_enough_despite_rounding(level, now, rate):
-    """Whoever waits exactly until `ready_at` finds a token: no second, endlessly short wait."""
+    """A caller that waits exactly until `ready_at` gets a token: no second, tiny wait follows."""
     bucket = TokenBucket(1, rate)
     bucket.take(now, 1 - level)
     assert bucket.has_token(bucket.ready_at(now))
 
 
 def test_a_debt_is_paid_first():
-    """Taking on credit delays the next token by what is owed."""
+    """A negative level delays the next token accordingly."""
     bucket = TokenBucket(2, 1.0)
     bucket.take(0.0, 5)
     assert bucket.level(0.0) == -3
     assert bucket.ready_at(0.0) == pytest.approx(4.0)
 
 
-def test_draining_forgets_the_stock_and_not_the_debt():
-    """After a drain there is nothing to take, and what was owed is still owed."""
+def test_draining_removes_tokens_and_keeps_a_debt():
+    """After `drain` there are no tokens, and a negative level is unchanged."""
     bucket = TokenBucket(20, 1.0)
     bucket.drain(0.0)
     assert bucket.level(0.0) == 0
@@ -62,7 +62,7 @@ def test_draining_forgets_the_stock_and_not_the_debt():
 
 
 def test_giving_back_never_overfills():
-    """A returned token is there again, and a full bucket stays as full as it was."""
+    """A token that is put back can be taken again; a full bucket stays full."""
     bucket = TokenBucket(3, 1.0)
     bucket.take(0.0)
     bucket.give_back()
@@ -71,8 +71,8 @@ def test_giving_back_never_overfills():
 
 
 @pytest.mark.parametrize("step", [1.0, 3600.0, 86_400.0])
-def test_a_clock_stepping_back_leaves_the_capacity_unchanged(step):
-    """The level is the same after the clock steps back, and the next token is no further away."""
+def test_a_clock_that_steps_back_changes_nothing(step):
+    """The level is the same after the clock steps back, and the next token comes no later."""
     bucket = TokenBucket(200, 3.0)
     bucket.take(100_000.0, 199.5)
     assert bucket.level(100_000.0 - step) == 0.5
@@ -93,7 +93,7 @@ def test_no_sequence_of_moments_gives_more_than_time_passed(times):
 
 
 def test_another_rate_counts_from_now_on():
-    """What came at the old rate stays, what comes later comes at the new one."""
+    """Tokens gained at the old rate stay; later ones come at the new rate."""
     bucket = TokenBucket(100, 1.0)
     bucket.take(0.0, 100)
     bucket.set_rate(10.0, 5.0)
@@ -101,7 +101,7 @@ def test_another_rate_counts_from_now_on():
 
 
 @pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf])
-def test_nonsense_is_refused(bad):
+def test_invalid_arguments_are_refused(bad):
     """Neither size nor rate may be zero, negative or not a number."""
     with pytest.raises(ValueError, match="burst"):
         TokenBucket(bad, 1.0)
@@ -113,8 +113,8 @@ def test_nonsense_is_refused(bad):
         AdaptiveRate(bad)
 
 
-def test_a_cut_rate_comes_back_fast_then_slowly_and_stops_at_its_ceiling():
-    """Three tenths less at once, nine tenths again after 30 s, then 0.001 more each second."""
+def test_a_cut_rate_recovers_fast_then_slowly_up_to_its_ceiling():
+    """Three tenths less at once, nine tenths of the old rate after 30 s, then 0.001 more each second."""
     rate = AdaptiveRate(3.0)
     assert rate.at(50.0) == 3.0
     rate.cut(50.0)
@@ -128,7 +128,7 @@ def test_a_cut_rate_comes_back_fast_then_slowly_and_stops_at_its_ceiling():
 
 
 def test_cuts_multiply_from_where_the_rate_is():
-    """A second cut starts from what had been regained."""
+    """A second cut starts from the rate that had been regained."""
     rate = AdaptiveRate(3.0)
     rate.cut(0.0)
     rate.cut(130.0)
@@ -139,8 +139,8 @@ def test_cuts_multiply_from_where_the_rate_is():
     assert rate.at(160.0) == pytest.approx(2.8 * 0.9 * 0.7 * 0.7)
 
 
-def test_no_number_of_cuts_stops_a_lane_for_good():
-    """The rate keeps a floor, so that there is always a next try."""
+def test_the_rate_has_a_floor():
+    """After any number of cuts requests are still sent."""
     rate = AdaptiveRate(3.0)
     for _ in range(1000):
         rate.cut(0.0)
@@ -148,7 +148,7 @@ def test_no_number_of_cuts_stops_a_lane_for_good():
 
 
 def test_a_clock_stepping_back_does_not_lower_the_rate():
-    """A rate on its way back is at least what it was cut to."""
+    """A recovering rate is at least the rate right after the cut."""
     rate = AdaptiveRate(3.0)
     rate.cut(1000.0)
     assert rate.at(-5000.0) == pytest.approx(2.1)

@@ -25,7 +25,7 @@ def no_jitter() -> float:
 
 
 class CountingClock(SystemClock):
-    """Knows how many of its timers are pending."""
+    """Counts its pending timers."""
 
     def __init__(self) -> None:
         self.pending = self.most_pending = self.made = 0
@@ -60,21 +60,21 @@ CLOCKS = WeakKeyDictionary()
 """The clock of each limiter."""
 
 
-def lane_of(burst=200, per_second=3.0, in_flight=6, **options) -> RateLimiter:
+def limiter_of(burst=200, per_second=3.0, in_flight=6, **options) -> RateLimiter:
     clock = options.setdefault("clock", CountingClock())
-    lane = RateLimiter(
+    limiter = RateLimiter(
         RateLimit(burst, per_second, in_flight), **{"random": no_jitter, "name": "test", **options}
     )
-    CLOCKS[lane] = clock
-    return lane
+    CLOCKS[limiter] = clock
+    return limiter
 
 
-def at_rest(lane: RateLimiter) -> None:
-    """Check that the lane is at rest: nobody waits, nothing is in flight, no timer is set."""
-    stats = lane.stats()
+def at_rest(limiter: RateLimiter) -> None:
+    """Check that no request waits, none is in flight, and no timer is set."""
+    stats = limiter.stats()
     assert sum(stats.waiting.values()) == 0
     assert stats.in_flight == 0
-    assert getattr(CLOCKS.get(lane), "pending", 0) == 0
+    assert getattr(CLOCKS.get(limiter), "pending", 0) == 0
 
 
 async def now() -> float:
@@ -82,7 +82,7 @@ async def now() -> float:
 
 
 async def queue_up(*waits) -> list[asyncio.Task]:
-    """Start the waits as tasks, one after the other, and let each come to its standstill."""
+    """Start the waits as tasks, one after the other, and let each run until it waits."""
     tasks = []
     for wait in waits:
         tasks.append(asyncio.ensure_future(wait))
@@ -90,68 +90,68 @@ async def queue_up(*waits) -> list[asyncio.Task]:
     return tasks
 
 
-async def use(lane: RateLimiter, priority=INTERACTIVE, log=None, label=None, seconds=0.0) -> None:
-    async with lane.slot(priority):
+async def use(limiter: RateLimiter, priority=INTERACTIVE, log=None, label=None, seconds=0.0) -> None:
+    async with limiter.slot(priority):
         if log is not None:
             log.append((label, asyncio.get_running_loop().time()))
         if seconds:
             await SystemClock().sleep(seconds)
 
 
-# ---- turns
+# ---- slots
 
 
-async def test_a_free_turn_needs_neither_task_nor_future_nor_timer(clock, monkeypatch):
-    """While there is stock, entering never suspends and makes nothing that the event loop must run."""
+async def test_a_free_slot_needs_no_task_future_or_timer(clock, monkeypatch):
+    """With tokens in the bucket, acquiring never suspends and creates nothing for the event loop."""
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "create_future", lambda: pytest.fail("a future"))
     monkeypatch.setattr(loop, "create_task", lambda *a, **k: pytest.fail("a task"))
-    lane = lane_of(clock=clock)
+    limiter = limiter_of(clock=clock)
     with pytest.raises(StopIteration):
-        lane.acquire(INTERACTIVE).send(None)
-    lane.release(INTERACTIVE)
+        limiter.acquire(INTERACTIVE).send(None)
+    limiter.release(INTERACTIVE)
     assert clock.made == 0
     monkeypatch.undo()
 
 
-async def test_a_turn_is_taken_without_waiting_only_if_it_is_there_now():
-    """`try_enter` gives no turn out of turn: not without a token or a place, in a hold, or past others."""
-    lane = lane_of(burst=2, per_second=1.0, in_flight=1)
-    assert lane.try_acquire(INTERACTIVE)
-    assert not lane.try_acquire(INTERACTIVE)  # no place
-    waiting = asyncio.create_task(use(lane, seconds=1.0))
+async def test_try_acquire_takes_only_a_free_slot():
+    """`try_acquire` grants nothing without a token or a place, during a hold, or ahead of the queue."""
+    limiter = limiter_of(burst=2, per_second=1.0, in_flight=1)
+    assert limiter.try_acquire(INTERACTIVE)
+    assert not limiter.try_acquire(INTERACTIVE)  # no place
+    waiting = asyncio.create_task(use(limiter, seconds=1.0))
     await asyncio.sleep(0)
-    assert not lane.try_acquire(AUTH)  # somebody waits
-    lane.release(INTERACTIVE)
+    assert not limiter.try_acquire(AUTH)  # somebody waits
+    limiter.release(INTERACTIVE)
     await waiting
-    lane.hold(5.0)
-    assert not lane.try_acquire(INTERACTIVE)
+    limiter.hold(5.0)
+    assert not limiter.try_acquire(INTERACTIVE)
     await asyncio.sleep(6.0)
-    assert lane.try_acquire(AUTH)
-    assert lane.try_acquire(INTERACTIVE)
-    assert not lane.try_acquire(AUTH)  # no token
-    lane.release(AUTH)
-    lane.release(INTERACTIVE)
-    at_rest(lane)
+    assert limiter.try_acquire(AUTH)
+    assert limiter.try_acquire(INTERACTIVE)
+    assert not limiter.try_acquire(AUTH)  # no token
+    limiter.release(AUTH)
+    limiter.release(INTERACTIVE)
+    at_rest(limiter)
 
 
-async def test_turns_come_at_the_rate_once_the_stock_is_used():
-    """The burst is given at once, then one turn each 1 / per_second seconds."""
-    lane, log = lane_of(burst=3, per_second=2.0), []
-    await asyncio.gather(*(use(lane, log=log, label=i) for i in range(7)))
+async def test_slots_come_at_the_rate_after_the_burst():
+    """The burst is granted at once, then one slot each 1 / per_second seconds."""
+    limiter, log = limiter_of(burst=3, per_second=2.0), []
+    await asyncio.gather(*(use(limiter, log=log, label=i) for i in range(7)))
     assert [at for _, at in log] == pytest.approx([0, 0, 0, 0.5, 1.0, 1.5, 2.0])
-    at_rest(lane)
+    at_rest(limiter)
 
 
 async def test_first_come_first_served_within_a_class():
-    """1,000 waiters of one class get their turns in the order they came."""
-    lane, log = lane_of(burst=1, per_second=10.0), []
-    await asyncio.gather(*(use(lane, log=log, label=i) for i in range(1000)))
+    """1,000 waiters of one class get their slots in the order they came."""
+    limiter, log = limiter_of(burst=1, per_second=10.0), []
+    await asyncio.gather(*(use(limiter, log=log, label=i) for i in range(1000)))
     assert [label for label, _ in log] == list(range(1000))
 
 
-async def test_a_busy_event_loop_lets_nobody_overtake():
-    """When a token has come and the loop was too busy to ring the timer, a newcomer still stands last."""
+async def test_a_busy_event_loop_keeps_the_order():
+    """If a token has come and the busy loop has not fired the timer yet, a newcomer still queues last."""
 
     class LateClock(SystemClock):
         late = 0.0
@@ -160,85 +160,85 @@ async def test_a_busy_event_loop_lets_nobody_overtake():
             return super().monotonic() + self.late
 
     clock, log = LateClock(), []
-    lane = lane_of(burst=1, per_second=1.0, clock=clock)
-    await use(lane)
-    tasks = await queue_up(use(lane, log=log, label="first"))
+    limiter = limiter_of(burst=1, per_second=1.0, clock=clock)
+    await use(limiter)
+    tasks = await queue_up(use(limiter, log=log, label="first"))
     clock.late = 1.5
-    await use(lane, log=log, label="newcomer")
+    await use(limiter, log=log, label="newcomer")
     await asyncio.gather(*tasks)
     assert [label for label, _ in log] == ["first", "newcomer"]
 
 
 async def test_auth_before_interactive_before_background():
-    """Whoever came first, the classes are served in their order."""
-    lane, log = lane_of(burst=1, per_second=1.0), []
-    await use(lane)
-    await asyncio.gather(*(use(lane, each, log, each) for each in (BACKGROUND, INTERACTIVE, AUTH)))
+    """The classes are served in their order, whatever the order of arrival."""
+    limiter, log = limiter_of(burst=1, per_second=1.0), []
+    await use(limiter)
+    await asyncio.gather(*(use(limiter, each, log, each) for each in (BACKGROUND, INTERACTIVE, AUTH)))
     assert [label for label, _ in log] == [AUTH, INTERACTIVE, BACKGROUND]
 
 
-async def test_background_gets_one_turn_in_eight():
-    """Under any load of calls, background work goes on, at an eighth of the rate."""
-    lane, log = lane_of(burst=1, per_second=8.0), []
-    await use(lane)
+async def test_background_gets_one_slot_in_eight():
+    """Under any load of interactive calls, background requests get an eighth of the rate."""
+    limiter, log = limiter_of(burst=1, per_second=8.0), []
+    await use(limiter)
     classes = [INTERACTIVE] * 700 + [BACKGROUND] * 100
-    await asyncio.gather(*(use(lane, each, log, each) for each in classes))
+    await asyncio.gather(*(use(limiter, each, log, each) for each in classes))
     served = [label for label, _ in log]
     assert all(BACKGROUND in served[at : at + 8] for at in range(793))
     assert served.count(BACKGROUND) == 100
 
 
 async def test_no_more_in_flight_than_allowed():
-    """However many tokens there are, no more turns are in use at once than the limit says."""
-    lane, most = lane_of(burst=200, in_flight=4), 0
+    """However many tokens there are, the number of slots in use stays within the limit."""
+    limiter, most = limiter_of(burst=200, in_flight=4), 0
 
     async def call() -> None:
         nonlocal most
-        async with lane.slot(INTERACTIVE):
-            most = max(most, lane.stats().in_flight)
+        async with limiter.slot(INTERACTIVE):
+            most = max(most, limiter.stats().in_flight)
             await SystemClock().sleep(random.random())
 
     await asyncio.gather(*(call() for _ in range(100)))
     assert most == 4
-    at_rest(lane)
+    at_rest(limiter)
 
 
 async def test_a_login_never_waits_for_the_requests_that_wait_for_it():
-    """With every place taken by requests that need the login, and more behind them, auth gets its turn."""
-    lane, logged_in = lane_of(burst=200, in_flight=6), asyncio.Event()
+    """If requests that need the login hold all places and more wait, the login still gets a slot."""
+    limiter, logged_in = limiter_of(burst=200, in_flight=6), asyncio.Event()
 
     async def refused_request() -> None:
-        async with lane.slot(INTERACTIVE):
+        async with limiter.slot(INTERACTIVE):
             await logged_in.wait()
 
     requests = await queue_up(*(refused_request() for _ in range(20)))
-    async with asyncio.timeout(1.0), lane.slot(AUTH):
-        assert lane.stats().in_flight == 6
+    async with asyncio.timeout(1.0), limiter.slot(AUTH):
+        assert limiter.stats().in_flight == 6
         logged_in.set()
     await asyncio.gather(*requests)
-    at_rest(lane)
+    at_rest(limiter)
 
 
 async def test_a_queued_login_is_the_next_to_be_served():
-    """Auth that waits for a token gets the very next one, in front of 100 others."""
-    lane, log = lane_of(burst=1, per_second=1.0), []
-    await use(lane)
-    others = await queue_up(*(use(lane, INTERACTIVE, log, "other") for _ in range(100)))
-    await use(lane, AUTH, log, "login")
+    """A login that waits for a token gets the very next one, ahead of 100 other requests."""
+    limiter, log = limiter_of(burst=1, per_second=1.0), []
+    await use(limiter)
+    others = await queue_up(*(use(limiter, INTERACTIVE, log, "other") for _ in range(100)))
+    await use(limiter, AUTH, log, "login")
     assert log == [("login", pytest.approx(1.0))]
     await asyncio.gather(*others)
 
 
-async def test_an_error_inside_a_turn_frees_its_place():
-    """A turn ends with its block, however the block ends."""
-    lane = lane_of(in_flight=1)
+async def test_an_error_in_a_slot_releases_it():
+    """A slot is released at the end of its block, also after an exception."""
+    limiter = limiter_of(in_flight=1)
     with pytest.raises(ZeroDivisionError):
-        async with lane.slot(INTERACTIVE):
+        async with limiter.slot(INTERACTIVE):
             raise ZeroDivisionError
-    at_rest(lane)
+    at_rest(limiter)
 
 
-# ---- giving up
+# ---- cancelling
 
 
 async def cancel_after(task: asyncio.Task, when: float, hops: int) -> None:
@@ -252,131 +252,135 @@ async def cancel_after(task: asyncio.Task, when: float, hops: int) -> None:
 @pytest.mark.parametrize("hops", range(6))
 @pytest.mark.parametrize("when", [0.0, 0.5, 1.0, 1.5, 2.0])
 @pytest.mark.parametrize("hold", [False, True])
-async def test_whoever_gives_up_leaves_no_debt(clock, hops, when, hold):
+async def test_cancelling_a_waiter_costs_nothing(clock, hops, when, hold):
     """Cancelled at any step of its wait, a caller costs the others no token, no place and no order."""
-    lane, log = lane_of(burst=1, per_second=1.0, in_flight=1, clock=clock), []
-    waits = [use(lane, log=log, label=i, seconds=0.25) for i in range(5)]
+    limiter, log = limiter_of(burst=1, per_second=1.0, in_flight=1, clock=clock), []
+    waits = [use(limiter, log=log, label=i, seconds=0.25) for i in range(5)]
     tasks = await queue_up(*waits)
     if hold:
-        asyncio.get_running_loop().call_at(1.0, lane.hold, 0.0)
+        asyncio.get_running_loop().call_at(1.0, limiter.hold, 0.0)
     await cancel_after(tasks[1], when, hops)
     await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [label for label, _ in log] in ([0, 1, 2, 3, 4], [0, 2, 3, 4])
     assert [at for _, at in log] == pytest.approx(range(len(log)))
-    assert lane.stats().granted == len(log)
-    assert lane.stats().level == pytest.approx(0.25)
-    at_rest(lane)
+    assert limiter.stats().granted == len(log)
+    assert limiter.stats().level == pytest.approx(0.25)
+    at_rest(limiter)
     assert clock.pending == 0
 
 
-async def test_cancelling_everybody_leaves_a_lane_as_new(clock):
+async def test_cancelled_waiters_leave_their_tokens(clock):
     """1,000 waiters cancelled at random moments leave tokens for exactly those that were not served."""
-    lane, chance = lane_of(burst=5, per_second=10.0, in_flight=3, clock=clock), random.Random(7)
+    limiter, chance = limiter_of(burst=5, per_second=10.0, in_flight=3, clock=clock), random.Random(7)
 
     async def impatient() -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(chance.random() * 20):
-                await use(lane, chance.choice(list(Priority)), seconds=chance.random())
+                await use(limiter, chance.choice(list(Priority)), seconds=chance.random())
 
     await asyncio.gather(*(impatient() for _ in range(1000)))
-    at_rest(lane)
+    at_rest(limiter)
     assert clock.pending == 0
     elapsed = await now()
-    assert lane.stats().granted <= 5 + 10.0 * elapsed
+    assert limiter.stats().granted <= 5 + 10.0 * elapsed
     await SystemClock().sleep(0.6)
-    assert lane.stats().level == 5
+    assert limiter.stats().level == 5
 
 
-async def test_cancelling_is_felt_at_once():
-    """A cancelled wait ends in the same moment, even in the middle of a hold."""
-    lane = lane_of()
-    lane.hold(60.0)
-    (task,) = await queue_up(use(lane))
+async def test_cancelling_ends_the_wait_at_once():
+    """A cancelled wait ends at the same moment, even during a hold."""
+    limiter = limiter_of()
+    limiter.hold(60.0)
+    (task,) = await queue_up(use(limiter))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await now() == 0.0
-    at_rest(lane)
+    at_rest(limiter)
 
 
-async def test_nobody_waits_longer_than_the_bound(clock):
-    """Past `max_queue_wait_s` the wait ends as RateLimited(local=True); the others keep their turns."""
-    lane = lane_of(burst=1, per_second=0.1, max_queue_wait_s=25.0, clock=clock)
+async def test_the_wait_is_bounded(clock):
+    """After `max_queue_wait_s` the wait ends with RateLimited(local=True); the others keep their order."""
+    limiter = limiter_of(burst=1, per_second=0.1, max_queue_wait_s=25.0, clock=clock)
     log = []
-    results = await asyncio.gather(*(use(lane, log=log, label=i) for i in range(5)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(use(limiter, log=log, label=i) for i in range(5)), return_exceptions=True
+    )
     assert log == [(0, 0.0), (1, pytest.approx(10.0)), (2, pytest.approx(20.0))]
     assert [type(each) for each in results[3:]] == [RateLimited, RateLimited]
     assert all(each.local for each in results[3:])
     assert await now() == pytest.approx(25.0)
-    at_rest(lane)
+    at_rest(limiter)
     assert clock.pending == 0
 
 
 async def test_the_bound_holds_without_a_free_place():
-    """Whoever waits for a place in flight is sent away in time as well."""
-    lane = lane_of(in_flight=1, max_queue_wait_s=10.0)
-    async with lane.slot(INTERACTIVE):
+    """A request that waits for a place in flight times out as well."""
+    limiter = limiter_of(in_flight=1, max_queue_wait_s=10.0)
+    async with limiter.slot(INTERACTIVE):
         with pytest.raises(RateLimited, match="waited 10 s") as caught:
-            await use(lane)
+            await use(limiter)
     assert caught.value.local
-    at_rest(lane)
+    at_rest(limiter)
 
 
 # ---- holds
 
 
-async def test_a_hold_binds_those_in_the_queue_too():
+async def test_a_hold_applies_to_queued_requests():
     """Nothing is sent before the hold ends, and then at the usual rate."""
-    lane, log = lane_of(burst=2, per_second=1.0), []
-    tasks = await queue_up(*(use(lane, log=log, label=i) for i in range(5)))
-    lane.hold(30.0)
+    limiter, log = limiter_of(burst=2, per_second=1.0), []
+    tasks = await queue_up(*(use(limiter, log=log, label=i) for i in range(5)))
+    limiter.hold(30.0)
     await asyncio.gather(*tasks)
     assert [at for _, at in log] == pytest.approx([0, 0, 30, 30, 31])
 
 
 async def test_the_latest_end_of_all_holds_counts():
-    """A shorter hold never sets a longer one free."""
-    lane, log = lane_of(), []
-    lane.hold(30.0)
-    lane.hold(1.0)
-    lane.hold(0.0)
-    await use(lane, log=log)
+    """A shorter hold never ends a longer one."""
+    limiter, log = limiter_of(), []
+    limiter.hold(30.0)
+    limiter.hold(1.0)
+    limiter.hold(0.0)
+    await use(limiter, log=log)
     assert log == [(None, pytest.approx(30.0))]
 
 
 async def test_jitter_only_lengthens_a_hold():
-    """A hold of 100 s ends after 100 to 110 s, spread over the whole of that."""
+    """A hold of 100 s ends after 100 to 110 s, spread over that range."""
     ends = []
     for seed in range(100):
-        lane = RateLimiter(RateLimit(1, 1.0), random=random.Random(seed).random)
-        lane.hold(100.0)
-        ends.append(lane.stats().hold_s)
+        limiter = RateLimiter(RateLimit(1, 1.0), random=random.Random(seed).random)
+        limiter.hold(100.0)
+        ends.append(limiter.stats().hold_s)
     assert all(100.0 <= end <= 110.0 for end in ends)
     assert min(ends) < 101.0
     assert max(ends) > 109.0
 
 
-async def test_a_turn_given_and_not_yet_used_is_taken_back_by_a_hold():
-    """When a hold comes in the step between a turn and its request, the request waits, in its old place."""
-    lane, log = lane_of(burst=1, per_second=1.0, in_flight=3), []
-    await use(lane)
+async def test_a_hold_revokes_a_grant_that_was_not_used_yet():
+    """If a hold starts between a grant and its request, the request waits in its old place."""
+    limiter, log = limiter_of(burst=1, per_second=1.0, in_flight=3), []
+    await use(limiter)
     tasks = await queue_up(
-        *(use(lane, each, log, i) for i, each in enumerate((INTERACTIVE, AUTH, INTERACTIVE)))
+        *(use(limiter, each, log, i) for i, each in enumerate((INTERACTIVE, AUTH, INTERACTIVE)))
     )
-    asyncio.get_running_loop().call_at(1.0, lane.hold, 10.0)  # set after the lane's own timer for 1.0
+    asyncio.get_running_loop().call_at(1.0, limiter.hold, 10.0)  # set after the limiter's own timer for 1.0
     await asyncio.gather(*tasks)
     assert [label for label, _ in log] == [1, 0, 2]
     assert log[0][1] == pytest.approx(11.0)
-    at_rest(lane)
+    at_rest(limiter)
 
 
-async def test_turns_taken_back_together_keep_their_order():
-    """Several turns that a new hold takes back in the same moment are given again in the order they had."""
-    lane, log = lane_of(burst=5, per_second=1.0), []
-    lane.hold(1.0)
-    tasks = await queue_up(*(use(lane, log=log, label=i) for i in range(5)))
-    asyncio.get_running_loop().call_at(1.0, lane.hold, 10.0)  # after the lane's timer has given all five
+async def test_revoked_grants_keep_their_order():
+    """Several grants that a new hold revokes at the same moment are granted again in the same order."""
+    limiter, log = limiter_of(burst=5, per_second=1.0), []
+    limiter.hold(1.0)
+    tasks = await queue_up(*(use(limiter, log=log, label=i) for i in range(5)))
+    asyncio.get_running_loop().call_at(
+        1.0, limiter.hold, 10.0
+    )  # after the limiter's timer has given all five
     await asyncio.gather(*tasks)
     assert [label for label, _ in log] == [0, 1, 2, 3, 4]
     assert [at for _, at in log] == pytest.approx([11.0] * 5)
@@ -384,14 +388,14 @@ async def test_turns_taken_back_together_keep_their_order():
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_thousand_tasks_never_send_inside_a_hold(seed):
-    """With 1,000 tasks and holds at random moments, no request starts before the latest hold's end."""
+    """With 1,000 tasks and holds at random moments, no request starts before the latest hold ends."""
     chance = random.Random(seed)
-    lane = RateLimiter(RateLimit(50, 40.0, 8), random=chance.random)
+    limiter = RateLimiter(RateLimit(50, 40.0, 8), random=chance.random)
     until = sent = 0.0
 
     async def caller() -> None:
         nonlocal sent
-        async with lane.slot(chance.choice([INTERACTIVE, INTERACTIVE, BACKGROUND, AUTH])):
+        async with limiter.slot(chance.choice([INTERACTIVE, INTERACTIVE, BACKGROUND, AUTH])):
             assert await now() >= until
             sent += 1
             await SystemClock().sleep(chance.random() * 0.5)
@@ -403,158 +407,158 @@ async def test_a_thousand_tasks_never_send_inside_a_hold(seed):
             for _ in range(chance.randrange(4)):
                 await SystemClock().sleep(0)
             seconds = chance.choice([0.0, 0.1, 1.0, 3.0])
-            lane.hold(seconds)
+            limiter.hold(seconds)
             until = max(until, await now() + seconds)
 
     holding = asyncio.ensure_future(holder())
     await asyncio.gather(*(caller() for _ in range(1000)))
     holding.cancel()
     assert sent == 1000
-    at_rest(lane)
+    at_rest(limiter)
 
 
 async def test_too_long_a_hold_is_an_error_at_once():
-    """Beyond `max_hold_s` neither newcomers nor the queue wait; both are told how long it would be."""
-    lane = lane_of(burst=1, per_second=0.1, max_hold_s=120.0)
-    await use(lane)
-    (queued,) = await queue_up(use(lane))
-    lane.hold(3600.0)
+    """With a hold longer than `max_hold_s`, new and queued requests fail at once with its duration."""
+    limiter = limiter_of(burst=1, per_second=0.1, max_hold_s=120.0)
+    await use(limiter)
+    (queued,) = await queue_up(use(limiter))
+    limiter.hold(3600.0)
     with pytest.raises(RateLimited) as told:
         await queued
     with pytest.raises(RateLimited) as refused:
-        await use(lane, AUTH)
+        await use(limiter, AUTH)
     assert told.value.retry_after == refused.value.retry_after == pytest.approx(3600.0)
     assert not told.value.local
     assert await now() == 0.0
-    at_rest(lane)
+    at_rest(limiter)
 
 
 async def test_the_longest_accepted_hold_is_waited_for_jitter_included():
-    """120 s asked are waited for with a bound of 120, although jitter makes them more."""
-    lane, log = lane_of(random=lambda: 0.99, max_hold_s=120.0), []
-    lane.hold(120.0)
-    await use(lane, log=log)
+    """A hold of 120 s is waited for if `max_hold_s` is 120, although jitter makes it longer."""
+    limiter, log = limiter_of(random=lambda: 0.99, max_hold_s=120.0), []
+    limiter.hold(120.0)
+    await use(limiter, log=log)
     assert log == [(None, pytest.approx(131.88))]
 
 
 @pytest.mark.parametrize("seconds", [1e30, float("inf"), 365 * 86_400.0])
 async def test_an_absurd_hold_ends_after_a_day(seconds):
-    """One absurd header does not silence an account for good."""
-    lane, log = lane_of(), []
-    lane.hold(seconds)
+    """One absurd header does not stop an account for good."""
+    limiter, log = limiter_of(), []
+    limiter.hold(seconds)
     await SystemClock().sleep(86_400.0)
-    await use(lane, log=log)
+    await use(limiter, log=log)
     assert log == [(None, pytest.approx(86_400.0))]
 
 
 # ---- 429s
 
 
-async def test_the_first_429_with_stock_empties_the_stock_and_keeps_the_rate():
-    """After a restart the stock is what is wrong: it is forgotten, and the rate stays."""
-    lane = lane_of()
-    async with lane.slot(INTERACTIVE):
-        lane.on_throttled(await now(), 1.0)
-    stats = lane.stats()
+async def test_the_first_429_with_tokens_empties_the_bucket_only():
+    """After a restart the level is wrong: the bucket is emptied and the rate stays."""
+    limiter = limiter_of()
+    async with limiter.slot(INTERACTIVE):
+        limiter.on_throttled(await now(), 1.0)
+    stats = limiter.stats()
     assert stats.level <= 0.0
     assert stats.rate == 3.0
     assert stats.hold_s == 1.0
     assert stats.throttled == 1
 
 
-async def test_a_429_without_stock_slows_the_lane_down():
-    """A 429 while living on the rate costs three tenths of it; most of that comes back within 30 seconds."""
-    lane = lane_of(burst=1)
-    await use(lane)
-    lane.on_throttled(await now(), 1.0)
-    assert lane.stats().rate == pytest.approx(2.1)
+async def test_a_429_without_tokens_lowers_the_rate():
+    """A 429 with an empty bucket lowers the rate by three tenths; most of that is regained in 30 seconds."""
+    limiter = limiter_of(burst=1)
+    await use(limiter)
+    limiter.on_throttled(await now(), 1.0)
+    assert limiter.stats().rate == pytest.approx(2.1)
     await SystemClock().sleep(30.0)
-    assert lane.stats().rate == pytest.approx(2.7)
+    assert limiter.stats().rate == pytest.approx(2.7)
     await SystemClock().sleep(100.0)
-    assert lane.stats().rate == pytest.approx(2.8)
+    assert limiter.stats().rate == pytest.approx(2.8)
     await SystemClock().sleep(1000.0)
-    assert lane.stats().rate == 3.0
+    assert limiter.stats().rate == 3.0
 
 
-async def test_a_lowered_rate_is_the_rate_of_turns():
-    """At 2.1 requests per second, rising to 2.7 in 30 seconds, 72 turns take as long as that."""
-    lane, log = lane_of(burst=1), []
-    await use(lane)
-    lane.on_throttled(await now(), 0.0)
-    await asyncio.gather(*(use(lane, log=log) for _ in range(74)))
+async def test_slots_come_at_the_lowered_rate():
+    """At 2.1 requests per second, rising to 2.7 in 30 seconds, 72 slots take as long as that."""
+    limiter, log = limiter_of(burst=1), []
+    await use(limiter)
+    limiter.on_throttled(await now(), 0.0)
+    await asyncio.gather(*(use(limiter, log=log) for _ in range(74)))
     assert log[-1][1] - log[1][1] == pytest.approx(30.0, rel=0.02)
 
 
-async def test_429s_of_one_trouble_slow_down_once():
-    """Six requests refused together cut the rate once; one sent after the reaction cuts it again."""
-    lane = lane_of(burst=6)
+async def test_429s_of_one_episode_lower_the_rate_once():
+    """Six requests refused together lower the rate once; one sent after that lowers it again."""
+    limiter = limiter_of(burst=6)
     async with AsyncExitStack() as stack:
         for _ in range(6):
-            await stack.enter_async_context(lane.slot(INTERACTIVE))
+            await stack.enter_async_context(limiter.slot(INTERACTIVE))
         sent = await now()
         await SystemClock().sleep(0.1)
         for _ in range(6):
-            lane.on_throttled(sent, 1.0)
-    before = lane.stats().rate
+            limiter.on_throttled(sent, 1.0)
+    before = limiter.stats().rate
     assert before == pytest.approx(2.1)
-    await use(lane)
-    before = lane.stats().rate
+    await use(limiter)
+    before = limiter.stats().rate
     assert before < 2.3
-    lane.on_throttled(await now(), 1.0)
-    assert lane.stats().rate == pytest.approx(before * 0.7)
-    assert lane.stats().throttled == 7
+    limiter.on_throttled(await now(), 1.0)
+    assert limiter.stats().rate == pytest.approx(before * 0.7)
+    assert limiter.stats().throttled == 7
 
 
-async def test_a_second_429_soon_after_cuts_the_rate_even_with_stock():
-    """Stock excuses the first 429 only: a rate that is too high for a slow caller is lowered all the same."""
-    lane = lane_of(burst=2, per_second=10.0)
+async def test_a_second_429_soon_after_lowers_the_rate_even_with_tokens():
+    """Only the first 429 spares the rate: a rate that is too high for a slow caller is lowered as well."""
+    limiter = limiter_of(burst=2, per_second=10.0)
     for cut in (1.0, 0.7, 0.7):
         await SystemClock().sleep(2.0)
-        await use(lane)
-        before = lane.stats().rate
-        lane.on_throttled(await now(), 0.0)
-        assert lane.stats().rate == pytest.approx(before * cut)
+        await use(limiter)
+        before = limiter.stats().rate
+        limiter.on_throttled(await now(), 0.0)
+        assert limiter.stats().rate == pytest.approx(before * cut)
 
 
 async def test_doubtful_429s_change_nothing_until_there_are_three_in_a_row():
-    """One without Retry-After and JSON holds for a moment: stock and rate stay, unless two more follow."""
-    lane = lane_of(burst=6, random=lambda: 0.5)
+    """One without Retry-After and JSON causes a short hold; level and rate stay, unless two more follow."""
+    limiter = limiter_of(burst=6, random=lambda: 0.5)
     for _ in range(20):
         for hold in (1 / 6, 1 / 3):
             sent = await now()
-            level = lane.stats().level
-            lane.on_throttled(sent, None, certain=False)
-            assert lane.stats().level == level
-            assert lane.stats().rate == 3.0
-            assert lane.stats().hold_s == pytest.approx(hold * 1.05)
+            level = limiter.stats().level
+            limiter.on_throttled(sent, None, certain=False)
+            assert limiter.stats().level == level
+            assert limiter.stats().rate == 3.0
+            assert limiter.stats().hold_s == pytest.approx(hold * 1.05)
             await SystemClock().sleep(1.0)
-        lane.on_accepted()
+        limiter.on_accepted()
     for _ in range(6):
-        await use(lane)
+        await use(limiter)
     for rate in (3.0, 3.0, 2.1):
-        assert lane.stats().rate == 3.0
-        lane.on_throttled(await now(), None, certain=False)
-        assert lane.stats().rate == pytest.approx(rate)
-    assert lane.stats().level < 0.0
+        assert limiter.stats().rate == 3.0
+        limiter.on_throttled(await now(), None, certain=False)
+        assert limiter.stats().rate == pytest.approx(rate)
+    assert limiter.stats().level < 0.0
 
 
 async def test_a_certain_429_between_doubtful_ones_lowers_the_rate_by_itself():
-    """What has a Retry-After or is JSON needs no others beside it."""
-    lane = lane_of(burst=1)
-    await use(lane)
-    lane.on_throttled(await now(), None, certain=False)
-    lane.on_throttled(await now(), None)
-    assert lane.stats().rate == pytest.approx(2.1)
+    """A 429 with Retry-After or JSON counts at once."""
+    limiter = limiter_of(burst=1)
+    await use(limiter)
+    limiter.on_throttled(await now(), None, certain=False)
+    limiter.on_throttled(await now(), None)
+    assert limiter.stats().rate == pytest.approx(2.1)
 
 
-async def test_a_429_that_says_nothing_is_waited_out_for_longer_each_time():
-    """Without Retry-After the jittered hold begins at one slot and doubles with every trouble, up to 20 s."""
-    lane, holds = lane_of(random=lambda: 1 - 2**-53), []
+async def test_the_default_hold_doubles_with_each_episode():
+    """Without Retry-After the jittered hold starts at one interval and doubles each time, up to 20 s."""
+    limiter, holds = limiter_of(random=lambda: 1 - 2**-53), []
     for _ in range(9):
-        await use(lane)
-        lane.on_throttled(await now(), None)
-        holds.append(lane.stats().hold_s / 1.1)
-        await SystemClock().sleep(lane.stats().hold_s)
+        await use(limiter)
+        limiter.on_throttled(await now(), None)
+        holds.append(limiter.stats().hold_s / 1.1)
+        await SystemClock().sleep(limiter.stats().hold_s)
     assert holds == pytest.approx([1 / 3, 2 / 3, 4 / 3, 8 / 3, 16 / 3, 32 / 3, 20, 20, 20])
 
 
@@ -564,17 +568,17 @@ async def test_a_429_that_says_nothing_is_waited_out_for_longer_each_time():
 @pytest.mark.parametrize("held", [False, True])
 async def test_one_timer_serves_a_thousand_waiters(clock, held):
     """There is never more than one pending timer, whatever the waiters wait for."""
-    lane = lane_of(burst=1, per_second=50.0, in_flight=3, clock=clock)
+    limiter = limiter_of(burst=1, per_second=50.0, in_flight=3, clock=clock)
     if held:
-        lane.hold(5.0)
-    await asyncio.gather(*(use(lane, Priority(i % 3), seconds=0.05) for i in range(1000)))
+        limiter.hold(5.0)
+    await asyncio.gather(*(use(limiter, Priority(i % 3), seconds=0.05) for i in range(1000)))
     assert clock.most_pending == 1
     assert clock.pending == 0
     assert clock.made < 2200
 
 
 async def test_the_cost_of_a_waiter_does_not_grow_with_their_number():
-    """Ten times the waiters are ten times the work, counted in calls of Python functions."""
+    """Ten times the waiters make ten times the Python function calls."""
 
     async def calls_for(waiters: int) -> float:
         count = 0
@@ -583,8 +587,8 @@ async def test_the_cost_of_a_waiter_does_not_grow_with_their_number():
             nonlocal count
             count += event == "call"
 
-        lane = lane_of(burst=1, per_second=100.0, max_queue_wait_s=1e6)
-        tasks = await queue_up(*(use(lane, Priority(i % 3)) for i in range(waiters)))
+        limiter = limiter_of(burst=1, per_second=100.0, max_queue_wait_s=1e6)
+        tasks = await queue_up(*(use(limiter, Priority(i % 3)) for i in range(waiters)))
         sys.setprofile(note)
         try:
             for task in tasks[1::7]:
@@ -597,70 +601,70 @@ async def test_the_cost_of_a_waiter_does_not_grow_with_their_number():
     assert await calls_for(3000) < 1.2 * await calls_for(300)
 
 
-# ---- closing, looking
+# ---- closing, repr
 
 
-async def test_closing_frees_everybody_who_waits(clock):
-    """Waiters of every class get ClientClosed at once, newcomers too, and a turn in use ends in peace."""
-    lane = lane_of(burst=1, per_second=1.0, clock=clock)
-    async with lane.slot(INTERACTIVE):
-        tasks = await queue_up(*(use(lane, each) for each in (*Priority, *Priority)))
-        lane.close()
+async def test_closing_ends_all_waits(clock):
+    """Waiters of every class and newcomers get ClientClosed at once; a slot in use is not affected."""
+    limiter = limiter_of(burst=1, per_second=1.0, clock=clock)
+    async with limiter.slot(INTERACTIVE):
+        tasks = await queue_up(*(use(limiter, each) for each in (*Priority, *Priority)))
+        limiter.close()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(each) for each in results] == [ClientClosed] * 6
         assert len({id(each) for each in results}) == 6
     with pytest.raises(ClientClosed):
-        await use(lane)
-    lane.close()
+        await use(limiter)
+    limiter.close()
     assert await now() == 0.0
-    at_rest(lane)
+    at_rest(limiter)
     assert clock.pending == 0
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_closed_lane_gives_no_turn_from_its_stock(priority):
-    """Tokens and places enough are no reason to send after closing, not even for auth."""
-    lane = lane_of()
-    lane.close()
+async def test_a_closed_limiter_grants_nothing(priority):
+    """After closing no slot is granted, although there are tokens and places, not even for a login."""
+    limiter = limiter_of()
+    limiter.close()
     with pytest.raises(ClientClosed):
-        await use(lane, priority)
-    assert lane.stats().granted == 0
+        await use(limiter, priority)
+    assert limiter.stats().granted == 0
 
 
-async def test_closing_takes_back_a_turn_that_was_not_used_yet():
-    """In the step between a turn and its request, closing still stops the request."""
-    lane, log = lane_of(burst=1, per_second=1.0), []
-    await use(lane)
-    (task,) = await queue_up(use(lane, log=log))
-    asyncio.get_running_loop().call_at(1.0, lane.close)
+async def test_closing_revokes_a_grant_that_was_not_used_yet():
+    """If the limiter closes between a grant and its request, the request is not sent."""
+    limiter, log = limiter_of(burst=1, per_second=1.0), []
+    await use(limiter)
+    (task,) = await queue_up(use(limiter, log=log))
+    asyncio.get_running_loop().call_at(1.0, limiter.close)
     with pytest.raises(ClientClosed):
         await task
     assert log == []
-    assert lane.stats().granted == 1
-    at_rest(lane)
+    assert limiter.stats().granted == 1
+    at_rest(limiter)
 
 
-async def test_a_lane_shows_its_level_its_waiters_and_its_next_wake():
-    """`repr` answers the question why nothing is being sent."""
-    lane = lane_of(burst=2, per_second=1.0, name="vrm home")
-    tasks = await queue_up(*(use(lane, INTERACTIVE) for _ in range(4)), use(lane, BACKGROUND))
-    assert repr(lane) == (
+async def test_repr_shows_level_waiters_and_next_wake():
+    """`repr` shows why nothing is being sent."""
+    limiter = limiter_of(burst=2, per_second=1.0, name="vrm home")
+    tasks = await queue_up(*(use(limiter, INTERACTIVE) for _ in range(4)), use(limiter, BACKGROUND))
+    assert repr(limiter) == (
         "<RateLimiter 'vrm home' level 0.00 of 2, 1.00/s, 0 of 6 in flight, 0+2+1 waiting, "
         "next wake in 1.00 s>"
     )
-    lane.hold(5.0)
-    assert "held for 5.00 s" in repr(lane)
-    stats = lane.stats()
+    limiter.hold(5.0)
+    assert "held for 5.00 s" in repr(limiter)
+    stats = limiter.stats()
     assert (stats.name, stats.granted, stats.hold_s) == ("vrm home", 2, 5.0)
     assert stats.waiting == {AUTH: 0, INTERACTIVE: 2, BACKGROUND: 1}
-    lane.close()
-    assert "closed" in repr(lane)
+    limiter.close()
+    assert "closed" in repr(limiter)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_lane_can_be_made_and_shown_without_an_event_loop():
-    """Making a client is not I/O."""
-    assert repr(lane_of(burst=2)) == "<RateLimiter 'test' RateLimit(burst=2, per_second=3.0, in_flight=6)>"
+def test_a_limiter_can_be_created_and_shown_without_an_event_loop():
+    """Creating a client is not I/O."""
+    assert repr(limiter_of(burst=2)) == "<RateLimiter 'test' RateLimit(burst=2, per_second=3.0, in_flight=6)>"
 
 
 @pytest.mark.parametrize(
@@ -679,13 +683,13 @@ def test_a_lane_can_be_made_and_shown_without_an_event_loop():
         ((200, 3.0, None), TypeError, "in_flight"),
     ],
 )
-def test_a_limit_that_makes_no_sense_is_refused(arguments, error, named):
-    """Each field of a limit says by name what is wrong with it."""
+def test_an_invalid_limit_is_refused(arguments, error, named):
+    """The error names the field and the reason."""
     with pytest.raises(error, match=named):
         RateLimit(*arguments)
 
 
-# ---- the order alone
+# ---- the queue
 
 
 class Waiter:
@@ -699,8 +703,8 @@ steps = st.lists(
 
 
 @given(steps, st.integers(0, 5))
-def test_every_order_of_coming_and_going_is_fair(script, salt):
-    """Whatever comes, leaves or is put back: classes stay in order, background gets one turn in eight."""
+def test_every_order_of_arrivals_and_cancellations_is_fair(script, salt):
+    """After any adds, removals and put-backs classes keep their order, and background gets an eighth."""
     queue: PriorityQueue[Waiter] = PriorityQueue()
     there: list[Waiter] = []
     without_background = 0

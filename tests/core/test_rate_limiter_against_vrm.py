@@ -1,4 +1,4 @@
-"""The lane against a model of VRM's limiter: what it costs in refusals, and what it leaves unused."""
+"""The rate limiter against a model of VRM's: the 429s it causes, and the allowance it leaves unused."""
 
 import asyncio
 import random
@@ -21,14 +21,14 @@ both_readings = pytest.mark.parametrize(
 
 
 class Caller:
-    """A program's HTTP layer in miniature: asks in turn, tells the lane of every 429, and asks again."""
+    """A small HTTP layer: waits for a slot, reports every 429 to the limiter, and retries."""
 
     def __init__(
         self, server: VRMLimitModel, limit: RateLimit = VRM, *, seed: int = 0, latency: float = 0.2
     ) -> None:
         self.server = server
         self.chance = random.Random(seed)
-        self.lane = RateLimiter(limit, random=self.chance.random, name=str(seed))
+        self.limiter = RateLimiter(limit, random=self.chance.random, name=str(seed))
         self.latency = latency
         self.clock = SystemClock()
         self.answered = self.sent = 0
@@ -39,7 +39,7 @@ class Caller:
 
     async def ask(self) -> None:
         while True:
-            async with self.lane.slot(Priority.INTERACTIVE):
+            async with self.limiter.slot(Priority.INTERACTIVE):
                 sent_at = self.clock.monotonic()
                 assert sent_at >= self.told_until, "sent inside a hold"
                 self.sent += 1
@@ -48,20 +48,20 @@ class Caller:
                 retry_after = None if is_stray else self.server.ask(self.clock.monotonic())
                 await self.clock.sleep(self.latency * self.chance.random())
             if is_stray:
-                self.lane.on_throttled(sent_at, None, certain=False)
+                self.limiter.on_throttled(sent_at, None, certain=False)
                 continue
             if retry_after is None:
                 self.answered += 1
-                self.lane.on_accepted()
+                self.limiter.on_accepted()
                 return
             self._throttled(sent_at, retry_after)
 
     def _throttled(self, sent_at: float, retry_after: int) -> None:
         if self.says_how_long:
             self.told_until = max(self.told_until, self.clock.monotonic() + retry_after)
-            self.lane.on_throttled(sent_at, float(retry_after))
+            self.limiter.on_throttled(sent_at, float(retry_after))
         else:
-            self.lane.on_throttled(sent_at, None)
+            self.limiter.on_throttled(sent_at, None)
 
     async def ask_forever(self) -> None:
         while True:
@@ -87,7 +87,7 @@ async def running(*jobs):
 
 @pytest.mark.parametrize("latency", [0.0, 0.1, 1.0], ids=["at once", "0.1 s", "1 s"])
 async def test_ten_thousand_requests_from_fifty_tasks_draw_no_429(latency):
-    """10,000 greedy requests are all let through at once, and use at least 97 % of what the server allows."""
+    """10,000 greedy requests cause no 429 and use at least 97 % of the server's allowance."""
     vrm = server()
     caller = Caller(vrm, latency=latency)
 
@@ -104,7 +104,7 @@ async def test_ten_thousand_requests_from_fifty_tasks_draw_no_429(latency):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
 async def test_stray_429s_cost_no_more_than_the_requests_they_refuse(seed, latency):
-    """With 2 % of stray 429s an hour of greedy load draws no real one, and uses 97 % of what is left."""
+    """With 2 % of stray 429s an hour of greedy load causes no real one, and uses 97 % of the rest."""
     vrm = server()
     caller = Caller(vrm, seed=seed, latency=latency)
     caller.stray = 0.02
@@ -113,12 +113,12 @@ async def test_stray_429s_cost_no_more_than_the_requests_they_refuse(seed, laten
     assert vrm.refused == []
     assert caller.sent - caller.answered == pytest.approx(0.02 * caller.sent, rel=0.4)
     assert vrm.share_used(SystemClock().monotonic(), with_free=200) >= 0.97 * 0.98
-    assert caller.lane.stats().rate == 3.0
+    assert caller.limiter.stats().rate == 3.0
 
 
 @both_readings
-async def test_one_real_429_is_soon_made_good(count_refused):
-    """Half an hour around a full window costs less than one part in a hundred of the allowance."""
+async def test_one_real_429_costs_little(count_refused):
+    """In half an hour a full window costs less than one part in a hundred of the allowance."""
     vrm, clock = server(used=60, count_refused=count_refused), SystemClock()
     caller = Caller(vrm)
     async with running(*(caller.ask_forever() for _ in range(20))):
@@ -130,7 +130,7 @@ async def test_one_real_429_is_soon_made_good(count_refused):
 @both_readings
 @pytest.mark.parametrize("seed", range(3))
 async def test_with_the_limit_set_too_high_nothing_is_sent_inside_a_hold(count_refused, seed):
-    """A client that believes in 600 at once and 10 per second obeys every Retry-After, and gets on."""
+    """A client with a limit of 600 at once and 10 per second obeys each Retry-After, and still progresses."""
     vrm = server(count_refused=count_refused)
     caller = Caller(vrm, RateLimit(600, 10.0, 8), seed=seed)
     async with running(*(caller.ask_forever() for _ in range(50))):
@@ -143,8 +143,8 @@ async def test_with_the_limit_set_too_high_nothing_is_sent_inside_a_hold(count_r
 @both_readings
 @pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_restart_on_a_used_quota_is_quiet_and_wastes_nothing(count_refused, latency, seed):
-    """With 150 of 200 used and 500 sites each wanted once a minute, half an hour costs at most 8 429s.
+async def test_a_restart_with_a_used_allowance_causes_few_429s(count_refused, latency, seed):
+    """With 150 of 200 used and 500 sites polled once a minute, half an hour causes at most 8 429s.
 
     No poll is lost, and at least 99 % of the allowance is used.
     """
@@ -164,18 +164,18 @@ async def test_a_restart_on_a_used_quota_is_quiet_and_wastes_nothing(count_refus
         await clock.sleep(1800.0)
     assert len(vrm.refused) <= 8
     assert vrm.share_used(clock.monotonic()) >= 0.99
-    assert caller.lane.stats().throttled == len(vrm.refused)
+    assert caller.limiter.stats().throttled == len(vrm.refused)
 
 
 @both_readings
 @pytest.mark.parametrize("says_how_long", [True, False], ids=["Retry-After", "no Retry-After"])
 @pytest.mark.parametrize(("programs", "most_refused"), [(2, 0.01), (8, 0.05)])
-async def test_programs_that_do_not_know_each_other_share_one_token(
+async def test_programs_with_one_token_share_its_allowance(
     programs, most_refused, says_how_long, count_refused
 ):
     """Two programs on one token settle within 5 minutes at 1 % of 429s or less, eight at 5 %.
 
-    Every one of them gets a fair part, and together they use at least 95 % of the allowance.
+    Each of them gets a fair share, and together they use at least 95 % of the allowance.
     """
     vrm = server(count_refused=count_refused)
     callers = [Caller(vrm, seed=seed) for seed in range(programs)]
@@ -193,7 +193,7 @@ async def test_programs_that_do_not_know_each_other_share_one_token(
     assert entered >= 0.95 * slots
 
 
-async def test_a_program_that_starts_later_gets_its_part():
+async def test_a_program_that_starts_later_gets_its_share():
     """Half an hour after starting on a token in full use, a second program has a third of the rate."""
     vrm, clock = server(), SystemClock()
     first, second = Caller(vrm, seed=1), Caller(vrm, seed=2)

@@ -1,4 +1,4 @@
-"""What an error quotes of a refusal: the vendor's words, one line, and nothing that may be a secret."""
+"""The vendor's message in a refusal: one line, shortened, without anything that may be a secret."""
 
 import pytest
 
@@ -42,8 +42,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6N30.c2lnbmF0dXJl"
         (7, ""),
     ],
 )
-def test_words(answer, line):
-    """Texts are found in the usual places, joined, cut at 200 characters, and blotted."""
+def test_message_of_json(answer, line):
+    """Texts are found under the usual keys, joined, cut at 200 characters, and masked."""
     assert refusal_message(answer) == line
 
 
@@ -61,8 +61,8 @@ def test_words(answer, line):
         (b"", "text/plain", ""),
     ],
 )
-def test_words_of_plain_text(body, content_type, line):
-    """Plain text is quoted; a page and broken JSON are not."""
+def test_message_of_plain_text(body, content_type, line):
+    """Plain text is quoted; HTML and broken JSON are not."""
     assert refusal_message_of_text(body, content_type) == line
 
 
@@ -85,12 +85,12 @@ def test_words_of_plain_text(body, content_type, line):
         ("Forbidden", False),
     ],
 )
-def test_what_is_a_refusal_whatever_its_status(answer, refusal):
-    """`success` decides where it is; else an object that holds the words of a refusal and no data."""
+def test_refusals_are_recognised_whatever_their_status(answer, refusal):
+    """`success` decides if present; otherwise an object with an error message and no data is a refusal."""
     assert is_refusal(answer) is refusal
 
 
 @pytest.mark.parametrize("part", ["a", "aB", "a.", "-", "abcdefgh.", "token:", "token" + " " * 500, "\u00e9"])
-def test_long_words_are_read_in_linear_time(part):
-    """A page of anything is cut before it is looked at."""
+def test_long_messages_are_read_in_linear_time(part):
+    """A long page is cut before it is searched."""
     assert len(refusal_message(part * 100_000)) <= 200

@@ -72,8 +72,8 @@ def test_delta_seconds(header, seconds):
         "2026-03-01T12:02:00Z",
     ],
 )  # fmt: skip
-def test_whatever_is_outside_the_grammar_counts_as_missing(header):
-    """Any other header that RFC 9110 does not allow is as good as none."""
+def test_an_invalid_header_counts_as_missing(header):
+    """A header that RFC 9110 does not allow is ignored."""
     assert parse_retry_after(header, date=None, now=NOON) is None
 
 
@@ -92,8 +92,8 @@ def time_zone(request, monkeypatch):
 
 @pytest.mark.parametrize("header", FORMS)
 @pytest.mark.parametrize("skew", [timedelta(), timedelta(days=1), timedelta(days=-1)])
-def test_a_date_is_meant_against_the_answers_own_date(time_zone, header, skew):
-    """All three forms give two minutes when the server says it is noon, however wrong our own clock is."""
+def test_a_date_is_relative_to_the_servers_clock(time_zone, header, skew):
+    """All three forms give two minutes if the response is dated noon, however wrong our own clock is."""
     for date in (
         "Sun, 01 Mar 2026 12:00:00 GMT",
         "Sunday, 01-Mar-26 12:00:00 GMT",
@@ -104,30 +104,30 @@ def test_a_date_is_meant_against_the_answers_own_date(time_zone, header, skew):
 
 @pytest.mark.parametrize("header", FORMS)
 @pytest.mark.parametrize("date", [None, "", "yesterday", "1772366400"])
-def test_without_a_valid_date_the_wall_clock_serves(time_zone, header, date):
-    """When the answer does not say what time it is, ours must do."""
+def test_without_a_valid_date_our_clock_is_used(time_zone, header, date):
+    """If the response has no valid Date, our own clock is used."""
     assert parse_retry_after(header, date=date, now=NOON) == 120.0
 
 
 @pytest.mark.parametrize("header", ["Thu, 01 Jan 1970 00:00:00 GMT", "Sunday, 01-Mar-26 11:59:59 GMT"])
 def test_a_date_in_the_past_means_now(header):
-    """A moment that has passed asks for no wait."""
+    """A date in the past means no wait."""
     assert parse_retry_after(header, date=None, now=NOON) == 0.0
 
 
 def test_a_date_far_away_is_capped():
-    """The end of the calendar is not waited for."""
+    """A date at the end of the calendar counts as the longest wait."""
     assert parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", date=None, now=NOON) == LONGEST_S
 
 
 def test_two_digit_years_are_at_most_fifty_years_ahead():
-    """76 is ahead of 2026, 77 lies in the past, as RFC 9110 wants."""
+    """76 is ahead of 2026, 77 lies in the past, as RFC 9110 requires."""
     assert parse_http_date("Sunday, 01-Mar-76 12:00:00 GMT", now=NOON) == NOON.replace(year=2076)
     assert parse_http_date("Sunday, 01-Mar-77 12:00:00 GMT", now=NOON) == NOON.replace(year=1977)
 
 
 def test_a_leap_second_is_a_moment():
-    """Second 60, which the grammar allows, is the first of the next minute."""
+    """Second 60, which the grammar allows, is the first second of the next minute."""
     leap = parse_http_date("Wed, 31 Dec 2036 23:59:60 GMT", now=NOON)
     assert leap == datetime(2037, 1, 1, tzinfo=UTC)
 
@@ -148,7 +148,7 @@ near_misses = st.one_of(
 @given(header=near_misses, date=st.none() | near_misses)
 @example(header="Fri, 31 Dec 9999 23:59:60 GMT", date="Mon, 01 Jan 0001 00:00:00 GMT")
 def test_any_header_gives_seconds_or_none(header, date):
-    """No header, however broken, raises: the answer that carried it must not be lost."""
+    """No header, however broken, raises: the response that carried it must not be lost."""
     seconds = parse_retry_after(header, date=date, now=NOON)
     assert seconds is None or (isinstance(seconds, float) and 0.0 <= seconds <= LONGEST_S)
 
@@ -163,11 +163,11 @@ def test_jitter_spreads_from_zero_to_the_doubled_base():
 
 @pytest.mark.parametrize("attempt", [64, 1024, 10**6, 10**30])
 def test_any_attempt_has_a_delay(attempt):
-    """A delay exists after a million attempts, and finding it takes no longer."""
+    """A delay exists after a million attempts."""
     assert full_jitter(attempt, base=0.05, cap=20.0, random=lambda: 0.5) == 10.0
 
 
-def test_a_full_outage_is_asked_at_most_a_fifth_more():
+def test_an_outage_causes_at_most_a_fifth_more_requests():
     """10,000 calls that would each like two retries make at most 12,000 requests."""
     budget, sent = RetryBudget(), 0
     for _ in range(10_000):
@@ -189,7 +189,7 @@ def test_a_single_call_can_be_retried():
 
 
 def test_an_outage_after_a_long_calm_is_bounded_too():
-    """What was saved in a million good calls is at most a hundred retries."""
+    """A million good calls save at most a hundred retries."""
     budget = RetryBudget()
     for _ in range(1_000_000):
         budget.calls += 1

@@ -155,7 +155,7 @@ MISTAKES = {
         "energy_core/http/rate_limiter.py",
         "self._state.try_take(now())",
         "self._state.try_take(self._clock.utcnow().timestamp())",
-        "tests/core/test_rate_limiter.py::test_turns_come_at_the_rate_once_the_stock_is_used",
+        "tests/core/test_rate_limiter.py::test_slots_come_at_the_rate_after_the_burst",
     ),
     "log in once for every refusal": Mistake(
         "energy_core/http/credential.py",
@@ -167,7 +167,7 @@ MISTAKES = {
         "energy_core/http/rate_limiter.py",
         "            self._take_back(waiter)\n        self._queue.discard(waiter)\n",
         "            pass\n        self._queue.discard(waiter)\n",
-        "tests/core/test_rate_limiter.py::test_whoever_gives_up_leaves_no_debt",
+        "tests/core/test_rate_limiter.py::test_cancelling_a_waiter_costs_nothing",
     ),
     "try a bad certificate again": Mistake(
         "energy_core/http/retry_policy.py",
@@ -179,7 +179,7 @@ MISTAKES = {
         "energy_core/http/response.py",
         'return TransportError("the answer is not valid HTTP")',
         "return TransportError(str(error))",
-        "tests/faults/test_secrets.py::test_fault_tells_no_secret",
+        "tests/faults/test_secrets.py::test_failures_show_no_secret",
     ),
     "keep everything for a consumer without room": Mistake(
         "energy_core/stream/gap_filler.py",
@@ -216,7 +216,7 @@ MISTAKES = {
         "energy_core/retry.py",
         "if _SECONDS.fullmatch(text):",
         "if text.isdigit():",
-        "tests/core/test_retry.py::test_whatever_is_outside_the_grammar_counts_as_missing",
+        "tests/core/test_retry.py::test_an_invalid_header_counts_as_missing",
     ),
 }
 

@@ -62,7 +62,7 @@ say("returned")
 
 @contextmanager
 def service(work="pass", *, closing=0.0, grace_s=GRACE_S):
-    """A program of its own, whose consumer does `work` with each event."""
+    """A program whose consumer does `work` with each event."""
     work = textwrap.indent(textwrap.dedent(work).strip(), " " * 12).strip()
     code = PROGRAM.replace("WORK", work).replace("CLOSING", str(closing)).replace("GRACE", str(grace_s))
     with subprocess.Popen(
@@ -86,13 +86,13 @@ def wait_for(program, word):
 
 
 def ended(program):
-    """The rest of its output, its complaints and its exit code."""
+    """The rest of its output, its log and its exit code."""
     out, err = program.communicate(timeout=60)
     return out.split(), err, program.returncode
 
 
 def interrupted(number):
-    """One program, ended at a moment that only its number decides."""
+    """One program, ended at a moment that depends on its number only."""
     chance = random.Random(number)
     with service("await asyncio.sleep(0)") as program:
         wait_for(program, "opened")
@@ -102,15 +102,15 @@ def interrupted(number):
 
 
 def test_a_signal_at_any_moment_ends_it_in_order():
-    """Whenever it comes, contexts close, `run_service` returns, and the code is 0."""
+    """Whenever it comes, contexts close, `run_service` returns, and the exit code is 0."""
     with ThreadPoolExecutor(3) as several:
         for number, (out, err, code) in enumerate(several.map(interrupted, range(TIMES))):
             assert (out, code) == (["flushed", "returned"], 0), f"{number}: {err}"
             assert "Traceback" not in err
 
 
-def test_a_signal_before_the_program_has_begun_ends_it_too():
-    """It may come as early as the handlers are there; what was not opened needs no closing."""
+def test_a_signal_before_the_start_of_main_ends_it():
+    """It may come as soon as the handlers are installed; nothing was opened yet."""
     with service() as program:
         wait_for(program, "starting")
         time.sleep(0.005)
@@ -121,7 +121,7 @@ def test_a_signal_before_the_program_has_begun_ends_it_too():
 
 
 def test_the_second_signal_ends_it_at_once():
-    """Whoever is in a hurry need not wait for the cleaning up."""
+    """The second signal ends the process without waiting for the cleanup."""
     with service(closing=30, grace_s=30) as program:
         wait_for(program, "opened")
         program.send_signal(signal.SIGTERM)
@@ -131,8 +131,8 @@ def test_the_second_signal_ends_it_at_once():
     assert (out, code) == ([], -signal.SIGTERM)
 
 
-def test_cleaning_up_that_takes_too_long_is_cut_short():
-    """Past the grace it is cancelled, which the log and the exit code say."""
+def test_a_cleanup_that_takes_too_long_is_cancelled():
+    """After the grace it is cancelled, logged, and the exit code is 1."""
     with service(closing=30, grace_s=0.2) as program:
         wait_for(program, "opened")
         program.send_signal(signal.SIGTERM)
@@ -158,8 +158,8 @@ def test_cleaning_up_that_takes_too_long_is_cut_short():
     ],
     ids=["asleep", "busy", "in a thread", "deaf"],
 )
-def test_a_program_that_hangs_is_ended_from_outside(work):
-    """Whatever it hangs in, it is gone a second after the grace at the latest."""
+def test_a_blocked_program_is_ended(work):
+    """Whatever blocks it, the process ends a second after the grace at the latest."""
     with service(f"say('hanging')\n{textwrap.dedent(work)}", grace_s=0.2) as program:
         wait_for(program, "hanging")
         program.send_signal(signal.SIGTERM)
@@ -169,7 +169,7 @@ def test_a_program_that_hangs_is_ended_from_outside(work):
 
 
 def test_it_ends_with_main_and_leaves_nothing_behind():
-    """Handlers and threads are as before; what main raises is raised."""
+    """Handlers and threads are as before; an exception of main is raised."""
     handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
     threads = threading.active_count()
     seen = []
@@ -189,7 +189,7 @@ def test_it_ends_with_main_and_leaves_nothing_behind():
 
 
 def test_it_needs_no_signal_handling_of_the_event_loop(monkeypatch):
-    """Where a loop has none, as on Windows, the first signal still ends the program in order."""
+    """If the loop has none, as on Windows, the first signal still ends the program in order."""
 
     def refuse(*_):
         raise NotImplementedError
@@ -208,8 +208,8 @@ def test_it_needs_no_signal_handling_of_the_event_loop(monkeypatch):
     assert steps == ["closed"]
 
 
-def test_what_main_raises_while_it_ends_is_not_hidden():
-    """A checkpoint that cannot be written is no orderly end."""
+def test_an_exception_during_cleanup_is_raised():
+    """A checkpoint that cannot be written is raised."""
 
     async def main():
         try:
@@ -222,8 +222,8 @@ def test_what_main_raises_while_it_ends_is_not_hidden():
         run_service(main)
 
 
-def test_a_cancellation_that_no_signal_asked_for_is_raised():
-    """Cancelling itself is no orderly end."""
+def test_a_cancellation_without_a_signal_is_raised():
+    """A main that cancels itself does not end in order."""
 
     async def main():
         asyncio.current_task().cancel()
@@ -233,8 +233,8 @@ def test_a_cancellation_that_no_signal_asked_for_is_raised():
         run_service(main)
 
 
-def test_it_belongs_into_the_main_thread():
-    """Elsewhere no signal could be handled, which is told at once."""
+def test_it_must_run_in_the_main_thread():
+    """In another thread it raises ValueError at once."""
     errors = []
 
     def try_it():

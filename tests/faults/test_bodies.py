@@ -57,8 +57,8 @@ async def test_wrong_body(serve: Serve, connect: Connect, fault: str) -> None:
     assert len(server.requests) == (2 if error.kind == "html" else 1)
 
 
-async def test_html_page_with_200_is_asked_once_more(serve: Serve, connect: Connect) -> None:
-    """A proxy's page instead of an answer is asked about once more, if the operation is repeatable."""
+async def test_html_page_with_200_is_requested_once_more(serve: Serve, connect: Connect) -> None:
+    """An idempotent operation is repeated once if a proxy's page came instead of an answer."""
     page = answer(200, "<html>be right back</html>", content_type="text/html")
     server = await serve(in_turn(page, answer(json_body=[1])))
     assert await connect(server).call(READ, as_it_is, id=7) == [1]
@@ -72,7 +72,7 @@ async def test_html_page_with_200_is_asked_once_more(serve: Serve, connect: Conn
 async def test_attempts_after_an_html_page_count_it_too(
     serve: Serve, connect: Connect, after: Act, attempts: int
 ) -> None:
-    """Whatever the second request ends in, the error counts every request of the call."""
+    """Whatever the outcome of the second request, the error counts all requests of the call."""
     server = await serve(in_turn(answer(200, "<html>", content_type="text/html"), after, after, after))
     with pytest.raises(RequestError) as caught:
         await connect(server).call(READ, as_it_is, id=7)
@@ -81,7 +81,7 @@ async def test_attempts_after_an_html_page_count_it_too(
 
 @pytest.mark.parametrize("status", [404, 502])
 async def test_error_page_does_not_hide_the_status(serve: Serve, connect: Connect, status: int) -> None:
-    """An error status counts whatever its body is: HTML, broken off, too large or badly compressed."""
+    """An error status counts whatever its body is: HTML, truncated, too large or badly compressed."""
     bodies = [
         raw(head(status, [("Content-Type", "text/html")], length=6) + b"<html>"),
         raw(head(status, length=100) + b"short"),
@@ -100,7 +100,7 @@ async def test_error_page_does_not_hide_the_status(serve: Serve, connect: Connec
 async def test_body_limit_counts_decompressed_bytes(
     serve: Serve, connect: Connect, how: str, extra: int
 ) -> None:
-    """A body of exactly the limit passes, one byte more is BodyTooLarge, however it is transferred."""
+    """A body of exactly the limit is accepted, one byte more is BodyTooLarge, in every transfer encoding."""
     text = b'"' + b"0123456789" * 99 + b'12345678"' + b" " * extra
     assert len(text) == SMALL_LIMIT.body_limit + extra
     server = await serve(always(raw(transferred(text, how))))
@@ -133,14 +133,14 @@ def raw_deflate(body: bytes) -> bytes:
 
 
 async def test_announced_gigabyte_is_refused_unread(serve: Serve, connect: Connect) -> None:
-    """A body that is announced larger than the limit is refused at its first byte."""
+    """A body whose announced length exceeds the limit is refused at its first byte."""
     server = await serve(always(drip(head(200, [JSON_TYPE], length=10**9) + b"[")))
     with pytest.raises(BodyTooLarge):
         await connect(server).call(READ, as_it_is, id=7)
 
 
 async def test_gzip_bomb(serve: Serve, connect: Connect) -> None:
-    """Two hundred megabytes in two hundred kilobytes are recognised after about one; memory stays flat."""
+    """Two hundred megabytes in two hundred kilobytes are refused after about one; memory stays flat."""
     bomb = bombs(200 * MIB)
     assert len(bomb) < 210_000
     server = await serve(
@@ -166,7 +166,7 @@ def bombs(size: int) -> bytes:
 
 @pytest.mark.parametrize("packed", [gzip.compress(b"[1, 2]" * 50, mtime=0)[:-9], b"\x1f\x8bnonsense", b"[1]"])
 async def test_bad_compression(serve: Serve, connect: Connect, packed: bytes) -> None:
-    """A compressed body that is cut short or is none at all is a DecodeError and not a part of the data."""
+    """A truncated or invalid compressed body is a DecodeError and no part of its data is returned."""
     server = await serve(
         always(raw(head(200, [JSON_TYPE, ("Content-Encoding", "gzip")], length=len(packed)) + packed))
     )
@@ -178,7 +178,7 @@ async def test_bad_compression(serve: Serve, connect: Connect, packed: bytes) ->
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "rot13"])
 async def test_unwanted_encoding(serve: Serve, connect: Connect, encoding: str) -> None:
-    """An encoding that was not asked for is a DecodeError."""
+    """An encoding that was not requested is a DecodeError."""
     server = await serve(always(answer(headers=[("Content-Encoding", encoding)])))
     with pytest.raises(DecodeError) as caught:
         await connect(server).call(READ, as_it_is, id=7)
@@ -188,8 +188,8 @@ async def test_unwanted_encoding(serve: Serve, connect: Connect, encoding: str) 
 @pytest.mark.parametrize("step", [1, 7, 4096])
 @pytest.mark.parametrize("size", [0, 1, 255, 262_144, 262_145, 600_000])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw", "identity", "two members"])
-def test_body_gives_back_what_was_packed(encoding: str, size: int, step: int) -> None:
-    """Whatever the size of body and pieces, what comes out is what was put in."""
+def test_decompression_restores_the_data(encoding: str, size: int, step: int) -> None:
+    """For any size of body and pieces, the output equals the original data."""
     text = bytes(range(256)) * (size // 256) + b"z" * (size % 256)
     pack = {"gzip": gzip.compress, "deflate": zlib.compress, "raw": raw_deflate, "identity": bytes}
     packed = pack.get(encoding, lambda data: gzip.compress(data[:99]) + gzip.compress(data[99:]))(text)
@@ -205,14 +205,14 @@ def cut(data: bytes, step: int) -> Iterable[bytes]:
 
 
 def test_many_members_are_refused() -> None:
-    """A body of countless compressed members is refused instead of unpacked for ever."""
+    """A body of countless compressed members is refused instead of being decompressed for ever."""
     body = Body({"content-encoding": "gzip"}, limit=None)
     with pytest.raises(DecodeError):
         list(body.feed(gzip.compress(b"") * 1000))
 
 
 async def test_slow_body_ends_at_the_total(serve: Serve, connect: Connect) -> None:
-    """A body that trickles for ever ends at the operation's deadline, which counts from the granted turn."""
+    """A body that trickles for ever ends at the deadline, which starts when the request is sent."""
     server = await serve(always(drip(head(200, [JSON_TYPE], length=10**6))))
     started = CLOCK.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
@@ -224,13 +224,13 @@ async def test_slow_body_ends_at_the_total(serve: Serve, connect: Connect) -> No
 
 
 async def test_deadline_does_not_count_the_queue(serve: Serve, connect: Connect) -> None:
-    """Waiting for the turn costs nothing of the deadline."""
+    """Waiting for the rate limiter does not count towards the deadline."""
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "1")]), answer()))
     assert await connect(server).call(evolve(READ, total_s=0.3), as_it_is, id=7) == {"success": True}
 
 
 async def test_pause_never_crosses_the_deadline(serve: Serve, connect: Connect) -> None:
-    """When the next pause would end after the deadline, the call gives up at once instead."""
+    """If the next pause would end after the deadline, the call fails at once instead."""
     server = await serve(always(raw(b"")))
     client = connect(server, random=lambda: 0.99)
     started = CLOCK.monotonic()
@@ -241,7 +241,7 @@ async def test_pause_never_crosses_the_deadline(serve: Serve, connect: Connect) 
 
 
 async def test_download_comes_in_pieces(serve: Serve, connect: Connect) -> None:
-    """A streamed body is handed out as it arrives and may be larger than the limit of a whole one."""
+    """A streamed body is delivered as it arrives and may be larger than the limit of a whole one."""
     rows = b"1;2;3\r\n" * 200_000
     server = await serve(always(answer(200, rows, content_type="text/csv")))
     async with connect(server).open(SMALL_LIMIT, id=7) as download:
@@ -252,7 +252,7 @@ async def test_download_comes_in_pieces(serve: Serve, connect: Connect) -> None:
 
 
 async def test_download_is_tried_again_before_its_first_byte(serve: Serve, connect: Connect) -> None:
-    """A streamed body that breaks before its first byte is asked for again; later it is an error."""
+    """A streamed body that breaks before its first byte is requested again; later it is an error."""
     nothing = raw(head(200, length=100), "reset")
     some = raw(head(200, length=100) + b"some", "reset")
     server = await serve(in_turn(nothing, answer(502), some))
@@ -278,8 +278,8 @@ async def test_refused_download(serve: Serve, connect: Connect) -> None:
             pass
 
 
-async def test_slow_download_is_given_up(serve: Serve, connect: Connect) -> None:
-    """A streamed body below the least rate is given up, although it never falls silent."""
+async def test_slow_download_fails(serve: Serve, connect: Connect) -> None:
+    """A streamed body below the minimum rate fails, although no read times out."""
     slow = Timeouts(connect_s=1.0, read_timeout_s=0.3, min_bytes_per_s=10_000.0, slow_after_s=0.2)
     server = await serve(always(drip(head(200, length=10**6))))
     started = CLOCK.monotonic()
@@ -290,7 +290,7 @@ async def test_slow_download_is_given_up(serve: Serve, connect: Connect) -> None
 
 
 async def test_slow_consumer_of_a_download_is_not_hurried(serve: Serve, connect: Connect) -> None:
-    """The time a consumer takes between two pieces counts for nothing."""
+    """The time a consumer takes between two pieces does not count."""
     server = await serve(always(answer(200, b"x" * 3 * MIB, content_type="text/csv")))
     async with connect(server).open(evolve(READ, total_s=0.3), id=7) as download:
         size, pauses = 0, 2

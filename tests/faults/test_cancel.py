@@ -28,10 +28,10 @@ from tests.servers.invented_vendor import READ, as_it_is
 
 def nothing_is_kept(client: ApiClient) -> bool:
     stats = client._pool.stats()
-    lane = client.account.limiter.stats()
+    limiter = client.account.limiter.stats()
     session = client._pool._transport._session
     busy = len(session.connector._acquired) if session is not None and session.connector is not None else 0
-    return stats.in_flight == lane.in_flight == sum(lane.waiting.values()) == busy == 0
+    return stats.in_flight == limiter.in_flight == sum(limiter.waiting.values()) == busy == 0
 
 
 async def step() -> None:
@@ -39,7 +39,7 @@ async def step() -> None:
 
 
 async def test_cancel_at_every_step(serve: Serve, connect: Connect) -> None:
-    """Wherever a call is cancelled (login, queue, connecting, head, body, pause), everything comes back."""
+    """Wherever a call is cancelled (login, queue, connecting, head, body, pause), everything is released."""
 
     def script(request: WireRequest, number: int) -> Act:
         if request.headers.get("x-authorization") == "old":
@@ -100,7 +100,7 @@ async def cancelled_quickly(call: asyncio.Task[object]) -> None:
 
 
 async def test_cancel_in_a_hold(serve: Serve, connect: Connect) -> None:
-    """Callers cancelled in a hold leave at once and owe nothing: later calls find the bucket as it was."""
+    """Callers cancelled in a hold end at once and cost nothing: the bucket is unchanged."""
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "60")])))
     client = connect(server, limit=RateLimit(10, 10.0, 2))
     calls = [
@@ -116,7 +116,7 @@ async def test_cancel_in_a_hold(serve: Serve, connect: Connect) -> None:
 
 
 async def test_cancel_in_the_pause(serve: Serve, connect: Connect) -> None:
-    """A call cancelled between two tries ends at once."""
+    """A call cancelled between two attempts ends at once."""
     server = await serve(always(answer(503)))
     client = connect(server, random=lambda: 0.99)
     call = asyncio.create_task(client.call(READ, as_it_is, id=7))
@@ -128,7 +128,7 @@ async def test_cancel_in_the_pause(serve: Serve, connect: Connect) -> None:
 
 
 async def test_cancel_while_queued(serve: Serve, connect: Connect) -> None:
-    """Of many queued callers half are cancelled: the others all get through, in order."""
+    """If half of many queued callers are cancelled, the others are all served, in order."""
     server = await serve(always(answer()))
     client = connect(server, limit=RateLimit(1, 500.0, 1))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(60)]
@@ -143,7 +143,7 @@ async def test_cancel_while_queued(serve: Serve, connect: Connect) -> None:
 
 
 async def test_timeout_of_the_caller(serve: Serve, connect: Connect) -> None:
-    """A timeout around a call is the caller's own and arrives as TimeoutError."""
+    """A caller's own timeout around a call arrives as TimeoutError."""
     server = await serve(always(hang()))
     client = connect(server)
     with pytest.raises(TimeoutError):
@@ -153,7 +153,7 @@ async def test_timeout_of_the_caller(serve: Serve, connect: Connect) -> None:
 
 
 async def test_cancelled_download(serve: Serve, connect: Connect) -> None:
-    """A download cancelled between two pieces gives its connection back."""
+    """A download cancelled between two pieces releases its connection."""
     server = await serve(always(raw(head(200, length=100) + b"some", "hang")))
     client = connect(server)
 
@@ -169,7 +169,7 @@ async def test_cancelled_download(serve: Serve, connect: Connect) -> None:
     assert nothing_is_kept(client)
 
 
-async def test_failures_give_everything_back(serve: Serve, connect: Connect) -> None:
+async def test_failures_release_everything(serve: Serve, connect: Connect) -> None:
     """After a call that failed three times nothing is held either."""
     server = await serve(always(raw(b"")))
     client = connect(server)

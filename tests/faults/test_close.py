@@ -21,7 +21,7 @@ def client_of(pool: SessionPool, server: FaultServer, limit: RateLimit = WIDE) -
 
 
 async def test_close_on_a_black_hole(serve: Serve) -> None:
-    """With 500 calls on a server that never answers, closing takes the grace; each call ends typed."""
+    """With 500 calls on a server that never answers, closing takes the grace; each call has a typed error."""
     server = await serve(always(hang()))
     pool = SessionPool()
     client = client_of(pool, server, RateLimit(1000, 1000.0, 300))
@@ -38,7 +38,7 @@ async def test_close_on_a_black_hole(serve: Serve) -> None:
 
 
 async def test_queued_calls_end_at_once(serve: Serve) -> None:
-    """Who waits for a turn or in a hold gets ClientClosed without waiting for the grace."""
+    """Calls in the queue or in a hold get ClientClosed without waiting for the grace."""
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "60")]), answer()))
     pool = SessionPool()
     client = client_of(pool, server, RateLimit(10, 10.0, 1))
@@ -53,7 +53,7 @@ async def test_queued_calls_end_at_once(serve: Serve) -> None:
 
 
 async def test_call_between_two_tries_ends_at_once(serve: Serve) -> None:
-    """A call in its backoff does not hold up closing."""
+    """A call that waits for its next attempt does not delay closing."""
     server = await serve(always(answer(502)))
     pool = SessionPool(random=lambda: 0.99)
     call = asyncio.create_task(client_of(pool, server).call(READ, as_it_is, id=7))
@@ -67,7 +67,7 @@ async def test_call_between_two_tries_ends_at_once(serve: Serve) -> None:
 
 
 async def test_calls_on_the_wire_may_finish(serve: Serve) -> None:
-    """Inside the grace an answer under way still arrives."""
+    """Within the grace an answer on its way still arrives."""
     server = await serve(always(hang()))
     pool = SessionPool()
 
@@ -152,7 +152,7 @@ async def test_injected_session_is_left_alone(serve: Serve) -> None:
 
 
 async def test_closed_injected_session_is_typed(serve: Serve) -> None:
-    """If the owner closes the injected session first, a call says ClientClosed."""
+    """If the owner closes the injected session first, a call raises ClientClosed."""
     server = await serve(always(answer()))
     session = aiohttp.ClientSession()
     async with SessionPool(session) as pool:
@@ -162,7 +162,7 @@ async def test_closed_injected_session_is_typed(serve: Serve) -> None:
 
 
 async def test_middleware_that_repeats(serve: Serve) -> None:
-    """A middleware that sends twice takes two turns, and cannot send twice what must not be repeated."""
+    """A middleware that sends twice takes two slots, and cannot repeat a write that is not idempotent."""
     server = await serve(always(answer(404)))
 
     async def twice(
@@ -183,7 +183,7 @@ async def test_middleware_that_repeats(serve: Serve) -> None:
 
 
 def test_reuse_in_another_loop() -> None:
-    """A pool belongs to one event loop: in the next it says WrongLoop, and ClientClosed once it is closed."""
+    """A pool belongs to one event loop: in the next it raises WrongLoop, and ClientClosed once closed."""
 
     async def ask(pool: SessionPool) -> object:
         async with FaultServer(always(answer())) as server:
@@ -202,7 +202,7 @@ def test_reuse_in_another_loop() -> None:
 
 
 def test_another_loop_without_close() -> None:
-    """A pool that was bound to a loop which is gone says WrongLoop, and still closes."""
+    """A pool whose loop is gone raises WrongLoop, and can still be closed."""
     pool = SessionPool()
 
     async def bind() -> None:
@@ -218,8 +218,8 @@ def test_another_loop_without_close() -> None:
         asyncio.run(bind())
 
 
-async def test_a_download_tried_again_leaves_nothing_under_way(serve: Serve) -> None:
-    """A try that a 503 answered is over when the next one succeeds; closing does not wait for it."""
+async def test_a_retried_download_leaves_nothing_in_flight(serve: Serve) -> None:
+    """An attempt that got a 503 has ended when the next one succeeds; closing does not wait for it."""
     server = await serve(in_turn(answer(503), answer(body=b"{}")))
     pool = SessionPool(random=lambda: 0.0)
     async with client_of(pool, server).open(READ, id=7) as download:

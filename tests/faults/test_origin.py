@@ -185,9 +185,9 @@ async def test_path_cannot_leave_the_base(serve: Serve, connect: Connect, path: 
 
 @pytest.mark.parametrize("value", BAD_IDS)
 async def test_bad_id_is_never_sent(serve: Serve, connect: Connect, value: object) -> None:
-    """An id that is a float, negative, empty, or would lead elsewhere is an error in the call itself.
+    """An id that is a float, negative, empty, or could change the path raises in the call itself.
 
-    Slashes, backslashes, dots and control characters lead elsewhere, however often they are percent-encoded.
+    Slashes, backslashes, dots and control characters change the path, however often they are percent-encoded.
     """
     server = await serve(always(answer()))
     with pytest.raises((TypeError, ValueError), match="id"):
@@ -197,7 +197,7 @@ async def test_bad_id_is_never_sent(serve: Serve, connect: Connect, value: objec
 
 @pytest.mark.parametrize("value", ODD_IDS)
 async def test_odd_id_stays_one_part_of_the_path(serve: Serve, connect: Connect, value: str) -> None:
-    """Whatever a text id holds, it arrives as one quoted part of the path and nothing else."""
+    """Whatever a text id contains, it arrives as one quoted part of the path and nothing else."""
     server = await serve(always(answer()))
     await connect(server).call(READ, as_it_is, id=value)
     assert server.requests[0].path.startswith("/v2/things/")
@@ -214,7 +214,7 @@ async def test_query_cannot_break_out(serve: Serve, connect: Connect) -> None:
 
 
 async def test_credential_goes_to_its_own_origin_only(serve: Serve) -> None:
-    """Pointed at another origin, a signed operation is not sent, and one without login goes out bare."""
+    """With another origin an authenticated operation is not sent, and any other without the credential."""
     home, elsewhere = await serve(always(answer())), await serve(always(answer()))
     async with SessionPool() as pool:
         account = pool.account(parse_base_url(home.url).origin, "tester", WIDE, fixed_token)
@@ -226,7 +226,7 @@ async def test_credential_goes_to_its_own_origin_only(serve: Serve) -> None:
     assert SENTINEL not in str(elsewhere.requests[0])
 
 
-async def test_middleware_cannot_point_a_signed_request_elsewhere(serve: Serve) -> None:
+async def test_middleware_cannot_change_the_origin(serve: Serve) -> None:
     """If a middleware of an injected session changes the target, nothing is sent."""
     home, elsewhere = await serve(always(answer())), await serve(always(answer()))
 
@@ -273,7 +273,7 @@ async def test_only_the_given_server_is_connected_to(
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00", "\u00e4", "\u2028"])
 async def test_token_that_cannot_be_a_header(serve: Serve, connect: Connect, value: str) -> None:
-    """A token with a line break in it is a ValueError that does not repeat it, and is never sent."""
+    """A token with a line break is a ValueError that does not repeat it, and is never sent."""
     server = await serve(always(answer()))
     secret = Secret(value)
     client = connect(

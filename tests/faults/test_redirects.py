@@ -24,7 +24,7 @@ TARGETS = {
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_is_not_followed(serve: Serve, connect: Connect, status: int, target: str) -> None:
-    """Wherever a redirect points, it is one typed error that does not repeat it, and nothing else is sent."""
+    """Any redirect is one typed error that does not repeat its target, and nothing else is sent."""
     elsewhere = await serve(always(answer()))
 
     def script(_request: object, _number: int):

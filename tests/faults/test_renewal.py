@@ -38,7 +38,7 @@ AGAIN = evolve(LOGIN, repeatable=True)
 
 
 class Guard:
-    """A server's side of logins: hands out tokens, accepts the latest only, may be told to revoke it."""
+    """A server's logins: issues tokens, accepts the latest only, and can revoke it."""
 
     def __init__(self) -> None:
         self.valid = ""
@@ -87,7 +87,7 @@ def connect_with_login(connect: Connect) -> Connect:
 
 
 async def test_thousand_refusals_make_one_login(serve: Serve, connect_with_login: Connect) -> None:
-    """A thousand concurrent calls with a revoked token cost one login and at most one replay each."""
+    """A thousand concurrent calls with a revoked token cause one login and at most one replay each."""
     guard = Guard()
     server = await serve(guard)
     client = connect_with_login(server)
@@ -110,8 +110,8 @@ async def test_first_calls_share_one_login(serve: Serve, connect_with_login: Con
     assert len(server.requests) == 101
 
 
-async def test_cancelling_the_first_cancels_nobody_else(serve: Serve, connect_with_login: Connect) -> None:
-    """Whenever the caller that began a login is cancelled, the others go on with the same login."""
+async def test_cancelling_the_first_cancels_no_other(serve: Serve, connect_with_login: Connect) -> None:
+    """Whenever the caller that started a login is cancelled, the others continue with the same login."""
     for steps in range(0, 40, 2):
         guard = Guard()
         server = await serve(guard)
@@ -127,7 +127,7 @@ async def test_cancelling_the_first_cancels_nobody_else(serve: Serve, connect_wi
 
 
 async def test_second_refusal_is_an_error(serve: Serve, connect: Connect) -> None:
-    """A renewed credential that is refused too is AuthFailed after one replay, repeatable or not."""
+    """A renewed credential that is refused too is AuthFailed after one replay, idempotent or not."""
 
     async def login() -> Grant:
         return Grant(token=Secret("x"), headers={"X-Authorization": Secret("x")})
@@ -165,8 +165,8 @@ async def test_refused_login_is_one_login(serve: Serve, connect_with_login: Conn
     assert server.count("/v2/login") == len(server.requests) == 1
 
 
-async def test_login_through_a_full_lane(serve: Serve, connect_with_login: Connect) -> None:
-    """A login needs no free place in flight: it passes those who hold them and wait for it."""
+async def test_login_with_all_places_taken(serve: Serve, connect_with_login: Connect) -> None:
+    """A login needs no free place in flight: it passes requests that hold them and wait for it."""
     guard = Guard()
     server = await serve(guard)
     client = connect_with_login(server)
@@ -177,7 +177,7 @@ async def test_login_through_a_full_lane(serve: Serve, connect_with_login: Conne
 
 
 async def test_queued_calls_use_the_new_token(serve: Serve, connect: Connect) -> None:
-    """A call that was queued before a renewal is sent with what is valid when its turn comes."""
+    """A call that was queued before a renewal is sent with the token that is valid when it is sent."""
     tokens: list[str] = []
     server = await serve(lambda request, _number: answer(json_body=request.headers["x-authorization"]))
     credential = Credential(grant=Grant(token=Secret("old"), headers={"X-Authorization": Secret("old")}))
@@ -192,7 +192,7 @@ async def test_queued_calls_use_the_new_token(serve: Serve, connect: Connect) ->
 
 
 async def test_forbidden_is_no_reason_to_log_in(serve: Serve, connect_with_login: Connect) -> None:
-    """403 means that the credential is fine: no login, no second request."""
+    """403 means that the credential is valid: no login, no second request."""
     guard = Guard()
     server = await serve(
         lambda request, number: guard(request, number) if "login" in request.path else answer(403)
@@ -203,8 +203,8 @@ async def test_forbidden_is_no_reason_to_log_in(serve: Serve, connect_with_login
     assert len(server.requests) == 2
 
 
-async def test_login_in_trouble_is_not_remembered(serve: Serve, connect_with_login: Connect) -> None:
-    """When the login answers 500, callers get that error, and the next call tries the login again."""
+async def test_a_failed_login_is_retried_by_the_next_call(serve: Serve, connect_with_login: Connect) -> None:
+    """If the login answers 500, callers get that error, and the next call tries the login again."""
     guard = Guard()
     server = await serve(lambda request, number: answer(500) if number == 0 else guard(request, number))
     client = connect_with_login(server)
@@ -229,7 +229,7 @@ DOWN: dict[str, Act] = {
 async def test_login_that_is_down_is_one_schedule(
     serve: Serve, connect_with_login: Connect, fault: str, random: float
 ) -> None:
-    """Calls that wait for a login repeat nothing of their own: 300 of them make at most 360 requests.
+    """Calls that wait for a login have no retries of their own: 300 of them make at most 360 requests.
 
     `attempts` of an error is what was sent for its call: nothing while the account waits to log in again.
     """
@@ -248,7 +248,7 @@ async def test_login_that_is_down_is_one_schedule(
 async def test_refused_connection_of_a_login_is_tried_three_times(
     serve: Serve, connect_with_login: Connect
 ) -> None:
-    """Not three times by the login, for each of three times by the call."""
+    """Not three times by the login for each of three times by the call."""
     server = await serve(always(answer()))
     url = server.url
     await server.__aexit__()
@@ -260,7 +260,7 @@ async def test_refused_connection_of_a_login_is_tried_three_times(
 
 
 async def test_pages_in_place_of_answers_stay_within_the_budget(serve: Serve, connect: Connect) -> None:
-    """Each HTML page with 200 may be asked for again, and all of them together by a fifth."""
+    """Each HTML page with 200 may be requested again, and all of them together by a fifth."""
     server = await serve(always(answer(200, "<html>", content_type="text/html")))
     client = connect(server)
     for _ in range(300):
@@ -269,8 +269,8 @@ async def test_pages_in_place_of_answers_stay_within_the_budget(serve: Serve, co
     assert len(server.requests) <= 360
 
 
-async def test_tokens_that_are_all_refused_make_no_storm_of_logins(serve: Serve, connect: Connect) -> None:
-    """Where a new token is refused too, the next half a minute brings no more logins, and no replays."""
+async def test_tokens_that_are_all_refused_cause_few_logins(serve: Serve, connect: Connect) -> None:
+    """If a new token is refused too, the next half a minute brings no more logins, and no replays."""
     logins = 0
 
     async def login() -> Grant:
@@ -288,7 +288,7 @@ async def test_tokens_that_are_all_refused_make_no_storm_of_logins(serve: Serve,
 
 
 async def test_login_in_trouble_leaves_a_refused_write_certain(serve: Serve, connect: Connect) -> None:
-    """A write that was refused with 401 did not happen, also when the login after it breaks off."""
+    """A write that was refused with 401 did not happen, also if the login after it breaks off."""
     logins = iter([Grant(token=Secret("x"), headers={"X-Authorization": Secret("x")})])
 
     async def login() -> Grant:
@@ -303,7 +303,7 @@ async def test_login_in_trouble_leaves_a_refused_write_certain(serve: Serve, con
 
 
 async def test_replay_is_not_charged(serve: Serve, connect_with_login: Connect) -> None:
-    """The replay after a renewal leaves all three tries to the trouble that may follow."""
+    """The replay after a renewal leaves all three attempts for later failures."""
     guard = Guard()
     acts = in_turn(answer(502), answer(502), answer())
     served = iter(range(100))

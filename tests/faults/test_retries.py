@@ -52,9 +52,9 @@ def expected_error(status: int) -> type[EnergyError] | None:
 @pytest.mark.parametrize("operation", [READ, REVOKE], ids=["repeatable", "unrepeatable"])
 @pytest.mark.parametrize("status", STATUSES)
 async def test_status(serve: Serve, connect: Connect, status: int, operation: Operation) -> None:
-    """Each status ends in its typed error, after three tries if it may pass and may be repeated.
+    """Each status ends in its typed error, after three attempts if transient and the operation idempotent.
 
-    A 429 says that nothing was done, so that after it anything may be repeated.
+    After a 429 nothing was done, so that any operation may be repeated.
     """
     retry_after = [("Retry-After", "0")] if status == 429 else []
     server = await serve(always(answer(status, headers=retry_after)))
@@ -89,7 +89,7 @@ BROKEN: dict[str, Act] = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 async def test_broken_connection_is_tried_again(serve: Serve, connect: Connect, fault: str) -> None:
-    """A repeatable operation survives two broken connections; aiohttp adds no request of its own."""
+    """An idempotent operation survives two broken connections; aiohttp adds no request of its own."""
     server = await serve(in_turn(BROKEN[fault], BROKEN[fault], answer(json_body={"whole": True})))
     assert await connect(server).call(READ, as_it_is, id=7) == {"whole": True}
     assert len(server.requests) == 3
@@ -97,7 +97,7 @@ async def test_broken_connection_is_tried_again(serve: Serve, connect: Connect, 
 
 @pytest.mark.parametrize("fault", BROKEN)
 async def test_broken_connection_gives_up_after_three(serve: Serve, connect: Connect, fault: str) -> None:
-    """Three broken connections are a typed error that knows how many requests reached the wire."""
+    """Three broken connections are a typed error with the number of requests sent."""
     server = await serve(always(BROKEN[fault]))
     kind = DeadlineExceeded if "silence" in fault else ConnectionLost
     if fault.endswith("in the head"):
@@ -110,10 +110,8 @@ async def test_broken_connection_gives_up_after_three(serve: Serve, connect: Con
 
 @pytest.mark.parametrize("operation", [REVOKE, CREATE], ids=["mutating GET", "POST"])
 @pytest.mark.parametrize("fault", BROKEN)
-async def test_unrepeatable_reaches_the_wire_once(
-    serve: Serve, connect: Connect, fault: str, operation: Operation
-) -> None:
-    """What must not be repeated is sent exactly once, and its caller learns that the outcome is unknown."""
+async def test_a_write_is_sent_once(serve: Serve, connect: Connect, fault: str, operation: Operation) -> None:
+    """An operation that is not idempotent is sent exactly once, and its error is OutcomeUnknown."""
     server = await serve(in_turn(BROKEN[fault], answer()))
     parts = {"id": 7} if "{id}" in operation.path else {}
     with pytest.raises(OutcomeUnknown) as caught:
@@ -123,7 +121,7 @@ async def test_unrepeatable_reaches_the_wire_once(
 
 
 async def test_reset_of_a_kept_connection_is_not_repeated(serve: Serve, connect: Connect) -> None:
-    """A mutating GET on a kept connection that is reset goes out once; aiohttp would send it twice."""
+    """A mutating GET on a kept connection that is reset is sent once; aiohttp would send it twice."""
     server = await serve(in_turn(answer(), reset(), answer()))
     client = connect(server)
     await client.call(READ, as_it_is, id=7)
@@ -145,7 +143,7 @@ async def test_every_cut_of_an_answer_is_repaired(serve: Serve, connect: Connect
 async def test_refused_connection_is_never_in_doubt(
     serve: Serve, connect: Connect, operation: Operation
 ) -> None:
-    """Where no byte was sent the error says so: it is a ConnectError even for what must not be repeated."""
+    """If no byte was sent, the error is a ConnectError, even for a write that is not idempotent."""
     server = await serve(always(answer()))
     client = connect(server)
     await server.__aexit__()
@@ -156,7 +154,7 @@ async def test_refused_connection_is_never_in_doubt(
 
 
 async def test_unknown_host_is_a_dns_error(serve: Serve, connect: Connect) -> None:
-    """A name that cannot be resolved is told apart from a server that does not answer."""
+    """A name that cannot be resolved is distinguished from a server that does not answer."""
     server = await serve(always(answer()))
     with pytest.raises(ConnectError) as caught:
         await connect(server, url="https://nowhere.invalid/").call(READ, as_it_is, id=7)
@@ -165,7 +163,7 @@ async def test_unknown_host_is_a_dns_error(serve: Serve, connect: Connect) -> No
 
 @pytest.mark.parametrize("asked", ["121", "86400", "1" + "0" * 30])
 async def test_long_retry_after_is_an_error_at_once(serve: Serve, connect: Connect, asked: str) -> None:
-    """A longer pause than allowed is not waited for, by nobody on the account."""
+    """No request of the account waits for a longer pause than allowed."""
     server = await serve(always(answer(429, headers=[("Retry-After", asked)])))
     client = connect(server)
     with pytest.raises(RateLimited) as caught:
@@ -180,7 +178,7 @@ async def test_long_retry_after_is_an_error_at_once(serve: Serve, connect: Conne
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_hold_is_shared(serve: Serve, connect: Connect, status: int) -> None:
-    """One Retry-After holds every request of the account back, queued ones included."""
+    """One Retry-After holds every request of the account, queued ones included."""
     server = await serve(in_turn(answer(status, headers=[("Retry-After", "1")]), answer()))
     client = connect(server, limit=RateLimit(100, 100.0, 1))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(5)]
@@ -194,7 +192,7 @@ async def test_hold_is_shared(serve: Serve, connect: Connect, status: int) -> No
 async def test_bad_retry_after_does_not_hide_the_429(
     serve: Serve, connect: Connect, header: str | None
 ) -> None:
-    """A 429 in HTML with a useless header or none is still a 429, and passes after a short wait."""
+    """A 429 in HTML with a useless header or none is still a 429, and succeeds after a short wait."""
     headers = [] if header is None else [("Retry-After", header)]
     refused = answer(429, "<html>slow down</html>", headers, content_type="text/html")
     server = await serve(in_turn(refused, answer()))
@@ -216,7 +214,7 @@ async def test_bad_retry_after_does_not_hide_the_429(
 async def test_429_slows_down_where_a_limiter_sent_it(
     serve: Serve, connect: Connect, refused: Act, lowered: bool
 ) -> None:
-    """One in JSON or with Retry-After empties the stock; of any other kind it takes three in a row."""
+    """One in JSON or with Retry-After empties the bucket; of any other kind it takes three in a row."""
     server = await serve(in_turn(refused, answer(), refused, refused, answer(), answer(404), answer()))
     client = connect(server, limit=RateLimit(1000, 1000.0))
     for _ in range(2):
@@ -252,8 +250,8 @@ async def test_retry_budget_in_an_outage(serve: Serve, connect: Connect) -> None
     assert calls < len(server.requests) <= 1.2 * calls
 
 
-async def test_unrepeatable_in_an_outage(serve: Serve, connect: Connect) -> None:
-    """While everything answers 503, what must not be repeated is sent exactly once per call."""
+async def test_writes_in_an_outage(serve: Serve, connect: Connect) -> None:
+    """While everything answers 503, a write that is not idempotent is sent exactly once per call."""
     server = await serve(always(answer(503)))
     client = connect(server)
     for _ in range(50):
@@ -281,7 +279,7 @@ async def test_throttled_write_is_sent_again(
 async def test_write_after_a_429_is_sent_again_after_nothing_else(
     serve: Serve, connect: Connect, second: str
 ) -> None:
-    """What follows the 429 counts for itself: a 503 or a broken connection ends the write."""
+    """After the retry a 503 or a broken connection ends the write."""
     fault = reset() if second == "reset" else answer(503, headers=[("Retry-After", "0")])
     server = await serve(in_turn(answer(429, headers=[("Retry-After", "0")]), fault, answer()))
     with pytest.raises(OutcomeUnknown if second == "reset" else ServerFault) as caught:

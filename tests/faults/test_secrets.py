@@ -107,7 +107,7 @@ OPERATIONS = {
 
 @pytest.fixture
 def everything_logged() -> Iterator[io.StringIO]:
-    """The root logger at DEBUG, and the event loop in debug mode, with every callback called slow."""
+    """The root logger at DEBUG, and the event loop in debug mode, with every callback logged as slow."""
     sink = io.StringIO()
     handler = logging.StreamHandler(sink)
     root = logging.getLogger()
@@ -127,8 +127,8 @@ async def outcome_of(call: Awaitable[object]) -> BaseException | None:
     return None
 
 
-def told_by(error: BaseException | None, seen: set[int] | None = None) -> Iterator[str]:
-    """Everything an exception and its chain can be made to say."""
+def texts_of(error: BaseException | None, seen: set[int] | None = None) -> Iterator[str]:
+    """All texts that an exception and its chain can produce."""
     seen = set() if seen is None else seen
     if error is None or id(error) in seen:
         return
@@ -137,8 +137,8 @@ def told_by(error: BaseException | None, seen: set[int] | None = None) -> Iterat
     yield repr(pickle.dumps(error))
     told = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
     yield "".join(told.format())
-    yield from told_by(error.__cause__, seen)
-    yield from told_by(error.__context__, seen)
+    yield from texts_of(error.__cause__, seen)
+    yield from texts_of(error.__context__, seen)
 
 
 def told_about(client: ApiClient) -> str:
@@ -163,10 +163,10 @@ def assert_silent(said: str) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_fault_tells_no_secret(
+async def test_failures_show_no_secret(
     serve: Serve, connect: Connect, everything_logged: io.StringIO, fault: str, operation: str
 ) -> None:
-    """Whatever goes wrong, token and password are in no message, repr, local variable, pickle or log line."""
+    """After any failure, token and password are in no message, repr, local variable, pickle or log line."""
     asyncio.get_running_loop().set_debug(True)
     asyncio.get_running_loop().slow_callback_duration = 0.0
     server = await serve(always(FAULTS[fault]))
@@ -176,10 +176,10 @@ async def test_fault_tells_no_secret(
     assert isinstance(error, RequestError) or (
         error is None and fault in {"status 204", "echo in the header of 200"}
     )
-    for said in told_by(error):
+    for said in texts_of(error):
         assert_silent(said)
     streamed = await outcome_of(opened(client, operation))
-    for said in told_by(streamed):
+    for said in texts_of(streamed):
         assert_silent(said)
     assert_silent(told_about(client))
     assert_silent(everything_logged.getvalue())
@@ -234,24 +234,24 @@ LIFE: dict[str, tuple[Callable[[ApiClient], Awaitable[None]], Act]] = {
 
 
 @pytest.mark.parametrize("event", LIFE)
-async def test_life_tells_no_secret(
+async def test_ordinary_use_shows_no_secret(
     serve: Serve, connect: Connect, everything_logged: io.StringIO, event: str
 ) -> None:
-    """Cancelling, closing, holding and a fault in a model show no secret either."""
+    """Cancelling, closing, holding and an exception in a model show no secret either."""
     live, act = LIFE[event]
     server = await serve(always(act))
     client = connect(server)
     error = await outcome_of(live(client))
     assert error is not None
-    for said in told_by(error):
+    for said in texts_of(error):
         assert_silent(said)
     assert_silent(told_about(client) + everything_logged.getvalue())
 
 
-async def test_unreachable_tells_no_secret(
+async def test_unreachable_servers_show_no_secret(
     serve: Serve, connect: Connect, everything_logged: io.StringIO
 ) -> None:
-    """Neither does a refused connection, a name that does not exist, nor TLS where there is none."""
+    """Neither does a refused connection, an unknown name, nor a server without TLS."""
     server = await serve(always(answer()))
     urls = [f"https://127.0.0.1:{server.port}/", "https://nowhere.invalid/"]
     clients = [connect(server, url=url) for url in urls]
@@ -260,15 +260,15 @@ async def test_unreachable_tells_no_secret(
     for client in clients:
         error = await outcome_of(client.call(READ, as_it_is, id=7))
         assert isinstance(error, EnergyError)
-        for said in told_by(error):
+        for said in texts_of(error):
             assert_silent(said)
     assert_silent(everything_logged.getvalue())
 
 
-async def test_login_tells_no_password(
+async def test_logins_show_no_password(
     serve: Serve, connect: Connect, everything_logged: io.StringIO
 ) -> None:
-    """A login that fails in any way shows neither its password nor the token it brought."""
+    """A login that fails in any way shows neither its password nor the token it returned."""
     login_operation = evolve(CREATE, path="login", authenticated=False)
     secret = Secret(PASSWORD)
     for fault in ("status 400", "status 500", "reset", "echo", "truncated JSON", "short body"):
@@ -285,7 +285,7 @@ async def test_login_tells_no_password(
         clients.append(connect(server, credential=lambda login=login: Credential(login=login)))
         error = await outcome_of(clients[0].call(READ, as_it_is, id=7))
         assert isinstance(error, RequestError)
-        for said in told_by(error):
+        for said in texts_of(error):
             assert_silent(said)
         assert_silent(told_about(clients[0]))
     assert_silent(everything_logged.getvalue())
@@ -308,13 +308,13 @@ async def test_middleware_that_fails(serve: Serve, everything_logged: io.StringI
         client = ApiClient(pool, pool.account(base.origin, "tester", WIDE, fixed_token), base, vendor="acme")
         error = await outcome_of(client.call(READ, as_it_is, id=7))
     assert isinstance(error, EnergyError)
-    for said in told_by(error):
+    for said in texts_of(error):
         assert_silent(said)
     assert_silent(everything_logged.getvalue())
     assert not server.requests
 
 
-async def test_the_search_finds_what_is_there(serve: Serve) -> None:
+async def test_the_search_finds_a_secret(serve: Serve) -> None:
     """The search itself works: aiohttp's own exception shows the token in several of these places."""
     async with FaultServer(always(answer(404))) as server, aiohttp.ClientSession() as session:
         asked = session.get(f"{server.url}?token={SENTINEL}", raise_for_status=True)
@@ -330,7 +330,7 @@ def unpickled(error: BaseException | None) -> Iterator[str]:
 
 
 def test_limits_of_the_account_are_public() -> None:
-    """A limit shows its numbers: there is nothing secret about it."""
+    """A limit shows its numbers: they are no secret."""
     assert repr(RateLimit(10, 1.0)) == "RateLimit(burst=10, per_second=1.0, in_flight=6)"
     assert issubclass(ClientClosed, EnergyError)
 
@@ -374,7 +374,7 @@ Client = VRMClient | VoltStorageClient
 
 
 def plainly(said: str) -> str:
-    """What a reader gets out of a text who undoes every way of escaping."""
+    """A text with every way of escaping undone."""
     for _ in range(3):
         said = html.unescape(unquote(said))
         said = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), said).replace("\\", "")
@@ -424,14 +424,14 @@ async def test_refusal_that_repeats_the_token(
             async with SessionPool(timeouts=FAST, attempts=1, random=lambda: 0.0) as pool:
                 error = await outcome_of(ASKED[asked](sending(server, pool, asked), tmp_path))
             assert isinstance(error, RequestError) or (error is None and status == 200), place
-            for told in told_by(error):
+            for told in texts_of(error):
                 assert_hidden(told, ODD)
     assert_hidden(everything_logged.getvalue(), ODD)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_refused_handshake_that_repeats_the_token(spelling: str) -> None:
-    """What a socket says of a refused handshake or a close frame holds no token, however it is written."""
+    """The error of a rejected handshake or a close frame contains no token, however it is written."""
     base = parse_base_url("https://volt.example/rest/")
     grant = Grant(token=Secret(ODD))
     async with SessionPool() as pool:
@@ -444,14 +444,14 @@ async def test_refused_handshake_that_repeats_the_token(spelling: str) -> None:
 
 
 async def test_content_type_that_repeats_the_token(serve: Serve) -> None:
-    """An error names the content type, and not a token in it, whole or cut off."""
+    """An error quotes the content type without a token in it, whole or truncated."""
     for before in ("text/plain", "x" * 90):
         server = await serve(always(answer(200, "{", content_type=f"{before}-{SENTINEL}")))
         async with VRMClient(token=SENTINEL, base_url=server.url) as client:
             error = await outcome_of(client.users.me())
         assert isinstance(error, DecodeError)
         assert error.content_type == f"{before}-***"
-        for told in told_by(error):
+        for told in texts_of(error):
             assert_silent(told)
 
 
@@ -460,7 +460,7 @@ async def test_content_type_that_repeats_the_token(serve: Serve) -> None:
 async def test_refused_login_that_repeats_the_password(
     serve: Serve, everything_logged: io.StringIO, vendor: str, spelling: str
 ) -> None:
-    """A login called by hand or by itself shows neither password nor one-time code."""
+    """A login, explicit or automatic, shows neither password nor one-time code."""
     said = SPELLINGS[spelling](HIDDEN_PASSWORD)
     for where in PLACES.values():
         for status in (200, 400, 401, 403, 404, 429, 500):
@@ -483,13 +483,13 @@ async def test_refused_login_that_repeats_the_password(
                 )
             for error in (by_hand, by_itself):
                 assert isinstance(error, RequestError)
-                for told in told_by(error):
+                for told in texts_of(error):
                     assert_hidden(told, HIDDEN_PASSWORD)
     assert_hidden(everything_logged.getvalue(), HIDDEN_PASSWORD)
 
 
 async def test_old_token_is_hidden_too(serve: Serve, connect: Connect) -> None:
-    """After a renewal the server may still repeat the token before it."""
+    """After a renewal the previous token is masked too."""
     tokens = iter([SENTINEL, "an0ther-t0ken"])
 
     async def login() -> Grant:
@@ -500,13 +500,13 @@ async def test_old_token_is_hidden_too(serve: Serve, connect: Connect) -> None:
         connect(server, credential=lambda: Credential(login=login)).call(READ, as_it_is, id=7)
     )
     assert isinstance(error, AuthFailed)
-    assert "an0ther-t0ken" not in "".join(told_by(error))
-    for told in told_by(error):
+    assert "an0ther-t0ken" not in "".join(texts_of(error))
+    for told in texts_of(error):
         assert_silent(told)
 
 
 def test_masking_leaves_the_rest_of_a_text() -> None:
-    """RefusalText around a secret stay; a secret too short to be one is not looked for."""
+    """The text around a secret stays; a text too short to be a secret is not masked."""
     secrets = [Secret("t0ken"), Secret("Bearer t0ken"), Secret("a")]
     assert (
         masked("no access for Bearer t0ken, or T0KEN; a t0k%65n", secrets)

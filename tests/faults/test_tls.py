@@ -24,7 +24,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """A client's context that knows the authority and is otherwise the default."""
+    """A client context that trusts the test authority and is otherwise the default."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -39,7 +39,7 @@ def served_by(certificate: trustme.LeafCert) -> ssl.SSLContext:
 async def test_trusted_certificate(
     serve: Serve, connect: Connect, authority: trustme.CA, trusting: ssl.SSLContext
 ) -> None:
-    """A server with a certificate of a known authority for its name is spoken to, with TLS 1.2 or later."""
+    """A server with a certificate of a trusted authority for its name is accepted, with TLS 1.2 or later."""
     server = await serve(always(answer()), tls=served_by(authority.issue_cert("127.0.0.1")))
     assert await connect(server, ssl_context=trusting).call(READ, as_it_is, id=7) == {"success": True}
     assert ssl.create_default_context().minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -49,7 +49,7 @@ async def test_trusted_certificate(
 async def test_bad_certificate_is_never_tried_again(
     serve: Serve, connect: Connect, authority: trustme.CA, trusting: ssl.SSLContext, fault: str
 ) -> None:
-    """A certificate that cannot be trusted ends the call at its first connection; no request leaves."""
+    """A certificate that cannot be trusted ends the call at its first connection; no request is sent."""
     certificates = {
         "untrusted authority": lambda: trustme.CA().issue_cert("127.0.0.1"),
         "wrong host": lambda: authority.issue_cert("somebody-else.example"),
@@ -70,7 +70,7 @@ async def test_bad_certificate_is_never_tried_again(
 
 
 async def test_default_context_verifies(serve: Serve, connect: Connect, authority: trustme.CA) -> None:
-    """Without a context of the caller's, the system's authorities decide, and ours is none of them."""
+    """Without an own context the system's authorities count, and the test authority is none of them."""
     server = await serve(always(answer()), tls=served_by(authority.issue_cert("127.0.0.1")))
     with pytest.raises(TLSVerificationError):
         await connect(server).call(READ, as_it_is, id=7)
@@ -78,7 +78,7 @@ async def test_default_context_verifies(serve: Serve, connect: Connect, authorit
 
 
 async def test_plain_http_on_the_port(serve: Serve, connect: Connect) -> None:
-    """A server that does not speak TLS is a ConnectError, and the request with its token is never written."""
+    """A server without TLS is a ConnectError, and the request with its token is never sent."""
     server = await serve(always(answer()))
     with pytest.raises(ConnectError) as caught:
         await connect(server, url=f"https://127.0.0.1:{server.port}/v2/").call(READ, as_it_is, id=7)
@@ -110,7 +110,7 @@ def test_verification_has_no_switch(off: object) -> None:
 
 
 async def test_silent_handshake_is_a_timeout(serve: Serve, connect: Connect) -> None:
-    """A server that never answers the TLS hello is a ConnectError after the time for connecting."""
+    """A server that never answers the TLS hello is a ConnectError after the connect timeout."""
     server = await serve(always(answer()))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"

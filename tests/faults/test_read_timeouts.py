@@ -1,4 +1,4 @@
-"""A server that owes bytes and falls silent, in the head, in every kind of body, and whoever watches it."""
+"""Read timeouts: a server that stops sending, in the head and in every kind of body."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INTERIM: Act = raw(b"HTTP/1.1 103 Early Hints\r\n\r\n", "hang")
 
 
 def slowly(opening: bytes, body: bytes, *, pause_s: float) -> Act:
-    """Send the body byte by byte, each within the gap."""
+    """Send the body byte by byte, each within the read timeout."""
 
     async def act(talk: Conversation) -> bool:
         await talk.send(opening)
@@ -43,8 +43,8 @@ def slowly(opening: bytes, body: bytes, *, pause_s: float) -> Act:
 
 
 @pytest.mark.parametrize("where", SILENT)
-async def test_silence_ends_a_try(serve: Serve, connect: Connect, where: str) -> None:
-    """After the gap the try is over and the next one may succeed; nothing cut off passes for a whole body."""
+async def test_a_read_timeout_ends_an_attempt(serve: Serve, connect: Connect, where: str) -> None:
+    """After the timeout the next attempt may succeed; a body cut off is not taken for a whole one."""
     server = await serve(in_turn(SILENT[where], answer(json_body={"whole": True})))
     started = CLOCK.monotonic()
     assert await connect(server).call(READ, as_it_is, id=7) == {"whole": True}
@@ -53,16 +53,16 @@ async def test_silence_ends_a_try(serve: Serve, connect: Connect, where: str) ->
 
 
 @pytest.mark.parametrize("act", [*SILENT.values(), INTERIM], ids=[*SILENT, "after an interim head"])
-async def test_silence_is_a_deadline(serve: Serve, connect: Connect, act: Act) -> None:
-    """Silence to the end is told as one, whatever aiohttp calls a connection that was cut."""
+async def test_a_read_timeout_is_deadline_exceeded(serve: Serve, connect: Connect, act: Act) -> None:
+    """A timeout in every attempt is DeadlineExceeded, whatever aiohttp raises for an aborted connection."""
     server = await serve(always(act))
     with pytest.raises(DeadlineExceeded, match="read timeout"):
         await connect(server, attempts=1).call(READ, as_it_is, id=7)
 
 
 @pytest.mark.parametrize("where", SILENT)
-async def test_silence_in_an_injected_session(serve: Serve, connect: Connect, where: str) -> None:
-    """A session that was handed in is watched too, by aiohttp itself."""
+async def test_a_read_timeout_in_an_injected_session(serve: Serve, connect: Connect, where: str) -> None:
+    """An injected session has the read timeout too, by aiohttp itself."""
     server = await serve(always(SILENT[where]))
     async with aiohttp.ClientSession() as session:
         with pytest.raises(DeadlineExceeded, match="read timeout"):
@@ -70,16 +70,18 @@ async def test_silence_in_an_injected_session(serve: Serve, connect: Connect, wh
 
 
 @pytest.mark.parametrize("where", SILENT)
-async def test_silence_after_what_must_not_be_repeated(serve: Serve, connect: Connect, where: str) -> None:
-    """A request with a body is watched as well; what became of it is not known."""
+async def test_a_read_timeout_of_a_write_is_outcome_unknown(
+    serve: Serve, connect: Connect, where: str
+) -> None:
+    """A request with a body has the timeout as well; its outcome is then unknown."""
     server = await serve(always(SILENT[where]))
     with pytest.raises(OutcomeUnknown, match="read timeout"):
         await connect(server).call(CREATE, as_it_is, json={"name": "x"})
     assert len(server.requests) == 1
 
 
-async def test_silence_in_a_download(serve: Serve, connect: Connect) -> None:
-    """What has been handed out stays; the rest is a deadline, not an end."""
+async def test_a_read_timeout_in_a_download(serve: Serve, connect: Connect) -> None:
+    """The delivered pieces stay; the rest is DeadlineExceeded, not an end of the body."""
     opening = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nConnection: close\r\n\r\n"
     server = await serve(always(raw(opening + b"a;b\n", "hang")))
     async with connect(server).open(READ, id=7) as download:
@@ -89,8 +91,8 @@ async def test_silence_in_a_download(serve: Serve, connect: Connect) -> None:
             await anext(pieces)
 
 
-async def test_bytes_within_the_gap_keep_a_body_alive(serve: Serve, connect: Connect) -> None:
-    """A body that takes several gaps arrives whole when none of its silences is too long."""
+async def test_bytes_within_the_timeout_keep_a_body_alive(serve: Serve, connect: Connect) -> None:
+    """A body that takes several timeouts arrives whole if no pause is too long."""
     body = b'{"whole": true}'
     server = await serve(always(slowly(head(200, length=len(body)), body, pause_s=FAST.read_timeout_s / 5)))
     started = CLOCK.monotonic()
@@ -98,8 +100,8 @@ async def test_bytes_within_the_gap_keep_a_body_alive(serve: Serve, connect: Con
     assert CLOCK.monotonic() - started > 2 * FAST.read_timeout_s
 
 
-async def test_an_idle_connection_is_not_silent(serve: Serve, connect: Connect) -> None:
-    """Nobody owes anything between two requests: the kept connection outlives the gap."""
+async def test_an_idle_connection_does_not_time_out(serve: Serve, connect: Connect) -> None:
+    """Between two requests there is no read timeout: the kept connection is reused after it."""
     server = await serve(always(answer(json_body={"whole": True})))
     client = connect(server)
     for _ in range(3):
@@ -108,7 +110,7 @@ async def test_an_idle_connection_is_not_silent(serve: Serve, connect: Connect) 
     assert server.connections == 1
 
 
-async def test_a_closed_pool_leaves_no_watch() -> None:
-    """Closing before the first request is as good as any other time."""
+async def test_closing_an_unused_pool() -> None:
+    """Closing before the first request works."""
     async with SessionPool(timeouts=FAST):
         pass
