@@ -29,7 +29,7 @@ class Vendor:
     def __init__(self, *, lifetime_s: float | None = None, seconds: float = 1.0) -> None:
         self.lifetime_s = lifetime_s
         self.seconds = seconds
-        self.trouble: Exception | None = None
+        self.failure: Exception | None = None
         self.logins = 0
         self.at: list[float] = []
 
@@ -40,8 +40,8 @@ class Vendor:
         await SystemClock().sleep(0)
         await SystemClock().sleep(self.seconds)
         await SystemClock().sleep(0)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.failure is not None:
+            raise self.failure
         return Grant(token=Secret(f"token {number}"), lifetime_s=self.lifetime_s)
 
     def credential(self, **options) -> Credential:
@@ -99,7 +99,7 @@ async def test_a_refused_grant_is_not_returned_again(vendor):
     """While the new login runs, and if it fails, no caller gets the refused grant."""
     credential = vendor.credential()
     old = await credential.get()
-    vendor.trouble = ConnectError("down")
+    vendor.failure = ConnectError("down")
     waiting = asyncio.ensure_future(credential.renew(old.generation))
     await pass_time(0.5)
     vendor_was_asked = vendor.logins
@@ -108,7 +108,7 @@ async def test_a_refused_grant_is_not_returned_again(vendor):
     assert vendor.logins == vendor_was_asked
     with pytest.raises(ConnectError):
         await waiting
-    vendor.trouble = None
+    vendor.failure = None
     assert token(await credential.get()) == "token 3"
 
 
@@ -166,7 +166,7 @@ async def test_cancelling_a_waiter_ends_its_wait_at_once(vendor):
 )
 async def test_all_callers_get_the_error_of_a_refused_login(vendor, error):
     """A refused login raises the same typed error, with its attributes, for 100 waiters and later callers."""
-    vendor.trouble = error
+    vendor.failure = error
     credential = vendor.credential()
     outcomes = await asyncio.gather(*(credential.get() for _ in range(100)), return_exceptions=True)
     with pytest.raises(type(error)) as later:
@@ -180,7 +180,7 @@ async def test_all_callers_get_the_error_of_a_refused_login(vendor, error):
 
 async def test_a_wrong_password_causes_few_logins(vendor):
     """1,000 tasks that use a wrong password for ten minutes cause at most 5 logins."""
-    vendor.trouble = InvalidCredentials("wrong password")
+    vendor.failure = InvalidCredentials("wrong password")
     credential = vendor.credential()
     chance = random.Random(2)
 
@@ -197,7 +197,7 @@ async def test_a_wrong_password_causes_few_logins(vendor):
 async def test_the_window_doubles_from_half_a_minute_to_an_hour(vendor):
     """Each refusal in a row doubles the pause before the next login, up to an hour."""
     vendor.seconds = 0.0
-    vendor.trouble = InvalidCredentials("wrong password")
+    vendor.failure = InvalidCredentials("wrong password")
     credential = vendor.credential()
     while SystemClock().monotonic() < 6 * 3600.0:
         with pytest.raises(InvalidCredentials):
@@ -210,35 +210,35 @@ async def test_the_window_doubles_from_half_a_minute_to_an_hour(vendor):
 async def test_a_success_ends_the_row_of_refusals(vendor):
     """After a successful login the next refusal causes a pause of half a minute again."""
     credential = vendor.credential()
-    for trouble, wait in ((InvalidCredentials(), 31.0), (InvalidCredentials(), 61.0), (None, 0.0)):
-        vendor.trouble = trouble
-        if trouble is None:
+    for failure, wait in ((InvalidCredentials(), 31.0), (InvalidCredentials(), 61.0), (None, 0.0)):
+        vendor.failure = failure
+        if failure is None:
             issued = await credential.get()
         else:
             with pytest.raises(InvalidCredentials):
                 await credential.get()
         await pass_time(wait)
-    vendor.trouble = InvalidCredentials()
+    vendor.failure = InvalidCredentials()
     with pytest.raises(InvalidCredentials):
         await credential.renew(issued.generation)
     await pass_time(31.0)
-    vendor.trouble = None
+    vendor.failure = None
     assert token(await credential.get()) == "token 5"
 
 
 async def test_a_connection_failure_of_a_login_is_retried_at_once(vendor):
     """A login that could not connect is tried again by the next caller."""
-    vendor.trouble = ConnectError("refused", kind="refused")
+    vendor.failure = ConnectError("refused", kind="refused")
     credential = vendor.credential()
     outcomes = await asyncio.gather(*(credential.get() for _ in range(50)), return_exceptions=True)
     assert {(type(each), each.kind) for each in outcomes} == {(ConnectError, "refused")}
-    vendor.trouble = None
+    vendor.failure = None
     assert token(await credential.get()) == "token 2"
 
 
 async def test_an_outage_of_the_login_has_one_schedule(vendor):
     """However many callers there are, failing logins become rarer, up to one every 20 seconds."""
-    vendor.trouble = ConnectError("refused", kind="refused", attempts=3)
+    vendor.failure = ConnectError("refused", kind="refused", attempts=3)
     credential = Credential(login=vendor.login, random=lambda: 0.999)
     attempts = []
 
@@ -255,7 +255,7 @@ async def test_an_outage_of_the_login_has_one_schedule(vendor):
     assert set(pauses[6:]) <= {20, 21, 22}
     assert set(attempts) == {0, 3}
     assert attempts.count(3) == 20 * vendor.logins
-    vendor.trouble = None
+    vendor.failure = None
     await pass_time(20.0)
     assert token(await credential.get()) == f"token {vendor.logins}"
 
@@ -277,7 +277,7 @@ async def test_a_new_grant_that_is_refused_is_kept_for_half_a_minute(vendor):
 
 async def test_an_exception_of_the_login_function_is_raised(vendor, caplog):
     """An exception other than EnergyError is raised unchanged, and logged by its type alone."""
-    vendor.trouble = KeyError("hunter2")
+    vendor.failure = KeyError("hunter2")
     credential = vendor.credential()
     outcomes = await asyncio.gather(*(credential.get() for _ in range(3)), return_exceptions=True)
     assert [type(each) for each in outcomes] == [KeyError] * 3
@@ -340,7 +340,7 @@ async def test_a_failed_renewal_in_the_background_is_only_logged(vendor, caplog)
     vendor.lifetime_s, vendor.seconds = 1000.0, 0.0
     credential = vendor.credential()
     await credential.get()
-    vendor.trouble = ConnectError("down")
+    vendor.failure = ConnectError("down")
     while SystemClock().monotonic() < 999.0:
         assert token(await credential.get()) == "token 1"
         await pass_time(1.0)
@@ -422,21 +422,21 @@ async def test_a_first_grant_is_used_before_any_login(vendor):
 
 async def test_a_grant_set_by_hand_is_the_next_generation_and_clears_refusals(vendor):
     """After a refused login, an explicit login (with a one-time code) makes the credential usable at once."""
-    vendor.trouble = TwoFactorRequired("code wanted", sent=True)
+    vendor.failure = TwoFactorRequired("code wanted", sent=True)
     credential = vendor.credential()
     with pytest.raises(TwoFactorRequired):
         await credential.get()
     credential.set(Grant(token=Secret("by hand")))
     issued = await credential.get()
     assert (token(issued), issued.generation) == ("by hand", 1)
-    vendor.trouble = None
+    vendor.failure = None
     assert token(await credential.renew(1)) == "token 2"
 
 
-@pytest.mark.parametrize("trouble", [None, InvalidCredentials("no"), ConnectError("down")])
-async def test_a_grant_set_during_a_login_takes_precedence(vendor, trouble):
+@pytest.mark.parametrize("failure", [None, InvalidCredentials("no"), ConnectError("down")])
+async def test_a_grant_set_during_a_login_takes_precedence(vendor, failure):
     """However the login ends, its waiters get the grant that was set, and no refusal is remembered."""
-    vendor.trouble = trouble
+    vendor.failure = failure
     credential = vendor.credential()
     waiter = asyncio.ensure_future(credential.get())
     await pass_time(0.5)
@@ -542,7 +542,7 @@ async def test_no_secret_shows(vendor, caplog):
     grant = Grant(token=secret, headers={"X-Authorization": secret}, query={"token": secret})
     credential = vendor.credential(grant=grant)
     issued = await credential.get()
-    vendor.trouble = InvalidCredentials("no")
+    vendor.failure = InvalidCredentials("no")
     with pytest.raises(InvalidCredentials) as caught:
         await credential.renew(issued.generation)
     shown = [repr(each) for each in (grant, issued, credential, vars(credential), caught.value)]
@@ -555,7 +555,7 @@ async def test_no_secret_shows(vendor, caplog):
 
 async def test_a_failed_background_login_leaves_no_unretrieved_exception(vendor):
     """A background failure is logged and not reported by the event loop."""
-    vendor.trouble = InvalidCredentials("no")
+    vendor.failure = InvalidCredentials("no")
     credential = vendor.credential()
     waiter = asyncio.ensure_future(credential.get())
     await pass_time(0.5)

@@ -121,7 +121,7 @@ async def test_try_acquire_takes_only_a_free_slot():
     assert not limiter.try_acquire(INTERACTIVE)  # no place
     waiting = asyncio.create_task(use(limiter, seconds=1.0))
     await asyncio.sleep(0)
-    assert not limiter.try_acquire(AUTH)  # somebody waits
+    assert not limiter.try_acquire(AUTH)  # a request waits
     limiter.release(INTERACTIVE)
     await waiting
     limiter.hold(5.0)
@@ -423,12 +423,12 @@ async def test_too_long_a_hold_is_an_error_at_once():
     await use(limiter)
     (queued,) = await queue_up(use(limiter))
     limiter.hold(3600.0)
-    with pytest.raises(RateLimited) as told:
+    with pytest.raises(RateLimited) as queued_error:
         await queued
     with pytest.raises(RateLimited) as refused:
         await use(limiter, AUTH)
-    assert told.value.retry_after == refused.value.retry_after == pytest.approx(3600.0)
-    assert not told.value.local
+    assert queued_error.value.retry_after == refused.value.retry_after == pytest.approx(3600.0)
+    assert not queued_error.value.local
     assert await now() == 0.0
     at_rest(limiter)
 

@@ -53,12 +53,12 @@ def echoing(status: int, where: str) -> Act:
     """An answer that repeats everything it was sent: as body, header, reason or redirect."""
 
     async def act(talk: Conversation) -> bool:
-        said = f"{talk.request.target} {talk.request.headers['x-authorization']} {talk.request.body.decode()}"
+        text = f"{talk.request.target} {talk.request.headers['x-authorization']} {talk.request.body.decode()}"
         if where == "reason":
-            await talk.send(f"HTTP/1.1 {status} {said}\r\nContent-Length: 0\r\n\r\n".encode())
+            await talk.send(f"HTTP/1.1 {status} {text}\r\nContent-Length: 0\r\n\r\n".encode())
             return True
-        headers = [("Location", said), ("X-Said", said)] if where == "header" else []
-        return await answer(status, said if where == "body" else None, headers)(talk)
+        headers = [("Location", text), ("X-Said", text)] if where == "header" else []
+        return await answer(status, text if where == "body" else None, headers)(talk)
 
     return act
 
@@ -135,13 +135,13 @@ def texts_of(error: BaseException | None, seen: set[int] | None = None) -> Itera
     seen.add(id(error))
     yield f"{error} {error!r} {vars(error)!r} {error.args!r} {copy.copy(error)!r}"
     yield repr(pickle.dumps(error))
-    told = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
-    yield "".join(told.format())
+    printed = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
+    yield "".join(printed.format())
     yield from texts_of(error.__cause__, seen)
     yield from texts_of(error.__context__, seen)
 
 
-def told_about(client: ApiClient) -> str:
+def texts_about(client: ApiClient) -> str:
     pool, account = client._pool, client.account
     things = (
         client,
@@ -156,9 +156,9 @@ def told_about(client: ApiClient) -> str:
     return " ".join(f"{thing} {thing!r}" for thing in things) + repr(vars(account.credential))
 
 
-def assert_silent(said: str) -> None:
-    where = said.find(SENTINEL)
-    assert where < 0, said[max(0, where - 400) : where + 100]
+def assert_no_secret(text: str) -> None:
+    where = text.find(SENTINEL)
+    assert where < 0, text[max(0, where - 400) : where + 100]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -176,20 +176,20 @@ async def test_failures_show_no_secret(
     assert isinstance(error, RequestError) or (
         error is None and fault in {"status 204", "echo in the header of 200"}
     )
-    for said in texts_of(error):
-        assert_silent(said)
+    for text in texts_of(error):
+        assert_no_secret(text)
     streamed = await outcome_of(opened(client, operation))
-    for said in texts_of(streamed):
-        assert_silent(said)
-    assert_silent(told_about(client))
-    assert_silent(everything_logged.getvalue())
+    for text in texts_of(streamed):
+        assert_no_secret(text)
+    assert_no_secret(texts_about(client))
+    assert_no_secret(everything_logged.getvalue())
     assert any(SENTINEL in str(request) for request in server.requests)
 
 
 async def opened(client: ApiClient, operation: str) -> None:
     async with client.open(OPERATIONS[operation], id=7) as download:
         async for _ in download.chunks():
-            assert_silent(repr(download) + repr(download.chunks()))
+            assert_no_secret(repr(download) + repr(download.chunks()))
 
 
 async def cancelled(client: ApiClient) -> None:
@@ -243,9 +243,9 @@ async def test_ordinary_use_shows_no_secret(
     client = connect(server)
     error = await outcome_of(live(client))
     assert error is not None
-    for said in texts_of(error):
-        assert_silent(said)
-    assert_silent(told_about(client) + everything_logged.getvalue())
+    for text in texts_of(error):
+        assert_no_secret(text)
+    assert_no_secret(texts_about(client) + everything_logged.getvalue())
 
 
 async def test_unreachable_servers_show_no_secret(
@@ -260,9 +260,9 @@ async def test_unreachable_servers_show_no_secret(
     for client in clients:
         error = await outcome_of(client.call(READ, as_it_is, id=7))
         assert isinstance(error, EnergyError)
-        for said in texts_of(error):
-            assert_silent(said)
-    assert_silent(everything_logged.getvalue())
+        for text in texts_of(error):
+            assert_no_secret(text)
+    assert_no_secret(everything_logged.getvalue())
 
 
 async def test_logins_show_no_password(
@@ -285,10 +285,10 @@ async def test_logins_show_no_password(
         clients.append(connect(server, credential=lambda login=login: Credential(login=login)))
         error = await outcome_of(clients[0].call(READ, as_it_is, id=7))
         assert isinstance(error, RequestError)
-        for said in texts_of(error):
-            assert_silent(said)
-        assert_silent(told_about(clients[0]))
-    assert_silent(everything_logged.getvalue())
+        for text in texts_of(error):
+            assert_no_secret(text)
+        assert_no_secret(texts_about(clients[0]))
+    assert_no_secret(everything_logged.getvalue())
 
 
 async def test_middleware_that_fails(serve: Serve, everything_logged: io.StringIO) -> None:
@@ -308,25 +308,24 @@ async def test_middleware_that_fails(serve: Serve, everything_logged: io.StringI
         client = ApiClient(pool, pool.account(base.origin, "tester", WIDE, fixed_token), base, vendor="acme")
         error = await outcome_of(client.call(READ, as_it_is, id=7))
     assert isinstance(error, EnergyError)
-    for said in texts_of(error):
-        assert_silent(said)
-    assert_silent(everything_logged.getvalue())
+    for text in texts_of(error):
+        assert_no_secret(text)
+    assert_no_secret(everything_logged.getvalue())
     assert not server.requests
 
 
 async def test_the_search_finds_a_secret(serve: Serve) -> None:
     """The search itself works: aiohttp's own exception shows the token in several of these places."""
     async with FaultServer(always(answer(404))) as server, aiohttp.ClientSession() as session:
-        asked = session.get(f"{server.url}?token={SENTINEL}", raise_for_status=True)
-        error = await outcome_of(asked)
-    assert sum(SENTINEL in said for said in unpickled(error)) >= 2
+        error = await outcome_of(session.get(f"{server.url}?token={SENTINEL}", raise_for_status=True))
+    assert sum(SENTINEL in text for text in unpickled(error)) >= 2
 
 
 def unpickled(error: BaseException | None) -> Iterator[str]:
     assert error is not None
     yield f"{error} {error!r}"
-    told = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
-    yield "".join(told.format())
+    printed = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
+    yield "".join(printed.format())
 
 
 def test_limits_of_the_account_are_public() -> None:
@@ -355,34 +354,34 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 PLACES: dict[str, Callable[[str], tuple[str, str]]] = {
-    "errors": lambda said: (json.dumps({"success": False, "errors": f"no access for {said}"}), JSON_TYPE),
-    "nested errors": lambda said: (json.dumps({"success": False, "errors": {"a": [said]}}), JSON_TYPE),
-    "a key": lambda said: (json.dumps({"success": False, "errors": {f"Bearer {said}": "no"}}), JSON_TYPE),
-    "error_code": lambda said: (json.dumps({"success": False, "error_code": said}), JSON_TYPE),
-    "a message": lambda said: (json.dumps({"message": f"invalid token {said}"}), JSON_TYPE),
-    "cut off": lambda said: (json.dumps({"success": False, "errors": "x " * 92 + said}), JSON_TYPE),
-    "far away": lambda said: (json.dumps({"errors": " " * 1990 + said}), JSON_TYPE),
-    "a list": lambda said: (json.dumps([said]), JSON_TYPE),
-    "text": lambda said: (f"Token {said} is not valid", "text/plain"),
-    "text far away": lambda said: (" " * 1990 + said, "text/plain"),
-    "a page": lambda said: (f"<html>{said}</html>", "text/html"),
-    "broken JSON": lambda said: (f'{{"errors": "{said}', JSON_TYPE),
+    "errors": lambda text: (json.dumps({"success": False, "errors": f"no access for {text}"}), JSON_TYPE),
+    "nested errors": lambda text: (json.dumps({"success": False, "errors": {"a": [text]}}), JSON_TYPE),
+    "a key": lambda text: (json.dumps({"success": False, "errors": {f"Bearer {text}": "no"}}), JSON_TYPE),
+    "error_code": lambda text: (json.dumps({"success": False, "error_code": text}), JSON_TYPE),
+    "a message": lambda text: (json.dumps({"message": f"invalid token {text}"}), JSON_TYPE),
+    "cut off": lambda text: (json.dumps({"success": False, "errors": "x " * 92 + text}), JSON_TYPE),
+    "far away": lambda text: (json.dumps({"errors": " " * 1990 + text}), JSON_TYPE),
+    "a list": lambda text: (json.dumps([text]), JSON_TYPE),
+    "text": lambda text: (f"Token {text} is not valid", "text/plain"),
+    "text far away": lambda text: (" " * 1990 + text, "text/plain"),
+    "a page": lambda text: (f"<html>{text}</html>", "text/html"),
+    "broken JSON": lambda text: (f'{{"errors": "{text}', JSON_TYPE),
 }
 JSON_TYPE = "application/json"
 
 Client = VRMClient | VoltStorageClient
 
 
-def plainly(said: str) -> str:
+def unescaped(text: str) -> str:
     """A text with every way of escaping undone."""
     for _ in range(3):
-        said = html.unescape(unquote(said))
-        said = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), said).replace("\\", "")
-    return said.lower()
+        text = html.unescape(unquote(text))
+        text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text).replace("\\", "")
+    return text.lower()
 
 
-def assert_hidden(said: str, *secrets: str) -> None:
-    plain = plainly(said)
+def assert_hidden(text: str, *secrets: str) -> None:
+    plain = unescaped(text)
     for secret in secrets:
         for part in (secret[:6], secret[-6:]):
             where = plain.find(part.lower())
@@ -394,38 +393,40 @@ async def first_page(client: Client) -> None:
         return
 
 
-ASKED: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
+REQUESTS: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
     "vrm, a call": lambda client, _: client.users.me(),
     "vrm, a write": lambda client, _: client.installations.set_favorite(7, favorite=True),
     "vrm, anything": lambda client, _: client.request("GET", "things"),
-    "vrm, a download": lambda client, folder: client.downloads.overview(folder / "x", site_ids=[7]),
+    "vrm, a download": lambda client, folder: client.downloads.overview(folder / "x", sites=[7]),
     "volt, a call": lambda client, _: client.products.latest(7),
     "volt, a list": lambda client, _: first_page(client),
 }
 
 
-def sending(server: FaultServer, pool: SessionPool, asked: str) -> Client:
-    if asked.startswith("vrm"):
+def sending(server: FaultServer, pool: SessionPool, request_name: str) -> Client:
+    if request_name.startswith("vrm"):
         return VRMClient(pool, token=ODD, base_url=server.url, limit=WIDE)
     return VoltStorageClient(pool, token=ODD, base_url=server.url, limit=WIDE)
 
 
-@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("request_name", REQUESTS)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_refusal_that_repeats_the_token(
-    serve: Serve, everything_logged: io.StringIO, tmp_path: Path, asked: str, spelling: str
+    serve: Serve, everything_logged: io.StringIO, tmp_path: Path, request_name: str, spelling: str
 ) -> None:
     """However a refusal repeats the token, no message, local variable, pickle or log shows it."""
-    said = SPELLINGS[spelling](ODD)
+    text = SPELLINGS[spelling](ODD)
     for place, where in PLACES.items():
         for status in (200, 400, 401, 403, 404, 429, 500):
-            body, kind = where(said)
+            body, kind = where(text)
             server = await serve(always(answer(status, body, content_type=kind)))
             async with SessionPool(timeouts=FAST, attempts=1, random=lambda: 0.0) as pool:
-                error = await outcome_of(ASKED[asked](sending(server, pool, asked), tmp_path))
+                error = await outcome_of(
+                    REQUESTS[request_name](sending(server, pool, request_name), tmp_path)
+                )
             assert isinstance(error, RequestError) or (error is None and status == 200), place
-            for told in texts_of(error):
-                assert_hidden(told, ODD)
+            for text in texts_of(error):
+                assert_hidden(text, ODD)
     assert_hidden(everything_logged.getvalue(), ODD)
 
 
@@ -451,8 +452,8 @@ async def test_content_type_that_repeats_the_token(serve: Serve) -> None:
             error = await outcome_of(client.users.me())
         assert isinstance(error, DecodeError)
         assert error.content_type == f"{before}-***"
-        for told in texts_of(error):
-            assert_silent(told)
+        for text in texts_of(error):
+            assert_no_secret(text)
 
 
 @pytest.mark.parametrize("vendor", ["vrm", "volt"])
@@ -461,10 +462,10 @@ async def test_refused_login_that_repeats_the_password(
     serve: Serve, everything_logged: io.StringIO, vendor: str, spelling: str
 ) -> None:
     """A login, explicit or automatic, shows neither password nor one-time code."""
-    said = SPELLINGS[spelling](HIDDEN_PASSWORD)
+    text = SPELLINGS[spelling](HIDDEN_PASSWORD)
     for where in PLACES.values():
         for status in (200, 400, 401, 403, 404, 429, 500):
-            body, kind = where(said)
+            body, kind = where(text)
             server = await serve(always(answer(status, body, content_type=kind)))
             async with SessionPool(timeouts=FAST, attempts=1, random=lambda: 0.0) as pool:
                 with warnings.catch_warnings(action="ignore"):
@@ -483,8 +484,8 @@ async def test_refused_login_that_repeats_the_password(
                 )
             for error in (by_hand, by_itself):
                 assert isinstance(error, RequestError)
-                for told in texts_of(error):
-                    assert_hidden(told, HIDDEN_PASSWORD)
+                for text in texts_of(error):
+                    assert_hidden(text, HIDDEN_PASSWORD)
     assert_hidden(everything_logged.getvalue(), HIDDEN_PASSWORD)
 
 
@@ -501,8 +502,8 @@ async def test_old_token_is_hidden_too(serve: Serve, connect: Connect) -> None:
     )
     assert isinstance(error, AuthFailed)
     assert "an0ther-t0ken" not in "".join(texts_of(error))
-    for told in texts_of(error):
-        assert_silent(told)
+    for text in texts_of(error):
+        assert_no_secret(text)
 
 
 def test_masking_leaves_the_rest_of_a_text() -> None:
