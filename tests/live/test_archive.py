@@ -1,4 +1,4 @@
-"""`energy-live archive`: whole, repeatable, honest about what is missing, and verifiable offline."""
+"""`archive()` and `check()`: completeness, repeatability, missing data, verification."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMESPANS = ("lifetime", "year", "month", "day", "hour-2024")
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch):
-    """Nobody pulls the plug here; kills have their own tests."""
+    """Skip fsync: no test here loses power."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -50,12 +50,12 @@ def whole_archive(tmp_path_factory):
 
 @pytest.fixture
 def saved(whole_archive, tmp_path):
-    """An archive that is whole, for this test alone."""
+    """A complete archive that the test may change."""
     return Path(shutil.copytree(whole_archive, tmp_path / "archive"))
 
 
-async def test_everything_the_account_can_read_is_there(home, saved):
-    """List, statistics at every timespan, and each product's history by month; a silent product has none."""
+async def test_an_archive_has_all_data_of_the_account(home, saved):
+    """It has products, statistics of every timespan, and history by month if the product has rows."""
     assert list(files(saved)) == sorted(
         [
             "manifest.json",
@@ -66,15 +66,17 @@ async def test_everything_the_account_can_read_is_there(home, saved):
     )
     assert [one["id"] for one in json.loads((saved / "products.json").read_text())] == [301, 302, 303]
     assert len(table(saved / "product-301/statistics-day.csv")) == 9
-    assert len(table(saved / "product-301/statistics-hour-2024.csv")) == 8 * 24 + 11 + 1  # the clocks changed
+    assert (
+        len(table(saved / "product-301/statistics-hour-2024.csv")) == 8 * 24 + 11 + 1
+    )  # one more: the clocks changed
 
 
-async def test_the_history_is_what_the_household_measured(home, saved):
-    """Every row is there once, in order, with its own cells; filled forward they are the truth."""
+async def test_the_history_is_that_of_the_simulator(home, saved):
+    """Every row is saved once and in order; filled forward, its values are the simulator's."""
     rows = [row for month in MONTHS for row in table(saved / f"product-301/history-{month}.csv")]
     moments = [datetime.fromisoformat(row["Time"]) for row in rows]
     assert moments == sorted(set(moments))
-    begin = datetime(2024, 10, 26, 22, tzinfo=UTC)  # midnight at the product
+    begin = datetime(2024, 10, 26, 22, tzinfo=UTC)  # local midnight
     assert len(rows) == (NOW - begin) // timedelta(minutes=30)
     known: dict[str, str] = {}
     for row, moment in zip(rows, moments, strict=True):
@@ -85,12 +87,12 @@ async def test_the_history_is_what_the_household_measured(home, saved):
     assert any("" in row.values() for row in rows)
 
 
-async def test_the_manifest_tells_the_files(saved):
-    """Checksums, sizes and rows are those of the files, and nothing tells when the archive was made."""
+async def test_the_manifest_describes_the_files(saved):
+    """The manifest has the files' checksums, sizes and rows, and their owner alone can read it."""
     manifest = Manifest.load(saved)
-    there = {name: content for name, content in files(saved).items() if name != "manifest.json"}
+    contents = {name: content for name, content in files(saved).items() if name != "manifest.json"}
     assert {name: entry.sha256 for name, entry in manifest.files.items()} == {
-        name: hashlib.sha256(content).hexdigest() for name, content in there.items()
+        name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
     }
     history = table(saved / "product-302/history-2024-11.csv")
     entry = manifest.files["product-302/history-2024-11.csv"]
@@ -100,24 +102,24 @@ async def test_the_manifest_tells_the_files(saved):
 
 
 async def test_a_second_run_changes_nothing(home, saved):
-    """It reads the last day again, and the statistics, and touches no file."""
-    before, then, asked = files(saved), times(saved), len(home.requests)
+    """A second run reads the last day and the statistics again and changes no file."""
+    before, mtimes, requests = files(saved), times(saved), len(home.requests)
     outcome = await save(home, saved)
     assert (outcome.changed, outcome.missing) == (0, [])
-    assert (files(saved), times(saved)) == (before, then)
-    begins = [dict(one.query)["from"] for one in exports(home, asked)]
+    assert (files(saved), times(saved)) == (before, mtimes)
+    begins = [dict(one.query)["from"] for one in exports(home, requests)]
     assert set(begins) == {str(int(datetime(2024, 11, 4, tzinfo=UTC).timestamp()))}
 
 
 async def test_two_archives_are_the_same_to_the_byte(home, saved, tmp_path):
-    """The same data give the same files, manifest included, wherever and whenever."""
+    """The same data gives the same files, manifest included."""
     await save(home, tmp_path / "other")
     assert files(tmp_path / "other") == files(saved)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-async def test_growing_day_by_day_ends_at_the_same_files(home, tmp_path, kind):
-    """An archive that was brought up to date several times is the one that was made at once."""
+async def test_several_runs_give_the_same_files_as_one(home, tmp_path, kind):
+    """An archive that grew in several runs equals one that was made in a single run."""
     grown, whole = tmp_path / "grown", tmp_path / "whole"
     for until in (NOW - timedelta(days=5), NOW - timedelta(days=3, hours=9, minutes=30), NOW):
         assert (await save(home, grown, until=until, format=kind)).missing == []
@@ -127,7 +129,7 @@ async def test_growing_day_by_day_ends_at_the_same_files(home, tmp_path, kind):
 
 
 async def test_parquet_holds_what_csv_holds(home, saved, tmp_path):
-    """Numbers are doubles, times are UTC, an empty cell is null."""
+    """Parquet has the values of CSV: numbers as doubles, times in UTC, empty cells as null."""
     root = tmp_path / "parquet"
     await save(home, root, format="parquet")
     for name in ("history-2024-10", "statistics-day"):
@@ -142,8 +144,8 @@ async def test_parquet_holds_what_csv_holds(home, saved, tmp_path):
         ]
 
 
-async def test_years_of_silence_cost_few_requests(tmp_path):
-    """While nothing comes, the service is asked when something will, month by month."""
+async def test_months_without_rows_cost_one_request_each(tmp_path):
+    """While a product has no rows, one request a month asks for the next row."""
     async with household(history_days=None, export_step_s=6 * 3600) as sim:
         await save(sim, tmp_path / "a", products=(303,))
         assert [one["id"] for one in json.loads((tmp_path / "a/products.json").read_text())] == [
@@ -151,17 +153,17 @@ async def test_years_of_silence_cost_few_requests(tmp_path):
             302,
             303,
         ]
-        months = 25  # made on 4 November 2022
+        months = 25  # since 4 November 2022
         assert len(exports(sim)) <= months + 2
 
 
-# --- what is missing ---------------------------------------------------------------------------------------
+# --- missing data ---------------------------------------------------------------------------------------
 
 
-async def test_a_month_that_fails_is_told_and_fetched_later(home, saved, tmp_path):
-    """Days that fail are listed with their reason, all else is there, and the next run fills the hole."""
+async def test_failed_days_are_reported_and_fetched_by_the_next_run(home, saved, tmp_path):
+    """Failed days are listed with their reason; all other data is saved, and the next run completes it."""
     root = tmp_path / "holed"
-    # The first question, when the past begins, is spared; then three days in a row fail.
+    # The first request, for the first row, succeeds; then three days in a row fail.
     home.faults.add(answer(400, '{"errors":["no"]}'), path="data/export.csv", times=3, after=1)
     outcome = await save(home, root)
     assert outcome.missing == ["product 301: history of 2024-10-26 to 2024-10-31: no (status 400)"]
@@ -173,22 +175,22 @@ async def test_a_month_that_fails_is_told_and_fetched_later(home, saved, tmp_pat
     assert files(root) == whole
 
 
-async def test_one_day_that_fails_costs_no_other(home, saved, tmp_path):
-    """The month has all days but that one, which the next run brings."""
+async def test_a_failed_day_does_not_affect_others(home, saved, tmp_path):
+    """The file of the month lacks only the failed day; the next run requests only that day."""
     root = tmp_path / "holed"
     home.faults.add(answer(400), path="data/export.csv", times=1, after=3)
     outcome = await save(home, root)
     assert outcome.missing == ["product 301: history of 2024-10-28: the server refused (status 400)"]
-    there = {row["Time"][:10] for row in table(root / "product-301/history-2024-10.csv")}
-    assert there == {"2024-10-26", "2024-10-27", "2024-10-29", "2024-10-30", "2024-10-31"}
+    days = {row["Time"][:10] for row in table(root / "product-301/history-2024-10.csv")}
+    assert days == {"2024-10-26", "2024-10-27", "2024-10-29", "2024-10-30", "2024-10-31"}
     asked = len(home.requests)
     assert (await save(home, root)).missing == []
     assert files(root) == files(saved)
     assert len(exports(home, asked)) == 1 + 3  # the day, and the last day of each product
 
 
-async def test_a_forbidden_product_is_told_and_the_others_are_whole(home, saved, tmp_path):
-    """403 ends one product's history at once; nothing of the others is lost."""
+async def test_a_refused_product_does_not_affect_others(home, saved, tmp_path):
+    """403 ends the history of one product; the others are complete."""
     home.faults.add(answer(403, '{"errors":["not yours"]}'), path="data/export.csv", times=1)
     outcome = await save(home, tmp_path / "a")
     assert outcome.missing == ["product 301: history from 2024-10 on: not yours (status 403)"]
@@ -197,8 +199,8 @@ async def test_a_forbidden_product_is_told_and_the_others_are_whole(home, saved,
     assert "product-301/statistics-day.csv" in got
 
 
-async def test_a_product_that_is_not_yours(home, tmp_path):
-    """Only what was wished for is archived, and what is not in the list is named."""
+async def test_an_unknown_product_is_reported(home, tmp_path):
+    """Only the wanted products are archived; one that is not in the list is reported."""
     outcome = await save(home, tmp_path / "a", products=(302, 900))
     assert outcome.missing == ["product 900: not in the account's list"]
     assert {name.partition("/")[0] for name in files(tmp_path / "a")} == {
@@ -208,16 +210,16 @@ async def test_a_product_that_is_not_yours(home, tmp_path):
     }
 
 
-async def test_statistics_that_fail_are_told(home, tmp_path):
-    """A table that is not to be had does not keep the others from being saved."""
+async def test_failed_statistics_are_reported(home, tmp_path):
+    """A table that cannot be read is reported, and the others are saved."""
     home.faults.add(answer(400), path="data/statistics", times=1)
     outcome = await save(home, tmp_path / "a", products=(301,))
     assert outcome.missing == ["product 301: statistics-lifetime: the server refused (status 400)"]
     assert "product-301/statistics-year.csv" in files(tmp_path / "a")
 
 
-async def test_an_offline_product_is_whole_and_noted(home, tmp_path):
-    """A product that has fallen silent lacks nothing; the summary says since when."""
+async def test_an_offline_product_is_complete_with_a_note(home, tmp_path):
+    """An offline product is complete; a note has the time of its last row."""
     outcome = await save(home, tmp_path / "a", products=(302, 303))
     assert outcome.missing == []
     silent, never = outcome.notes
@@ -225,8 +227,8 @@ async def test_an_offline_product_is_whole_and_noted(home, tmp_path):
     assert never == "product 303: the service has no history of it"
 
 
-async def test_a_service_that_is_gone_ends_the_run(home, saved):
-    """Where nobody answers any more the run stops, says so, and leaves the archive as it was."""
+async def test_an_unreachable_service_ends_the_run(home, saved):
+    """If the account is refused, the run stops, reports it, and leaves the archive as it was."""
     before = files(saved)
     home.faults.add(answer(401), path="data/*", times=None)
     outcome = await save(home, saved)
@@ -235,16 +237,16 @@ async def test_a_service_that_is_gone_ends_the_run(home, saved):
     assert files(saved) == before
 
 
-async def test_an_export_that_ends_in_the_middle_of_a_line_is_asked_for_again(home, saved, tmp_path):
-    """A broken page leaves no trace in the archive."""
+async def test_an_answer_cut_inside_a_line_is_requested_again(home, saved, tmp_path):
+    """A cut answer leaves no trace in the archive."""
     home.faults.add(truncated(0.51), path="data/export.csv", times=1, after=2)
     outcome = await save(home, tmp_path / "a")
     assert outcome.missing == []
     assert files(tmp_path / "a") == files(saved)
 
 
-async def test_less_than_before_replaces_nothing(home, saved):
-    """A service that forgets does not make the archive forget: not a day, not a table, not a product."""
+async def test_fewer_rows_replace_nothing(home, saved):
+    """If the service has fewer rows than before, the archive keeps its days, tables and products."""
     before = files(saved)
     empty = "sep=,\r\nTime,Power_Grid\r\n"
     home.faults.add(answer(200, "[]"), path="products", times=None)
@@ -258,8 +260,8 @@ async def test_less_than_before_replaces_nothing(home, saved):
     assert files(saved) == before
 
 
-async def test_a_poorer_month_replaces_nothing(home, saved):
-    """Not even where the staged days of the open month are gone."""
+async def test_fewer_rows_of_a_month_replace_nothing(home, saved):
+    """The file of a month is kept also if its staged days are gone."""
     before = files(saved)
     for path in (saved / "product-301/.stage").iterdir():
         path.unlink()
@@ -270,17 +272,17 @@ async def test_a_poorer_month_replaces_nothing(home, saved):
 
 
 async def test_a_lost_file_is_fetched_again(home, saved):
-    """A file of a closed month that is gone, or has lost its end, comes back as it was."""
+    """A file that was deleted or truncated is restored by the next run."""
     before = files(saved)
-    for month, wreck in zip(
+    for month, damage_file in zip(
         MONTHS, (lambda path: path.unlink(), lambda path: os.truncate(path, 99)), strict=True
     ):
-        wreck(saved / f"product-301/history-{month}.csv")
+        damage_file(saved / f"product-301/history-{month}.csv")
     assert (await save(home, saved)).changed == 2
     assert files(saved) == before
 
 
-# --- checking ----------------------------------------------------------------------------------------------
+# --- check() ----------------------------------------------------------------------------------------------
 
 
 def flip(path):
@@ -290,7 +292,7 @@ def flip(path):
 
 
 @pytest.mark.parametrize(
-    ("wreck", "said"),
+    ("damage_file", "expected"),
     [
         (flip, "was changed or damaged"),
         (lambda path: path.unlink(), "is missing"),
@@ -298,21 +300,21 @@ def flip(path):
         (lambda path: path.write_bytes(path.read_bytes() + b"\n"), "bytes instead of"),
     ],
 )
-async def test_check_finds_what_is_wrong_with_a_file(saved, wreck, said):
-    """A flipped byte, a missing, a shortened and a lengthened file are found, each by its name."""
+async def test_check_finds_damaged_files(saved, damage_file, expected):
+    """A changed byte and a missing, truncated or longer file are reported with the file's name."""
     assert (check(saved).damage, check(saved).missing) == ([], [])
-    wreck(saved / "product-302/history-2024-10.csv")
+    damage_file(saved / "product-302/history-2024-10.csv")
     (damage,) = check(saved).damage
     assert damage.startswith("product-302/history-2024-10.csv: ")
-    assert said in damage
+    assert expected in damage
 
 
 @pytest.mark.parametrize(
-    "wreck", [flip, lambda path: os.truncate(path, 99), lambda path: path.write_text("[]")]
+    "damage_file", [flip, lambda path: os.truncate(path, 99), lambda path: path.write_text("[]")]
 )
-async def test_check_finds_a_damaged_manifest(home, saved, wreck):
-    """The manifest vouches for itself too, and no run builds on a damaged one."""
-    wreck(saved / "manifest.json")
+async def test_check_finds_a_damaged_manifest(home, saved, damage_file):
+    """A damaged manifest is reported, and no run uses it."""
+    damage_file(saved / "manifest.json")
     (damage,) = check(saved).damage
     assert damage.startswith("manifest.json")
     with pytest.raises(UsageError, match=r"manifest\.json"):
@@ -320,7 +322,7 @@ async def test_check_finds_a_damaged_manifest(home, saved, wreck):
 
 
 def test_a_manifest_names_no_file_outside(tmp_path):
-    """A name that leads out of the archive is damage, whatever lies there."""
+    """A file name that leads out of the directory is damage."""
     (tmp_path / "x").write_bytes(b"x")
     root = tmp_path / "a"
     root.mkdir()

@@ -21,7 +21,7 @@ from tests.servers.archive_run import NOW, account, exports, files, household, s
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch):
-    """Nobody pulls the plug here; kills have their own tests."""
+    """Skip fsync: no test here loses power."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -33,33 +33,33 @@ async def home():
 
 @pytest.fixture
 async def saved(home, tmp_path):
-    """An archive that is whole."""
+    """A complete archive."""
     assert (await save(home, tmp_path / "whole")).missing == []
     return tmp_path / "whole"
 
 
 def listed(saved, number, **changes):
-    """The products of the account, one of them with another record."""
+    """Return the list of products with a changed record."""
     products = json.loads((saved / "products.json").read_text())
     return answer(200, json.dumps([one | (changes if one["id"] == number else {}) for one in products]))
 
 
 async def exported(home, number, day):
-    """The body of the service's export of a day, as its simulator writes it."""
+    """Return columns and rows of the service's export of a day."""
     async with account(home) as client, client.export.rows(number, day, day + timedelta(days=1)) as rows:
         lines = [row.record async for row in rows]
         return ["Time", *rows.columns], lines
 
 
 def cut_in_its_last_cell(columns, lines, *, to):
-    """The same export, without its last line end and all but the first characters of its last cell."""
+    """Return the export as CSV, cut in its last cell."""
     lines = [*lines[:-1], [*lines[-1][:-1], "1193.25"[:to]]]
     return "\r\n".join(",".join(line) for line in [columns, *lines])
 
 
-async def test_an_earlier_end_forgets_no_hole_behind_it(home, tmp_path):
-    """What a run with a later end could not read stays missing after one that was not to look at it."""
-    rule = home.faults.add(answer(500, "no"), path="data/export*", times=None, after=9)
+async def test_an_earlier_end_keeps_later_missing_days(home, tmp_path):
+    """Days that a run could not read stay missing after a run with an earlier end."""
+    rule = home.faults.add(answer(400, "no"), path="data/export*", times=None, after=9)
     first = await save(home, tmp_path)
     assert first.missing
     home.faults.rules.remove(rule)
@@ -69,7 +69,7 @@ async def test_an_earlier_end_forgets_no_hole_behind_it(home, tmp_path):
 
 
 async def test_a_product_that_begins_later_has_nothing_to_save(home, saved, tmp_path):
-    """It is told, asked nothing and lacks nothing; the others are whole."""
+    """A product that begins after `until` has a note, no requests and no missing data."""
     asked = len(home.requests)
     future = {"installationDate": "2024-12-24", "manufacturingDate": None}
     home.faults.add(listed(saved, 301, **future), path="products", times=None)
@@ -83,21 +83,21 @@ async def test_a_product_that_begins_later_has_nothing_to_save(home, saved, tmp_
 
 
 @pytest.mark.parametrize("until", [datetime(2015, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)])
-async def test_an_end_before_everything_saves_nothing_and_loses_nothing(home, saved, tmp_path, until):
-    """A run that ends before every beginning is complete, and leaves an archive as it is."""
+async def test_an_end_before_all_data_changes_nothing(home, saved, tmp_path, until):
+    """A run that ends before all products begin is complete and leaves an archive as it is."""
     outcome = await save(home, tmp_path / "a", until=until)
     assert (outcome.missing, len(outcome.notes)) == ([], 3)
     assert list(files(tmp_path / "a")) == ["manifest.json", "products.json"]
     assert check(tmp_path / "a").missing == []
     home.faults.add(answer(400), path="data/export.csv", times=1, after=3)
-    (hole,) = (await save(home, tmp_path / "b")).missing
+    (missing,) = (await save(home, tmp_path / "b")).missing
     before = files(tmp_path / "b")
-    assert (await save(home, tmp_path / "b", until=until)).missing == [hole]
+    assert (await save(home, tmp_path / "b", until=until)).missing == [missing]
     assert files(tmp_path / "b") == before
 
 
 async def test_the_last_day_is_read_again(home, saved, tmp_path):
-    """What the service adds to the last day that was read, or changes in it, is there after the next run."""
+    """Rows that the service adds or changes on the last read day are in the archive after the next run."""
     midnight = datetime(2024, 11, 3, tzinfo=UTC)
     columns, lines = await exported(home, 301, midnight - timedelta(days=1))
     lines = [line for line in lines if datetime.fromisoformat(line[0]) < midnight]
@@ -108,7 +108,7 @@ async def test_the_last_day_is_read_again(home, saved, tmp_path):
     root, name = tmp_path / "a", "product-301/history-2024-11.csv"
     await save(home, root, products=(301,), until=midnight - timedelta(days=1))
     for body, end in ((few, None), (much, "7.5"), (changed, "8.5")):
-        before = 1 if end is None else 0  # the first of these runs reads the day before again
+        before = 1 if end is None else 0  # the first run reads the day before again
         home.faults.add(
             answer(200, body, content_type="text/csv"), path="data/export.csv", times=1, after=before
         )
@@ -125,8 +125,8 @@ async def test_the_last_day_is_read_again(home, saved, tmp_path):
     ]
 
 
-async def test_a_day_that_was_cut_in_its_last_cell_is_told_and_read_again(home, saved, tmp_path):
-    """The cell is left out, the day is listed as not read cleanly, and the next run has it whole."""
+async def test_a_day_cut_in_its_last_cell_is_reported_and_read_again(home, saved, tmp_path):
+    """The cut cell is left out and the day is reported; the next run completes it."""
     root, whole = tmp_path / "a", files(saved)
     columns, lines = await exported(home, 301, datetime(2024, 10, 28, tzinfo=UTC))
     body = cut_in_its_last_cell(columns, lines[:-1], to=2)
@@ -145,8 +145,8 @@ async def test_a_day_that_was_cut_in_its_last_cell_is_told_and_read_again(home, 
     assert files(root) == whole
 
 
-async def test_what_cannot_be_read_twice_is_what_the_service_has(home, tmp_path):
-    """A row that stays broken is noted, and no longer missing; its day is not asked for a third time."""
+async def test_rows_that_are_malformed_twice_are_accepted(home, tmp_path):
+    """A row that is malformed in two reads is noted and not missing; its day is not requested again."""
     columns, lines = await exported(home, 301, datetime(2024, 10, 28, tzinfo=UTC))
     broken = "\r\n".join(",".join(line) for line in [columns, *lines[:-1], ["not a row"], []])
     for after in (3, 0):
@@ -161,8 +161,8 @@ async def test_what_cannot_be_read_twice_is_what_the_service_has(home, tmp_path)
     assert len(exports(home, asked)) == 1
 
 
-async def test_a_clean_day_is_not_replaced_by_one_that_was_cut(home, saved):
-    """The last day, read again and cut, is told; what was there stays."""
+async def test_a_cut_day_does_not_replace_a_complete_one(home, saved):
+    """If the last day is cut when it is read again, it is reported and the old rows are kept."""
     columns, lines = await exported(home, 301, datetime(2024, 11, 4, tzinfo=UTC))
     lines = [line for line in lines if datetime.fromisoformat(line[0]) < NOW]
     cut = cut_in_its_last_cell(columns, lines, to=2)
@@ -178,8 +178,8 @@ async def test_a_clean_day_is_not_replaced_by_one_that_was_cut(home, saved):
     assert (await save(home, saved)).missing == []
 
 
-async def test_statistics_without_a_time_are_counted(home, tmp_path):
-    """Records that do not say when they began cannot be placed: they are left out, and every run says so."""
+async def test_records_without_a_time_are_counted(home, tmp_path):
+    """Records without a time are left out, and a note of every run counts them."""
     records = [{"pv-total": 1.0}, {"timespan_start": 1730000000, "pv-total": 2.0}, {"timespan_start": None}]
     home.faults.add(answer(200, json.dumps(records)), path="data/statistics", times=1)
     said = "product 301: statistics-lifetime: 2 records have no time and were left out"
@@ -193,12 +193,12 @@ async def test_statistics_without_a_time_are_counted(home, tmp_path):
 
 
 class Killed(BaseException):
-    """Nobody cleans up after this."""
+    """Stands for SIGKILL: no code handles it."""
 
 
 @pytest.mark.parametrize("dies_at", ["manifest.json", "product-1/x.csv"])
-def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch, dies_at):
-    """Killed before either step, an archive is as it was, or becomes what was written without a question."""
+def test_the_manifest_is_written_before_the_rename(tmp_path, monkeypatch, dies_at):
+    """Killed before the manifest is written, an archive is as it was; afterwards `recover` finishes."""
     name = "product-1/x.csv"
     store = ArchiveStore(ArchiveDirectory(tmp_path), Manifest(format="csv", service="", parameters={}))
     store.write(name, 1, (None, None), lambda file: file.write(b"old"))
@@ -214,16 +214,18 @@ def test_a_file_gets_its_name_after_the_manifest_knows_it(tmp_path, monkeypatch,
         with pytest.raises(Killed):
             store.write(name, 1, (None, None), lambda file: file.write(b"new"))
     assert (tmp_path / name).read_bytes() == b"old"
-    noted = dies_at == name
-    assert [f"{name}: a run was stopped" in damage for damage in check(tmp_path).damage] == [True] * noted
+    in_manifest = dies_at == name
+    assert [f"{name}: a run was stopped" in damage for damage in check(tmp_path).damage] == [
+        True
+    ] * in_manifest
     ArchiveStore(ArchiveDirectory(tmp_path), Manifest.load(tmp_path)).recover()
-    assert (tmp_path / name).read_bytes() == (b"new" if noted else b"old")
+    assert (tmp_path / name).read_bytes() == (b"new" if in_manifest else b"old")
     assert check(tmp_path).damage == []
     assert not list(tmp_path.rglob("*.part"))
 
 
-def spoil(path):
-    """Change one digit of a value, as a disk may."""
+def damage(path):
+    """Change one digit of a value in a file."""
     content = bytearray(path.read_bytes())
     at = content.index(b"\n") + 40
     while not chr(content[at]).isdigit():
@@ -232,22 +234,22 @@ def spoil(path):
     path.write_bytes(content)
 
 
-async def test_a_staged_day_that_changed_on_the_disk_is_read_again(home, saved):
-    """Its own checksum finds it: the month has what the service says, and not what the disk made of it."""
+async def test_a_damaged_staged_day_is_read_again(home, saved):
+    """The checksum of a staged day detects a changed byte; the day is requested again."""
     before = files(saved)
     day = saved / "product-301/.stage/2024-11-02.csv"
     whole = day.read_bytes()
-    spoil(day)
+    damage(day)
     asked = len(home.requests)
     outcome = await save(home, saved)
     assert (outcome.missing, files(saved), day.read_bytes()) == ([], before, whole)
     assert len(exports(home, asked)) == 1 + 3  # the day, and the last day of each product
 
 
-async def test_a_staged_day_that_changes_before_its_month_is_written_is_read_again(home, tmp_path, saved):
-    """However late it changes, what is written was looked at as it was written."""
+async def test_a_staged_day_damaged_during_the_run_is_read_again(home, tmp_path, saved):
+    """The checksum is verified again when the file of the month is written."""
     before, root = files(saved), tmp_path / "late"
-    wreck = Disk(root / "product-301/.stage/2024-11-02.csv")
+    disk = DamagedDisk(root / "product-301/.stage/2024-11-02.csv")
     async with account(home) as client:
         outcome = await archive(
             root,
@@ -255,28 +257,28 @@ async def test_a_staged_day_that_changes_before_its_month_is_written_is_read_aga
             ArchiveOptions(until=NOW, format="csv"),
             service="https://volt.example/rest/",
             clock=SystemClock(),
-            progress=wreck,
+            progress=disk,
         )
-    assert wreck.spoilt
+    assert disk.damaged
     assert outcome.missing == []
     assert any("2024-11-02.csv was changed or damaged, and was read again" in each for each in outcome.notes)
     assert files(root) == before
 
 
-class Disk(NoProgress):
-    """Spoils a file as soon as the day after it is read."""
+class DamagedDisk(NoProgress):
+    """Damages a file when the next day has been read."""
 
     def __init__(self, path):
-        self.path, self.spoilt = path, False
+        self.path, self.damaged = path, False
 
     def step(self, steps=1):
-        if not self.spoilt and self.path.exists() and self.path.with_name("2024-11-03.csv").exists():
-            self.spoilt = True
-            spoil(self.path)
+        if not self.damaged and self.path.exists() and self.path.with_name("2024-11-03.csv").exists():
+            self.damaged = True
+            damage(self.path)
 
 
-class Capped:
-    """An export that gives at most so many rows, whatever it is asked for."""
+class LimitedRows:
+    """An export that returns at most this many rows."""
 
     def __init__(self, rows, most):
         self._rows, self._most = rows, most
@@ -308,12 +310,12 @@ class Capped:
 
 
 @pytest.mark.parametrize("most", [2, 10, 37])
-async def test_a_service_that_gives_only_so_many_rows_a_request_is_asked_on(home, saved, tmp_path, most):
-    """A day that ends early is asked on from its last row: the archive is never complete with less."""
+async def test_a_row_limit_of_the_service_loses_nothing(home, saved, tmp_path, most):
+    """If an answer has a limited number of rows, the rest of the day is requested."""
     root = tmp_path / "capped"
     async with account(home) as client:
         whole = client.export.rows
-        client.export.rows = lambda *args, **more: Capped(whole(*args, **more), most)
+        client.export.rows = lambda *args, **more: LimitedRows(whole(*args, **more), most)
         outcome = await archive(
             root,
             client,
@@ -325,8 +327,8 @@ async def test_a_service_that_gives_only_so_many_rows_a_request_is_asked_on(home
     assert files(root) == files(saved)
 
 
-async def test_a_product_that_cannot_be_read_is_missing(home, saved, tmp_path):
-    """An archive says so where it cannot tell which product there is; the others are saved."""
+async def test_unreadable_products_are_reported(home, saved, tmp_path):
+    """Unreadable records in the list of products are reported; the other products are saved."""
     products = [*json.loads((saved / "products.json").read_text()), {"id": None}, {"serialNumber": "X"}]
     home.faults.add(answer(200, json.dumps(products)), path="products", times=None)
     outcome = await save(home, tmp_path / "a")

@@ -1,4 +1,4 @@
-"""`energy-live archive` as its users run it: options, environment, exit codes, output."""
+"""`energy-live archive`: options, environment, exit codes, output."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ async def command(sim, *arguments):
     return await asyncio.to_thread(run, "archive", *map(str, arguments), env=sim.environment())
 
 
-def everything(terminal):
-    """What is shown on a terminal until the last program has left it."""
+def read_terminal(terminal):
+    """Return the output on a pseudo-terminal until the program has ended."""
     shown = b""
     with suppress(OSError):
         while piece := os.read(terminal, 4096):
@@ -37,22 +37,24 @@ def everything(terminal):
 
 
 async def test_an_archive_from_the_command_line(home, tmp_path):
-    """It is the archive the program's own function makes; the summary is on stdout, exit code 0."""
+    """The command writes the files of `archive()`, prints a summary, and exits 0."""
     done = await command(home, tmp_path / "a", "--format", "csv", "--product", 301, "--until", UNTIL)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].endswith("7 written now")
     assert done.stdout.splitlines()[-1] == "complete"
     await save(home, tmp_path / "b", products=(301,))
-    ours, theirs = files(tmp_path / "b"), files(tmp_path / "a")
-    assert {name for name in ours if ours[name] != theirs[name]} == {"manifest.json"}  # it names the service
-    assert ours.keys() == theirs.keys()
+    expected, written = files(tmp_path / "b"), files(tmp_path / "a")
+    assert {name for name in expected if expected[name] != written[name]} == {
+        "manifest.json"
+    }  # it has the base URL
+    assert expected.keys() == written.keys()
     checked = await asyncio.to_thread(run, "archive", str(tmp_path / "a"), "--check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.endswith("every file is intact\n")
 
 
-async def test_what_is_missing_is_told_and_exits_1(home, tmp_path):
-    """The summary names what is missing and why; checking says it again, offline."""
+async def test_missing_data_is_listed_and_exits_1(home, tmp_path):
+    """The summary lists missing data with the reasons; --check lists it again, offline."""
     home.faults.add(answer(403, '{"errors":["not \\u001b[31myours"]}'), path="data/export.csv", times=None)
     wish = ("--format", "csv", "--product", 301, "--product", 900, "--until", UNTIL)
     done = await command(home, tmp_path, *wish)
@@ -67,8 +69,8 @@ async def test_what_is_missing_is_told_and_exits_1(home, tmp_path):
     assert "missing: product 301: history from 2024-11 on" in checked.stdout
 
 
-async def test_damage_is_told_and_exits_1(home, tmp_path):
-    """A changed file is named by --check, which needs no credentials and no network."""
+async def test_damage_is_listed_and_exits_1(home, tmp_path):
+    """--check lists a changed file; it needs no credentials and no network."""
     await save(home, tmp_path, products=(301,))
     with (tmp_path / "product-301/statistics-day.csv").open("ab") as file:
         file.write(b"0")
@@ -78,9 +80,9 @@ async def test_damage_is_told_and_exits_1(home, tmp_path):
 
 
 async def test_a_terminal_shows_a_bar(home, tmp_path):
-    """With a terminal on standard error there is progress with rows and time; stdout stays a summary."""
+    """If stderr is a terminal, it has a progress bar; stdout has only the summary."""
     outer, inner = pty.openpty()
-    shown = asyncio.get_running_loop().run_in_executor(None, everything, outer)
+    shown = asyncio.get_running_loop().run_in_executor(None, read_terminal, outer)
     process = await asyncio.create_subprocess_exec(
         *[*COMMAND, "archive", str(tmp_path / "a"), "--product", "301", "--until", UNTIL],
         env=environment(home.environment()),
@@ -98,7 +100,7 @@ async def test_a_terminal_shows_a_bar(home, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["--until", "tomorrow"], "--until"),
         (["--format", "xlsx"], "--format"),
@@ -107,16 +109,16 @@ async def test_a_terminal_shows_a_bar(home, tmp_path):
         ([], "VOLTSTORAGE_EMAIL"),
     ],
 )
-def test_what_cannot_be_meant_exits_2(tmp_path, arguments, said):
-    """Options, folder and environment are explained, and nothing is written."""
+def test_wrong_usage_exits_2(tmp_path, arguments, expected):
+    """Wrong options, directory or environment are explained, and nothing is written."""
     done = run("archive", str(tmp_path / "a"), *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert expected in done.stderr
     assert not (tmp_path / "a").exists()
 
 
 async def test_wrong_credentials_exit_1(home, tmp_path):
-    """A refused login is one line, without the password."""
+    """A failed login is one line without the password."""
     env = home.environment() | {"VOLTSTORAGE_PASSWORD": "wrong-sentinel"}
     done = await asyncio.to_thread(run, "archive", str(tmp_path / "a"), env=env)
     assert done.returncode == 1
@@ -125,7 +127,7 @@ async def test_wrong_credentials_exit_1(home, tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
-    """A file where the folder should be is explained."""
+    """A directory that cannot be created is one line and exit code 2."""
     (tmp_path / "file").write_text("x")
     env = {"VOLTSTORAGE_TOKEN": "a.b.c", "VOLTSTORAGE_BASE_URL": "http://127.0.0.1:9/rest/"}
     done = run("archive", str(tmp_path / "file/a"), env=env)

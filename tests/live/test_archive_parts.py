@@ -1,4 +1,4 @@
-"""The parts of the archive on their own: dates, lines, writers, patience."""
+"""Parts of the archive: plan, CSV lines, file formats, staging, retries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from energy_live.archive.writer import writer_for
 from voltstorage_async.export.csv import CsvRows
 from voltstorage_async.models import Product
 
-# --- dates -------------------------------------------------------------------------------------------------
+# --- plan -------------------------------------------------------------------------------------------------
 
 
 def scope(until, **product):
@@ -45,7 +45,7 @@ def scope(until, **product):
     ("product", "first"),
     [
         ({"installation_date": date(2020, 3, 25)}, (2020, 3)),
-        ({"installation_date": date(2020, 3, 1)}, (2020, 2)),  # still February in UTC
+        ({"installation_date": date(2020, 3, 1)}, (2020, 2)),  # February in UTC
         ({"installation_date": date(2020, 3, 25), "manufacturing_date": date(2019, 5, 21)}, (2019, 5)),
         ({"manufacturing_date": date(2019, 5, 21)}, (2019, 5)),
         ({"created_at": datetime(2018, 7, 9, tzinfo=UTC)}, (2018, 7)),
@@ -53,8 +53,8 @@ def scope(until, **product):
         ({"installation_date": date(1, 1, 1)}, (2015, 12)),
     ],
 )
-def test_where_the_past_begins(product, first):
-    """At the earliest date there is, a day early for the zone, and never before the vendor was founded."""
+def test_the_first_month_of_a_product(product, first):
+    """It contains the day before the earliest date of the product, and is never before 2015-12."""
     assert scope(datetime(2024, 1, 1, tzinfo=UTC), **product).first == first
 
 
@@ -62,8 +62,8 @@ def test_where_the_past_begins(product, first):
     st.datetimes(datetime(2019, 1, 2), datetime(2026, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Nowhere", None]),
 )
-def test_days_and_tables_cover_the_past(until, zone):
-    """Days follow each other without a hole up to the end; so do the requests of every table."""
+def test_days_and_requests_have_no_gaps(until, zone):
+    """Days and the requests of every table follow each other without gaps up to `until`."""
     one = scope(until, installation_date=date(2018, 12, 5), timezone=zone)
     days = [day for month in one.months() for day in month.days(until)]
     assert days[0].start == datetime(2018, 12, 1, tzinfo=UTC)
@@ -78,14 +78,14 @@ def test_days_and_tables_cover_the_past(until, zone):
     assert len({table.name for table in tables}) == len(tables)
 
 
-def test_what_is_final():
-    """What ends before the last day begins is final; that day itself is read again."""
+def test_sections_are_final_before_the_last_day():
+    """A section that ends before the last day begins is final."""
     one = scope(datetime(2024, 11, 1, tzinfo=UTC))
     assert one.last_day == date(2024, 10, 31)
     assert [one.is_final(Month(2024, month).end) for month in (9, 10)] == [True, False]
 
 
-# --- lines -------------------------------------------------------------------------------------------------
+# --- CSV lines ----------------------------------------------------------------------------------------------
 
 T = "2020-03-25T12:20:41.562+00:00"
 PAYLOADS = ["=1+1", "+1+1", "-2+3+cmd|' /C calc'!A0", "@SUM(1)", "\tx", "\uff1d1", "'=1", "''", '="a",b']
@@ -97,8 +97,8 @@ def lines_of(body, **options):
     return lines, lines.format_rows(rows)
 
 
-def test_a_line_in_the_normal_form_stays_as_it_came():
-    """Numbers keep the vendor's digits, empty cells stay empty."""
+def test_a_normalized_line_is_not_changed():
+    """Numbers keep the vendor's digits, and empty cells stay empty."""
     body = f"{T},-49.8754,,0,1e-05\n"
     lines, written = lines_of(f"Time,a,b,c,d\n{body}")
     assert (written, lines.columns, lines.text) == ([body], ["a", "b", "c", "d"], [])
@@ -109,8 +109,8 @@ def test_a_line_in_the_normal_form_stays_as_it_came():
     ["2020-03-25T12:20:41.562Z", "2020-03-25T14:20:41.562+02:00", "2020-03-25 12:20:41.562000+00:00"],
 )
 @pytest.mark.parametrize("separator", [",", ";"])
-def test_every_spelling_of_a_row_is_one_line(time, separator):
-    """Zone, separator and the place of the time make no difference."""
+def test_equal_rows_give_equal_lines(time, separator):
+    """Time zone, separator and position of the time column make no difference."""
     for columns, cells in (("Time;a;b", f"{time};1;ok"), ("a;Time;b", f" 1 ;{time};ok")):
         body = f"{columns}\n{cells}\n".replace(";", separator)
         lines, written = lines_of(body, separator=separator)
@@ -118,13 +118,13 @@ def test_every_spelling_of_a_row_is_one_line(time, separator):
 
 
 def test_microseconds_are_kept():
-    """A time finer than the vendor's milliseconds loses nothing."""
+    """Microseconds are not rounded to milliseconds."""
     assert lines_of("Time,a\n2020-03-25T12:20:41.562123Z,1\n")[1] == ["2020-03-25T12:20:41.562123+00:00,1\n"]
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
 def test_no_text_becomes_a_formula(text):
-    """What a spreadsheet would calculate has an apostrophe in front; numbers are never touched."""
+    """A text that a spreadsheet would run gets an apostrophe in front; numbers are not changed."""
     lines, (written,) = lines_of(f"Time;a;b\n{T};{text};-49.8\n", separator=";")
     ((_, cell, value),) = csv.reader([written])
     assert (cell, value) == (f"'{text}", "-49.8")
@@ -134,7 +134,7 @@ def test_no_text_becomes_a_formula(text):
 
 @given(st.text(max_size=8) | st.sampled_from(PAYLOADS))
 def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
-    """No text begins with a character that begins a formula, and each can be had back."""
+    """No escaped text begins like a formula, and unescaping restores every text."""
     assert escape_text(text)[:1] not in {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
     assert unescape_text(escape_text(text)) == text
     assert next(csv.reader(io.StringIO(format_line(["x", escape_text(text)]), newline=""))) == [
@@ -168,8 +168,8 @@ def test_escaped_text_is_no_formula_and_can_be_unescaped(text):
         max_size=2,
     )
 )
-def test_a_line_says_what_the_row_says(cells):
-    """Read back, a line has the row's numbers and texts."""
+def test_a_line_has_the_values_of_its_row(cells):
+    """Parsed again, a line has the row's numbers and texts."""
     (row,) = CsvRows(separator=";").feed(f"Time;a;b\n{T};{';'.join(cells)}\n".encode())
     (written,) = RowFormatter(row.layout).format_rows([row])
     _, *back = next(csv.reader([written]))
@@ -179,8 +179,8 @@ def test_a_line_says_what_the_row_says(cells):
     assert texts == row.text
 
 
-def test_columns_have_names_of_their_own():
-    """Repeated, empty and dangerous names, and one like the time's, are told apart and harmless."""
+def test_column_names_are_unique():
+    """Repeated and empty names, formulas, and the name of the time column get unique, escaped names."""
     assert unique_names(["a", "a", "", " ", "Time", "=x"]) == [
         "a",
         "a (2)",
@@ -208,14 +208,14 @@ def staged(folder, days):
 
 
 DAYS = {
-    1: "Time,a,b\n2020-03-01T00:00:00.000Z,1,=x\n2020-03-02T00:00:00Z,9,9\n",  # the second is tomorrow's
+    1: "Time,a,b\n2020-03-01T00:00:00.000Z,1,=x\n2020-03-02T00:00:00Z,9,9\n",  # the second is of March 2
     2: "Time,b,c c\n2020-03-02T10:00:00.500+01:00,5,\n2020-03-02T11:00:00Z,,+2.5\n",
     4: "Time,a,b\n2020-03-04T00:00:00.000+00:00,3,\n",
 }
 
 
-def test_columns_that_come_and_go(tmp_path):
-    """A month has the columns of all its days; a day without one leaves it empty."""
+def test_a_month_has_the_columns_of_all_its_days(tmp_path):
+    """A column that a day lacks is empty on that day."""
     days = staged(ArchiveDirectory(tmp_path), DAYS)
     out = io.BytesIO()
     writer_for("csv").month(days, tmp_path, out)
@@ -228,8 +228,8 @@ def test_columns_that_come_and_go(tmp_path):
     )
 
 
-def test_columns_that_come_and_go_in_parquet(tmp_path):
-    """A column with a text is text all month, as the vendor wrote it; the others are numbers."""
+def test_a_parquet_month_has_the_columns_of_all_its_days(tmp_path):
+    """A column with a text on one day is a text column, unescaped; the others are numbers."""
     days = staged(ArchiveDirectory(tmp_path), DAYS)
     with (tmp_path / "m.parquet").open("w+b") as file:
         writer_for("parquet").month(days, tmp_path, file)
@@ -249,8 +249,8 @@ def test_columns_that_come_and_go_in_parquet(tmp_path):
     ]
 
 
-def test_a_torn_day_is_none(tmp_path):
-    """A staged day that lost its end does not count, wherever it was torn."""
+def test_a_truncated_staged_day_is_absent(tmp_path):
+    """A staged day counts as absent at whatever length it is cut."""
     (day,) = staged(ArchiveDirectory(tmp_path), {1: DAYS[1]})
     path = tmp_path / day.name
     whole = path.read_bytes()
@@ -263,8 +263,8 @@ def test_a_torn_day_is_none(tmp_path):
     assert stage.read(march) == day
 
 
-def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
-    """Whichever byte of a staged day is another, its own checksum finds it: it is never part of a month."""
+def test_a_changed_staged_day_is_absent(tmp_path):
+    """Its checksum detects every changed byte, and it never becomes part of a month."""
     (day,) = staged(ArchiveDirectory(tmp_path), {1: DAYS[1]})
     path = tmp_path / day.name
     whole = path.read_bytes()
@@ -282,12 +282,12 @@ def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
     assert stage.read(march) == day
 
 
-# --- patience ----------------------------------------------------------------------------------------------
+# --- retries ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(
-    ("error", "raised", "asked"),
+    ("error", "raised", "attempts"),
     [
         (ServerFault("down", status=500), ServerFault, 4),
         (ConnectionLost("gone"), ConnectionLost, 4),
@@ -298,31 +298,31 @@ def test_a_day_in_which_a_byte_has_changed_is_none(tmp_path):
         (RateLimited("later", retry_after=1000.0), RunStopped, 4),
     ],
 )
-async def test_how_often_is_asked(error, raised, asked):
-    """What may pass is asked four times; what ends the run ends it, and all else is given up."""
+async def test_attempts_of_each_error(error, raised, attempts):
+    """Transient errors are tried four times; some errors end the run, the others only the request."""
     count = 0
 
-    async def question():
+    async def request():
         nonlocal count
         count += 1
         raise error
 
     with pytest.raises((RequestError, RunStopped)) as caught:
-        await RetryPolicy().call(question)
+        await RetryPolicy().call(request)
     assert type(caught.value) is raised
-    assert count == asked
+    assert count == attempts
 
 
 @pytest.mark.virtual_time
-async def test_patience_waits_as_long_as_it_is_asked_to():
-    """Retry-After is obeyed between two attempts."""
-    loop, told = asyncio.get_running_loop(), []
+async def test_retry_after_is_obeyed():
+    """The pause between two attempts is at least Retry-After."""
+    loop, times = asyncio.get_running_loop(), []
 
-    async def question():
-        told.append(loop.time())
-        if len(told) == 1:
+    async def request():
+        times.append(loop.time())
+        if len(times) == 1:
             raise RateLimited("later", retry_after=900.0)
         return "yes"
 
-    assert await RetryPolicy().call(question) == "yes"
-    assert told[1] - told[0] >= 900.0
+    assert await RetryPolicy().call(request) == "yes"
+    assert times[1] - times[0] >= 900.0
