@@ -1,4 +1,4 @@
-"""Each answer of the simulator names its source, and no source is named for an answer that does not exist."""
+"""The tables of `evidence` have the source of each answer of the simulator, and no others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ONLY_NAMED = {
     *("GlobalLinkSummary", "MotorSummary", "PVInverterStatus", "SolarChargerSummary", "Status"),
     *("TankSummary", "TempSummaryAndGraph", "TempAirQuality"),
 }
-"""Widgets that the OpenAPI document names without showing an answer."""
+"""Widgets that the OpenAPI document names without an answer."""
 
 
 def routes(application: web.Application) -> set[str]:
@@ -39,14 +39,14 @@ def routes(application: web.Application) -> set[str]:
 
 @pytest.fixture
 async def served() -> tuple[set[str], set[str]]:
-    """The routes of VRM (with either method of logout) and of VoltStorage."""
+    """Return the routes of VRM (with both methods of logout) and of VoltStorage."""
     async with Simulator(start=START, speed=1.0) as sim:
         vrm = routes(sim.vrm_server.application()) | routes(sim.vrm_server.application(logout="GET"))
         return vrm, routes(sim.volt_server.application())
 
 
 async def test_every_route_names_the_source_of_its_answer(served):
-    """The tables hold the routes that are served, and no other."""
+    """The tables have exactly the routes of the servers."""
     vrm, volt = served
     assert vrm == set(evidence.VRM)
     messages = {f"MESSAGE {events.MESSAGE}", "REFUSAL"}
@@ -54,7 +54,7 @@ async def test_every_route_names_the_source_of_its_answer(served):
 
 
 async def test_the_number_of_guesses_is_known(served):
-    """A guess that is added or replaced by a document shows here."""
+    """The number of answers of each source; a new guess changes it."""
     assert Counter(one.source for one in evidence.VRM.values()) == {
         EvidenceSource.CAPTURED: 3,
         EvidenceSource.OPENAPI: 57,
@@ -68,7 +68,7 @@ async def test_the_number_of_guesses_is_known(served):
 
 
 def test_the_operations_that_the_document_only_names_are_guesses():
-    """Twenty-eight of its operations have no answer."""
+    """The 28 operations without an answer in the OpenAPI document are guesses."""
     named = {f"GET /v2/installations/{{site}}/widgets/{name}" for name in ONLY_NAMED} | {
         *("POST /v2/auth/login", "GET /v2/auth/logout", "GET /v2/users/{user}/accesstokens"),
         *("GET /v2/admin/devices", "GET /v2/admin/installation-data-attributes-count"),
@@ -79,7 +79,7 @@ def test_the_operations_that_the_document_only_names_are_guesses():
 
 
 def test_every_widget_that_vrm_names_is_served():
-    """Of the widgets of changes and of newest values, those without a documented answer are guesses."""
+    """All widgets that VRM names are served; those without a documented answer are guesses."""
     assert {*widgets.STATES, *widgets.SUMMARIES} == STATE_WIDGETS_OF_THE_DOCUMENT | ONLY_NAMED
     for name in (*widgets.STATES, *widgets.SUMMARIES):
         source = evidence.VRM[f"GET /v2/installations/{{site}}/widgets/{name}"].source
@@ -87,7 +87,7 @@ def test_every_widget_that_vrm_names_is_served():
 
 
 def refusals() -> set[str]:
-    """The codes of all refusals in the simulator's source."""
+    """Return the `error_code` of all errors in the simulator's source."""
     found = set()
     for path in Path(simulator.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -105,19 +105,19 @@ REFUSALS = refusals()  # while no thread of a test runs: Python 3.11 cannot pars
 
 
 def test_every_refusal_names_the_source_of_its_code():
-    """The codes in the table are those that the simulator gives."""
+    """The table has exactly the error codes that the simulator sends."""
     assert set(evidence.VRM_REFUSALS) == REFUSALS
 
 
 def test_a_table_names_no_answer_twice():
-    """A second line for the same answer is refused."""
+    """A table with two lines for one answer raises ValueError."""
     with pytest.raises(ValueError, match="GET /x"):
         evidence.read_table("seed | GET /x\nguess | GET /x")
     assert evidence.read_table("seed | GET /x | the path")["GET /x"] == (EvidenceSource.SEED, "the path")
 
 
-async def test_the_answer_of_any_widget_has_the_frame_of_its_kind():
-    """A widget whose device no site has is an empty success, not an unknown path."""
+async def test_every_widget_is_answered():
+    """A widget without a device is answered with empty data, not with 404."""
     async with Simulator(start=START, speed=1.0) as sim, aiohttp.ClientSession() as session:
         headers = {"X-Authorization": f"Token {sim.vrm_token}"}
         for name in sorted(STATE_WIDGETS_OF_THE_DOCUMENT | ONLY_NAMED):

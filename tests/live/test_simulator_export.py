@@ -1,4 +1,4 @@
-"""The simulator's export: it says what the household measured, however it is cut, and years are quick."""
+"""The simulator's export compared with its household."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def extract(start, end, *, product=0, **options):
 @pytest.mark.parametrize(
     "start", [datetime(2024, 10, 27, 0, 50, 7, tzinfo=UTC), datetime(2023, 3, 26, tzinfo=UTC)]
 )
-def test_rows_are_what_the_household_measured(start):
-    """Filled forward, every second is the household's own, where the clocks change too."""
+def test_rows_have_the_values_of_the_household(start):
+    """Filled forward, each row has the household's values, also when the clocks change."""
     export = extract(start, start + timedelta(hours=2))
     household = export.product.household
     rows = dict(export.rows())
@@ -44,8 +44,8 @@ def test_rows_are_what_the_household_measured(start):
 
 @pytest.mark.parametrize("step", [1, 60, 7])
 @pytest.mark.parametrize("tolerance", [0.0, 0.05])
-def test_two_halves_are_the_whole(step, tolerance):
-    """Cut anywhere, the halves have the rows of the whole; only the first of the second half is fuller."""
+def test_two_exports_have_the_rows_of_one(step, tolerance):
+    """Two exports have the rows of one over both ranges, except that the first row has all values."""
     start = datetime(2024, 6, 1, 5, 0, 0, tzinfo=UTC)
     middle, end = start + timedelta(seconds=1801.7), start + timedelta(hours=1)
     whole = list(extract(start, end, step_s=step, tolerance=tolerance).rows())
@@ -59,15 +59,15 @@ def test_two_halves_are_the_whole(step, tolerance):
 
 
 def test_a_product_that_was_never_installed_has_no_rows():
-    """Nor does one that was asked for before its first day."""
+    """There are no rows before the installation."""
     start = datetime(2024, 6, 1, tzinfo=UTC)
     assert list(extract(start, NOW, product=2).rows()) == []
     early = datetime(2018, 6, 1, tzinfo=UTC)
     assert list(extract(early, early + timedelta(days=9)).rows()) == []
 
 
-async def test_a_shorter_and_sparser_past():
-    """`history_days` says since when there is history, `export_step_s` how dense it is."""
+async def test_length_and_step_of_the_history():
+    """`history_days` sets the age of the history, `export_step_s` the step between rows."""
     async with (
         Simulator(start=NOW, speed=1e-6, history_days=3, export_step_s=600) as sim,
         account(sim) as client,
@@ -81,8 +81,8 @@ async def test_a_shorter_and_sparser_past():
     assert len(got) == (NOW - datetime(2024, 10, 31, 23, tzinfo=UTC)) // timedelta(minutes=10)
 
 
-async def test_a_client_may_leave_in_the_middle():
-    """Whoever has seen enough closes the connection, and the server goes on."""
+async def test_a_client_may_leave_early():
+    """A client may close the connection early; the server keeps running."""
     async with Simulator(start=NOW, speed=1e-6) as sim, account(sim) as client:
         for _ in range(3):
             async with client.export.rows(301, NOW - timedelta(days=1), NOW) as rows:
@@ -91,7 +91,7 @@ async def test_a_client_may_leave_in_the_middle():
 
 
 @pytest.mark.parametrize("options", [{"export_step_s": 0}, {"history_days": 0}])
-def test_a_past_that_cannot_be_meant(options):
-    """A step and a history have at least one of their unit."""
+def test_invalid_history_options(options):
+    """`export_step_s` and `history_days` below 1 raise ValueError."""
     with pytest.raises(ValueError, match="at least 1"):
         Simulator(**options)

@@ -1,4 +1,4 @@
-"""The simulator's answers and refusals are those of VRM's documents and of captured answers."""
+"""Answers and errors of the simulator have the shapes of VRM's documents and of captured answers."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ NO_STATS = "Site has no stats for this period."
 
 @pytest.fixture
 async def ask():
-    """Ask the simulator, SITE being its first site; returns status, type and body."""
+    """Return a function that sends a request (SITE is the first site) and returns status, type and body."""
     async with Simulator(start=START, speed=1.0) as sim, aiohttp.ClientSession() as session:
 
         async def asking(method: str, path: str, body: object = None) -> tuple[int, dict]:
@@ -230,10 +230,10 @@ async def ask():
 
 @pytest.mark.parametrize(("method", "path", "body", "shape"), CASES, ids=[f"{m} {p}" for m, p, *_ in CASES])
 async def test_an_answer_has_its_documented_shape(ask, method, path, body, shape):
-    """Each member is there, of the documented type, and no member is invented."""
+    """The answer has exactly the documented members with the documented types."""
     status, answer = await ask(method, path, body)
     assert status == 200
-    # Only the table of attributes has no envelope.
+    # Only the list of attributes has no envelope.
     assert answer.pop("success", None) is (None if path == "data-attributes" else True)
     assert list(misfits(shape, answer)) == []
 
@@ -246,11 +246,11 @@ ELSEWHERE = {
     *(f"{method} /v2/installations/{{site}}/custom-widget" for method in ("GET", "POST", "PATCH", "DELETE")),
     *(f"GET /v2/installations/{{site}}/widgets/{name}" for name in widgets.STATES),
 }
-"""What other tests look at: tokens, files, what is written first, and the states, all of one shape."""
+"""Routes that other tests compare: tokens, files, writes, and state widgets, which share one shape."""
 
 
 def test_every_answer_with_a_source_has_its_shape_here():
-    """An answer that is taken from a document or from the service is compared with it."""
+    """Every answer with a source is compared with it."""
     asked = {f"{method} /v2/{path.partition('?')[0]}" for method, path, *_ in CASES}
     routes = {
         one.replace("SITE", "installations/{site}")
@@ -264,7 +264,7 @@ def test_every_answer_with_a_source_has_its_shape_here():
 
 
 async def test_what_was_written_is_read_back_in_its_documented_place(ask):
-    """A rule, a widget, settings and an invitation are found where the documents say they are."""
+    """A rule, a widget, settings and an invitation can be read at their documented place."""
     await ask("POST", "SITE/alarms", ALARM_SENT)
     rules = (await ask("GET", "SITE/alarms"))[1]["alarms"]
     assert [rule["idDataAttribute"] for rule in rules] == [144, 143]
@@ -282,7 +282,7 @@ async def test_what_was_written_is_read_back_in_its_documented_place(ask):
 
 
 async def test_extended_attributes_are_of_three_kinds(ask):
-    """Attributes, values that the portal computes, and the state of charge in words, as captured."""
+    """`extended=1` has attributes, computed values and the `soc_status`, as captured."""
     for record in (await ask("GET", "users/me/installations?extended=1"))[1]["records"]:
         for item in record["extended"]:
             computed = "consistsOfAttributeCodes" in item
@@ -311,8 +311,8 @@ async def test_extended_attributes_are_of_three_kinds(ask):
     ],
     ids=["search", "reset-forecasts", "dynamic-ess-settings", "stats"],
 )
-async def test_a_refusal_is_worded_as_documented(ask, asked, answer):
-    """Where a document or a captured answer shows a refusal, the simulator repeats it."""
+async def test_errors_are_as_documented(ask, asked, answer):
+    """Errors equal those of the documents and of captured answers."""
     assert await ask(*asked) == answer
 
 
@@ -327,7 +327,7 @@ async def test_a_refusal_is_worded_as_documented(ask, asked, answer):
     ],
 )
 async def test_a_change_of_rights_is_refused_under_status_200(ask, path, body, code):
-    """The code says why, and the errors are a list of text."""
+    """The error has status 200, a code, and a list of texts."""
     status, answer = await ask("POST", f"SITE/{path}", body)
     assert (status, answer["success"], answer["error_code"]) == (200, False, code)
     assert list(misfits([str], answer["errors"])) == []
@@ -336,7 +336,7 @@ async def test_a_change_of_rights_is_refused_under_status_200(ask, path, body, c
 
 
 async def test_a_search_of_the_fleet_counts_nothing_when_it_is_refused(ask):
-    """422 has a list of messages and a count of 0."""
+    """The error of a search has a list of messages and a count of 0."""
     status, answer = await ask("GET", "installation-data-attributes?query=bs,bv,bc,P,S,V")
     assert status == 422
     shape = {"success": bool, "error_code": str, "errors": [str], "num_records": int}
@@ -365,7 +365,7 @@ async def test_a_search_of_the_fleet_counts_nothing_when_it_is_refused(ask):
     ],
 )
 async def test_a_parameter_that_the_document_does_not_allow_is_refused(ask, path):
-    """A missing or unreadable parameter is 400 with the envelope of a refusal."""
+    """A missing or malformed parameter is answered 400 with the error envelope."""
     status, answer = await ask("GET", path)
     assert (status, answer["success"]) == (400, False)
     assert list(misfits({"success": bool, "errors": {...: str}, "error_code": str}, answer)) == []
@@ -381,7 +381,7 @@ async def test_a_parameter_that_the_document_does_not_allow_is_refused(ask, path
     ],
 )
 async def test_a_download_has_the_type_of_its_format(form, content_type):
-    """The file is base64 in any of the formats."""
+    """A download is base64 with the Content-Type of its format."""
     async with Simulator(start=START, speed=1.0) as sim, aiohttp.ClientSession() as session:
         url = f"{sim.vrm_url}installations/{sim.site_ids[0]}/data-download?format={form}&{RANGE}"
         async with session.get(url, headers={"X-Authorization": f"Token {sim.vrm_token}"}) as response:
@@ -389,7 +389,7 @@ async def test_a_download_has_the_type_of_its_format(form, content_type):
 
 
 async def test_a_graph_has_as_many_points_as_its_width_allows(ask):
-    """`width` times `pointsPerPixel` bounds the points of a series."""
+    """`width` times `pointsPerPixel` is the maximum number of points of a series."""
     path = f"SITE/widgets/Graph?attributeCodes[]=bs&{RANGE}&width=50&pointsPerPixel=2"
     points = (await ask("GET", path))[1]["records"]["data"]["144"]
     assert 50 < len(points) <= 100

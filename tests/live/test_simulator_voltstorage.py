@@ -1,4 +1,4 @@
-"""The simulator's VoltStorage answers as the vendor's document does: products, joules, rows and events."""
+"""The simulated VoltStorage against its document: login, products, statistics, export, events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = 86_400
 
 
 class Caller:
-    """A bare HTTP client with one token."""
+    """An HTTP client with one token."""
 
     def __init__(self, sim: Simulator, session: aiohttp.ClientSession, token: str) -> None:
         self.sim = sim
@@ -75,7 +75,7 @@ def claims(token: str) -> dict:
 
 
 async def test_login_gives_a_json_web_token_of_the_asked_validity(volt):
-    """The token has three parts, says when it was issued and when it ends, and opens the product list."""
+    """The token is a JWT with `iat` and `exp`, and gives access to the list of products."""
     status, granted = await volt.login(validity=3600)
     assert status == 200
     said = claims(granted["token"])
@@ -87,7 +87,7 @@ async def test_login_gives_a_json_web_token_of_the_asked_validity(volt):
 
 
 async def test_the_address_is_case_insensitive_and_the_password_is_not(volt):
-    """An address in capitals logs in; a password in capitals is a 400, not a 401."""
+    """The e-mail address is case-insensitive; a wrong password is answered 400."""
     assert (await volt.login(email=volt.sim.volt_email.upper()))[0] == 200
     status, body = await volt.login(password=volt.sim.volt_password.upper())
     assert (status, list(body)) == (400, ["errors"])
@@ -98,18 +98,18 @@ async def test_the_address_is_case_insensitive_and_the_password_is_not(volt):
     "more", [{"validity": -1}, {"validity": 31_622_401}, {"validity": "1"}, {"email": None}]
 )
 async def test_bad_login_parameters_are_400(volt, more):
-    """A validity outside 0..31,622,400 and a missing address are refused."""
+    """A validity outside 0..31,622,400 or a missing address is answered 400."""
     assert (await volt.login(**more))[0] == 400
 
 
 async def test_a_token_ends_with_its_validity(volt):
-    """A token of validity 0 is refused at once, one of a second lives before it is refused."""
+    """A token expires after its validity."""
     volt.token = (await volt.login(validity=0))[1]["token"]
     assert (await volt.ask("products"))[0] == 401
 
 
-async def test_a_server_with_a_wrong_clock_labels_its_tokens_wrongly():
-    """Skew moves `iat` and `exp` alike, and the token works all the same."""
+async def test_a_wrong_clock_shows_in_the_claims_of_tokens():
+    """`skew_s` changes `iat` and `exp`; the token is valid."""
     async with Simulator(skew_s=-DAY) as sim, aiohttp.ClientSession() as session:
         volt = Caller(sim, session, "")
         volt.token = (await volt.login(validity=60))[1]["token"]
@@ -119,23 +119,23 @@ async def test_a_server_with_a_wrong_clock_labels_its_tokens_wrongly():
 
 @pytest.mark.parametrize("token", ["", "nonsense", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MSJ9.c2ln"])
 async def test_a_missing_or_foreign_token_is_401(volt, token):
-    """Everything but the login wants a token of this server."""
+    """Every request except the login needs a valid token."""
     volt.token = token
     for path in ("products", "products/301/data/latest", "data/statistics", "data/export.csv"):
         status, body = await volt.ask(path)
         assert (status, list(body)) == (401, ["errors"])
 
 
-async def test_a_token_may_travel_in_the_query(volt):
-    """`?token=` is as good as the header, and does not stay in the log."""
+async def test_the_token_may_be_in_the_query(volt):
+    """The token may be in the query; the log does not contain it."""
     token, volt.token = volt.token, ""
     assert await volt.get("products", token=token)
     assert token not in repr(list(volt.sim.requests))
     assert volt.sim.requests[-1].scheme == "query"
 
 
-async def test_all_tokens_can_be_made_void(volt):
-    """After `expire_tokens` every token is refused until the next login."""
+async def test_all_tokens_can_be_invalidated(volt):
+    """After `expire_tokens` every token is answered 401 until the next login."""
     volt.sim.expire_tokens()
     assert (await volt.ask("products"))[0] == 401
     volt.token = (await volt.login())[1]["token"]
@@ -143,7 +143,7 @@ async def test_all_tokens_can_be_made_void(volt):
 
 
 async def test_products_have_the_documents_fields(volt):
-    """A product is as documented, one is offline, one was never installed, a stranger's is absent."""
+    """Products have the documented members; one is offline, one was never installed."""
     products = await volt.get("products")
     working, silent, boxed = products
     assert working["online"] is True
@@ -178,12 +178,12 @@ async def test_products_have_the_documents_fields(volt):
     ],
 )
 async def test_products_are_filtered_sorted_and_paged(volt, query, expected):
-    """Every documented parameter of the list does what it says."""
+    """The documented parameters filter, sort and page the list."""
     assert [product["id"] for product in await volt.get("products", **query)] == expected
 
 
 async def test_several_ids_may_be_repeated(volt):
-    """`ids` given twice means both, with and without brackets."""
+    """`ids` may be repeated, with and without brackets."""
     for name in ("ids", "ids[]"):
         url = f"{volt.sim.voltstorage_url}products?{name}=301&{name}=302&token={volt.token}"
         async with volt.session.get(url) as response:
@@ -203,14 +203,14 @@ async def test_several_ids_may_be_repeated(volt):
     ],
 )
 async def test_bad_parameters_are_400_with_a_sentence(volt, query):
-    """What cannot be read is refused, and the answer says what."""
+    """A malformed parameter is answered 400 with a sentence that names it."""
     status, body = await volt.ask("products", **query)
     assert status == 400
     assert body["errors"][0]
 
 
 async def test_the_latest_values_come_in_two_shapes(volt):
-    """With `includeTime` there is a time around the data, without it there are only the values."""
+    """With `includeTime` the values have a time; without it there are only the values."""
     timed = await volt.get("products/301/data/latest", includeTime="true")
     flat = await volt.get("products/301/data/latest")
     assert set(timed) == {"time", "data"}
@@ -223,8 +223,8 @@ async def test_the_latest_values_come_in_two_shapes(volt):
     assert 0.0 < timed["data"]["soc"] <= 1.0
 
 
-async def test_a_silent_product_keeps_its_last_values_and_an_uninstalled_one_has_none(volt):
-    """The offline product's latest time stands still, three days ago."""
+async def test_latest_values_of_offline_and_uninstalled_products(volt):
+    """The latest values of an offline product are three days old; an uninstalled one has none."""
     silent = await volt.get("products/302/data/latest", includeTime="true")
     assert silent["time"] == int(NOON.timestamp()) - 3 * DAY
     assert await volt.get("products/303/data/latest") == {}
@@ -232,13 +232,13 @@ async def test_a_silent_product_keeps_its_last_values_and_an_uninstalled_one_has
 
 
 @pytest.mark.parametrize("path", ["products/900/data/latest", "products/12345/data/latest"])
-async def test_a_product_that_is_not_yours_is_403(volt, path):
-    """A stranger's product and one that does not exist look alike."""
+async def test_an_inaccessible_product_is_403(volt, path):
+    """Other users' products and unknown products are answered 403."""
     assert (await volt.ask(path))[0] == 403
 
 
 async def test_statistics_are_joules_and_ratios(volt):
-    """A day's energies are the household's kWh times 3.6 million, and ratios lie between 0 and 1."""
+    """Energies of a day are the household's kWh in joules; ratios are between 0 and 1."""
     home = volt.sim.household(301)
     day = home.day_of(NOON.timestamp()) - timedelta(days=2)
     begin, end = home.midnight(day), home.midnight(day + timedelta(days=1))
@@ -261,7 +261,7 @@ async def test_statistics_are_joules_and_ratios(volt):
     [("hour", 86_400, 25), ("day", 7 * DAY, 8), ("month", 60 * DAY, 3), ("year", 400 * DAY, 2)],
 )
 async def test_statistics_come_by_every_timespan(volt, timespan, back, count):
-    """Hours, days, months and years are the product's own, in local time."""
+    """Periods begin at the product's local hours, days, months and years."""
     now = int(NOON.timestamp())
     periods = await volt.get("data/statistics", productId=301, timespan=timespan, tstart=now - back, tend=now)
     assert len(periods) == count
@@ -272,14 +272,14 @@ async def test_statistics_come_by_every_timespan(volt, timespan, back, count):
 
 
 async def test_a_lifetime_is_one_period_from_the_installation_on(volt):
-    """`lifetime` is a single object whose start is the installation."""
+    """`lifetime` is one period from the installation on."""
     periods = await volt.get("data/statistics", productId=301, timespan="lifetime")
     assert len(periods) == 1
     assert datetime.fromtimestamp(periods[0]["timespan_start"], UTC).date().isoformat() == "2019-08-01"
 
 
 async def test_a_period_without_samples_has_no_values(volt):
-    """Days on which the product was silent have nSamples 0 and null, never an invented 0."""
+    """Days on which the product was offline have `nSamples` 0 and the value null."""
     now = int(NOON.timestamp())
     periods = await volt.get("data/statistics", productId=302, timespan="day", tstart=now - 5 * DAY, tend=now)
     assert [period["dc-capacity"]["nSamples"] > 0 for period in periods] == [
@@ -298,12 +298,12 @@ async def test_a_period_without_samples_has_no_values(volt):
     "query", [{}, {"productId": 301, "timespan": "week"}, {"productId": 301, "tstart": "x"}]
 )
 async def test_bad_statistics_parameters_are_400(volt, query):
-    """A product is required and the timespan is one of five."""
+    """A missing product or an unknown timespan is answered 400."""
     assert (await volt.ask("data/statistics", **query))[0] == 400
 
 
 async def test_csv_has_a_sep_line_a_header_and_sparse_rows(volt):
-    """The first row is whole, later ones hold what changed; filled up, a row is the household."""
+    """The first row has all values, later rows the changed ones; filled forward they are the household's."""
     start = NOON.timestamp() - 600
     text = await volt.text("data/export.csv", productId=301, **{"from": start, "to": start + 120})
     lines = text.split("\r\n")
@@ -326,7 +326,7 @@ async def test_csv_has_a_sep_line_a_header_and_sparse_rows(volt):
 
 
 async def test_rows_do_not_depend_on_where_an_export_begins(volt):
-    """Two exports that overlap agree on every row after the first of the later one."""
+    """Overlapping exports have the same rows, except the first row of the later one."""
     start = NOON.timestamp() - 900
     early = (await volt.text("data/export.csv", productId=301, **{"from": start, "to": start + 60})).split(
         "\r\n"
@@ -337,8 +337,8 @@ async def test_rows_do_not_depend_on_where_an_export_begins(volt):
     assert late[3:] == early[-len(late[3:]) :]
 
 
-async def test_fields_zone_precision_and_separator_are_honoured(volt):
-    """The export has the columns, the offset, the digits and the separator that were asked for."""
+async def test_fields_offset_precision_and_separator(volt):
+    """The export has the requested columns, offset, digits and separator."""
     query = {
         "from": NOON.timestamp() - 60,
         "to": NOON.timestamp() - 40,
@@ -357,7 +357,7 @@ async def test_fields_zone_precision_and_separator_are_honoured(volt):
 
 
 async def test_the_separator_fault_of_2021_can_be_switched_on(volt):
-    """Header and `sep=` line follow the wish, rows are separated by commas and their times end in Z."""
+    """The header has the requested separator, rows have commas and times that end in `Z`."""
     volt.sim.faults.separator_fault = True
     query = {"from": NOON.timestamp() - 60, "separator": ";"}
     lines = (await volt.text("data/export.csv", productId=301, **query)).split("\r\n")
@@ -368,14 +368,14 @@ async def test_the_separator_fault_of_2021_can_be_switched_on(volt):
 
 
 async def test_exports_from_before_2021_have_no_status_column(volt):
-    """The set of columns changed over the years."""
+    """An export that starts before 2021 has no column `Status`."""
     start = datetime(2020, 3, 25, 12, tzinfo=UTC).timestamp()
     text = await volt.text("data/export.csv", productId=301, **{"from": start, "to": start + 5})
     assert text.split("\r\n")[1].endswith("SOC_State of Charge")
 
 
 async def test_tolerance_makes_an_export_shorter(volt):
-    """A relative tolerance leaves small changes out."""
+    """A tolerance omits small changes."""
     query = {"from": NOON.timestamp() - 600, "to": NOON.timestamp() - 300}
     exact = await volt.text("data/export.csv", productId=301, **query)
     rough = await volt.text("data/export.csv", productId=301, tolerance=0.2, **query)
@@ -383,7 +383,7 @@ async def test_tolerance_makes_an_export_shorter(volt):
 
 
 async def test_json_holds_the_same_cells_as_csv(volt):
-    """The JSON export is an array of objects with the cells that changed."""
+    """The JSON export has the cells of the CSV export."""
     query = {"from": NOON.timestamp() - 60, "to": NOON.timestamp() - 30}
     rows = json.loads(await volt.text("data/export.json", productId=301, **query))
     lines = (await volt.text("data/export.csv", productId=301, **query)).split("\r\n")[2:-1]
@@ -392,7 +392,7 @@ async def test_json_holds_the_same_cells_as_csv(volt):
 
 
 async def test_a_component_is_exported_like_its_product(volt):
-    """`componentId` names the product's component instead."""
+    """`componentId` may replace `productId`."""
     query = {"from": NOON.timestamp() - 60, "to": NOON.timestamp() - 50}
     assert await volt.text("data/export.csv", componentId=3011, **query) == await volt.text(
         "data/export.csv", productId=301, **query
@@ -413,12 +413,12 @@ async def test_a_component_is_exported_like_its_product(volt):
     ],
 )
 async def test_bad_export_parameters_are_400(volt, query):
-    """No product, no begin, the future, and unknown fields are refused."""
+    """A missing product or start, a start in the future and unknown fields are answered 400."""
     assert (await volt.ask("data/export.csv", **query))[0] == 400
 
 
-async def test_events_begin_whole_and_go_on_sparse(volt):
-    """The first frame holds everything, later ones what changed; folded, they are the household."""
+async def test_events_have_changed_values(volt):
+    """The first frame has all values, later frames those that changed; merged, they are the household's."""
     url = f"{volt.sim.events_url}?productId=301&token={volt.token}"
     state: dict[str, float] = {}
     frames = []
@@ -440,8 +440,8 @@ async def test_events_begin_whole_and_go_on_sparse(volt):
     ]
 
 
-async def test_two_links_of_one_product_hear_the_same(volt):
-    """Events happen at the product: whoever listens gets the same frames."""
+async def test_two_connections_get_the_same_frames(volt):
+    """Two connections of one product get the same frames."""
     url = f"{volt.sim.events_url}?productId=301&token={volt.token}"
     async with websockets.connect(url) as one, websockets.connect(url) as two:
         await one.recv()
@@ -453,8 +453,8 @@ async def test_two_links_of_one_product_hear_the_same(volt):
     assert [first[frame["time"]] for frame in second] == [frame["data"] for frame in second]
 
 
-async def test_a_silent_product_sends_nothing(volt):
-    """An offline product accepts the link and stays silent, while pings are answered."""
+async def test_an_offline_product_sends_no_frames(volt):
+    """An offline product sends no frames; pings are answered."""
     url = f"{volt.sim.events_url}?productId=302&token={volt.token}"
     async with websockets.connect(url) as link:
         await (await link.ping())
@@ -474,22 +474,22 @@ async def test_a_silent_product_sends_nothing(volt):
     ],
 )
 async def test_a_refused_handshake_has_the_documents_status(volt, query, status):
-    """A missing or bad token is 401, a missing product 400, a stranger's 403."""
+    """A handshake without a valid token is answered 401, without a product 400, with another user's 403."""
     with pytest.raises(websockets.InvalidStatus) as refused:
         async with websockets.connect(f"{volt.sim.events_url}?{query.format(token=volt.token)}"):
             pass
     assert refused.value.response.status_code == status
 
 
-async def test_a_handshake_may_carry_the_bearer_header(volt):
-    """The token may travel in the header of the handshake as well."""
+async def test_the_token_may_be_in_the_header_of_the_handshake(volt):
+    """The token may be in the Authorization header of the handshake."""
     headers = {"Authorization": f"Bearer {volt.token}"}
     async with websockets.connect(f"{volt.sim.events_url}?productId=301", additional_headers=headers) as link:
         assert json.loads(await link.recv())["type"] == "latest-data"
 
 
-async def test_a_stop_says_goodbye_to_open_links():
-    """When the simulator ends, open links are closed with 1001."""
+async def test_a_stop_closes_open_connections():
+    """When the simulator stops, open connections are closed with 1001."""
     async with Simulator(frame_s=0.02) as sim:
         link = await websockets.connect(f"{sim.events_url}?productId=301&token={sim.volt_token()}")
         await link.recv()

@@ -1,4 +1,4 @@
-"""The simulator's VRM answers as the vendor's documents and captured responses do, quirks included."""
+"""The simulated VRM against the vendor's documents and captured answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR_MS = 3_600_000
 
 
 class Caller:
-    """A bare HTTP client with one `X-Authorization`."""
+    """An HTTP client with one `X-Authorization` header."""
 
     def __init__(self, sim: Simulator, session: aiohttp.ClientSession, authorization: str) -> None:
         self.sim = sim
@@ -67,7 +67,7 @@ def site(sim: Simulator, which: int = 0) -> str:
 
 
 async def test_the_personal_token_is_64_hex_digits_and_opens_the_account(vrm):
-    """The token has the vendor's shape and `users/me` says whose it is, and through which token."""
+    """The token has VRM's form; `users/me` has its user and its number."""
     assert re.fullmatch("[a-f0-9]{64}", vrm.sim.vrm_token)
     me = await vrm.get("users/me")
     assert me["user"]["id"] == vrm.sim.vrm_user_id
@@ -76,7 +76,7 @@ async def test_the_personal_token_is_64_hex_digits_and_opens_the_account(vrm):
 
 @pytest.mark.parametrize("authorization", ["", "Token 00", "Bearer nonsense", "Basic eDp5"])
 async def test_without_a_valid_token_everything_is_401_in_the_envelope(vrm, authorization):
-    """A missing, unknown or misspelt token is answered 401 with success false and a code."""
+    """A missing, unknown or malformed token is answered 401 with the error envelope."""
     status, body = await vrm.under(authorization).ask("users/me")
     assert status == 401
     assert body["success"] is False
@@ -85,7 +85,7 @@ async def test_without_a_valid_token_everything_is_401_in_the_envelope(vrm, auth
 
 
 async def test_login_gives_a_bearer_token_that_logout_blacklists(vrm):
-    """Username and password buy a bearer token, good until it is logged out."""
+    """A login returns a bearer token that is valid until the logout."""
     granted = await login(vrm)
     assert granted["idUser"] == vrm.sim.vrm_user_id
     bearer = vrm.under(f"Bearer {granted['token']}")
@@ -96,13 +96,13 @@ async def test_login_gives_a_bearer_token_that_logout_blacklists(vrm):
 
 
 async def test_the_other_method_of_logout_is_405(vrm):
-    """The vendor's texts disagree about logout's method, so one of the two is refused."""
+    """Only the configured method of logout is allowed."""
     status, body = await vrm.ask("auth/logout")
     assert (status, body["error_code"]) == (405, "method_not_allowed")
 
 
 async def test_wrong_credentials_are_401_in_the_envelope(vrm):
-    """A wrong password is 401, success false, and counted."""
+    """A wrong password is answered 401 with the error envelope, and counted."""
     status, body = await vrm.under("").ask(
         "auth/login", "POST", {"username": vrm.sim.vrm_username, "password": "wrong"}
     )
@@ -110,8 +110,8 @@ async def test_wrong_credentials_are_401_in_the_envelope(vrm):
     assert vrm.sim.counters["failed_logins"] == 1
 
 
-async def test_two_factor_login_takes_two_steps_and_a_code_serves_once(vrm):
-    """Without a code the answer is a null token and a message sent; the code then works exactly once."""
+async def test_two_factor_login(vrm):
+    """A login without code returns a null token and sends a code, which is valid once."""
     sim, anyone = vrm.sim, vrm.under("")
     body = {"username": sim.sms_username, "password": sim.sms_password}
     status, waiting = await anyone.ask("auth/login", "POST", body)
@@ -124,8 +124,8 @@ async def test_two_factor_login_takes_two_steps_and_a_code_serves_once(vrm):
     assert sim.sms_token != code
 
 
-async def test_the_demo_user_sees_little(vrm):
-    """The demo login is user 22 without `idUser` in the answer, and diagnostics and tags are forbidden."""
+async def test_the_demo_user_has_limited_access(vrm):
+    """The demo user is 22; the login's answer has no `idUser`; diagnostics and tags are answered 403."""
     granted = await vrm.under("").ask("auth/loginAsDemo")
     assert set(granted[1]) == {"token"}
     demo = vrm.under(f"Bearer {granted[1]['token']}")
@@ -137,7 +137,7 @@ async def test_the_demo_user_sees_little(vrm):
 
 
 async def test_bearer_tokens_expire_and_personal_tokens_do_not(vrm):
-    """After all logins were made void a bearer token is 401 while the personal token still works."""
+    """`expire_tokens` invalidates bearer tokens and keeps personal access tokens."""
     bearer = vrm.under(f"Bearer {(await login(vrm))['token']}")
     await bearer.get("users/me")
     vrm.sim.expire_tokens()
@@ -146,7 +146,7 @@ async def test_bearer_tokens_expire_and_personal_tokens_do_not(vrm):
 
 
 async def test_a_bearer_token_ends_with_its_lifetime():
-    """A login is good for the time it was granted, and no longer."""
+    """A bearer token expires after `bearer_lifetime_s`."""
     async with Simulator(bearer_lifetime_s=0.1, window=100_000) as sim, aiohttp.ClientSession() as session:
         vrm = Caller(sim, session, "")
         bearer = vrm.under(f"Bearer {(await login(vrm))['token']}")
@@ -157,7 +157,7 @@ async def test_a_bearer_token_ends_with_its_lifetime():
 
 
 async def test_personal_tokens_are_created_listed_and_revoked(vrm):
-    """A new token works, its name is unique, its number is listed as a string, revoking removes it."""
+    """A created token is valid until it is revoked; its name is unique, its number a string in the list."""
     user = f"users/{vrm.sim.vrm_user_id}/accesstokens"
     status, created = await vrm.ask(f"{user}/create", "POST", {"name": "Token #2"})
     assert (status, created["success"]) == (200, True)
@@ -175,7 +175,7 @@ async def test_personal_tokens_are_created_listed_and_revoked(vrm):
 
 
 async def test_the_plain_list_of_installations_is_short_and_the_extended_one_is_not(vrm):
-    """`extended=1` adds the values, the tags and the local time; without it they are absent."""
+    """Only with `extended=1` a site has values, tags and the local time."""
     plain = (await vrm.get(f"users/{vrm.sim.vrm_user_id}/installations"))["records"]
     full = (await vrm.get("users/me/installations?extended=1"))["records"]
     assert [one["idSite"] for one in plain] == list(vrm.sim.site_ids)
@@ -189,8 +189,8 @@ async def test_the_plain_list_of_installations_is_short_and_the_extended_one_is_
     assert (await vrm.ask("users/1/installations"))[0] == 403
 
 
-async def test_what_a_site_lacks_is_spelt_in_three_ways(vrm):
-    """Without a GPS the fence is null and the time of the last place false; with one they are filled."""
+async def test_a_site_without_gps(vrm):
+    """Without a GPS the geofence is null and the time of the last location false."""
     home, riad = (await vrm.get("users/me/installations?extended=1"))["records"]
     assert (home["geofence"], home["last_location_timestamp"], home["avatar_url"]) == (None, False, None)
     assert json.loads(riad["geofence"])["id"] == "geofence"
@@ -199,7 +199,7 @@ async def test_what_a_site_lacks_is_spelt_in_three_ways(vrm):
 
 
 async def test_extended_attributes_have_the_real_services_quirks(vrm):
-    """Computed values have no id, instances are map or list, texts are localised, numbers may be strings."""
+    """Computed values have no id; instances are a map or a list; texts are localised; numbers may be strings."""
     records = (await vrm.get("users/me/installations?extended=1"))["records"]
     home, riad = ({one["code"]: one for one in record["extended"]} for record in records)
     computed = home["consumption"]
@@ -230,8 +230,8 @@ async def test_extended_attributes_have_the_real_services_quirks(vrm):
     assert home["bs"]["formattedValue"] == f"{home['bs']['rawValue']:.1f} %"
 
 
-async def test_the_shown_powers_balance(vrm):
-    """The list of sites shows the household at the last log; the battery's W are its V times its A."""
+async def test_powers_in_the_list_of_sites_balance(vrm):
+    """The list of sites has the household's powers at the last log; they balance."""
     for record in (await vrm.get("users/me/installations?extended=1"))["records"]:
         shown = {one["code"]: one["rawValue"] for one in record["extended"] if "rawValue" in one}
         battery_w = shown["from_to_grid"] + shown["solar_yield"] - shown["consumption"]
@@ -240,8 +240,8 @@ async def test_the_shown_powers_balance(vrm):
         assert (at.pv_w, at.battery_w) == (shown["solar_yield"], battery_w)
 
 
-async def test_values_move_once_a_logging_interval():
-    """Between two logs of the gateway VRM answers the same values under the same timestamp."""
+async def test_values_change_once_a_logging_interval():
+    """Values and timestamps are constant between two logs of the gateway."""
     async with Simulator(start=NOON, speed=600.0, window=100_000) as sim, aiohttp.ClientSession() as session:
         vrm = Caller(sim, session, f"Token {sim.vrm_token}")
         seen: dict[int, set[str]] = {}
@@ -255,7 +255,7 @@ async def test_values_move_once_a_logging_interval():
 
 
 async def test_the_overview_lists_a_gateway_without_an_instance(vrm):
-    """The gateway has no instance, a sensor no class and no firmware, and an empty list is false."""
+    """The gateway has no instance, a sensor no class and no firmware; an empty list is `false`."""
     records = (await vrm.get(site(vrm.sim) + "/system-overview"))["records"]
     gateway, *rest = records["devices"]
     assert "instance" not in gateway
@@ -270,7 +270,7 @@ async def test_the_overview_lists_a_gateway_without_an_instance(vrm):
 
 
 async def test_diagnostics_come_in_pages(vrm):
-    """The default page holds 100 records, pages join without overlap, and a stale record is among them."""
+    """A page has 100 records by default; pages do not overlap; one record is of a replaced device."""
     path = site(vrm.sim) + "/diagnostics"
     first = await vrm.get(path)
     assert len(first["records"]) == 100
@@ -292,7 +292,7 @@ async def test_diagnostics_come_in_pages(vrm):
 
 
 async def test_kwh_statistics_are_the_households_energies(vrm):
-    """Points are [ms, kWh], the first at the asked start, and codes without data are false."""
+    """Points are [ms, kWh], the first at `start`; a code without data is `false`."""
     start = int(NOON.timestamp()) - 86_400 - 1234
     stats = await vrm.get(
         f"{site(vrm.sim)}/stats?type=kwh&interval=hours&start={start}&end={start + 6 * 3600}"
@@ -308,7 +308,7 @@ async def test_kwh_statistics_are_the_households_energies(vrm):
 
 
 async def test_measured_codes_have_points_of_four(vrm):
-    """A measurement's point is [ms, mean, min, max], and an unknown code is false."""
+    """Points of measurements are [ms, mean, min, max]; an unknown code is `false`."""
     stats = await vrm.get(
         f"{site(vrm.sim)}/stats?type=custom&interval=hours&attributeCodes[]=bs&attributeCodes[]=consumption"
         "&attributeCodes[]=nonsense"
@@ -318,8 +318,8 @@ async def test_measured_codes_have_points_of_four(vrm):
     assert stats["records"]["nonsense"] is False
 
 
-async def test_codes_without_their_brackets_are_not_read(vrm):
-    """`attributeCodes=` without brackets is another parameter, so the codes are missing."""
+async def test_codes_without_brackets_are_ignored(vrm):
+    """`attributeCodes` without brackets is ignored."""
     assert (await vrm.ask(f"{site(vrm.sim)}/stats?type=custom&attributeCodes=bs"))[0] == 400
 
 
@@ -327,8 +327,8 @@ async def test_codes_without_their_brackets_are_not_read(vrm):
     ("interval", "days"),
     [("15mins", 31), ("hours", 31), ("days", 180), ("weeks", 980), ("months", 744), ("years", 1827)],
 )
-async def test_ranges_beyond_a_cap_look_like_no_data(vrm, interval, days):
-    """A range a day longer than the interval's cap is answered 200, success false, no_data."""
+async def test_ranges_beyond_the_limit_have_no_data(vrm, interval, days):
+    """A range longer than the interval's limit is answered 200 with the code `no_data`."""
     end = int(NOON.timestamp())
     path = f"{site(vrm.sim)}/stats?type=kwh&interval={interval}&end={end}&start="
     status, body = await vrm.ask(f"{path}{end - (days + 1) * 86_400}")
@@ -336,15 +336,15 @@ async def test_ranges_beyond_a_cap_look_like_no_data(vrm, interval, days):
     assert body["errors"] == ["Site has no stats for this period."]
 
 
-async def test_an_empty_range_is_two_empty_lists(vrm):
-    """Where start is end, records and totals are PHP's empty map: lists."""
+async def test_an_empty_range_has_empty_lists(vrm):
+    """If start equals end, records and totals are empty lists."""
     now = int(NOON.timestamp())
     stats = await vrm.get(f"{site(vrm.sim)}/stats?start={now}&end={now}")
     assert (stats["records"], stats["totals"]) == ([], [])
 
 
 async def test_statistics_can_be_split_by_instance(vrm):
-    """`show_instance=1` changes the format to a list of instances."""
+    """With `show_instance=1` the answer is a list of instances."""
     stats = await vrm.get(f"{site(vrm.sim)}/stats?type=kwh&show_instance=1")
     assert stats["records"][0]["instance"] == 0
     assert "Pc" in stats["records"][0]["stats"]
@@ -352,7 +352,7 @@ async def test_statistics_can_be_split_by_instance(vrm):
 
 
 async def test_months_begin_at_local_midnight(vrm):
-    """Buckets of months begin at the site's own midnight, an hour or two before UTC's."""
+    """Months begin at the site's local midnight."""
     start = int(datetime(2025, 1, 31, 23, tzinfo=UTC).timestamp())
     end = int(datetime(2025, 5, 31, 22, tzinfo=UTC).timestamp())
     stats = await vrm.get(f"{site(vrm.sim)}/stats?type=kwh&interval=months&start={start}&end={end}")
@@ -366,7 +366,7 @@ async def test_months_begin_at_local_midnight(vrm):
 
 
 async def test_days_are_local_where_the_clocks_change(vrm):
-    """A day on which the clocks change is 23 hours long."""
+    """Days are local: one on which the clocks change has 23 hours."""
     start = int(datetime(2025, 3, 28, 23, tzinfo=UTC).timestamp())
     stats = await vrm.get(
         f"{site(vrm.sim)}/stats?type=kwh&interval=days&start={start}&end={start + 71 * 3600}"
@@ -376,7 +376,7 @@ async def test_days_are_local_where_the_clocks_change(vrm):
 
 
 async def test_the_future_has_forecasts_only(vrm):
-    """Measured buckets end now; forecasts, in Wh, go on."""
+    """Only forecasts (Wh) have values in the future."""
     now = int(NOON.timestamp())
     stats = await vrm.get(
         f"{site(vrm.sim)}/stats?type=live_feed&interval=hours&start={now - 7200}&end={now + 86_400}"
@@ -388,8 +388,8 @@ async def test_the_future_has_forecasts_only(vrm):
     assert forecast["records"]["vrm_consumption_fc"][0][1] > 100
 
 
-async def test_hours_are_missing_where_the_gateway_was_away(vrm):
-    """In some nights of the past three hours are absent, not zero."""
+async def test_hours_are_missing_while_the_gateway_was_offline(vrm):
+    """Hours in which the gateway was offline are missing, not zero."""
     start = int(datetime(2025, 3, 1, tzinfo=UTC).timestamp())
     missing = set()
     for month in range(3):
@@ -403,7 +403,7 @@ async def test_hours_are_missing_where_the_gateway_was_away(vrm):
 
 
 async def test_overall_statistics_have_four_periods_with_totals_and_percentages(vrm):
-    """Year, month, week and today each have totals, false without data, and whole percentages."""
+    """Each period has totals (`false` without data) and percentages as integers."""
     records = (await vrm.get(site(vrm.sim) + "/overallstats"))["records"]
     assert list(records) == ["year", "month", "week", "today"]
     assert records["year"]["totals"]["gc"] is False
@@ -412,8 +412,8 @@ async def test_overall_statistics_have_four_periods_with_totals_and_percentages(
     assert list(custom["records"]["today"]["totals"]) == ["Gb"]
 
 
-async def test_a_graph_is_keyed_by_numbers_and_speaks_seconds(vrm):
-    """Series are keyed by the attribute's number as text, points are [seconds, value], meta knows codes."""
+async def test_a_graph_is_keyed_by_ids_with_times_in_seconds(vrm):
+    """Series are keyed by attribute ids as strings; points are [seconds, value]; `meta` has the codes."""
     start = int(NOON.timestamp()) - 3605
     path = f"{site(vrm.sim)}/widgets/Graph?attributeCodes[]=bs&attributeCodes[]=bv"
     path += f"&start={start}&end={start + 3600}"
@@ -427,7 +427,7 @@ async def test_a_graph_is_keyed_by_numbers_and_speaks_seconds(vrm):
 
 
 async def test_a_long_graph_has_wider_steps(vrm):
-    """The step grows with the range, so that a month has no more than two points for each of 768 pixels."""
+    """The step grows with the range: at most two points for each of 768 pixels."""
     end = int(NOON.timestamp())
     path = f"{site(vrm.sim)}/widgets/Graph?attributeCodes[]=bs&start={end - 30 * 86_400}&end={end}"
     points = (await vrm.get(path))["records"]["data"]["144"]
@@ -435,13 +435,13 @@ async def test_a_long_graph_has_wider_steps(vrm):
 
 
 async def test_a_graph_of_a_missing_instance_is_an_empty_list(vrm):
-    """PHP spells the empty map as a list."""
+    """A graph without the instance is an empty list, as PHP encodes an empty map."""
     records = (await vrm.get(f"{site(vrm.sim)}/widgets/Graph?attributeCodes[]=bs&instance=7"))["records"]
     assert records["data"] == []
 
 
 async def test_a_state_widget_has_rows_of_state_start_and_end(vrm):
-    """Rows follow each other without a hole, the numbers' names are beside them, no data is an empty map."""
+    """Rows follow each other without gaps; `enums` has the names; a widget without device is empty."""
     end = int(NOON.timestamp())
     path = f"{site(vrm.sim)}/widgets/VeBusState?start={end - 86_400}&end={end}"
     records = (await vrm.get(path))["records"]
@@ -457,7 +457,7 @@ async def test_a_state_widget_has_rows_of_state_start_and_end(vrm):
 
 
 async def test_a_state_that_did_not_change_is_one_object(vrm):
-    """PHP makes an object of the only row."""
+    """A single row is an object instead of a list."""
     end = int(NOON.timestamp())
     path = f"{site(vrm.sim)}/widgets/BatteryRelayState?start={end - 3600}&end={end}"
     (row,) = (await vrm.get(path))["records"]["data"].values()
@@ -465,7 +465,7 @@ async def test_a_state_that_did_not_change_is_one_object(vrm):
 
 
 async def test_the_gps_widget_has_its_attributes_one_level_down(vrm):
-    """Latitude and longitude are numbered 4 and 5; everything is text, the fence JSON in text."""
+    """Latitude and longitude have the ids 4 and 5; values are text, the geofence JSON in a string."""
     records = (await vrm.get(site(vrm.sim) + "/widgets/GPS"))["records"]
     shown = records["data"]["attributes"]
     assert (shown["4"]["code"], shown["5"]["code"]) == ("lt", "lg")
@@ -476,8 +476,8 @@ async def test_the_gps_widget_has_its_attributes_one_level_down(vrm):
     assert json.loads(records["data"]["geofence"])["type"] == "rectangle"
 
 
-async def test_a_summary_of_the_wrong_instance_only_says_that_it_is_there(vrm):
-    """Of a device that is not there the answer is a success with only `hasOldData` and `secondsAgo`."""
+async def test_a_summary_of_an_unknown_instance_is_empty(vrm):
+    """The summary of an unknown instance has only `hasOldData` and `secondsAgo`."""
     right = (await vrm.get(site(vrm.sim) + "/widgets/BatterySummary?instance=288"))["records"]
     assert right["data"]["51"]["code"] == "SOC"
     assert right["attributeOrder"][0] == 47
@@ -486,22 +486,22 @@ async def test_a_summary_of_the_wrong_instance_only_says_that_it_is_there(vrm):
     assert (await vrm.ask(site(vrm.sim) + "/widgets/NoSuchWidget"))[0] == 404
 
 
-async def test_what_is_not_there_and_what_is_not_yours_are_told_apart(vrm):
-    """An unknown installation is 404, somebody else's is 403, an unknown path is 404."""
+async def test_unknown_and_inaccessible_sites(vrm):
+    """An unknown site or path is answered 404, another user's site 403."""
     assert (await vrm.ask("installations/1/stats"))[0] == 404
     assert (await vrm.ask("installations/151022/stats"))[0] == 403
     status, body = await vrm.ask("no/such/path")
     assert (status, body["success"]) == (404, False)
 
 
-async def test_a_refusal_may_come_with_status_200_and_without_a_code(vrm):
-    """Dynamic ESS without settings is a refusal with 200, a list of errors and no code."""
+async def test_an_error_may_have_status_200_and_no_code(vrm):
+    """Dynamic ESS without settings is an error with status 200, a list of texts and no code."""
     status, body = await vrm.ask(site(vrm.sim) + "/dynamic-ess-settings")
     assert (status, body) == (200, {"success": False, "errors": ["No settings found for this site"]})
 
 
 async def test_the_rate_limit_answers_429_with_retry_after():
-    """When the window is full the answer is JSON with the whole seconds after which a place is free."""
+    """429 has a JSON body, and Retry-After in whole seconds."""
     async with Simulator(window=5, leaves_every_s=3.0) as sim, aiohttp.ClientSession() as session:
         vrm = Caller(sim, session, f"Token {sim.vrm_token}")
         for _ in range(5):
@@ -514,8 +514,8 @@ async def test_the_rate_limit_answers_429_with_retry_after():
         assert (await vrm.under("").ask("auth/loginAsDemo"))[0] == 200
 
 
-def test_the_window_holds_200_and_lets_one_go_every_third_of_a_second():
-    """The first 200 requests pass at once, then one for each 0.33 s."""
+def test_the_rate_limit_admits_200_and_then_one_per_third_of_a_second():
+    """The first 200 requests pass at once, then one per 0.33 s."""
     window = RollingWindow()
     assert [window.admit(0.0) for _ in range(200)] == [None] * 200
     assert window.admit(0.0) == pytest.approx(0.33)
@@ -525,16 +525,16 @@ def test_the_window_holds_200_and_lets_one_go_every_third_of_a_second():
     assert window.level(100.0) == 0
 
 
-def test_a_client_at_the_allowed_pace_is_never_refused():
-    """200 at once and then one each 0.33 s, for an hour, draw no refusal."""
+def test_a_client_at_the_allowed_rate_is_never_rejected():
+    """200 requests at once and then one per 0.33 s are never rejected, for an hour."""
     window = RollingWindow()
     window.fill(0.0, 200)
     assert all(window.admit(step * 0.33) is None for step in range(1, 11_000))
     assert window.rejected == 0
 
 
-def test_refused_requests_can_count_too():
-    """In the other reading of the rule every refused request makes the wait longer."""
+def test_rejected_requests_can_count_too():
+    """With `count_rejected` each rejected request makes the wait longer."""
     kind, strict = RollingWindow(3), RollingWindow(3, count_rejected=True)
     for window in (kind, strict):
         for _ in range(10):

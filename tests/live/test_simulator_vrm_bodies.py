@@ -1,4 +1,4 @@
-"""The simulator's VRM takes the bodies its description allows, and no other."""
+"""Request bodies of the simulated VRM: only those that the OpenAPI document allows are accepted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RULE = {"idDataAttribute": 143, "instance": 0, "AlarmEnabled": 1, "NotifyAfterSe
 
 @pytest.fixture
 async def ask():
-    """Ask the simulator at its first site; returns status and body."""
+    """Return a function that sends a request for the first site and returns status and body."""
     async with Simulator(start=NOON, speed=1.0) as sim, aiohttp.ClientSession() as session:
 
         async def asking(method: str, path: str, body: object = None) -> tuple[int, dict]:
@@ -80,7 +80,7 @@ async def ask():
     ],
 )
 async def test_a_body_that_does_not_fit_is_422(ask, method, path, body, wrong):
-    """The refusal names the member, and nothing has changed."""
+    """The error 422 names the wrong member."""
     status, answer = await ask(method, path, body)
     assert (status, answer["success"]) == (422, False)
     assert wrong in answer["errors"]
@@ -88,15 +88,15 @@ async def test_a_body_that_does_not_fit_is_422(ask, method, path, body, wrong):
 
 @pytest.mark.parametrize("name", ["columns", "siteIds", "onlyVisible", "jsonResponse"])
 async def test_an_overview_needs_all_four_members(ask, name):
-    """Without one of them, or with one of another type, the answer is 400 as documented."""
+    """A missing member or one of another type is answered 400."""
     whole = {"columns": {}, "siteIds": [], "onlyVisible": False, "jsonResponse": True}
     for body in ({key: whole[key] for key in whole if key != name}, {**whole, name: "x"}):
         status, answer = await ask("POST", "/installation-overview-download", body)
         assert (status, answer["success"], list(answer["errors"])) == (400, False, [name])
 
 
-async def test_a_question_about_the_fleet_has_five_conditions(ask):
-    """A sixth, and one that is none, are 422."""
+async def test_a_search_has_at_most_five_conditions(ask):
+    """More than five conditions, or a malformed one, are answered 422."""
     for query in ("bs,bv,bc,bp,S,V", "bs>=", "&"):
         status, _ = await ask("GET", f"/installation-data-attributes?query={query}")
         assert status == 422
@@ -104,14 +104,14 @@ async def test_a_question_about_the_fleet_has_five_conditions(ask):
     assert (status, answer["records"]) == (200, [])
 
 
-async def test_a_site_without_settings_says_so_without_a_code(ask):
-    """Dynamic ESS that was never set up is status 200, success false, a list of text, and no error_code."""
+async def test_dynamic_ess_without_settings(ask):
+    """Dynamic ESS without settings is an error with status 200, a list of texts, and no error_code."""
     status, answer = await ask("GET", "dynamic-ess-settings")
     assert (status, answer) == (200, {"success": False, "errors": ["No settings found for this site"]})
 
 
-async def test_who_left_is_out(ask):
-    """After unlink the site is neither listed nor opened."""
+async def test_unlink_removes_access(ask):
+    """After `unlink` the site is not in the list, and its endpoints are answered 403."""
     assert (await ask("POST", "unlink"))[0] == 200
     assert (await ask("GET", "system-overview"))[0] == 403
     assert len((await ask("GET", "/users/me/installations"))[1]["records"]) == 1

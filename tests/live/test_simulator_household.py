@@ -1,4 +1,4 @@
-"""The household: balanced at every instant, the same for the same seed, consistent with its energies."""
+"""The simulated household: powers balance, are a function of the seed, and add up to its energies."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def home(seed: int = 1) -> Household:
 moments = st.floats(
     min_value=datetime(2019, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp(), max_value=2_000_000_000.0
 )
-dwellings = st.sampled_from([HOME, RIAD, FLAT, HARBOUR])
+configs = st.sampled_from([HOME, RIAD, FLAT, HARBOUR])
 
 
-@given(moment=moments, config=dwellings, seed=st.integers(0, 50))
-def test_powers_balance_exactly_at_every_instant(moment, config, seed):
-    """Grid, sun and battery together give exactly what the home uses, to the last bit."""
+@given(moment=moments, config=configs, seed=st.integers(0, 50))
+def test_powers_balance_exactly(moment, config, seed):
+    """Grid power plus PV power minus battery power equals the load exactly."""
     at = Household(config=evolve(config, seed=seed)).at(moment)
     assert at.grid_w + at.pv_w - at.battery_w == at.consumption_w
 
 
-@given(moment=moments, config=dwellings, seed=st.integers(0, 50))
-def test_everything_stays_within_what_the_house_can_do(moment, config, seed):
-    """Sun and use are never negative, and the battery keeps to its charge and its power."""
+@given(moment=moments, config=configs, seed=st.integers(0, 50))
+def test_values_are_within_their_limits(moment, config, seed):
+    """PV power and load are not negative; battery power and state of charge are within their limits."""
     at = Household(config=evolve(config, seed=seed)).at(moment)
     assert at.pv_w >= 0.0
     assert at.consumption_w > 0.0
@@ -49,14 +49,14 @@ def test_everything_stays_within_what_the_house_can_do(moment, config, seed):
 
 
 def test_the_same_seed_gives_the_same_home():
-    """Two homes of one seed agree on every reading, and another seed is another home."""
+    """Two households of one seed have the same values; another seed has others."""
     noon = home().midnight(SUMMER) + 43_200.0
     assert home(3).at(noon) == home(3).at(noon)
     assert home(3).at(noon) != home(4).at(noon)
 
 
-def test_a_moment_does_not_depend_on_the_moments_asked_before():
-    """A reading far in the past is the same whether or not anything else was asked first."""
+def test_values_do_not_depend_on_earlier_calls():
+    """Values do not depend on earlier calls."""
     moment = home(8).midnight(date(2020, 2, 29)) + 30_000.0
     first = home(8).at(moment)
     for day in range(20):
@@ -66,7 +66,7 @@ def test_a_moment_does_not_depend_on_the_moments_asked_before():
 
 @pytest.mark.parametrize("start", [SUMMER, WINTER, date(2025, 3, 29), date(2025, 10, 25)])
 def test_the_charge_is_continuous_at_midnight(start):
-    """A day begins with the state of charge that the day before ended with, also where clocks change."""
+    """The state of charge is continuous at midnight, also when the clocks change."""
     for offset in range(6):
         day = start + timedelta(days=offset)
         ends = home().plan(day).soc[-1]
@@ -85,7 +85,7 @@ def test_the_charge_is_continuous_at_midnight(start):
     ],
 )
 def test_a_local_day_has_the_hours_its_clock_shows(config, day, hours):
-    """Days on which the clocks change are 23 or 25 hours long, in Morocco around Ramadan."""
+    """Days on which the clocks change have 23 or 25 hours; in Morocco they change for Ramadan."""
     plan = Household(config=config).plan(day)
     assert (plan.end - plan.start) / 3600.0 == hours
     assert len(plan.pv) == hours * 3600 / SLOT_S
@@ -93,7 +93,7 @@ def test_a_local_day_has_the_hours_its_clock_shows(config, day, hours):
 
 @pytest.mark.parametrize("day", [SUMMER, WINTER, date(2025, 10, 26)])
 def test_energies_are_what_the_powers_add_up_to(day):
-    """Over a whole day each energy equals the integral of its power, within a thousandth."""
+    """Each energy of a day equals the integral of its power within 0.1 %."""
     house = home()
     plan = house.plan(day)
     seconds = [house.at(plan.start + second) for second in range(int(plan.end - plan.start))]
@@ -115,7 +115,7 @@ def test_energies_are_what_the_powers_add_up_to(day):
     second=st.integers(1, 400_000),
 )
 def test_energies_of_neighbouring_ranges_add_up(start, first, second):
-    """A range holds what its two parts hold, wherever it is cut."""
+    """The energies of a range are the sums of those of its parts."""
     house = home()
     middle, end = start + first, start + first + second
     parts = zip(house.energy(start, middle), house.energy(middle, end), strict=True)
@@ -125,7 +125,7 @@ def test_energies_of_neighbouring_ranges_add_up(start, first, second):
 
 
 def test_energies_balance():
-    """What came from sun, grid and battery is what the home, the grid and the battery got."""
+    """Energies from PV, grid and battery equal energies to load, grid and battery."""
     house = home()
     energy = house.energy(house.midnight(SUMMER), house.midnight(SUMMER + timedelta(days=30)))
     given_ = energy.pv + energy.grid_import + energy.discharged
@@ -134,7 +134,7 @@ def test_energies_balance():
 
 
 def test_the_battery_loses_what_its_efficiency_says():
-    """Over a month the battery gives back what it took, less its losses, as far as its charge ends alike."""
+    """Over a month the battery returns the charged energy less its losses and the change of its charge."""
     house = home()
     begin, end = house.midnight(SUMMER), house.midnight(SUMMER + timedelta(days=30))
     energy = house.energy(begin, end)
@@ -143,8 +143,8 @@ def test_the_battery_loses_what_its_efficiency_says():
     assert stored == pytest.approx(expected, abs=0.01)
 
 
-def test_the_sun_follows_day_season_and_weather():
-    """Nights are dark, summers bright, and days of one month differ."""
+def test_pv_power_follows_day_season_and_weather():
+    """PV power is zero at night, higher in summer, and differs from day to day."""
     house = home()
     assert house.at(house.midnight(SUMMER) + 3600.0).pv_w == 0.0
     yields = {
@@ -158,8 +158,8 @@ def test_the_sun_follows_day_season_and_weather():
     assert max(yields[6]) > 2 * min(yields[6])
 
 
-def test_the_home_lives():
-    """From one second to the next some values change and some stay, and within a minute most have moved."""
+def test_values_change_at_their_own_intervals():
+    """Some values change from one second to the next, most within a minute."""
     house = home()
     noon = house.midnight(SUMMER) + 43_200.0
     steps = [(house.at(noon + second), house.at(noon + second + 1.0)) for second in range(300)]
@@ -171,8 +171,8 @@ def test_the_home_lives():
     assert house.at(noon).consumption_w != house.at(noon + 60.0).consumption_w
 
 
-def test_a_decade_is_in_reach():
-    """A moment ten years back needs no integration from the start: it costs one day's plan."""
+def test_any_year_is_fast():
+    """Values of ten years ago need the plan of one day."""
     house = home(77)
     old, new = house.midnight(date(2016, 5, 5)) + 40_000.0, house.midnight(date(2026, 5, 5)) + 40_000.0
     assert house.at(old).pv_w != house.at(new).pv_w
@@ -180,5 +180,5 @@ def test_a_decade_is_in_reach():
 
 
 def test_an_empty_range_holds_nothing():
-    """Where the end is not after the start every energy is 0."""
+    """All energies of an empty range are 0."""
     assert set(home().energy(1_700_000_000.0, 1_700_000_000.0)) == {0.0}
