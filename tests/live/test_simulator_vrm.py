@@ -199,7 +199,7 @@ async def test_a_site_without_gps(vrm):
 
 
 async def test_extended_attributes_have_the_real_services_quirks(vrm):
-    """Computed values have no id; instances are a map or a list; texts are localised; numbers may be strings."""
+    """Computed values have no id; instances are a map or list; texts are localised; some numbers strings."""
     records = (await vrm.get("users/me/installations?extended=1"))["records"]
     home, riad = ({one["code"]: one for one in record["extended"]} for record in records)
     computed = home["consumption"]
