@@ -62,7 +62,7 @@ def test_a_refusal_has_the_type_of_its_code_or_status(payload, status, expected)
     "payload", [{"success": True}, {"records": []}, {}, [], None, 5, {"1": {"code": "x"}}]
 )
 def test_what_is_no_refusal_passes(payload):
-    """An answer without an envelope is an answer."""
+    """An answer without an envelope is not a refusal."""
     check(Response(status=200, headers={}, body=b""), payload, ME)
 
 
@@ -81,13 +81,13 @@ def test_what_is_no_refusal_passes(payload):
     ],
 )
 def test_the_text_is_quoted_whatever_its_shape(said, quoted):
-    """A list, a text or a mapping: the words are in the message."""
+    """The message has the text of a list, a str or a mapping."""
     message = str(refusal({"success": False, **said}))
     assert (quoted in message) if quoted else message.startswith("VRM refused,")
 
 
 def test_the_text_cannot_break_a_log_or_carry_a_token():
-    """Line breaks become blanks, long words are hidden, and the quotation is short."""
+    """Line breaks become spaces, long words are masked, and the quotation is short."""
     token = "0123456789abcdef" * 4
     message = str(refusal({"success": False, "errors": [f"no\r\n\x1b[31m{token}", "word " * 200]}))
     assert token not in message
@@ -97,7 +97,7 @@ def test_the_text_cannot_break_a_log_or_carry_a_token():
 
 
 def test_a_code_is_an_identifier():
-    """What does not look like one is not repeated."""
+    """Any other text is not repeated."""
     assert refusal({"success": False, "error_code": "a\r\nb"}).error_code is None
     assert refusal({"success": False, "error_code": "0123456789abcdef" * 4}).error_code is None
 
@@ -129,7 +129,7 @@ async def test_an_error_says_what_was_asked_and_what_came(vrm, mocked):
     ],
 )
 async def test_an_unreadable_answer_is_an_error(vrm, mocked, body, kind):
-    """Never half a result: what cannot be read is a `DecodeError` that says how."""
+    """It raises `DecodeError` with the kind of the failure."""
     mocked.get(ANYTHING, body=body, repeat=True)
     with pytest.raises(DecodeError) as unreadable:
         await vrm.sites(user_id=1)

@@ -31,7 +31,7 @@ def declared():
 
 
 def test_every_operation_has_a_row():
-    """Name, method, path and whether it may be repeated are the code's own."""
+    """Name, method, path and whether it is retried equal the code."""
     told = {(name, method, path): AGAIN[again] for name, method, path, again, _ in ROWS}
     assert told == declared()
 
@@ -54,7 +54,7 @@ async def test_every_example_fits_its_method(example):
 
 
 def test_the_documented_panels_are_listed():
-    """The two tables of names are the code's own."""
+    """The two tables of names equal the code."""
     rows = re.findall(r"^\| (\w+) \| (state|summary) \| (.+) \|$", DOCS, re.MULTILINE)
     told = {kind: {name: shows for name, of, shows in rows if of == kind} for kind in ("state", "summary")}
     assert told == {"state": dict(widgets.STATES), "summary": dict(widgets.SUMMARIES)}

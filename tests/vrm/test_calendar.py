@@ -1,3 +1,5 @@
+"""Local days, weeks, months and years of a site."""
+
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -96,7 +98,7 @@ def test_the_date_is_the_sites_own():
 
 
 def test_days_months_and_years_of_a_span():
-    """They are whole, and follow each other without a hole."""
+    """They are whole and follow each other without a gap."""
     year = CASABLANCA.year(2026)
     days = list(CASABLANCA.each("days", year))
     assert len(days) == 365
@@ -122,7 +124,7 @@ def test_every_moment_is_in_one_period(moment, place, unit):
 
 
 def test_what_is_no_zone_and_no_moment_is_refused():
-    """By name, at once."""
+    """An unknown name, another type, or a naive datetime raises."""
     assert zone(UTC) is UTC
     assert Calendar(ZoneInfo("Europe/Paris")).zone.key == "Europe/Paris"
     for wrong in ("Europe/Atlantis", "", "../etc/passwd", "/etc/passwd"):

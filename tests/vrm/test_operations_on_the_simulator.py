@@ -91,9 +91,6 @@ def ask(name, request, reach):
     row(name, request)(reach)
 
 
-# --- 1a: transport, login, limits -----------------------------------------------------------------------
-
-
 @row("1 base URL", "GET users/me")
 async def base_url(t):
     assert client.BASE_URL == "https://vrmapi.victronenergy.com/v2/"
@@ -178,8 +175,6 @@ async def envelope(t):
     assert (told.value.error_code, told.value.status) == ("not_found", 404)
 
 
-# --- 1b: sites and devices ------------------------------------------------------------------------------
-
 ask("14 list of sites", f"GET {USER}/installations", lambda t: t.vrm.sites())
 
 
@@ -215,8 +210,6 @@ ask(
     f"GET {SITE}/gps-download",
     lambda t: t.vrm.downloads.gps(t.site, t.folder / "x.kml", **RANGE),
 )
-
-# --- 1c: panels and attributes --------------------------------------------------------------------------
 
 ask(
     "21 graph",
@@ -255,8 +248,6 @@ async def catalogue(t):
     assert len(t.vrm.catalogue) > 600
     assert await t.vrm.catalogue.refresh()
 
-
-# --- 1d: energy and downloads ---------------------------------------------------------------------------
 
 ask("26 stats", f"GET {SITE}/stats", lambda t: t.vrm.stats.get(t.site, type="kwh", **RANGE))
 
@@ -312,9 +303,6 @@ async def download(t):
         await t.vrm.downloads.data(t.site, t.folder / "x.csv", format="csv", datatype="kwh", **RANGE)
 
 
-# --- 1e: VoltStorage ------------------------------------------------------------------------------------
-
-
 def volt(name, reach):
     @row(name)
     async def there(t):
@@ -330,8 +318,6 @@ volt("39 VoltStorage, latest", lambda v: callable(v.products.latest))
 volt("40 VoltStorage, statistics", lambda v: callable(v.products.statistics))
 volt("41 VoltStorage, export", lambda v: callable(v.export.rows))
 volt("42 VoltStorage, errors", lambda v: v.drift is not None)
-
-# --- 2: the newer description ---------------------------------------------------------------------------
 
 ask("2 users/me", "GET users/me", lambda t: t.vrm.users.me())
 ask("2 addsite", f"POST {USER}/addsite", lambda t: t.vrm.users.add_site("c0619ab10001"))

@@ -1,11 +1,22 @@
+"""The catalogue of data attributes."""
+
 from collections import Counter
 from importlib.resources import files
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.errors import DecodeError
+from tests.servers.vrm_cases import (
+    check_any_value,
+    check_clean,
+    check_missing_part,
+    check_no_object,
+    read_answer,
+)
 from vrm_async import Catalogue, VRMClient
 from vrm_async.resources.catalogue import read_catalogue, shipped
 
@@ -38,7 +49,7 @@ def test_every_row_of_both_tables_is_there(catalogue, table):
 
 
 def test_rows_are_whole(catalogue):
-    """No cell is empty or has space around it, and a code has none inside."""
+    """No cell is empty or padded with spaces, and no code contains one."""
     for row in catalogue:
         for cell in (row.code, row.description, row.device_type):
             assert cell
@@ -65,7 +76,7 @@ def test_a_code_may_mean_several_things(catalogue, table):
 
 
 def test_rows_the_two_texts_disagree_on_are_marked(table):
-    """Both readings are kept, each naming the other, and letters that look alike are marked too.
+    """Both spellings are in the file, each with the other; letters that look alike are marked too.
 
     The file alone says so: alike, the two letters look the same in both texts; service, the service was seen
     to spell the code in another way.
@@ -89,7 +100,7 @@ def test_rows_the_two_texts_disagree_on_are_marked(table):
 
 
 def test_searching(catalogue):
-    """All words count, whatever their case; an exact code comes first."""
+    """All words must match, in any case; an exact code comes first."""
     found = catalogue.search("battery TEMPERATURE")
     assert {"BT", "CT"} <= {row.code for row in found}
     assert all("temperature" in row.description.casefold() for row in found)
@@ -102,7 +113,7 @@ def test_searching(catalogue):
 
 
 def test_the_tables_are_read_when_first_needed():
-    """Making a client or a catalogue reads nothing."""
+    """Creating a client or a catalogue reads no file."""
     shipped.cache_clear()
     fresh = Catalogue()
     assert repr(fresh) == "<Catalogue: not read yet>"
@@ -126,7 +137,7 @@ ROWS = {
 
 
 def test_the_services_rows_have_ids_units_and_known_devices():
-    """A mapping of id to row, without an envelope; damaged rows are counted and cost no other."""
+    """A mapping of id to row, without an envelope; malformed rows are counted and left out."""
     drift = Drift()
     with collect_drift(drift):
         rows = {row.code: row for row in read_catalogue(ROWS)}
@@ -139,19 +150,19 @@ def test_the_services_rows_have_ids_units_and_known_devices():
 
 @pytest.mark.parametrize("wrapped", [{"success": True, "records": ROWS}, {"data": ROWS}])
 def test_an_envelope_is_looked_through(wrapped):
-    """Should VRM put one around the list, the rows are found in it."""
+    """The rows are also found in a member named records or data."""
     assert len(read_catalogue(wrapped)) == 3
 
 
 @pytest.mark.parametrize("nothing", [{}, [], None, "x", {"success": True}, [[]]])
 def test_an_answer_without_rows_is_an_error(nothing):
-    """It does not empty the catalogue."""
+    """It raises, so that the catalogue keeps its rows."""
     with collect_drift(Drift()), pytest.raises(DecodeError):
         read_catalogue(nothing)
 
 
 async def test_refreshing_replaces_the_hint_by_the_truth(fake):
-    """After it ids are known, and look-ups ask the service's list; a failed one leaves what was there."""
+    """After it the service's list is searched, with ids; after an error the catalogue is unchanged."""
     fake.answers("GET", "data-attributes", ROWS)
     async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:
         assert len(vrm.catalogue) == 653
@@ -164,3 +175,48 @@ async def test_refreshing_replaces_the_hint_by_the_truth(fake):
         with pytest.raises(DecodeError):
             await vrm.catalogue.refresh()
         assert len(vrm.catalogue) == 3
+
+
+ANSWERS = {
+    "definitions": (
+        read_catalogue,
+        {"144": {"code": "bs", "dataType": "float", "description": "SOC", "formatWithUnit": "%.1F %%"}},
+    ),
+}
+
+
+def read(name, payload=None):
+    """Read a clean answer of `ANSWERS`, or another one."""
+    return read_answer(ANSWERS[name], payload)
+
+
+def test_definitions_by_id():
+    """The id is the key, or in the record."""
+    assert [(row.id, row.code) for row in read("definitions")] == [(144, "bs")]
+    listed = {"records": [{"idDataAttribute": 5, "code": "x"}]}
+    assert [row.id for row in read_catalogue(listed)] == [5]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_clean_answer_has_no_drift(name):
+    """Also for a strict client, but for keys that the documents do not have."""
+    check_clean(ANSWERS[name])
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@given(data=st.data())
+def test_any_value_at_any_place(name, data):
+    """The answer is read, or an `EnergyError` is raised; in strict mode too."""
+    check_any_value(ANSWERS[name], data)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_is_not_an_object(name):
+    """It raises `DecodeError`."""
+    check_no_object(ANSWERS[name])
+
+
+@pytest.mark.parametrize("name", ["definitions"])
+def test_an_answer_without_its_part(name):
+    """A missing member is not taken for an empty one."""
+    check_missing_part(ANSWERS[name])

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from energy_core import RateLimit, SessionPool
-from energy_core.errors import AnswerError, BadRequest, DecodeError, EnergyError
+from energy_core.errors import AnswerError, BadRequest, DecodeError, EnergyError, OutcomeUnknown
 from tests.conformance.calls import CALLS, SETTINGS, declared
 from vrm_async import VRMClient
 
@@ -33,7 +33,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("no_answer", NO_ANSWERS)
 async def test_a_write_that_is_not_confirmed_is_an_error(fake, tmp_path, no_answer):
-    """Whatever stands in for VRM's answer, no write of any group is reported as done, or sent again."""
+    """Without VRM's confirmation no write of any resource returns, and none is sent again."""
     fake.otherwise = NO_ANSWERS[no_answer]
     fake.answers("POST", "auth/login", LOGIN)
     done, repeated = [], []
@@ -57,7 +57,7 @@ async def test_a_write_that_is_not_confirmed_is_an_error(fake, tmp_path, no_answ
 
 
 async def test_what_an_answer_lacks_is_said(fake):
-    """An answer without `success` confirms nothing, and its error says what is missing."""
+    """An answer without `success` raises, and the error names the missing member."""
     fake.otherwise = 200, {"idSite": 5}
     async with VRMClient(token="t" * 64, base_url=fake.url, limit=LIMIT) as vrm:
         with pytest.raises(DecodeError, match="success"):
@@ -70,7 +70,7 @@ async def test_what_an_answer_lacks_is_said(fake):
 
 
 async def test_a_confirmed_write_is_done(fake, tmp_path):
-    """201, 202 and 204 confirm a write as 200 does, where nothing else is wanted of the answer."""
+    """201, 202 and 204 confirm a write as 200 does, if the method returns nothing of the answer."""
     async with VRMClient(token="t" * 64, base_url=fake.url, limit=LIMIT) as vrm:
         for status in (200, 201, 202):
             fake.otherwise = status, {"success": True, "idSite": 5, "data": [{"tag": "boat"}]}
@@ -82,7 +82,7 @@ async def test_a_confirmed_write_is_done(fake, tmp_path):
 
 
 async def test_a_read_is_answered_with_200(fake):
-    """A part of an answer, or a promise of one, is none: 201, 202, 204 and 206 are errors of a read."""
+    """201, 202, 204 and 206 are errors of a read: they have no complete answer."""
     async with VRMClient(token="t" * 64, base_url=fake.url, limit=LIMIT) as vrm:
         for status in (201, 202, 204, 206, 226):
             fake.answers("GET", "users/me", {"success": True, "user": {"id": 22}}, status=status)
@@ -120,9 +120,44 @@ async def test_a_part_of_a_file_is_no_file(fake, tmp_path):
     ],
 )
 async def test_a_refusal_is_quoted_whatever_it_came_as(fake, status, body, kind, words):
-    """VRM's words are in the error, from its envelope, from another JSON, or from plain text."""
+    """The error has VRM's message, from its envelope, from other JSON, or from plain text."""
     fake.otherwise = status, body
     async with VRMClient(token="t" * 64, base_url=fake.url, limit=LIMIT) as vrm:
         with pytest.raises(kind, match=words) as refused:
             await vrm.forecasts.reset(5, 0)
     assert refused.value.body_format == ("text" if isinstance(body, web.Response) else "json")
+
+
+SITE = "installations/5"
+
+
+async def test_a_refused_change_is_an_error(client, fake):
+    """Status 200 with success: false raises also for operations that return nothing."""
+    fake.answers("POST", f"{SITE}/unlink", {"success": False, "errors": "last administrator"})
+    with pytest.raises(AnswerError, match="last administrator"):
+        await client.access.leave(5)
+
+
+async def test_a_change_answered_with_nothing(client, fake):
+    """Status 204 confirms a change; an empty body with status 200 does not."""
+    fake.answers("DELETE", f"{SITE}/tags", b"", status=204)
+    await client.tags.remove(5, "x")
+    fake.answers("DELETE", f"{SITE}/tags", b"")
+    with pytest.raises(DecodeError):
+        await client.tags.remove(5, "x")
+
+
+async def test_what_changes_something_is_sent_once(client, fake):
+    """After a server error reads are sent again, and writes never."""
+    for method, path in (("POST", "users/22/get-site-id"), ("PUT", f"{SITE}/tags"), ("GET", "x")):
+        fake.answers(method, path, {"success": False}, status=502)
+    for ask, times in (
+        (lambda: client.users.site_id("c061"), 3),
+        (lambda: client.tags.add(5, "x"), 1),
+        (lambda: client.request("GET", "x"), 1),
+        (lambda: client.request("GET", "x", repeatable=True), 3),
+    ):
+        fake.asked.clear()
+        with pytest.raises((AnswerError, OutcomeUnknown)):
+            await ask()
+        assert len([seen for seen in fake.asked if seen.path != "users/me"]) == times
