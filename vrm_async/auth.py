@@ -49,7 +49,7 @@ LOGOUT: Final = Operation(
 LOGOUT_BY_GET: Final = evolve(LOGOUT, method="GET")
 
 DEPRECATED: Final = (
-    "VRM's bearer tokens, which logins give, are deprecated since 1 June 2026: "
+    "logins to VRM, with their bearer tokens, are deprecated since 1 June 2026: "
     "pass a personal access token instead, VRMClient(token=...)"
 )
 

@@ -317,6 +317,7 @@ class VRMClient(Resources):
             account=self._label,
             interval_s=interval_s,
             lookback=lookback,
+            clock=self._clock,
             owner=self._account.owner if self._label else "",  # a user id is one user, whatever the token
         )
 

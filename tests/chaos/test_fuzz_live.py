@@ -24,7 +24,6 @@ from tests.servers.memory_network import MemoryConnector, run_inline, web_socket
 from tests.servers.virtual_time import VirtualClock
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
-from vrm_async.live import live
 
 INPUTS_A_RUN = 1000
 FIRST = int(os.environ.get("ENERGY_LIVE_FIRST_SEED", "0"))
@@ -100,9 +99,9 @@ async def test_vrm(seed, caplog):
     async with (
         aiohttp.ClientSession(connector=MemoryConnector(vrm.answer)) as session,
         SessionPool(session, clock=clock, random=random.random) as pool,
-        VRMClient(pool, token="x", base_url="http://127.0.0.1:1/v2/") as client,
+        VRMClient(pool, token="x", base_url="http://127.0.0.1:1/v2/", clock=clock) as client,
     ):
-        source = live(client._api, client.users, wanted, account=None, interval_s=EVERY_S, clock=clock)
+        source = client.live(*wanted, interval_s=EVERY_S)
         async with merge(source, clock=clock) as events:
             received, until = await fuzz(events, vrm, caplog)
     slots = [

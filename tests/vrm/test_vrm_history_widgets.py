@@ -3,6 +3,7 @@ from itertools import pairwise
 
 import pytest
 
+from energy_core import SessionPool
 from energy_core.http.operation import Priority
 from vrm_async import VRMClient
 
@@ -178,31 +179,36 @@ async def test_a_resumed_history_reads_whole_windows_again(fake, vrm):
     second = vrm.widgets.graph_history(1039, end=utc(2026, 3, 10, 15), checkpoint=first.checkpoint, **options)
     assert [part.overlaps_checkpoint async for part in second] == [True] * 3 + [False]
     assert span(fake.asked[0])[0] == utc(2026, 3, 7).timestamp()
-    with pytest.raises(ValueError, match="belongs to"):
+    with pytest.raises(ValueError, match="the checkpoint is of"):
         vrm.widgets.graph_history(1040, checkpoint=first.checkpoint, **options)
 
 
-async def test_history_has_low_priority(fake, vrm, monkeypatch):
+class RecordingPool(SessionPool):
+    """A pool that records the operation and priority of each request."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def send(self, request, *rest):
+        self.seen.append((request.operation.name, request.priority))
+        return super().send(request, *rest)
+
+
+async def test_history_has_low_priority(fake):
     """Requests of a history are background requests, unless another priority is given."""
     fake.answers("GET", f"{PATH}/Graph", graph)
     fake.answers("GET", f"{PATH}/VeBusState", states)
     records = {"Pc": [[1772323200000, 1.0]]}
     fake.answers("GET", "installations/1039/stats", {"success": True, "records": records, "totals": {}})
-    seen = []
-    send = vrm._api._pool.send
-
-    async def watched(request, *rest):
-        seen.append((request.operation.name, request.priority))
-        return await send(request, *rest)
-
-    monkeypatch.setattr(vrm._api._pool, "send", watched)
     range_ = {"start": utc(2026, 3, 1), "end": utc(2026, 3, 2)}
-    await anext(vrm.stats.history(1039, timezone="UTC", **range_))
-    await anext(vrm.widgets.graph_history(1039, attribute_codes=["bs"], **range_))
-    await anext(vrm.widgets.state_history(1039, "VeBusState", **range_))
-    assert {priority for _, priority in seen} == {Priority.BACKGROUND}
-    await anext(vrm.stats.history(1039, timezone="UTC", priority=Priority.INTERACTIVE, **range_))
-    assert seen[-1] == ("stats.get", Priority.INTERACTIVE)
+    async with RecordingPool() as pool, VRMClient(pool, token=TOKEN, base_url=fake.url) as vrm:
+        await anext(vrm.stats.history(1039, timezone="UTC", **range_))
+        await anext(vrm.widgets.graph_history(1039, attribute_codes=["bs"], **range_))
+        await anext(vrm.widgets.state_history(1039, "VeBusState", **range_))
+        assert {priority for _, priority in pool.seen} == {Priority.BACKGROUND}
+        await anext(vrm.stats.history(1039, timezone="UTC", priority=Priority.INTERACTIVE, **range_))
+        assert pool.seen[-1] == ("stats.get", Priority.INTERACTIVE)
 
 
 @pytest.mark.parametrize("window", [timedelta(minutes=1), timedelta(hours=1, milliseconds=1), timedelta()])

@@ -16,7 +16,7 @@ from energy_core.stream.vocabulary import Kind, SourceId, State
 from tests.servers import vrm_samples as printed
 from tests.servers.virtual_time import EPOCH, VirtualClock
 from vrm_async import VRMClient
-from vrm_async.live import FRESH_S, live, read_sites
+from vrm_async.live import FRESH_S, read_sites
 
 NOW = 1776515873
 TOKEN = "0123456789abcdef" * 4
@@ -587,14 +587,14 @@ class Script:
     def _answer(self, url, **_):
         self.asked.append(url)
         if url.path.endswith("/users/me"):
-            status, said = 200, {"success": True, "user": {"id": self.users.pop() if self.users else 22}}
+            status, answer = 200, {"success": True, "user": {"id": self.users.pop() if self.users else 22}}
         elif url.path.endswith("/installations"):
-            status, said = self.sites(len(self.lists))
+            status, answer = self.sites(len(self.lists))
         else:
-            status, said = self.graph(url)
-        if isinstance(said, str):
-            return CallbackResult(status=status, body=said, content_type="text/html")
-        return CallbackResult(status=status, payload=said)
+            status, answer = self.graph(url)
+        if isinstance(answer, str):
+            return CallbackResult(status=status, body=answer, content_type="text/html")
+        return CallbackResult(status=status, payload=answer)
 
     @property
     def lists(self):
@@ -607,9 +607,9 @@ def second():
 
 async def watched(*wanted, seconds, interval_s=60.0):
     """Run a source for some virtual time; return its status at the end, and the events."""
-    async with VRMClient(token=TOKEN) as vrm:
-        clock = VirtualClock()
-        source = live(vrm._api, vrm.users, wanted, account="me", interval_s=interval_s, clock=clock)
+    clock = VirtualClock()
+    async with SessionPool() as pool, VRMClient(pool, token=TOKEN, account="me", clock=clock) as vrm:
+        source = vrm.live(*wanted, interval_s=interval_s)
         async with merge(source, clock=clock, buffer=100_000) as events:
             await asyncio.sleep(seconds)
             status = events.status[source.id]

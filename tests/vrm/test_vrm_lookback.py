@@ -6,6 +6,7 @@ from itertools import groupby
 import pytest
 
 from energy_core.clock import SystemClock
+from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.stream.checkpoint import FileCheckpoint
 from energy_core.stream.merge import merge
@@ -14,7 +15,6 @@ from energy_core.stream.vocabulary import Kind, Quantity, State
 from energy_live.simulator import Simulator, faults
 from tests.servers.scripted_sources import of_kind, readings
 from vrm_async import VRMClient
-from vrm_async.live import live
 
 SPEED = 800.0
 MINUTE_S = 60 / SPEED
@@ -45,13 +45,22 @@ async def simulator():
 @pytest.fixture
 async def vrm(simulator):
     limit = RateLimit(10_000, 1000.0, 6)
-    async with VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url, limit=limit) as client:
+    async with (
+        SessionPool() as pool,
+        VRMClient(
+            pool,
+            token=simulator.vrm_token,
+            base_url=simulator.vrm_url,
+            limit=limit,
+            account="me",
+            clock=HouseholdClock(),
+        ) as client,
+    ):
         yield client
 
 
 def source(vrm, *site_ids):
-    options = {"account": "me", "interval_s": 40.0, "lookback": LOOKBACK, "clock": HouseholdClock()}
-    return live(vrm._api, vrm.users, site_ids, **options)
+    return vrm.live(*site_ids, interval_s=40.0, lookback=LOOKBACK)
 
 
 async def watch(vrm, plan, *site_ids, **options):

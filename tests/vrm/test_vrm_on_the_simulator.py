@@ -106,7 +106,7 @@ async def test_access_tokens(vrm, simulator):
     assert created.id not in [token.id for token in await vrm.tokens.list()]
 
 
-@pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:logins to VRM:DeprecationWarning")
 async def test_an_expired_login_is_renewed_once(simulator):
     """Fifty calls with an expired token share one login; after a logout the next call logs in."""
     async with VRMClient(
@@ -121,7 +121,7 @@ async def test_an_expired_login_is_renewed_once(simulator):
         assert simulator.counters["logins"] == 3
 
 
-@pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:logins to VRM:DeprecationWarning")
 async def test_a_login_with_a_second_factor(simulator):
     """The code is required, accepted, and required again when the token has expired."""
     async with VRMClient(
@@ -137,7 +137,7 @@ async def test_a_login_with_a_second_factor(simulator):
             await vrm.users.me()
 
 
-@pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:logins to VRM:DeprecationWarning")
 async def test_a_wrong_password_is_sent_once(simulator):
     """Twenty calls get the refusal of one login."""
     async with VRMClient(
@@ -148,7 +148,7 @@ async def test_a_wrong_password_is_sent_once(simulator):
     assert simulator.counters["failed_logins"] == 1
 
 
-@pytest.mark.filterwarnings("ignore:VRM's bearer tokens:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:logins to VRM:DeprecationWarning")
 async def test_the_demo_account(simulator):
     """The demo login returns its own sites."""
     async with VRMClient(demo=True, base_url=simulator.vrm_url) as vrm:

@@ -1,1 +1,1 @@
-"""From VRM's JSON to the models of `vrm_async.models`, and back for what is written."""
+"""From VRM's JSON to the models of `vrm_async.models`, and from models to request bodies."""

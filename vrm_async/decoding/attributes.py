@@ -98,7 +98,7 @@ class DiagnosticsPage:
     raw: Sequence[object] = ()
     """All records as they came, if some are malformed."""
     total: int | None
-    """num_records: of this page or of all; VRM's documents do not say which."""
+    """num_records: of this page or of all; VRM does not document which."""
 
 
 def _read_page(payload: JSON) -> DiagnosticsPage:

@@ -1,4 +1,4 @@
-"""Reads the answer of a login. A module of its own: only a client that logs in imports it."""
+"""Decoding of the answer to a login. Only a client that logs in imports this module."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from vrm_async.responses import part
 
 @frozen(kw_only=True)
 class LoginAnswer:
-    """A login's answer."""
+    """The answer to a login."""
 
     token: Secret | None
-    """None where VRM wants a one-time code first."""
+    """None if VRM requires a one-time code."""
     sent: bool
     """Whether VRM has sent a one-time code."""
     result: LoginResult
@@ -29,7 +29,7 @@ _login_result = model(LoginResult, wire={"user_id": "idUser"})
 
 
 def login(payload: JSON) -> LoginAnswer:
-    """Read a login's answer.
+    """Read the answer to a login.
 
     Raises:
         DecodeError: the token cannot be sent as a header.

@@ -1,4 +1,4 @@
-"""What all histories share: the iteration over chunks, and resuming from a checkpoint."""
+"""Base of all histories: iteration over chunks, and resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _time_of(checkpoint: HistoryCursor, name: str) -> datetime:
     if checkpoint.get("v") != _VERSION or isinstance(until, bool) or not isinstance(until, int):
         raise ValueError("checkpoint is not one of a history: it needs the members v, of and until unchanged")
     if checkpoint.get("of") != name:
-        raise ValueError(f"the checkpoint belongs to {checkpoint.get('of')!r}, and this history is {name!r}")
+        raise ValueError(f"the checkpoint is of {checkpoint.get('of')!r}, and this history is {name!r}")
     try:
         return datetime.fromtimestamp(until, UTC)
     except (ValueError, OverflowError, OSError):

@@ -157,7 +157,7 @@ class StatsHistory(History[Stats]):
             answer = await self._ask(begin, until, finer)
             parts.append([within(series, begin, until) for series in answer])
             begin = until
-        # VRM deletes old hours. A request for exactly one bucket then returns nothing but that bucket.
+        # VRM deletes old hours. A request for exactly one bucket then returns only that bucket.
         for edge, after in without_parts(found, parts, edges):
             alone = await self._ask(edge, after, self._interval)
             parts.append([as_one(within(series, EPOCH, after), edge, after) for series in alone])

@@ -175,7 +175,7 @@ class RaisedAlarm:
     attribute_id: int | None = None
     """VRM's idDataAttribute."""
     description: str | None = None
-    """What was measured, in the account's language."""
+    """Description of the attribute, in the account's language."""
     device: str | None = None
     """VRM's name of the device's kind."""
     instance: int | None = None
