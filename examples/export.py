@@ -1,4 +1,4 @@
-"""Write the last hour that a VoltStorage product has recorded to standard output, as CSV."""
+"""Write the last recorded hour of a VoltStorage product to standard output, as CSV."""
 
 import asyncio
 import csv
@@ -14,13 +14,13 @@ URL = environ.get("VOLTSTORAGE_BASE_URL", "https://api.voltstorage.com/rest/")
 async def main() -> None:
     email, password = environ["VOLTSTORAGE_EMAIL"], environ["VOLTSTORAGE_PASSWORD"]
     async with VoltStorageClient(email=email, password=password, base_url=URL) as volt:
-        product = await anext(volt.products.list())
+        product, *_ = await volt.products.list()
         latest = await volt.products.latest(product.id)
         if latest.time is None:
-            return  # it has recorded nothing yet
+            return  # no data yet
         out = None
         async with volt.export.rows(product.id, latest.time - timedelta(hours=1), latest.time) as rows:
-            async for row in rows:  # an hour or a year: never whole in memory
+            async for row in rows:  # rows arrive one by one: a year needs no more memory than an hour
                 if out is None:
                     out = csv.DictWriter(sys.stdout, ["time", *rows.columns])
                     out.writeheader()

@@ -1,4 +1,4 @@
-"""Victron VRM and VoltStorage in one stream: the first twenty readings of all that both accounts have."""
+"""Print twenty readings of all sites and products of two accounts, merged into one stream."""
 
 import asyncio
 from os import environ
@@ -17,7 +17,7 @@ async def main() -> None:
     async with SessionPool() as pool:
         vrm = VRMClient(pool, token=environ["VRM_TOKEN"], base_url=VRM_URL)
         volt = VoltStorageClient(pool, email=email, password=password, base_url=VOLT_URL)
-        products = [volt.live(product.id) async for product in volt.products.list()]
+        products = [volt.live(product.id) for product in await volt.products.list()]
         async with merge(vrm.live(), *products, include_status=False) as events:
             async for event in events:
                 values = (f"{name}={value:.1f}" for name, value in event.values.items())

@@ -1,4 +1,4 @@
-"""A third vendor: a meter on the network that says "unix-seconds watts" once a second, in a line."""
+"""Write a source for another device: a meter that sends lines of "unix-seconds watts" over TCP."""
 
 import asyncio
 from contextlib import closing, suppress
@@ -10,12 +10,12 @@ from energy_core.sources import Outlet
 
 
 class Meter:
-    """All that `merge` wants of a source: an id, and a coroutine that fills the outlet."""
+    """A source has an id, and a coroutine that passes readings to an outlet."""
 
     id = SourceId("acme", "home", "meter-1")
 
     async def run(self, outlet: Outlet) -> None:
-        """Read until cancelled. What the network does is a status, and never the end."""
+        """Read until cancelled; report a lost connection as a status and connect again."""
         while True:
             with suppress(OSError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", int(environ["METER_PORT"]))
@@ -26,7 +26,7 @@ class Meter:
                         time = datetime.fromtimestamp(int(second), UTC)
                         values = {Quantity.GRID_POWER: float(watts)}
                         outlet.reading(self.id, time=time, id=second, values=values, raw={"watts": watts})
-            outlet.status(State.DISCONNECTED, reason="the meter is away", retry_in=1.0)
+            outlet.status(State.DISCONNECTED, reason="the meter is not reachable", retry_in=1.0)
             await SystemClock().sleep(1.0)
 
 

@@ -1,7 +1,7 @@
-"""Ask VRM everything it offers, once, and print a line for each answer.
+"""Call every method of the VRM client once and print a line for each answer.
 
-It changes and deletes things on its way, so it goes to a simulator only: `energy-live simulate` prints the
-two variables it needs.
+It changes and deletes data, so it runs against a simulator only: `energy-live simulate` prints the two
+variables that it needs.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ PRICES = DynamicEssSettings(
     sell_price_type=1,
     sell_price_formula="0.9*p-0.02",
 )
-Steps = dict[str, Callable[[], Awaitable[object]]]
+Calls = dict[str, Callable[[], Awaitable[object]]]
 
 
 async def every(records: AsyncIterable[object]) -> list[object]:
@@ -47,8 +47,8 @@ async def every(records: AsyncIterable[object]) -> list[object]:
     return [record async for record in records]
 
 
-def reading(vrm: VRMClient, site: int, identifier: str) -> Steps:
-    """Return what changes nothing."""
+def read_calls(vrm: VRMClient, site: int, identifier: str) -> Calls:
+    """Return the calls that change nothing."""
     return {
         "users.me": vrm.users.me,
         "sites": lambda: vrm.sites(extended=True),
@@ -90,8 +90,8 @@ def reading(vrm: VRMClient, site: int, identifier: str) -> Steps:
     }
 
 
-def saving(vrm: VRMClient, site: int, folder: Path) -> Steps:
-    """Return what makes files."""
+def save_calls(vrm: VRMClient, site: int, folder: Path) -> Calls:
+    """Return the calls that write files."""
     save = vrm.downloads
     return {
         "downloads.data": lambda: save.data(site, folder / "day.csv", start=YESTERDAY, end=NOON),
@@ -101,8 +101,8 @@ def saving(vrm: VRMClient, site: int, folder: Path) -> Steps:
     }
 
 
-async def writing(vrm: VRMClient, site: int, identifier: str) -> Steps:
-    """Return what changes something, in an order that undoes most of it."""
+async def write_calls(vrm: VRMClient, site: int, identifier: str) -> Calls:
+    """Return the calls that change data, in an order that undoes most changes."""
     known = await vrm.alarms.rules(site)
     rule = Alarm(attribute_id=next(one.id for one in known.attributes if one.code == "bv"), high=56.0)
     token = await vrm.tokens.create("tour, first")
@@ -141,42 +141,42 @@ async def writing(vrm: VRMClient, site: int, identifier: str) -> Steps:
     }
 
 
-def logging_in(pool: SessionPool) -> Steps:
-    """Return the ways in that VRM is about to abolish, for which there must be a name and a password."""
+def login_calls(pool: SessionPool) -> Calls:
+    """Return the calls that log in and out; VRM retires them in favour of access tokens."""
     demo = VRMClient(pool, demo=True, base_url=URL)
-    steps: Steps = {"auth.login (demo)": demo.auth.login, "auth.logout": demo.auth.logout}
+    calls: Calls = {"auth.login (demo)": demo.auth.login, "auth.logout": demo.auth.logout}
     if "VRM_USERNAME" in environ:
         anna = VRMClient(
             pool, username=environ["VRM_USERNAME"], password=environ["VRM_PASSWORD"], base_url=URL
         )
-        steps = {"auth.login": anna.auth.login, **steps}
-    return steps
+        calls = {"auth.login": anna.auth.login, **calls}
+    return calls
 
 
-async def walk(steps: Steps) -> None:
-    """Take the steps one after the other; a refusal is an answer too."""
-    for name, ask in steps.items():
+async def run(calls: Calls) -> None:
+    """Make the calls one after the other and print answers and errors."""
+    for name, ask in calls.items():
         try:
             answer = repr(await ask())
         except TwoFactorRequired as error:
-            answer = f"a one-time code, please: {error}"
+            answer = f"needs a one-time code: {error}"
         except EnergyError as error:
             answer = f"{type(error).__name__}: {error}"
         print(f"{name:<30} {' '.join(answer.split())[:90]}")
 
 
 async def main() -> None:
-    """Read at the first site, write at the last."""
+    """Read data of the first site, change data of the last one."""
     if urlsplit(URL).hostname not in {"127.0.0.1", "::1", "localhost"}:
-        raise SystemExit("the tour changes things: set VRM_BASE_URL to a simulator (energy-live simulate)")
+        raise SystemExit("the tour changes data: set VRM_BASE_URL to a simulator (energy-live simulate)")
     async with SessionPool() as pool:
         vrm = VRMClient(pool, token=environ["VRM_TOKEN"], base_url=URL)
         first, *_, last = await vrm.sites()
-        await walk(reading(vrm, first.id, first.identifier or ""))
+        await run(read_calls(vrm, first.id, first.identifier or ""))
         with TemporaryDirectory() as folder:
-            await walk(saving(vrm, first.id, Path(folder)))
-        await walk(await writing(vrm, last.id, last.identifier or ""))
-        await walk(logging_in(pool))
+            await run(save_calls(vrm, first.id, Path(folder)))
+        await run(await write_calls(vrm, last.id, last.identifier or ""))
+        await run(login_calls(pool))
         print(f"drift: {vrm.drift.report() or 'none'}")
 
 

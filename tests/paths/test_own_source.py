@@ -72,7 +72,7 @@ async def test_the_example_prints_what_the_meter_says_and_does(acme):
     told = [line.split()[1] for line in lines]
     assert told == ["status", "status", *["reading"] * 3, "status", "status", *["reading"] * 3]
     assert all("grid_power" in line for line in lines if " reading " in line)
-    assert "the meter is away" in lines[5]
+    assert "the meter is not reachable" in lines[5]
 
 
 def test_the_example_is_short_and_builds_on_public_names():
