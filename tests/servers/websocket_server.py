@@ -94,7 +94,7 @@ class Listener:
     def reasons(self) -> list[str]:
         return [reason for _, reason, _ in self.changes if reason]
 
-    async def until(self, true: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], *, within_s: float = 30.0) -> None:
         async with asyncio.timeout(within_s):
             while not true():
                 self._news.clear()
