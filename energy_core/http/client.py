@@ -76,8 +76,8 @@ class ApiClient:
         self.account = account
         self.base = base
         self.drift = Drift(strict=strict)
-        self._pool = pool
-        self._check = check
+        self.pool = pool
+        self.check = check
         self._strict = strict
 
     @printable
@@ -111,7 +111,7 @@ class ApiClient:
         """
         request = operation.request(query=query, json=json, priority=priority, **parts)
         del json  # error reporters print local variables, and this may be a login
-        response = await self._pool.send(request, self.account, self.base)
+        response = await self.pool.send(request, self.account, self.base)
         try:
             if len(response.body) <= MIB:
                 return self.decode(response, operation, into)
@@ -122,7 +122,7 @@ class ApiClient:
                 raise
         # An HTML page with status 200 comes from a proxy, and a second request often succeeds.
         try:
-            again = await self._pool.send(request, self.account, self.base)
+            again = await self.pool.send(request, self.account, self.base)
         except RequestError as error:
             if error.operation == operation.name and error.attempts is not None:
                 error.attempts += response.attempts
@@ -149,7 +149,7 @@ class ApiClient:
 
     async def start_download(self, request: Request) -> Download:
         """Send, and return the open download, which the caller closes. Raises like `call`."""
-        download = await self._pool.open(request, self.account, self.base)
+        download = await self.pool.open(request, self.account, self.base)
         status = download.response.status
         if _is_answer(status, request.operation):
             return download
@@ -185,8 +185,8 @@ class ApiClient:
             return {"success": True}  # a 204 has no body
         answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
         try:
-            if self._check is not None:
-                self._check(response, answer, operation)
+            if self.check is not None:
+                self.check(response, answer, operation)
         except RequestError as error:
             refusal = error
         else:
@@ -196,8 +196,8 @@ class ApiClient:
 
     def _check_masked(self, response: Response, answer: JSON, operation: Operation) -> None:
         """Raise the vendor's refusal, with secrets masked before its message is shortened."""
-        if self._check is not None:
-            self._check(response, _Masking(self.account.credential.mask).answer(answer), operation)
+        if self.check is not None:
+            self.check(response, _Masking(self.account.credential.mask).answer(answer), operation)
 
     def refuse(self, response: Response, operation: Operation) -> None:
         """Raise the error of an answer that is a refusal. No frame of its traceback holds the answer."""

@@ -201,7 +201,7 @@ async def test_masking_stops_after_64_kib(client: ApiClient, mocked: aioresponse
         seen.append(answer)
         raise AnswerError("no")
 
-    client._check = noting
+    client.check = noting
     client.account.credential.mask_secret(Secret("hunter2"))
     errors = ["of hunter2", *(["x" * 84] * 5000)]
     mocked.get(f"{URL}things/7", status=400, payload={"errors": errors, "success": False, "error_code": "y"})

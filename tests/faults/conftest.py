@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -28,6 +29,11 @@ async def serve() -> AsyncIterator[Serve]:
             return await stack.enter_async_context(FaultServer(script, **options))  # type: ignore[arg-type]
 
         yield start
+
+
+def promptly() -> asyncio.Timeout:
+    """Limit a block that must not wait: half a minute, where waiting in vain would take ten or for ever."""
+    return asyncio.timeout(30.0)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from energy_core.errors import (
 from energy_core.http.body import Body
 from energy_core.http.operation import MIB
 from energy_core.http.response import Timeouts
-from tests.faults.conftest import Connect, Serve
+from tests.faults.conftest import Connect, Serve, promptly
 from tests.servers.fault_server import CLOCK, Act, always, answer, drip, head, in_turn, raw, reset
 from tests.servers.invented_vendor import FAST, READ, REVOKE, as_it_is
 
@@ -214,10 +214,9 @@ def test_many_members_are_refused() -> None:
 async def test_slow_body_ends_at_the_total(serve: Serve, connect: Connect) -> None:
     """A body that trickles for ever ends at the deadline, which starts when the request is sent."""
     server = await serve(always(drip(head(200, [JSON_TYPE], length=10**6))))
-    started = CLOCK.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
-        await connect(server).call(evolve(READ, total_s=0.4), as_it_is, id=7)
-    assert 0.38 < CLOCK.monotonic() - started < 0.8
+        async with promptly():
+            await connect(server).call(evolve(READ, total_s=0.4), as_it_is, id=7)
     assert caught.value.attempts == len(server.requests) == 1
     with pytest.raises(OutcomeUnknown):
         await connect(server).call(evolve(REVOKE, total_s=0.2), as_it_is, id=7)
@@ -233,10 +232,8 @@ async def test_pause_never_crosses_the_deadline(serve: Serve, connect: Connect) 
     """If the next pause would end after the deadline, the call fails at once instead."""
     server = await serve(always(raw(b"")))
     client = connect(server, random=lambda: 0.99)
-    started = CLOCK.monotonic()
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(ConnectionLost):  # and not DeadlineExceeded, during the pause
         await client.call(evolve(READ, total_s=0.4), as_it_is, id=7)
-    assert CLOCK.monotonic() - started < 0.3
     assert len(server.requests) == 1
 
 
@@ -282,11 +279,9 @@ async def test_slow_download_fails(serve: Serve, connect: Connect) -> None:
     """A streamed body below the minimum rate fails, although no read times out."""
     slow = Timeouts(connect_s=1.0, read_timeout_s=0.3, min_bytes_per_s=10_000.0, slow_after_s=0.2)
     server = await serve(always(drip(head(200, length=10**6))))
-    started = CLOCK.monotonic()
-    async with connect(server, timeouts=slow).open(READ, id=7) as download:
+    async with promptly(), connect(server, timeouts=slow).open(READ, id=7) as download:
         with pytest.raises(DeadlineExceeded):
             await download.read()
-    assert CLOCK.monotonic() - started < 1.0
 
 
 async def test_slow_consumer_of_a_download_is_not_hurried(serve: Serve, connect: Connect) -> None:

@@ -10,7 +10,7 @@ from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Priority
 from energy_core.http.rate_limit import RateLimit
 from energy_core.secret import Secret
-from tests.faults.conftest import Connect, Serve
+from tests.faults.conftest import Connect, Serve, promptly
 from tests.servers.fault_server import (
     CLOCK,
     Act,
@@ -27,11 +27,21 @@ from tests.servers.invented_vendor import READ, as_it_is
 
 
 def nothing_is_kept(client: ApiClient) -> bool:
-    stats = client._pool.stats()
+    stats = client.pool.stats()
     limiter = client.account.limiter.stats()
-    session = client._pool._transport._session
-    busy = len(session.connector._acquired) if session is not None and session.connector is not None else 0
-    return stats.in_flight == limiter.in_flight == sum(limiter.waiting.values()) == busy == 0
+    return (
+        stats.in_flight
+        == limiter.in_flight
+        == sum(limiter.waiting.values())
+        == connections_in_use(client)
+        == 0
+    )
+
+
+def connections_in_use(client: ApiClient) -> int:
+    """Count the connections that are neither idle nor closed; aiohttp has no public way to ask."""
+    session = client.pool._transport._session
+    return len(session.connector._acquired) if session is not None and session.connector is not None else 0
 
 
 async def step() -> None:
@@ -63,7 +73,7 @@ async def test_cancel_at_every_step(serve: Serve, connect: Connect) -> None:
         call.cancel()
         finished += not (await asyncio.gather(call, return_exceptions=True) and call.cancelled())
         assert nothing_is_kept(client)
-        await client._pool.aclose(grace_s=0.1)
+        await client.pool.aclose(grace_s=0.1)
         if finished > 3:
             break
     assert steps > 20
@@ -92,11 +102,10 @@ async def test_cancel_on_the_wire(serve: Serve, connect: Connect, wait: str) -> 
 
 
 async def cancelled_quickly(call: asyncio.Task[object]) -> None:
-    started = CLOCK.monotonic()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await call
-    assert CLOCK.monotonic() - started < 0.1
+        async with promptly():
+            await call
 
 
 async def test_cancel_in_a_hold(serve: Serve, connect: Connect) -> None:

@@ -10,7 +10,7 @@ from energy_core.http.client import ApiClient
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.url import parse_base_url
-from tests.faults.conftest import Serve
+from tests.faults.conftest import Serve, promptly
 from tests.servers.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw
 from tests.servers.invented_vendor import READ, REVOKE, WIDE, as_it_is, fixed_token
 
@@ -27,9 +27,8 @@ async def test_close_on_a_black_hole(serve: Serve) -> None:
     client = client_of(pool, server, RateLimit(1000, 1000.0, 300))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(500)]
     await server.arrived(300)
-    started = CLOCK.monotonic()
-    await pool.aclose(grace_s=0.2)
-    assert CLOCK.monotonic() - started < 0.7
+    async with promptly():
+        await pool.aclose(grace_s=0.2)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {ClientClosed}
     assert len(server.requests) == 300
@@ -44,9 +43,8 @@ async def test_queued_calls_end_at_once(serve: Serve) -> None:
     client = client_of(pool, server, RateLimit(10, 10.0, 1))
     calls = [asyncio.create_task(client.call(READ, as_it_is, id=number)) for number in range(20)]
     await server.arrived(1)
-    started = CLOCK.monotonic()
-    await pool.aclose(grace_s=5.0)
-    assert CLOCK.monotonic() - started < 0.5
+    async with promptly():
+        await pool.aclose(grace_s=600.0)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {ClientClosed}
     assert len(server.requests) == 1
@@ -59,9 +57,8 @@ async def test_call_between_two_tries_ends_at_once(serve: Serve) -> None:
     call = asyncio.create_task(client_of(pool, server).call(READ, as_it_is, id=7))
     await server.arrived(1)
     await CLOCK.sleep(0.05)
-    started = CLOCK.monotonic()
-    await pool.aclose(grace_s=5.0)
-    assert CLOCK.monotonic() - started < 0.3
+    async with promptly():
+        await pool.aclose(grace_s=600.0)
     with pytest.raises(ClientClosed):
         await call
 
@@ -112,9 +109,8 @@ async def test_open_download_ends_with_the_pool(serve: Serve) -> None:
         assert await anext(chunks) == b"some"
         waiting = asyncio.ensure_future(anext(chunks))
         await asyncio.sleep(0)
-        started = CLOCK.monotonic()
-        await pool.aclose(grace_s=0.1)
-        assert CLOCK.monotonic() - started < 0.6
+        async with promptly():
+            await pool.aclose(grace_s=0.1)
         with pytest.raises(ClientClosed):
             await waiting
         with pytest.raises(ClientClosed):
@@ -127,9 +123,8 @@ async def test_finished_download_does_not_hold_up_closing(serve: Serve) -> None:
     pool = SessionPool()
     async with client_of(pool, server).open(READ, id=7) as download:
         assert await anext(download.chunks()) == b"some"
-    started = CLOCK.monotonic()
-    await pool.aclose(grace_s=5.0)
-    assert CLOCK.monotonic() - started < 0.5
+    async with promptly():
+        await pool.aclose(grace_s=600.0)
 
 
 async def test_injected_session_is_left_alone(serve: Serve) -> None:
@@ -225,6 +220,5 @@ async def test_a_retried_download_leaves_nothing_in_flight(serve: Serve) -> None
     async with client_of(pool, server).open(READ, id=7) as download:
         assert await download.read() == b"{}"
     assert pool.stats().in_flight == 0
-    started = CLOCK.monotonic()
-    await pool.aclose(grace_s=5.0)
-    assert CLOCK.monotonic() - started < 1.0
+    async with promptly():
+        await pool.aclose(grace_s=600.0)

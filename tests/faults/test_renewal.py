@@ -66,7 +66,7 @@ def logging_in(client_of: Callable[[], ApiClient], operation: Operation) -> Call
                 raise InvalidCredentials("the login was refused")
 
         client = client_of()
-        client._check = check
+        client.check = check
         token = await client.call(operation, read, json={"user": "x"})
         return Grant(token=token, headers={"X-Authorization": token})
 
@@ -256,7 +256,7 @@ async def test_refused_connection_of_a_login_is_tried_three_times(
     with pytest.raises(ConnectError) as caught:
         await client.call(READ, as_it_is, id=7)
     assert caught.value.operation == "auth.login"
-    assert client._pool.stats().limiters[client.account.origin, "tester"].granted == 3
+    assert client.pool.stats().limiters[client.account.origin, "tester"].granted == 3
 
 
 async def test_pages_in_place_of_answers_stay_within_the_budget(serve: Serve, connect: Connect) -> None:

@@ -142,7 +142,7 @@ def texts_of(error: BaseException | None, seen: set[int] | None = None) -> Itera
 
 
 def texts_about(client: ApiClient) -> str:
-    pool, account = client._pool, client.account
+    pool, account = client.pool, client.account
     things = (
         client,
         vars(client),
@@ -202,7 +202,7 @@ async def cancelled(client: ApiClient) -> None:
 async def closed_under_way(client: ApiClient) -> None:
     call = asyncio.create_task(client.call(READ, as_it_is, id=7))
     await CLOCK.sleep(0.03)
-    await client._pool.aclose(grace_s=0.0)
+    await client.pool.aclose(grace_s=0.0)
     await call
 
 
@@ -212,7 +212,7 @@ async def held_too_long(client: ApiClient) -> None:
 
 
 async def closed_before(client: ApiClient) -> None:
-    await client._pool.aclose()
+    await client.pool.aclose()
     await client.call(READ, as_it_is, id=7)
 
 
