@@ -97,7 +97,7 @@ class FieldReader:
 def plausible(values: Mapping[Quantity, float]) -> bool:
     """Return whether all values are finite and a state of charge is within 0..100 %."""
     # The sum is finite only if every value is. Finite values may overflow it: then they are read one by one.
-    return isfinite(sum(values.values())) and 0.0 <= values.get(Quantity.BATTERY_SOC, 0.0) <= _FULL
+    return isfinite(sum(values.values())) and 0.0 <= values.get(Quantity.BATTERY_SOC, 0.0) <= FULL
 
 
 def _read_any(meanings: Mapping[str, FieldMeaning], data: Mapping[str, object]) -> Decoded:
@@ -149,7 +149,8 @@ EARLIEST_YEAR: Final = 2000
 EARLIEST_SECOND: Final = 946_684_800
 """The first second of that year, in unix seconds."""
 
-_FULL: Final = 100.0
+FULL: Final = 100.0
+"""The largest state of charge, in percent."""
 _GROUP: Final = 3
 """Digits in a group of thousands."""
 _WITH_COMMA: Final = re.compile(r"[-+]?(?P<whole>[0-9]*),(?P<fraction>[0-9]+)(?:[eE][-+]?[0-9]+)?")
