@@ -169,17 +169,6 @@ def fill_slot(write: SlotWriter, made: Iterable[object], values: Iterable[object
     deque(map(write, made, values), maxlen=0)
 
 
-def slot_writers(cls: type, *names: str) -> tuple[SlotWriter, ...]:
-    """Return the slot writers of all fields of a class, in the order of `names`.
-
-    Raises:
-        TypeError: `__init__` does more than assign fields, or the class has other fields than these.
-    """
-    if different := stored_fields(cls).keys() ^ set(names):
-        raise TypeError(f"{cls.__name__} has other fields than that: {', '.join(sorted(different))}")
-    return tuple(slot_writer(cls, name) for name in names)
-
-
 def slot_writer(cls: type, name: str) -> SlotWriter:
     """Return the slot writer of one field.
 

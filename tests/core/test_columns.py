@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from energy_core.codec import columns
 from energy_core.codec.coerce import seconds, text
-from energy_core.codec.columns import copier, slot_writers
+from energy_core.codec.columns import copier
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.structure import MalformedRecord, model, records
 from energy_core.errors import DecodeError
@@ -123,13 +123,6 @@ def test_a_malformed_record_is_found_before_drift_is_counted(broken):
     with collect_drift(drift):
         assert hook.all([{"id": 1, "owner": [], "size": "x"}] * 9 + [broken]) is None
     assert drift.total == 0
-
-
-@pytest.mark.parametrize("names", [("id",), ("id", "raw", "stranger")])
-def test_slot_writers_need_the_names_of_all_fields(names):
-    """And of no others."""
-    with pytest.raises(TypeError, match="other fields"):
-        slot_writers(Thing, *names)
 
 
 class Referable:
