@@ -31,7 +31,7 @@ class Vendor:
         self.changes = {}  # second -> [(second from which on, value)]
         self.never = set()
         self.behind = {}  # second -> second at which its record has it
-        self.asked, self.looked = [], []
+        self.asked, self.look_backs = [], []
         self.error = None
         self.look_s = 0.0
 
@@ -61,9 +61,9 @@ class Vendor:
             newest -= MINUTE
         return [self.moment(newest)] if newest > 0 else []
 
-    async def look_back(self, source, start, end):
+    async def fetch_range(self, source, start, end):
         assert source == SITE
-        self.looked.append((seconds(start), seconds(end)))
+        self.look_backs.append((seconds(start), seconds(end)))
         await asyncio.sleep(self.look_s)
         if self.error is not None:
             raise self.error
@@ -82,7 +82,7 @@ def poller(vendor, **options):
         LIST,
         vendor.ask,
         interval_s=30.0,
-        fetch_range=vendor.look_back,
+        fetch_range=vendor.fetch_range,
         lookback=lookback,
         clock=VirtualClock(),
     )
@@ -101,8 +101,8 @@ async def test_it_looks_back_each_hour_over_aligned_ranges_of_equal_length():
     vendor = Vendor()
     await asyncio.sleep(700)
     await watch(poller(vendor), 4 * HOUR)
-    assert [end % HOUR for _, end in vendor.looked] == [0] * 3
-    assert {end - start for start, end in vendor.looked} == {6 * HOUR}
+    assert [end % HOUR for _, end in vendor.look_backs] == [0] * 3
+    assert {end - start for start, end in vendor.look_backs} == {6 * HOUR}
 
 
 @virtual
@@ -173,7 +173,7 @@ async def test_a_look_back_that_hangs_does_not_stop_the_polls():
     vendor = Vendor()
     vendor.look_s = 10**6
     seen = await watch(poller(vendor), 3 * HOUR)
-    assert 2 <= len(vendor.looked) <= 20
+    assert 2 <= len(vendor.look_backs) <= 20
     waits = [after - before for before, after in pairwise(vendor.asked)]
     assert max(waits) <= 120
     assert len(readings(seen)) >= 150
@@ -356,7 +356,7 @@ async def test_a_resumed_poller_delivers_what_was_missed(away):
     seen = await watch(poller(vendor), HOUR + away + 1800, checkpoint=start)
     assert moments(seen) == list(range(HOUR + MINUTE, HOUR + away + 1800, MINUTE))
     assert not any(event.late for event in seen)
-    assert {end - start for start, end in vendor.looked} == {6 * HOUR}
+    assert {end - start for start, end in vendor.look_backs} == {6 * HOUR}
 
 
 @virtual
@@ -364,18 +364,18 @@ async def test_a_look_back_that_fails_half_way_is_used_in_part():
     """What was found before the failure is delivered, the rest is a gap, then newer readings follow."""
     vendor = Vendor()
     await asyncio.sleep(21 * HOUR)
-    look_back = vendor.look_back
+    look_back = vendor.fetch_range
 
     async def sometimes(source, start, end):
-        if len(vendor.looked) == 2:
+        if len(vendor.look_backs) == 2:
             vendor.error = ServerFault("down", status=503)
         return await look_back(source, start, end)
 
-    vendor.look_back = sometimes
+    vendor.fetch_range = sometimes
     start = Checkpoint({LIST: {SITE: StreamPosition(time=EPOCH + timedelta(seconds=HOUR), seq=60)}})
     seen = await watch(poller(vendor), 21 * HOUR + 300, checkpoint=start)
     [gap] = of_kind(seen, Kind.GAP)
-    failed = vendor.looked[2][0]
+    failed = vendor.look_backs[2][0]
     delivered = moments(seen)
     assert (seconds(gap.start), seconds(gap.end)) == (failed, 21 * HOUR)
     assert delivered == [

@@ -39,11 +39,11 @@ class Fleet:
     """Sites that log each minute, each at its own second, behind one rate limiter; the past is in buckets."""
 
     def __init__(self, count):
-        self.lane = RateLimiter(RateLimit(*LIMIT, 6), clock=VirtualClock(), random=lambda: 0.5)
+        self.limiter = RateLimiter(RateLimit(*LIMIT, 6), clock=VirtualClock(), random=lambda: 0.5)
         self.count = count
         self.sent = []
         self.asked = []
-        self.looked = []
+        self.look_backs = []
         self.silent = {}  # device -> minutes that it logged but delivered late
         self.changed = {}  # (device, minute) -> current value at the vendor
         self.slow_s = 0.0
@@ -52,7 +52,7 @@ class Fleet:
     def phase(self, n):
         return (7 * n) % 60
 
-    def observation(self, n, minute, *, bucket=False):
+    def reading(self, n, minute, *, bucket=False):
         second = MINUTE * minute + (0 if bucket else self.phase(n))
         return PolledReading(
             source=device(n),
@@ -68,7 +68,7 @@ class Fleet:
 
     async def ask(self):
         self.asked.append(now())
-        async with self.lane.slot(Priority.INTERACTIVE):
+        async with self.limiter.slot(Priority.INTERACTIVE):
             self.sent.append(now())
             await asyncio.sleep(0.5)
         newest = []
@@ -76,19 +76,19 @@ class Fleet:
             minute = self.last(n)
             while minute in self.silent.get(n, ()):
                 minute -= 1
-            newest += [self.observation(n, minute)] if minute > 0 else []
+            newest += [self.reading(n, minute)] if minute > 0 else []
         return newest
 
-    async def look_back(self, source, start, end):
+    async def fetch_range(self, source, start, end):
         n = int(source.site)
-        async with self.lane.slot(Priority.BACKGROUND):
+        async with self.limiter.slot(Priority.BACKGROUND):
             self.sent.append(now())
-            self.looked.append((now(), n))
+            self.look_backs.append((now(), n))
             await asyncio.sleep(self.slow_s or 0.3)
         if n in self.refuses:
             raise ServerFault("no graph", status=503)
         first, last = max(1, seconds(start) // MINUTE), min(seconds(end) // MINUTE - 1, self.last(n))
-        return [self.observation(n, minute, bucket=True) for minute in range(first, last + 1)]
+        return [self.reading(n, minute, bucket=True) for minute in range(first, last + 1)]
 
 
 def poller(fleet, **options):
@@ -97,7 +97,7 @@ def poller(fleet, **options):
         FLEET,
         fleet.ask,
         interval_s=30.0,
-        fetch_range=fleet.look_back,
+        fetch_range=fleet.fetch_range,
         lookback=lookback,
         clock=VirtualClock(),
     )
@@ -145,8 +145,8 @@ async def test_three_hundred_devices_are_polled_on_time_within_the_rate_limit():
     began = now()
     seen, _ = await watch(fleet, began + 2 * HOUR)
     assert max(abs(after - before - 30) for before, after in pairwise(fleet.asked)) < 0.01
-    assert {Counter(n for at, n in fleet.looked if at <= began + HOUR + 5)[n] for n in range(300)} == {1}
-    minutes = Counter(int((at - began) // MINUTE) for at, _ in fleet.looked)
+    assert {Counter(n for at, n in fleet.look_backs if at <= began + HOUR + 5)[n] for n in range(300)} == {1}
+    minutes = Counter(int((at - began) // MINUTE) for at, _ in fleet.look_backs)
     assert max(minutes.values()) <= 8
     assert keeps_to(LIMIT, fleet.sent)
     assert of_kind(seen, Kind.GAP) == []
@@ -181,9 +181,7 @@ async def test_after_a_stop_the_devices_are_filled_one_after_the_other():
     fleet = Fleet(300)
     await asyncio.sleep(3 * HOUR)
     stop = {
-        device(n): StreamPosition(
-            time=fleet.observation(n, 110).time, seq=9, ids=(fleet.observation(n, 110).id,)
-        )
+        device(n): StreamPosition(time=fleet.reading(n, 110).time, seq=9, ids=(fleet.reading(n, 110).id,))
         for n in range(300)
     }
     seen, _ = await watch(fleet, 3 * HOUR + 20 * MINUTE, checkpoint=Checkpoint({FLEET: stop}))
@@ -193,7 +191,7 @@ async def test_after_a_stop_the_devices_are_filled_one_after_the_other():
         assert minutes == list(range(111, minutes[-1] + 1))
         assert minutes[-1] >= 198
     assert len(by_device(readings(seen))) == 300
-    assert len(fleet.looked) <= 300 + 100  # the scheduled ones of these twenty minutes
+    assert len(fleet.look_backs) <= 300 + 100  # the scheduled ones of these twenty minutes
     assert keeps_to(LIMIT, fleet.sent)
     assert of_kind(seen, Kind.GAP) == []
     states = [event.detail.state for event in seen if event.kind is Kind.STATUS]
@@ -242,7 +240,7 @@ async def test_a_changed_bucket_revises_the_delivered_reading():
     asyncio.get_running_loop().call_at(3.2 * HOUR, fleet.changed.update, {(1, 90): -5.0})
     asyncio.get_running_loop().call_at(5.2 * HOUR, fleet.changed.update, {(1, 90): -6.0})
     seen, _ = await watch(fleet, 7.5 * HOUR)
-    delivered = [event for event in readings(seen) if event.id == fleet.observation(1, 90).id]
+    delivered = [event for event in readings(seen) if event.id == fleet.reading(1, 90).id]
     assert [(event.revision, event.values[Quantity.PV_POWER]) for event in delivered] == [
         (0, 90.0),
         (1, -5.0),
@@ -282,23 +280,23 @@ async def test_a_refill_has_the_delivered_ids():
 async def test_failing_polls_postpone_look_backs():
     """While polls fail there are no look-backs, and the source is disconnected."""
     fleet = Fleet(5)
-    trouble = False
+    failing = False
     ask = fleet.ask
 
-    async def troubled():
-        if trouble:
+    async def answer():
+        if failing:
             raise ServerFault("down", status=503)
         return await ask()
 
-    fleet.ask = troubled
+    fleet.ask = answer
     await asyncio.sleep(HOUR)
     async with merge(poller(fleet), clock=VirtualClock()) as events:
         await asyncio.sleep(10 * MINUTE)
-        trouble, looked = True, len(fleet.looked)
+        failing, look_backs = True, len(fleet.look_backs)
         await asyncio.sleep(2 * HOUR)
-        assert len(fleet.looked) == looked
+        assert len(fleet.look_backs) == look_backs
         assert events.status[FLEET].state is State.DISCONNECTED
-        trouble = False
+        failing = False
         await asyncio.sleep(10 * MINUTE)
         assert events.status[FLEET].state is State.LIVE
         await events.drain()

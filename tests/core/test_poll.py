@@ -510,8 +510,8 @@ async def test_a_start_by_a_local_clock_that_is_ahead_is_corrected(ahead_h):
     async def look_back(_source, _start, _end):
         return [replaced(seen_at(second)) for second in range(0, int(clock.monotonic()) + 1, 60)]
 
-    def replaced(observation):
-        return evolve(observation, source=FLEET._replace(site="1"))
+    def replaced(reading):
+        return evolve(reading, source=FLEET._replace(site="1"))
 
     async def ask():
         vendor_clock.observe(format_datetime(EPOCH + timedelta(seconds=clock.monotonic()), usegmt=True))

@@ -47,7 +47,7 @@ def falling_behind(service, how):
         "behind": exports(*(row(second, second) for second in range(40))),
         "unreadable": exports(*(row(second, "x", 1, 1, 1, 1, 1, 1) for second in range(MANY))),
         "outside": lambda _: _answer(row(-500, 1) + row(9000, 1)),
-        "a hole": exports(
+        "missing rows": exports(
             *(row(second, second) for second in range(40)),
             *(row(s, "x", 1, 1, 1, 1, 1) for s in range(40, MANY)),
         ),
@@ -66,7 +66,7 @@ async def _answer(text):
     return web.Response(text=HEADER + text, content_type="text/csv")
 
 
-@pytest.mark.parametrize("how", ["empty", "behind", "unreadable", "outside", "a hole"])
+@pytest.mark.parametrize("how", ["empty", "behind", "unreadable", "outside", "missing rows"])
 async def test_dropped_events_are_delivered_once_however_late_the_record_is(service, served, quick, how):
     """Each second is delivered once; live events go on meanwhile, and the status shows the pending ranges."""
     falling_behind(service, how)
@@ -204,8 +204,8 @@ async def test_unreadable_rows_after_the_last_one_make_no_gap_of_delivered_secon
     whole = exports(*rows)
 
     async def answer(request):
-        said = await whole(request)
-        return web.Response(text=said.text + garbage, content_type="text/csv")
+        answer = await whole(request)
+        return web.Response(text=answer.text + garbage, content_type="text/csv")
 
     seen = await after_a_cut(service, served, quick, answer)
     assert set(range(100, 151)) <= set(of_readings(seen))

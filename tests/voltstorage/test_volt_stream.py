@@ -501,7 +501,7 @@ async def test_a_scale_that_proves_wrong_in_the_first_frame_is_one_gap(service, 
 
 
 @pytest.mark.parametrize(
-    ("scale", "sent", "said"),
+    ("scale", "sent", "shown"),
     [
         ("percent", (0.5, 0.5), "0..100 (set)"),
         ("ratio", (0.5, 50.0), "0..1 (set)"),
@@ -510,13 +510,13 @@ async def test_a_scale_that_proves_wrong_in_the_first_frame_is_one_gap(service, 
         ({78: "percent"}, (1, 100.0), "0..1 (assumed)"),
     ],
 )
-async def test_the_scale_can_be_set(service, quick, scale, sent, said):
+async def test_the_scale_can_be_set(service, quick, scale, sent, shown):
     """A setting decides, for all products or for one; then nothing is learned."""
     login = {"email": "anybody@example.com", "password": "right", "base_url": service.base_url}
     async with VoltStorageClient(**login, soc_scale=scale) as client:
         (event,), notes = await first_events(client, service, quick, frame(START + 100, soc=sent[0]), count=1)
     assert event.values.get(Quantity.BATTERY_SOC) == sent[1]
-    assert notes["battery_soc_scale"] == said
+    assert notes["battery_soc_scale"] == shown
 
 
 async def test_a_scale_is_learned_from_a_backfill_too(service, served, quick, prompt):
