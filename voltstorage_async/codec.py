@@ -93,6 +93,7 @@ def latest(product_id: int) -> Callable[[JSON], Latest]:
         if not isinstance(body, dict):
             raise DecodeError("the latest data is not an object", kind="shape")
         data = body.get("data")
+        # A data field may be called `data` too; only an object, or null next to a time, is the envelope.
         if not isinstance(data, dict) and not ("time" in body and data is None and "data" in body):
             return Latest(product_id=product_id, data=body)
         time = event_time(body.get("time"))
@@ -121,6 +122,7 @@ _weighted_as_sent = _part(model(Weighted, wire={"total_weight": "totalWeight"}))
 
 def _sampled(value: object) -> Sampled | None:
     mean = _sampled_as_sent(value)
+    # The vendor sends 0 as the value of a mean without samples.
     return mean if mean is None or mean.n_samples else evolve(mean, value=None)
 
 

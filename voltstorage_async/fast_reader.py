@@ -71,6 +71,7 @@ class FastReaders:
             return None
         if raw.keys() != _MEMBERS or len(data) > _MAX_KEYS or len(message) > _MAX_MESSAGE_BYTES:
             return None
+        # Integers and floats are one kind: a value of 0 or 1 is often sent without its fraction.
         kinds = {key: _KINDS.get(type(value)) for key, value in data.items()}
         if any(kind is None or (kind in _COUNTED and self._fields.knows(key)) for key, kind in kinds.items()):
             return None
@@ -80,6 +81,7 @@ class FastReaders:
         return self._readers.get(layout)
 
     def _make(self, data: Mapping[str, JSON]) -> MessageReader | None:
+        # msgspec rejects field names with quotes, backslashes or control characters.
         if not all(key.isprintable() and '"' not in key and "\\" not in key for key in data):
             return None
         fields, quantities = self._fields.layout([key for key, value in data.items() if value is not None])
@@ -131,6 +133,7 @@ def _message_type(
         for at, key in enumerate(data)
     ]
     second = Annotated[int, msgspec.Meta(ge=EARLIEST_SECOND, le=_LATEST_SECOND)]
+    # Without cycles, so the garbage collector need not track the structs.
     inner = msgspec.defstruct("Data", fields, gc=False, forbid_unknown_fields=True)
     members = [("type", Literal["latest-data"]), ("time", second), ("data", inner)]
     return msgspec.defstruct("Message", members, gc=False, forbid_unknown_fields=True)

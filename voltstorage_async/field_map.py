@@ -149,6 +149,7 @@ class FieldMap:
             }
 
         key = frozenset(names)
+        # Products share the variants, and with them the fast readers.
         if key not in self._variants:
             self._variants[key] = evolve(self, events=changed(self.events), columns=changed(self.columns))
         return self._variants[key]

@@ -59,7 +59,7 @@ class ProductEndpoint:
 
     def refusal_text(self, body: bytes) -> RefusalText:
         """Return the server's message in the body of a rejected handshake, or in a close frame."""
-        # The body may repeat the token.
+        # The server may repeat the token.
         body = self._account.credential.mask(body.decode(errors="replace")).encode()
         try:
             text = refusal_message(strict_json(body))

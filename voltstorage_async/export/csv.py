@@ -104,12 +104,12 @@ class CsvRows:
         """
         end = chunk.rfind(b"\n") + 1
         if not end:
-            self._keep(chunk)
+            self._keep_unfinished(chunk)
             return []
         block = bytes(self._unfinished) + chunk[: end - 1]
         self._unfinished.clear()
-        self._keep(chunk[end:])
-        return self._read(block)
+        self._keep_unfinished(chunk[end:])
+        return self._parse(block)
 
     def finish(self, *, whole: bool = False) -> list[ExportRow]:
         """Return the row of a last line without a line end.
@@ -127,7 +127,7 @@ class CsvRows:
         last = bytes(self._unfinished)
         self._unfinished.clear()
         before, open_quote = self.malformed, last.count(b'"') % 2
-        rows = self._read(last) if last else []
+        rows = self._parse(last) if last else []
         if self._layout is None:
             raise DecodeError("the export is empty", kind="empty")
         if (self.malformed > before and not rows) or open_quote:
@@ -145,38 +145,39 @@ class CsvRows:
         if layout is None or not isinstance(cells, list) or not cells[-1]:
             return rows
         self.malformed += 1
-        if layout.time_at == len(cells) - 1:  # the time may be incomplete
-            return []
+        if layout.time_at == len(cells) - 1:
+            return []  # its time may be incomplete
         return [rows[-1]._replace(record=[*cells[:-1], ""])]
 
-    def _keep(self, tail: bytes) -> None:
+    def _keep_unfinished(self, tail: bytes) -> None:
         self._unfinished += tail
         if len(self._unfinished) > LINE_LIMIT:
             raise _line_too_long()
 
-    def _read(self, block: bytes) -> list[ExportRow]:
+    def _parse(self, block: bytes) -> list[ExportRow]:
         text = block.decode("utf-8", "replace").removesuffix("\r")
         lines = _lines(text)
         longest = max(map(len, lines))
+        # A character has at most four bytes, so only lines of a quarter of the limit need to be measured.
         if longest > LINE_LIMIT // 4 and max(map(len, block.split(b"\n"))) > LINE_LIMIT:
             raise _line_too_long()
-        layout = self._layout or self._head(lines)
+        layout = self._layout or self._find_header(lines)
         if layout is None or not lines:
             return []
-        # The line-by-line parser handles everything else: quotes, another column for the time, malformed
-        # lines.
+        # Everything else is parsed line by line: quotes, a time in another column, malformed lines.
         if '"' not in text and layout.time_at == 0:
             comma = self._separator != "," and "," in text
-            rows = self._plain(lines, self._layout_for(_purity(text, longest), comma=comma))
+            rows = self._parse_block(lines, self._layout_for(_purity(text, longest), comma=comma))
             if rows is not None:
                 return self._count_ambiguous(rows) if comma else rows
-        return [row for line in lines if (row := self._row(line)) is not None]
+        return [row for line in lines if (row := self._parse_line(line)) is not None]
 
-    def _plain(self, lines: list[str], layout: CsvLayout) -> list[ExportRow] | None:
+    def _parse_block(self, lines: list[str], layout: CsvLayout) -> list[ExportRow] | None:
         """Parse a block of well-formed lines at once; None if one of them is not well-formed."""
         records = list(map(str.split, lines, repeat(self._separator)))
         if set(map(len, records)) != {len(layout.columns)}:
             return None
+        # `map` and C functions only: a loop in Python would take several times as long for each row.
         try:
             times = list(map(datetime.fromisoformat, map(_first_cell, records)))
         except ValueError:
@@ -187,7 +188,7 @@ class CsvRows:
             return None
         return list(map(_new_row, zip(times, records, repeat(layout))))
 
-    def _head(self, lines: list[str]) -> CsvLayout | None:
+    def _find_header(self, lines: list[str]) -> CsvLayout | None:
         """Remove the lines up to the header from the block; return the layout of the header."""
         while lines:
             line = lines.pop(0)
@@ -196,11 +197,11 @@ class CsvRows:
             if line[:4].casefold() == "sep=":
                 self._declared = line[4:] or None
             elif line.strip():
-                self._layout = self._header(line)
+                self._layout = self._parse_header(line)
                 return self._layout
         return None
 
-    def _header(self, line: str) -> CsvLayout:
+    def _parse_header(self, line: str) -> CsvLayout:
         line = line.rstrip("\r")
         if "\r" in line:  # the rows are a part of this line then
             raise DecodeError("the export's lines end with carriage returns alone", kind="csv")
@@ -229,13 +230,13 @@ class CsvRows:
         self.malformed += sum(has_ambiguous_number(row) for row in rows)
         return rows
 
-    def _row(self, line: str) -> ExportRow | None:
+    def _parse_line(self, line: str) -> ExportRow | None:
         """Parse one line; None if it is empty or malformed, which is counted."""
         line = line.rstrip("\r")
         if not line.strip():
             return None
         layout = self._layout
-        found = None if layout is None else self._fitting(line, layout)
+        found = None if layout is None else self._split_line(line, layout)
         if found is None:
             self.malformed += 1
             return None
@@ -247,8 +248,9 @@ class CsvRows:
             self._count_ambiguous([row])
         return row
 
-    def _fitting(self, line: str, layout: CsvLayout) -> tuple[datetime, list[str]] | None:
+    def _split_line(self, line: str, layout: CsvLayout) -> tuple[datetime, list[str]] | None:
         """Split with the first separator that gives as many cells as the header, and a time."""
+        # Exports of 2021 have a header with one separator and rows with another.
         for separator in (self._separator, self._declared, self._requested, *_SEPARATORS):
             if not separator or len(cells := _split(line, separator)) != len(layout.columns):
                 continue

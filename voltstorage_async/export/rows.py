@@ -164,7 +164,7 @@ class ExportRows:
 
     def blocks(self) -> AsyncIterator[list[ExportRow]]:
         """Iterate over lists of some hundred rows, as they arrive: faster than row by row."""
-        return _Steps(self._whole_block)
+        return _StepIterator(self._rest_or_next_block)
 
     def filled(self) -> AsyncIterator[FilledRow]:
         """Iterate over the rows with their empty cells filled with the last known value.
@@ -176,7 +176,7 @@ class ExportRows:
         async def step() -> FilledRow:
             return fill(await anext(self))
 
-        return _Steps(step)
+        return _StepIterator(step)
 
     async def aclose(self) -> None:
         """Release the connection; idempotent, may be called by any task. A waiting reader sees the end."""
@@ -184,7 +184,7 @@ class ExportRows:
         self._rows = iter(())
         await self._release()
 
-    async def _whole_block(self) -> list[ExportRow]:
+    async def _rest_or_next_block(self) -> list[ExportRow]:
         left = list(self._rows)  # rows that were read one by one before
         return left or await self._next_block()
 
@@ -195,12 +195,13 @@ class ExportRows:
         self._busy = True
         try:
             while self._state in {"new", "open"}:
-                if rows := await self._block():
+                if rows := await self._read_block():
                     return rows
         except BaseException as error:
             if self._state != "closed":
                 self._state = "failed"
             await self._release()
+            # A wait that `aclose` interrupted ends the iteration instead.
             if self._state == "failed" or not isinstance(error, Exception):
                 raise
         finally:
@@ -211,7 +212,7 @@ class ExportRows:
             )
         raise StopAsyncIteration
 
-    async def _block(self) -> list[ExportRow]:
+    async def _read_block(self) -> list[ExportRow]:
         before = self._parser.malformed
         piece = await self._next_bytes()
         self._first_bytes = self._first_bytes or piece or b""
@@ -224,6 +225,7 @@ class ExportRows:
         self._answer_rows += len(rows)
         rows = self._seam_before.fresh(rows)
         if self._rest is not None:
+            # A service that ignores the range sends rows again that were returned already.
             start = self._rest.start
             rows = [row for row in rows if row.time >= start]
         self._seam.keep(rows)
@@ -316,6 +318,7 @@ class ExportRows:
         if getattr(self, "_open", None) is None:
             return
         warnings.warn(f"{self!r} was left open; use it in an async with", ResourceWarning, stacklevel=2)
+        # Collected in any thread, but a connection is closed in its event loop.
         if self._loop is not None and self._download is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._download.close)
 
@@ -337,7 +340,7 @@ def _refused(body: bytes) -> DecodeError | None:
     return DecodeError(f"the export was refused: {refusal_message(answer)!r}", kind="envelope")
 
 
-class _Steps(Generic[T]):
+class _StepIterator(Generic[T]):
     """An asynchronous iterator without resources, so nothing has to be closed (unlike a generator)."""
 
     def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
