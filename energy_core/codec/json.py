@@ -32,7 +32,6 @@ from energy_core.codec.json_limits import (
     has_large_number,
     has_long_number,
     has_room,
-    is_large,
 )
 from energy_core.errors import DecodeError
 
@@ -79,7 +78,7 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
         DecodeError: `kind` is empty, html, encoding, json, number, depth, containers or duplicate_key. It has
             `content_type` and `size` too.
     """
-    parse = None if is_large(body) else msgspec_loads
+    parse = None if len(body) > LARGE else msgspec_loads
     if parse is not None and not strict:
         try:
             return parse(body)
@@ -90,7 +89,7 @@ def strict_json(body: bytes, *, content_type: str = "", strict: bool = False, ex
         if value is not None:
             return value
     try:
-        if is_large(body):
+        if len(body) > LARGE:
             return _parse_large(body, strict=strict)
         return _parse(body, strict=strict)
     except Refused as refused:

@@ -49,11 +49,6 @@ class Refused(Exception):
         self.why = why
 
 
-def is_large(body: bytes) -> bool:
-    """Return whether a body has more than `LARGE` bytes."""
-    return len(body) > LARGE
-
-
 def check_start(body: bytes) -> None:
     """Refuse an empty body, HTML or XML, and a byte order mark."""
     marked = body.startswith(_BYTE_ORDER_MARKS)

@@ -183,7 +183,8 @@ class ApiClient:
     def _checked(self, response: Response, operation: Operation) -> JSON:
         if response.status == 204:
             return {"success": True}  # a 204 has no body
-        answer = strict_json(response.body, content_type=response.content_type, strict=self._strict)
+        content_type = response.headers.get("content-type", "")
+        answer = strict_json(response.body, content_type=content_type, strict=self._strict)
         try:
             if self.check is not None:
                 self.check(response, answer, operation)

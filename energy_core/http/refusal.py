@@ -53,7 +53,7 @@ def refusal_message_of_text(body: bytes, content_type: str) -> str:
 
 def is_refusal(answer: JSON) -> bool:
     """Return whether an answer is a refusal: by ``success``, or by having an error message and no data."""
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or answer.get("success") is True:
         return False
     if "success" in answer and flag(answer["success"]) is not None:
         return flag(answer["success"]) is False
