@@ -21,8 +21,8 @@ VENDOR = str(Path(vrm_async.__file__).parent)
 START, END = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC)
 STATS = {
     "success": True,
-    "records": {"Pb": [[1_777_593_600_000, 1.5], [1_777_597_200_000, 2.5]], "Pc": False},
-    "totals": {"Pb": 4.0, "Pc": False},
+    "records": {"Pb": [[1_777_593_600_000 + 3_600_000 * hour, 0.5] for hour in range(24)], "Pc": False},
+    "totals": {"Pb": 12.0, "Pc": False},
 }
 
 
@@ -72,6 +72,6 @@ async def check_walk(vrm):
         await vrm.stats.get(1, START, END)
     with Trace() as trace:
         stats = await vrm.stats.get(1, START, END)
-    assert stats.totals["Pb"] == 4.0
+    assert stats.totals["Pb"] == 12.0
     assert len(trace.core_files) <= 14, sorted(trace.core_files)
     assert len(trace.classes) <= 24, sorted(trace.classes)

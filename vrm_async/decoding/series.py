@@ -73,7 +73,7 @@ def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
                 position if named is None else named,
                 item.get(part_name, {} if "instance" in item else item),
             )
-        elif item is not False and not is_nothing(item):
+        elif not is_nothing(item):
             report("Stats", "instance", "malformed")
 
 
