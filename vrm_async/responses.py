@@ -52,11 +52,11 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
     code = payload.get("error_code") if isinstance(payload, dict) else None
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     by_code = None if response.status == 401 else _BY_CODE.get(code or "")
-    words = operation.quote(refusal_message(payload))
+    message = operation.quote(refusal_message(payload))
     kind = by_code or _kind_of_status(response.status)
-    text = f"VRM refused: {words!r}" if words else "VRM refused"
+    text = f"VRM refused: {message!r}" if message else "VRM refused"
     error = kind(text, status=response.status, error_code=code)
-    error.vendor_message = words
+    error.vendor_message = message
     raise error
 
 

@@ -73,11 +73,11 @@ class SiteLookup:
         return await asyncio.to_thread(zone_or_utc, found.timezone)
 
     async def resolve_range(
-        self, site: Site | int, asked: TimeRange
+        self, site: Site | int, given_range: TimeRange
     ) -> tuple[datetime | None, datetime | None]:
         """Return start and end of a range; the site's time zone is looked up only where it matters."""
-        where = await self.zone(site) if asked.needs_zone else UTC
-        return asked.resolve(self._clock.utcnow(), where)
+        where = await self.zone(site) if given_range.needs_zone else UTC
+        return given_range.resolve(self._clock.utcnow(), where)
 
     async def _find(self, site_id: int) -> Site:
         async with self._lock:

@@ -21,7 +21,7 @@ class Page(NamedTuple, Generic[T]):
     size: int
     """How many records the page has, malformed ones included."""
     announced: int | None = None
-    """How many records the whole list has, where the server says so."""
+    """The number of records of the whole list; None if the server does not send it."""
     unread: Sequence[object] = ()
     """The page as it came, where some of its records could not be read."""
 
@@ -29,14 +29,14 @@ class Page(NamedTuple, Generic[T]):
 class Pages(Generic[T]):
     """A list read page by page.
 
-    ``async for site in vrm.sites(): ...`` asks for the next page when it is reached;
+    ``async for site in vrm.sites(): ...`` requests the next page when it is reached;
     ``sites = await vrm.sites()`` reads all pages and returns a tuple. A list is read once: call the method
-    again to read it again. Nothing is sent before the first record is asked for.
+    again to read it again. Nothing is sent before the first step.
 
-    Cancelling is safe: records that had arrived stay in the list, and the page that was being read is asked
-    for again. Several tasks may read one list; each record goes to one of them.
+    Cancelling is safe: records that had arrived stay in the list, and the page that was being read is
+    requested again. Several tasks may read one list; each record goes to one of them.
 
-    A server may send fewer records a page than it was asked for, so a short page does not end the list. It
+    A server may send fewer records a page than requested, so a short page does not end the list. It
     ends with an empty page, with a page without any new record (the server does not know pages), or when as
     many records came as were announced. An announced number that equals the length of its page may count only
     that page, and does not end the list.

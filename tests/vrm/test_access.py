@@ -76,7 +76,7 @@ REQUESTS = {
 }
 
 WRONG = {
-    "a level nobody knows": (
+    "an unknown level": (
         lambda v: v.access.invite(1, name="x", email="x", access_level=3),
         ValueError,
         r"0 \(monitoring\), 1 \(full control\) or 2 \(technician\)",
@@ -132,7 +132,7 @@ def test_every_documented_member_of_a_sites_users_has_a_field():
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 

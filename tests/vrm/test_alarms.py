@@ -253,7 +253,7 @@ def test_a_rule_that_was_read_can_be_written():
     }
 
 
-def test_what_alarms_are_made_of():
+def test_devices_users_and_attributes_of_alarms():
     """Devices, users and attributes are in the answer; `find` returns the rule on an attribute."""
     alarms = read("alarms")
     assert alarms.find(450, 41) is alarms.alarms[0]
@@ -286,7 +286,7 @@ def test_a_log_of_alarms():
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 

@@ -160,7 +160,7 @@ async def test_a_hostile_site_id_is_refused(vrm, name):
 
 
 @pytest.mark.usefixtures("nothing_is_sent")
-def test_a_value_outside_a_list_can_be_insisted_on():
+def test_an_unlisted_value():
     """`Unlisted` is a plain value that compares and prints."""
     assert Unlisted("new") == Unlisted("new")
     assert repr(Unlisted(7)) == "Unlisted(value=7)"

@@ -69,7 +69,7 @@ def test_a_date_that_a_zone_skipped_has_no_length():
     assert samoa.next("days", samoa.midnight(date(2011, 12, 29))) == samoa.midnight(date(2011, 12, 31))
 
 
-def test_the_words_people_use():
+def test_relative_days_weeks_months_and_years():
     """Today, yesterday, weeks, months and years begin at local midnight, not 24 hours ago."""
     assert tuple(AMSTERDAM.today()) == (
         datetime(2026, 3, 28, 23, tzinfo=UTC),
@@ -123,7 +123,7 @@ def test_every_moment_is_in_one_period(moment, place, unit):
     assert calendar.floor(unit, floor) == floor
 
 
-def test_what_is_no_zone_and_no_moment_is_refused():
+def test_a_wrong_zone_or_moment_is_refused():
     """An unknown name, another type, or a naive datetime raises."""
     assert zone(UTC) is UTC
     assert Calendar(ZoneInfo("Europe/Paris")).zone.key == "Europe/Paris"

@@ -149,7 +149,7 @@ def test_the_services_rows_have_ids_units_and_known_devices():
 
 
 @pytest.mark.parametrize("wrapped", [{"success": True, "records": ROWS}, {"data": ROWS}])
-def test_an_envelope_is_looked_through(wrapped):
+def test_rows_inside_an_envelope(wrapped):
     """The rows are also found in a member named records or data."""
     assert len(read_catalogue(wrapped)) == 3
 
@@ -161,7 +161,7 @@ def test_an_answer_without_rows_is_an_error(nothing):
         read_catalogue(nothing)
 
 
-async def test_refreshing_replaces_the_hint_by_the_truth(fake):
+async def test_refresh_replaces_the_rows(fake):
     """After it the service's list is searched, with ids; after an error the catalogue is unchanged."""
     fake.answers("GET", "data-attributes", ROWS)
     async with VRMClient(token=TOKEN, base_url=fake.url) as vrm:

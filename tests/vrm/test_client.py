@@ -153,13 +153,13 @@ async def test_a_request_is_checked(vrm, arguments, expected):
 
 
 @pytest.mark.usefixtures("nothing_is_sent")
-def test_a_question_about_a_login_carries_the_name_of_one():
+def test_a_request_for_a_login_is_named_one():
     """Errors never quote the answer of a login, also of one sent by `request`."""
     assert operations.operation("POST", "auth/login", repeatable=False, body_limit=1).name == "auth.request"
     assert operations.operation("GET", "users/me", repeatable=True, body_limit=1).name == "request"
 
 
 @pytest.mark.parametrize("name", RETURNS)
-async def test_what_is_returned(client, fake, name):
+async def test_returned_values(client, fake, name):
     """A plain value of the answer."""
     await check_returned(client, fake, RETURNS[name])

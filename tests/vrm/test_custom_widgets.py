@@ -89,13 +89,13 @@ def test_custom_widgets_in_every_place():
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 
 
 @pytest.mark.parametrize("name", RETURNS)
-async def test_what_is_returned(client, fake, name):
+async def test_returned_values(client, fake, name):
     """A plain value of the answer."""
     await check_returned(client, fake, RETURNS[name])
 

@@ -85,12 +85,12 @@ WRONG = {
         "settings",
     ),
     "a mapping for Dynamic ESS": (lambda v: v.dynamic_ess.save(1, {"isOn": True}), TypeError, "settings"),
-    "a restriction nobody knows": (
+    "an unknown restriction": (
         lambda v: v.dynamic_ess.save(1, evolve(SWITCHED_ON, battery_flow_restriction="none")),
         ValueError,
         "unrestricted, noExport, noImport",
     ),
-    "a price type nobody knows": (
+    "an unknown price type": (
         lambda v: v.dynamic_ess.save(1, evolve(SWITCHED_ON, buy_price_type=2)),
         ValueError,
         "buy_price_type",
@@ -137,17 +137,17 @@ async def test_a_site_without_dynamic_ess(client, fake):
     """The refusal becomes `NoData` by its shape (status 200, no error_code), never by its text."""
     for errors in (["No settings found for this site"], ["Keine Einstellungen"], "?"):
         fake.answers("GET", f"{SITE}/dynamic-ess-settings", {"success": False, "errors": errors})
-        with pytest.raises(NoData) as told:
+        with pytest.raises(NoData) as caught:
             await client.dynamic_ess.get(5)
-        assert (told.value.operation, told.value.status) == ("dynamic_ess.get", 200)
+        assert (caught.value.operation, caught.value.status) == ("dynamic_ess.get", 200)
 
 
 async def test_another_refusal_of_dynamic_ess(client, fake):
     """A refusal with an error_code or another status keeps its type."""
     fake.answers("GET", f"{SITE}/dynamic-ess-settings", {**NO_SETTINGS, "error_code": "internal"})
-    with pytest.raises(AnswerError) as told:
+    with pytest.raises(AnswerError) as caught:
         await client.dynamic_ess.get(5)
-    assert type(told.value) is AnswerError
+    assert type(caught.value) is AnswerError
     fake.answers("GET", f"{SITE}/dynamic-ess-settings", NO_SETTINGS, status=403)
     with pytest.raises(PermissionDenied):
         await client.dynamic_ess.get(5)
@@ -177,7 +177,7 @@ def test_settings_of_dynamic_ess():
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 

@@ -82,7 +82,7 @@ def fleet_page(*site_ids, **announced):
     return {"success": True, "records": records, "attributes": [], **announced}
 
 
-async def test_a_question_about_the_fleet_reads_all_pages(vrm, mocked):
+async def test_find_reads_all_pages(vrm, mocked):
     """VRM may send fewer sites a page than requested; a duplicate site is dropped."""
     for answer in (fleet_page(1, 2), fleet_page("damaged"), fleet_page(2, 3), fleet_page()):
         mocked.get(ANYTHING, payload=answer)
@@ -92,7 +92,7 @@ async def test_a_question_about_the_fleet_reads_all_pages(vrm, mocked):
     assert found.raw["records"] == fleet_page(1, 2)["records"]
 
 
-async def test_a_question_about_the_fleet_believes_a_number_and_ends_without_data(vrm, mocked):
+async def test_where_the_list_of_find_ends(vrm, mocked):
     """An announced number saves a request; `no_data` past the first page ends the list."""
     mocked.get(ANYTHING, payload=fleet_page(1, 2, num_records=3))
     mocked.get(ANYTHING, payload=fleet_page(3, num_records=3))
@@ -105,14 +105,14 @@ async def test_a_question_about_the_fleet_believes_a_number_and_ends_without_dat
         await vrm.fleet.find("bs>=50")
 
 
-async def test_one_page_of_the_fleet(vrm, mocked):
+async def test_find_reads_one_page(vrm, mocked):
     """`page` reads that page with one request."""
     mocked.get(ANYTHING, payload=fleet_page(1, 2))
     assert len(await vrm.fleet.find("bs>=50", page=2, page_size=2)) == 2
     assert [dict(query)["page"] for _, _, query in asked(mocked)] == ["2"]
 
 
-async def test_questions_about_the_fleet(client, fake):
+async def test_requests_of_find_and_overview(client, fake):
     """Conditions are joined by commas; the overview requests JSON, and by default every site."""
     fake.answers("GET", "installation-data-attributes", {**OK, "records": [], "attributes": []})
     fake.answers("POST", "installation-overview-download", {**OK, "data": {}})

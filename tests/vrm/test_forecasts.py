@@ -96,19 +96,19 @@ async def test_a_last_reset_that_wants_a_type(client, fake):
     """A parameter that only the service requires, and no document, raises `BadRequest`."""
     refusal = {"success": False, "errors": "ResetType em falta", "error_code": "missing_parameters"}
     fake.answers("GET", f"{SITE}/reset-forecasts", refusal)
-    with pytest.raises(BadRequest) as told:
+    with pytest.raises(BadRequest) as caught:
         await client.forecasts.last_reset(5)
-    assert told.value.error_code == "missing_parameters"
+    assert caught.value.error_code == "missing_parameters"
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 
 
 @pytest.mark.parametrize("name", RETURNS)
-async def test_what_is_returned(client, fake, name):
+async def test_returned_values(client, fake, name):
     """A plain value of the answer."""
     await check_returned(client, fake, RETURNS[name])
 

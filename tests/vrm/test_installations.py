@@ -188,7 +188,7 @@ async def test_two_records_that_differ_only_in_their_id_are_two(vrm, mocked):
     assert [record.id async for record in vrm.installations.diagnostics(1)] == [8, 9]
 
 
-async def test_a_page_that_cannot_be_read_is_no_end(vrm, mocked):
+async def test_an_unreadable_page_does_not_end_the_list(vrm, mocked):
     """Its records are malformed and counted; the next page is read."""
     mocked.get(ANYTHING, payload={"success": True, "records": ["damaged", "damaged"]})
     mocked.get(ANYTHING, payload=page(0, 2))
@@ -197,7 +197,7 @@ async def test_a_page_that_cannot_be_read_is_no_end(vrm, mocked):
     assert vrm.drift.counts["Diagnostic", "record", "malformed"] == 2
 
 
-async def test_diagnostics_believe_a_total(vrm, mocked):
+async def test_an_announced_total_ends_the_list(vrm, mocked):
     """A count of all records saves the request for an empty page."""
     mocked.get(ANYTHING, payload=page(0, 3, total=6))
     mocked.get(ANYTHING, payload=page(3, 3, total=6))
@@ -230,7 +230,7 @@ async def test_diagnostics_end_where_a_page_has_no_data(vrm, mocked):
         await ids(vrm.installations.diagnostics(1, page_size=3))
 
 
-async def test_a_malformed_diagnostic_costs_no_other(vrm, mocked):
+async def test_a_malformed_diagnostic_is_left_out(vrm, mocked):
     """It is counted as drift; the other records and the next page are read."""
     first = page(0, 3)
     first["records"][1] = "damaged"
@@ -275,7 +275,7 @@ async def test_a_site_that_is_not_there(vrm, mocked):
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 

@@ -18,7 +18,7 @@ ANSWERS = {
 }
 
 
-async def test_a_login_may_ask_to_be_remembered(fake):
+async def test_remember_me(fake):
     """`remember_me` is sent as a bool, and only if it is True."""
     fake.answers("POST", "auth/login", {"token": "t", "idUser": 22})
     with pytest.warns(DeprecationWarning, match="deprecated"):

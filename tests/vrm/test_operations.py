@@ -32,8 +32,8 @@ def declared():
 
 def test_every_operation_has_a_row():
     """Name, method, path and whether it is retried equal the code."""
-    told = {(name, method, path): AGAIN[again] for name, method, path, again, _ in ROWS}
-    assert told == declared()
+    documented = {(name, method, path): AGAIN[again] for name, method, path, again, _ in ROWS}
+    assert documented == declared()
 
 
 @pytest.mark.parametrize("example", sorted({row[-1] for row in ROWS}))
@@ -56,8 +56,10 @@ async def test_every_example_fits_its_method(example):
 def test_the_documented_panels_are_listed():
     """The two tables of names equal the code."""
     rows = re.findall(r"^\| (\w+) \| (state|summary) \| (.+) \|$", DOCS, re.MULTILINE)
-    told = {kind: {name: shows for name, of, shows in rows if of == kind} for kind in ("state", "summary")}
-    assert told == {"state": dict(widgets.STATES), "summary": dict(widgets.SUMMARIES)}
+    documented = {
+        kind: {name: shows for name, of, shows in rows if of == kind} for kind in ("state", "summary")
+    }
+    assert documented == {"state": dict(widgets.STATES), "summary": dict(widgets.SUMMARIES)}
 
 
 def test_an_operation_that_writes_is_never_repeatable():

@@ -170,9 +170,9 @@ async def late(t):
 
 @row("13 error envelope", f"GET {SITE}/tags")
 async def envelope(t):
-    with pytest.raises(AnswerError) as told:
+    with pytest.raises(AnswerError) as caught:
         await t.vrm.tags.get(1)
-    assert (told.value.error_code, told.value.status) == ("not_found", 404)
+    assert (caught.value.error_code, caught.value.status) == ("not_found", 404)
 
 
 ask("14 list of sites", f"GET {USER}/installations", lambda t: t.vrm.sites())

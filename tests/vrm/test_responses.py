@@ -61,7 +61,7 @@ def test_a_refusal_has_the_type_of_its_code_or_status(payload, status, expected)
 @pytest.mark.parametrize(
     "payload", [{"success": True}, {"records": []}, {}, [], None, 5, {"1": {"code": "x"}}]
 )
-def test_what_is_no_refusal_passes(payload):
+def test_other_answers_pass(payload):
     """An answer without an envelope is not a refusal."""
     check(Response(status=200, headers={}, body=b""), payload, ME)
 

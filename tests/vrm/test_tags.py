@@ -58,7 +58,7 @@ WRONG = {
     "an empty tag": (lambda v: v.tags.add(1, ""), ValueError, "tag"),
     "a tag of two lines": (lambda v: v.tags.remove(1, "a\nb"), ValueError, "tag"),
     "a tag that is none": (lambda v: v.tags.add(1, None), TypeError, "tag"),
-    "a source nobody knows": (
+    "an unknown source": (
         lambda v: v.tags.get(1, "all"),
         ValueError,
         "user, team, group, predefined",
@@ -101,7 +101,7 @@ def test_tags_in_a_list():
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_what_is_sent(client, fake, name):
+async def test_requests(client, fake, name):
     """One request, with the documented members and no other."""
     await check_request(client, fake, REQUESTS[name])
 

@@ -85,7 +85,7 @@ async def test_every_token_is_revoked_only_on_purpose(vrm, mocked, me):
     assert asked(mocked) == []
 
 
-async def test_tokens_at_their_first_place(client, fake):
+async def test_tokens_at_the_first_path(client, fake):
     """The second paths are not used if VRM knows the first."""
     fake.answers("POST", "users/22/accesstokens/create", {**OK, "token": "ab", "idAccessToken": 5})
     fake.answers("GET", "users/22/accesstokens/list", {**OK, "tokens": []})
@@ -114,7 +114,7 @@ async def test_tokens_at_their_first_place(client, fake):
         (400, {"message": "Not Found"}),
     ],
 )
-async def test_tokens_at_their_second_place(client, fake, status, refusal):
+async def test_tokens_at_the_second_path(client, fake, status, refusal):
     """The second paths are used if VRM does not know the first."""
     fake.answers("POST", "users/22/accesstokens/create", refusal, status=status)
     fake.answers("GET", "users/22/accesstokens/list", refusal, status=status)
@@ -138,9 +138,9 @@ async def test_a_token_that_is_not_accepted(client, fake):
     """If VRM does not know the second path either, the first refusal is raised."""
     refusal = {"success": False, "errors": {"name": "taken"}, "error_code": "name_taken"}
     fake.answers("POST", "users/22/accesstokens/create", refusal, status=422)
-    with pytest.raises(BadRequest, match="taken") as told:
+    with pytest.raises(BadRequest, match="taken") as caught:
         await client.tokens.create("x")
-    assert told.value.error_code == "name_taken"
+    assert caught.value.error_code == "name_taken"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ async def test_a_token_that_is_not_accepted(client, fake):
         (500, "Not Found", ServerFault),
     ],
 )
-async def test_another_refusal_is_not_asked_elsewhere(client, fake, status, errors, kind):
+async def test_another_refusal_is_raised_at_once(client, fake, status, errors, kind):
     """Any refusal but an unknown path is raised without a second request."""
     fake.answers("POST", "users/22/accesstokens/create", {"success": False, "errors": errors}, status=status)
     with pytest.raises(kind):

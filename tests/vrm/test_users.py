@@ -139,7 +139,7 @@ async def test_me(vrm, mocked):
     assert asked(mocked) == [("GET", "users/me", [])]
 
 
-async def test_installations_find_the_user_by_themselves_once(vrm, mocked, me):
+async def test_sites_request_the_user_id_once(vrm, mocked, me):
     """The account's id is requested once."""
     mocked.get(ANYTHING, body=printed.INSTALLATIONS, repeat=True)
     assert [site.id for site in await vrm.sites()] == [100]
@@ -153,14 +153,14 @@ async def test_installations_find_the_user_by_themselves_once(vrm, mocked, me):
     ]
 
 
-async def test_installations_of_another_user(vrm, mocked):
+async def test_sites_of_another_user(vrm, mocked):
     """With a user id, the own id is not requested."""
     mocked.get(ANYTHING, body=printed.INSTALLATIONS)
     await vrm.sites(user_id=7)
     assert asked(mocked) == [("GET", "users/7/installations", [])]
 
 
-async def test_an_identifier_nobody_knows(client, fake):
+async def test_an_unknown_identifier(client, fake):
     """Status 200 with success: false raises `NotFound`."""
     fake.answers("POST", "users/22/get-site-id", {"success": False, "errors": "unknown"})
     with pytest.raises(NotFound):
@@ -178,7 +178,7 @@ async def test_a_search_that_is_refused(client, fake):
 
 
 @pytest.mark.parametrize("name", RETURNS)
-async def test_what_is_returned(client, fake, name):
+async def test_returned_values(client, fake, name):
     """A plain value of the answer."""
     await check_returned(client, fake, RETURNS[name])
 

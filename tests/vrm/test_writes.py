@@ -56,7 +56,7 @@ async def test_a_write_that_is_not_confirmed_is_an_error(fake, tmp_path, no_answ
     assert (done, repeated) == ([], [])
 
 
-async def test_what_an_answer_lacks_is_said(fake):
+async def test_an_error_names_the_missing_member(fake):
     """An answer without `success` raises, and the error names the missing member."""
     fake.otherwise = 200, {"idSite": 5}
     async with VRMClient(token="t" * 64, base_url=fake.url, limit=LIMIT) as vrm:
@@ -147,7 +147,7 @@ async def test_a_change_answered_with_nothing(client, fake):
         await client.tags.remove(5, "x")
 
 
-async def test_what_changes_something_is_sent_once(client, fake):
+async def test_writes_are_sent_once(client, fake):
     """After a server error reads are sent again, and writes never."""
     for method, path in (("POST", "users/22/get-site-id"), ("PUT", f"{SITE}/tags"), ("GET", "x")):
         fake.answers(method, path, {"success": False}, status=502)

@@ -94,7 +94,7 @@ class AlarmsResource:
     ) -> Pages[RaisedAlarm]:
         """List the alarms that were raised in a range: ``await`` it, or use ``async for``.
 
-        Experimental: VRM's own pages ask for it, no document names it.
+        Experimental: VRM's own pages request it, no document names it.
 
         Args:
             site: The site or its id.
@@ -105,10 +105,10 @@ class AlarmsResource:
             last: A number and a unit, such as ``(30, "days")``, instead of `start` and `end`.
         """
         site_id = validation.site_id(site)
-        asked = time_range(start, end, period=period, last=last, required=False)
+        given_range = time_range(start, end, period=period, last=last, required=False)
 
         async def read() -> tuple[RaisedAlarm, ...]:
-            query = validation.range_query(*await self._resolve_range(site, asked))
+            query = validation.range_query(*await self._resolve_range(site, given_range))
             return await self._api.call(LOG, alarms.log, query=query, idSite=site_id)
 
         return Pages.of_one_answer(read)

@@ -35,7 +35,7 @@ def shipped() -> tuple[DataAttribute, ...]:
 
 
 def _row(line: str) -> DataAttribute:
-    # The last three columns say where a row is from and how else its code may be spelled: see the tests.
+    # The last three columns are the row's origin and other spellings of its code; only the tests read them.
     section, device, kind, description, code, *_ = line.split("\t")
     return DataAttribute(
         code=code, description=description, device_type=device, data_type=kind, energy=section == "energy"

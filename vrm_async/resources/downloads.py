@@ -45,7 +45,7 @@ MAIL: Final = Operation(
     name="downloads.data_by_mail",
     method="GET",
     path="installations/{idSite}/data-download",
-    repeatable=False,  # asked twice, it sends two mails
+    repeatable=False,  # sent twice, it causes two mails
 )
 GPS: Final = Operation(
     vendor="vrm",
@@ -126,9 +126,9 @@ class Downloads:
         warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=2)
         if escape_formulas and format != "csv":
             raise ValueError(f"escape_formulas goes with format 'csv'; the format is {format!r}")
-        asked, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
+        given_range, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
         options = _options(format, datatype, debug=debug)
-        query = await self._range_query(site, asked) + options
+        query = await self._range_query(site, given_range) + options
         request = DATA.request(query=query, idSite=site_id)
         body_filter = FormulaEscaper() if escape_formulas else NoFilter()
         return await self._save(request, AtomicFile(path), body_filter, progress, html=format == "html")
@@ -152,9 +152,9 @@ class Downloads:
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/data-download
         """
         warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=2)
-        asked, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
+        given_range, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
         options = [*_options(format, datatype, debug=debug), ("async", "1")]
-        query = await self._range_query(site, asked) + options
+        query = await self._range_query(site, given_range) + options
         return await self._api.call(MAIL, _mailed, query=query, idSite=site_id)
 
     async def gps(
@@ -181,8 +181,8 @@ class Downloads:
             last: A number and a unit, such as ``(30, "days")``, instead of `start` and `end`.
             progress: Called after each part that was written.
         """
-        asked, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
-        request = GPS.request(query=await self._range_query(site, asked), idSite=site_id)
+        given_range, site_id = time_range(start, end, period=period, last=last), validation.site_id(site)
+        request = GPS.request(query=await self._range_query(site, given_range), idSite=site_id)
         return await self._save(request, AtomicFile(path), XmlFilter(), progress)
 
     async def overview(
@@ -210,8 +210,8 @@ class Downloads:
         body["siteIds"] = [*(await self._site_ids() if listed is None else listed)]
         return await self._save(OVERVIEW.request(json=body), AtomicFile(path), NoFilter(), progress)
 
-    async def _range_query(self, site: Site | int, asked: TimeRange) -> list[tuple[str, str]]:
-        return validation.range_query(*await self._resolve_range(site, asked))
+    async def _range_query(self, site: Site | int, given_range: TimeRange) -> list[tuple[str, str]]:
+        return validation.range_query(*await self._resolve_range(site, given_range))
 
     async def _save(
         self,

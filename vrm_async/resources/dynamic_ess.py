@@ -126,7 +126,7 @@ class DynamicEss:
     async def plan(self, site: Site | int) -> DynamicEssPlan:
         """Return the planned schedule of a site. Cancelling is safe.
 
-        Experimental: VRM's own pages ask for it, no document names it.
+        Experimental: VRM's own pages request it, no document names it.
         """
         return await self._api.call(PLAN, read_plan, query=[("async", "0")], idSite=validation.site_id(site))
 

@@ -152,5 +152,5 @@ def _monitoring(level: bool | int) -> JSON:
 
 
 def _identity(record: Diagnostic) -> Hashable:
-    """Return what tells records apart. Values are left out: they may change from one page to the next."""
+    """Return the identity of a record. Values are left out: they may change from one page to the next."""
     return record.id, record.site_id, record.device, record.instance, record.attribute_id, record.dbus_path

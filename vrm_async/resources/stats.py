@@ -110,12 +110,10 @@ class StatsResource:
             NoData: VRM has no data in the range.
             ValueError: the range is too long for the interval; `history` reads any range.
         """
-        asked = time_range(start, end, period=period, last=last)
+        given_range = time_range(start, end, period=period, last=last)
         site_id, kind = validation.site_id(site), _kind(type, attribute_codes)
         validation.one_of("interval", interval, INTERVALS)
-        if not asked.needs_zone and asked.last is None:  # a wrong range is an error before anything is sent
-            _interval(interval, *asked.closed(self._clock.utcnow()))
-        first, after = _both(await self._resolve_range(site, asked))
+        first, after = _both(await self._resolve_range(site, given_range))
         query = validation.range_query(first, after) + kind
         query.append(("interval", _interval(interval, first, after)))
         query += [("show_instance", "1")] if show_instance else []
@@ -162,36 +160,38 @@ class StatsResource:
             type: One of `TYPES`; by default kwh, or custom where there are attribute codes.
             attribute_codes: Codes; with type custom only, and required there.
             show_instance: Return one series for each device instance of a code.
-            timezone: The site's time zone, if the caller knows it; otherwise the first step asks VRM once.
+            timezone: The site's time zone, if the caller knows it; otherwise the first step requests it once.
                 An unknown name is a ValueError at the first step.
             reread: With a checkpoint, how much before it is read again, because devices deliver late.
             checkpoint: `Chunk.checkpoint` of an earlier history with the same arguments.
             priority: The priority of its requests; those of others come first.
         """
-        asked = time_range(start, end, period=period, last=last, required=False)
+        given_range = time_range(start, end, period=period, last=last, required=False)
         site_id = validation.site_id(site)
         validation.one_of("interval", interval, CAPS)
         query = [*_kind(type, attribute_codes), ("interval", interval)]
         query += [("show_instance", "1")] if show_instance else []
         into = decoding_series.stats_of(dict(query)["type"])
 
-        async def ask(begin: datetime, stop: datetime, step: str) -> Stats:
+        async def request(begin: datetime, stop: datetime, step: str) -> Stats:
             others = [(key, step if key == "interval" else value) for key, value in query]
             whole = [*validation.range_query(begin, stop), *others]
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
         async def find_facts() -> SiteFacts:
-            needs_first_day = asked.period is None and asked.last is None and asked.start is None
+            needs_first_day = (
+                given_range.period is None and given_range.last is None and given_range.start is None
+            )
             if timezone is not None and not needs_first_day:
                 return SiteFacts(calendar=await calendar_of(timezone))
             return await self._find_facts(site, timezone)
 
         return StatsHistory(
             f"stats/{site_id}?" + "&".join(f"{name}={value}" for name, value in query),
-            ask,
+            request,
             find_facts,
             interval=interval,
-            time_range=asked,
+            time_range=given_range,
             reread=reread,
             checkpoint=checkpoint,
             clock=self._clock,

@@ -123,11 +123,11 @@ class Widgets(WidgetHistories):
         query += [*validation.instance(instance), *([("useMinMax", "1")] if min_max else [])]
         sizes = {"width": width, "pointsPerPixel": points_per_pixel}
         query += [(name, str(whole(name, size))) for name, size in sizes.items() if size is not None]
-        asked, site_id = (
+        given_range, site_id = (
             time_range(start, end, period=period, last=last, required=False),
             validation.site_id(site),
         )
-        query += validation.range_query(*await self._resolve_range(site, asked))
+        query += validation.range_query(*await self._resolve_range(site, given_range))
         return await self._api.call(WIDGET, series.graph, query=query, idSite=site_id, widget="Graph")
 
     async def summary(self, site: Site | int, name: str, instance: int | None = None) -> Summary:
@@ -178,8 +178,8 @@ class Widgets(WidgetHistories):
         """
         into = widgets.states(validation.widget(name), instance)
         query, site_id = validation.instance(instance), validation.site_id(site)
-        asked = time_range(start, end, period=period, last=last, required=False)
-        query += validation.range_query(*await self._resolve_range(site, asked))
+        given_range = time_range(start, end, period=period, last=last, required=False)
+        query += validation.range_query(*await self._resolve_range(site, given_range))
         return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
 
     async def get(
@@ -209,8 +209,8 @@ class Widgets(WidgetHistories):
         """
         into = widgets.widget(validation.widget(name), instance)
         query, site_id = validation.instance(instance), validation.site_id(site)
-        asked = time_range(start, end, period=period, last=last, required=False)
-        query += validation.range_query(*await self._resolve_range(site, asked))
+        given_range = time_range(start, end, period=period, last=last, required=False)
+        query += validation.range_query(*await self._resolve_range(site, given_range))
         return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget=name)
 
     async def gps(self, site: Site | int, instance: int | None = None) -> Position:
