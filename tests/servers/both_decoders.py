@@ -14,15 +14,15 @@ OPERATION = Operation(vendor="vrm", name="any", method="GET", path="any", repeat
 API = VRMClient(token="0" * 64)._api
 
 
-def told(value):
+def described(value):
     """A value with the types of all its parts; lazy parts are read."""
     if attrs.has(type(value)):
-        fields = {field.name: told(getattr(value, field.name)) for field in attrs.fields(type(value))}
+        fields = {field.name: described(getattr(value, field.name)) for field in attrs.fields(type(value))}
         return [type(value).__name__, fields]
     if isinstance(value, dict):
-        return ["dict", [[told(key), told(item)] for key, item in value.items()]]
+        return ["dict", [[described(key), described(item)] for key, item in value.items()]]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, [told(item) for item in value]]
+        return [type(value).__name__, [described(item) for item in value]]
     return [type(value).__name__, repr(value)]
 
 
@@ -33,8 +33,8 @@ def outcome(into, body, *, strict=False):
     response = Response(status=200, headers={"content-type": "application/json"}, body=body)
     try:
         made = API.decode(response, OPERATION, into)
-        result = told(made)
-        assert told(made) == result, "a second look gives something else"
+        result = described(made)
+        assert described(made) == result, "a second look gives something else"
     except EnergyError as error:
         result = [type(error).__name__, str(error), getattr(error, "kind", None)]
     return result, dict(API.drift.counts)

@@ -1,4 +1,4 @@
-"""Answers in the shapes of VRM's own document: every documented member is known, nothing comes out empty."""
+"""Decoding of the shapes in VRM's documents: every documented member has a field."""
 
 from datetime import UTC, datetime
 

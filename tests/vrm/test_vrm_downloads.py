@@ -1,3 +1,5 @@
+"""Downloads: decoding of bodies, and files that are written completely or not at all."""
+
 import asyncio
 import base64
 import csv

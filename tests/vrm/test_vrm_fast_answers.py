@@ -19,7 +19,7 @@ from energy_core.codec import json as codec_json
 from energy_core.codec.drift import Drift, collect_drift
 from energy_core.codec.json import decode_typed
 from energy_core.errors import DecodeError
-from tests.servers.both_decoders import both, told
+from tests.servers.both_decoders import both, described
 from tests.servers.json_backends import standard_library_only
 from vrm_async.decoding import attributes, fast_attributes, series
 from vrm_async.decoding import sites as decoding_sites
@@ -294,7 +294,7 @@ def test_documented_attributes_are_made_by_the_fast_reader(changed):
     references = sys.getrefcount(text)
     made = fast_attributes.attributes(text, attributes.attribute.read)
     assert sys.getrefcount(text) == references
-    assert [told(one) for one in made] == [told(attributes.attribute(attribute))] * 2
+    assert [described(one) for one in made] == [described(attributes.attribute(attribute))] * 2
 
 
 @accelerated

@@ -1,3 +1,5 @@
+"""Histories of stats against a simulated service: chunks, edges of buckets, caps and checkpoints."""
+
 import asyncio
 import json
 import tracemalloc
@@ -21,23 +23,23 @@ CASABLANCA = Calendar("Africa/Casablanca")
 HOUR = timedelta(hours=1)
 
 
-def utc(*parts):
-    return datetime(*parts, tzinfo=UTC)
+def utc(*chunks):
+    return datetime(*chunks, tzinfo=UTC)
 
 
-def plain(*parts):
-    return utc(*parts).replace(tzinfo=None)
+def plain(*chunks):
+    return utc(*chunks).replace(tzinfo=None)
 
 
 def history(service, start=None, end=None, *, clock=None, created=None, **options):
-    async def look():
+    async def find_facts():
         return SiteFacts(calendar=service.calendar, created=created)
 
     options = {"reread": REREAD, "checkpoint": None, "interval": service.interval, **options}
     return StatsHistory(
         "test",
         service.answer,
-        look,
+        find_facts,
         time_range=time_range(start, end, required=False),
         clock=clock or FixedClock(),
         **options,
@@ -45,11 +47,11 @@ def history(service, start=None, end=None, *, clock=None, created=None, **option
 
 
 async def read(service, start, end, **options):
-    return [part async for part in history(service, start, end, **options)]
+    return [chunk async for chunk in history(service, start, end, **options)]
 
 
-def times(parts):
-    return [time for part in parts for time, _ in part.data["Pc"] if part.data.series]
+def times(chunks):
+    return [time for chunk in chunks for time, _ in chunk.data["Pc"] if chunk.data.series]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +76,10 @@ async def test_days_have_23_and_25_hours_where_clocks_change(calendar, day, hour
     assert len(times(await read(by_hour, *span))) == hours
     by_day = Service(calendar, "days", day_of_24_hours=day_of_24_hours)
     month = calendar.month(day.year, day.month)
-    parts = await read(by_day, *month)
-    assert times(parts) == [each.start for each in calendar.each("days", month)]
+    chunks = await read(by_day, *month)
+    assert times(chunks) == [each.start for each in calendar.each("days", month)]
     lengths = [
-        after - before for before, after in zip(times(parts), [*times(parts)[1:], month.end], strict=True)
+        after - before for before, after in zip(times(chunks), [*times(chunks)[1:], month.end], strict=True)
     ]
     assert lengths[day.day - 1] == hours * HOUR
     assert set(lengths) == {24 * HOUR, hours * HOUR}
@@ -91,18 +93,18 @@ async def test_any_range_is_read_in_chunks_within_the_caps(calendar, interval):
     if interval in {"15mins", "hours", "2hours"}:
         start = calendar.year(2024).start
     service = Service(calendar, interval, inclusive=True)
-    parts = await read(service, start, end)
-    ruler = BucketEdges(interval, calendar)
-    edge = ruler.floor(start)
-    for time in times(parts):
+    chunks = await read(service, start, end)
+    edges = BucketEdges(interval, calendar)
+    edge = edges.floor(start)
+    for time in times(chunks):
         assert time == edge
-        edge = ruler.next(edge)
-    assert edge == ruler.ceil(end)
-    assert [part.end for part in parts[:-1]] == [part.start for part in parts[1:]]
+        edge = edges.next(edge)
+    assert edge == edges.ceil(end)
+    assert [chunk.end for chunk in chunks[:-1]] == [chunk.start for chunk in chunks[1:]]
     cap = CAPS[interval]
     longest = max(stop - begin for begin, stop in service.asked)
     assert longest <= (cap.days * DAY if cap.days else (cap.months // 12 * 365 + 2) * DAY)
-    assert len(parts) <= (end - start) / (longest * 0.9) + 1
+    assert len(chunks) <= (end - start) / (longest * 0.9) + 1
 
 
 async def test_two_buckets_of_one_day_are_aggregated():
@@ -146,8 +148,8 @@ async def test_a_midnight_at_half_past_may_be_labelled_with_its_hour():
         return Stats(series=(Series(code="Pc", times_ms=labels, value=found["Pc"].value),))
 
     service.ask = ask
-    parts = await read(service, *calendar.year(2025))
-    assert [time + HOUR / 2 for time in times(parts)] == [
+    chunks = await read(service, *calendar.year(2025))
+    assert [time + HOUR / 2 for time in times(chunks)] == [
         day.start for day in calendar.each("days", calendar.year(2025))
     ]
 
@@ -165,10 +167,10 @@ async def test_a_range_is_widened_to_whole_buckets():
 async def test_chunks_without_data_are_empty_and_no_error():
     """Chunks before the first data are empty; a month of zeros is not."""
     service = Service(since=utc(2026, 3, 1))
-    parts = await read(service, utc(2026, 1, 1), utc(2026, 4, 1))
-    assert [part.empty for part in parts] == [True, False, False]
-    assert parts[0].data.series == ()
-    assert (parts[0].start, parts[-1].end) == (utc(2026, 1, 1), utc(2026, 4, 1))
+    chunks = await read(service, utc(2026, 1, 1), utc(2026, 4, 1))
+    assert [chunk.empty for chunk in chunks] == [True, False, False]
+    assert chunks[0].data.series == ()
+    assert (chunks[0].start, chunks[-1].end) == (utc(2026, 1, 1), utc(2026, 4, 1))
 
 
 async def test_weeks_are_requested_with_the_larger_cap_and_then_with_the_stricter():
@@ -179,12 +181,12 @@ async def test_weeks_are_requested_with_the_larger_cap_and_then_with_the_stricte
     assert len(times(await read(generous, start, end))) == 313
     assert len(generous.asked) == 3
     strict = Service(calendar, "weeks", cap=140 * DAY)
-    parts = await read(strict, start, end)
-    assert len(times(parts)) == 313
-    assert not any(part.empty for part in parts)
+    chunks = await read(strict, start, end)
+    assert len(times(chunks)) == 313
+    assert not any(chunk.empty for chunk in chunks)
     assert max(stop - begin for begin, stop in strict.asked[1:]) == 140 * DAY
     silent = Service(calendar, "weeks", since=utc(2030, 1, 1))
-    assert all(part.empty for part in await read(silent, start, end))
+    assert all(chunk.empty for chunk in await read(silent, start, end))
 
 
 async def test_weeks_are_narrowed_after_a_refusal_of_the_parameters_too():
@@ -215,8 +217,8 @@ async def test_buckets_outside_the_range_and_duplicates_are_left_out():
         return type(found)(series=(type(series)(code="Pc", times_ms=moments, value=values),))
 
     service.ask = ask
-    parts = await read(service, utc(2026, 1, 1), utc(2026, 1, 1, 3))
-    assert list(parts[0].data["Pc"]) == [
+    chunks = await read(service, utc(2026, 1, 1), utc(2026, 1, 1, 3))
+    assert list(chunks[0].data["Pc"]) == [
         (utc(2026, 1, 1, 0), 5.0),
         (utc(2026, 1, 1, 1), 1.0),
         (utc(2026, 1, 1, 2), 1.0),
@@ -227,18 +229,18 @@ async def test_a_checkpoint_is_small_and_resumes_the_history():
     """Stored as JSON and given back, it resumes where the reader stopped, and rereads the last days."""
     service, wall = Service(since=utc(2026, 1, 1)), FixedClock(utc(2026, 3, 10, 12, 30))
     first = history(service, utc(2026, 1, 1), clock=wall)
-    parts = [part async for part in first]
-    assert parts[-1].end == utc(2026, 3, 10, 13)
-    assert not any(part.overlaps_checkpoint for part in parts)
+    chunks = [chunk async for chunk in first]
+    assert chunks[-1].end == utc(2026, 3, 10, 13)
+    assert not any(chunk.overlaps_checkpoint for chunk in chunks)
     stored = json.dumps(first.checkpoint)
     assert len(stored) < 200
     wall.now = utc(2026, 3, 12, 9)
     service.asked.clear()
     second = history(service, utc(2026, 1, 1), clock=wall, checkpoint=json.loads(stored))
-    parts = [part async for part in second]
+    chunks = [chunk async for chunk in second]
     assert service.asked == [(utc(2026, 3, 8, 12), utc(2026, 3, 12, 9))]
-    assert parts[0].overlaps_checkpoint
-    assert parts[0].settled_until == utc(2026, 3, 10, 9)
+    assert chunks[0].overlaps_checkpoint
+    assert chunks[0].settled_until == utc(2026, 3, 10, 9)
 
 
 async def test_a_checkpoint_never_lies_in_the_future():
@@ -296,19 +298,19 @@ async def test_two_tasks_share_one_history():
     reader = history(Service(), utc(2025, 1, 1), utc(2026, 1, 1))
 
     async def take():
-        return [part async for part in reader]
+        return [chunk async for chunk in reader]
 
-    both = [part for taken in await asyncio.gather(take(), take()) for part in taken]
+    both = [chunk for taken in await asyncio.gather(take(), take()) for chunk in taken]
     alone = await read(Service(), utc(2025, 1, 1), utc(2026, 1, 1))
-    assert sorted(part.start for part in both) == [part.start for part in alone]
+    assert sorted(chunk.start for chunk in both) == [chunk.start for chunk in alone]
 
 
 async def test_without_a_start_a_history_begins_on_the_sites_first_day():
     """It is VRM's time of the site's creation; without it a start is required."""
     service = Service(AMSTERDAM, "days")
     created = utc(2026, 10, 20, 15, 33)
-    parts = await read(service, None, None, created=created)
-    assert parts[0].start == AMSTERDAM.midnight(date(2026, 10, 20))
+    chunks = await read(service, None, None, created=created)
+    assert chunks[0].start == AMSTERDAM.midnight(date(2026, 10, 20))
     with pytest.raises(DecodeError, match="pass start"):
         await read(service, None, None)
 
@@ -323,9 +325,9 @@ async def test_an_impossible_first_day_is_an_error(created):
 async def test_buckets_begin_after_1970():
     """The bucket that contains the epoch is not requested if it begins before."""
     reader = history(Service(AMSTERDAM, "days", since=utc(2026, 1, 1)), utc(1970, 1, 1), None)
-    part = await anext(reader)
-    assert part.empty
-    assert part.start == AMSTERDAM.midnight(date(1970, 1, 2))
+    chunk = await anext(reader)
+    assert chunk.empty
+    assert chunk.start == AMSTERDAM.midnight(date(1970, 1, 2))
 
 
 async def test_rows_are_buckets_with_all_their_codes():
@@ -353,8 +355,8 @@ async def test_a_year_of_hours_takes_no_more_memory_than_a_month():
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         count = 0
-        async for part in history(service, utc(2022, 1, 1), end):
-            count += len(part.data["a"])
+        async for chunk in history(service, utc(2022, 1, 1), end):
+            count += len(chunk.data["a"])
         return count, tracemalloc.get_traced_memory()[1] - before
 
     tracemalloc.start()
@@ -376,11 +378,11 @@ async def test_a_year_of_hours_takes_no_more_memory_than_a_month():
 )
 def test_every_chunk_ends_at_an_edge_within_its_cap(interval, place, start, length):
     """From any edge, a chunk is longer than 0, ends at an edge, and not after its cap or the end."""
-    ruler = BucketEdges(interval, Calendar(place))
-    begin, end = ruler.floor(start), ruler.ceil(start + length)
-    stop = ruler.reach(begin, end, CAPS[interval])
+    edges = BucketEdges(interval, Calendar(place))
+    begin, end = edges.floor(start), edges.ceil(start + length)
+    stop = edges.reach(begin, end, CAPS[interval])
     assert begin < stop <= end
-    assert ruler.floor(stop) == stop
+    assert edges.floor(stop) == stop
     days = CAPS[interval].days or CAPS[interval].months // 12 * 365 + 2
     assert stop - begin <= days * DAY
 

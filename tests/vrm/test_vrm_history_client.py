@@ -1,4 +1,4 @@
-"""History the whole way, against a scripted VRM and against the simulator."""
+"""Histories through the whole client, against a scripted VRM and the simulator."""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
@@ -12,8 +12,8 @@ from vrm_async import Calendar, VRMClient
 TOKEN = "0123456789abcdef" * 4
 
 
-def utc(*parts):
-    return datetime(*parts, tzinfo=UTC)
+def utc(*chunks):
+    return datetime(*chunks, tzinfo=UTC)
 
 
 def listed(*sites):
@@ -53,8 +53,8 @@ async def test_a_given_zone_is_not_requested(fake, vrm):
     """Only stats are requested."""
     fake.answers("GET", "installations/1/stats", stats)
     history = vrm.stats.history(1, start=utc(2026, 1, 1), end=utc(2026, 1, 2), timezone="Asia/Kolkata")
-    part = await anext(history)
-    assert part.data["Pc"].unit == "kWh"
+    chunk = await anext(history)
+    assert chunk.data["Pc"].unit == "kWh"
     assert [asked.path for asked in fake.asked] == ["installations/1/stats"]
     assert dict(fake.asked[0].query) == {
         "type": "kwh",
@@ -68,8 +68,8 @@ async def test_from_the_first_day_of_the_site(fake, vrm):
     """Without a start a history begins at VRM's syscreated."""
     fake.answers("GET", "users/22/installations", listed((1, "Europe/Amsterdam")))
     fake.answers("GET", "installations/1/stats", stats)
-    part = await anext(vrm.stats.history(1, interval="days", attribute_codes=["bs"], show_instance=True))
-    assert part.start == utc(2025, 12, 31, 23)
+    chunk = await anext(vrm.stats.history(1, interval="days", attribute_codes=["bs"], show_instance=True))
+    assert chunk.start == utc(2025, 12, 31, 23)
     assert ("show_instance", "1") in fake.asked[-1].query
     assert ("attributeCodes[]", "bs") in fake.asked[-1].query
 
@@ -157,8 +157,8 @@ async def test_the_error_for_a_missing_zone_or_first_day_names_the_argument(fake
     with pytest.raises(DecodeError, match=r"site 1: .*Calendar\("):
         await vrm.calendar(1)
     assert (await anext(vrm.stats.history(1, timezone="UTC"))).start == utc(2026, 1, 1)
-    for site, said in ((2, "sent no time"), (3, "1970-01-01"), (4, "sent no time"), (5, "2100-01-01")):
-        with pytest.raises(DecodeError, match=rf"site {site}: VRM .*{said}.* \(syscreated\); pass start"):
+    for site, problem in ((2, "sent no time"), (3, "1970-01-01"), (4, "sent no time"), (5, "2100-01-01")):
+        with pytest.raises(DecodeError, match=rf"site {site}: VRM .*{problem}.* \(syscreated\); pass start"):
             await anext(vrm.stats.history(site))
         fake.answers("GET", f"installations/{site}/stats", stats)
         assert (await anext(vrm.stats.history(site, start=utc(2026, 1, 1)))).start == utc(2026, 1, 1)
@@ -215,11 +215,11 @@ async def test_two_chunks_of_a_client_are_stitched(fake, vrm):
 
     fake.answers("GET", "installations/1/stats", inclusive)
     range_ = {"start": utc(2026, 1, 1), "end": utc(2026, 2, 11)}
-    parts = [part async for part in vrm.stats.history(1, timezone="UTC", **range_)]
-    times = [time for part in parts for time, _ in part.data["Pc"]]
-    assert len(parts) == 2
+    chunks = [chunk async for chunk in vrm.stats.history(1, timezone="UTC", **range_)]
+    times = [time for chunk in chunks for time, _ in chunk.data["Pc"]]
+    assert len(chunks) == 2
     assert len(times) == len(set(times)) == 41 * 24
-    assert sum(part.data.totals["kwh"] for part in parts) == 41 * 24
+    assert sum(chunk.data.totals["kwh"] for chunk in chunks) == 41 * 24
 
 
 async def test_buckets_that_are_not_the_sites_are_requested_again_in_hours(fake, vrm):
@@ -238,9 +238,9 @@ async def test_buckets_that_are_not_the_sites_are_requested_again_in_hours(fake,
     days = vrm.stats.history(
         1, interval="days", start=utc(2026, 1, 1, 5), end=utc(2026, 1, 3, 5), timezone="America/New_York"
     )
-    (part,) = [part async for part in days]
-    assert list(part.data["Pc"]) == [(utc(2026, 1, 1, 5), 12.0), (utc(2026, 1, 2, 5), 12.0)]
-    assert part.data.totals["Pc"] == 24.0
+    (chunk,) = [chunk async for chunk in days]
+    assert list(chunk.data["Pc"]) == [(utc(2026, 1, 1, 5), 12.0), (utc(2026, 1, 2, 5), 12.0)]
+    assert chunk.data.totals["Pc"] == 24.0
     assert [dict(asked.query)["interval"] for asked in fake.asked] == ["days", "hours"]
 
 
@@ -250,7 +250,7 @@ async def test_no_data_in_get_stays_an_error(fake, vrm):
     range_ = {"start": utc(2026, 1, 1), "end": utc(2026, 1, 2)}
     with pytest.raises(NoData):
         await vrm.stats.get(1, **range_)
-    assert [part.empty async for part in vrm.stats.history(1, timezone="UTC", **range_)] == [True]
+    assert [chunk.empty async for chunk in vrm.stats.history(1, timezone="UTC", **range_)] == [True]
 
 
 @pytest.fixture
@@ -279,11 +279,11 @@ async def test_clock_changes_on_the_simulator(live, simulator, which, days):
     calendar = await live.calendar(site)
     for day, hours in days.items():
         span = calendar.day(day)
-        [part] = [part async for part in live.stats.history(site, start=span.start, end=span.end)]
-        assert len(part.data["Pc"]) == hours
+        [chunk] = [chunk async for chunk in live.stats.history(site, start=span.start, end=span.end)]
+        assert len(chunk.data["Pc"]) == hours
         [whole] = [p async for p in live.stats.history(site, start=span.start, end=span.end, interval="days")]
         assert [time for time, _ in whole.data["Pc"]] == [span.start]
-        assert whole.data["Pc"].value[0] == pytest.approx(sum(part.data["Pc"].value), abs=1e-3)
+        assert whole.data["Pc"].value[0] == pytest.approx(sum(chunk.data["Pc"].value), abs=1e-3)
 
 
 async def test_a_year_in_every_interval_on_the_simulator(live, simulator):
@@ -292,9 +292,11 @@ async def test_a_year_in_every_interval_on_the_simulator(live, simulator):
     year = (await live.calendar(site)).year(2025)
     sums, questions = {}, {}
     for interval in ("days", "months", "years"):
-        parts = [p async for p in live.stats.history(site, start=year.start, end=year.end, interval=interval)]
-        sums[interval] = sum(sum(part.data["Pc"].value) for part in parts)
-        questions[interval] = len(parts)
+        chunks = [
+            p async for p in live.stats.history(site, start=year.start, end=year.end, interval=interval)
+        ]
+        sums[interval] = sum(sum(chunk.data["Pc"].value) for chunk in chunks)
+        questions[interval] = len(chunks)
     assert questions == {"days": 3, "months": 1, "years": 1}
     assert sums["days"] == pytest.approx(sums["years"], rel=1e-6)
     assert sums["months"] == pytest.approx(sums["years"], rel=1e-6)

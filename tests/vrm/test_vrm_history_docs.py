@@ -25,17 +25,17 @@ async def test_every_block_of_the_page_runs(tmp_path):
         asyncio.timeout(30),
     ):
         names = {"vrm": vrm, "site_id": simulator.site_ids[0], "folder": tmp_path}
-        names["print"] = lambda *told: print(*told, file=shown)
+        names["print"] = lambda *values: print(*values, file=shown)
         for block in BLOCKS:
             code = compile(block, "vrm-history.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             running = eval(code, names)
             if asyncio.iscoroutine(running):
                 await running
-    said = shown.getvalue()
-    assert "False kWh 744" in said
-    assert "23.0 " in said
-    assert "datetime[ms, UTC]" in said
-    assert "'tx', 'rx'" in said
+    text = shown.getvalue()
+    assert "False kWh 744" in text
+    assert "23.0 " in text
+    assert "datetime[ms, UTC]" in text
+    assert "'tx', 'rx'" in text
     assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "track.kml", "sites.xlsx"}
 
 

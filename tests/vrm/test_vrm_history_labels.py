@@ -1,4 +1,4 @@
-"""Buckets are the site's own, however a server labels them, ends a range or counts days."""
+"""Buckets begin at the site's midnights, however a server labels them, ends a range or counts days."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -105,20 +105,20 @@ class Recorder:
 
 
 async def read(service, start, end):
-    async def look():
+    async def find_facts():
         return SiteFacts(calendar=service.calendar)
 
     history = StatsHistory(
         "test",
         service.answer,
-        look,
+        find_facts,
         interval=service.interval,
         time_range=TimeRange(start, end),
         reread=REREAD,
         checkpoint=None,
         clock=FixedClock(datetime(2030, 1, 1, tzinfo=UTC)),
     )
-    return [part async for part in history]
+    return [chunk async for chunk in history]
 
 
 def right(service, start, end):
@@ -130,18 +130,18 @@ def right(service, start, end):
     return {edge: energy(edge, after) for edge, after in pairwise(edges)}
 
 
-def rows(parts, code="Pc"):
+def rows(chunks, code="Pc"):
     """Return all buckets and check that there are no duplicates."""
-    found = [(time, value) for part in parts for time, value in part.data[code]]
+    found = [(time, value) for chunk in chunks for time, value in chunk.data[code]]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
-def assert_totals(parts):
+def assert_totals(chunks):
     """Check that the totals of each chunk are those of its range."""
-    for part in parts:
-        one = energy(part.start, part.end)
-        assert part.data.totals == pytest.approx({"Pc": one, "Gc": 2 * one, "kwh": 3 * one})
+    for chunk in chunks:
+        one = energy(chunk.start, chunk.end)
+        assert chunk.data.totals == pytest.approx({"Pc": one, "Gc": 2 * one, "kwh": 3 * one})
 
 
 ZONES = ["America/New_York", "Pacific/Honolulu", "Europe/Amsterdam", "Pacific/Auckland"]
@@ -157,10 +157,10 @@ async def test_buckets_are_the_sites_own(zone, interval, labels, inclusive):
     ruler = BucketEdges(interval, service.calendar)
     start = ruler.floor(service.calendar.midnight(date(2025, 1, 20)))
     end = ruler.ceil(service.calendar.midnight(date(2025, 4, 10)))
-    parts = await read(service, start, end)
-    assert rows(parts) == pytest.approx(right(service, start, end))
-    assert rows(parts, "Gc") == pytest.approx({time: 2 * value for time, value in rows(parts).items()})
-    assert_totals(parts)
+    chunks = await read(service, start, end)
+    assert rows(chunks) == pytest.approx(right(service, start, end))
+    assert rows(chunks, "Gc") == pytest.approx({time: 2 * value for time, value in rows(chunks).items()})
+    assert_totals(chunks)
 
 
 @pytest.mark.parametrize("inclusive", [False, True], ids=["end out", "end in"])
@@ -170,10 +170,10 @@ async def test_an_included_end_is_left_out(interval, inclusive):
     service = Recorder("Europe/Amsterdam", "hours", inclusive=inclusive)
     service.ask = service.ask_finer
     start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 3, tzinfo=UTC)
-    parts = await read(service, start, end)
-    assert len(parts) > 1
-    assert rows(parts) == pytest.approx(right(service, start, end))
-    assert_totals(parts)
+    chunks = await read(service, start, end)
+    assert len(chunks) > 1
+    assert rows(chunks) == pytest.approx(right(service, start, end))
+    assert_totals(chunks)
 
 
 CLOCKS = [
@@ -196,9 +196,9 @@ async def test_days_are_the_sites_own_where_its_clocks_change(zone, interval, la
     service = Recorder(zone, interval, labels, inclusive=inclusive)
     start = service.calendar.floor(interval, datetime(2025, 1, 2, tzinfo=UTC))
     end = service.calendar.floor(interval, datetime(2026, 1, 2, tzinfo=UTC))
-    parts = await read(service, start, end)
-    assert rows(parts) == pytest.approx(right(service, start, end))
-    assert_totals(parts)
+    chunks = await read(service, start, end)
+    assert rows(chunks) == pytest.approx(right(service, start, end))
+    assert_totals(chunks)
 
 
 @pytest.mark.parametrize("labels", ["site", "24", "date", "utc"])
@@ -210,9 +210,9 @@ async def test_days_that_begin_at_half_past(zone, labels):
     service = Recorder(zone, "days", labels)
     start = service.calendar.midnight(date(2025, 1, 2))
     end = service.calendar.midnight(date(2026, 1, 2))
-    parts = await read(service, start, end)
-    assert rows(parts) == pytest.approx(right(service, start, end))
-    assert_totals(parts)
+    chunks = await read(service, start, end)
+    assert rows(chunks) == pytest.approx(right(service, start, end))
+    assert_totals(chunks)
 
 
 async def test_a_bucket_without_hours_is_requested_alone():
@@ -221,9 +221,9 @@ async def test_a_bucket_without_hours_is_requested_alone():
     service = Recorder("America/New_York", "days", "date", hours_since=since)
     start = service.calendar.midnight(date(2025, 2, 20))
     end = service.calendar.midnight(date(2025, 3, 15))
-    parts = await read(service, start, end)
-    assert rows(parts) == pytest.approx(right(service, start, end))
-    assert_totals(parts)
+    chunks = await read(service, start, end)
+    assert rows(chunks) == pytest.approx(right(service, start, end))
+    assert_totals(chunks)
     whole, steady = 1, 3  # a day of 23 hours lies in it
     assert len(service.asked) == whole + steady + 13
 
@@ -246,10 +246,10 @@ async def test_means_are_averaged_and_extremes_kept():
         return Series(code="consumption", unit="W", times_ms=times, value=values, minimum=low, maximum=high)
 
     service.ask, service.ask_finer = ask, ask_finer
-    (part,) = await read(service, start, start + DAY)
-    series = part.data["consumption"]
+    (chunk,) = await read(service, start, start + DAY)
+    series = chunk.data["consumption"]
     assert (list(series), series.minimum, series.maximum) == ([(start, 11.5)], [-1.0], [24.0])
-    assert part.data.totals == {"consumption": None}
+    assert chunk.data.totals == {"consumption": None}
 
 
 async def test_running_times_add_up():
@@ -266,5 +266,5 @@ async def test_running_times_add_up():
         return Stats(series=(Series(code="Tgs", times_ms=times, value=[0.5] * 24),))
 
     service.ask, service.ask_finer = ask, ask_finer
-    (part,) = await read(service, start, start + DAY)
-    assert (list(part.data["Tgs"]), part.data.totals) == ([(start, 12.0)], {"Tgs": 12.0})
+    (chunk,) = await read(service, start, start + DAY)
+    assert (list(chunk.data["Tgs"]), chunk.data.totals) == ([(start, 12.0)], {"Tgs": 12.0})

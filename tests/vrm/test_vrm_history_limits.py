@@ -1,4 +1,4 @@
-"""Five hundred sites in one lane, against a model of VRM's limiter, in virtual time."""
+"""Histories of 500 sites through one limiter, against a model of VRM's limit, in virtual time."""
 
 import asyncio
 import random
@@ -51,15 +51,15 @@ def site_history(wire, end):
         await wire.ask(Priority.BACKGROUND)
         return await service.ask(start, stop)
 
-    async def look():
+    async def find_facts():
         return SiteFacts(calendar=service.calendar)
 
     options = {"interval": "hours", "reread": REREAD, "checkpoint": None, "clock": FixedClock()}
-    return StatsHistory("test", ask, look, time_range=TimeRange(START, end), **options)
+    return StatsHistory("test", ask, find_facts, time_range=TimeRange(START, end), **options)
 
 
 async def read(history):
-    return [(part.start, part.end) async for part in history]
+    return [(chunk.start, chunk.end) async for chunk in history]
 
 
 @pytest.mark.parametrize("used", [0, 150], ids=["fresh", "restarted"])

@@ -1,3 +1,5 @@
+"""Histories of graphs and changes of state."""
+
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,8 +15,8 @@ DAY = 86_400
 NO_DATA = {"success": False, "error_code": "no_data", "errors": ["nothing"]}
 
 
-def utc(*parts):
-    return datetime(*parts, tzinfo=UTC)
+def utc(*chunks):
+    return datetime(*chunks, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -40,16 +42,16 @@ async def test_a_graph_is_requested_in_windows_of_one_length(fake, vrm):
     fake.answers("GET", f"{PATH}/Graph", graph)
     start, end = utc(2026, 3, 28, 7, 13), utc(2026, 3, 30, 1)
     history = vrm.widgets.graph_history(1039, attribute_codes=["bs"], start=start, end=end)
-    parts = [part async for part in history]
+    chunks = [chunk async for chunk in history]
     asked = [span(each) for each in fake.asked]
     assert {stop - begin for begin, stop in asked} == {DAY}
     assert {begin % DAY for begin, _ in asked} == {0}
-    times = [time for part in parts for time, _ in part.data["bs"]]
+    times = [time for chunk in chunks for time, _ in chunk.data["bs"]]
     assert times[0] == utc(2026, 3, 28, 8)
     assert times[-1] == utc(2026, 3, 30, 0)
     assert {after - before for before, after in pairwise(times)} == {timedelta(hours=1)}
-    assert [part.end for part in parts] == [utc(2026, 3, 29), utc(2026, 3, 30), end]
-    assert parts[0].data["bs"].unit == "%"
+    assert [chunk.end for chunk in chunks] == [utc(2026, 3, 29), utc(2026, 3, 30), end]
+    assert chunks[0].data["bs"].unit == "%"
 
 
 async def test_the_query_of_a_graph(fake, vrm):
@@ -84,7 +86,7 @@ async def test_a_window_without_data_is_empty(fake, vrm):
     history = vrm.widgets.graph_history(
         1039, attribute_codes=["bs"], start=utc(2026, 3, 28), end=utc(2026, 4, 1)
     )
-    assert [part.empty async for part in history] == [False, True, True, False]
+    assert [chunk.empty async for chunk in history] == [False, True, True, False]
 
 
 CHANGES = [(0, 3), (9, 4), (20, 9), (33, 3), (50, 3), (60, 8)]
@@ -113,12 +115,12 @@ async def test_a_state_that_continues_in_the_next_chunk_is_no_change(fake, vrm):
     """After the first state there are only changes, each once."""
     fake.answers("GET", f"{PATH}/VeBusState", states)
     history = vrm.widgets.state_history(1039, "VeBusState", 257, start=utc(2026, 3, 28), end=utc(2026, 3, 31))
-    parts = [part async for part in history]
-    found = [change for part in parts for change in part.data["S"]]
+    chunks = [chunk async for chunk in history]
+    found = [change for chunk in chunks for change in chunk.data["S"]]
     origin = utc(2026, 3, 28)
     hours = [((time - origin) / timedelta(hours=1), number) for time, number in found]
     assert hours == [(0, 3), (9, 4), (20, 9), (33, 3), (60, 8)]
-    assert parts[0].data["S"].names[:2] == ("Bulk", "Absorption")
+    assert chunks[0].data["S"].names[:2] == ("Bulk", "Absorption")
     assert ("instance", "257") in fake.asked[0].query
 
 
@@ -128,13 +130,13 @@ HOUR = 3600
 async def test_rows_are_stitched_between_chunks(fake, vrm):
     """A state that continues comes once; the same state after a time without one is a change."""
     origin = int(utc(2026, 3, 28).timestamp())
-    told = [(3, 0, 30), (4, 30, 40), (3, 41, 50), (3, 52, 60), (9, 60, 72), (9, 100, 110)]
+    given = [(3, 0, 30), (4, 30, 40), (3, 41, 50), (3, 52, 60), (9, 60, 72), (9, 100, 110)]
 
     def rows(asked):
         start, end = span(asked)
         inside = [
             [state, max(start, origin + begin * HOUR), min(end, origin + stop * HOUR)]
-            for state, begin, stop in told
+            for state, begin, stop in given
             if origin + begin * HOUR < end and origin + stop * HOUR > start
         ]
         return 200, {
@@ -148,11 +150,11 @@ async def test_rows_are_stitched_between_chunks(fake, vrm):
 
     fake.answers("GET", f"{PATH}/VeBusState", rows)
     history = vrm.widgets.state_history(1039, "VeBusState", start=utc(2026, 3, 28), end=utc(2026, 4, 2))
-    parts = [part async for part in history]
+    chunks = [chunk async for chunk in history]
     found = [
         ((start // 1000 - origin) // HOUR, None if end is None else (end // 1000 - origin) // HOUR, number)
-        for part in parts
-        for states in part.data
+        for chunk in chunks
+        for states in chunk.data
         for start, end, number in zip(states.times_ms, states.ends_ms, states.numbers, strict=True)
     ]
     assert found == [(0, 24, 3), (30, 40, 4), (41, 48, 3), (52, 60, 3), (60, 72, 9), (100, 110, 9)]
@@ -165,19 +167,19 @@ async def test_the_state_at_the_start_is_known(fake, vrm):
     history = vrm.widgets.state_history(
         1039, "VeBusState", start=utc(2026, 3, 28, 12), end=utc(2026, 3, 28, 23)
     )
-    part = await anext(history)
-    assert [(time.hour, number) for time, number in part.data["S"]] == [(9, 4), (20, 9)]
+    chunk = await anext(history)
+    assert [(time.hour, number) for time, number in chunk.data["S"]] == [(9, 4), (20, 9)]
 
 
 async def test_a_resumed_history_reads_whole_windows_again(fake, vrm):
-    """The repeated part begins at the edge of a window, so that VRM returns the same timestamps."""
+    """The repeated chunk begins at the edge of a window, so that VRM returns the same timestamps."""
     fake.answers("GET", f"{PATH}/Graph", graph)
     options = {"attribute_codes": ["bs"], "start": utc(2026, 3, 1)}
     first = vrm.widgets.graph_history(1039, end=utc(2026, 3, 9, 15), **options)
-    assert [part.overlaps_checkpoint async for part in first] == [False] * 9
+    assert [chunk.overlaps_checkpoint async for chunk in first] == [False] * 9
     fake.asked.clear()
     second = vrm.widgets.graph_history(1039, end=utc(2026, 3, 10, 15), checkpoint=first.checkpoint, **options)
-    assert [part.overlaps_checkpoint async for part in second] == [True] * 3 + [False]
+    assert [chunk.overlaps_checkpoint async for chunk in second] == [True] * 3 + [False]
     assert span(fake.asked[0])[0] == utc(2026, 3, 7).timestamp()
     with pytest.raises(ValueError, match="the checkpoint is of"):
         vrm.widgets.graph_history(1040, checkpoint=first.checkpoint, **options)

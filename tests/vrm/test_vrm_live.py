@@ -507,8 +507,8 @@ async def test_an_exchanged_token_is_the_same_account(fake, tmp_path):
                     events.commit(event)
                     break
     assert {event.source for event in seen} == {SourceId("vrm", "22", "7")}
-    told = [event for event in seen if event.kind is Kind.READING]
-    assert [event.id for event in told] == [f"7/0/{NOW}", f"7/0/{NOW + 60}"]
+    delivered = [event for event in seen if event.kind is Kind.READING]
+    assert [event.id for event in delivered] == [f"7/0/{NOW}", f"7/0/{NOW + 60}"]
     assert [event.seq for event in seen] == list(range(seen[0].seq, seen[0].seq + len(seen)))
 
 

@@ -86,8 +86,8 @@ def slots(events):
     """Return the delivered minutes by device, in order of delivery."""
     mine = sorted(readings(events), key=lambda event: event.source)
     return {
-        device: [int(event.time.timestamp() // 60) for event in told]
-        for device, told in groupby(mine, key=lambda event: event.source)
+        device: [int(event.time.timestamp() // 60) for event in delivered]
+        for device, delivered in groupby(mine, key=lambda event: event.source)
     }
 
 
@@ -99,9 +99,9 @@ async def test_a_consumer_resumes_where_it_stopped(vrm, simulator, tmp_path):
         lives.append(await watch(vrm, lambda now: now + 5, *simulator.site_ids, checkpoint=store))
         await asyncio.sleep(away * MINUTE_S)
     seen = [event for life in lives for event in life]
-    told, begun = slots(seen), slots(lives[0])
-    assert {device.site for device in told} == set(map(str, simulator.site_ids))
-    for device, minutes in told.items():
+    delivered, begun = slots(seen), slots(lives[0])
+    assert {device.site for device in delivered} == set(map(str, simulator.site_ids))
+    for device, minutes in delivered.items():
         mine = minutes[len(begun[device]) - 1 :]  # before that its interval is not known
         assert mine == list(range(mine[0], mine[-1] + 1)), device
         assert mine[-1] - mine[0] > 30
@@ -167,9 +167,9 @@ async def test_backfilled_readings_have_the_live_quantities(vrm, simulator):
     seen = readings(await watch(vrm, plan, *sites))
     for device in {event.source for event in seen}:
         mine = [event for event in seen if event.source == device]
-        said = {frozenset(event.values) for event in mine if not event.backfilled}
+        live_quantities = {frozenset(event.values) for event in mine if not event.backfilled}
         filled = [event for event in mine if event.backfilled]
-        assert {frozenset(event.values) for event in filled} == said
+        assert {frozenset(event.values) for event in filled} == live_quantities
         household = simulator.household(int(device.site))
         for event in filled:
             log = household.at(event.time.timestamp())
@@ -191,11 +191,11 @@ async def test_a_failed_graph_is_a_gap(vrm, simulator):
 
     seen = await watch(vrm, plan, site)
     gaps = [event.detail for event in seen if event.kind is Kind.GAP]
-    [told] = slots(seen).values()
-    missing = set(range(told[0], told[-1] + 1)) - set(told)
+    [delivered] = slots(seen).values()
+    missing = set(range(delivered[0], delivered[-1] + 1)) - set(delivered)
     assert kept <= missing
     for each in missing:
         at = each * 60 + OFFSETS[str(site)]
         assert any(gap.start.timestamp() < at < gap.end.timestamp() for gap in gaps)
     assert all("503" in gap.reason for gap in gaps)
-    assert told == sorted(told)
+    assert delivered == sorted(delivered)

@@ -1,4 +1,4 @@
-"""The whole way, on real sockets: client, pool, lane, wire, a server written from the vendor's documents."""
+"""The whole client on real sockets against the simulator."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

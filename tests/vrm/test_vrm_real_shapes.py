@@ -1,4 +1,4 @@
-"""What the service really sends, in its own shapes: lists for objects, false for nothing, translated text."""
+"""Decoding of the shapes that VRM sends: lists for objects, false for none, translated text."""
 
 import contextlib
 import copy

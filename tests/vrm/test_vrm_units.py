@@ -1,4 +1,4 @@
-"""Units in VRM's formats: read in any spelling, converted where they differ from what a code means."""
+"""Units in VRM's formats, and conversions between units."""
 
 import pytest
 

@@ -1,3 +1,5 @@
+"""Decoding of the examples in VRM's documents."""
+
 import json
 from datetime import UTC, datetime
 
