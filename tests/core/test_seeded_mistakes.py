@@ -1,7 +1,7 @@
-"""Mistakes that somebody might make one day, and the tests that would tell.
+"""Seeded mistakes, each with the test that has to find it.
 
-Each is made in a copy of the code, and the named test is run against it: it has to fail. A mistake whose
-place is no longer found in the code belongs to the past and has to be thought of anew.
+Each mistake is made in a copy of the code, where its test has to fail. A mistake whose text is no longer in
+the code fails as well: it has to be seeded in the new text. `nox -s mistakes` runs them.
 """
 
 import os
@@ -225,7 +225,7 @@ GOOD = Mistake("energy_core/stream/subscriber.py", "", "", "tests/core/test_poli
 
 
 def made(folder, mistake):
-    """Return pytest's exit code for a mistake, 0 when its test passes and 1 when it fails, and its output."""
+    """Make a mistake in a copy; return the exit code of pytest (0 passed, 1 failed) and its output."""
     for name in (*PACKAGES[1:], "tests", "docs", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / PACKAGES[0], folder / PACKAGES[0], ignore=shutil.ignore_patterns("__pycache__"))
@@ -248,7 +248,7 @@ def made(folder, mistake):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """What becomes of every mistake; they are made side by side."""
+    """The outcomes of all mistakes, which run in parallel."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         return {
             name: pool.submit(made, tmp_path_factory.mktemp("mistake"), mistake)
@@ -258,12 +258,12 @@ def outcomes(tmp_path_factory):
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_caught(outcomes, name):
-    """The named test passes on the code as it is (it is part of this suite), and fails with the mistake."""
+    """The named test, which passes in the suite, fails with the mistake."""
     code, said = outcomes[name].result()
     assert code == 1, said
 
 
 def test_without_a_mistake_nothing_is_caught(outcomes):
-    """The copy is good, so that it is the mistake that is caught and not the copying."""
+    """A copy without a mistake passes."""
     code, said = outcomes["none"].result()
     assert code == 0, said
