@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vrm_async.history.widgets import GraphHistory as GraphHistory
     from vrm_async.history.widgets import StatePages as StatePages
     from vrm_async.resources.catalogue import Catalogue as Catalogue
+    from vrm_async.resources.fleet import FleetSites as FleetSites
     from vrm_async.validation import Unlisted as Unlisted
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -30,6 +31,7 @@ else:
             ".history.stats": "Rows StatsHistory",
             ".history.widgets": "GraphHistory StatePages",
             ".resources.catalogue": "Catalogue",
+            ".resources.fleet": "FleetSites",
             ".validation": "Unlisted",
         },
         reads=".resources.catalogue.shipped_by_code",

@@ -131,7 +131,7 @@ call(
         realtime_updates=True,
         restrict_node_red=False,
         inverter_charger_control=False,
-        favorite=True,
+        raw={"favorite": 1},
     ),
 )
 

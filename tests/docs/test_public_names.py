@@ -29,6 +29,7 @@ MADE_BY_US = {
     "Batches",
     "Download",
     "ExportRows",
+    "FleetSites",
     "MergedStream",
     "Pages",
     "ProductSource",

@@ -32,7 +32,6 @@ SETTINGS_SENT = {
     "noDataAlarmActive": False,
     "alarmMonitoring": 2,
     "geofence": {"id": 1},
-    "favorite": 0,
     "restrictNodeRed": True,
 }
 
@@ -56,7 +55,6 @@ REQUESTS = {
             alarm_monitoring=2,
             geofence={"id": 1},
             restrict_node_red=True,
-            favorite=False,
         ),
         "POST",
         f"{SITE}/settings",
@@ -64,7 +62,7 @@ REQUESTS = {
         SETTINGS_SENT,
     ),
     "installations.update_settings, alarms": (
-        lambda v: v.installations.update_settings(5, alarm_monitoring=1, favorite=True),
+        lambda v: v.installations.update_settings(5, alarm_monitoring=1, raw={"favorite": 1}),
         "POST",
         f"{SITE}/settings",
         [],

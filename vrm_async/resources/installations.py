@@ -92,10 +92,11 @@ class Installations:
         realtime_updates: bool | None = None,
         restrict_node_red: bool | None = None,
         inverter_charger_control: bool | None = None,
-        favorite: bool | None = None,
         raw: Mapping[str, JSON] = _NOTHING,
     ) -> None:
         """Change the settings that are given; the others keep their values. Sent once.
+
+        `set_favorite` changes the mark as a favorite.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/settings
 
@@ -113,7 +114,6 @@ class Installations:
             realtime_updates: Whether the device publishes over MQTT.
             restrict_node_red: Whether the gateway's Node-RED may not be reached from outside.
             inverter_charger_control: Whether the inverter may be controlled remotely.
-            favorite: Whether the site is a favorite of the account.
             raw: Further members of the body, sent as they are.
 
         Raises:
@@ -135,8 +135,6 @@ class Installations:
             body["noDataAlarmTimeout"] = whole("noDataAlarmTimeout", no_data_alarm_timeout_s)
         if alarm_monitoring is not None:
             body["alarmMonitoring"] = _monitoring(alarm_monitoring)
-        if favorite is not None:
-            body["favorite"] = int(boolean("favorite", favorite))
         if geofence is not None:
             body["geofence"] = validation.json_object("geofence", geofence)
         body.update(raw)
