@@ -164,3 +164,9 @@ def test_a_wrong_address_of_the_events_raises(url):
     with pytest.raises(ValueError, match="events_url") as caught:
         VoltStorageClient(token=TOKEN, endpoints=Endpoints(events_url=url))
     assert "u:p" not in str(caught.value)
+
+
+def test_a_path_is_text():
+    """Anything else raises, and the message names the field."""
+    with pytest.raises(TypeError, match="latest"):
+        Endpoints(latest=7)

@@ -186,11 +186,12 @@ def test_a_body_that_is_not_csv_is_a_decode_error(body, kind):
 
 @pytest.mark.parametrize("parser", [CsvRows, JsonRows])
 @pytest.mark.parametrize("step", [1000, 1 << 20])
-def test_the_length_of_a_line_is_limited(parser, step):
+@pytest.mark.parametrize("more", [2, 2000])  # the limit is passed with the line end, or before it
+def test_the_length_of_a_line_is_limited(parser, step, more):
     """An endless line or element raises, however it is cut into chunks."""
     start = "[{" if parser is JsonRows else "Time,a\n"
     with pytest.raises(BodyTooLarge):
-        read(parser(), start + "x" * (LINE_LIMIT + 2) + "\n", step=step)
+        read(parser(), start + "x" * (LINE_LIMIT + more) + "\n", step=step)
 
 
 def test_a_parser_keeps_nothing_of_finished_rows():
@@ -308,6 +309,7 @@ def test_a_malformed_json_row_is_left_out_and_counted():
     ("body", "kind"),
     [
         ("", "empty"),
+        (" ", "empty"),
         ('[{"Time":1}', "json"),
         ("{}", "shape"),
         ("<html>", "html"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import nextafter
 
 import pytest
 from hypothesis import example, given
@@ -15,7 +16,7 @@ from tests.servers.json_backends import standard_library_only
 from voltstorage_async.codec import event_message
 from voltstorage_async.fast_reader import FastReaders
 from voltstorage_async.field_map import FieldMap
-from voltstorage_async.field_reader import FieldReader
+from voltstorage_async.field_reader import FieldMeaning, FieldReader
 
 SECOND = 1_780_000_000
 MAP = FieldMap().extended(
@@ -285,3 +286,15 @@ def test_nothing_is_kept_of_very_large_messages():
         reader_for(message_of({f"{number}-{key}": None for key in range(65)}), known)
         reader_for(message_of({str(number): 1, "x" * 4096: 1}), known)
     assert repr(known) == "<FastReaders, 0 layouts>"
+
+
+@pytest.mark.parametrize("factor", [1.0, 100.0, 0.3, -1.0, 49.0])
+def test_a_state_of_charge_is_within_its_limits(factor):
+    """To the last digit and for any factor: nothing beyond them is accepted."""
+    fields = FieldReader({"soc": FieldMeaning(Quantity.BATTERY_SOC, factor)})
+    read = reader_for(message_of({"soc": 0.5 / factor}), FastReaders(fields))
+    full = 100.0 / factor
+    for value in (full, nextafter(full, 0.0), nextafter(full, 2 * full), 0.0, -0.0, -full / 100):
+        found = read(message_of({"soc": value}))
+        assert found is None or found[1] == fields.read({"soc": value})
+    assert read(message_of({"soc": full / 2}))[1][0] == {Quantity.BATTERY_SOC: pytest.approx(50.0)}

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from energy_core.codec.drift import Drift, collect_drift
+from energy_core.errors import DecodeError
 from tests.servers.scripted_volt import BASE
 from voltstorage_async import codec
 from voltstorage_async.models import Latest, Owner, Product, ProductGroup, ProductType
@@ -187,6 +188,15 @@ async def test_include_time_is_sent_as_the_vendors_parameter(mocked, volt):
         {"includeTime": "true"},
         {"includeTime": "false"},
     ]
+
+
+@pytest.mark.parametrize("body", [[], 7, "soc"])
+async def test_latest_data_that_is_not_an_object_is_a_decode_error(mocked, volt, body):
+    """The error names the operation."""
+    mocked.get(ANY, payload=body)
+    with pytest.raises(DecodeError, match="not an object") as malformed:
+        await volt.products.latest(7)
+    assert malformed.value.operation == "products.latest"
 
 
 @pytest.mark.parametrize("time", [0, -5, 35, "0", "1970-01-01T00:00:35Z", -1e12])
