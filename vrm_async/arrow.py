@@ -33,7 +33,7 @@ def stream(columns: Iterable[ArrowColumn], requested_schema: object = None) -> S
     Raises:
         ModuleNotFoundError: pyarrow is not installed; the message names the extra ``arrow``.
     """
-    pa = _pyarrow()
+    pa = _pyarrow()  # before the columns are made, which takes time
     listed = list(columns)
     schema = pa.schema([_field(pa, column) for column in listed])
     arrays = [_array(pa, column) for column in listed]

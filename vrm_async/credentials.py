@@ -48,6 +48,7 @@ def credentials(
         TypeError: an argument is of the wrong type.
         ValueError: an argument is missing, empty, or excludes another. Messages contain no values.
     """
+    # An empty argument is an error of its own, not a missing argument.
     given = {"token": token, "username": username, "password": password, "sms_token": sms_token}
     for name, value in given.items():
         if value is not None and not isinstance(value, str):

@@ -47,7 +47,7 @@ class BodyDecoder:
         self._head = b""
         self._rest = b""
         self._ended = self._has_content = False
-        self._drop = _WHITE_SPACE
+        self._drop = _WHITE_SPACE  # bytes to remove from base64 text: line breaks, or the marks of JSON
 
     @property
     def document(self) -> bytes | None:
@@ -109,9 +109,9 @@ class BodyDecoder:
         if self._ended and text:
             raise DecodeError("there is text after the end of the base64 text", kind="base64")
         text = self._rest + text
-        whole = len(text) - len(text) % 4
+        whole = len(text) - len(text) % 4  # base64 decodes groups of four characters
         self._rest = text[whole:]
-        self._ended = text[:whole].endswith(b"=")
+        self._ended = text[:whole].endswith(b"=")  # padding is only at the end
         self._has_content |= whole > 0
         try:
             return base64.b64decode(text[:whole], validate=True)
@@ -224,6 +224,7 @@ class FileTransfer:
             return SavedFile(path=self.file.path, size=self.file.written, encoding=self.decoder.kind or "raw")
         finally:
             self.download.close()
+        # Raised outside the handler: a traceback with local variables must not contain the answer.
         raise failure.with_traceback(None)
 
     async def _transfer(self) -> None:
@@ -239,6 +240,7 @@ class FileTransfer:
         await self.file.write(self.filter.finish())
         if self.decoder.document is not None:
             self._refuse(self.decoder.document)
+        # VRM may answer 200 with an error message in plain text.
         if len(head + last) < _SHORT_FILE_BYTES and not _is_file(head + last):
             raise DecodeError("the answer is a text, not a file", kind="shape")
         self._report_progress(received)
@@ -273,5 +275,6 @@ def _is_file(content: bytes) -> bool:
 
 def _expected(response: Response) -> int | None:
     length = response.headers.get("content-length", "")
+    # The length of a compressed body is not the number of bytes that arrive here.
     packed = response.headers.get("content-encoding", "identity") != "identity"
     return int(length) if length.isascii() and length.isdigit() and len(length) < 16 and not packed else None

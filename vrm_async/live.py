@@ -139,7 +139,7 @@ class _Sites:
         if gone:
             named = ", ".join(map(str, sorted(self._wanted)))
             raise NotFound(f"the account's list of sites does not have {named}; {HINT}")
-        for each in found.readings:
+        for each in found.readings:  # a look-back requests the codes that the device logs now
             self.lookback.learn(*each)
         readings = [each.reading for each in found.readings]
         return Polled(readings=readings, sites=found.sites, notes=found.notes)
@@ -226,6 +226,7 @@ def _of_site(
     newest = _newest(records, entries, latest_s)
     if newest is None and not entries:
         return None, []
+    # Relative to the site's newest log, not to now: a site without a network keeps its last values.
     since = (newest or 0) - FRESH_S
     devices: dict[int, dict[str, list[Entry]]] = {}
     for entry in entries:
@@ -271,6 +272,7 @@ def _of_device(
             moments.setdefault(entry.stamp, {})[code] = entry
     fresh = {code: entry for moment in moments.values() for code, entry in moment.items()}
     temperature = _temperature(fresh, device.get("tst"))
+    # Devices of one instance log at different seconds; values of different seconds are different readings.
     for stamp, group in moments.items():
         if codes.isdisjoint(group):
             continue
@@ -323,6 +325,7 @@ def _chosen(rivals: Sequence[Entry], since: int) -> Entry:
     """
     if len(rivals) == 1:
         return rivals[0]
+    # A total order, so that the order of the list does not matter.
     best, *others = sorted(rivals, key=lambda entry: _rank(entry, since))
     usable = [entry for entry in others if number(entry.value) is not None and _is_fresh(entry, since)]
     if usable:

@@ -125,6 +125,7 @@ def buckets(
 ) -> Iterator[PolledReading]:
     """Join the series of a graph by time to readings; a bucket without any quantity is left out."""
     first_ms, last_ms = (round(edge.timestamp()) * 1000 for edge in (start, end))
+    # VRM sends each series with its own times; a bucket is the values of one time.
     joined: dict[int, dict[str, float]] = {}
     for series in device.chosen(graph):
         for time_ms, value in zip(series.times_ms, series.value, strict=True):
@@ -134,6 +135,7 @@ def buckets(
     for time_ms, bucket in joined.items():
         values = device.values(bucket) if (time_ms - first_ms) % step_ms == offset_ms else None
         if values:
+            # The device logs at a fixed offset within each step.
             after_ms = (device.logged_ms - time_ms) % step_ms
             yield PolledReading(
                 source=source,
@@ -157,6 +159,7 @@ def _grid(times_ms: Sequence[int], start_ms: int) -> tuple[int, int]:
     """
     if len(times_ms) < 2:
         return _LOGGED_EVERY_MS, (times_ms[0] - start_ms) % _LOGGED_EVERY_MS if times_ms else 0
+    # One odd point makes the divisor of all times small.
     common = gcd(*(time_ms - start_ms for time_ms in times_ms))
     if common >= _LOGGED_EVERY_MS or not common:
         return common or _LOGGED_EVERY_MS, 0

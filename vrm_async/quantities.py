@@ -192,6 +192,7 @@ def combined(quantity: Quantity, values: list[float]) -> float | None:
 
 def _battery_power(moment: Entries, found: Mapping[Quantity, Measured]) -> Measured | None:
     voltage, current = (moment.get(code) for code in VOLTAGE_AND_CURRENT)
+    # Of two devices with one instance, voltage and current may be of different batteries.
     if voltage is None or current is None or voltage.contested or current.contested:
         return None
     known = [found.get(SINGLE[code]) for code in VOLTAGE_AND_CURRENT]
@@ -212,6 +213,7 @@ def _sum(code: str, total: Sum, moment: Entries, device: Entries, site: Parts) -
     mine = [part for part, owner in known.named if owner in {instance, None}]
     parts = mine if known.named else [part for part in known.codes if part in device]
     values = [value_of(total.quantity, moment.get(part)) for part in parts]
+    # VRM adds up what it has: its sum of two of three phases is not the site's power.
     if any(value is None and part in device for part, value in zip(parts, values, strict=True)):
         return None
     # Parts of another instance, or two parts of one code, are not in a graph of this device.

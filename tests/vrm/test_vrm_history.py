@@ -14,7 +14,7 @@ from energy_core.local_days import time_range
 from tests.servers.vrm_history import DAY, FixedClock, Service, ms
 from vrm_async import Calendar
 from vrm_async.history.base import REREAD
-from vrm_async.history.chunks import CAPS, BucketEdges, as_one
+from vrm_async.history.chunks import CAPS, BucketEdges, to_one_bucket
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models import Series, Stats
 
@@ -111,7 +111,7 @@ async def test_two_buckets_of_one_day_are_aggregated():
     """Energies are added, measurements weighted by duration, minimum and maximum kept."""
     span = AMSTERDAM.day(date(2026, 10, 25))
     moments = [ms(span.start), ms(span.start + DAY)]
-    energy = as_one(Series(code="Pc", unit="kWh", times_ms=moments, value=[5.0, 1.0]), *span)
+    energy = to_one_bucket(Series(code="Pc", unit="kWh", times_ms=moments, value=[5.0, 1.0]), *span)
     assert list(energy) == [(span.start, 6.0)]
     power = Series(
         code="bs",
@@ -120,9 +120,11 @@ async def test_two_buckets_of_one_day_are_aggregated():
         minimum=[10.0, None],
         maximum=[80.0, 90.0],
     )
-    day = as_one(power, *span)
+    day = to_one_bucket(power, *span)
     assert (day.value, day.minimum, day.maximum) == ((51.0,), (10.0,), (90.0,))
-    nothing = as_one(Series(code="x", times_ms=moments, value=[None, None], minimum=[None, None]), *span)
+    nothing = to_one_bucket(
+        Series(code="x", times_ms=moments, value=[None, None], minimum=[None, None]), *span
+    )
     assert (nothing.value, nothing.minimum) == ((None,), (None,))
 
 

@@ -117,6 +117,7 @@ def alarms(payload: JSON) -> Alarms:
 
 def body(alarm: Alarm) -> dict[str, JSON]:
     """Return a rule as VRM accepts it: documented members only, in the case of its kind, without null."""
+    # `raw` and `limit_id` are not written: VRM does not document them for a request.
     known: dict[str, JSON] = {"idDataAttribute": alarm.attribute_id, "instance": alarm.instance}
     # VRM documents 0 and 1 here, not false and true.
     enabled = int(alarm.enabled is not False)

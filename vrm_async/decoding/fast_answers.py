@@ -81,6 +81,7 @@ def stats(body: bytes) -> StatsParts | None:
     found: _Narrow | _Stats
     series: dict[str, Columns | None]
     try:
+        # Most answers have points of time and value only; one decoder call reads all of them.
         found = narrow = _narrow(body)
         series = {code: _columns(points) for code, points in narrow.records.items()}
     except msgspec.ValidationError:
@@ -120,8 +121,10 @@ def _wide(text: msgspec.Raw) -> Columns:
 
 def sites(body: bytes) -> list[object] | None:
     """Read the records of sites; ``extended``, if a list or an object, stays as bytes that are sound JSON."""
+    # msgspec skips the attributes fast and returns their bytes; the rest is parsed without them.
     lazy = [bytes(site.extended) for site in _sites(body).records]
     rest = _without(body, lazy)
+    # Unsound JSON must raise while the answer is read, not at the first access of an attribute.
     if rest is None or codec_json.msgspec_loads is None or not all(is_sound(text, depth=3) for text in lazy):
         return None
     answer = codec_json.msgspec_loads(rest)

@@ -142,6 +142,7 @@ def diagnostics(body: bytes, read: Read) -> PageParts | None:
 
 def _with_lazy_fields(made: list[R], texts: Iterable[msgspec.Raw], read: Read) -> list[R]:
     """Have each record compute its lazy fields from a copy of its own text."""
+    # A copy of each text: a view would keep the whole answer in memory as long as one record.
     fill_slot(set_compute, made, map(partial, repeat(_field), repeat(read), map(bytes, texts)))
     return made
 

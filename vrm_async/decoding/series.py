@@ -26,6 +26,7 @@ def stats(payload: JSON, *, kind: str | None = None) -> Stats:
     """
     found = _as_list(part(payload, "records"), "stats")
     sums = _as_list(by_key(payload).get("totals"), "totals")
+    # One of the two may be empty, and then has no shape to decide by.
     if _is_split(found, "stats") or _is_split(sums, "totals"):
         totals = {instance: numbers(item) for instance, item in _split(sums, "totals")}
         series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, kind, owner))
@@ -44,6 +45,7 @@ def _fast_stats(kind: str, body: bytes) -> Stats | None:
         return None
     series = tuple(_one(code, columns, kind, None) for code, columns in found.series.items())
     made = Stats(series=series, totals=numbers(found.totals))
+    # Few programs read `raw`: keep the body and parse it at first access.
     make_lazy(made, lambda _, __: by_key(strict_json(body)), "raw")
     return made
 
@@ -68,6 +70,7 @@ def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
     """Yield each instance and its part; an item without `instance` has it as its key or position."""
     for position, item in by_number(value).items():
         if isinstance(item, Mapping):
+            # PHP sends keys 0, 1, 2 as a list, so a position can be an instance.
             named = integer(item.get("instance"))
             yield (
                 position if named is None else named,

@@ -150,7 +150,7 @@ def _with_lazy_attributes(found: tuple[Site, ...]) -> tuple[Site, ...]:
         return found
     for site in found:
         value = site.raw.get("extended")
-        if isinstance(value, bytes):
+        if isinstance(value, bytes):  # the record has no parsed attributes, so its `raw` is lazy too
             make_lazy(site, _LazySite(site.raw, drift), "extended", "raw")
         elif value and isinstance(value, list | Mapping):
             make_lazy(site, _LazySite(site.raw, drift), "extended")
@@ -186,6 +186,7 @@ def system_overview(payload: JSON) -> SystemOverview:
     found = part(payload, "records")
     if is_nothing(found):
         return SystemOverview()
+    # A bare list of devices is accepted too.
     if isinstance(found, Mapping) and "devices" not in found:
         report("SystemOverview", "devices", "missing")
     return _overview({"devices": found} if isinstance(found, list) else found)

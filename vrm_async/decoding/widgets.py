@@ -110,6 +110,7 @@ def _is_value(item: object) -> bool:
 
 def _value(key: str, value: object, meta: Mapping[str, object]) -> SummaryValue:
     value = by_key(value)
+    # Members without a field are not passed on, so that they do not count as unknown.
     known = {name: item for name, item in value.items() if name not in _ONLY_IN_RAW}
     from_meta = {
         "idDataAttribute": integer(key),
@@ -218,6 +219,7 @@ _Change: TypeAlias = tuple[int, int | None, int | None, str | None]
 def _change(row: object, enum: Mapping[int, str]) -> _Change | None:
     """Read one row: state, start and end. If a row begins with a time, its state comes after the times."""
     cells = _cells(row)
+    # A state may be a number as large as a time, so the places of the times decide, not the first number.
     first, second, third = [*map(_moment_ms, cells), None, None, None][:3]
     state: list[object]
     if second is not None and (first is None or third is not None):
@@ -252,6 +254,7 @@ def _state(cells: list[object], enum: Mapping[int, str]) -> tuple[int | None, st
     code = next((code for cell in cells if (code := integer(cell)) is not None), None)
     name = next((cell for cell in cells if isinstance(cell, str) and cell and integer(cell) is None), None)
     if code is None and name is not None:
+        # Two numbers may share a name; then the number is unknown.
         same = [known for known, known_name in enum.items() if known_name == name]
         code = same[0] if len(same) == 1 else None
     return code, name if code is None else enum.get(code, name)
@@ -330,6 +333,7 @@ def hours_of_ac(payload: JSON) -> HoursOfAc:
 def alarms(payload: JSON) -> AlarmWidget:
     """Read the widget Alarm. Where the alarms are in the answer is not documented."""
     records = part(payload, "records")
+    # Accept `records` as a list, `records.alarms`, `records.data` and `records.data.alarms`.
     inner = records
     if isinstance(records, Mapping) and "alarms" not in records:
         inner = records.get("data", records)

@@ -82,13 +82,14 @@ class History(ABC, Generic[T]):
         return self
 
     async def __anext__(self) -> Chunk[T]:
-        async with self._lock:
+        async with self._lock:  # tasks that share the iterator take turns
             if self._at is None or self._end is None:
                 start, self._end = await self._bounds()
                 self._at = self._resumed(start)
             if self._at >= self._end:
                 raise StopAsyncIteration
             chunk = self._chunk(self._at, *await self._read(self._at, self._end))
+            # Only now: a step that was cancelled above reads the same chunk again.
             self._at, self._checkpoint = chunk.end, chunk.checkpoint
             return chunk
 

@@ -54,6 +54,7 @@ def _is_ascending(times_ms: Sequence[int]) -> bool:
 
 
 def _ordered(series: Series) -> Series:
+    # Of a duplicate the last one counts: it is the newer value.
     newest = {time: position for position, time in enumerate(series.times_ms)}
     places = [newest[time] for time in sorted(newest)]
     return _columns(series, lambda column: [column[place] for place in places])
@@ -83,7 +84,7 @@ def on_edges(all_series: Iterable[Series], edges: BucketEdges, *, exactly: bool)
     return all(time == edge or (not exactly and time == hour_of(edge)) for time, edge in pairs)
 
 
-def trimmed(found: Stats, series: Sequence[Series]) -> Stats:
+def with_cut_series(found: Stats, series: Sequence[Series]) -> Stats:
     """Return stats with series that were cut, and with the totals of the cut series.
 
     The new total of a code that counts energy is the sum of its values; of any other code it is None.
@@ -105,6 +106,7 @@ def _totals(
 ) -> Mapping[str, float | None]:
     changed = {each.code: _total(each) for each in mine if id(each) not in whole and each.code in totals}
     known = {**totals, **changed}
+    # VRM's sum of all codes is then wrong too, unless it is a series of its own.
     if changed and _SUM_OF_ALL in totals and _SUM_OF_ALL not in changed:
         energies = [known.get(each.code) for each in mine if each.unit == "kWh"]
         known[_SUM_OF_ALL] = sum(value for value in energies if value is not None) if energies else None
@@ -116,7 +118,7 @@ def _total(series: Series) -> float | None:
     return sum(values) if values and adds_up(series.code, series.unit) else None
 
 
-def joined(parts: Iterable[Sequence[Series]], edges: Sequence[datetime]) -> tuple[Series, ...]:
+def aggregate(parts: Iterable[Sequence[Series]], edges: Sequence[datetime]) -> tuple[Series, ...]:
     """Aggregate shorter buckets: energies are added, measurements averaged.
 
     Args:
@@ -165,7 +167,7 @@ def _by_edges(parts: Sequence[Series], edges: Sequence[datetime]) -> Series:
             return None
         rows = [[value for each in inside for value in getattr(each, name) or ()] for _, inside in buckets]
         if name == "value":
-            return [_together(row, [1] * len(row), summed=adds_up(first.code, first.unit)) for row in rows]
+            return [_mean_or_sum(row, [1] * len(row), summed=adds_up(first.code, first.unit)) for row in rows]
         return [_extreme(min if name == "minimum" else max, row) for row in rows]
 
     return evolve(
@@ -177,7 +179,7 @@ def _by_edges(parts: Sequence[Series], edges: Sequence[datetime]) -> Series:
     )
 
 
-def as_one(series: Series, start: datetime, end: datetime) -> Series:
+def to_one_bucket(series: Series, start: datetime, end: datetime) -> Series:
     """Aggregate the points of one bucket: energies are added, measurements weighted by their duration."""
     if not len(series):
         return series
@@ -186,13 +188,13 @@ def as_one(series: Series, start: datetime, end: datetime) -> Series:
     return evolve(
         series,
         times_ms=(milliseconds(start),),
-        value=(_together(series.value, weights, summed=adds_up(series.code, series.unit)),),
+        value=(_mean_or_sum(series.value, weights, summed=adds_up(series.code, series.unit)),),
         minimum=None if series.minimum is None else (_extreme(min, series.minimum),),
         maximum=None if series.maximum is None else (_extreme(max, series.maximum),),
     )
 
 
-def _together(values: Sequence[float | None], weights: Sequence[int], *, summed: bool) -> float | None:
+def _mean_or_sum(values: Sequence[float | None], weights: Sequence[int], *, summed: bool) -> float | None:
     known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
     if not known:
         return None
@@ -227,7 +229,7 @@ def changes(
     )
     inside = [row for row in rows if low <= row[0] < high]
     before = [row for row in rows if row[0] < low and (row[1] is None or row[1] > low)][-1:]
-    if inside and inside[0][0] == low:
+    if inside and inside[0][0] == low:  # the state at the start is given
         before = []
     kept: list[tuple[int, int | None, int | None, str | None]] = []
     until: int | None = None
@@ -237,7 +239,7 @@ def changes(
         if row[2:] != last or not known_on:
             kept.append(row)
             last = row[2:]
-        elif kept:
+        elif kept:  # the same state in two rows is one longer state
             kept[-1] = (kept[-1][0], *row[1:])
     times_ms, ends_ms, numbers, names = zip(*kept, strict=True) if kept else ((), (), (), ())
     return evolve(states, times_ms=times_ms, ends_ms=ends_ms, numbers=numbers, names=names)
@@ -310,6 +312,7 @@ class BucketEdges:
         furthest = self._furthest(start, cap)
         if end <= furthest:
             return end
+        # A chunk ends at a local midnight if possible, so that its totals are those of whole days.
         midnight = self.calendar.floor("days", furthest)
         whole_days = midnight if self.floor(midnight) == midnight else start
         return max(whole_days, start) if whole_days > start else self.floor(furthest)

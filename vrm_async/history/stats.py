@@ -19,12 +19,12 @@ from vrm_async.history.chunks import (
     SURE,
     BucketEdges,
     Cap,
-    as_one,
+    aggregate,
     hour_of,
-    joined,
     milliseconds,
     on_edges,
-    trimmed,
+    to_one_bucket,
+    with_cut_series,
     within,
     without_parts,
 )
@@ -105,8 +105,10 @@ class StatsHistory(History[Stats]):
             stop = self._stop(at, end)
             found = await self._ask(at, stop, self._interval)
             empty = not any(time < milliseconds(stop) for series in found for time in series.times_ms)
+            # VRM answers a range over the cap as if it had no data: try again with the smaller cap.
             if empty and self._may_exceed_cap(at, stop):
                 self._cap = SURE[self._interval]
+            # Days of 24 hours are the site's days only up to the next clock change: request up to there.
             elif not self._counts_24_hours and self._has_days_of_24_hours(found, at, stop):
                 self._counts_24_hours = True
             else:
@@ -136,11 +138,11 @@ class StatsHistory(History[Stats]):
     async def _on_edges(self, found: Stats, at: datetime, stop: datetime) -> Stats:
         """Return the buckets of a chunk, each beginning at one of the site's edges."""
         if not self._by_day:
-            return trimmed(found, [within(series, at, stop) for series in found])
+            return with_cut_series(found, [within(series, at, stop) for series in found])
         # A server that counts days of 24 hours adds an hour too many to a day of 23 hours.
         odd = self._counts_24_hours and self._edges.next(at) == stop and (stop - at) % _DAY
         if not odd and on_edges(found, self._edges, exactly=False):
-            return trimmed(found, [within(series, hour_of(at), hour_of(stop)) for series in found])
+            return with_cut_series(found, [within(series, hour_of(at), hour_of(stop)) for series in found])
         return await self._aggregated(found, at, stop)
 
     async def _aggregated(self, found: Stats, at: datetime, stop: datetime) -> Stats:
@@ -160,8 +162,8 @@ class StatsHistory(History[Stats]):
         # VRM deletes old hours. A request for exactly one bucket then returns only that bucket.
         for edge, after in without_parts(found, parts, edges):
             alone = await self._ask(edge, after, self._interval)
-            parts.append([as_one(within(series, EPOCH, after), edge, after) for series in alone])
-        return trimmed(found, joined(parts, edges))
+            parts.append([to_one_bucket(within(series, EPOCH, after), edge, after) for series in alone])
+        return with_cut_series(found, aggregate(parts, edges))
 
     @property
     def _by_day(self) -> bool:
@@ -216,6 +218,7 @@ class Rows:
     @property
     def checkpoint(self) -> HistoryCursor | None:
         """Where to resume without missing a bucket: after the last chunk that was returned completely."""
+        # While buckets of a chunk remain, a resumed reader has to read that chunk again.
         return self._before if self._ready else self._after
 
     def __aiter__(self) -> Self:

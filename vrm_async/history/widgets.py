@@ -73,6 +73,7 @@ class WidgetHistory(History[T], Generic[T]):
         self._window = window
 
     async def _bounds(self) -> tuple[datetime, datetime]:
+        # Most ranges are two moments: they need no request for the site's zone.
         zone = await self._zone() if self._range.needs_zone else UTC
         now = self._clock.utcnow()
         start, end = self._range.resolve(now, zone)
@@ -82,6 +83,7 @@ class WidgetHistory(History[T], Generic[T]):
         return window_of(moment, self._window)
 
     async def _read(self, at: datetime, end: datetime) -> tuple[datetime, T, bool]:
+        # Always the whole window, even if the range begins or ends inside: the timestamps depend on it.
         begin = window_of(at, self._window)
         after = begin + self._window
         stop = min(after, end)

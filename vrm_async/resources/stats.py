@@ -14,7 +14,7 @@ from vrm_async import validation
 from vrm_async.calendar import calendar_of
 from vrm_async.decoding import series as decoding_series
 from vrm_async.history.base import REREAD, HistoryCursor
-from vrm_async.history.chunks import CAPS, milliseconds, trimmed, within
+from vrm_async.history.chunks import CAPS, milliseconds, with_cut_series, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models.series import OverallStats, Stats
 from vrm_async.models.site import Site
@@ -123,7 +123,7 @@ class StatsResource:
         extra = range(milliseconds(after), milliseconds(after + _HOUR))
         if not any(series.times_ms and max(series.times_ms) in extra for series in found):
             return found
-        return trimmed(found, [within(series, EPOCH, after) for series in found])
+        return with_cut_series(found, [within(series, EPOCH, after) for series in found])
 
     def history(
         self,
