@@ -22,6 +22,7 @@ def whole(name: str, value: object, *, least: int = 0, most: int | None = None) 
         TypeError: `value` is not an int.
         ValueError: it is smaller than `least` or larger than `most`.
     """
+    # bool is a subclass of int: True would be sent as the id 1.
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if most is None and least == 0 and value < 0:

@@ -37,7 +37,7 @@ def zone(value: str | tzinfo) -> tzinfo:
         return value
     if not isinstance(value, str):
         raise TypeError(f"a time zone must be an IANA name or a tzinfo, not {type(value).__name__}")
-    try:
+    try:  # a missing name, a path outside the database and a directory raise different errors
         return ZoneInfo(value)
     except (KeyError, ValueError, OSError):
         raise ValueError(
@@ -55,6 +55,7 @@ def zone_or_utc(name: str | None) -> tzinfo:
 
 def midnight(day: date, where: tzinfo) -> datetime:
     """Return the first moment of a local day, in UTC."""
+    # fold=0 and fold=1 differ where clocks change: at a midnight that comes twice, or that is skipped.
     naive = datetime.combine(day, time())
     first, second = (naive.replace(tzinfo=where, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first.astimezone(where).date() == day and second >= first:
@@ -182,6 +183,7 @@ def time_range(
         ValueError: two forms are given, or none where one is required; or one has a wrong value.
         TypeError: an argument has a wrong type.
     """
+    # The first argument of a range may be a period: stats.get(site, "2026-05").
     if isinstance(start, str) and period is None:
         start, period = None, start
     given = [name for name, value in (("start", start), ("end", end)) if value is not None]

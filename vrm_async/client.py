@@ -268,6 +268,7 @@ class VRMClient(Resources):
         means = checked_means(
             token=token, username=username, password=password, sms_token=sms_token, demo=demo
         )
+        # Checks come first: after a wrong argument the pool has no account of it.
         label = account_label(account)
         base = parse_base_url(base_url)
         self._pool = SessionPool(clock=clock) if pool is None else pool

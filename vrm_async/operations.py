@@ -31,6 +31,7 @@ def writes(name: str, method: str, path: str) -> Operation:
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# `join` checks the path; the address is not used.
 _ANYWHERE: Final = parse_base_url("https://localhost/")
 
 Query: TypeAlias = Mapping[str, str | int] | Iterable[tuple[str, str | int]]
@@ -48,6 +49,7 @@ def operation(method: str, path: str, *, repeatable: bool, body_limit: int) -> O
     if not path or path.startswith("/"):
         raise ValueError("path must be relative to the base URL, without a slash at its beginning")
     _ANYWHERE.join(path)
+    # Servers that decode the path twice would read another one.
     if re.search(r"%(2f|5c)", path, re.IGNORECASE):
         raise ValueError("path must not hold an encoded slash or backslash")
     # Errors never quote the answer of an operation named auth: it may repeat a secret.

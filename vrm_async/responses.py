@@ -32,6 +32,7 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
     422: BadRequest,
     425: ServerFault,
 }
+# No error_code means an unknown path, so the English texts of servers for it are matched.
 _PLACE: Final = r"(?:resource|path|route|endpoint|url|uri|page|action|method)"
 _NO_SUCH_PATH: Final = re.compile(
     rf"(?:not find|no such|unknown|invalid|undefined|unsupported) (?:the )?(?:requested )?(?:api )?{_PLACE}\b"
@@ -50,7 +51,9 @@ def check(response: Response, payload: JSON, operation: Operation) -> None:
     if response.status < 400 and not is_refusal(payload):
         return
     code = payload.get("error_code") if isinstance(payload, dict) else None
+    # Any other text in error_code could be as long as a page, or contain a secret.
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
+    # A 401 is about the credential, whatever its error_code is.
     by_code = None if response.status == 401 else _BY_CODE.get(code or "")
     message = operation.quote(refusal_message(payload))
     kind = by_code or _kind_of_status(response.status)

@@ -66,6 +66,7 @@ def range_query(start: datetime | None, end: datetime | None) -> list[tuple[str,
     Raises:
         ValueError: the range is empty, or shorter than a second.
     """
+    # VRM takes whole seconds, so a range of less than one is empty.
     sides = [(name, value) for name, value in (("start", start), ("end", end)) if value is not None]
     stamps = [(name, unix_s(name, value)) for name, value in sides]
     if start is not None and end is not None and stamps[1][1] <= stamps[0][1]:
@@ -75,6 +76,7 @@ def range_query(start: datetime | None, end: datetime | None) -> list[tuple[str,
 
 def codes(attribute_codes: Iterable[str]) -> list[tuple[str, str]]:
     """Return attribute codes as VRM's repeated query parameter, with literal brackets."""
+    # A str is iterable: "bs" would become the codes b and s.
     if isinstance(attribute_codes, str):
         raise TypeError(f"attribute_codes must be several codes, such as [{attribute_codes!r}], not one str")
     listed = list(attribute_codes)
@@ -127,7 +129,7 @@ def json_object(name: str, value: Mapping[str, JSON]) -> dict[str, JSON]:
     """Return a mapping as a JSON object."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
-    try:
+    try:  # allow_nan=False: NaN and Infinity are not JSON
         json.dumps(made := dict(value), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must hold only JSON values: {error}") from None

@@ -73,7 +73,7 @@ class Pages(Generic[T]):
         self._announced = 0
         self._ended = False
         self._awaited = False
-        self._reading = asyncio.Lock()
+        self._reading = asyncio.Lock()  # several tasks may read one list: one of them requests the page
 
     @classmethod
     def of_one_answer(cls, read: Callable[[], Awaitable[Iterable[T]]]) -> Self:
@@ -105,6 +105,7 @@ class Pages(Generic[T]):
         async with self._reading:
             if self._awaited:
                 raise RuntimeError("this list was read already: call the method again to read it again")
+            # Records stay in `_ready` until the end, so that cancelling loses none.
             while not self._ended:
                 await self._next_page()
             self._awaited = True
@@ -124,6 +125,7 @@ class Pages(Generic[T]):
         if self._key is None:
             self._ended = True
             return page.records
+        # Only earlier pages count: equal records of one page are different devices.
         fresh = [record for record in page.records if self._key(record) not in self._seen]
         self._seen.update(map(self._key, fresh))
         # A page of which nothing could be read does not end the list, unless it comes twice.

@@ -140,7 +140,7 @@ class AlarmAttribute:
 
 @frozen(kw_only=True)
 class Alarms:
-    """The rules of a site, with the devices, users and attributes for new rules; from `alarms.get`."""
+    """The rules of a site, with the devices, users and attributes for new rules; from `alarms.rules`."""
 
     alarms: tuple[Alarm, ...] = ()
     """The rules."""

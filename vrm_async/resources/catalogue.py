@@ -138,6 +138,7 @@ def read_catalogue(payload: JSON) -> tuple[DataAttribute, ...]:
         DecodeError: the answer has no data attributes. VRM has hundreds.
     """
     found = by_key(payload)
+    # VRM sends this list without an envelope, other than every other answer; accept one all the same.
     for envelope in ("records", "data"):
         if isinstance(found.get(envelope), dict | list):
             found = by_key(found[envelope])
@@ -176,6 +177,7 @@ def _with_device_type(row: DataAttribute) -> DataAttribute:
     alike = shipped_by_code().get(row.code, ())
     same = [known for known in alike if known.description.casefold() == row.description.casefold().strip()]
     likely = same or alike
+    # Several device types may share code and description: then the type stays unknown.
     if len({known.device_type for known in likely}) != 1:
         return row
     return evolve(row, device_type=likely[0].device_type, energy=any(known.energy for known in likely))

@@ -127,6 +127,7 @@ def read_widget(payload: JSON) -> CustomWidget:
     found = content(payload)
     if isinstance(found.get("widget"), Mapping):
         return _widget(found["widget"])
+    # Not documented: accept the widget in other members, and its fields at the top level.
     inner = next((found[key] for key in _PLACES if not is_nothing(found.get(key))), found)
     if isinstance(inner, list):
         inner = inner[0] if inner else None

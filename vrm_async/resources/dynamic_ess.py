@@ -184,6 +184,7 @@ _settings = model(
 
 def read_settings(payload: JSON) -> DynamicEssSettings:
     """Read the settings, which are in `data`."""
+    # Accept the settings at the top level, too.
     found = content(payload, "data", *WRITTEN.values())
     data = found.get("data", found)
     if not isinstance(data, Mapping) or is_nothing(data):

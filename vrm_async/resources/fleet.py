@@ -86,9 +86,11 @@ class Fleet:
             try:
                 found = await self._api.call(FIND, read_page, query=query)
             except NoData:
+                # Behind the last page VRM answers no_data; on the first page it means that no site matches.
                 if number == first:
                     raise
                 return Page((), 0)
+            # The definitions are the same on every page.
             if number == first:
                 sites.attributes, sites.raw = found.attributes, found.raw
             return found.page
@@ -142,6 +144,7 @@ def overview_body(
 
 
 def _conditions(conditions: str | Iterable[str]) -> str:
+    # A single str may have several conditions: VRM's own form of the query.
     listed = _COMMA.split(conditions) if isinstance(conditions, str) else list(conditions)
     if not 1 <= len(listed) <= MOST_CONDITIONS:
         raise ValueError(f"conditions must be 1 to {MOST_CONDITIONS}, not {len(listed)}")

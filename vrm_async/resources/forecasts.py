@@ -94,6 +94,7 @@ def _entries(hours: Adjustments) -> list[JSON]:
 
 def _entry(hour: datetime, energy_wh: float | None) -> JSON:
     stamp = validation.unix_s("hour", hour)
+    # Adjustments are by full hour of UTC.
     if stamp % _HOUR_S:
         raise ValueError(f"an adjustment begins at a full hour: {hour.isoformat()}")
     if energy_wh is None:

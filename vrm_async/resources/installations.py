@@ -62,6 +62,7 @@ class Installations:
                     DIAGNOSTICS, attributes.diagnostics_page, query=query, idSite=site_id
                 )
             except NoData:
+                # Behind the last page VRM answers no_data; on the first page it is about the site.
                 if number == 1:
                     raise
                 return Page((), 0)
@@ -144,6 +145,7 @@ class Installations:
 
 
 def _monitoring(level: bool | int) -> JSON:
+    # VRM's document has a bool for none and alarms, and a number only in the answer, also for warnings.
     if isinstance(level, bool):
         return level
     return bool(level) if whole("alarmMonitoring", level) in {0, 1} else level

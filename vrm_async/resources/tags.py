@@ -78,6 +78,7 @@ def read_tags(payload: JSON) -> SiteTags:
     groups: dict[str, list[Tag]] = {}
     for source, tag in _tags(found):
         groups.setdefault(source, []).append(tag)
+    # A source without tags is kept as an empty group.
     empty: dict[str, tuple[Tag, ...]] = dict.fromkeys(found, ()) if isinstance(found, Mapping) else {}
     return SiteTags(groups={**empty, **{name: tuple(g) for name, g in groups.items()}}, raw=by_key(payload))
 

@@ -96,6 +96,7 @@ class Tokens:
             refusal = error
         if not is_no_such_path(refusal):
             raise refusal
+        # The first path was refused, so nothing was done: the second is safe for writes, too.
         try:
             return await self._api.call(elsewhere, into, json=json, idUser=user, idAccessToken=which)
         except AnswerError as error:

@@ -62,6 +62,7 @@ class Users:
 
     async def id(self) -> int:
         """Return the account's idUser. Only the first call sends a request. Cancelling is safe."""
+        # Calls at the same time share one request.
         async with self._finding:
             return (await self.me()).id if self._id is None else self._id
 
@@ -122,6 +123,7 @@ async def read_sites(
     site_id: int | None = None,
 ) -> tuple[Site, ...]:
     """Send the request for a list of sites; `client.sites` and `client.site` are its public forms."""
+    # The path has the id of a user, also for the own sites.
     owner = await users.id() if user_id is None else user_id
     return await api.call(
         SITES, sites.sites, query=sites_query(extended=extended, site_id=site_id), idUser=owner
