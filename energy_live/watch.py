@@ -78,7 +78,7 @@ async def watch_accounts(
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(SessionPool())
         vrm, volt = accounts.vrm(pool), accounts.voltstorage(pool)
-        _require_credentials(vrm, volt, selection)
+        _require_credentials(vrm, volt, selection)  # before any request is sent
         discovered = await _discover(vrm, volt, selection, interval_s)
         output = _output(options, title, pool=pool, names=discovered.names, vendors=accounts.origins)
         store_class = _ReplacedCheckpoint if options.from_now else FileCheckpoint
@@ -87,6 +87,7 @@ async def watch_accounts(
             events = await stack.enter_async_context(merge(*discovered.sources, checkpoint=store))
         except CheckpointError as error:
             raise StreamError(f"{error.fault} (--from-now starts from now and replaces the file)") from None
+        # Last in, first out: the terminal is restored before connections are closed.
         await stack.enter_async_context(output)
         await show(events, output, options)
 

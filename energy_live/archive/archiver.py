@@ -101,6 +101,7 @@ async def archive(
     """
     directory = ArchiveDirectory(root)
     with directory.lock():
+        # Under the lock, every temporary file belongs to a run that was killed.
         store = ArchiveStore(directory, _open_manifest(directory, options, service))
         store.recover()
         run = ArchiveRun(store=store, client=client, policy=policy, progress=progress)
@@ -146,7 +147,7 @@ class ArchiveRun:
 
     async def archive_products(self, wanted: Sequence[int], *, until: datetime) -> None:
         """Archive the wanted products, or all if `wanted` is empty."""
-        self.store.save()
+        self.store.save()  # from now on the directory is recognised as an archive
         products = await self._read_products()
         unknown = [number for number in wanted if number not in products]
         self.result.missing += [f"product {number}: not in the account's list" for number in unknown]
@@ -220,6 +221,7 @@ class ArchiveRun:
             try:
                 rows = await read_statistics(self.client, plan.product.id, table, self.policy)
             except (PermissionDenied, NotFound) as error:
+                # The other tables of this product would be refused too.
                 return [*missing, f"statistics: {describe_error(error)}"]
             except RequestError as error:
                 missing.append(f"{table.name}: {describe_error(error)}")
@@ -233,6 +235,7 @@ class ArchiveRun:
     ) -> None:
         name = f"product-{plan.product.id}/{table.name}.{self.store.writer.suffix}"
         known = self.store.manifest.files.get(name)
+        # The service may drop old data before it closes: an archive must not lose it.
         if known is not None and len(statistics.rows) < known.rows:
             self._note(plan, f"{table.name}: the service has fewer rows now, {known.rows} rows were kept")
             entry.tables[table.name].malformed = statistics.undated
@@ -263,6 +266,7 @@ class ArchiveRun:
         for month in plan.months():
             known = entry.months.get(str(month))
             if known is not None and self.store.is_final(known):
+                # A kill after the month was written may have left its staged days.
                 reader.skip(empty=known.file is None)
                 reader.staging.clear(month)
                 continue

@@ -44,7 +44,7 @@ class ArchiveDirectory:
             UsageError: Another run holds the lock, or the directory cannot be written to.
         """
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # the data is private
             descriptor = os.open(self.root / LOCK_NAME, os.O_CREAT | os.O_RDWR, _MODE)
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from None

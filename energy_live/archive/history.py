@@ -110,10 +110,11 @@ class HistoryReader:
         for day in month.days(self.plan.until):
             old = self.staging.read(day)
             clean = True
+            # Staged days survive a kill, so a run continues in the middle of a month.
             if old is not None and self._is_complete(old, day) and day.date != reread:
                 new: StagedDay | None = old
             elif failures >= _MAX_FAILURES:
-                new = None
+                new = None  # the service has a problem; do not send it a month of requests
             else:
                 try:
                     new, clean = await self._read_day(day, month, old)
@@ -151,6 +152,7 @@ class HistoryReader:
         else:
             new = await self.policy.call(lambda: self._write_day(day))
         clean = not new.malformed
+        # Two reads with the same rows prove that malformed rows are not the result of a cut answer.
         if old is None:
             return self.staging.keep(day), clean
         unchanged = self.staging.is_unchanged(day)

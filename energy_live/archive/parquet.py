@@ -31,6 +31,7 @@ class ParquetArchiveWriter:
         """Write the days. A column that has text on any day is a text column for the whole month."""
         texts = frozenset().union(*(day.text for day in days))
         schema = _schema(all_columns(days), texts)
+        # One day at a time: memory use does not depend on the length of the month.
         with pq.ParquetWriter(file, schema, compression="zstd") as out:
             for day in days:
                 if day.rows:

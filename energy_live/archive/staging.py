@@ -196,6 +196,7 @@ def _read(name: str, file: IO[bytes]) -> StagedDay:
     mark = tail.rindex(_MARK)
     facts = json.loads(tail[mark + len(_MARK) :])
     del facts[_CHECKSUM]
+    # The line is built again from its members: a change in any byte of it or before it shows.
     if _last_line(facts, _sha256_of_first(file, size - len(tail) + mark)) != tail[mark:]:
         raise ValueError("a byte of a staged day has changed")
     file.seek(0)

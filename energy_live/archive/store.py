@@ -64,6 +64,7 @@ class ArchiveStore:
         entry = FileEntry(sha256=sha256_of(temporary), bytes=size, rows=rows, first=times[0], last=times[1])
         unchanged = self.manifest.files.get(name) == entry and self.directory.size(name) == size
         self.manifest.files[name] = entry
+        # Before the rename: `recover` renames a temporary file only if the manifest has its checksum.
         self.save()
         if unchanged:
             self.directory.discard(name)

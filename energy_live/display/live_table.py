@@ -62,7 +62,7 @@ class LiveTable:
             self._redrawing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._redrawing
-        self._draw()
+        self._draw()  # the final values stay on the screen
         self._live.stop()
 
     async def show(self, event: Event) -> None:

@@ -78,7 +78,7 @@ async def show(events: MergedStream, output: Output, options: DisplayOptions) ->
                     left -= 1
                     if not left:
                         if options.checkpoint is not None:
-                            events.commit(event)
+                            events.commit(event)  # the next run starts after the last shown reading
                         return
     except TimeoutError:
         if timeout.expired():
@@ -142,6 +142,7 @@ class JsonLines:
     async def _write(self) -> None:
         while self._unwritten:
             await self._wait_writable()
+            # Small writes only: a larger one may block although the pipe is writable.
             with suppress(BlockingIOError):
                 written = os.write(self._descriptor, self._unwritten[:_PIPE_BUF])
                 self._unwritten = self._unwritten[written:]

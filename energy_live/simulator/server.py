@@ -78,6 +78,7 @@ def abort(request: web.BaseRequest) -> None:
         return
     raw = transport.get_extra_info("socket")
     if raw is not None:
+        # Linger 0: closing sends RST instead of FIN.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
     transport.abort()
 
@@ -103,6 +104,7 @@ class SimulatedService:
         Raises:
             OSError: The port is in use.
         """
+        # First, so that the log has all requests and faults apply before authentication.
         app.middlewares.insert(0, self._middleware())
         app.on_response_prepare.append(self._date)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
@@ -168,7 +170,7 @@ class SimulatedService:
                 request[CUT] = fault
                 return await self._cut(fault, request, await handler(request))
             case _:
-                request[CUT] = fault
+                request[CUT] = fault  # a fault of WebSockets: their handler applies it
         return await handler(request)
 
     async def _cut(

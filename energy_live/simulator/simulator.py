@@ -120,7 +120,7 @@ class Simulator:
             await volt.start(world.volt.application(), self.host, self.volt_port)
             self._stack.push_async_callback(volt.stop)
         except BaseException:
-            await self._stack.aclose()
+            await self._stack.aclose()  # the first server may be running
             raise
         self.faults.on_expire += [world.vrm.accounts.expire, world.volt.accounts.expire]
         self._running = world

@@ -350,7 +350,7 @@ async def test_a_folder_of_something_else_is_refused(home, tmp_path):
 
 
 async def test_an_archive_keeps_its_format(home, saved):
-    """Without a wish it stays as it is, and another wish is refused."""
+    """Without --format an archive keeps its format; another format is an error."""
     assert (await save(home, saved, format=None)).changed == 0
     with pytest.raises(UsageError, match="archive in csv"):
         await save(home, saved, format="parquet")

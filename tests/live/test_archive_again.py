@@ -1,4 +1,4 @@
-"""`energy-live archive`, run again: what grew, what was cut, what begins later, and kills."""
+"""`archive()` run again: more data, cut answers, later products, and kills."""
 
 from __future__ import annotations
 

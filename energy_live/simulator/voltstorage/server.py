@@ -121,17 +121,17 @@ class VoltServer:
         installed = request.query.get("installationDate")
         wanted = ProductFilter(
             text=request.query.get("q"),
-            group=whole(request, "groupId"),
-            owner=whole(request, "ownerId"),
-            installed=None if installed is None else flag("installationDate", installed),
-            ids=numbers(request, "ids"),
+            group=integer(request, "groupId"),
+            owner=integer(request, "ownerId"),
+            installed=None if installed is None else boolean("installationDate", installed),
+            ids=integers(request, "ids"),
         )
         found = [product.record() for product in mine if wanted.matches(product)]
         keys = [key for key in request.query.get("sort", "").split(",") if key]
         if found and (unknown := [key for key in keys if key.removeprefix("-") not in found[0]]):
             raise VoltRefusal(400, f"Products have no field {unknown[0].removeprefix('-')!r} to sort by.")
         found = ordered(found, keys)
-        count, page = whole(request, "count", least=1), whole(request, "page", least=1) or 1
+        count, page = integer(request, "count", least=1), integer(request, "page", least=1) or 1
         if count is not None:
             found = found[(page - 1) * count : page * count]
         elif page > 1:
@@ -142,6 +142,7 @@ class VoltServer:
         if number is None:
             raise VoltRefusal(400, f"The parameter {name} is required.")
         product = self.products.get(number)
+        # Unknown products are refused like those of other users.
         if product is None or product.owner != request[OWNER].id:
             raise VoltRefusal(403, "You lack the permission to read this product.")
         return product
@@ -152,18 +153,18 @@ class VoltServer:
         second = product.last_at(now)
         empty = second < product.first_at
         data = {} if empty else event_fields(product.household.at(second))
-        if flag("includeTime", request.query.get("includeTime", "false")):
+        if boolean("includeTime", request.query.get("includeTime", "false")):
             return answer({"time": None if empty else int(second), "data": data})
         return answer(data)
 
     async def _statistics(self, request: web.Request) -> web.Response:
-        product = self._product(request, whole(request, "productId"))
+        product = self._product(request, integer(request, "productId"))
         timespan = request.query.get("timespan", "day")
         if timespan not in TIMESPANS:
             raise VoltRefusal(400, f"timespan must be one of {', '.join(TIMESPANS)}.")
         now = self._timeline.now()
-        end = whole(request, "tend")
-        start = whole(request, "tstart")
+        end = integer(request, "tend")
+        start = integer(request, "tstart")
         begin = product.first_at if start is None else float(start)
         if math.isinf(product.first_at):
             return answer([])
@@ -202,12 +203,12 @@ class VoltServer:
         await response.write_eof()
 
     def _extract(self, request: web.Request) -> ExportRequest:
-        product_id, component_id = whole(request, "productId"), whole(request, "componentId")
+        product_id, component_id = integer(request, "productId"), integer(request, "componentId")
         if (product_id is None) == (component_id is None):
             raise VoltRefusal(400, "Either productId or componentId must be provided.")
         product = self._product(request, component_id // 10 if component_id is not None else product_id)
         now = self._timeline.now()
-        start, end = double(request, "from"), double(request, "to")
+        start, end = number(request, "from"), number(request, "to")
         if start is None:
             raise VoltRefusal(400, "The parameter from is required.")
         if start > now:
@@ -223,9 +224,9 @@ class VoltServer:
             start=start,
             end=min(product.last_at(now), now if end is None else end),
             fields=fields,
-            tz_minutes=whole(request, "tz") or 0,
-            precision=whole(request, "precision", least=1) or 6,
-            tolerance=double(request, "tolerance") or 0.0,
+            tz_minutes=integer(request, "tz") or 0,
+            precision=integer(request, "precision", least=1) or 6,
+            tolerance=number(request, "tolerance") or 0.0,
             separator=separator,
             mixed_separators=self.events.faults.separator_fault and separator != ",",
             step_s=self._export_step_s,
@@ -234,7 +235,7 @@ class VoltServer:
     async def _follow(self, request: web.Request) -> web.StreamResponse:
         if "token" not in request.query and "Authorization" not in request.headers:
             raise VoltRefusal(401, "No authorization token was provided.")
-        product = self._product(request, whole(request, "productId"))
+        product = self._product(request, integer(request, "productId"))
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise VoltRefusal(400, "This is a WebSocket.")
         return await self.events.follow(request, product)
@@ -247,7 +248,7 @@ def answer(content: object, status: int = 200) -> web.Response:
     )
 
 
-def whole(request: web.Request, name: str, *, least: int | None = None) -> int | None:
+def integer(request: web.Request, name: str, *, least: int | None = None) -> int | None:
     """Return an integer parameter, or None without it."""
     text = request.query.get(name)
     if text is None:
@@ -261,7 +262,7 @@ def whole(request: web.Request, name: str, *, least: int | None = None) -> int |
     return number
 
 
-def double(request: web.Request, name: str) -> float | None:
+def number(request: web.Request, name: str) -> float | None:
     """Return a finite number, or None without the parameter."""
     text = request.query.get(name)
     if text is None:
@@ -275,14 +276,14 @@ def double(request: web.Request, name: str) -> float | None:
     return number
 
 
-def flag(name: str, text: str) -> bool:
+def boolean(name: str, text: str) -> bool:
     """Parse a boolean parameter."""
     if text.lower() not in {"true", "false", "1", "0"}:
         raise VoltRefusal(400, f"The parameter {name} must be true or false.")
     return text.lower() in {"true", "1"}
 
 
-def numbers(request: web.Request, name: str) -> frozenset[int]:
+def integers(request: web.Request, name: str) -> frozenset[int]:
     """Return a list of integers: repeated, with brackets, or separated by commas.
 
     The document does not specify which.

@@ -15,15 +15,15 @@ from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.vrm.accounts import VrmAccounts
 from energy_live.simulator.vrm.installations import SITE, Installations
 from energy_live.simulator.vrm.request_checks import (
+    INTEGER,
     LIST,
     OBJECT,
-    TEXT,
-    WHOLE,
+    STRING,
     VrmRefusal,
     answer,
     body,
     checked,
-    items,
+    list_of,
     one_of,
 )
 from energy_live.simulator.vrm.serializers import Json
@@ -100,7 +100,7 @@ class SiteAccess:
 
     async def _invite(self, request: web.Request) -> web.Response:
         site, members = self._of(request)
-        kinds = {"name": TEXT, "email": TEXT, "accessLevel": WHOLE}
+        kinds = {"name": STRING, "email": STRING, "accessLevel": INTEGER}
         sent = checked(await body(request), required=kinds)
         one_of("accessLevel", sent["accessLevel"], _LEVELS)
         created = int(self._timeline.now())
@@ -115,7 +115,7 @@ class SiteAccess:
         if len(sent) < 2:
             raise VrmRefusal(200, "accesslevel_and_invite_keys_required", ["Both arrays are required."])
         updated: Json = {}
-        for email, level in _paired(items("email", sent["email"], TEXT), sent["accessLevel"]):
+        for email, level in _paired(list_of("email", sent["email"], STRING), sent["accessLevel"]):
             known = members.invites.get(str(email))
             updated[str(email)] = known is not None
             if known is not None:  # an address without an invitation is no error
@@ -128,7 +128,7 @@ class SiteAccess:
         if len(sent) < 2:
             raise VrmRefusal(200, "accesslevel_and_user_required", ["Both arrays are required."])
         levels = dict(members.levels)
-        for user, level in _paired(items("idUser", sent["idUser"], WHOLE), sent["accessLevel"]):
+        for user, level in _paired(list_of("idUser", sent["idUser"], INTEGER), sent["accessLevel"]):
             if user not in levels:
                 raise VrmRefusal(404, "not_found", "There is no such user")
             levels[int(str(user))] = level
@@ -138,7 +138,7 @@ class SiteAccess:
 
     async def _unlink_user(self, request: web.Request) -> web.Response:
         site, members = self._of(request)
-        sent = checked(await body(request), required={"idUser": WHOLE})
+        sent = checked(await body(request), required={"idUser": INTEGER})
         levels = dict(members.levels)
         if levels.pop(int(str(sent["idUser"])), None) is None:
             raise VrmRefusal(200, "user_not_unlinked", ["The user could not be unlinked."])
@@ -154,15 +154,15 @@ class SiteAccess:
     async def _link_groups(self, request: web.Request) -> web.Response:
         _, members = self._of(request)
         sent = checked(await body(request), required={"userGroups": LIST})
-        for group in items("userGroups", sent["userGroups"], OBJECT):
-            known = checked(dict(group), required={"idUserGroup": WHOLE, "accessLevel": WHOLE})  # type: ignore[call-overload]
+        for group in list_of("userGroups", sent["userGroups"], OBJECT):
+            known = checked(dict(group), required={"idUserGroup": INTEGER, "accessLevel": INTEGER})  # type: ignore[call-overload]
             one_of("accessLevel", known["accessLevel"], _LEVELS)
             members.groups[int(str(known["idUserGroup"]))] = int(str(known["accessLevel"]))
         return answer({"success": True})
 
     async def _group(self, request: web.Request) -> web.Response:
         _, members = self._of(request)
-        kinds = {"idUserGroup": WHOLE, "accessLevel": (int, type(None))}
+        kinds = {"idUserGroup": INTEGER, "accessLevel": (int, type(None))}
         sent = checked(await body(request), required=kinds)
         number = int(str(sent["idUserGroup"]))
         if number not in members.groups:
@@ -181,7 +181,7 @@ def _keep_one_admin(levels: dict[int, int]) -> None:
 
 
 def _paired(first: list[object], levels: object) -> list[tuple[object, int]]:
-    second = [int(str(level)) for level in items("accessLevel", levels, WHOLE)]
+    second = [int(str(level)) for level in list_of("accessLevel", levels, INTEGER)]
     for level in second:
         one_of("accessLevel", level, _LEVELS)
     if len(first) != len(second):

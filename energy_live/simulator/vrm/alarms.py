@@ -16,20 +16,20 @@ from energy_live.simulator.vrm.accounts import VrmAccounts
 from energy_live.simulator.vrm.attributes import DEVICES
 from energy_live.simulator.vrm.installations import SITE, Installations
 from energy_live.simulator.vrm.request_checks import (
+    INTEGER,
     LIST,
     NUMBER,
-    WHOLE,
     VrmRefusal,
     answer,
     body,
     checked,
-    items,
-    moments,
+    list_of,
+    time_range,
 )
 from energy_live.simulator.vrm.serializers import Json, enum_values
 from energy_live.simulator.vrm.sites import Site
 
-_WHICH: Final = {"idDataAttribute": WHOLE, "instance": WHOLE}
+_WHICH: Final = {"idDataAttribute": INTEGER, "instance": INTEGER}
 _NUMBERS: Final = ("highAlarm", "highAlarmHysteresis", "lowAlarm", "lowAlarmHysteresis")
 _RAISED_EVERY_S: Final = 5 * 86_400
 _LASTED_S: Final = 1800
@@ -137,11 +137,11 @@ class Alarms:
         """Return the rule in the body; the case of two member names depends on its kind."""
         sent = await body(request)
         if "enumValues" in sent:
-            kinds = {"enumValues": LIST, "alarmEnabled": WHOLE, "notifyAfterSeconds": WHOLE}
+            kinds = {"enumValues": LIST, "alarmEnabled": INTEGER, "notifyAfterSeconds": INTEGER}
             checked(sent, required={**_WHICH, **kinds})
-            items("enumValues", sent["enumValues"], WHOLE)
+            list_of("enumValues", sent["enumValues"], INTEGER)
         else:
-            kinds = {"AlarmEnabled": WHOLE, "NotifyAfterSeconds": WHOLE}
+            kinds = {"AlarmEnabled": INTEGER, "NotifyAfterSeconds": INTEGER}
             checked(sent, required={**_WHICH, **kinds}, optional=dict.fromkeys(_NUMBERS, NUMBER))
         if all(one.id != sent["idDataAttribute"] for one in site.attributes):
             raise VrmRefusal(422, "invalid_parameters", {"idDataAttribute": "The attribute is not known."})
@@ -182,7 +182,7 @@ class Alarms:
 
     async def _clear(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
-        sent = checked(await body(request), required={"alarmId": WHOLE})
+        sent = checked(await body(request), required={"alarmId": INTEGER})
         self._cleared.add(int(str(sent["alarmId"])))
         return answer({"success": True, "idSite": str(site.id)})
 
@@ -210,7 +210,7 @@ class Alarms:
 
     async def _log(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
-        start, end = moments(request, self._timeline.now())
+        start, end = time_range(request, self._timeline.now())
         return answer({"success": True, "records": self._raised(site, start, end)})
 
     async def _widget(self, request: web.Request) -> web.Response:

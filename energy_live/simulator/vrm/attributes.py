@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-Raw = str | float | None
+RawValue = str | float | None
 
 
 @frozen(kw_only=True)

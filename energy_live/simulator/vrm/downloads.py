@@ -17,7 +17,7 @@ from aiohttp import web
 from energy_live.simulator.clock import Timeline
 from energy_live.simulator.server import Handler
 from energy_live.simulator.vrm.installations import SITE, Installations
-from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, moments, required, switched
+from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, boolean, required_integer, time_range
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 from energy_live.simulator.vrm.stats import ENERGIES, KWH
@@ -53,11 +53,11 @@ class Downloads:
 
     async def _data(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
-        start, end = moments(request, self._timeline.now())
+        start, end = time_range(request, self._timeline.now())
         form, kind = request.query.get("format", "csv"), request.query.get("datatype", "log")
         if form not in _FORMATS or kind not in {"log", "kwh", "benchmark"}:
             raise VrmRefusal(400, "invalid_parameters", {"format": "The format is not valid."})
-        if switched(request, "async"):
+        if boolean(request, "async"):
             return answer({"success": True})  # VRM sends the file by e-mail
         begin, until = max(start, site.created), min(end, self._timeline.now())
         if until <= begin:
@@ -72,7 +72,7 @@ class Downloads:
 
     async def _gps(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
-        start, end = float(required(request, "start")), float(required(request, "end"))
+        start, end = float(required_integer(request, "start")), float(required_integer(request, "end"))
         if end <= max(start, site.created):
             raise VrmRefusal(200, "no_data", ["Site has no GPS data for this period."])
         config = site.household.config

@@ -14,19 +14,19 @@ from energy_live.simulator.clock import Timeline
 from energy_live.simulator.server import Handler
 from energy_live.simulator.vrm.installations import SITE, Installations
 from energy_live.simulator.vrm.request_checks import (
+    BOOLEAN,
+    INTEGER,
     LIST,
     NUMBER,
     OBJECT,
-    TEXT,
-    TRUTH,
-    WHOLE,
+    STRING,
     VrmRefusal,
     answer,
     body,
     checked,
-    items,
+    list_of,
     one_of,
-    required,
+    required_integer,
     uncoded,
 )
 from energy_live.simulator.vrm.serializers import Json
@@ -35,12 +35,12 @@ from energy_live.simulator.vrm.sites import Site
 _REQUIRED: Final = {
     "batteryCapacity": NUMBER,
     "batteryCosts": NUMBER,
-    "batteryFlowRestriction": TEXT,
+    "batteryFlowRestriction": STRING,
     "buyPriceType": NUMBER,
     "chargePower": NUMBER,
     "dischargePower": NUMBER,
     "gridSell": NUMBER,
-    "isOn": TRUTH,
+    "isOn": BOOLEAN,
     "maxPowerFromGrid": NUMBER,
     "maxPowerToGrid": NUMBER,
     "sellPriceType": NUMBER,
@@ -48,20 +48,20 @@ _REQUIRED: Final = {
 _OPTIONAL: Final = {
     "batteryPrice": NUMBER,
     "buyEnergyProviderId": NUMBER,
-    "buyPriceFormula": TEXT,
+    "buyPriceFormula": STRING,
     "buyPriceSchedule": LIST,
     "idBiddingZone": NUMBER,
-    "isDessSocDifferent": TRUTH,
-    "isGreenModeOn": TRUTH,
+    "isDessSocDifferent": BOOLEAN,
+    "isGreenModeOn": BOOLEAN,
     "sellEnergyProviderId": NUMBER,
-    "sellPriceFormula": TEXT,
+    "sellPriceFormula": STRING,
     "sellPriceSchedule": LIST,
-    "isPeriodicFullChargeOn": TRUTH,
+    "isPeriodicFullChargeOn": BOOLEAN,
     "periodicFullChargeDuration": (int, float, type(None)),
     "periodicFullChargeInterval": (int, float, type(None)),
 }
-_SPAN: Final = {"from": TEXT, "to": TEXT, "price": (int, float, str)}
-_UNDOCUMENTED: Final = {"mode": WHOLE, "operatingMode": WHOLE}
+_SPAN: Final = {"from": STRING, "to": STRING, "price": (int, float, str)}
+_UNDOCUMENTED: Final = {"mode": INTEGER, "operatingMode": INTEGER}
 _ADJUSTED: Final = ("vrm_consumption_fc_adj", "vrm_consum_evcs_fc_adj", "vrm_consum_hp_fc_adj")
 _HOUR_S: Final = 3600
 
@@ -117,10 +117,10 @@ class DynamicEss:
             if name in sent:
                 one_of(name, sent[name], allowed)
         for name in ("buyPriceSchedule", "sellPriceSchedule"):
-            for days in items(name, sent.get(name, []), OBJECT):
+            for days in list_of(name, sent.get(name, []), OBJECT):
                 listed = checked(dict(days), required={"days": LIST, "schedule": LIST})  # type: ignore[call-overload]
-                items(name, listed["days"], NUMBER)
-                for span in items(name, listed["schedule"], OBJECT):
+                list_of(name, listed["days"], NUMBER)
+                for span in list_of(name, listed["schedule"], OBJECT):
                     checked(dict(span), required=_SPAN)  # type: ignore[call-overload]
         stamp = datetime.fromtimestamp(self._timeline.now(), UTC).strftime("%Y-%m-%d %H:%M:%S")
         created = before.get("createdOn", stamp)
@@ -146,7 +146,7 @@ class DynamicEss:
     async def _last_reset(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
         # The OpenAPI document has no parameter here; a captured answer requires it.
-        kind = required(request, "resetType")
+        kind = required_integer(request, "resetType")
         return answer({"success": True, "last_reset": self._resets.get((site.id, kind), 0)})
 
     async def _reset(self, request: web.Request) -> web.Response:
@@ -161,8 +161,8 @@ class DynamicEss:
         self._installations.site(request, demo=False)
         sent = checked(await body(request), optional=dict.fromkeys(_ADJUSTED, LIST))
         for name, hours in sent.items():
-            for hour in items(name, hours, OBJECT):
-                entry = checked(dict(hour), required={"timestamp": WHOLE, "value": NUMBER})  # type: ignore[call-overload]
+            for hour in list_of(name, hours, OBJECT):
+                entry = checked(dict(hour), required={"timestamp": INTEGER, "value": NUMBER})  # type: ignore[call-overload]
                 if int(str(entry["timestamp"])) % _HOUR_S:
                     raise VrmRefusal(422, "invalid_parameters", {name: "The timestamp is no full hour."})
         return answer({"success": True})

@@ -20,16 +20,16 @@ from energy_live.simulator.vrm.attributes import ATTRIBUTES, Attribute
 from energy_live.simulator.vrm.downloads import overview
 from energy_live.simulator.vrm.installations import Installations
 from energy_live.simulator.vrm.request_checks import (
+    BOOLEAN,
+    INTEGER,
     LIST,
     OBJECT,
-    TRUTH,
-    WHOLE,
     VrmRefusal,
     answer,
     body,
-    items,
+    integer,
+    list_of,
     uncoded,
-    whole,
 )
 from energy_live.simulator.vrm.serializers import Json, texts
 from energy_live.simulator.vrm.sites import Site
@@ -37,7 +37,7 @@ from energy_live.simulator.vrm.sites import Site
 _ADMIN: Final = ("devices", "installation-data-attributes-count", "search-download")
 _MAX_CONDITIONS: Final = 5
 _MAX_PAGE: Final = 1000
-_OVERVIEW: Final = {"columns": OBJECT, "siteIds": LIST, "onlyVisible": TRUTH, "jsonResponse": TRUTH}
+_OVERVIEW: Final = {"columns": OBJECT, "siteIds": LIST, "onlyVisible": BOOLEAN, "jsonResponse": BOOLEAN}
 _COLUMNS: Final = {"Battery Voltage": "bv", "Battery %": "bs", "Battery Mode": "bst"}
 _COMMA: Final = re.compile(r",(?![^()]*\))")
 _CONDITION: Final = re.compile(r"(\w+)(?:(!)|(>=|<=|>|<|=)(\([^()]*\)|[^()]+))?")
@@ -74,7 +74,7 @@ class Fleet:
         conditions = [_condition(text) for text in _COMMA.split(request.query.get("query", ""))]
         if len(conditions) > _MAX_CONDITIONS:
             raise _invalid("There are too many conditions.")
-        count, page = whole(request, "count", 100) or 100, whole(request, "page", 1) or 1
+        count, page = integer(request, "count", 100) or 100, integer(request, "page", 1) or 1
         if not 1 <= count <= _MAX_PAGE or page < 1:
             raise _invalid("The count must be 1 to 1000 and the page at least 1.")
         found = [
@@ -115,7 +115,7 @@ class Fleet:
         missing = [name for name, kinds in _OVERVIEW.items() if type(sent.get(name)) not in kinds]
         if missing:
             raise VrmRefusal(400, "missing_parameters", dict.fromkeys(missing, "Missing or invalid"))
-        wanted = items("siteIds", sent.get("siteIds", []), WHOLE)
+        wanted = list_of("siteIds", sent.get("siteIds", []), INTEGER)
         now = self._timeline.now()
         sites = self._installations.of(request[CALLER].user)
         rows = {str(site.id): _row(site, now) for site in sites if not wanted or site.id in wanted}

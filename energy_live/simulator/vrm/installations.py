@@ -15,7 +15,7 @@ from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.vrm import stats, widgets
 from energy_live.simulator.vrm.accounts import DEMO_USER, User
 from energy_live.simulator.vrm.attributes import Attribute
-from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, fraction, moments, switched, whole
+from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, boolean, integer, number, time_range
 from energy_live.simulator.vrm.serializers import Json, devices, diagnostics
 from energy_live.simulator.vrm.sites import Site
 
@@ -75,7 +75,7 @@ class Installations:
 
     async def _diagnostics(self, request: web.Request) -> web.Response:
         site = self.site(request, demo=False)
-        count, page = whole(request, "count", 100) or 100, whole(request, "page", 1) or 1
+        count, page = integer(request, "count", 100) or 100, integer(request, "page", 1) or 1
         found = diagnostics(site, self._timeline.now())
         shown = found[(page - 1) * count : page * count]
         return answer({"success": True, "records": shown, "num_records": len(found)})
@@ -83,7 +83,7 @@ class Installations:
     async def _stats(self, request: web.Request) -> web.Response:
         site = self.site(request)
         now = self._timeline.now()
-        start, end = moments(request, now)
+        start, end = time_range(request, now)
         query = stats.StatsQuery(
             codes=_codes(request, request.query.get("type", "live_feed")),
             start=start,
@@ -93,14 +93,14 @@ class Installations:
         )
         if query.interval not in stats.STEPS:
             raise VrmRefusal(400, "invalid_parameters", {"interval": "The interval is not valid."})
-        if query.beyond_cap:
+        if query.exceeds_limit:
             raise VrmRefusal(200, "no_data", ["Site has no stats for this period."])
         if end <= start:
             return answer({"success": True, "records": [], "totals": []})
         records, totals = stats.collect(site, query, now)
         if not any(records.values()) and end <= site.created:
             raise VrmRefusal(200, "no_data", ["Site has no stats for this period."])
-        if switched(request, "show_instance"):
+        if boolean(request, "show_instance"):
             split, sums = stats.by_instance(records, totals)
             return answer({"success": True, "records": split, "totals": sums})
         return answer({"success": True, "records": records or [], "totals": totals or []})
@@ -118,8 +118,8 @@ class Installations:
         site = self.site(request)
         now = self._timeline.now()
         name = request.path.rpartition("/")[2]
-        instance = whole(request, "instance")
-        start, end = moments(request, now)
+        instance = integer(request, "instance")
+        start, end = time_range(request, now)
         if name == "Graph":
             found = self._graph(site, request, instance or 0, start, end)
         elif name in widgets.STATES:
@@ -133,7 +133,7 @@ class Installations:
         return answer({"success": True, "records": found})
 
     def _graph(self, site: Site, request: web.Request, instance: int, start: float, end: float) -> Json:
-        width, density = whole(request, "width"), fraction(request, "pointsPerPixel")
+        width, density = integer(request, "width"), number(request, "pointsPerPixel")
         max_points = (_PIXELS if width is None else width) * (
             _POINTS_PER_PIXEL if density is None else density
         )
@@ -155,7 +155,7 @@ class Installations:
             start=start,
             end=end,
             now=self._timeline.now(),
-            with_extremes=switched(request, "useMinMax"),
+            with_extremes=boolean(request, "useMinMax"),
             max_points=max_points,
         )
 

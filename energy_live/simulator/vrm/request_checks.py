@@ -40,7 +40,7 @@ def answer(content: object, status: int = 200, headers: dict[str, str] | None = 
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)
 
 
-def whole(request: web.Request, name: str, default: int | None = None) -> int | None:
+def integer(request: web.Request, name: str, default: int | None = None) -> int | None:
     """Return an integer parameter; `default` without it."""
     text = request.query.get(name)
     if text is None or text == "":
@@ -51,15 +51,15 @@ def whole(request: web.Request, name: str, default: int | None = None) -> int | 
         raise VrmRefusal(400, "invalid_parameters", {name: f"The {name} must be an integer."}) from None
 
 
-def required(request: web.Request, name: str) -> int:
+def required_integer(request: web.Request, name: str) -> int:
     """Return a required integer parameter."""
-    number = whole(request, name)
+    number = integer(request, name)
     if number is None:
         raise VrmRefusal(400, "missing_parameters", {name: f"The {name} field is required."})
     return number
 
 
-def fraction(request: web.Request, name: str) -> float | None:
+def number(request: web.Request, name: str) -> float | None:
     """Return a finite number, or None without the parameter."""
     text = request.query.get(name)
     if text is None or text == "":
@@ -73,13 +73,13 @@ def fraction(request: web.Request, name: str) -> float | None:
     return number
 
 
-def moments(request: web.Request, now: float) -> tuple[float, float]:
+def time_range(request: web.Request, now: float) -> tuple[float, float]:
     """Return the parameters `start` and `end` in Unix seconds; the last 24 hours by default."""
-    end = float(whole(request, "end", int(now)) or 0)
-    return float(whole(request, "start", int(end) - 86_400) or 0), end
+    end = float(integer(request, "end", int(now)) or 0)
+    return float(integer(request, "start", int(end) - 86_400) or 0), end
 
 
-def switched(request: web.Request, name: str) -> bool:
+def boolean(request: web.Request, name: str) -> bool:
     """Return a boolean parameter; False without it."""
     text = request.query.get(name, "0").lower()
     if text not in {"0", "1", "false", "true"}:
@@ -98,10 +98,10 @@ async def body(request: web.Request) -> Json:
     return content
 
 
-WHOLE: Final = (int,)
+INTEGER: Final = (int,)
 NUMBER: Final = (int, float)
-TEXT: Final = (str,)
-TRUTH: Final = (bool,)
+STRING: Final = (str,)
+BOOLEAN: Final = (bool,)
 LIST: Final = (list,)
 OBJECT: Final = (dict,)
 ANY: Final = (int, float, str, bool, list, dict)
@@ -134,7 +134,7 @@ def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
         raise VrmRefusal(422, "invalid_parameters", {name: "The value is not valid."})
 
 
-def items(name: str, values: object, kinds: tuple[type, ...]) -> list[object]:
+def list_of(name: str, values: object, kinds: tuple[type, ...]) -> list[object]:
     """Return a list whose items have one of the types; raise the error 422 otherwise."""
     if not isinstance(values, list) or not all(_is(value, kinds) for value in values):
         raise VrmRefusal(422, "invalid_parameters", {name: f"Must be a list of {kinds[0].__name__}"})

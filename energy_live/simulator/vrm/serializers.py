@@ -12,7 +12,7 @@ from typing import Final
 
 from energy_live.simulator.household.day_plan import HouseholdConfig
 from energy_live.simulator.household.household import MeterValues
-from energy_live.simulator.vrm.attributes import DEVICES, PSEUDO, Attribute, Raw, format_value
+from energy_live.simulator.vrm.attributes import DEVICES, PSEUDO, Attribute, RawValue, format_value
 from energy_live.simulator.vrm.sites import LOGGED_EVERY_S, REPLACED_AT, Site
 
 _PERMISSIONS: Final = (
@@ -209,7 +209,7 @@ _DUTCH: Final = {
 """`formattedValue` is in the account's language; `textValue` and enum names are in English."""
 
 
-def texts(attribute: Attribute, raw: Raw) -> tuple[str | None, str]:
+def texts(attribute: Attribute, raw: RawValue) -> tuple[str | None, str]:
     """Return `textValue` and `formattedValue` of a value."""
     if raw is None:
         return None, ""

@@ -21,7 +21,7 @@ from energy_live.simulator.vrm.dynamic_ess import DynamicEss
 from energy_live.simulator.vrm.fleet import Fleet
 from energy_live.simulator.vrm.installations import Installations
 from energy_live.simulator.vrm.rate_limit import RollingWindow
-from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, body, whole
+from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, body, integer
 from energy_live.simulator.vrm.serializers import Json, installation
 from energy_live.simulator.vrm.settings import SiteSettings
 from energy_live.simulator.vrm.users import USER, UserSites
@@ -110,6 +110,7 @@ class VrmServer:
     def _admit(self, request: web.Request) -> None:
         path = request.path.removeprefix(BASE)
         caller = self.accounts.caller(request.headers.get("X-Authorization", ""))
+        # The limit counts before authentication, so that requests with a wrong token count too.
         window = self.limiter(ANYONE if caller is None else f"user/{caller.user.id}")
         wait = window.admit(self._timeline.clock.monotonic())
         if wait is not None:
@@ -188,7 +189,7 @@ class VrmServer:
 
     async def _list(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        only, full = whole(request, "idSite"), whole(request, "extended") == 1
+        only, full = integer(request, "idSite"), integer(request, "extended") == 1
         now = self._timeline.now()
         listed = [
             installation(site, now, full=full) | self.installations.settings.get(site.id, {})

@@ -10,37 +10,37 @@ from aiohttp import web
 from energy_live.simulator.server import Handler
 from energy_live.simulator.vrm.installations import SITE, Installations
 from energy_live.simulator.vrm.request_checks import (
+    BOOLEAN,
+    INTEGER,
     NUMBER,
     OBJECT,
-    TEXT,
-    TRUTH,
-    WHOLE,
+    STRING,
     VrmRefusal,
     answer,
     body,
     checked,
+    integer,
     one_of,
-    whole,
 )
 from energy_live.simulator.vrm.serializers import Json
 
 _SOURCES: Final = ("user", "team", "group", "predefined")
 _SETTINGS: Final = {
-    "description": TEXT,
-    "notes": TEXT,
-    "phonenumber": TEXT,
-    "noDataAlarmTimeout": WHOLE,
-    "noDataAlarmActive": TRUTH,
+    "description": STRING,
+    "notes": STRING,
+    "phonenumber": STRING,
+    "noDataAlarmTimeout": INTEGER,
+    "noDataAlarmActive": BOOLEAN,
     "geofence": OBJECT,
-    "geofenceEnabled": TRUTH,
+    "geofenceEnabled": BOOLEAN,
     "alarmMonitoring": (bool, int),
-    "realtimeUpdates": TRUTH,
-    "restrictNodeRed": TRUTH,
-    "inverterChargerControl": TRUTH,
-    "favorite": WHOLE,
+    "realtimeUpdates": BOOLEAN,
+    "restrictNodeRed": BOOLEAN,
+    "inverterChargerControl": BOOLEAN,
+    "favorite": INTEGER,
 }
-_TAG: Final = {"tag": TEXT, "source": TEXT}
-_WIDGET: Final = {"name": TEXT, "onlyAdmins": WHOLE, "yAxisScaling": WHOLE, "parameters": OBJECT}
+_TAG: Final = {"tag": STRING, "source": STRING}
+_WIDGET: Final = {"name": STRING, "onlyAdmins": INTEGER, "yAxisScaling": INTEGER, "parameters": OBJECT}
 
 
 class SiteSettings:
@@ -127,14 +127,14 @@ class SiteSettings:
 
     async def _widget(self, request: web.Request) -> web.Response:
         widgets = self._widgets_of(request)
-        number = whole(request, "idCustomWidget")
+        number = integer(request, "idCustomWidget")
         if number is None:
             raise VrmRefusal(422, "missing_parameters", {"idCustomWidget": "Required"})
         return answer({"success": True, "widget": self._known(widgets, number)})
 
     async def _add_widget(self, request: web.Request) -> web.Response:
         widgets = self._widgets_of(request)
-        needed = {"name": TEXT, "parameters": OBJECT}
+        needed = {"name": STRING, "parameters": OBJECT}
         sent = checked(await body(request), required=needed, optional=_WIDGET)
         number = 900 + len(widgets)
         widgets[number] = {"idCustomWidget": number, "onlyAdmins": 0, "yAxisScaling": 0, **sent}
@@ -142,13 +142,13 @@ class SiteSettings:
 
     async def _change_widget(self, request: web.Request) -> web.Response:
         widgets = self._widgets_of(request)
-        sent = checked(await body(request), required={"idCustomWidget": WHOLE}, optional=_WIDGET)
+        sent = checked(await body(request), required={"idCustomWidget": INTEGER}, optional=_WIDGET)
         self._known(widgets, sent["idCustomWidget"]).update(sent)
         return answer({"success": True})
 
     async def _remove_widget(self, request: web.Request) -> web.Response:
         widgets = self._widgets_of(request)
-        sent = checked(await body(request), required={"idCustomWidget": WHOLE})
+        sent = checked(await body(request), required={"idCustomWidget": INTEGER})
         self._known(widgets, sent["idCustomWidget"])
         del widgets[int(str(sent["idCustomWidget"]))]
         return answer({"success": True})

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from energy_live.simulator.household.day_plan import hash_fractions
 from energy_live.simulator.household.household import Household, MeterValues
-from energy_live.simulator.vrm.attributes import ATTRIBUTES, PSEUDO, Attribute, Raw
+from energy_live.simulator.vrm.attributes import ATTRIBUTES, PSEUDO, Attribute, RawValue
 
 LOGGED_EVERY_S: Final = 60.0
 """Interval of the gateway's logs, in household seconds."""
@@ -111,7 +111,7 @@ class Site:
         month, which = divmod(night, 30.0)
         return int(38.0 * hash_fractions(f"away/{self.id}/{month:.0f}", 1)[0]) == which
 
-    def value(self, attribute: Attribute, moment: MeterValues, instance: int | None = None) -> Raw:
+    def value(self, attribute: Attribute, moment: MeterValues, instance: int | None = None) -> RawValue:
         """Return the value of an attribute: a number, a text or None.
 
         Args:
@@ -120,7 +120,7 @@ class Site:
             instance: The device; the first one of its kind by default.
         """
         text = attribute.value.removeprefix('"')
-        value: Raw
+        value: RawValue
         if text.startswith("@"):
             value = LIVE[text[1:]](self, moment)
             if instance is not None and isinstance(value, float):
@@ -195,7 +195,7 @@ def _oscillate(moment: MeterValues, middle: float, width: float) -> float:
     return middle + width * math.sin(moment.time / 97.0)
 
 
-LIVE: Final[Mapping[str, Callable[[Site, MeterValues], Raw]]] = {
+LIVE: Final[Mapping[str, Callable[[Site, MeterValues], RawValue]]] = {
     "lt": lambda site, _: round(site.household.config.latitude, 5),
     "lg": lambda site, _: round(site.household.config.longitude, 5),
     "tz": lambda site, _: site.household.config.timezone,

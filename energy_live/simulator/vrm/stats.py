@@ -31,7 +31,7 @@ STEPS: Final[Mapping[str, float]] = {
 }
 """Shortest length of each interval, in seconds."""
 
-CAPS: Final[Mapping[str, float]] = {
+MAX_RANGES: Final[Mapping[str, float]] = {
     "15mins": 31 * DAY,
     "hours": 31 * DAY,
     "2hours": 31 * DAY,
@@ -114,9 +114,9 @@ class StatsQuery:
     """Whether to add the sum of all energies."""
 
     @property
-    def beyond_cap(self) -> bool:
+    def exceeds_limit(self) -> bool:
         """Whether the range is longer than VRM's limit for the interval."""
-        return self.end - self.start > CAPS[self.interval]
+        return self.end - self.start > MAX_RANGES[self.interval]
 
 
 def buckets(site: Site, start: float, end: float, interval: str) -> Iterator[tuple[float, float]]:
@@ -188,6 +188,7 @@ def _series(
         if (measured := extremes(site, code, *edge)) is None:
             return [], 0.0
         points.append([int(edge[0] * 1000), *measured])
+    # The total of a measurement is the mean of its means.
     means = [point[1] or 0.0 for point in points]
     return points, round(sum(means) / len(means), 4) if means else 0.0
 

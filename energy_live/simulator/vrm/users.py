@@ -10,7 +10,7 @@ from aiohttp import web
 from energy_live.simulator.server import Handler
 from energy_live.simulator.vrm.accounts import Caller
 from energy_live.simulator.vrm.installations import Installations
-from energy_live.simulator.vrm.request_checks import TEXT, VrmRefusal, answer, body, checked, uncoded
+from energy_live.simulator.vrm.request_checks import STRING, VrmRefusal, answer, body, checked, uncoded
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
 
@@ -35,7 +35,7 @@ class UserSites:
         ]
 
     async def _identifier(self, request: web.Request) -> str:
-        sent = checked(await body(request), required={"installation_identifier": TEXT})
+        sent = checked(await body(request), required={"installation_identifier": STRING})
         return str(sent["installation_identifier"])
 
     async def _add_site(self, request: web.Request) -> web.Response:
