@@ -1,4 +1,4 @@
-"""Everything the vendors' references list, row by row, is reached by a public method, on real sockets."""
+"""Each capability in docs/reference/seed-coverage.md, by its number, called once at the simulator."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ PRICES = DynamicEssSettings(
 
 
 @frozen
-class Trip:
-    """What a row is tried with."""
+class Setup:
+    """The simulator and a client of it."""
 
     sim: Simulator
     vrm: VRMClient
@@ -54,9 +54,9 @@ class Trip:
     def site(self) -> int:
         return self.sim.site_ids[0]
 
-    def another(self, **means: object) -> VRMClient:
-        """A client of the same server that came in by another way."""
-        return VRMClient(self.pool, base_url=self.sim.vrm_url, **means)
+    def another(self, **credentials: object) -> VRMClient:
+        """Return a client of the same server with other credentials."""
+        return VRMClient(self.pool, base_url=self.sim.vrm_url, **credentials)
 
     def logging_in(self) -> VRMClient:
         with pytest.warns(DeprecationWarning, match="deprecated"):
@@ -67,16 +67,16 @@ class Trip:
 
 
 @pytest.fixture
-async def trip(tmp_path):
+async def setup(tmp_path):
     async with Simulator(speed=600.0, start=START) as sim, SessionPool() as pool:
-        yield Trip(sim, VRMClient(pool, token=sim.vrm_token, base_url=sim.vrm_url), pool, tmp_path)
+        yield Setup(sim, VRMClient(pool, token=sim.vrm_token, base_url=sim.vrm_url), pool, tmp_path)
 
 
 ROWS: dict[str, tuple[object, list[tuple[str, str]]]] = {}
 
 
 def row(name, *requests):
-    """Enter one row: its name, what must have arrived as "METHOD path", and how it is reached."""
+    """Register a row: its name, the requests ("METHOD path") that must arrive, and the calls."""
 
     def enter(reach):
         assert name not in ROWS
@@ -87,7 +87,7 @@ def row(name, *requests):
 
 
 def ask(name, request, reach):
-    """Enter a row that is one call."""
+    """Register a row that is one call."""
     row(name, request)(reach)
 
 
@@ -515,11 +515,11 @@ async def real_time(t):
 
 
 @pytest.mark.parametrize("name", ROWS)
-async def test_a_row_is_reached(trip, name):
-    """The method does what the row says, and the row's requests arrive."""
+async def test_a_capability(setup, name):
+    """The calls succeed, and the requests of the row arrive."""
     reach, requests = ROWS[name]
-    await reach(trip)
-    seen = [(entry.method, entry.path) for entry in trip.sim.requests]
+    await reach(setup)
+    seen = [(entry.method, entry.path) for entry in setup.sim.requests]
     missing = [
         (method, path)
         for method, path in requests
@@ -529,7 +529,7 @@ async def test_a_row_is_reached(trip, name):
 
 
 def test_every_row_is_there():
-    """Forty-two rows of the first part, and the second part."""
+    """Rows 1 to 42, and those of the newer OpenAPI document."""
     first = [name.partition(" ")[0] for name in ROWS if not name.startswith("2 ") or name == "2 rate limit"]
     assert first == [str(number) for number in range(1, 43)]
     assert len(ROWS) - len(first) == 26
