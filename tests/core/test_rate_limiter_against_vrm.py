@@ -32,7 +32,7 @@ class Caller:
         self.latency = latency
         self.clock = SystemClock()
         self.answered = self.sent = 0
-        self.told_until = 0.0
+        self.held_until = 0.0
         self.says_how_long = True
         self.stray = 0.0
         """The part of answers that say too many although there is room, without Retry-After or JSON."""
@@ -41,7 +41,7 @@ class Caller:
         while True:
             async with self.limiter.slot(Priority.INTERACTIVE):
                 sent_at = self.clock.monotonic()
-                assert sent_at >= self.told_until, "sent inside a hold"
+                assert sent_at >= self.held_until, "sent inside a hold"
                 self.sent += 1
                 await self.clock.sleep(self.latency * self.chance.random())
                 is_stray = self.chance.random() < self.stray
@@ -58,7 +58,7 @@ class Caller:
 
     def _throttled(self, sent_at: float, retry_after: int) -> None:
         if self.says_how_long:
-            self.told_until = max(self.told_until, self.clock.monotonic() + retry_after)
+            self.held_until = max(self.told_until, self.clock.monotonic() + retry_after)
             self.limiter.on_throttled(sent_at, float(retry_after))
         else:
             self.limiter.on_throttled(sent_at, None)

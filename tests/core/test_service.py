@@ -156,7 +156,7 @@ def test_a_cleanup_that_takes_too_long_is_cancelled():
                 pass
         """,
     ],
-    ids=["asleep", "busy", "in a thread", "deaf"],
+    ids=["asleep", "busy", "in a thread", "ignoring its cancellation"],
 )
 def test_a_blocked_program_is_ended(work):
     """Whatever blocks it, the process ends a second after the grace at the latest."""

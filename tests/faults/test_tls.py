@@ -109,11 +109,11 @@ def test_verification_has_no_switch(off: object) -> None:
         SessionPool(ssl_context=off)  # type: ignore[arg-type]
 
 
-async def test_silent_handshake_is_a_timeout(serve: Serve, connect: Connect) -> None:
+async def test_handshake_without_answer_is_a_timeout(serve: Serve, connect: Connect) -> None:
     """A server that never answers the TLS hello is a ConnectError after the connect timeout."""
     server = await serve(always(answer()))
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+    with socket.create_server(("127.0.0.1", 0)) as unanswered:
+        url = f"https://127.0.0.1:{unanswered.getsockname()[1]}/"
         client = connect(server, url=url, timeouts=Timeouts(connect_s=0.1), attempts=2)
         with pytest.raises(ConnectError) as caught:
             await client.call(REVOKE, as_it_is, id=7)
