@@ -35,7 +35,7 @@ class Caller:
         self.held_until = 0.0
         self.says_how_long = True
         self.stray = 0.0
-        """The part of answers that say too many although there is room, without Retry-After or JSON."""
+        """The share of stray 429s, without Retry-After or JSON, although there is room."""
 
     async def ask(self) -> None:
         while True:
@@ -58,7 +58,7 @@ class Caller:
 
     def _throttled(self, sent_at: float, retry_after: int) -> None:
         if self.says_how_long:
-            self.held_until = max(self.told_until, self.clock.monotonic() + retry_after)
+            self.held_until = max(self.held_until, self.clock.monotonic() + retry_after)
             self.limiter.on_throttled(sent_at, float(retry_after))
         else:
             self.limiter.on_throttled(sent_at, None)
