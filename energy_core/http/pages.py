@@ -43,7 +43,8 @@ class Pages(Generic[T]):
 
     Args:
         read: Reads one page by its number.
-        key: Returns the identity of a record, to drop duplicates: the list may shift while it is read.
+        key: Returns the identity of a record, to drop duplicates: the list may shift while it is read. None
+            drops no record.
         first: The number of the first page.
         only_first: Whether the list ends with its first page.
         name: The list's name, for drift.
@@ -54,14 +55,14 @@ class Pages(Generic[T]):
         self,
         read: Callable[[int], Awaitable[Page[T]]],
         *,
-        key: Callable[[T], Hashable],
+        key: Callable[[T], Hashable] | None,
         first: int = 1,
         only_first: bool = False,
         name: str = "",
         drift: Drift | None = None,
     ) -> None:
         self._read = read
-        self._key: Callable[[T], Hashable] | None = key
+        self._key = key
         self._number = first
         self._only_first = only_first
         self._name = name
@@ -83,9 +84,7 @@ class Pages(Generic[T]):
             records = tuple(await read())
             return Page(records, len(records))
 
-        pages = cls(page, key=id, only_first=True)
-        pages._key = None
-        return pages
+        return cls(page, key=None, only_first=True)
 
     def __aiter__(self) -> Self:
         return self
@@ -122,12 +121,11 @@ class Pages(Generic[T]):
 
     def _new_records(self, page: Page[T]) -> Sequence[T]:
         """Return the records that no earlier page had, and note whether the list has ended."""
-        if self._key is None:
-            self._ended = True
-            return page.records
-        # Only earlier pages count: equal records of one page are different devices.
-        fresh = [record for record in page.records if self._key(record) not in self._seen]
-        self._seen.update(map(self._key, fresh))
+        fresh = page.records
+        if self._key is not None:
+            # Only earlier pages count: equal records of one page are different devices.
+            fresh = [record for record in page.records if self._key(record) not in self._seen]
+            self._seen.update(map(self._key, fresh))
         # A page of which nothing could be read does not end the list, unless it comes twice.
         new = bool(fresh) or (bool(page.unread) and page.unread != self._last_unread)
         self._last_unread = page.unread
