@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from os import environ
 
 from energy_core import Quantity, SourceId, State, SystemClock, merge
-from energy_core.sources import Outlet
+from energy_core.stream.source import Outlet
 
 
 class Meter:

@@ -23,7 +23,7 @@ from energy_live.archive.history import (
 )
 from energy_live.archive.manifest import Format, Manifest, ManifestError, ProductEntry, SectionEntry
 from energy_live.archive.plan import Month, ProductPlan, StatisticsTable
-from energy_live.archive.progress import NoProgress, ProgressReport
+from energy_live.archive.progress_bar import NoProgress, ProgressReport
 from energy_live.archive.retry import RetryPolicy, RunStopped, describe_error
 from energy_live.archive.staging import DamagedDay
 from energy_live.archive.statistics import StatisticsRows, read_statistics

@@ -14,7 +14,7 @@ from energy_core.clock import SystemClock
 from energy_live.archive.archiver import ArchiveOptions, ArchiveResult, archive
 from energy_live.archive.check import check
 from energy_live.archive.manifest import Format, Manifest
-from energy_live.archive.progress import progress_for_terminal
+from energy_live.archive.progress_bar import progress_for_terminal
 from energy_live.environment import VOLTSTORAGE_VARIABLES, Accounts
 from energy_live.runner import FAILED, USAGE, UsageError, print_error, run
 

@@ -13,7 +13,7 @@ from energy_core.http.operation import Priority
 from energy_live.archive.csv_lines import format_time
 from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.plan import DAY, Day, Month, ProductPlan
-from energy_live.archive.progress import ProgressReport
+from energy_live.archive.progress_bar import ProgressReport
 from energy_live.archive.retry import RetryPolicy, describe_error
 from energy_live.archive.staging import DayWriter, StagedDay, StagingArea
 from voltstorage_async import ExportRows, VoltStorageClient

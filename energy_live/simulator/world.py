@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from energy_live.simulator.household.day_plan import HouseholdConfig
+from energy_live.simulator.household.day_curves import HouseholdConfig
 from energy_live.simulator.household.household import Household
 from energy_live.simulator.voltstorage.accounts import Owner
 from energy_live.simulator.voltstorage.products import Product

@@ -14,7 +14,8 @@ from energy_core.codec import columns
 from energy_core.codec.coerce import seconds, text
 from energy_core.codec.columns import copier
 from energy_core.codec.drift import Drift, collect_drift
-from energy_core.codec.structure import MalformedRecord, model, records
+from energy_core.codec.field_types import MalformedRecord
+from energy_core.codec.structure import model, records
 from energy_core.errors import DecodeError
 
 

@@ -11,7 +11,7 @@ import energy_core
 import voltstorage_async
 import vrm_async
 from energy_core import RateLimit, SessionPool
-from energy_core.sources import LookbackConfig
+from energy_core.stream.polled import LookbackConfig
 from voltstorage_async import VoltStorageClient
 from vrm_async import VRMClient
 

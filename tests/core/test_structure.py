@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from energy_core.codec.coerce import day, flag, integer, iso, millis, moment, number, seconds, text
 from energy_core.codec.drift import UNKNOWN, Drift, collect_drift
-from energy_core.codec.structure import MalformedRecord, model, records
+from energy_core.codec.field_types import MalformedRecord
+from energy_core.codec.structure import model, records
 from energy_core.errors import DecodeError, EnergyError
 
 

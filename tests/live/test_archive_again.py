@@ -13,7 +13,7 @@ from energy_live.archive.archiver import ArchiveOptions, archive
 from energy_live.archive.check import check
 from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.manifest import Manifest
-from energy_live.archive.progress import NoProgress
+from energy_live.archive.progress_bar import NoProgress
 from energy_live.archive.store import ArchiveStore
 from energy_live.simulator.faults import answer, chunked
 from tests.servers.archive_run import NOW, account, exports, files, household, save, table

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from energy_core import Event, Kind, Quantity, SourceId, State, Status
-from energy_live.display.dashboard import Dashboard
+from energy_live.display.live_table import Dashboard
 from energy_live.display.output import JsonLines, SiteName, json_line
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_live.simulator.household.day_plan import SLOT_S
+from energy_live.simulator.household.day_curves import SLOT_S
 from energy_live.simulator.household.household import Household
 from energy_live.simulator.world import FLAT, HARBOUR, HOME, RIAD
 

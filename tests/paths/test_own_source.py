@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from energy_core import Kind, Quantity, State, merge
-from energy_core.sources import Outlet, Source
+from energy_core.stream.source import Outlet, Source
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "own_source.py"

@@ -9,8 +9,9 @@ from attrs import evolve
 
 from energy_core.codec.coerce import integer, seconds_or_never
 from energy_core.codec.drift import report
+from energy_core.codec.field_types import MalformedRecord
 from energy_core.codec.json import JSON
-from energy_core.codec.structure import MalformedRecord, model, records
+from energy_core.codec.structure import model, records
 from vrm_async.decoding.php import enum_names, items
 from vrm_async.models.alarm import Alarm, AlarmAttribute, AlarmDevice, Alarms, AlarmUser, RaisedAlarm
 from vrm_async.responses import content

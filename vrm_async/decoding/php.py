@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from energy_core.codec.coerce import integer, is_nothing, number, text
 from energy_core.codec.drift import report
-from energy_core.codec.structure import items_of
+from energy_core.codec.field_types import items_of
 
 
 def by_key(value: object) -> dict[str, object]:

@@ -11,8 +11,9 @@ from attrs import evolve, frozen
 from energy_core.checks import boolean, whole
 from energy_core.codec.coerce import integer, is_nothing, number
 from energy_core.codec.drift import report
+from energy_core.codec.field_types import MalformedRecord
 from energy_core.codec.json import JSON
-from energy_core.codec.structure import MalformedRecord, model, records
+from energy_core.codec.structure import model, records
 from energy_core.errors import DecodeError, NoData
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import MIB

@@ -9,8 +9,9 @@ from attrs import evolve
 
 from energy_core.checks import one_line
 from energy_core.codec.drift import report
+from energy_core.codec.field_types import MalformedRecord
 from energy_core.codec.json import JSON
-from energy_core.codec.structure import MalformedRecord, model
+from energy_core.codec.structure import model
 from energy_core.http.client import ApiClient
 from vrm_async import validation
 from vrm_async.decoding.php import by_key, items

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from energy_live.simulator.household.day_plan import SLOT_S, DayPlan, HouseholdConfig, plan_day
+from energy_live.simulator.household.day_curves import SLOT_S, DayPlan, HouseholdConfig, plan_day
 
 _FULL_CIRCLE: Final = 2.0 * math.pi
 _DAYS_KEPT: Final = 2200

@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_live.simulator.household.day_plan import SLOT_S
+from energy_live.simulator.household.day_curves import SLOT_S
 from energy_live.simulator.household.household import BATTERY_METER_S, LOAD_METER_S, PV_METER_S, SOC_METER_S
 from energy_live.simulator.voltstorage.products import (
     EXPORTED,

@@ -10,7 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import Final
 
-from energy_live.simulator.household.day_plan import HouseholdConfig
+from energy_live.simulator.household.day_curves import HouseholdConfig
 from energy_live.simulator.household.household import MeterValues
 from energy_live.simulator.vrm.attributes import DEVICES, PSEUDO, Attribute, RawValue, format_value
 from energy_live.simulator.vrm.sites import LOGGED_EVERY_S, REPLACED_AT, Site

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from energy_live.simulator.household.day_plan import hash_fractions
+from energy_live.simulator.household.day_curves import hash_fractions
 from energy_live.simulator.household.household import Household, MeterValues
 from energy_live.simulator.vrm.attributes import ATTRIBUTES, PSEUDO, Attribute, RawValue
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from energy_live.simulator.household.day_plan import sun_height
+from energy_live.simulator.household.day_curves import sun_height
 from energy_live.simulator.household.household import EnergyFlows
 from energy_live.simulator.vrm.serializers import Json
 from energy_live.simulator.vrm.sites import Site
