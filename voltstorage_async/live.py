@@ -20,7 +20,7 @@ from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from voltstorage_async.event_types import UnknownProductEvent
 from voltstorage_async.events.feed import ProductFeed, to_datetime
-from voltstorage_async.events.gap_filler import GapTracker
+from voltstorage_async.events.gap_tracker import GapTracker
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.field_map import ProductFields
 

@@ -24,7 +24,7 @@ from energy_core.stream.validation import FROM_THE_FUTURE, Horizon
 from energy_core.stream.vocabulary import Quantity, State
 from voltstorage_async.codec import event_message, messages_in
 from voltstorage_async.event_types import UnknownProductEvent
-from voltstorage_async.events.gap_filler import GapTracker
+from voltstorage_async.events.gap_tracker import GapTracker
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.fast_reader import MessageReader
 from voltstorage_async.field_map import ProductFields
