@@ -55,6 +55,16 @@ RETURNS = {
 }
 
 WRONG = {
+    "parameters that are not JSON": (
+        lambda v: v.custom_widgets.create(1, "x", {"a": float("nan")}),
+        ValueError,
+        "parameters must hold only JSON values",
+    ),
+    "a bytes parameter": (
+        lambda v: v.custom_widgets.create(1, "x", {"a": b"b"}),
+        TypeError,
+        "parameters must hold only JSON values",
+    ),
     "nothing to change": (lambda v: v.custom_widgets.update(1, 1), ValueError, "nothing to change"),
     "a widget without a name": (lambda v: v.custom_widgets.create(1, "", {}), ValueError, "name"),
     "parameters in a list": (lambda v: v.custom_widgets.create(1, "x", []), TypeError, "parameters"),

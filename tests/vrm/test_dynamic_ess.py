@@ -79,6 +79,17 @@ REQUESTS = {
 }
 
 WRONG = {
+    "nothing to save": (lambda v: v.dynamic_ess.save(1, DynamicEssSettings()), ValueError, "not be empty"),
+    "nothing to change": (
+        lambda v: v.dynamic_ess.change(1, DynamicEssSettings()),
+        ValueError,
+        "must not be empty",
+    ),
+    "a price in a list": (
+        lambda v: v.dynamic_ess.save(1, DynamicEssSettings(battery_price=[1])),
+        TypeError,
+        "battery_price",
+    ),
     "no settings of Dynamic ESS": (
         lambda v: v.dynamic_ess.save(1, DynamicEssSettings(mode=1)),
         ValueError,

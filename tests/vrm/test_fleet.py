@@ -31,6 +31,7 @@ SEEN = 1772366400
 SEEN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 WRONG = {
+    "a condition that is a number": (lambda v: v.fleet.find([5]), TypeError, "conditions must hold str"),
     "no condition": (lambda v: v.fleet.find([]), ValueError, "conditions"),
     "six conditions": (lambda v: v.fleet.find("a,b,c,d,e,f"), ValueError, "1 to 5, not 6"),
     "a condition of two lines": (lambda v: v.fleet.find(["bs>1\r\nx"]), ValueError, "conditions"),

@@ -65,6 +65,11 @@ RETURNS = {
 }
 
 WRONG = {
+    "adjustments in a list": (
+        lambda v: v.forecasts.adjust_consumption(1, household=[(HOUR, 1.0)]),
+        TypeError,
+        "mapping of hour to Wh",
+    ),
     "nothing to adjust": (lambda v: v.forecasts.adjust_consumption(1), ValueError, "nothing to adjust"),
     "a naive hour": (
         lambda v: v.forecasts.adjust_consumption(1, household={HOUR.replace(tzinfo=None): 1.0}),

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.errors import BadRequest, NotFound, PermissionDenied
+from energy_core.errors import BadRequest, DecodeError, NotFound, PermissionDenied
 from tests.servers import vrm_samples as printed
 from tests.servers.vrm_cases import (
+    OK,
     check_any_value,
     check_clean,
     check_missing_part,
@@ -158,6 +159,34 @@ async def test_sites_of_another_user(vrm, mocked):
     mocked.get(ANYTHING, body=printed.INSTALLATIONS)
     await vrm.sites(user_id=7)
     assert asked(mocked) == [("GET", "users/7/installations", [])]
+
+
+async def test_invites_and_search(client, fake):
+    """Both are requested under the account's id; the text is a query parameter."""
+    fake.answers("GET", "users/22/invites", {**OK, "data": {"invitesSiteGroups": [{"idSiteGroup": 3}]}})
+    fake.answers("GET", "users/22/search", {**OK, "count": 1, "results": [{"site_id": 5}]})
+    assert len((await client.users.invites()).site_groups) == 1
+    assert [hit.site_id for hit in (await client.users.search("elm 5")).hits] == [5]
+    assert [(seen.path, seen.query) for seen in fake.asked[1:]] == [
+        ("users/22/invites", []),
+        ("users/22/search", [("query", "elm 5")]),
+    ]
+
+
+async def test_an_account_without_an_id(client, fake):
+    """It raises `DecodeError`: every path of the account needs the id."""
+    fake.answers("GET", "users/me", {**OK, "user": {"id": 0}})
+    with pytest.raises(DecodeError, match="user's id"):
+        await client.users.id()
+
+
+async def test_a_site_that_the_account_does_not_have(client, fake):
+    """`site` raises `NotFound`, also if VRM answers with other sites."""
+    for records in ([], [{"idSite": 6}]):
+        fake.answers("GET", "users/22/installations", {**OK, "records": records})
+        with pytest.raises(NotFound, match="list of sites does not have 5"):
+            await client.site(5)
+    assert fake.asked[-1].query == [("idSite", "5")]
 
 
 async def test_an_unknown_identifier(client, fake):

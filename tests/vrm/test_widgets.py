@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.drift import Drift, collect_drift
-from energy_core.errors import AnswerError
+from energy_core.errors import AnswerError, NoData
 from tests.servers.vrm_cases import (
     OK,
     check_any_value,
@@ -221,6 +221,34 @@ async def test_any_widget_by_name(vrm, mocked):
             [("end", END_S), ("instance", "0"), ("start", START_S)],
         ),
     ]
+
+
+async def test_the_widgets_of_one_instance(client, fake):
+    """Instance and range are query parameters; an open side is left out."""
+    empty = {**OK, "records": {"data": [], "meta": []}}
+    for name in ("VeBusState", "Status", "GPS", "Alarm", "HoursOfAc"):
+        fake.answers("GET", f"{SITE}/widgets/{name}", empty)
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    await client.widgets.state(5, "VeBusState", 257, start)
+    await client.widgets.get(5, "Status", None, start, start + timedelta(days=1))
+    assert (await client.widgets.gps(5, 0)).latitude_deg is None
+    await client.widgets.alarm(5)
+    stamp, later = str(int(start.timestamp())), str(int(start.timestamp()) + 86400)
+    assert [(seen.path.rpartition("/")[2], seen.query) for seen in fake.asked] == [
+        ("VeBusState", [("instance", "257"), ("start", stamp)]),
+        ("Status", [("start", stamp), ("end", later)]),
+        ("GPS", [("instance", "0")]),
+        ("Alarm", []),
+    ]
+
+
+async def test_an_instance_that_the_site_does_not_have(client, fake):
+    """VRM answers a summary with nothing but its age; `summary` raises `NoData`."""
+    age = {"hasOldData": True, "secondsAgo": {"value": "0", "valueFormattedWithUnit": "0 s"}}
+    fake.answers("GET", f"{SITE}/widgets/BatterySummary", {**OK, "records": {"data": age, "meta": []}})
+    for instance, words in ((9, "instance 9"), (None, "default instance")):
+        with pytest.raises(NoData, match=f"BatterySummary has no values for .*{words}.*system_overview"):
+            await client.widgets.summary(5, "BatterySummary", instance)
 
 
 async def test_a_graph_by_ids(client, fake):
