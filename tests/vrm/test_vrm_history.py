@@ -14,7 +14,8 @@ from energy_core.local_days import time_range
 from tests.servers.vrm_history import DAY, FixedClock, Service, ms
 from vrm_async import Calendar
 from vrm_async.history.base import REREAD
-from vrm_async.history.chunks import CAPS, BucketEdges, to_one_bucket
+from vrm_async.history.chunks import CAPS, BucketEdges
+from vrm_async.history.joining import to_one_bucket
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models import Series, Stats
 

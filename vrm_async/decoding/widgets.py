@@ -17,16 +17,8 @@ from vrm_async.decoding.alarms import raised
 from vrm_async.decoding.php import by_key, by_number, enum_names, items
 from vrm_async.decoding.points import time_ms
 from vrm_async.decoding.sites import geofence
-from vrm_async.models.widget import (
-    AlarmWidget,
-    HoursOfAc,
-    Position,
-    StateSeries,
-    StateSet,
-    Summary,
-    SummaryValue,
-    Widget,
-)
+from vrm_async.models.state import StateSeries, StateSet
+from vrm_async.models.widget import AlarmWidget, HoursOfAc, Position, Summary, SummaryValue, Widget
 from vrm_async.responses import part
 
 

@@ -14,11 +14,8 @@ from energy_core.errors import BadRequest, DecodeError, NoData
 from energy_core.local_days import EPOCH, TimeRange
 from vrm_async.calendar import Calendar
 from vrm_async.history.base import Chunk, History, HistoryCursor
-from vrm_async.history.chunks import (
-    CAPS,
-    SURE,
-    BucketEdges,
-    Cap,
+from vrm_async.history.chunks import CAPS, SURE, BucketEdges, Cap
+from vrm_async.history.joining import (
     aggregate,
     hour_of,
     milliseconds,

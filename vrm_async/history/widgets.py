@@ -18,10 +18,11 @@ from vrm_async import validation
 from vrm_async.decoding import series as decoding_series
 from vrm_async.decoding import widgets as decoding_widgets
 from vrm_async.history.base import REREAD, History, HistoryCursor
-from vrm_async.history.chunks import changes, window_of, within
+from vrm_async.history.chunks import window_of
+from vrm_async.history.joining import changes, within
 from vrm_async.models.series import Graph
 from vrm_async.models.site import Site
-from vrm_async.models.widget import StateSeries
+from vrm_async.models.state import StateSeries
 
 WIDGET: Final = Operation(
     vendor="vrm",

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from vrm_async.models.site import SiteTags as SiteTags
     from vrm_async.models.site import SystemOverview as SystemOverview
     from vrm_async.models.site import Tag as Tag
+    from vrm_async.models.state import StateSeries as StateSeries
+    from vrm_async.models.state import StateSet as StateSet
     from vrm_async.models.widget import AlarmWidget as AlarmWidget
     from vrm_async.models.widget import CustomWidget as CustomWidget
     from vrm_async.models.widget import HoursOfAc as HoursOfAc
     from vrm_async.models.widget import Position as Position
-    from vrm_async.models.widget import StateSeries as StateSeries
-    from vrm_async.models.widget import StateSet as StateSet
     from vrm_async.models.widget import Summary as Summary
     from vrm_async.models.widget import SummaryValue as SummaryValue
     from vrm_async.models.widget import Widget as Widget
@@ -64,8 +64,7 @@ else:
             ".fleet": "DataAttribute FleetOverview FleetSite",
             ".series": "Graph OverallStats Period Series Stats",
             ".site": "Device Site SiteTags SystemOverview Tag",
-            ".widget": (
-                "AlarmWidget CustomWidget HoursOfAc Position StateSeries StateSet Summary SummaryValue Widget"
-            ),
+            ".state": "StateSeries StateSet",
+            ".widget": "AlarmWidget CustomWidget HoursOfAc Position Summary SummaryValue Widget",
         },
     )

@@ -14,7 +14,8 @@ from vrm_async import validation
 from vrm_async.calendar import calendar_of
 from vrm_async.decoding import series as decoding_series
 from vrm_async.history.base import REREAD, HistoryCursor
-from vrm_async.history.chunks import CAPS, milliseconds, with_cut_series, within
+from vrm_async.history.chunks import CAPS
+from vrm_async.history.joining import milliseconds, with_cut_series, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models.series import OverallStats, Stats
 from vrm_async.models.site import Site

@@ -19,7 +19,8 @@ from vrm_async.decoding import series, widgets
 from vrm_async.history.widgets import WIDGET, WidgetHistories
 from vrm_async.models.series import Graph
 from vrm_async.models.site import Site
-from vrm_async.models.widget import AlarmWidget, HoursOfAc, Position, StateSeries, Summary, Widget
+from vrm_async.models.state import StateSeries
+from vrm_async.models.widget import AlarmWidget, HoursOfAc, Position, Summary, Widget
 from vrm_async.responses import is_no_such_path
 
 STATES: Final[Mapping[str, str]] = {
