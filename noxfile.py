@@ -16,6 +16,14 @@ CODE = (
 )
 
 MISTAKES = "tests/core/test_seeded_mistakes.py"
+WITH_SPEED = (
+    *("tests/core/test_strict_json.py", "tests/core/test_columns.py", "tests/core/test_structure.py"),
+    *("tests/core/test_frames.py", "tests/core/test_request_walk.py", "tests/core/test_printable.py"),
+    *("tests/vrm", "tests/voltstorage/test_volt_fast_reader.py", "tests/voltstorage/test_volt_messages.py"),
+    *("tests/voltstorage/test_volt_feed.py", "tests/voltstorage/test_volt_fields.py"),
+    *("tests/live/test_demo.py", "tests/live/test_cli_help.py"),  # on uvloop
+)
+"""What the extra `speed` changes: parsers, decoders and the event loop of the commands."""
 PARALLEL = ("-n", "logical", "--dist", "worksteal")
 """One process a core; each fetches its next tests when it is done, since a few take long."""
 
@@ -55,8 +63,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, "--ignore=tests/paths", f"--ignore={MISTAKES}", *session.posargs)
     if not session.posargs:
         session.install(".[cli,speed]")
-        commands = "tests/live/test_demo.py", "tests/live/test_cli_help.py"  # on uvloop now
-        session.run("pytest", *PARALLEL, "tests/core", "tests/vrm", "tests/voltstorage", *commands, "-q")
+        session.run("pytest", *PARALLEL, *WITH_SPEED, "-q")
 
 
 @nox.session
