@@ -19,13 +19,19 @@ MISTAKES = "tests/core/test_seeded_mistakes.py"
 WITH_SPEED = (
     *("tests/core/test_strict_json.py", "tests/core/test_columns.py", "tests/core/test_structure.py"),
     *("tests/core/test_frames.py", "tests/core/test_request_walk.py", "tests/core/test_printable.py"),
-    *("tests/vrm", "tests/voltstorage/test_volt_fast_reader.py", "tests/voltstorage/test_volt_messages.py"),
+    *(
+        "tests/vrm/test_vrm_fast_answers.py",
+        "tests/vrm/test_vrm_real_shapes.py",
+        "tests/vrm/test_vrm_on_the_simulator.py",
+        "tests/voltstorage/test_volt_fast_reader.py",
+        "tests/voltstorage/test_volt_messages.py",
+    ),
     *("tests/voltstorage/test_volt_feed.py", "tests/voltstorage/test_volt_fields.py"),
     *("tests/live/test_demo.py", "tests/live/test_cli_help.py"),  # on uvloop
 )
 """What the extra `speed` changes: parsers, decoders and the event loop of the commands."""
-PARALLEL = ("-n", "logical", "--dist", "worksteal")
-"""One process a core; each fetches its next tests when it is done, since a few take long."""
+PARALLEL = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
+"""More processes than cores, because some tests wait for sockets and processes."""
 
 
 def group(*names: str) -> list[str]:

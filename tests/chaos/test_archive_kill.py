@@ -16,7 +16,7 @@ import pytest
 from energy_live.archive.check import check
 from tests.servers.archive_run import child, files, household, save
 
-KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "2"))
+KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "1"))
 SEED = int(os.environ.get("ENERGY_LIVE_SEED", "1"))
 
 

@@ -27,7 +27,7 @@ from vrm_async import VRMClient
 
 INPUTS_A_RUN = 1000
 FIRST = int(os.environ.get("ENERGY_LIVE_FIRST_SEED", "0"))
-SEEDS = range(FIRST, FIRST + max(1, int(os.environ.get("ENERGY_LIVE_INPUTS", "2000")) // (2 * INPUTS_A_RUN)))
+SEEDS = range(FIRST, FIRST + max(1, int(os.environ.get("ENERGY_LIVE_INPUTS", "1000")) // (2 * INPUTS_A_RUN)))
 WANTED = ((), (2, 3), (2,))
 TAIL_S = 3 * 3600.0
 """Time for the hourly look-back to fetch missing data."""

@@ -19,7 +19,7 @@ from energy_live.simulator.voltstorage.export import ExportRequest
 from energy_live.simulator.voltstorage.products import EXPORTED
 from tests.servers.command_line import DEADLINE_S, environment
 
-KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "6"))
+KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "3"))
 PACE = 20.0
 FRAME_S = 0.05
 NOON = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)

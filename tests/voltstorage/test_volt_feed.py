@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy_core.codec import json as codec_json
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import Quantity, State
@@ -20,6 +21,7 @@ from voltstorage_async.events.feed import ProductFeed
 from voltstorage_async.events.recorded import BackfillConfig, RecordedMoment
 from voltstorage_async.field_map import FieldMap, ProductFields
 
+accelerated = pytest.mark.skipif(codec_json.msgspec_loads is None, reason="msgspec is not installed")
 TWO, ONE = {"pvPower": 1.5, "dcVoltage": 26.0}, {"pvPower": 2}
 START = int(EPOCH.timestamp()) - 60
 
@@ -150,6 +152,7 @@ def test_one_read_means_the_same_as_many(reads, room, gap_after):
     assert fast == one_by_one
 
 
+@accelerated
 @pytest.mark.parametrize(
     ("datas", "in_full"),
     [
@@ -180,6 +183,7 @@ def test_only_a_message_of_another_layout_is_parsed_in_full(datas, in_full):
     assert [moment.data for moment, _ in found[1:]] == datas
 
 
+@accelerated
 @pytest.mark.parametrize(
     ("odd_ones", "gives_up"),
     [
