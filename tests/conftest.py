@@ -23,7 +23,7 @@ EXAMPLES = int(os.environ.get("ENERGY_LIVE_EXAMPLES", "0"))
 """Examples of each property test. By default few and the same in every run; `nox -s chaos` tries many."""
 
 settings.register_profile(
-    "suite", max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None, database=None
+    "suite", max_examples=EXAMPLES or 25, derandomize=not EXAMPLES, deadline=None, database=None
 )
 settings.load_profile("suite")
 
