@@ -89,7 +89,8 @@ def _points(found: Any) -> int:
 
 
 def _sites(found: Any) -> int:
-    return sum(1 + len(site.extended) for site in found)
+    sites = found if isinstance(found, tuple) else (found,)
+    return sum(1 + len(site.extended) for site in sites)
 
 
 _RECORDS = Count(lambda answer: size(answer["records"]), len)
@@ -135,7 +136,7 @@ COUNTS = {
     "catalogue.refresh": _KEYED,
     "fleet.find": Count(
         lambda answer: size(answer["records"]) + size(answer["attributes"]),
-        lambda found: len(found.sites) + len(found.attributes),
+        len,
     ),
     "fleet.overview": Count(lambda answer: len(answer["data"]), lambda found: len(found.rows)),
     "stats.get": _POINTS,

@@ -78,6 +78,11 @@ async def _all(parts: AsyncIterable[object]) -> object:
     return [part async for part in parts]
 
 
+async def _found(vrm: VRMClient, _: Path) -> object:
+    sites = vrm.fleet.find(["bs>=50", "au=(1,2)", "IV1!"])
+    return [*await sites, *sites.attributes]
+
+
 async def _listed(vrm: VRMClient, _: Path) -> object:
     return [record async for record in vrm.installations.diagnostics(SITE, page_size=100)]
 
@@ -203,7 +208,7 @@ call("custom_widgets.update", lambda v, _: v.custom_widgets.update(SITE, 123, na
 call("custom_widgets.delete", lambda v, _: v.custom_widgets.delete(SITE, 123))
 
 call("catalogue.refresh", lambda v, _: v.catalogue.refresh())
-call("fleet.find", lambda v, _: v.fleet.find(["bs>=50", "au=(1,2)", "IV1!"]))
+call("fleet.find", _found)
 call("fleet.overview", lambda v, _: v.fleet.overview([SITE]))
 call("fleet.overview", lambda v, _: v.fleet.overview(), "of all")
 call(
