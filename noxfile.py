@@ -17,17 +17,22 @@ CODE = (
 
 MISTAKES = "tests/core/test_seeded_mistakes.py"
 WITH_SPEED = (
-    *("tests/core/test_strict_json.py", "tests/core/test_columns.py", "tests/core/test_structure.py"),
-    *("tests/core/test_frames.py", "tests/core/test_request_walk.py", "tests/core/test_printable.py"),
-    *(
-        "tests/vrm/test_vrm_fast_answers.py",
-        "tests/vrm/test_vrm_real_shapes.py",
-        "tests/vrm/test_vrm_on_the_simulator.py",
-        "tests/voltstorage/test_volt_fast_reader.py",
-        "tests/voltstorage/test_volt_messages.py",
-    ),
-    *("tests/voltstorage/test_volt_feed.py", "tests/voltstorage/test_volt_fields.py"),
-    *("tests/live/test_demo.py", "tests/live/test_cli_help.py"),  # on uvloop
+    "tests/core/test_strict_json.py",
+    "tests/core/test_columns.py",
+    "tests/core/test_structure.py",
+    "tests/core/test_frames.py",
+    "tests/core/test_connection.py",
+    "tests/core/test_request_walk.py",
+    "tests/core/test_printable.py",
+    "tests/vrm/test_vrm_fast_answers.py",
+    "tests/vrm/test_vrm_real_shapes.py",
+    "tests/vrm/test_vrm_on_the_simulator.py",
+    "tests/voltstorage/test_volt_fast_reader.py",
+    "tests/voltstorage/test_volt_messages.py",
+    "tests/voltstorage/test_volt_feed.py",
+    "tests/voltstorage/test_volt_fields.py",
+    "tests/live/test_demo.py",
+    "tests/live/test_cli_help.py",
 )
 """What the extra `speed` changes: parsers, decoders and the event loop of the commands."""
 PARALLEL = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")

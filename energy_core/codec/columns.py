@@ -158,10 +158,13 @@ _COLUMN_READERS: Final[dict[Reader | None, Callable[[Sequence[Any], set[type]], 
 }
 
 
+create_one: Final[Callable[[Any], Any]] = object.__new__
+"""Returns a new object of a slotted class whose slots are not assigned yet."""
+
+
 def create_empty(cls: type[T], count: int) -> list[T]:
     """Return new objects of a slotted class whose slots are not assigned yet."""
-    create: Callable[[type[T]], T] = object.__new__
-    return list(map(create, repeat(cls, count)))
+    return list(map(create_one, repeat(cls, count)))
 
 
 def fill_slot(write: SlotWriter, made: Iterable[object], values: Iterable[object]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, NoneType
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -18,6 +18,7 @@ from energy_core.codec.columns import (
     MISSING,
     FieldColumn,
     SlotWriter,
+    create_one,
     slot_writer,
     stored_fields,
     structure_columns,
@@ -40,7 +41,6 @@ T = TypeVar("T")
 _Step: TypeAlias = tuple[SlotWriter, str, frozenset[object], Reader]
 """Part of a `FieldColumn`, for one record: a plain tuple is faster to unpack than a named one."""
 
-_create: Final[Callable[[Any], Any]] = object.__new__
 _NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_READERS: Final[Mapping[str, Reader]] = MappingProxyType({})
 
@@ -70,7 +70,7 @@ class RecordHook(Generic[T]):
         cls, write_raw = self.cls, self._raw
         if type(record) is not dict and not isinstance(record, Mapping):
             raise MalformedRecord(f"{cls.__name__} must be an object, not {type(record).__name__}")
-        made: T = _create(cls)
+        made: T = create_one(cls)
         get = record.get
         for write, key, passthrough, read in self._plan:
             value = get(key, MISSING)

@@ -32,12 +32,10 @@ from energy_core.stream.vocabulary import SourceId, State
 
 MAX_WAIT_S: Final = 3600.0
 """Longest wait before the next poll, even if the vendor asks for a longer one."""
-
 MAX_REFUSALS: Final = 3
 """Number of refusals in a row that end a poller."""
 REFUSAL_DELAY_S: Final = 60.0
 """Shortest delay between two of them."""
-
 MAX_NOTES: Final = 50
 """Number of different notes that are counted separately; the others are counted together."""
 
