@@ -11,7 +11,7 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import Final, TypeVar
 
-from energy_core.codec.json_limits import Refused, brackets, check_start, open_brackets
+from energy_core.codec.json_limits import Refused, brackets, check_start, open_brackets, without_escapes
 
 T = TypeVar("T")
 
@@ -79,10 +79,7 @@ def _comma_after(body: bytes, start: int) -> int:
     at = start + CHUNK
     while at < len(body) and body[at - 1] == _BACKSLASH:
         at += 1
-    part = body[start:at]
-    if b"\\" in part:
-        part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if part.count(b'"') % 2:
+    if without_escapes(body[start:at]).count(b'"') % 2:
         rest = _REST_OF_STRING.match(body, at)
         at = len(body) if rest is None else rest.end()
     comma = _TO_COMMA.match(body, at)

@@ -25,6 +25,7 @@ _BLOCK: Final = 512 * 1024
 
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _HIDES_A_QUOTE: Final = re.compile(rb'\\[\\"]')
+_MANY_ESCAPES: Final = 4096
 _NOT_NESTING: Final = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 _ONE_BRACKET: Final = bytes.maketrans(b"{}", b"[]")
 
@@ -101,12 +102,8 @@ def open_brackets(found: bytes) -> bytes:
 
 def brackets(body: bytes, table: bytes | None = _ONE_BRACKET) -> bytes:
     """Return the brackets outside strings, all as square ones, or as they are where `table` is None."""
-    if b"\\" in body and _HIDES_A_QUOTE.search(body):
-        if b"\\\\" in body:
-            body = body.replace(b"\\\\", b"")
-        body = body.replace(b'\\"', b"")
     # Two adjacent quotes can be removed anywhere: the number of quotes before a bracket stays odd or even.
-    marks = body.translate(table, _NOT_NESTING).replace(b'""', b"")
+    marks = without_escapes(body).translate(table, _NOT_NESTING).replace(b'""', b"")
     if b'"' not in marks:
         return marks
     kept, inside = [], False
@@ -116,6 +113,15 @@ def brackets(body: bytes, table: bytes | None = _ONE_BRACKET) -> bytes:
         kept.append(b"".join(parts[inside::2]))
         inside ^= len(parts) % 2 == 0
     return b"".join(kept)
+
+
+def without_escapes(body: bytes) -> bytes:
+    """Return the body without escaped quotes and backslashes: each quote left begins or ends a string."""
+    if b"\\" not in body:
+        return body
+    # Few escapes are found and removed in a seventh of the time of two `replace`, many are not.
+    short, found = _HIDES_A_QUOTE.subn(b"", body, _MANY_ESCAPES)
+    return short if found < _MANY_ESCAPES else body.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
 def has_room(body: bytes) -> bool:

@@ -7,7 +7,7 @@ instead of 20 ms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from energy_core.printable import printable
 
@@ -59,8 +59,8 @@ def resolve(raw: Mapping[str, object]) -> Mapping[str, object]:
     return raw.resolve() if isinstance(raw, LazyMapping) else raw
 
 
-Compute: TypeAlias = Callable[["LazyFields", str], object]
-"""Returns the value of a lazy field; called with the object and the name of the field."""
+Compute: TypeAlias = Callable[["LazyFields", str, Any], object]
+"""Returns the value of a lazy field; called with the object, the field's name and the object's source."""
 
 
 class LazyFields:
@@ -70,7 +70,9 @@ class LazyFields:
     other.
     """
 
-    __slots__ = ("__weakref__", "_compute")
+    # Function and source have a slot each: a closure for each object would be two more objects that every
+    # pass of the garbage collector visits.
+    __slots__ = ("__weakref__", "_compute", "_source")
 
     lazy_fields: ClassVar[frozenset[str]] = frozenset({"raw"})
     """Names of the fields that may be lazy."""
@@ -80,17 +82,19 @@ class LazyFields:
         def __getattr__(self, name: str) -> object:
             if name not in self.lazy_fields:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            value = self._compute(self, name)
+            value = self._compute(self, name, self._source)
             object.__setattr__(self, name, value)
             return value
 
 
-def make_lazy(target: LazyFields, compute: Compute, *names: str) -> None:
-    """Empty the slots of these fields, so that `compute` computes them at first access."""
+def make_lazy(target: LazyFields, compute: Compute, source: object, *names: str) -> None:
+    """Empty the slots of these fields, so that `compute` computes them from `source` at first access."""
     for name in names:
         object.__delattr__(target, name)
     set_compute(target, compute)
+    set_source(target, source)
 
 
 set_compute: Callable[[object, object], None] = vars(LazyFields)["_compute"].__set__
-"""Does the same as `make_lazy` for an object whose lazy slots were never assigned."""
+"""With `set_source`, does the same as `make_lazy` for an object whose lazy slots were never assigned."""
+set_source: Callable[[object, object], None] = vars(LazyFields)["_source"].__set__

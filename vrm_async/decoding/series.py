@@ -46,8 +46,12 @@ def _fast_stats(kind: str, body: bytes) -> Stats | None:
     series = tuple(_one(code, columns, kind, None) for code, columns in found.series.items())
     made = Stats(series=series, totals=numbers(found.totals))
     # Few programs read `raw`: keep the body and parse it at first access.
-    make_lazy(made, lambda _, __: by_key(strict_json(body)), "raw")
+    make_lazy(made, _raw, body, "raw")
     return made
+
+
+def _raw(_: object, __: str, body: bytes) -> Mapping[str, object]:
+    return by_key(strict_json(body))
 
 
 def _as_list(value: object, part_name: str) -> object:

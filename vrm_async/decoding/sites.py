@@ -151,9 +151,9 @@ def _with_lazy_attributes(found: tuple[Site, ...]) -> tuple[Site, ...]:
     for site in found:
         value = site.raw.get("extended")
         if isinstance(value, bytes):  # the record has no parsed attributes, so its `raw` is lazy too
-            make_lazy(site, _LazySite(site.raw, drift), "extended", "raw")
+            make_lazy(site, _read_lazy, _LazySite(site.raw, drift), "extended", "raw")
         elif value and isinstance(value, list | Mapping):
-            make_lazy(site, _LazySite(site.raw, drift), "extended")
+            make_lazy(site, _read_lazy, _LazySite(site.raw, drift), "extended")
     return found
 
 
@@ -167,7 +167,7 @@ class _LazySite:
         self._drift = drift
         self._attributes: Attributes | None = None
 
-    def __call__(self, _: object, name: str) -> object:
+    def read(self, name: str) -> object:
         value = self._record["extended"]
         if name == "raw":
             return {**self._record, "extended": strict_json(value) if isinstance(value, bytes) else value}
@@ -179,6 +179,10 @@ class _LazySite:
 
 
 _one_at_a_time: Final = RLock()
+
+
+def _read_lazy(_: object, name: str, source: _LazySite) -> object:
+    return source.read(name)
 
 
 def system_overview(payload: JSON) -> SystemOverview:
