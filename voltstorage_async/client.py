@@ -13,6 +13,7 @@ from energy_core._lazy import preloaded
 from energy_core.clock import Clock, SystemClock
 from energy_core.codec.drift import Drift
 from energy_core.http.client import ApiClient
+from energy_core.http.pages import Pages
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
 from energy_core.printable import printable
@@ -33,6 +34,7 @@ from voltstorage_async.websocket import ProductEndpoint, events_url
 if TYPE_CHECKING:
     from voltstorage_async.events.stream import ProductStream
     from voltstorage_async.live import ProductSource
+    from voltstorage_async.models import ProductSnapshot
 
 BUFFER: Final = 1024
 """Events of one stream that may wait for their consumer."""
@@ -102,6 +104,7 @@ class VoltStorageClient:
         )
         self._api = ApiClient(self._pool, self._account, self._base, vendor=VENDOR, check=check)
         self._label = label
+        self._clock = clock
         self._endpoints = endpoints
         self._field_map = fields
         self._scales = _scales(soc_scale)
@@ -183,6 +186,37 @@ class VoltStorageClient:
             ssl_context=self._pool.ssl_context,
             vendor_clock=self._account.vendor_clock,
         )
+
+    def now(self, *products: Product | int, max_age_s: float = 900.0) -> Pages[ProductSnapshot]:
+        """Return the present values of products: ``await`` it for all, or use ``async for``.
+
+        One request for the list of products, then one for each product, four at a time. Units and signs of
+        the values are those of `Quantity`; a value that the vendor does not have is missing. A product whose
+        data the vendor refuses or garbles has no values and a `problem`. Cancelling is safe.
+
+        Args:
+            products: The products or their ids; none means every product of the account.
+            max_age_s: Seconds after which data is `stale`.
+
+        Raises:
+            NotFound: The account's list of products does not have one of `products`.
+            RequestError: The list could not be read, or a request got no answer.
+            ValueError: `max_age_s` is not positive.
+        """
+        from voltstorage_async.present import ProductsNow  # noqa: PLC0415  (as in `events`)
+
+        if not max_age_s > 0:
+            raise ValueError(f"max_age_s must be a positive number of seconds, not {max_age_s!r}")
+        read = ProductsNow(
+            self.products,
+            [validation.product_id(product) for product in products],
+            account=self._label,
+            fields=self._fields_of,
+            max_age_s=max_age_s,
+            clock=self._clock,
+            vendor_clock=self._account.vendor_clock,
+        )
+        return Pages(read.page, key=lambda snapshot: snapshot.id, name="products")
 
     def _endpoint(self, product_id: int) -> ProductEndpoint:
         url = events_url(self._base, self._endpoints, product_id)

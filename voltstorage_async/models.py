@@ -14,6 +14,8 @@ from typing import Final, NamedTuple, Protocol
 
 from attrs import field, frozen
 
+from energy_core.home.snapshot import Snapshot
+
 JOULES_PER_KWH: Final = 3_600_000.0
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -116,6 +118,19 @@ class Latest:
     """`time` (unix seconds): the last update of the data, aware, UTC. None if it was not requested."""
     data: Mapping[str, object] = field(default=_NOTHING)
     """`data`, or the whole answer if no time was requested: the vendor's keys, units and signs."""
+
+
+@frozen(kw_only=True, repr=False)
+class ProductSnapshot(Snapshot):
+    """The present values of one product, from `VoltStorageClient.now`."""
+
+    product: Product
+    """The product of the list: whether it is online, its present faults, its time zone."""
+
+    @property
+    def id(self) -> int:
+        """The product's id."""
+        return self.product.id
 
 
 @frozen(kw_only=True)

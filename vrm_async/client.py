@@ -31,6 +31,7 @@ from vrm_async.responses import check
 
 if TYPE_CHECKING:
     from energy_core.http.client import ApiClient
+    from vrm_async.models.snapshot import SiteSnapshot
     from vrm_async.resources.access import Access
     from vrm_async.resources.alarms import AlarmsResource
     from vrm_async.resources.catalogue import CatalogueResource
@@ -320,6 +321,39 @@ class VRMClient(Resources):
             lookback=lookback,
             clock=self._clock,
             owner=self._account.owner if self._label else "",  # a user id is one user, whatever the token
+        )
+
+    def now(self, *sites: Site | int, max_age_s: float = 900.0) -> Pages[SiteSnapshot]:
+        """Return the present values of sites: ``await`` it for all, or use ``async for``.
+
+        One request returns the newest values of all sites; the first call of a client also requests the
+        account's user id. Monitoring access is enough. Values are those of `live`: units and signs are those
+        of `Quantity`, and a value that VRM does not have is missing. Cancelling is safe.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/installations
+
+        Args:
+            sites: The sites or their ids; none means every site of the account.
+            max_age_s: Seconds after which data is `stale`. Many gateways log every 15 minutes.
+
+        Raises:
+            NotFound: the account's list of sites does not have one of `sites`.
+            ValueError: `max_age_s` is not positive.
+        """
+        from vrm_async import present, validation
+
+        if not max_age_s > 0:
+            raise ValueError(f"max_age_s must be a positive number of seconds, not {max_age_s!r}")
+        site_ids = tuple(validation.site_id(site) for site in sites)
+        return Pages.of_one_answer(
+            lambda: present.now(
+                self._api,
+                self.users,
+                site_ids,
+                account=self._label,
+                max_age_s=max_age_s,
+                clock=self._clock,
+            )
         )
 
     async def request(

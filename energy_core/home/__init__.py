@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from energy_core.home.meter import UnmeasuredRange as UnmeasuredRange
     from energy_core.home.preference import SourceFilter as SourceFilter
     from energy_core.home.preference import SourcePreference as SourcePreference
+    from energy_core.home.snapshot import Snapshot as Snapshot
     from energy_core.home.state import HomeState as HomeState
     from energy_core.home.state import Present as Present
     from energy_core.home.totals import EnergyTotals as EnergyTotals
@@ -21,6 +22,7 @@ else:
         {
             ".meter": "EnergyMeter UnmeasuredRange",
             ".preference": "SourceFilter SourcePreference",
+            ".snapshot": "Snapshot",
             ".state": "HomeState Present",
             ".totals": "EnergyTotals self_consumption self_sufficiency weighted_mean",
         },

@@ -17,7 +17,7 @@ from voltstorage_async import (
     VoltStorageClient,
     merge_statistics,
 )
-from voltstorage_async.models import Product, Statistics
+from voltstorage_async.models import Product, ProductSnapshot, Statistics
 from vrm_async import Calendar, Chunk, SavedFile, VRMClient
 from vrm_async.models import (
     AccessToken,
@@ -32,6 +32,7 @@ from vrm_async.models import (
     RaisedAlarm,
     Series,
     Site,
+    SiteSnapshot,
     SiteTags,
     SiteUsers,
     StateSeries,
@@ -54,6 +55,18 @@ async def merged() -> None:
                 assert_type(event.time, datetime)
                 assert_type(event.values, Mapping[Quantity, float])
                 assert_type(event.to_json(), str)
+
+
+async def present(vrm: VRMClient, volt: VoltStorageClient) -> None:
+    for site in await vrm.now():
+        assert_type(site, SiteSnapshot)
+        assert_type(site.site, Site)
+        assert_type(site.values.get(Quantity.BATTERY_SOC), float | None)
+        assert_type(site.present.get(Quantity.BATTERY_SOC), Present | None)
+    async for product in volt.now():
+        assert_type(product, ProductSnapshot)
+        assert_type(product.product, Product)
+        assert_type(product.age_s, float | None)
 
 
 def meaning(events: list[Event]) -> None:

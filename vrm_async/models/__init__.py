@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from vrm_async.models.site import SiteTags as SiteTags
     from vrm_async.models.site import SystemOverview as SystemOverview
     from vrm_async.models.site import Tag as Tag
+    from vrm_async.models.snapshot import SiteSnapshot as SiteSnapshot
     from vrm_async.models.state import StateSeries as StateSeries
     from vrm_async.models.state import StateSet as StateSet
     from vrm_async.models.widget import AlarmWidget as AlarmWidget
@@ -64,6 +65,7 @@ else:
             ".fleet": "DataAttribute FleetOverview FleetSite",
             ".series": "Graph OverallStats Period Series Stats",
             ".site": "Device Site SiteTags SystemOverview Tag",
+            ".snapshot": "SiteSnapshot",
             ".state": "StateSeries StateSet",
             ".widget": "AlarmWidget CustomWidget HoursOfAc Position Summary SummaryValue Widget",
         },
