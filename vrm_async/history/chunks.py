@@ -22,23 +22,35 @@ class Cap(NamedTuple):
     months: int | None = None
 
 
-CAPS: Final[Mapping[str, Cap]] = MappingProxyType(
+_WEEKS: Final = Cap(days=140)
+
+DOCUMENTED_CAPS: Final[Mapping[str, Cap | None]] = MappingProxyType(
     {
         "15mins": Cap(days=31),
         "hours": Cap(days=31),
-        "2hours": Cap(days=31),  # not documented: the cap of its neighbours
+        "2hours": None,
         "days": Cap(days=180),
-        # VRM's document says 140 days for weeks. The caps of the other intervals are a few hundred buckets,
-        # so it probably means 140 weeks. A chunk of 140 weeks is requested first. If VRM answers that it is
-        # empty, 140 days are requested before that is accepted (`SURE`).
-        "weeks": Cap(days=140 * 7),
+        "weeks": _WEEKS,
         "months": Cap(months=24),
         "years": Cap(months=60),
     }
 )
-"""The longest range of one request by interval. VRM answers a longer one like a range without data."""
+"""The longest range of one request by interval, as VRM documents it; None where its documents name none. VRM
+answers a longer range like one without data."""
 
-SURE: Final[Mapping[str, Cap]] = MappingProxyType({"weeks": Cap(days=140)})
+CAPS: Final[Mapping[str, Cap]] = MappingProxyType(
+    {interval: cap for interval, cap in DOCUMENTED_CAPS.items() if cap is not None}
+    | {
+        "2hours": Cap(days=31),  # the cap of its neighbours
+        # VRM's document says 140 days for weeks. The caps of the other intervals are a few hundred buckets,
+        # so it probably means 140 weeks. A chunk of 140 weeks is requested first. If VRM answers that it is
+        # empty, 140 days are requested before that is accepted (`SURE`).
+        "weeks": Cap(days=140 * 7),
+    }
+)
+"""The longest range that a history requests first, by interval."""
+
+SURE: Final[Mapping[str, Cap]] = MappingProxyType({"weeks": _WEEKS})
 """The stricter interpretation of a documented cap that has two."""
 
 _STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(

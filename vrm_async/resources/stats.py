@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
@@ -14,7 +14,7 @@ from vrm_async import validation
 from vrm_async.calendar import calendar_of
 from vrm_async.decoding import series as decoding_series
 from vrm_async.history.base import REREAD, HistoryCursor
-from vrm_async.history.chunks import CAPS
+from vrm_async.history.chunks import CAPS, DOCUMENTED_CAPS, Cap
 from vrm_async.history.joining import milliseconds, with_cut_series, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
 from vrm_async.models.series import OverallStats, Stats
@@ -25,17 +25,8 @@ from vrm_async.validation import Unlisted
 STATS: Final = reads("stats.get", f"{SITE}/stats")
 OVERALL: Final = reads("stats.overall", f"{SITE}/overallstats")
 
-INTERVALS: Final[Mapping[str, tuple[int, str] | None]] = {
-    "15mins": (31, "days"),
-    "hours": (31, "days"),
-    "2hours": None,
-    "days": (180, "days"),
-    "weeks": (140, "days"),
-    "months": (24, "months"),
-    "years": (60, "months"),
-}
-"""The longest range of one `get`, by interval, as VRM documents it. VRM answers a longer one as if there were
-no data. For weeks `history` first tries 140 weeks (see `vrm_async.history.chunks.CAPS`)."""
+INTERVALS: Final = DOCUMENTED_CAPS
+"""The intervals, and the longest range of one `get` with each."""
 
 TYPES: Final = (
     "kwh",
@@ -245,17 +236,18 @@ def _interval(interval: str | Unlisted, start: datetime, end: datetime) -> str:
     """Return the interval; raise where VRM would answer the range as if it had no data."""
     name = validation.one_of("interval", interval, INTERVALS)
     cap = None if isinstance(interval, Unlisted) else INTERVALS[name]
-    if cap is not None and end.astimezone(UTC) > _later(start, *cap):
+    if cap is not None and end.astimezone(UTC) > _furthest(start, cap):
+        longest = f"{cap.months} months" if cap.days is None else f"{cap.days} days"
         raise ValueError(
-            f"end is too far from start: {name!r} may span {cap[0]} {cap[1]} at most; history takes any range"
+            f"end is too far from start: {name!r} may span {longest} at most; history takes any range"
         )
     return name
 
 
-def _later(start: datetime, count: int, unit: str) -> datetime:
-    if unit == "days":  # of 24 hours: VRM counts seconds
-        return start.astimezone(UTC) + timedelta(days=count)
-    years, month = divmod(start.month - 1 + count, 12)
+def _furthest(start: datetime, cap: Cap) -> datetime:
+    if cap.days is not None:  # of 24 hours: VRM counts seconds
+        return start.astimezone(UTC) + timedelta(days=cap.days)
+    years, month = divmod(start.month - 1 + (cap.months or 0), 12)
     # 31 January plus a month is 3 March, so that no whole month is refused.
     moved = start.replace(year=start.year + years, month=month + 1, day=min(start.day, 28))
     return (moved + timedelta(days=start.day - min(start.day, 28))).astimezone(UTC)
