@@ -118,13 +118,14 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The long forms: 100 hours of faults, 200 kills, a week, 100,000 fuzzed inputs, 400 examples."""
+    """The long forms: 100 hours of faults, 200 kills, a week, 100,000 fuzzed inputs, 500 sites."""
     session.install(".[cli]", *group("test"))
     lengths = {
         "ENERGY_LIVE_SEEDS": "100",
         "ENERGY_LIVE_KILLS": "200",
         "ENERGY_LIVE_HOURS": "168",
         "ENERGY_LIVE_INPUTS": "100000",
+        "ENERGY_LIVE_SITES": "500",
     }
     session.run("pytest", *PARALLEL, "tests/chaos", *session.posargs, env=lengths)
     session.run("pytest", *PARALLEL, "-m", "hypothesis", "tests", env={"ENERGY_LIVE_EXAMPLES": "400"})

@@ -271,7 +271,29 @@ def _parse_until(_: click.Context, option: click.Parameter, value: str | None) -
     type=click.IntRange(min=0),
     multiple=True,
     metavar="ID",
-    help="Save only this product; repeatable. Default: all products of the account.",
+    help="Save only this product of VoltStorage; repeatable. Default: all products of the account.",
+)
+@click.option(
+    "--site",
+    "sites",
+    type=_SiteNumber(),
+    multiple=True,
+    metavar="ID",
+    help="Save only this site of VRM (idSite); repeatable. Default: all sites of the account.",
+)
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    metavar="CODE",
+    help="Save the hourly means of this code of VRM too, such as bs; repeatable.",
+)
+@click.option(
+    "--revise",
+    "revise_days",
+    type=click.IntRange(min=1),
+    metavar="DAYS",
+    help="Read the last DAYS days of VRM again, for data that gateways delivered late.",
 )
 @click.option(
     "--until",
@@ -285,18 +307,24 @@ def archive(
     directory: str,
     format: str | None,  # noqa: A002
     products: tuple[int, ...],
+    sites: tuple[int, ...],
+    codes: tuple[str, ...],
+    revise_days: int | None,
     until: object,
     check: bool,
 ) -> int:
-    """Save all data of a VoltStorage account in DIR.
+    """Save all data of your VoltStorage and VRM accounts in DIR.
 
-    Saves the list of products, the statistics of every timespan, and the full history of each product: one
-    file a product and month, and a manifest with checksums. You can stop it at any time; the next run
-    continues where it stopped and reads the last day again.
+    Of VoltStorage: the list of products, the statistics of every timespan, and the full history of each
+    product, one file a product and month. Of VRM: the list of sites, and the hourly energies of each site
+    from its first day on, one file a site and year. A manifest has the checksums. You can stop it at any
+    time; the next run continues where it stopped and reads the last day (of VRM: two days) again.
 
     \b
     Exit code 0: complete. 1: data is missing or damaged; the output lists it.
-    The account comes from the environment:
+    The accounts come from the environment:
+      VRM_TOKEN              a VRM access token
+      VRM_BASE_URL           another address than VRM's own
       VOLTSTORAGE_EMAIL, VOLTSTORAGE_PASSWORD
                              a VoltStorage login, or instead of it
       VOLTSTORAGE_TOKEN      a VoltStorage token
@@ -306,7 +334,16 @@ def archive(
 
     if check:
         return run_check(directory)
-    return run_archive(directory, format=format, products=products, until=until)
+    from energy_live.watch import Selection  # noqa: PLC0415
+
+    return run_archive(
+        directory,
+        format=format,
+        selection=Selection(sites=sites, products=products),
+        codes=codes,
+        until=until,
+        revise_days=revise_days,
+    )
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Runs an archive: reads the products, their statistics and their history, and writes what has changed."""
+"""Archives a VoltStorage account: its products, their statistics and their history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from energy_core.clock import Clock
 from energy_core.errors import NotFound, PermissionDenied, RequestError
-from energy_live.archive.directory import LOCK_NAME, TEMPORARY_SUFFIX, ArchiveDirectory
+from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.history import (
     PRECISION,
     HistoryReader,
@@ -21,22 +21,20 @@ from energy_live.archive.history import (
     MonthResult,
     summarize_missing,
 )
-from energy_live.archive.manifest import Format, Manifest, ManifestError, ProductEntry, SectionEntry
+from energy_live.archive.manifest import Format, Manifest, ProductEntry, SectionEntry
 from energy_live.archive.plan import Month, ProductPlan, StatisticsTable
 from energy_live.archive.progress_bar import NoProgress, ProgressReport
 from energy_live.archive.retry import RetryPolicy, RunStopped, describe_error
 from energy_live.archive.staging import DamagedDay
 from energy_live.archive.statistics import StatisticsRows, read_statistics
 from energy_live.archive.store import ArchiveStore
-from energy_live.archive.writer import has_parquet
-from energy_live.runner import UsageError
 from voltstorage_async import VoltStorageClient
 from voltstorage_async.models import Product
 
 PRODUCTS: Final = "products.json"
 _UNREADABLE_PRODUCT: Final = ("Product", "record", "malformed")
 """Key of the client's drift counter for products that cannot be read."""
-_CLOCK_SKEW: Final = timedelta(minutes=1)
+CLOCK_SKEW: Final = timedelta(minutes=1)
 """Tolerated lead of this machine's clock: the service refuses requests for the future."""
 
 PARAMETERS: Final[Mapping[str, str | int | float]] = {
@@ -57,7 +55,13 @@ class ArchiveOptions:
     format: Format | None = None
     """None: the archive's own format; for a new archive Parquet if pyarrow is installed, otherwise CSV."""
     products: Sequence[int] = ()
-    """Numbers of the products; empty means all of the account."""
+    """Numbers of VoltStorage's products; empty means all of the account."""
+    sites: Sequence[int] = ()
+    """Numbers of VRM's sites; empty means all of the account."""
+    codes: Sequence[str] = ()
+    """VRM's codes to save beside the energies; those of earlier runs stay."""
+    revise: timedelta | None = None
+    """How much of the past VRM is asked for again; None: the last two days before the last run."""
     until: datetime | None = None
     """Only data recorded before this time (aware); None: now."""
 
@@ -101,34 +105,14 @@ async def archive(
     """
     directory = ArchiveDirectory(root)
     with directory.lock():
-        # Under the lock, every temporary file belongs to a run that was killed.
-        store = ArchiveStore(directory, _open_manifest(directory, options, service))
-        store.recover()
+        store = ArchiveStore.open(directory, options.format)
+        store.manifest.services["voltstorage"] = service
+        store.manifest.parameters |= PARAMETERS
         run = ArchiveRun(store=store, client=client, policy=policy, progress=progress)
-        now = (clock.utcnow() - _CLOCK_SKEW).replace(microsecond=0)
+        now = (clock.utcnow() - CLOCK_SKEW).replace(microsecond=0)
         await run.archive_products(options.products, until=min(options.until or now, now))
         run.result.changed = store.changed
         return run.result
-
-
-def _open_manifest(directory: ArchiveDirectory, options: ArchiveOptions, service: str) -> Manifest:
-    root = directory.root
-    try:
-        known = Manifest.load(root)
-    except ManifestError as error:
-        raise UsageError(f"{root}: {error}; archive into another directory") from None
-    if known is None and any(
-        path.name != LOCK_NAME and TEMPORARY_SUFFIX not in path.name for path in root.iterdir()
-    ):
-        raise UsageError(f"{root} is not empty and holds no archive")
-    kind = options.format or ("parquet" if has_parquet() else "csv")
-    if known is not None:
-        if options.format not in {None, known.format}:
-            raise UsageError(f"{root} is an archive in {known.format}; another format needs a new directory")
-        kind = known.format
-    if kind == "parquet" and not has_parquet():
-        raise UsageError("Parquet needs an extra: pip install 'energy-live[arrow]', or choose --format csv")
-    return known or Manifest(format=kind, service=service, parameters=dict(PARAMETERS))
 
 
 @define(kw_only=True, eq=False)

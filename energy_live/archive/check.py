@@ -37,7 +37,7 @@ def check(root: Path) -> CheckResult:
     try:
         manifest = Manifest.load(root)
     except ManifestError as error:
-        unknown = Manifest(format="csv", service="", parameters={})
+        unknown = Manifest(format="csv")
         return CheckResult(manifest=unknown, damage=[str(error)], missing=[])
     if manifest is None:
         raise UsageError(f"{root} holds no archive")

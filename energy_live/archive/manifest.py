@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -70,29 +70,62 @@ class ProductEntry:
 
 
 @define(kw_only=True)
+class YearEntry:
+    """One year of a site's hours."""
+
+    file: str | None = None
+    """Name of its file; None if VRM has no rows."""
+    until: datetime
+    """End of what was read."""
+    settled_until: datetime
+    """Hours from here on may still change; the next run reads them again."""
+    codes: list[str] = field(factory=list)
+    """The codes that were requested; none for the energies."""
+
+
+@define(kw_only=True)
+class SiteEntry:
+    """State of one VRM site's archive."""
+
+    years: dict[str, YearEntry] = field(factory=dict)
+    """By name, such as `statistics-hour-2025`."""
+    until: datetime | None = None
+    """End of the last finished run; None until a first run has finished."""
+    missing: list[str] = field(factory=list)
+    """One line for each part that could not be read, with the reason."""
+
+
+@define(kw_only=True)
 class Manifest:
     """Content of `manifest.json`."""
 
     format: Format
-    service: str
-    """Base URL that the data was fetched from."""
-    parameters: dict[str, str | int | float]
+    services: dict[str, str] = field(factory=dict)
+    """Base URL that the data was fetched from, by vendor."""
+    parameters: dict[str, str | int | float] = field(factory=dict)
     """Parameters of the requests that differ from the service's defaults, and the format of cells."""
     products: dict[int, ProductEntry] = field(factory=dict)
-    """By number."""
+    """VoltStorage's, by number."""
+    sites: dict[int, SiteEntry] = field(factory=dict)
+    """VRM's, by number."""
     files: dict[str, FileEntry] = field(factory=dict)
     """By name, relative to the archive's directory."""
 
     @property
     def missing(self) -> Iterator[str]:
-        """One line for each missing part, product by product."""
-        if not self.products:
+        """One line for each missing part, product by product and site by site."""
+        if not self.products and not self.sites:
             yield "nothing is archived yet"
         for number, product in sorted(self.products.items()):
             if product.last_day is None:
                 yield f"product {number}: no run has finished"
             for part in product.missing:
                 yield f"product {number}: {part}"
+        for number, site in sorted(self.sites.items()):
+            if site.until is None and not site.missing:
+                yield f"site {number}: no run has finished"
+            for part in site.missing:
+                yield f"site {number}: {part}"
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON with sorted keys and a checksum of itself."""

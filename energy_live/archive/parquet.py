@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from energy_core.codec.coerce import number
 from energy_core.csv_safety import unescape_text
-from energy_live.archive.csv_lines import TIME, format_line
+from energy_live.archive.csv_lines import TIME, format_cell, format_line, format_time
 from energy_live.archive.staging import StagedDay, all_columns, read_rows
 
 _TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
@@ -49,6 +49,13 @@ class ParquetArchiveWriter:
         schema = _schema(columns[1:], texts)
         with pq.ParquetWriter(file, schema, compression="zstd") as out:
             out.write_table(_to_table(text.encode(), columns[1:], schema))
+
+    def read_table(self, path: Path) -> Iterator[Mapping[str, str]]:
+        """Return the rows of a table."""
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1000):
+            for row in batch.to_pylist():
+                time = format_time(row.pop(TIME))
+                yield {TIME: time} | {name: format_cell(value) for name, value in row.items()}
 
 
 def _schema(columns: Sequence[str], texts: frozenset[str] | set[str]) -> pa.Schema:

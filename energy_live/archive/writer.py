@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final, Protocol
 
+from energy_core.csv_safety import unescape_text
 from energy_live.archive.csv_lines import TIME, format_line
 from energy_live.archive.manifest import Format
 from energy_live.archive.staging import StagedDay, all_columns, read_rows, verify_day
@@ -36,6 +37,9 @@ class ArchiveWriter(Protocol):
 
     def table(self, columns: Sequence[str], rows: Sequence[Mapping[str, str]], file: IO[bytes]) -> None:
         """Write a table of cells; the first column is the time."""
+
+    def read_table(self, path: Path) -> Iterator[Mapping[str, str]]:
+        """Return the rows of a table without text columns, as `table` got them, but with plain names."""
 
 
 def writer_for(kind: Format) -> ArchiveWriter:
@@ -70,6 +74,14 @@ class CsvArchiveWriter:
         file.write(format_line(columns).encode())
         for row in rows:
             file.write(format_line(row.get(name, "") for name in columns).encode())
+
+    def read_table(self, path: Path) -> Iterator[Mapping[str, str]]:
+        """Return the rows of a table."""
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = csv.reader(file)
+            names = [unescape_text(name) for name in next(lines)]
+            for cells in lines:
+                yield dict(zip(names, cells, strict=True))
 
 
 def _copy(source: IO[bytes], day: StagedDay, target: IO[bytes]) -> None:

@@ -26,7 +26,7 @@ from energy_live.simulator.vrm.installations import Installations
 from energy_live.simulator.vrm.rate_limit import RollingWindow
 from energy_live.simulator.vrm.server import VrmServer
 from energy_live.simulator.vrm.sites import DelayedLogs
-from energy_live.simulator.world import PRODUCT_IDS, SITE_IDS, World, build_world
+from energy_live.simulator.world import MORE_SITES, PRODUCT_IDS, SITE_IDS, World, build_world
 
 DEFAULT_SPEED: Final = 30.0
 """Default speed: VRM's gateway logs once a household minute, which is every two real seconds then."""
@@ -89,7 +89,9 @@ class Simulator:
     export_step_s: int = 1
     """Household seconds between two rows of an export; a larger step makes exports of years fast."""
     history_days: int | None = None
-    """Age of all batteries at `start`, in days; None: each has its own installation date."""
+    """Age of all batteries and sites at `start`, in days; None: each has its own first day."""
+    more_sites: int = 0
+    """Number of further sites of VRM's main user."""
     clock: Clock = field(factory=SystemClock)
     _running: _Running | None = field(default=None, init=False, repr=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False, repr=False)
@@ -103,6 +105,8 @@ class Simulator:
             raise ValueError(f"speed and frame_s must be above 0: {self.speed}, {self.frame_s}")
         if self.export_step_s < 1 or (self.history_days is not None and self.history_days < 1):
             raise ValueError(f"must be at least 1: {self.export_step_s}, {self.history_days}")
+        if self.more_sites < 0:
+            raise ValueError(f"more_sites must not be negative: {self.more_sites}")
         self.new_rate_limit()  # raises ValueError if its arguments are wrong
 
     def new_rate_limit(self) -> RollingWindow:
@@ -137,7 +141,9 @@ class Simulator:
 
     def _build(self) -> _Running:
         timeline = Timeline(self.clock, speed=self.speed, start=self.start)
-        cast = build_world(self.seed, timeline.start, history_days=self.history_days)
+        cast = build_world(
+            self.seed, timeline.start, history_days=self.history_days, more_sites=self.more_sites
+        )
         journal = Journal()
         events = ProductEvents(timeline, journal, self.faults, frame_s=self.frame_s)
         users = VrmAccounts(self.seed, self.clock, self.bearer_lifetime_s)
@@ -266,7 +272,7 @@ class Simulator:
     @property
     def site_ids(self) -> Sequence[int]:
         """Numbers of the main user's sites. The first site and the first product are in the same home."""
-        return SITE_IDS
+        return (*SITE_IDS, *range(MORE_SITES, MORE_SITES + self.more_sites))
 
     @property
     def product_ids(self) -> Sequence[int]:

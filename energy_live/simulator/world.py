@@ -19,6 +19,8 @@ PRODUCT_IDS: Final = (301, 302, 303)
 SMS_SITE: Final = 151003
 DEMO_SITE: Final = 151022
 FOREIGN_PRODUCT: Final = 900
+MORE_SITES: Final = 160_001
+"""Number of the first site that `Simulator.more_sites` adds."""
 
 
 HOME: Final = HouseholdConfig(
@@ -82,13 +84,14 @@ class World:
     products: tuple[Product, ...]
 
 
-def build_world(seed: int, start: float, *, history_days: int | None = None) -> World:
+def build_world(seed: int, start: float, *, history_days: int | None = None, more_sites: int = 0) -> World:
     """Return the fixtures of a seed.
 
     Args:
         seed: Determines passwords, tokens and weather.
         start: Unix seconds; one product went offline three days earlier.
-        history_days: If given, all batteries were built and installed this many days before `start`.
+        history_days: If given, all batteries and sites were installed this many days before `start`.
+        more_sites: Number of further sites of the main user, each with its own weather.
     """
     homes = tuple(Household(config=evolve(config, seed=seed)) for config in (HOME, RIAD, FLAT, HARBOUR))
     user = _user(seed, 1001, "Alex Meijer", "alex@example.com")
@@ -100,13 +103,19 @@ def build_world(seed: int, start: float, *, history_days: int | None = None) -> 
     stranger = Owner(
         id=42, name="Robin Vos", email="robin@example.com", password=invented(seed, "volt/42")[:20]
     )
+    sites = (
+        *_sites((user, user, sms_user, demo_user), homes, start),
+        *_more_sites(seed, user, start, more_sites),
+    )
+    if history_days is not None:
+        sites = tuple(evolve(site, created=int(start - history_days * 86_400.0)) for site in sites)
     return World(
         user=user,
         sms_user=sms_user,
         demo_user=demo_user,
         owner=owner,
         stranger=stranger,
-        sites=tuple(_sites((user, user, sms_user, demo_user), homes, start)),
+        sites=sites,
         products=tuple(_products(owner, stranger, homes, start, history_days)),
     )
 
@@ -158,6 +167,22 @@ def _sites(users: Sequence[User], homes: Sequence[Household], start: float) -> I
             steady_since=steady,
             access_level=0 if user.id == DEMO_USER else 1,
             demo=user.id == DEMO_USER,
+        )
+
+
+def _more_sites(seed: int, user: User, start: float, count: int) -> Iterator[Site]:
+    for number in range(MORE_SITES, MORE_SITES + count):
+        config = evolve(FLAT, name=f"flat-{number}", seed=seed)
+        yield Site(
+            id=number,
+            name=f"Flat {number}",
+            identifier=f"c0619ab{number}",
+            user=user.id,
+            household=Household(config=config),
+            instances={"gateway": (0,), "system": (0,), "vebus": (257,), "battery": (288,), "solar": (279,)},
+            log_offset_s=float(number % 60),
+            created=1_640_000_000,
+            steady_since=start - 14 * 86_400.0,
         )
 
 

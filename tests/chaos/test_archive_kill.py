@@ -1,6 +1,7 @@
 """An archive run that is killed (SIGKILL) and run again ends with the same files as one that is not.
 
-ENERGY_LIVE_KILLS is the number of kills of each archive, ENERGY_LIVE_SEED the seed of their times.
+ENERGY_LIVE_KILLS is the number of kills of each archive (at most ten of that of a VRM account),
+ENERGY_LIVE_SEED the seed of their times, ENERGY_LIVE_SITES the number of sites.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import signal
 import pytest
 
 from energy_live.archive.check import check
-from tests.servers.archive_run import child, files, household, save
+from tests.servers.archive_run import child, files, household, save, save_sites
 
 KILLS = int(os.environ.get("ENERGY_LIVE_KILLS", "1"))
+SITES = int(os.environ.get("ENERGY_LIVE_SITES", "4"))
 SEED = int(os.environ.get("ENERGY_LIVE_SEED", "1"))
 
 
@@ -26,10 +28,12 @@ async def home():
         yield sim
 
 
-async def killed_after(sim, root, *, requests: int, delay_s: float, kind: str) -> bool:
+async def killed_after(
+    sim, root, *, requests: int, delay_s: float, kind: str, vendor: str = "voltstorage"
+) -> bool:
     """Start a run and kill it after this many requests and seconds; return False if it ended before."""
     before = len(sim.requests)
-    process = await child(sim, root, kind=kind)
+    process = await child(sim, root, kind=kind, vendor=vendor)
     ended = asyncio.ensure_future(process.wait())
     while len(sim.requests) - before < requests and not ended.done():  # noqa: ASYNC110  (another process)
         await asyncio.sleep(0.001)
@@ -83,6 +87,54 @@ async def test_killed_before_each_kind_of_file_operation(home, tmp_path):
             break
         check_final_names(root, undisturbed)
     assert (await save(home, root)).missing == []
+    assert files(root) == undisturbed
+    assert not list(root.rglob("*.part"))
+    assert check(root).damage == []
+
+
+@pytest.fixture
+async def fleet():
+    """An account with many sites: a year of 500 in the long form, 80 days of 4 in the suite."""
+    days, sites = (365, SITES) if SITES > 100 else (80, 4)
+    async with household(history_days=days, more_sites=sites - 2, window=1_000_000) as sim:
+        yield sim
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"] if SITES <= 100 else ["csv"])
+async def test_an_archive_of_sites_killed_at_random_times(fleet, tmp_path, kind):
+    """Killed at several moments and finished, the archive of a VRM account is the same, byte for byte."""
+    rng = random.Random(f"{SEED}/sites/{kind}")
+    await save_sites(fleet, tmp_path / "undisturbed", format=kind)
+    undisturbed = files(tmp_path / "undisturbed")
+    total = len(fleet.requests)
+    root, moments, kills = tmp_path / "killed", min(KILLS, 10), 0
+    for _ in range(moments):
+        # Each run continues where the last was killed, so each may send a share of the requests.
+        requests = rng.randrange(1, max(3, total // (moments + 1)))
+        kills += await killed_after(
+            fleet, root, requests=requests, delay_s=rng.uniform(0.0, 0.03), kind=kind, vendor="vrm"
+        )
+        if root.exists():
+            check_final_names(root, undisturbed)
+    assert kills == moments
+    assert (await save_sites(fleet, root, format=kind)).missing == []
+    assert files(root) == undisturbed
+    assert check(root).damage == []
+    assert (await save_sites(fleet, root, format=kind)).changed == 0
+
+
+async def test_an_archive_of_sites_killed_before_each_kind_of_file_operation(fleet, tmp_path):
+    """Killed before an fsync, a rename or a removal: the next run finishes or undoes what was begun."""
+    rng = random.Random(SEED)
+    await save_sites(fleet, tmp_path / "undisturbed")
+    undisturbed = files(tmp_path / "undisturbed")
+    root = tmp_path / "killed"
+    for _ in range(min(KILLS, 10)):
+        process = await child(fleet, root, die_at=rng.randrange(1, 40), vendor="vrm")
+        if await process.wait() != -signal.SIGKILL:
+            break
+        check_final_names(root, undisturbed)
+    assert (await save_sites(fleet, root)).missing == []
     assert files(root) == undisturbed
     assert not list(root.rglob("*.part"))
     assert check(root).damage == []

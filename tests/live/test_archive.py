@@ -326,7 +326,7 @@ def test_a_manifest_names_no_file_outside(tmp_path):
     (tmp_path / "x").write_bytes(b"x")
     root = tmp_path / "a"
     root.mkdir()
-    manifest = Manifest(format="csv", service="", parameters={})
+    manifest = Manifest(format="csv")
     manifest.files["../x"] = FileEntry(sha256=hashlib.sha256(b"x").hexdigest(), bytes=1, rows=0)
     (root / "manifest.json").write_bytes(manifest.to_bytes())
     assert check(root).damage == ["../x: lies outside of the archive"]
@@ -358,7 +358,7 @@ async def test_an_archive_keeps_its_format(home, saved):
 
 async def test_without_pyarrow_it_is_csv(home, tmp_path, monkeypatch):
     """The default needs no extra, and Parquet says which it needs."""
-    monkeypatch.setattr("energy_live.archive.archiver.has_parquet", lambda: False)
+    monkeypatch.setattr("energy_live.archive.store.has_parquet", lambda: False)
     with pytest.raises(UsageError, match=r"energy-live\[arrow\]"):
         await save(home, tmp_path / "a", format="parquet")
     assert (await save(home, tmp_path / "b", format=None, products=(303,))).manifest.format == "csv"

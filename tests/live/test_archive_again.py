@@ -200,7 +200,7 @@ class Killed(BaseException):
 def test_the_manifest_is_written_before_the_rename(tmp_path, monkeypatch, dies_at):
     """Killed before the manifest is written, an archive is as it was; afterwards `recover` finishes."""
     name = "product-1/x.csv"
-    store = ArchiveStore(ArchiveDirectory(tmp_path), Manifest(format="csv", service="", parameters={}))
+    store = ArchiveStore(ArchiveDirectory(tmp_path), Manifest(format="csv"))
     store.write(name, 1, (None, None), lambda file: file.write(b"old"))
 
     def commit(self, renamed, *, durable=True):

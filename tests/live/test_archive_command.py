@@ -119,11 +119,35 @@ def test_wrong_usage_exits_2(tmp_path, arguments, expected):
 
 async def test_wrong_credentials_exit_1(home, tmp_path):
     """A failed login is one line without the password."""
-    env = home.environment() | {"VOLTSTORAGE_PASSWORD": "wrong-sentinel"}
+    env = home.environment() | {"VOLTSTORAGE_PASSWORD": "wrong-sentinel", "VRM_TOKEN": ""}
     done = await asyncio.to_thread(run, "archive", str(tmp_path / "a"), env=env)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "sentinel" not in done.stderr + done.stdout
+
+
+async def test_both_accounts_of_the_environment(home, tmp_path):
+    """Both accounts are archived; if one fails, the other is saved and the failure is listed."""
+    env = home.environment() | {"VOLTSTORAGE_PASSWORD": "wrong-sentinel"}
+    arguments = ("archive", str(tmp_path / "a"), "--until", UNTIL, "--code", "bs")
+    done = await asyncio.to_thread(run, *arguments, env=env)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "missing: VoltStorage: " in done.stdout
+    assert "may still change" in done.stdout
+    assert "sentinel" not in done.stdout
+    assert (tmp_path / "a/site-151001/codes-hour-2024.parquet").exists()
+    done = await asyncio.to_thread(run, *arguments, env=home.environment())
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "complete")
+    assert (tmp_path / "a/product-301/history-2024-11.parquet").exists()
+
+
+@pytest.mark.parametrize("option", [("--site", "1"), ("--code", "bs"), ("--revise", "3")])
+def test_options_of_vrm_need_its_account(tmp_path, option):
+    """An option for VRM without its token names the variable to set."""
+    env = {"VOLTSTORAGE_TOKEN": "a.b.c", "VOLTSTORAGE_BASE_URL": "http://127.0.0.1:9/rest/"}
+    done = run("archive", str(tmp_path / "a"), *option, env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{option[0]} needs a VRM access token: set VRM_TOKEN" in done.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

@@ -16,15 +16,20 @@ from energy_core import RateLimit, SessionPool
 from energy_core.clock import SystemClock
 from energy_live.archive.archiver import ArchiveOptions, ArchiveResult, archive
 from energy_live.archive.retry import RetryPolicy
+from energy_live.archive.sites import archive_sites
 from energy_live.environment import Accounts
 from energy_live.simulator import Simulator
 from energy_live.simulator.server import LoggedRequest
 from tests.servers.command_line import PYTHON, ROOT, environment
 from voltstorage_async import VoltStorageClient
+from vrm_async import VRMClient
 
 NOW = datetime(2024, 11, 4, 9, 30, tzinfo=UTC)
 """The simulator's time, which hardly advances. Its batteries are eight days old and have two months of
 data."""
+
+FAST = RateLimit(10_000, 10_000.0, 8)
+"""A rate limit that no test reaches."""
 
 
 def household(**options: object) -> Simulator:
@@ -41,7 +46,7 @@ async def account(sim: Simulator) -> AsyncIterator[VoltStorageClient]:
             email=sim.volt_email,
             password=sim.volt_password,
             base_url=sim.voltstorage_url,
-            limit=RateLimit(10_000, 10_000.0, 8),
+            limit=FAST,
         )
 
 
@@ -57,13 +62,33 @@ async def save(sim: Simulator, root: Path, **wish: object) -> ArchiveResult:
         )
 
 
+@asynccontextmanager
+async def site_account(sim: Simulator, limit: RateLimit = FAST) -> AsyncIterator[VRMClient]:
+    """A client of the simulator's VRM account."""
+    async with SessionPool() as pool:
+        yield VRMClient(pool, token=sim.vrm_token, base_url=sim.vrm_url, limit=limit)
+
+
+async def save_sites(sim: Simulator, root: Path, **wish: object) -> ArchiveResult:
+    async with site_account(sim) as client:
+        return await archive_sites(
+            root,
+            client,
+            ArchiveOptions(**{"until": NOW, "format": "csv"} | wish),
+            service="https://vrm.example/v2/",
+            clock=SystemClock(),
+            policy=RetryPolicy(attempts=2, base_s=0.0),
+        )
+
+
 async def child(
-    sim: Simulator, root: Path, *, die_at: int = 0, kind: str = "csv"
+    sim: Simulator, root: Path, *, die_at: int = 0, kind: str = "csv", vendor: str = "voltstorage"
 ) -> asyncio.subprocess.Process:
     """Archive in another process, which may kill itself at the n-th write to the disk."""
     env = environment(sim.environment())
+    arguments = (str(root), kind, str(die_at), vendor)
     return await asyncio.create_subprocess_exec(
-        *PYTHON, "-m", "tests.servers.archive_run", str(root), kind, str(die_at), env=env, cwd=ROOT
+        *PYTHON, "-m", "tests.servers.archive_run", *arguments, env=env, cwd=ROOT
     )
 
 
@@ -92,7 +117,7 @@ def exports(sim: Simulator, since: int = 0) -> list[LoggedRequest]:
     return [one for one in list(sim.requests)[since:] if one.path == "data/export.csv"]
 
 
-def _main(root: str, kind: str, die_at: str) -> None:
+def _main(root: str, kind: str, die_at: str, vendor: str) -> None:
     left = int(die_at)
 
     def mortal(step):
@@ -111,17 +136,24 @@ def _main(root: str, kind: str, die_at: str) -> None:
 
     async def work() -> None:
         accounts = Accounts.from_environment(os.environ)
+        wish = ArchiveOptions(until=NOW, format=kind)
         async with SessionPool() as pool:
-            client = VoltStorageClient(
-                pool,
-                email=accounts.voltstorage_email,
-                password=accounts.voltstorage_password.reveal(),
-                base_url=accounts.voltstorage_base_url,
-                limit=RateLimit(10_000, 10_000.0, 8),
-            )
-            wish = ArchiveOptions(until=NOW, format=kind)
-            service = "https://volt.example/rest/"
-            outcome = await archive(Path(root), client, wish, service=service, clock=SystemClock())
+            if vendor == "vrm":
+                vrm = VRMClient(
+                    pool, token=accounts.vrm_token.reveal(), base_url=accounts.vrm_base_url, limit=FAST
+                )
+                service = "https://vrm.example/v2/"
+                outcome = await archive_sites(Path(root), vrm, wish, service=service, clock=SystemClock())
+            else:
+                client = VoltStorageClient(
+                    pool,
+                    email=accounts.voltstorage_email,
+                    password=accounts.voltstorage_password.reveal(),
+                    base_url=accounts.voltstorage_base_url,
+                    limit=FAST,
+                )
+                service = "https://volt.example/rest/"
+                outcome = await archive(Path(root), client, wish, service=service, clock=SystemClock())
             sys.exit(len(outcome.missing))
 
     asyncio.run(work())

@@ -116,24 +116,31 @@ class _Transport(asyncio.Transport):
 
 
 class MemoryConnector(aiohttp.BaseConnector):
-    """Connects every request to a handler."""
+    """Connects every request to a handler.
 
-    def __init__(self, handler: Handler) -> None:
+    Args:
+        handler: Answers the requests.
+        latency_s: Seconds from a request to its answer.
+    """
+
+    def __init__(self, handler: Handler, *, latency_s: float = 0.0) -> None:
         super().__init__(limit=0)
         self._handler = handler
+        self._latency_s = latency_s
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109  (aiohttp's)
         protocol = self._factory()
-        server = _HttpServer(self._handler)
+        server = _HttpServer(self._handler, self._latency_s)
         server.transport = transport = _Transport(protocol, server.take)
         protocol.connection_made(transport)
         return protocol
 
 
 class _HttpServer:
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, latency_s: float) -> None:
         self.transport: _Transport | None = None
         self._handler = handler
+        self._latency_s = latency_s
         self._waiting = b""
 
     def take(self, data: bytes) -> None:
@@ -155,6 +162,13 @@ class _HttpServer:
         if isinstance(answer, float):
             asyncio.get_running_loop().call_later(answer, self.transport.close)
             return
+        if self._latency_s:
+            asyncio.get_running_loop().call_later(self._latency_s, self._deliver, answer)
+        else:
+            self._deliver(answer)
+
+    def _deliver(self, answer: bytes) -> None:
+        assert self.transport is not None
         self.transport.deliver(answer)
         said = answer.partition(b"\r\n\r\n")
         honest = f"content-length: {len(said[2])}".encode()
