@@ -8,7 +8,7 @@ import heapq
 from abc import ABC, abstractmethod
 from asyncio import current_task
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from energy_core.stream.commit import CommitTracker
 from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
 from energy_core.stream.subscriber import Subscriber
+from energy_core.stream.vocabulary import Kind
 
 
 class SingleConsumerGuard:
@@ -244,6 +245,22 @@ class TimeOrdered(_Iteration):
         return self._arrivals[0][0] + self._max_delay if self._arrivals else float("-inf")
 
 
+class _Readings:
+    """Iterator over the readings of a consumer. A class: cancelling a generator would end it."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while True:
+            event = await anext(self._consumer)
+            if event.kind is Kind.READING:
+                return event
+
+
 class Consumer(ABC):
     """Asynchronous iterator over the events of one subscriber, for one task at a time.
 
@@ -294,6 +311,14 @@ class Consumer(ABC):
     def pending(self) -> int:
         """Buffered events that this consumer has not got yet."""
         return len(self._subscriber.buffer) + len(self._reordered)
+
+    def readings(self) -> AsyncIterator[Event]:
+        """Return an iterator over the readings alone; cancelling its `anext` is safe.
+
+        It skips status, gap and dropped events: watch `events.status`, or a subscription of its own,
+        to notice a source that is stale or has failed.
+        """
+        return _Readings(self)
 
     def batches(self, max_size: int = 500, max_delay: float = 1.0) -> Batches:
         """Return an iterator over lists of events, for consumers that write many at once.

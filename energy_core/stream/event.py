@@ -89,6 +89,19 @@ class Event(_Fields):
             }
         )
 
+    def rows(self) -> list[tuple[datetime, str, str, float, str, str, int]]:
+        """Return the values as flat rows for a database: one for each quantity, none for other kinds.
+
+        A row is (time, source, quantity, value, unit, id, revision): an aware datetime, plain texts, a float
+        and an int. ``id`` and ``quantity`` identify a value across runs and sources; a higher ``revision``
+        replaces a lower one.
+        """
+        source = str(self.source)
+        return [
+            (self.time, source, each.value, float(value), each.unit, self.id, self.revision)
+            for each, value in self.values.items()
+        ]
+
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
         """Return the event that `to_json` wrote, equal to the original.

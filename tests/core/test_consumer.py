@@ -181,3 +181,28 @@ async def test_ordering_can_be_cancelled():
                 break
     assert moments(seen) == list(range(1, 21))
     assert {event.kind for event in seen} == {Kind.READING}
+
+
+async def test_readings_skips_all_other_events():
+    """Status and gap events stay in the plain stream; readings come in their order, one by one."""
+    async with merge(Recorder(moments=5), clock=VirtualClock()) as events:
+        mine = events.subscribe()
+        assert moments([event async for event in events.readings()]) == [1, 2, 3, 4, 5]
+        kinds = {event.kind async for event in mine}
+    assert kinds == {Kind.READING, Kind.STATUS}
+
+
+async def test_cancelled_readings_lose_nothing():
+    """A consumer that cancels its waits again and again gets every reading once, from one iterator."""
+    seen = []
+    async with merged(Recorder(every_s=0.3, moments=20)) as events:
+        readings_only = events.readings()
+        while True:
+            try:
+                async with asyncio.timeout(0.25):
+                    seen.append(await anext(readings_only))
+            except TimeoutError:
+                continue
+            except StopAsyncIteration:
+                break
+    assert moments(seen) == list(range(1, 21))

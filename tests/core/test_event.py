@@ -3,6 +3,7 @@ import json
 import math
 import pickle
 import re
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -233,3 +234,35 @@ def test_a_source_state_follows_the_table(before, after):
         with pytest.raises(ValueError, match=f"from {before} to {after}"):
             standing.move(after, at=later)
         assert standing.state is before
+
+
+def test_rows_are_flat_and_of_plain_types():
+    """One row for each quantity; drivers adapt str and float, and may refuse their subclasses."""
+    rows = an_event(values={Quantity.BATTERY_SOC: 50.5, Quantity.GRID_POWER: -49}, revision=2).rows()
+    same = "151734/258/1772366400", 2
+    assert rows == [
+        (NOON, str(SITE), "battery_soc", 50.5, "%", *same),
+        (NOON, str(SITE), "grid_power", -49.0, "W", *same),
+    ]
+    assert {tuple(map(type, row)) for row in rows} == {(datetime, str, str, float, str, str, int)}
+
+
+def test_rows_of_other_events_are_none():
+    """A status has no values."""
+    status = Status(state=State.STALE)
+    assert an_event(kind=Kind.STATUS, values={}, detail=status).rows() == []
+
+
+def test_rows_fit_into_a_database():
+    """`executemany` takes them as they are; a later revision replaces the value."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute(
+        "CREATE TABLE readings"
+        " (time, source, quantity, value, unit, id, revision, PRIMARY KEY (id, quantity))"
+    )
+    for event in (an_event(), an_event(values={Quantity.BATTERY_SOC: 51.0}, revision=1)):
+        rows = [(time.isoformat(), *rest) for time, *rest in event.rows()]
+        connection.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    found = connection.execute("SELECT quantity, value, revision FROM readings ORDER BY quantity").fetchall()
+    connection.close()
+    assert found == [("battery_soc", 51.0, 1), ("grid_power", -49.8754, 0)]

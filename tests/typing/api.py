@@ -55,6 +55,9 @@ async def merged() -> None:
                 assert_type(event.time, datetime)
                 assert_type(event.values, Mapping[Quantity, float])
                 assert_type(event.to_json(), str)
+                assert_type(event.rows(), list[tuple[datetime, str, str, float, str, str, int]])
+            async for event in events.readings():
+                assert_type(event.values.get(Quantity.BATTERY_POWER), float | None)
 
 
 async def present(vrm: VRMClient, volt: VoltStorageClient) -> None:
