@@ -75,6 +75,7 @@ def read_calls(vrm: VRMClient, site: int, identifier: str) -> Calls:
         "widgets.hours_of_ac": lambda: vrm.widgets.hours_of_ac(site),
         "widgets.alarm": lambda: vrm.widgets.alarm(site),
         "widgets.get": lambda: vrm.widgets.get(site, "TankSummary"),
+        "alarms.active": lambda: vrm.alarms.active(site),
         "alarms.rules": lambda: vrm.alarms.rules(site),
         "alarms.log": lambda: vrm.alarms.log(site, NOON - 240 * HOUR, NOON),
         "tags.get": lambda: vrm.tags.get(site),

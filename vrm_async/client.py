@@ -107,10 +107,10 @@ class Resources:
 
     @cached_property
     def alarms(self) -> AlarmsResource:
-        """Alarms of a site: the rules, and the alarms they raised."""
+        """Alarms of a site: active ones, those of the past, and the rules."""
         from vrm_async.resources.alarms import AlarmsResource
 
-        return AlarmsResource(self._api, self._lookup.resolve_range)
+        return AlarmsResource(self._api, self.users, self._lookup.resolve_range, clock=self._clock)
 
     @cached_property
     def tags(self) -> Tags:

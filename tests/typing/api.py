@@ -110,6 +110,7 @@ async def vrm(client: VRMClient) -> None:
     async for found in client.fleet.find("bs>=50"):
         assert_type(found, FleetSite)
     assert_type(client.fleet.find("bs>=50").attributes, tuple[DataAttribute, ...])
+    assert_type(await client.alarms.active(sites[0]), tuple[RaisedAlarm, ...])
     assert_type(await client.alarms.log(sites[0], last=(30, "days")), tuple[RaisedAlarm, ...])
     assert_type(await client.tokens.list(), tuple[AccessToken, ...])
     assert_type(await client.widgets.gps(1), Position)

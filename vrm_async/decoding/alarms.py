@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from attrs import evolve
 
-from energy_core.codec.coerce import integer, seconds_or_never
+from energy_core.codec.coerce import flag, integer, seconds_or_never
 from energy_core.codec.drift import report
 from energy_core.codec.field_types import MalformedRecord
 from energy_core.codec.json import JSON
@@ -156,3 +156,51 @@ def log(payload: JSON) -> tuple[RaisedAlarm, ...]:
     """Read the alarm log. Its records are in ``records``, ``alarms`` or ``data``."""
     found = content(payload)
     return raised(next((found[key] for key in ("records", "alarms", "data") if key in found), None))
+
+
+class ListedAlarms(NamedTuple):
+    """The active alarms of a site in the list of sites, which VRM documents: a number and descriptions."""
+
+    number: int | None
+    """Number of active alarms; None if the list does not have it."""
+    described: tuple[RaisedAlarm, ...]
+    """Alarms with a description, and no more unless VRM sends records."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, object]) -> ListedAlarms:
+        """Read a record of the list with ``extended=1``."""
+        described = [each for item in items(record.get("current_alarms")) if (each := _described(item))]
+        counted, active = integer(record.get("num_alarms")), flag(record.get("alarm"))
+        known = [value for value in (counted, None if active is None else int(active)) if value is not None]
+        if "current_alarms" in record:
+            known.append(len(described))
+        return cls(max(known, default=None), tuple(described))
+
+
+def _described(item: object) -> RaisedAlarm | None:
+    """Read one of `current_alarms`: a text, or a record as in the log."""
+    if isinstance(item, str):
+        return RaisedAlarm(description=item) if item.strip() else None
+    found = raised([item])
+    return found[0] if found else None
+
+
+def active_alarms(listed: ListedAlarms, logged: Sequence[RaisedAlarm]) -> tuple[RaisedAlarm, ...]:
+    """Return as many active alarms as the list of sites counts, with the details of the log.
+
+    The number is documented, the shape of the log is not. So an alarm that the log lacks is made of its
+    description, and of more open records than VRM counts the newest are used.
+    """
+    active = sorted((each for each in logged if each.active), key=_started_s)
+    if listed.number is None:
+        return tuple(active)
+    active = active[max(0, len(active) - listed.number) :]
+    known = {each.description for each in active}
+    others = [each for each in listed.described if each.description not in known]
+    lacking = listed.number - len(active)
+    others = [*others, *[RaisedAlarm()] * lacking][:lacking]
+    return (*active, *others)
+
+
+def _started_s(alarm: RaisedAlarm) -> float:
+    return 0.0 if alarm.started is None else alarm.started.timestamp()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from energy_core.checks import boolean, finite, whole
+from energy_core.clock import Clock
+from energy_core.codec.coerce import integer
 from energy_core.codec.json import JSON
+from energy_core.errors import AnswerError
 from energy_core.http.client import ApiClient
 from energy_core.http.pages import Pages
 from energy_core.local_days import time_range
 from vrm_async import validation
 from vrm_async.decoding import alarms
+from vrm_async.decoding.php import items
 from vrm_async.models.alarm import Alarm, Alarms, RaisedAlarm
 from vrm_async.models.site import Site
 from vrm_async.operations import SITE, reads, writes
-from vrm_async.responses import done
+from vrm_async.resources.users import SITES, Users, no_such_site, sites_query
+from vrm_async.responses import done, part
 
 RULES: Final = reads("alarms.rules", f"{SITE}/alarms")
 ADD: Final = writes("alarms.add", "POST", f"{SITE}/alarms")
@@ -28,15 +33,63 @@ LOG: Final = reads("alarms.log", f"{SITE}/alarm-log")
 _NOTHING: Final[Mapping[str, JSON]] = {}
 
 
-class AlarmsResource:
-    """The alarm rules of a site and their log; `client.alarms`. Needs full access to the site."""
+LOG_RANGE: Final = timedelta(days=365)
+"""How far `log` reaches back by default: alarms are rare, and an active one may be old."""
 
-    def __init__(self, api: ApiClient, resolve_range: validation.ResolveRange) -> None:
+
+class AlarmsResource:
+    """The alarms of a site: active ones, those of the past, and the rules; `client.alarms`."""
+
+    def __init__(
+        self, api: ApiClient, users: Users, resolve_range: validation.ResolveRange, *, clock: Clock
+    ) -> None:
         self._api = api
+        self._users = users
         self._resolve_range = resolve_range
+        self._clock = clock
+
+    def active(self, site: Site | int) -> Pages[RaisedAlarm]:
+        """List the alarms of a site that are active now: ``await`` it, or use ``async for``.
+
+        The list of sites says how many there are and describes them. Only if there are any, the alarm log of
+        the last year is requested for device, start and id. Where the account has no access to the log, or
+        the log lacks an alarm, these are None. Cancelling is safe.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/installations
+
+        Raises:
+            NotFound: the account's list of sites does not have the site.
+        """
+        site_id = validation.site_id(site)
+
+        async def read() -> tuple[RaisedAlarm, ...]:
+            listed = await self._listed(site_id)
+            if listed.number == 0:
+                return ()
+            try:
+                logged = await self.log(site_id)
+            except AnswerError:
+                if listed.number is None:
+                    raise
+                logged = ()
+            return alarms.active_alarms(listed, logged)
+
+        return Pages.of_one_answer(read)
+
+    async def _listed(self, site_id: int) -> alarms.ListedAlarms:
+        def read(payload: JSON) -> alarms.ListedAlarms:
+            for record in items(part(payload, "records")):
+                if isinstance(record, Mapping) and integer(record.get("idSite")) == site_id:
+                    return alarms.ListedAlarms.of(record)
+            raise no_such_site(site_id)
+
+        query = sites_query(extended=True, site_id=site_id)
+        return await self._api.call(SITES, read, query=query, idUser=await self._users.id())
 
     async def rules(self, site: Site | int) -> Alarms:
         """Return the rules, with the devices, users and attributes for new ones. Cancelling is safe.
+
+        `active` returns the alarms that are active.
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/installations/idSite/alarms/get
 
@@ -94,13 +147,14 @@ class AlarmsResource:
     ) -> Pages[RaisedAlarm]:
         """List the alarms that were raised in a range: ``await`` it, or use ``async for``.
 
-        Experimental: VRM's own pages request it, no document names it.
+        Experimental: VRM's own pages request it, no document names it. Without any range it is the last 365
+        days.
 
         Args:
             site: The site or its id.
             start: An aware datetime; or a local year, month or day of the site as text: ``"2026-05"``. By
-                default VRM chooses the range.
-            end: An aware datetime after `start`; a side that is left out is VRM's choice.
+                default 365 days before `end`.
+            end: An aware datetime after `start`; by default now.
             period: The text by its name, instead of `start` and `end`.
             last: A number and a unit, such as ``(30, "days")``, instead of `start` and `end`.
         """
@@ -108,7 +162,10 @@ class AlarmsResource:
         given_range = time_range(start, end, period=period, last=last, required=False)
 
         async def read() -> tuple[RaisedAlarm, ...]:
-            query = validation.range_query(*await self._resolve_range(site, given_range))
+            begin, until = await self._resolve_range(site, given_range)
+            if begin is None:
+                begin = (until or self._clock.utcnow()) - LOG_RANGE
+            query = validation.range_query(begin, until)
             return await self._api.call(LOG, alarms.log, query=query, idSite=site_id)
 
         return Pages.of_one_answer(read)

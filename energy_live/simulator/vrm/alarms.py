@@ -31,21 +31,18 @@ from energy_live.simulator.vrm.sites import Site
 
 _WHICH: Final = {"idDataAttribute": INTEGER, "instance": INTEGER}
 _NUMBERS: Final = ("highAlarm", "highAlarmHysteresis", "lowAlarm", "lowAlarmHysteresis")
-_RAISED_EVERY_S: Final = 5 * 86_400
-_LASTED_S: Final = 1800
 _LIMIT: Final = 1
 """`idDataAttributeLimit` of a site's first rule, minus the site's number."""
 
 
 class Alarms:
-    """Handlers; each site has its own rules, and an alarm for a low battery every five days."""
+    """Handlers; each site has its own rules. The alarms that were raised are in `Installations.raised`."""
 
     def __init__(self, timeline: Timeline, installations: Installations, accounts: VrmAccounts) -> None:
         self._timeline = timeline
         self._installations = installations
         self._accounts = accounts
         self._rules: dict[int, list[Json]] = {}
-        self._cleared: set[int] = set()
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and handler of each endpoint."""
@@ -183,38 +180,15 @@ class Alarms:
     async def _clear(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         sent = checked(await body(request), required={"alarmId": INTEGER})
-        self._cleared.add(int(str(sent["alarmId"])))
+        self._installations.raised.clear(site, int(str(sent["alarmId"])), self._timeline.now())
         return answer({"success": True, "idSite": str(site.id)})
-
-    def _raised(self, site: Site, start: float, end: float) -> list[Json]:
-        """Return an alarm every five days; the newest is active until it is cleared."""
-        found: list[Json] = []
-        for number in range(int(start // _RAISED_EVERY_S), int(end // _RAISED_EVERY_S) + 1):
-            began = number * _RAISED_EVERY_S + 4 * 3600
-            if not start <= began < end:
-                continue
-            active = began + _RAISED_EVERY_S > end and number not in self._cleared
-            found.append(
-                {
-                    "idAlarm": number,
-                    "idDataAttribute": site.by_code["bs"].id,
-                    "description": "Low battery",
-                    "device": "System overview",
-                    "instance": 0,
-                    "nameEnum": None,
-                    "started": began,
-                    "cleared": None if active else began + _LASTED_S,
-                }
-            )
-        return found
 
     async def _log(self, request: web.Request) -> web.Response:
         site = self._installations.site(request, demo=False)
         start, end = time_range(request, self._timeline.now())
-        return answer({"success": True, "records": self._raised(site, start, end)})
+        return answer({"success": True, "records": self._installations.raised.between(site, start, end)})
 
     async def _widget(self, request: web.Request) -> web.Response:
         site = self._installations.site(request)
-        now = self._timeline.now()
-        shown = [one for one in self._raised(site, now - 2 * _RAISED_EVERY_S, now) if one["cleared"] is None]
+        shown = self._installations.raised.active(site, self._timeline.now())
         return answer({"success": True, "records": {"data": {"alarms": shown}}})

@@ -15,6 +15,7 @@ from energy_live.simulator.server import CALLER, Handler
 from energy_live.simulator.vrm import stats, widgets
 from energy_live.simulator.vrm.accounts import DEMO_USER, User
 from energy_live.simulator.vrm.attributes import Attribute
+from energy_live.simulator.vrm.raised_alarms import RaisedAlarms
 from energy_live.simulator.vrm.request_checks import VrmRefusal, answer, boolean, integer, number, time_range
 from energy_live.simulator.vrm.serializers import Json, devices, diagnostics
 from energy_live.simulator.vrm.sites import Site
@@ -35,6 +36,8 @@ class Installations:
         """Sites that their user has left."""
         self.settings: dict[int, Json] = {}
         """Changed settings of each site, by their name in the list of sites."""
+        self.raised = RaisedAlarms()
+        """The alarms that were raised."""
         self._timeline = timeline
 
     def of(self, user: User) -> list[Site]:

@@ -7,6 +7,7 @@ and VRM's older text.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -117,8 +118,8 @@ def _device(site: Site, kind: str, instance: int, seen: int) -> Json:
     return device
 
 
-def installation(site: Site, now: float, *, full: bool) -> Json:
-    """Return one record of the list of installations, with or without `extended=1`."""
+def installation(site: Site, now: float, *, full: bool, alarms: Sequence[Json] = ()) -> Json:
+    """Return one record of the list of installations, with or without `extended=1` and active alarms."""
     config = site.household.config
     record: Json = {
         "idSite": site.id,
@@ -152,14 +153,14 @@ def installation(site: Site, now: float, *, full: bool) -> Json:
         "shared": False,
         "device_icon": "solar",
     }
-    return record | (_overview(site, now) if full else {})
+    return record | (_overview(site, now, alarms) if full else {})
 
 
-def _overview(site: Site, now: float) -> Json:
+def _overview(site: Site, now: float, alarms: Sequence[Json]) -> Json:
     local = datetime.fromtimestamp(now, UTC).astimezone(site.household.zone)
     offset = local.utcoffset()
     return {
-        "alarm": False,
+        "alarm": bool(alarms),
         "last_timestamp": int(site.logged_at(now)),
         "tags": [
             {"idTag": 41, "name": "No alarm", "automatic": True, "source": "predefined"},
@@ -177,8 +178,8 @@ def _overview(site: Site, now: float) -> Json:
         "high_workload": False,
         "prices_unavailable": False,
         "currency": {"idCurrency": 1, "code": "EUR", "name": "Euro", "sign": "€"},
-        "current_alarms": [],
-        "num_alarms": 0,
+        "current_alarms": [each["description"] for each in alarms],
+        "num_alarms": len(alarms),
         "last_location_timestamp": int(site.logged_at(now)) if site.tracked else False,
         "avatar_url": f"https://uploads.example.com/{site.id}.jpg" if site.tracked else None,
         "nodered_running": False,

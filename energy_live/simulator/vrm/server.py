@@ -192,7 +192,8 @@ class VrmServer:
         only, full = integer(request, "idSite"), integer(request, "extended") == 1
         now = self._timeline.now()
         listed = [
-            installation(site, now, full=full) | self.installations.settings.get(site.id, {})
+            installation(site, now, full=full, alarms=self.installations.raised.active(site, now))
+            | self.installations.settings.get(site.id, {})
             for site in self.installations.of(caller.user)
             if only in {None, site.id}
         ]
