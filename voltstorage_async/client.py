@@ -12,6 +12,7 @@ from energy_core import checks
 from energy_core._lazy import preloaded
 from energy_core.clock import Clock, SystemClock
 from energy_core.codec.drift import Drift
+from energy_core.codec.json import JSON
 from energy_core.http.client import ApiClient
 from energy_core.http.pages import Pages
 from energy_core.http.pool import SessionPool
@@ -32,6 +33,8 @@ from voltstorage_async.products import Products
 from voltstorage_async.websocket import ProductEndpoint, events_url
 
 if TYPE_CHECKING:
+    from energy_core.http.transport import ClientSession
+    from energy_core.stream.merge import MergedStream
     from voltstorage_async.events.stream import ProductStream
     from voltstorage_async.live import ProductSource
     from voltstorage_async.models import ProductSnapshot
@@ -52,6 +55,7 @@ class VoltStorageClient:
     Args:
         pool: A pool shared with other clients. Without one the client opens its own at the first request and
             closes it.
+        session: An aiohttp session for a pool of the client's own, such as Home Assistant's; never closed.
         email: The account's email address, together with `password`; or `token` instead of both.
         password: The account's password.
         token: A token of an earlier login. It cannot be renewed: when the vendor rejects it, calls raise
@@ -76,6 +80,7 @@ class VoltStorageClient:
         self,
         pool: SessionPool | None = None,
         *,
+        session: ClientSession | None = None,
         email: str | None = None,
         password: str | None = None,
         token: str | None = None,
@@ -88,12 +93,16 @@ class VoltStorageClient:
         limit: RateLimit = DEFAULT_LIMIT,
         clock: Clock = SystemClock(),  # noqa: B008  (stateless)
     ) -> None:
+        if pool is not None and session is not None:
+            raise ValueError(
+                "give a pool or a session, not both: SessionPool(session) is a pool with a session"
+            )
         credentials = check_credentials(email=email, password=password, token=token, validity=validity)
         label = account_label(account) or DEFAULT_ACCOUNT
         self._base = parse_base_url(base_url)
         events_url(self._base, endpoints, 0)  # a wrong address raises now, not at the first event
         self._owns_pool = pool is None
-        self._pool = SessionPool(clock=clock) if pool is None else pool
+        self._pool = SessionPool(session, clock=clock) if pool is None else pool
         self._account = self._pool.account(
             self._base.origin,
             label,
@@ -121,6 +130,19 @@ class VoltStorageClient:
     def drift(self) -> Drift:
         """Counters of differences between the vendor's answers and its documents."""
         return self._api.drift
+
+    def diagnostics(self, events: MergedStream | None = None) -> dict[str, JSON]:
+        """Return one JSON document for an issue or a support request. Needs a running event loop.
+
+        Versions, requests and limits of the pool, differences between VoltStorage's answers and its
+        documents, and the state of each source. It has no secret and names no account, product or person.
+
+        Args:
+            events: The stream whose sources of VoltStorage are described.
+        """
+        from energy_core.diagnostics import diagnose  # noqa: PLC0415  (most programs need none)
+
+        return diagnose(VENDOR, self._pool, self.drift, self._account.vendor_clock, events)
 
     def events(
         self,

@@ -207,6 +207,8 @@ class Resources:
 
 
 if TYPE_CHECKING:
+    from energy_core.http.transport import ClientSession
+    from energy_core.stream.merge import MergedStream
     from energy_core.stream.poll import Poller
     from energy_core.stream.polled import LookbackConfig
     from vrm_async import operations
@@ -229,6 +231,7 @@ class VRMClient(Resources):
 
     Args:
         pool: Shared with other clients; the client never closes it.
+        session: An aiohttp session for a pool of the client's own, such as Home Assistant's; never closed.
         token: A personal access token, from VRM's preferences or `tokens.create`.
         username: The account's e-mail address, for a login.
         password: The account's password.
@@ -251,6 +254,7 @@ class VRMClient(Resources):
         self,
         pool: SessionPool | None = None,
         *,
+        session: ClientSession | None = None,
         token: str | None = None,
         username: str | None = None,
         password: str | None = None,
@@ -264,6 +268,10 @@ class VRMClient(Resources):
     ) -> None:
         if pool is not None and not isinstance(pool, SessionPool):
             raise TypeError(f"pool must be a SessionPool, not {type(pool).__name__}; did you mean token=...?")
+        if pool is not None and session is not None:
+            raise ValueError(
+                "give a pool or a session, not both: SessionPool(session) is a pool with a session"
+            )
         if not isinstance(limit, RateLimit):
             raise TypeError(f"limit must be a RateLimit, not {type(limit).__name__}")
         means = checked_means(
@@ -272,7 +280,7 @@ class VRMClient(Resources):
         # Checks come first: after a wrong argument the pool has no account of it.
         label = account_label(account)
         base = parse_base_url(base_url)
-        self._pool = SessionPool(clock=clock) if pool is None else pool
+        self._pool = SessionPool(session, clock=clock) if pool is None else pool
         self._owns_pool = pool is None
         self._label = label
         self.auth = auth.Auth(means)
@@ -295,6 +303,19 @@ class VRMClient(Resources):
     def drift(self) -> Drift:
         """Counts of differences between VRM's answers and its documents."""
         return self._api.drift
+
+    def diagnostics(self, events: MergedStream | None = None) -> dict[str, JSON]:
+        """Return one JSON document for an issue or a support request. Needs a running event loop.
+
+        Versions, requests and limits of the pool, differences between VRM's answers and its documents, and
+        the state of each source. It has no secret and names no account, site or person.
+
+        Args:
+            events: The stream whose sources of VRM are described.
+        """
+        from energy_core.diagnostics import diagnose
+
+        return diagnose("vrm", self._pool, self.drift, self._account.vendor_clock, events)
 
     def live(
         self, *sites: Site | int, interval_s: float = 60.0, lookback: LookbackConfig | None = None

@@ -30,6 +30,8 @@ data."""
 
 FAST = RateLimit(10_000, 10_000.0, 8)
 """A rate limit that no test reaches."""
+SCALED = RateLimit(200, 300.0, 6)
+"""VRM's rate limit, a hundred times as fast."""
 
 
 def household(**options: object) -> Simulator:
@@ -63,7 +65,7 @@ async def save(sim: Simulator, root: Path, **wish: object) -> ArchiveResult:
 
 
 @asynccontextmanager
-async def site_account(sim: Simulator, limit: RateLimit = FAST) -> AsyncIterator[VRMClient]:
+async def site_account(sim: Simulator, limit: RateLimit = SCALED) -> AsyncIterator[VRMClient]:
     """A client of the simulator's VRM account."""
     async with SessionPool() as pool:
         yield VRMClient(pool, token=sim.vrm_token, base_url=sim.vrm_url, limit=limit)
@@ -140,7 +142,7 @@ def _main(root: str, kind: str, die_at: str, vendor: str) -> None:
         async with SessionPool() as pool:
             if vendor == "vrm":
                 vrm = VRMClient(
-                    pool, token=accounts.vrm_token.reveal(), base_url=accounts.vrm_base_url, limit=FAST
+                    pool, token=accounts.vrm_token.reveal(), base_url=accounts.vrm_base_url, limit=SCALED
                 )
                 service = "https://vrm.example/v2/"
                 outcome = await archive_sites(Path(root), vrm, wish, service=service, clock=SystemClock())
