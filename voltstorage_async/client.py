@@ -17,6 +17,7 @@ from energy_core.http.client import ApiClient
 from energy_core.http.pages import Pages
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
+from energy_core.http.transport import ClientSession
 from energy_core.printable import printable
 from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import SourceId, account_label
@@ -33,7 +34,6 @@ from voltstorage_async.products import Products
 from voltstorage_async.websocket import ProductEndpoint, events_url
 
 if TYPE_CHECKING:
-    from energy_core.http.transport import ClientSession
     from energy_core.stream.merge import MergedStream
     from voltstorage_async.events.stream import ProductStream
     from voltstorage_async.live import ProductSource

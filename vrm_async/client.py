@@ -22,6 +22,7 @@ from energy_core.http.operation import MIB, Priority
 from energy_core.http.pages import Pages
 from energy_core.http.pool import SessionPool
 from energy_core.http.rate_limit import RateLimit
+from energy_core.http.transport import ClientSession
 from energy_core.printable import printable
 from energy_core.stream.vocabulary import account_label
 from energy_core.url import parse_base_url
@@ -207,7 +208,6 @@ class Resources:
 
 
 if TYPE_CHECKING:
-    from energy_core.http.transport import ClientSession
     from energy_core.stream.merge import MergedStream
     from energy_core.stream.poll import Poller
     from energy_core.stream.polled import LookbackConfig
