@@ -1,7 +1,8 @@
-"""Household time: real time multiplied by a speed."""
+"""Household time: real time multiplied by a speed, and moved ahead at will."""
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -27,6 +28,8 @@ class Timeline:
         self.start = (start or clock.utcnow()).timestamp()
         """Household time at creation, in Unix seconds."""
         self._zero = clock.monotonic()
+        self._jumps: list[tuple[float, float]] = []
+        """Elapsed real seconds at each `advance`, and the household seconds of it."""
 
     def elapsed(self) -> float:
         """Return the real seconds since creation."""
@@ -34,7 +37,22 @@ class Timeline:
 
     def now(self) -> float:
         """Return the household time, in Unix seconds."""
-        return self.start + self.elapsed() * self.speed
+        return self.at(self.elapsed())
+
+    def at(self, elapsed: float) -> float:
+        """Return the household time after a number of real seconds since creation."""
+        jumps = sum(seconds for begin, seconds in self._jumps if begin <= elapsed)
+        return self.start + elapsed * self.speed + jumps
+
+    def advance(self, seconds: float) -> None:
+        """Move the household's clock ahead.
+
+        Raises:
+            ValueError: `seconds` is not a number from 0 on.
+        """
+        if not 0.0 <= seconds < math.inf:
+            raise ValueError(f"a clock can only be moved ahead: {seconds}")
+        self._jumps.append((self.elapsed(), seconds))
 
     @property
     def dates(self) -> dict[str, str]:

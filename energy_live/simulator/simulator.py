@@ -308,6 +308,16 @@ class Simulator:
         """Return the household time, in Unix seconds."""
         return self._started.timeline.now()
 
+    def advance(self, seconds: float) -> None:
+        """Move the household's clock ahead at once: logs, statistics and recorded data are there up to then.
+
+        With a small `speed` the clock stands still in between, and tests know the time of each value.
+
+        Raises:
+            ValueError: `seconds` is not a number from 0 on.
+        """
+        self._started.timeline.advance(seconds)
+
     def household(self, id: int) -> Household:  # noqa: A002  (of a site or product)
         """Return the household of a site or product."""
         homes = {site.id: site.household for site in self._started.world.sites}

@@ -55,7 +55,7 @@ class ProductEvents:
     def time_of(self, tick: int) -> int:
         """Return the household time of the event of a tick, in Unix seconds."""
         # Rounded first: floating point may put a tick just below its second.
-        return math.floor(round(self._timeline.start + tick * self._frame_s * self._timeline.speed, 6))
+        return math.floor(round(self._timeline.at(tick * self._frame_s), 6))
 
     def tick(self) -> int:
         """Return the number of the current tick."""
