@@ -6,37 +6,19 @@ Each command imports what it needs when it runs, so that `--help` stays below 15
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import click
 
-from energy_live.runner import INTERRUPTED, run
+from energy_live.reports.commands import COMMANDS, SiteNumber, select_sites
+from energy_live.runner import INTERRUPTED, print_error, run
 
 F = TypeVar("F", bound=Callable[..., object])
 
 ACCELERATORS: Final = ("msgspec", "orjson", "uvloop")
 """Packages of the extra `speed`, used where they are installed."""
 FORMATS: Final = ("table", "jsonl")
-
-
-class _SiteNumber(click.IntRange):
-    """A site's number; the error for a portal id explains where to find the number."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
-
-    def convert(self, value: int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if re.fullmatch(r"(?=.*[a-f])[0-9a-f]{12}", str(value).strip().lower()):
-            self.fail(
-                f"{value} is a VRM portal id; give the site's number, which is in the address of its page: "
-                "vrm.victronenergy.com/installation/<number>",
-                param,
-                ctx,
-            )
-        number: int = super().convert(value, param, ctx)
-        return number
 
 
 def _positive(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -155,22 +137,7 @@ def demo(
 
 
 @commands.command()
-@click.option(
-    "--site",
-    "sites",
-    type=_SiteNumber(),
-    multiple=True,
-    metavar="ID",
-    help="Number of a VRM site (idSite); repeatable.",
-)
-@click.option(
-    "--product",
-    "products",
-    type=click.IntRange(min=0),
-    multiple=True,
-    metavar="ID",
-    help="Number of a VoltStorage product; repeatable.",
-)
+@select_sites
 @click.option(
     "--interval",
     type=float,
@@ -276,7 +243,7 @@ def _parse_until(_: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--site",
     "sites",
-    type=_SiteNumber(),
+    type=SiteNumber(),
     multiple=True,
     metavar="ID",
     help="Save only this site of VRM (idSite); repeatable. Default: all sites of the account.",
@@ -346,12 +313,20 @@ def archive(
     )
 
 
+for each in COMMANDS:
+    commands.add_command(each)
+
+
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` name and return its exit code."""
     try:
         return commands.main(arguments, prog_name="energy-live", standalone_mode=False) or 0
     except click.Abort:
         return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the help itself
         return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        return print_error(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)

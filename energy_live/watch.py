@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -35,6 +35,8 @@ class Selection:
 
 
 EVERYTHING: Final = Selection()
+_MOST_LISTED: Final = 10
+"""Numbers in an error message."""
 
 
 @frozen
@@ -78,7 +80,7 @@ async def watch_accounts(
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(SessionPool())
         vrm, volt = accounts.vrm(pool), accounts.voltstorage(pool)
-        _require_credentials(vrm, volt, selection)  # before any request is sent
+        require_credentials(vrm, volt, selection)  # before any request is sent
         discovered = await _discover(vrm, volt, selection, interval_s)
         output = _output(options, title, pool=pool, names=discovered.names, vendors=accounts.origins)
         store_class = _ReplacedCheckpoint if options.from_now else FileCheckpoint
@@ -100,7 +102,12 @@ class _ReplacedCheckpoint(FileCheckpoint):
         return None
 
 
-def _require_credentials(vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection) -> None:
+def require_credentials(vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection) -> None:
+    """Check that there is a client for everything that is selected.
+
+    Raises:
+        UsageError: A credential is missing; the message names the variables to set.
+    """
     if vrm is None and selection.sites:
         raise UsageError(f"--site needs a VRM access token: set {VRM_VARIABLES}")
     if volt is None and selection.products:
@@ -143,34 +150,43 @@ async def _discover_vrm(
             site.name or f"site {site.id}", zone_or_utc(site.timezone)
         )
     if sites:
-        check_numbers("--site", wanted, {site.id: site.identifier for site in sites})
+        check_numbers("site", wanted, {site.id: site.identifier for site in sites})
     if wanted or sites:
         discovered.sources.append(vrm.live(*wanted, interval_s=interval_s))
 
 
-def check_numbers(option: str, wanted: Sequence[int], known: Mapping[int, str | None]) -> None:
-    """Print a warning for each wanted number that is not in the account's list.
+def check_numbers(kind: str, wanted: Sequence[int], known: Mapping[int, str | None]) -> None:
+    """Print a warning about the wanted numbers that the account does not have.
 
     Args:
-        option: The option that the numbers were given with, such as `--site`.
+        kind: `site` or `product`.
         wanted: The numbers.
-        known: Each number of the list with the identifier that users mistake for it.
+        known: Each number of the account with the identifier that users mistake for it.
 
     Raises:
-        NotFound: None of the numbers is in the list.
+        NotFound: The account has none of the numbers.
     """
-    numbers = {identifier: number for number, identifier in known.items() if identifier}
     missing = [number for number in dict.fromkeys(wanted) if number not in known]
-    problems = [
-        f"{option} {number} is not a number of the account's list: use {option} {numbers[str(number)]} for it"
-        if str(number) in numbers
-        else f"{option} {number} is not in the account's list; check the number and the account's access"
+    if not missing:
+        return
+    numbers = {identifier: number for number, identifier in known.items() if identifier}
+    hints = [
+        f"; {number} is the identifier of {kind} {numbers[str(number)]}"
         for number in missing
+        if str(number) in numbers
     ]
-    if missing and len(missing) == len(set(wanted)):
-        raise NotFound("; ".join(problems))
-    for problem in problems:
-        print_error(f"continuing without it: {problem}")
+    unknown = " or ".join(map(str, missing))
+    problem = f"there is no {kind} {unknown} in this account; it has {_listed(known)}{''.join(hints)}"
+    if len(missing) == len(set(wanted)):
+        raise NotFound(problem)
+    print_error(f"continuing without it: {problem}")
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    listed = sorted(numbers)
+    shown = ", ".join(map(str, listed[:_MOST_LISTED])) or "none"
+    more = len(listed) - _MOST_LISTED
+    return shown if more <= 0 else f"{shown} and {more} more (`energy-live sites` lists them)"
 
 
 async def _discover_voltstorage(
@@ -181,7 +197,7 @@ async def _discover_voltstorage(
         name = product.serial_number or f"product {product.id}"
         discovered.names["voltstorage", str(product.id)] = SiteName(name, zone_or_utc(product.timezone))
     if products:
-        check_numbers("--product", wanted, {product.id: product.serial_number for product in products})
+        check_numbers("product", wanted, {product.id: product.serial_number for product in products})
     discovered.sources.extend(
         volt.live(product_id) for product_id in dict.fromkeys(wanted or [product.id for product in products])
     )

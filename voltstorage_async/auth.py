@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -165,17 +166,30 @@ def token_lifetime(token: Secret, validity: int) -> float:
     not matter. The signature is not verified. A token without usable claims lives for the requested
     `validity`.
     """
-    payload = token.reveal().split(".")[1:2]
-    try:
-        claims = strict_json(urlsafe_b64decode(payload[0] + "=" * (-len(payload[0]) % 4)))
-    except (IndexError, Base64Error, ValueError, DecodeError):
-        return float(validity)
-    if not isinstance(claims, dict):
-        return float(validity)
+    claims = _claims(token)
     expires, issued = number(claims.get("exp")), number(claims.get("iat"))
     if expires is None or issued is None or not 0 <= expires - issued <= MAX_VALIDITY_S:
         return float(validity)
     return expires - issued
+
+
+def token_expiry(token: Secret) -> datetime | None:
+    """Return the moment at which a JWT expires, aware, UTC; None if it does not say. It is not verified."""
+    expires = number(_claims(token).get("exp"))
+    try:
+        return None if expires is None else datetime.fromtimestamp(expires, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _claims(token: Secret) -> Mapping[str, object]:
+    """Return the claims of a JWT; none if it cannot be read."""
+    payload = token.reveal().split(".")[1:2]
+    try:
+        claims = strict_json(urlsafe_b64decode(payload[0] + "=" * (-len(payload[0]) % 4)))
+    except (IndexError, Base64Error, ValueError, DecodeError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 class Auth:

@@ -48,6 +48,9 @@ class PoolStats:
     """Calls and downloads that have not ended, including those that wait."""
     sent: int
     """Requests sent since the pool was created, retries included."""
+    clock_offsets_s: Mapping[str, float]
+    """By origin: seconds from this machine's clock to the server's at its last response, positive if ours is
+    behind. An origin whose responses have no usable `Date` is left out."""
 
 
 class SessionPool:
@@ -224,8 +227,12 @@ class SessionPool:
     def stats(self) -> PoolStats:
         """Return a snapshot. Needs a running event loop."""
         limiters = {key: account.limiter.stats() for key, account in self._accounts.items()}
+        offsets = {origin: clock.offset_s for origin, clock in self._vendor_clocks.items()}
         return PoolStats(
-            limiters=MappingProxyType(limiters), in_flight=len(self._in_flight), sent=self._in_flight.sent
+            limiters=MappingProxyType(limiters),
+            in_flight=len(self._in_flight),
+            sent=self._in_flight.sent,
+            clock_offsets_s=MappingProxyType({key: s for key, s in offsets.items() if s is not None}),
         )
 
     async def aclose(self, grace_s: float = 5.0) -> None:

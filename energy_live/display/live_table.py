@@ -19,6 +19,7 @@ from rich.text import Text
 from energy_core import Event, Quantity, SessionPool, SourceId, State, Status
 from energy_core.clock import AHEAD_S, Clock, SystemClock
 from energy_core.home.preference import status_source
+from energy_live.display import power_flow
 from energy_live.display.output import SiteName
 
 # The most important first: in a narrow terminal the last columns are hidden.
@@ -34,6 +35,9 @@ _COLUMNS: Final[Mapping[Quantity, tuple[str, str]]] = MappingProxyType(
         Quantity.BATTERY_TEMPERATURE: ("temp", ".1f"),
         Quantity.GENERATOR_POWER: ("generator", ",.0f"),
     }
+)
+_POWERS: Final = frozenset(
+    {Quantity.PV_POWER, Quantity.GRID_POWER, Quantity.BATTERY_POWER, Quantity.CONSUMPTION_POWER}
 )
 _UNITS: Final = {"degC": "°C"}
 _STYLES: Final[Mapping[State, str]] = MappingProxyType(
@@ -109,9 +113,20 @@ class Dashboard:
             row.time, row.received_at = event.time, event.received_at
             row.values.update(event.values)
 
-    def render(self, *, now: datetime, width: int, height: int) -> RenderableType:
-        """Return the table; a note counts the columns and rows that do not fit `width` and `height`."""
+    def render(self, *, now: datetime, width: int, height: int, picture: bool = False) -> RenderableType:
+        """Return the table; a note counts the columns and rows that do not fit `width` and `height`.
+
+        Args:
+            now: The present time, for ages.
+            width: Columns of the terminal.
+            height: Lines of the terminal.
+            picture: Whether to draw a home's power above the table, if there is room for both.
+        """
         notes = [*islice(self._errors(), _MAX_ERRORS)]
+        drawn: list[Text] = []
+        if picture and width >= power_flow.WIDTH:
+            lines = len(self.rows) + len(self._without_readings()) + len(notes) + _FRAME
+            drawn = self._picture() if lines + power_flow.HEIGHT <= height else []
         room = max(1, height - len(self._without_readings()) - len(notes) - _FRAME)
         rows = dict(islice(self.rows.items(), room))
         columns = [
@@ -130,7 +145,13 @@ class Dashboard:
         if len(self.rows) > len(rows):
             hidden = len(self.rows) - len(rows)
             notes.append(Text(f"not shown in {height} lines: {hidden} of the devices", style="dim"))
-        return Group(Text(self._title, style="bold"), _table(columns), *notes)
+        return Group(Text(self._title, style="bold"), *drawn, _table(columns), *notes)
+
+    def _picture(self) -> list[Text]:
+        """Return a picture of the home that has the most powers; of several the first."""
+        homes = [row.values for row in self.rows.values()]
+        values = max(homes, key=lambda values: len(_POWERS & values.keys()), default={})
+        return power_flow.power_flow(values)
 
     def _sources(self, rows: Rows) -> Column:
         return Column("source", "", [*map(self._name, rows), *map(self._name, self._without_readings())])
@@ -289,7 +310,12 @@ class LiveTable:
 
     def _draw(self) -> None:
         width, height = self._live.console.size
-        dashboard = self._dashboard.render(now=self._clock.utcnow(), width=width, height=height - 2)
+        dashboard = self._dashboard.render(
+            now=self._clock.utcnow(),
+            width=width,
+            height=height - 2,
+            picture=self._live.console.encoding.startswith("utf"),
+        )
         self._live.update(Group(dashboard, self._pool_summary()), refresh=True)
 
     def _pool_summary(self) -> Text:

@@ -28,7 +28,12 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["demo", "--help"], ["watch", "-h"], ["simulate", "--help"], ["--version"]]
+    "arguments",
+    [
+        *(["--help"], ["demo", "--help"], ["watch", "-h"], ["simulate", "--help"], ["--version"]),
+        *(["sites", "--help"], ["now", "--help"], ["alarms", "--help"], ["doctor", "--help"]),
+        ["completion", "zsh"],
+    ],
 )
 def test_help_loads_no_client_and_no_event_loop(arguments):
     """`--help` and `--version` import neither a client nor asyncio; so they take less than 150 ms."""
@@ -42,7 +47,7 @@ def test_help_names_every_command():
     """`--help` lists the commands."""
     done = run("--help")
     assert done.stderr == ""
-    for command in ("demo", "watch", "simulate", "archive"):
+    for command in ("demo", "watch", "sites", "now", "alarms", "doctor", "simulate", "archive", "completion"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -86,6 +91,10 @@ def test_a_missing_extra_is_one_line(missing, arguments):
         ["demo", "--speed", "0"],
         ["demo", "--speed", "nan"],
         ["demo", "--format", "xml"],
+        ["sites", "--format", "xml"],
+        ["alarms", "--last", "0d"],
+        ["alarms", "--last", "3 weeks"],
+        ["completion", "tcsh"],
         ["watch", "--site", "-4"],
         ["watch", "--token", "abc"],
         ["simulate", "--vrm-port", "65536"],
@@ -93,8 +102,10 @@ def test_a_missing_extra_is_one_line(missing, arguments):
     ],
 )
 def test_an_unusable_option_is_explained(arguments):
-    """A wrong option exits 2 and is named on stderr; nothing is started."""
+    """A wrong option exits 2 and is named in one line on stderr, with the help to read."""
     done = run(*arguments)
+    assert len(done.stderr.splitlines()) == 1
+    assert "--help)" in done.stderr
     assert done.returncode == 2
     assert done.stdout == ""
     assert arguments[-2 if len(arguments) > 1 else 0] in done.stderr

@@ -211,3 +211,79 @@ def test_many_devices_in_a_low_terminal():
     lines = drawn(dashboard, height=24).splitlines()
     assert len(lines) <= 24
     assert "not shown in 24 lines: 981 of the devices" in lines[-1]
+
+
+POWERS = {
+    Quantity.PV_POWER: 5126.0,
+    Quantity.GRID_POWER: -4576.0,
+    Quantity.BATTERY_POWER: 300.0,
+    Quantity.CONSUMPTION_POWER: 250.0,
+    Quantity.BATTERY_SOC: 88.0,
+}
+
+
+def pictured(values, width=140, height=40):
+    dashboard = Dashboard("home", names=NAMES)
+    dashboard.add(reading(values=values))
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    now = NOON + timedelta(seconds=3)
+    console.print(dashboard.render(now=now, width=width, height=height, picture=True))
+    return console.file.getvalue()
+
+
+def test_the_picture_shows_watts_and_directions():
+    """Above the table are boxes for solar, battery, home and grid, with watts and directions."""
+    shown = pictured(POWERS)
+    for words in (
+        "solar",
+        "5,126 W",
+        "battery 88.0 %",
+        "charging",
+        "300 W",
+        "feeding in",
+        "4,576 W",
+        "250 W",
+    ):
+        assert words in shown.partition("source")[0]
+    (line,) = (line for line in shown.splitlines() if "300 W" in line)
+    assert line.index("◀──") < line.index("250 W") < line.index("──▶") < line.index("4,576 W")
+    turned = {**POWERS, Quantity.GRID_POWER: 900.0, Quantity.BATTERY_POWER: -700.0}
+    shown = pictured(turned)
+    assert "importing" in shown
+    assert "discharging" in shown
+    (line,) = (line for line in shown.splitlines() if "700 W" in line)
+    assert line.index("──▶") < line.index("250 W") < line.index("◀──") < line.index("900 W")
+
+
+@pytest.mark.parametrize("power", [0.0, -0.4, 4.9])
+def test_a_few_watts_have_no_direction(power):
+    """A power of a few watts is idle: no arrow, and no minus sign."""
+    shown = pictured({Quantity.GRID_POWER: power})
+    assert "idle" in shown
+    assert "▶" not in shown
+    assert "◀" not in shown
+    assert "-0 W" not in shown
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn_parts"),
+    [
+        ({Quantity.GRID_POWER: 50.0}, {"grid"}),
+        ({Quantity.PV_POWER: 50.0}, {"solar"}),
+        ({Quantity.BATTERY_POWER: 50.0}, {"battery"}),
+        ({Quantity.BATTERY_SOC: 50.0}, set()),
+    ],
+)
+def test_a_part_without_a_value_is_not_drawn(values, drawn_parts):
+    """Only parts with a measured value are drawn; a missing value is never 0 W."""
+    shown = pictured(values)
+    assert {part for part in ("solar", "battery", "grid") if f"┌─ {part}" in shown} == drawn_parts
+    assert " 0 W" not in shown
+
+
+@pytest.mark.parametrize(("width", "height"), [(69, 40), (140, 14)])
+def test_no_picture_without_room(width, height):
+    """In a narrow or low terminal there is only the table."""
+    assert "┌─" not in pictured(POWERS, width, height)
+    assert "┌─" in pictured(POWERS, 70, 15)
+    assert "Elm Street" in pictured(POWERS, width, height)

@@ -132,20 +132,27 @@ def test_one_account_failing_does_not_stop_the_other(services):
     assert "wrong-word" not in done.stderr + done.stdout
 
 
-def missing(option, number):
-    return f"{option} {number} is not in the account's list; check the number and the account's access"
+HAS = {"site": "151001, 151002", "product": "301, 302, 303"}
 
 
-@pytest.mark.parametrize(("option", "right"), [("--site", "151001"), ("--product", "301")])
-def test_unknown_numbers_are_reported(services, option, right):
-    """Only unknown numbers are an error; beside a known number they are warnings, and that one is shown."""
+@pytest.mark.parametrize(("kind", "right"), [("site", "151001"), ("product", "301")])
+def test_unknown_numbers_are_reported(services, kind, right):
+    """An error lists the known numbers; beside a known number an unknown one is only a warning."""
+    option, end = f"--{kind}", f"in this account; it has {HAS[kind]}"
     done = run("watch", option, "999", option, "998", *EVENTS, "1", env=services)
-    error = f"energy-live: {missing(option, 999)}; {missing(option, 998)}\n"
+    error = f"energy-live: there is no {kind} 999 or 998 {end}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
     done = run("watch", option, right, option, "999", *EVENTS, "1", "--seconds", "20", env=services)
-    warning = f"energy-live: continuing without it: {missing(option, 999)}\n"
+    warning = f"energy-live: continuing without it: there is no {kind} 999 {end}\n"
     assert (done.returncode, done.stderr) == (0, warning)
     assert any(source[1] == right for source in sources(done))
+
+
+def test_a_long_list_of_numbers_is_cut():
+    """An error lists at most ten numbers, and names the command that lists all."""
+    listed = ", ".join(map(str, range(1, 11)))
+    with pytest.raises(NotFound, match=rf"it has {listed} and 5 more \(`energy-live sites` lists them\)$"):
+        check_numbers("site", [99], dict.fromkeys(range(1, 16)))
 
 
 def test_a_portal_id_is_not_a_site_number(services):
@@ -153,8 +160,8 @@ def test_a_portal_id_is_not_a_site_number(services):
     done = run("watch", "--site", "c0619ab27f32", *EVENTS, "1", env=services)
     assert done.returncode == 2
     assert "c0619ab27f32 is a VRM portal id; give the site's number" in " ".join(done.stderr.split())
-    with pytest.raises(NotFound, match=r"^--site 102030405060 is not a number .*: use --site 7 for it$"):
-        check_numbers("--site", [102030405060], {7: "102030405060", 8: None})
+    with pytest.raises(NotFound, match=r"it has 7, 8; 102030405060 is the identifier of site 7$"):
+        check_numbers("site", [102030405060], {7: "102030405060", 8: None})
 
 
 def test_credentials_are_not_printed(services):

@@ -196,6 +196,8 @@ def test_a_terminal_shows_a_live_table():
         "voltstorage",
         "live",
         "requests sent",
+        "┌─ solar",
+        "┌─ battery",
     )
 
     def enough(shown: str) -> bool:

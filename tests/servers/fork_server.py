@@ -30,6 +30,9 @@ PRELOADED = (
     "energy_live.demo",
     "energy_live.archive.command",
     "energy_live.display.live_table",
+    "energy_live.reports.alarms",
+    "energy_live.reports.doctor",
+    "energy_live.reports.sites",
 )
 _REQUEST_BYTES = 100_000
 

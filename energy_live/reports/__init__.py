@@ -1,0 +1,1 @@
+"""Commands that print one table: sites, now, alarms, history and doctor."""
