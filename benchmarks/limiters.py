@@ -93,8 +93,8 @@ class Crowd:
 
 def _ours(burst: float, per_second: float) -> Acquire:
     from energy_core.http.operation import Priority
-    from energy_core.http.rate_limit import RateLimit
     from energy_core.http.rate_limiter import RateLimiter
+    from energy_core.http.token_bucket import RateLimit
 
     limiter = RateLimiter(RateLimit(int(burst), per_second, ENOUGH), max_queue_wait_s=1e9)
 
@@ -149,8 +149,8 @@ def alone_ours(size: int) -> Alone:
 
     async def again(times: int) -> float:
         from energy_core.http.operation import Priority
-        from energy_core.http.rate_limit import RateLimit
         from energy_core.http.rate_limiter import RateLimiter
+        from energy_core.http.token_bucket import RateLimit
 
         limiter, priority = RateLimiter(RateLimit(ENOUGH, ENOUGH, ENOUGH)), Priority.INTERACTIVE
         started = process_time()

@@ -42,8 +42,8 @@ class Outcome(NamedTuple):
 def ours(server: VRMLimitModel, chance: random.Random) -> Callable[[], Awaitable[bool]]:
     """Our rate limiter; a rejected request is sent again in a new slot."""
     from energy_core.http.operation import Priority
-    from energy_core.http.rate_limit import RateLimit
     from energy_core.http.rate_limiter import RateLimiter
+    from energy_core.http.token_bucket import RateLimit
 
     lane = RateLimiter(RateLimit(200, 3.0), random=chance.random, max_queue_wait_s=1e9)
     loop = asyncio.get_running_loop()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from energy_core.http.pages import Pages as Pages
     from energy_core.http.pool import PoolStats as PoolStats
     from energy_core.http.pool import SessionPool as SessionPool
-    from energy_core.http.rate_limit import RateLimit as RateLimit
     from energy_core.http.response import Timeouts as Timeouts
+    from energy_core.http.token_bucket import RateLimit as RateLimit
     from energy_core.secret import Secret as Secret
     from energy_core.service import run_service as run_service
     from energy_core.stream.checkpoint import Checkpoint as Checkpoint
@@ -55,7 +55,7 @@ else:
             ".errors": "EnergyError RequestError StreamError",
             ".http.pages": "Pages",
             ".http.pool": "PoolStats SessionPool",
-            ".http.rate_limit": "RateLimit",
+            ".http.token_bucket": "RateLimit",
             ".http.response": "Timeouts",
             ".secret": "Secret",
             ".service": "run_service",

@@ -16,7 +16,7 @@ from energy_core.codec.json import JSON
 from energy_core.http.client import ApiClient
 from energy_core.http.pages import Pages
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.http.transport import ClientSession
 from energy_core.printable import printable
 from energy_core.stream.reconnect import SocketConfig

@@ -20,7 +20,7 @@ from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from voltstorage_async.event_types import UnknownProductEvent
 from voltstorage_async.events.feed import ProductFeed, to_datetime
-from voltstorage_async.events.gap_tracker import GapTracker
+from voltstorage_async.events.gap_fetcher import GapFetcher
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.field_map import ProductFields
 
@@ -206,7 +206,7 @@ class ProductSource:
                     listener.on_gap(start, end, each.reason, frozenset(map(Quantity, each.keys)))
 
         horizon = Horizon(clock, self.vendor_clock)
-        tracker = GapTracker(gap_filler, self._recorded, self._config, clock, horizon, deliver=deliver)
+        tracker = GapFetcher(gap_filler, self._recorded, self._config, clock, horizon, deliver=deliver)
         now = clock.monotonic()
         gap_filler.resume_pending(int(begin), int(last), now)
         if (pending := gap_filler.begin_retry(now)) is not None:

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import AuthError, AuthFailed, ClientClosed, EnergyError, RequestError
 from energy_core.printable import printable, printable_class
-from energy_core.retry import full_jitter
+from energy_core.retry_after import full_jitter
 from energy_core.secret import Secret, masker
 
 RENEW_AT: Final = 0.8

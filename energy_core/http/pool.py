@@ -19,10 +19,10 @@ from energy_core.errors import ClientClosed, EnergyError, WrongLoop
 from energy_core.http.call import Call, CallContext, InFlight, ServiceAccount
 from energy_core.http.credential import Credential
 from energy_core.http.operation import Priority, Request, Response
-from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter, RateLimiterStats
 from energy_core.http.response import Download, OpenResponse, Timeouts
 from energy_core.http.retry_policy import RetryBudget, RetryConfig
+from energy_core.http.token_bucket import RateLimit
 from energy_core.http.transport import ClientSession, Transport
 from energy_core.printable import printable
 from energy_core.url import BaseUrl

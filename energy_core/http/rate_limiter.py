@@ -16,7 +16,7 @@ from energy_core.clock import Clock, DeadlineTimer, SystemClock, monotonic_reade
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.operation import Priority
 from energy_core.http.priority_queue import PriorityQueue
-from energy_core.http.rate_limit import RateLimit, RateLimitState
+from energy_core.http.token_bucket import RateLimit, RateLimitState
 from energy_core.printable import printable
 
 __all__ = ["RateLimit", "RateLimiter", "RateLimiterStats"]

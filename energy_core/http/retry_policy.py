@@ -17,7 +17,7 @@ from energy_core.errors import (
 )
 from energy_core.http.operation import Operation
 from energy_core.printable import printable
-from energy_core.retry import full_jitter, parse_retry_after
+from energy_core.retry_after import full_jitter, parse_retry_after
 
 BASE_S: Final = 0.5
 CAP_S: Final = 20.0

@@ -28,7 +28,7 @@ from energy_core.errors import (
     TLSVerificationError,
 )
 from energy_core.printable import printable, printable_class
-from energy_core.retry import full_jitter
+from energy_core.retry_after import full_jitter
 
 
 def _positive(_: SocketConfig, attribute: Attribute[float], value: float) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from energy_core.clock import Clock, SystemClock, VendorClock
 from energy_core.errors import AuthError, NotFound, PermissionDenied, RequestError
 from energy_core.printable import printable
-from energy_core.retry import parse_retry_after
+from energy_core.retry_after import parse_retry_after
 from energy_core.stream.connection import Connection, HandshakeFailed, HandshakeRejected
 from energy_core.stream.endpoint import Endpoint, EndpointProvider, check_ws_url
 from energy_core.stream.reconnect import (

@@ -20,7 +20,7 @@ from energy_core.errors import (
     TransportError,
     UnexpectedRedirect,
 )
-from energy_core.retry import full_jitter
+from energy_core.retry_after import full_jitter
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Operation, Response
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.secret import Secret
 from energy_core.url import parse_base_url
 

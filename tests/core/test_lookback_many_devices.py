@@ -9,8 +9,8 @@ import pytest
 
 from energy_core.errors import ServerFault
 from energy_core.http.operation import Priority
-from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter
+from energy_core.http.token_bucket import RateLimit
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller

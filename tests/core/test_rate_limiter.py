@@ -12,8 +12,8 @@ from energy_core.clock import SystemClock
 from energy_core.errors import ClientClosed, RateLimited
 from energy_core.http.operation import Priority
 from energy_core.http.priority_queue import PriorityQueue
-from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter
+from energy_core.http.token_bucket import RateLimit
 
 pytestmark = pytest.mark.virtual_time
 

@@ -8,8 +8,8 @@ import pytest
 
 from energy_core.clock import SystemClock
 from energy_core.http.operation import Priority
-from energy_core.http.rate_limit import RateLimit
 from energy_core.http.rate_limiter import RateLimiter
+from energy_core.http.token_bucket import RateLimit
 from tests.servers.vrm_limit_model import VRMLimitModel
 
 pytestmark = pytest.mark.virtual_time

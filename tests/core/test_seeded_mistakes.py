@@ -213,10 +213,10 @@ MISTAKES = {
         "tests/faults/test_redirects.py",
     ),
     "take any digit for a number": Mistake(
-        "energy_core/retry.py",
+        "energy_core/retry_after.py",
         "if _SECONDS.fullmatch(text):",
         "if text.isdigit():",
-        "tests/core/test_retry.py::test_an_invalid_header_counts_as_missing",
+        "tests/core/test_retry_after.py::test_an_invalid_header_counts_as_missing",
     ),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.url import parse_base_url
 from tests.servers.fault_server import FaultServer, Script
 from tests.servers.invented_vendor import FAST, WIDE, fixed_token

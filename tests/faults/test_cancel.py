@@ -8,7 +8,7 @@ from energy_core.errors import ConnectionLost
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Priority
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.secret import Secret
 from tests.faults.conftest import Connect, Serve, promptly
 from tests.servers.fault_server import (

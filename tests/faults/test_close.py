@@ -8,7 +8,7 @@ import pytest
 from energy_core.errors import ClientClosed, EnergyError, OutcomeUnknown, WrongLoop
 from energy_core.http.client import ApiClient
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.url import parse_base_url
 from tests.faults.conftest import Serve, promptly
 from tests.servers.fault_server import CLOCK, FaultServer, always, answer, hang, head, in_turn, raw

@@ -22,8 +22,8 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.http.operation import Operation, Priority
-from energy_core.http.rate_limit import RateLimit
 from energy_core.http.response import Timeouts
+from energy_core.http.token_bucket import RateLimit
 from tests.faults.conftest import Connect, Serve
 from tests.servers.fault_server import Act, always, answer, hang, head, in_turn, raw, reset
 from tests.servers.invented_vendor import CREATE, READ, REVOKE, as_it_is

@@ -23,7 +23,7 @@ from energy_core.errors import AuthFailed, ClientClosed, DecodeError, EnergyErro
 from energy_core.http.client import ApiClient
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.secret import Secret, masked
 from energy_core.url import parse_base_url
 from tests.faults.conftest import Connect, Serve

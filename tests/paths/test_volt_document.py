@@ -7,7 +7,7 @@ import pytest
 from energy_core.stream.dedupe import BEYOND_CAP, NOT_EXPORTED, NOT_RECORDED
 from tests.paths.snippets import document
 from voltstorage_async import Endpoints, FieldMap
-from voltstorage_async.events.gap_tracker import EXPORT_FAILED, EXPORT_MALFORMED
+from voltstorage_async.events.gap_fetcher import EXPORT_FAILED, EXPORT_MALFORMED
 
 DOCUMENT = document("docs/voltstorage.md")
 

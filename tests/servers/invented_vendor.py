@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Operation
-from energy_core.http.rate_limit import RateLimit
 from energy_core.http.response import Timeouts
+from energy_core.http.token_bucket import RateLimit
 from energy_core.secret import Secret
 
 SENTINEL = "s3ntinel-t0ken-0f-n0-0ne"

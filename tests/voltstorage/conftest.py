@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from energy_core.clock import SystemClock
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.stream.reconnect import SocketConfig
 from tests.servers.scripted_volt import TOKEN, Service, serving
 from voltstorage_async import BackfillConfig, VoltStorageClient

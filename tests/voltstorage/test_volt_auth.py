@@ -23,7 +23,7 @@ from energy_core.errors import (
     PermissionDenied,
 )
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.secret import Secret
 from tests.servers.scripted_volt import BASE, TOKEN, jwt
 from voltstorage_async import DEFAULT_LIMIT, VoltStorageClient

@@ -9,7 +9,7 @@ import pytest
 
 from energy_core.errors import DecodeError
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.stream.endpoint import RefusalText
 from energy_core.url import parse_base_url
 from tests.servers.scripted_volt import BASE, TOKEN

@@ -23,7 +23,7 @@ from energy_core.errors import (
     TLSVerificationError,
 )
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from tests.servers.scripted_volt import TOKEN, frame, serving, until
 from voltstorage_async import Endpoints, LatestData, UnknownProductEvent, VoltStorageClient

@@ -7,7 +7,7 @@ import pytest
 
 from energy_core.clock import SystemClock
 from energy_core.http.pool import SessionPool
-from energy_core.http.rate_limit import RateLimit
+from energy_core.http.token_bucket import RateLimit
 from energy_core.stream.checkpoint import FileCheckpoint
 from energy_core.stream.merge import merge
 from energy_core.stream.polled import LookbackConfig

@@ -24,7 +24,7 @@ from energy_core.stream.validation import FROM_THE_FUTURE, Horizon
 from energy_core.stream.vocabulary import Quantity, State
 from voltstorage_async.codec import event_message, messages_in
 from voltstorage_async.event_types import UnknownProductEvent
-from voltstorage_async.events.gap_tracker import GapTracker
+from voltstorage_async.events.gap_fetcher import GapFetcher
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.fast_reader import MessageReader
 from voltstorage_async.field_map import ProductFields
@@ -98,7 +98,7 @@ class ProductFeed:
         *("_fast_readers", "_fields", "_gap_filler", "_horizon", "_known_latest", "_known_scale"),
         *("_last_live_at", "_last_quantities", "_last_state", "_link_is_stale", "_listener"),
         *("_on_future_reading", "_product_id", "_received_at_last_charge", "_reported_pending"),
-        *("_resumed_pending", "_soc_since", "_socket", "_tasks", "_tracker", "_vendor_clock"),
+        *("_resumed_pending", "_soc_since", "_socket", "_tasks", "_fetcher", "_vendor_clock"),
         *("_wake_event", "backfilled", "gaps", "malformed", "received", "unknown", "unusable"),
     )
 
@@ -157,7 +157,7 @@ class ProductFeed:
         )
         self._vendor_clock = vendor_clock
         self._horizon = Horizon(self._clock, vendor_clock)
-        self._tracker = GapTracker(
+        self._fetcher = GapFetcher(
             self._gap_filler, recorded, backfill, self._clock, self._horizon, deliver=self._deliver
         )
         self._socket = ReconnectingSocket(
@@ -189,7 +189,7 @@ class ProductFeed:
     @property
     def left_out(self) -> int:
         """Number of recorded rows that are dated wrongly, or outside the requested range."""
-        return self._tracker.left_out
+        return self._fetcher.left_out
 
     @property
     def pending(self) -> list[tuple[datetime, datetime]]:
@@ -443,7 +443,7 @@ class ProductFeed:
                 await self._fill_gap()
             elif (pending := gap_filler.begin_retry(self._clock.monotonic())) is not None:
                 await self._listener.room()
-                await self._tracker.retry(pending)
+                await self._fetcher.retry(pending)
             elif self._last_state[0] is State.STALE:
                 await self._check_stale_link()
             elif (due := gap_filler.next_retry_at) is not None:
@@ -468,7 +468,7 @@ class ProductFeed:
 
     async def _check_stale_link(self) -> None:
         """Request the latest data of a stale stream; newer data means a gap now and before the next event."""
-        latest, newest = await self._tracker.latest(), self._gap_filler.newest
+        latest, newest = await self._fetcher.latest(), self._gap_filler.newest
         if not self._is_stale():
             return
         if latest is not None and newest is not None and latest.second > newest:
@@ -495,7 +495,7 @@ class ProductFeed:
 
     async def _fill_gap(self, latest: RecordedMoment | None = None) -> None:
         self._report_state()
-        await self._tracker.fill(lambda: self._last_live_at, latest)
+        await self._fetcher.fill(lambda: self._last_live_at, latest)
         self._report_state()
 
     # --- to the listener -----------------------------------------------------------------------------------

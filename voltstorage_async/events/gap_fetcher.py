@@ -107,7 +107,7 @@ class InOrder:
         return True
 
 
-class GapTracker:
+class GapFetcher:
     """Request the recorded data that a `GapFiller` needs, and report to it what was found.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import field, frozen
 
 from energy_core.printable import printable, printable_class
-from energy_core.retry import full_jitter
+from energy_core.retry_after import full_jitter
 
 if TYPE_CHECKING:
     from attrs import Attribute

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_core.http.rate_limit import AdaptiveRate, TokenBucket
+from energy_core.http.token_bucket import AdaptiveRate, TokenBucket
 
 moments = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from energy_core.clock import parse_http_date
 from energy_core.http.retry_policy import RetryBudget
-from energy_core.retry import LONGEST_S, full_jitter, parse_retry_after
+from energy_core.retry_after import LONGEST_S, full_jitter, parse_retry_after
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
