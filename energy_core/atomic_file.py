@@ -32,13 +32,9 @@ class AtomicFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = check_target(path)
         self.written = 0
         """Bytes passed to `write` so far."""
-        if self.path.is_dir():
-            raise IsADirectoryError(f"the path is a directory, not a file: {self.path}")
-        if not self.path.parent.is_dir():
-            raise NotADirectoryError(f"the directory of the file does not exist: {self.path.parent}")
         self._file: IO[bytes] | None = None
         self._temporary: Path | None = None
         self._buffer: list[bytes] = []
@@ -92,6 +88,21 @@ class AtomicFile:
             self._file.close()
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that may be written.
+
+    Raises:
+        IsADirectoryError: `path` is a directory.
+        NotADirectoryError: the parent of `path` is not a directory.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"the path is a directory, not a file: {target}")
+    if not target.parent.is_dir():
+        raise NotADirectoryError(f"the directory of the file does not exist: {target.parent}")
+    return target
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -1,10 +1,11 @@
-"""Escapes text cells of CSV files that a spreadsheet would run as formulas. No I/O."""
+"""CSV lines, and text cells that a spreadsheet would run as formulas. No I/O."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from energy_core.errors import DecodeError
@@ -16,6 +17,9 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *_FULL_WIDTH)
 _FORMULA_STARTS_LATIN1: Final = tuple(start.encode().decode("latin-1") for start in _FORMULA_STARTS)
 """The same in UTF-8 bytes that were decoded as Latin-1."""
 _BOM: Final = b"\xef\xbb\xbf"
+_QUOTE: Final = '"'
+# csv.writer does not quote a lone CR, although csv.reader ends the line there; hence our own.
+_NEEDS_QUOTES: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -31,6 +35,14 @@ def escape_text(text: str) -> str:
 def unescape_text(text: str) -> str:
     """Return the text that was passed to `escape_text`."""
     return text.removeprefix("'")
+
+
+def format_line(cells: Iterable[str]) -> str:
+    """Return one CSV line with LF at its end; only cells that need quotes get them."""
+    written = (
+        f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells
+    )
+    return ",".join(written) + "\n"
 
 
 class FormulaEscaper:

@@ -225,7 +225,8 @@ class VoltStorageClient:
             RequestError: The list could not be read, or a request got no answer.
             ValueError: `max_age_s` is not positive.
         """
-        from voltstorage_async.present import ProductsNow  # noqa: PLC0415  (as in `events`)
+        from voltstorage_async.models import ProductSnapshot  # noqa: PLC0415  (as in `events`)
+        from voltstorage_async.present import ProductsNow  # noqa: PLC0415
 
         if not max_age_s > 0:
             raise ValueError(f"max_age_s must be a positive number of seconds, not {max_age_s!r}")
@@ -238,7 +239,7 @@ class VoltStorageClient:
             clock=self._clock,
             vendor_clock=self._account.vendor_clock,
         )
-        return Pages(read.page, key=lambda snapshot: snapshot.id, name="products")
+        return Pages(read.page, key=lambda snapshot: snapshot.id, name="products", of=ProductSnapshot)
 
     def _endpoint(self, product_id: int) -> ProductEndpoint:
         url = events_url(self._base, self._endpoints, product_id)

@@ -93,6 +93,7 @@ class Products:
             first=1 if page is None else checks.whole("page", page, least=1),
             only_first=page is not None,
             name="products",
+            of=Product,
         )
 
     async def latest(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vrm_async.calendar import Calendar as Calendar
     from vrm_async.calendar import Span as Span
     from vrm_async.client import VRMClient as VRMClient
+    from vrm_async.codes import Code as Code
     from vrm_async.download_file import DownloadProgress as DownloadProgress
     from vrm_async.download_file import SavedFile as SavedFile
     from vrm_async.history.base import Chunk as Chunk
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vrm_async.history.widgets import GraphHistory as GraphHistory
     from vrm_async.history.widgets import StatePages as StatePages
     from vrm_async.resources.catalogue import Catalogue as Catalogue
+    from vrm_async.resources.catalogue import Codes as Codes
     from vrm_async.resources.fleet import FleetSites as FleetSites
     from vrm_async.validation import Unlisted as Unlisted
 else:
@@ -26,11 +28,12 @@ else:
         {
             ".calendar": "Calendar Span",
             ".client": "VRMClient",
+            ".codes": "Code",
             ".download_file": "DownloadProgress SavedFile",
             ".history.base": "Chunk HistoryCursor",
             ".history.stats": "Rows StatsHistory",
             ".history.widgets": "GraphHistory StatePages",
-            ".resources.catalogue": "Catalogue",
+            ".resources.catalogue": "Catalogue Codes",
             ".resources.fleet": "FleetSites",
             ".validation": "Unlisted",
         },

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vrm_async.models.snapshot import SiteSnapshot
     from vrm_async.resources.access import Access
     from vrm_async.resources.alarms import AlarmsResource
-    from vrm_async.resources.catalogue import CatalogueResource
+    from vrm_async.resources.catalogue import CatalogueResource, Codes
     from vrm_async.resources.custom_widgets import CustomWidgets
     from vrm_async.resources.downloads import Downloads
     from vrm_async.resources.dynamic_ess import DynamicEss
@@ -86,6 +86,13 @@ class Resources:
         return CatalogueResource(self._api)
 
     @cached_property
+    def codes(self) -> Codes:
+        """The name, unit and parts of each code: ``vrm.codes["Pc"].name``."""
+        from vrm_async.resources.catalogue import Codes
+
+        return Codes(self.catalogue)
+
+    @cached_property
     def downloads(self) -> Downloads:
         """Exports of a site as files."""
         from vrm_async.resources.downloads import Downloads
@@ -97,14 +104,26 @@ class Resources:
         """Energy and measurements of a site in buckets of time."""
         from vrm_async.resources.stats import StatsResource
 
-        return StatsResource(self._api, self._lookup.facts, self._lookup.resolve_range, clock=self._clock)
+        return StatsResource(
+            self._api,
+            self._lookup.facts,
+            self._lookup.resolve_range,
+            self._lookup.known_zone,
+            clock=self._clock,
+        )
 
     @cached_property
     def widgets(self) -> Widgets:
         """The widgets of VRM's dashboard: graphs, newest values, changes of state."""
         from vrm_async.resources.widgets import Widgets
 
-        return Widgets(self._api, self._lookup.zone, self._lookup.resolve_range, clock=self._clock)
+        return Widgets(
+            self._api,
+            self._lookup.zone,
+            self._lookup.resolve_range,
+            self._lookup.known_zone,
+            clock=self._clock,
+        )
 
     @cached_property
     def alarms(self) -> AlarmsResource:
@@ -165,11 +184,12 @@ class Resources:
             user_id: List the sites of another user, whom an administrator or dealer may see.
         """
         from energy_core.checks import whole
+        from vrm_async.models.site import Site
         from vrm_async.resources.users import read_sites
 
         owner = None if user_id is None else whole("user_id", user_id)
         return Pages.of_one_answer(
-            lambda: read_sites(self._api, self.users, extended=extended, user_id=owner)
+            lambda: read_sites(self._api, self.users, extended=extended, user_id=owner), of=Site
         )
 
     async def site(self, site: Site | int, *, extended: bool = False, user_id: int | None = None) -> Site:
@@ -362,6 +382,7 @@ class VRMClient(Resources):
             ValueError: `max_age_s` is not positive.
         """
         from vrm_async import present, validation
+        from vrm_async.models.snapshot import SiteSnapshot
 
         if not max_age_s > 0:
             raise ValueError(f"max_age_s must be a positive number of seconds, not {max_age_s!r}")
@@ -374,7 +395,8 @@ class VRMClient(Resources):
                 account=self._label,
                 max_age_s=max_age_s,
                 clock=self._clock,
-            )
+            ),
+            of=SiteSnapshot,
         )
 
     async def request(

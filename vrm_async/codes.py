@@ -1,4 +1,4 @@
-"""Units of VRM's codes: from VRM's format of an attribute, or else from the meaning of its code."""
+"""Names and units of VRM's codes. A unit comes from VRM's format of an attribute, or from the code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from energy_core.codec.coerce import number
 from energy_core.codec.drift import report
+from energy_core.tables.column import with_unit
 
 
 class Unit(NamedTuple):
@@ -35,9 +36,96 @@ BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
         "bs": "%",
         "bv": "V",
         "bc": "A",
+        "bp": "W",
     }
 )
 """Units of codes whose meaning is documented or was observed; stats have no unit for other codes."""
+
+
+class Code(NamedTuple):
+    """What a code of VRM means."""
+
+    code: str
+    """VRM's code, case-sensitive."""
+    name: str
+    """A readable name, such as ``PV to home``; for a code without one VRM's description."""
+    unit: str | None = None
+    """The unit in statistics: kWh, Wh, W, %, V or A; None if it is not documented."""
+    sum_of: tuple[str, ...] = ()
+    """The codes of which it is the sum; empty if it is none, or the parts are not known."""
+
+    @property
+    def column(self) -> str:
+        """Name of its column in a table, such as ``pv_to_home_kwh``; the code itself if it has no name."""
+        return column_name(self.code, self.unit)
+
+
+FLOWS: Final = ("Pb", "Pc", "Pg", "Gb", "Gc", "Bc", "Bg", "gb", "gc")
+"""Codes of the energy that flows from one part of a home to another, of the statistics of type kwh."""
+FORECASTS: Final = ("solar_yield_forecast", "vrm_consumption_fc")
+
+USUAL: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"kwh": FLOWS, "live_feed_kwh": FLOWS, "forecast": FORECASTS}
+)
+"""Codes that VRM sends for a type of statistics if it has data."""
+
+NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Pb": "PV to battery",
+        "Pc": "PV to home",
+        "Pg": "PV to grid",
+        "Gb": "Grid to battery",
+        "Gc": "Grid to home",
+        "Bc": "Battery to home",
+        "Bg": "Battery to grid",
+        "gb": "Generator to battery",
+        "gc": "Generator to home",
+        "kwh": "Sum of all flows",
+        "total_solar_yield": "PV total",
+        "total_consumption": "Consumption total",
+        "total_genset": "Generator total",
+        "grid_history_from": "Grid import",
+        "grid_history_to": "Grid export",
+        "solar_yield_forecast": "PV forecast",
+        "vrm_consumption_fc": "Consumption forecast",
+        "consumption": "Consumption",
+        "solar_yield": "PV",
+        "from_to_grid": "Grid",
+        "bs": "Battery SOC",
+        "bv": "Battery voltage",
+        "bc": "Battery current",
+        "bp": "Battery power",
+        "dH21": "Battery discharged",
+        "dH22": "Battery charged",
+        "dYU": "Solar charger yield",
+        "dpE": "PV inverter yield",
+        "dgb": "Grid meter import",
+        "dgs": "Grid meter export",
+        "ddE": "DC meter energy",
+    }
+)
+"""Readable names of codes of statistics and of the system's measurements, after VRM's own descriptions."""
+
+SUMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "kwh": FLOWS,
+        "total_solar_yield": ("Pb", "Pc", "Pg"),
+        "total_consumption": ("Pc", "Gc", "Bc", "gc"),
+        "total_genset": ("gb", "gc"),
+        "grid_history_from": ("Gb", "Gc"),
+        "grid_history_to": ("Pg", "Bg"),
+    }
+)
+"""The parts of VRM's sums. VRM documents those of `kwh`, which adds up what the answer has; the others follow
+from their names [inferred]."""
+
+
+def column_name(code: str, unit: str | None) -> str:
+    """Return the name of a code's column in a table; a code without a readable name stays as it is."""
+    name = NAMES.get(code)
+    if name is None:
+        return code
+    return with_unit("_".join(name.lower().split()), unit)
 
 
 _ADDED: Final = frozenset(

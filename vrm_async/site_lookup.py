@@ -72,6 +72,12 @@ class SiteLookup:
         )
         return await asyncio.to_thread(zone_or_utc, found.timezone)
 
+    def known_zone(self, site: Site | int) -> str | None:
+        """Return the name of a site's time zone if no request is needed for it, else None."""
+        known = self._sites.get(validation.site_id(site))
+        named = site.timezone if isinstance(site, Site) else None
+        return named or (None if known is None else known.timezone)
+
     async def resolve_range(
         self, site: Site | int, given_range: TimeRange
     ) -> tuple[datetime | None, datetime | None]:

@@ -24,6 +24,8 @@ ResolveRange: TypeAlias = Callable[
 ]
 """Turns a range into two moments, in the time zone of a site; an open side is None."""
 
+CODES: Final = "attributeCodes[]"
+"""VRM's query parameter for a code, repeated for several."""
 _CODE: Final = re.compile(r"[!-~]{1,64}")
 _WIDGET: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
@@ -74,6 +76,11 @@ def range_query(start: datetime | None, end: datetime | None) -> list[tuple[str,
     return [(name, str(stamp)) for name, stamp in stamps]
 
 
+def named_codes(query: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the attribute codes in a query."""
+    return tuple(value for name, value in query if name == CODES)
+
+
 def codes(attribute_codes: Iterable[str]) -> list[tuple[str, str]]:
     """Return attribute codes as VRM's repeated query parameter, with literal brackets."""
     # A str is iterable: "bs" would become the codes b and s.
@@ -89,7 +96,7 @@ def codes(attribute_codes: Iterable[str]) -> list[tuple[str, str]]:
             raise ValueError(
                 "attribute_codes must hold codes of 1 to 64 printable ASCII characters without spaces"
             )
-    return [("attributeCodes[]", code) for code in listed]
+    return [(CODES, code) for code in listed]
 
 
 def is_code(value: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from attrs import field, frozen
@@ -11,7 +11,8 @@ from energy_core.home.state import HomeState, Present
 from energy_core.printable import printable
 from energy_core.stream.event import Event
 from energy_core.stream.polled import PolledReading
-from energy_core.stream.vocabulary import Kind, Quantity, SourceId
+from energy_core.stream.vocabulary import READINGS, Kind, Quantity, SourceId
+from energy_core.tables.column import TableColumn, with_unit
 
 
 @frozen(kw_only=True, repr=False)
@@ -41,6 +42,38 @@ class Snapshot:
     def values(self) -> Mapping[Quantity, float]:
         """The newest value of each quantity, as in `Event.values`; `Quantity` gives units and signs."""
         return {quantity: present.value for quantity, present in self.present.items()}
+
+    @classmethod
+    def columns_of(cls, snapshots: Sequence[Snapshot]) -> Iterator[TableColumn]:
+        """Yield the columns of a table of snapshots: one for each quantity, with its unit in its name."""
+        # A table has all quantities: its columns are the same whatever was measured.
+        yield TableColumn("site", "text", [each.source.site for each in snapshots])
+        yield TableColumn("name", "text", [each.name for each in snapshots])
+        yield TableColumn("time", "datetime", [each.time for each in snapshots])
+        yield TableColumn("age_s", "float", [each.age_s for each in snapshots])
+        yield TableColumn("stale", "bool", [each.stale for each in snapshots])
+        yield TableColumn("problem", "text", [each.problem for each in snapshots])
+        for quantity in READINGS:
+            cells = [each.values.get(quantity) for each in snapshots]
+            name = with_unit(quantity.value, quantity.unit)
+            yield TableColumn(name, "float", cells, about={"unit": quantity.unit})
+
+    def _repr_html_(self) -> str:
+        """Return a small table, which notebooks display: each value with its unit and age."""
+        from energy_core.tables.html import record_html, text  # noqa: PLC0415  (imported when it is used)
+
+        about = [
+            ("source", str(self.source)),
+            ("name", self.name),
+            ("time", self.time),
+            ("stale", self.stale),
+        ]
+        values = [
+            (quantity.value, f"{text(each.value)} {quantity.unit}, {text(each.age_s)} s old")
+            for quantity, each in self.present.items()
+        ]
+        problem = [("problem", self.problem)] if self.problem else []
+        return record_html(type(self).__name__, [*about, *values, *problem])
 
     @printable
     def __repr__(self) -> str:

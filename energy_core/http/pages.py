@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 from energy_core.codec.drift import Drift
 from energy_core.printable import printable
+from energy_core.tables.records import Records
 
 T = TypeVar("T")
 
@@ -30,8 +31,8 @@ class Pages(Generic[T]):
     """A list read page by page.
 
     ``async for site in vrm.sites(): ...`` requests the next page when it is reached;
-    ``sites = await vrm.sites()`` reads all pages and returns a tuple. A list is read once: call the method
-    again to read it again. Nothing is sent before the first step.
+    ``sites = await vrm.sites()`` reads all pages and returns `Records`, a tuple that is also a table. A list
+    is read once: call the method again to read it again. Nothing is sent before the first step.
 
     Cancelling is safe: records that had arrived stay in the list, and the page that was being read is
     requested again. Several tasks may read one list; each record goes to one of them.
@@ -49,6 +50,7 @@ class Pages(Generic[T]):
         only_first: Whether the list ends with its first page.
         name: The list's name, for drift.
         drift: Counts a list that ends before its announced number.
+        of: The class of the records, so that an empty list has the columns of a table too.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Pages(Generic[T]):
         only_first: bool = False,
         name: str = "",
         drift: Drift | None = None,
+        of: type[T] | None = None,
     ) -> None:
         self._read = read
+        self._of = of
         self._key = key
         self._number = first
         self._only_first = only_first
@@ -77,14 +81,14 @@ class Pages(Generic[T]):
         self._reading = asyncio.Lock()  # several tasks may read one list: one of them requests the page
 
     @classmethod
-    def of_one_answer(cls, read: Callable[[], Awaitable[Iterable[T]]]) -> Self:
+    def of_one_answer(cls, read: Callable[[], Awaitable[Iterable[T]]], *, of: type[T] | None = None) -> Self:
         """Make the list of a service that sends all records in one answer; none of them is dropped."""
 
         async def page(_: int) -> Page[T]:
             records = tuple(await read())
             return Page(records, len(records))
 
-        return cls(page, key=None, only_first=True)
+        return cls(page, key=None, only_first=True, of=of)
 
     def __aiter__(self) -> Self:
         return self
@@ -97,10 +101,10 @@ class Pages(Generic[T]):
                 await self._next_page()
             return self._ready.popleft()
 
-    def __await__(self) -> Generator[object, None, tuple[T, ...]]:
+    def __await__(self) -> Generator[object, None, Records[T]]:
         return self._rest().__await__()
 
-    async def _rest(self) -> tuple[T, ...]:
+    async def _rest(self) -> Records[T]:
         async with self._reading:
             if self._awaited:
                 raise RuntimeError("this list was read already: call the method again to read it again")
@@ -108,7 +112,7 @@ class Pages(Generic[T]):
             while not self._ended:
                 await self._next_page()
             self._awaited = True
-            records = tuple(self._ready)
+            records = Records(self._ready, self._of)
             self._ready.clear()
             return records
 

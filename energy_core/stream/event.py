@@ -145,3 +145,13 @@ class Event(_Fields):
         marks = [mark for mark in ("backfilled", "late") if getattr(self, mark)]
         about = f"{self.kind} {self.seq} of {self.source} at {self.time.isoformat()}"
         return f"<Event {' '.join([about, *marks, *held])}>"
+
+    def _repr_html_(self) -> str:
+        """Return a small table, which notebooks display: time, values with their units, or the detail."""
+        from energy_core.tables.html import record_html, text  # noqa: PLC0415  (imported when it is used)
+
+        about = [("source", str(self.source)), ("time", self.time)]
+        values = [(f"{name}", f"{text(value)} {name.unit}") for name, value in self.values.items()]
+        detail = [] if self.detail is None else [("detail", self.detail)]
+        marks = [(mark, True) for mark in ("backfilled", "late") if getattr(self, mark)]
+        return record_html(f"Event: {self.kind} {self.seq}", [*about, *values, *detail, *marks])

@@ -12,16 +12,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from energy_core.codec.coerce import number
-from energy_core.csv_safety import escape_text
+from energy_core.csv_safety import escape_text, format_line
 from voltstorage_async.export.csv_cells import CsvLayout
 from voltstorage_async.field_reader import decimal
 from voltstorage_async.models import ExportRow
 
 TIME: Final = "Time"
 
-_QUOTE: Final = '"'
-# csv.writer does not quote a lone CR, although csv.reader ends the line there; hence our own.
-_NEEDS_QUOTES: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"
 _NORMALIZED: Final = re.compile(
     rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\.[0-9]{{3}}\+00:00(?:,(?:{_NUMBER})?)*+"
@@ -32,14 +29,6 @@ def format_time(time: datetime) -> str:
     """Return a time in UTC as ISO 8601 with milliseconds, or microseconds where they are not zero."""
     moment = time.astimezone(UTC)
     return moment.isoformat(timespec="microseconds" if moment.microsecond % 1000 else "milliseconds")
-
-
-def format_line(cells: Iterable[str]) -> str:
-    """Return one CSV line with LF at its end; only cells that need quotes get them."""
-    written = (
-        f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells
-    )
-    return ",".join(written) + "\n"
 
 
 def format_cell(value: object) -> str:

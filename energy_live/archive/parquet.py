@@ -15,8 +15,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from energy_core.codec.coerce import number
-from energy_core.csv_safety import unescape_text
-from energy_live.archive.csv_lines import TIME, format_cell, format_line, format_time
+from energy_core.csv_safety import format_line, unescape_text
+from energy_live.archive.csv_lines import TIME, format_cell, format_time
 from energy_live.archive.staging import StagedDay, all_columns, read_rows
 
 _TIMESTAMP: Final = pa.timestamp("us", tz="UTC")

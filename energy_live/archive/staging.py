@@ -15,7 +15,8 @@ from typing import IO, Final
 
 from attrs import frozen
 
-from energy_live.archive.csv_lines import TIME, RowFormatter, format_line, format_time
+from energy_core.csv_safety import format_line
+from energy_live.archive.csv_lines import TIME, RowFormatter, format_time
 from energy_live.archive.directory import ArchiveDirectory, sha256_of
 from energy_live.archive.plan import Day, Month
 from voltstorage_async.export.csv_cells import CsvLayout

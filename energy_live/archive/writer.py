@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from energy_core.csv_safety import unescape_text
-from energy_live.archive.csv_lines import TIME, format_line
+from energy_core.csv_safety import format_line, unescape_text
+from energy_live.archive.csv_lines import TIME
 from energy_live.archive.manifest import Format
 from energy_live.archive.staging import StagedDay, all_columns, read_rows, verify_day
 

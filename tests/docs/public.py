@@ -13,6 +13,7 @@ MODULES = (
     "energy_core.home",
     "energy_core.http",
     "energy_core.sources",
+    "energy_core.tables",
 )
 
 

@@ -9,7 +9,11 @@ import typing
 from pathlib import Path
 
 import attrs
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+from matplotlib.axes import Axes
 
 import vrm_async.operations
 from tests.docs.public import MODULES, all_public, public_names
@@ -42,6 +46,9 @@ MADE_BY_US = {
     "TimeOrdered",
 }
 """Classes whose constructors are internal: users get their objects from methods."""
+
+FOR_CHECKERS = {"operations": vrm_async.operations, "Axes": Axes, "pa": pa, "pd": pd, "pl": pl}
+"""Names in annotations that are imported for type checkers only."""
 
 INTERNAL = {
     "FieldMap.event_reader",
@@ -94,7 +101,7 @@ def members(kind):
 
 def hints(of):
     """Return the annotations of a class or function; some types are imported for type checkers only."""
-    known = vars(sys.modules[of.__module__]) | all_public() | {"operations": vrm_async.operations}
+    known = vars(sys.modules[of.__module__]) | all_public() | FOR_CHECKERS
     return typing.get_type_hints(of, localns=known)
 
 

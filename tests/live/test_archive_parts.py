@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_core.codec.coerce import number
-from energy_core.csv_safety import escape_text, unescape_text
+from energy_core.csv_safety import escape_text, format_line, unescape_text
 from energy_core.errors import (
     AuthFailed,
     BadRequest,
@@ -25,7 +25,7 @@ from energy_core.errors import (
     ServerFault,
     TLSVerificationError,
 )
-from energy_live.archive.csv_lines import RowFormatter, format_line, unique_names
+from energy_live.archive.csv_lines import RowFormatter, unique_names
 from energy_live.archive.directory import ArchiveDirectory
 from energy_live.archive.plan import Day, Month, ProductPlan
 from energy_live.archive.retry import RetryPolicy, RunStopped

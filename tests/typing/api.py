@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import assert_type
 
+import polars as pl
+from matplotlib.axes import Axes
+
 from energy_core import Event, MergedStream, Quantity, RateLimit, SessionPool, merge
 from energy_core.home import EnergyMeter, EnergyTotals, HomeState, Present, SourceFilter, SourcePreference
+from energy_core.tables import Records
 from voltstorage_async import (
     BackfillConfig,
     Endpoints,
@@ -90,6 +94,7 @@ def meaning(events: list[Event]) -> None:
 async def vrm(client: VRMClient) -> None:
     assert_type(await client.users.me(), User)
     sites = await client.sites(extended=True)
+    assert_type(sites, Records[Site])
     assert_type(sites[0], Site)
     assert_type(await client.installations.system_overview(1), SystemOverview)
     async for record in client.installations.diagnostics(1):
@@ -97,6 +102,11 @@ async def vrm(client: VRMClient) -> None:
     start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     stats = await client.stats.get(1, type="kwh", interval="hours", start=start, end=end)
     assert_type(stats, Stats)
+    assert_type(stats.to_polars(), pl.DataFrame)
+    assert_type(stats.plot(), Axes)
+    assert_type(await client.stats.history(1, last=(2, "years")), Stats)
+    assert_type(await client.widgets.graph_history(1, "2026", attribute_codes=["bs"]), Graph)
+    assert_type(client.codes["Pc"].name, str)
     for series in stats:
         assert_type(series, Series)
     assert_type(await client.alarms.rules(1), Alarms)
@@ -106,13 +116,13 @@ async def vrm(client: VRMClient) -> None:
     assert_type(await client.access.users(1), SiteUsers)
     assert_type(await client.users.site_id("c0"), int)
     assert_type(await client.forecasts.last_reset(1), datetime | None)
-    assert_type(await client.fleet.find("bs>=50"), tuple[FleetSite, ...])
+    assert_type(await client.fleet.find("bs>=50"), Records[FleetSite])
     async for found in client.fleet.find("bs>=50"):
         assert_type(found, FleetSite)
     assert_type(client.fleet.find("bs>=50").attributes, tuple[DataAttribute, ...])
-    assert_type(await client.alarms.active(sites[0]), tuple[RaisedAlarm, ...])
-    assert_type(await client.alarms.log(sites[0], last=(30, "days")), tuple[RaisedAlarm, ...])
-    assert_type(await client.tokens.list(), tuple[AccessToken, ...])
+    assert_type(await client.alarms.active(sites[0]), Records[RaisedAlarm])
+    assert_type(await client.alarms.log(sites[0], last=(30, "days")), Records[RaisedAlarm])
+    assert_type(await client.tokens.list(), Records[AccessToken])
     assert_type(await client.widgets.gps(1), Position)
     assert_type(await client.widgets.get(1, "TankSummary"), Widget)
     assert_type(await client.widgets.graph(1, attribute_codes=["bs"], instance=0), Graph)

@@ -17,7 +17,7 @@ from tests.servers.vrm_cases import (
     check_clean,
     check_no_object,
 )
-from vrm_async import VRMClient
+from vrm_async import Unlisted, VRMClient
 from vrm_async.decoding import series
 from vrm_async.resources.stats import INTERVALS, TYPES
 
@@ -150,10 +150,20 @@ async def test_stats_of_chosen_codes(vrm, mocked):
 
 
 async def test_stats_of_an_empty_period(vrm, mocked):
-    """VRM's no_data raises `NoData` with operation, status and error_code."""
+    """VRM's no_data is an answer without series, whose table has an empty column for each usual code."""
+    mocked.get(ANYTHING, body=printed.STATS_REFUSED)
+    empty = await vrm.stats.get(1, start=START, end=END)
+    assert len(empty) == 0
+    assert empty.to_polars().shape == (0, 10)
+    assert empty.to_polars().columns[:3] == ["time", "pv_to_battery_kwh", "pv_to_home_kwh"]
+
+
+@pytest.mark.parametrize("interval", ["2hours", Unlisted("minutes")])
+async def test_no_data_may_mean_that_a_range_is_too_long(vrm, mocked, interval):
+    """Of an interval without a documented longest range, it is `NoData` with operation, status and code."""
     mocked.get(ANYTHING, body=printed.STATS_REFUSED)
     with pytest.raises(NoData) as empty:
-        await vrm.stats.get(1, start=START, end=END)
+        await vrm.stats.get(1, start=START, end=END, interval=interval)
     error = empty.value
     assert (error.vendor, error.operation, error.method) == ("vrm", "stats.get", "GET")
     assert (error.path, error.status, error.error_code) == ("installations/{idSite}/stats", 200, "no_data")

@@ -25,7 +25,7 @@ from vrm_async.decoding import attributes, fast_attributes, series
 from vrm_async.decoding import sites as decoding_sites
 from vrm_async.models.attribute import Attribute, Diagnostic
 
-STATS = series.stats_of("kwh")
+STATS = series.stats_of(series.Asked("kwh"))
 READERS = {
     "stats": (STATS, samples.stats(30)),
     "sites": (decoding_sites.sites, samples.installations(9)),

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from energy_core.errors import DecodeError, NoData, NotFound
+from energy_core.errors import DecodeError, NotFound
 from energy_live.simulator import Simulator
 from vrm_async import Calendar, VRMClient
 
@@ -247,12 +247,11 @@ async def test_buckets_that_are_not_the_sites_are_requested_again_in_hours(fake,
     assert [dict(asked.query)["interval"] for asked in fake.asked] == ["days", "hours"]
 
 
-async def test_no_data_in_get_stays_an_error(fake, vrm):
-    """One request without data raises NoData; a history has an empty chunk instead."""
+async def test_no_data_is_an_empty_answer(fake, vrm):
+    """One request without data returns no series; a history has an empty chunk."""
     fake.answers("GET", "installations/1/stats", {"success": False, "error_code": "no_data", "errors": ["x"]})
     range_ = {"start": utc(2026, 1, 1), "end": utc(2026, 1, 2)}
-    with pytest.raises(NoData):
-        await vrm.stats.get(1, **range_)
+    assert len(await vrm.stats.get(1, **range_)) == 0
     assert [chunk.empty async for chunk in vrm.stats.history(1, timezone="UTC", **range_)] == [True]
 
 

@@ -34,9 +34,12 @@ async def test_every_block_of_the_page_runs(tmp_path):
     text = shown.getvalue()
     assert "False kWh 744" in text
     assert "23.0 " in text
-    assert "datetime[ms, UTC]" in text
+    assert "pv_to_battery_kwh" in text
     assert "'tx', 'rx'" in text
-    assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "track.kml", "sites.xlsx"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("log.csv", "track.kml", "sites.xlsx"),
+        *("may.csv", "may.parquet"),
+    }
 
 
 @pytest.mark.parametrize("word", ["history", "rows", "checkpoint", "catalogue", "downloads", "polars"])

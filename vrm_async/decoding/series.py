@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Final, NamedTuple
 
 from energy_core.codec.coerce import integer, is_nothing, text
 from energy_core.codec.drift import report
@@ -17,34 +18,83 @@ from vrm_async.models.series import Graph, OverallStats, Period, Series, Stats
 from vrm_async.responses import part
 
 
-def stats(payload: JSON, *, kind: str | None = None) -> Stats:
+class Asked(NamedTuple):
+    """What was requested, which the answer does not repeat."""
+
+    kind: str | None = None
+    """The type of stats, which decides the unit."""
+    codes: tuple[str, ...] = ()
+    """The codes that the caller named."""
+    timezone: str | None = None
+    """IANA name of the site's time zone, if it is known."""
+
+    def missing(self, found: Iterable[Series]) -> tuple[str, ...]:
+        """Return the codes that the answer lacks: of those named, or of a type without any data."""
+        came = {series.code for series in found}
+        if self.codes:
+            return tuple(code for code in self.codes if code not in came)
+        return () if came else codes.USUAL.get(self.kind or "", ())
+
+    def no_stats(self) -> Stats:
+        """Return the stats of a range without data."""
+        return Stats(timezone=self.timezone, missing_codes=self.missing(()))
+
+    def no_graph(self, instance: int | None) -> Graph:
+        """Return a graph of a range without data."""
+        return Graph(instance=instance, timezone=self.timezone, missing_codes=self.missing(()))
+
+
+_NOTHING_ASKED: Final = Asked()
+
+
+def stats(payload: JSON, *, kind: str | None = None, asked: Asked = _NOTHING_ASKED) -> Stats:
     """Read ``installations/{idSite}/stats``. The shape of the answer decides whether it is split by instance.
 
     Args:
         payload: The answer.
-        kind: The requested type, which decides the unit.
+        kind: The requested type, which decides the unit; that of `asked` by default.
+        asked: What was requested.
     """
+    asked = asked if kind is None else asked._replace(kind=kind)
     found = _as_list(part(payload, "records"), "stats")
     sums = _as_list(by_key(payload).get("totals"), "totals")
     # One of the two may be empty, and then has no shape to decide by.
     if _is_split(found, "stats") or _is_split(sums, "totals"):
         totals = {instance: numbers(item) for instance, item in _split(sums, "totals")}
-        series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, kind, owner))
-        return Stats(series=series, totals_by_instance=totals, raw=by_key(payload))
-    return Stats(series=tuple(_series(found, kind)), totals=numbers(sums), raw=by_key(payload))
+        series = tuple(each for owner, item in _split(found, "stats") for each in _series(item, asked, owner))
+        return _stats(series, asked, totals_by_instance=totals, raw=by_key(payload))
+    return _stats(tuple(_series(found, asked)), asked, totals=numbers(sums), raw=by_key(payload))
 
 
-def stats_of(kind: str) -> Callable[[JSON], Stats]:
-    """Return the reader of stats of one type."""
-    return TypedDecoder(partial(stats, kind=kind), partial(_fast_stats, kind))
+def stats_of(asked: Asked) -> Callable[[JSON], Stats]:
+    """Return the reader of the stats that were requested."""
+    return TypedDecoder(partial(stats, asked=asked), partial(_fast_stats, asked))
 
 
-def _fast_stats(kind: str, body: bytes) -> Stats | None:
+def _stats(
+    series: tuple[Series, ...],
+    asked: Asked,
+    *,
+    totals: Mapping[str, float | None] | None = None,
+    totals_by_instance: Mapping[int, Mapping[str, float | None]] | None = None,
+    raw: Mapping[str, object] | None = None,
+) -> Stats:
+    return Stats(
+        series=series,
+        timezone=asked.timezone,
+        missing_codes=asked.missing(series),
+        totals=totals or {},
+        totals_by_instance=totals_by_instance or {},
+        raw=raw or {},
+    )
+
+
+def _fast_stats(asked: Asked, body: bytes) -> Stats | None:
     found = fast_answers.stats(body)
     if found is None:
         return None
-    series = tuple(_one(code, columns, kind, None) for code, columns in found.series.items())
-    made = Stats(series=series, totals=numbers(found.totals))
+    series = tuple(_one(code, columns, asked, None) for code, columns in found.series.items())
+    made = _stats(series, asked, totals=numbers(found.totals))
     # Few programs read `raw`: keep the body and parse it at first access.
     make_lazy(made, _raw, body, "raw")
     return made
@@ -84,13 +134,13 @@ def _split(value: object, part_name: str) -> Iterator[tuple[int, object]]:
             report("Stats", "instance", "malformed")
 
 
-def _series(value: object, kind: str | None, instance: int | None = None) -> Iterator[Series]:
+def _series(value: object, asked: Asked, instance: int | None = None) -> Iterator[Series]:
     for code, points in by_key(value).items():
-        yield _one(code, columns(points), kind, instance)
+        yield _one(code, columns(points), asked, instance)
 
 
-def _one(code: str, found: Columns, kind: str | None, instance: int | None) -> Series:
-    unit = codes.of_stats(code, kind)
+def _one(code: str, found: Columns, asked: Asked, instance: int | None) -> Series:
+    unit = codes.of_stats(code, asked.kind)
     return Series(
         code=code,
         times_ms=found.times_ms,
@@ -100,6 +150,7 @@ def _one(code: str, found: Columns, kind: str | None, instance: int | None) -> S
         unit=unit.name,
         unit_source=unit.source,
         instance=instance,
+        timezone=asked.timezone,
     )
 
 
@@ -115,21 +166,24 @@ def _period(value: object) -> Period:
     return Period(totals=numbers(found.get("totals")), percentages=numbers(found.get("percentages")))
 
 
-def graph(payload: JSON) -> Graph:
+def graph(payload: JSON, *, asked: Asked = _NOTHING_ASKED) -> Graph:
     """Read the widget Graph. Its data is keyed by attribute id; its meta has the code of each id."""
     found = by_key(part(payload, "records"))
     meta = by_key(found.get("meta"))
+    series = tuple(
+        _graph_series(key, points, by_key(meta.get(key)), asked.timezone)
+        for key, points in by_key(found.get("data")).items()
+    )
     return Graph(
-        series=tuple(
-            _graph_series(key, points, by_key(meta.get(key)))
-            for key, points in by_key(found.get("data")).items()
-        ),
+        series=series,
+        timezone=asked.timezone,
+        missing_codes=asked.missing(series),
         instance=integer(found.get("instance")),
         raw=found,
     )
 
 
-def _graph_series(key: str, points: object, about: Mapping[str, object]) -> Series:
+def _graph_series(key: str, points: object, about: Mapping[str, object], timezone: str | None) -> Series:
     code = text(about.get("code")) or key
     sent = codes.unit_of(about.get("formatWithUnit"))
     unit = codes.common(sent, code)
@@ -144,6 +198,7 @@ def _graph_series(key: str, points: object, about: Mapping[str, object]) -> Seri
         unit_source=None if unit is None else "format",
         description=text(about.get("description")),
         attribute_id=integer(key),
+        timezone=timezone,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, Self, TypeAlias, TypeVar
 
@@ -48,6 +48,8 @@ class Chunk(Generic[T]):
 class History(ABC, Generic[T]):
     """An async iterator over chunks: one request each (a few at clock changes), one chunk in memory.
 
+    ``await`` reads all chunks that are left and returns their data as one value, which is all in memory.
+
     Cancelling is safe: a step that fails or is cancelled is repeated by the next one. Several tasks may share
     an iterator; each chunk goes to one of them.
     """
@@ -72,6 +74,9 @@ class History(ABC, Generic[T]):
         self._at: datetime | None = None
         self._end: datetime | None = None
         self._lock = asyncio.Lock()
+        self._parts: list[T] = []
+        """Data that was read by an ``await`` that did not end."""
+        self._awaited = False
 
     @property
     def checkpoint(self) -> HistoryCursor | None:
@@ -93,10 +98,31 @@ class History(ABC, Generic[T]):
             self._at, self._checkpoint = chunk.end, chunk.checkpoint
             return chunk
 
+    def __await__(self) -> Generator[object, None, T]:
+        return self._rest().__await__()
+
+    async def _rest(self) -> T:
+        if self._awaited:
+            raise RuntimeError("this history was read already: call the method again to read it again")
+        # Chunks stay in `_parts` until the end, so that cancelling loses none.
+        async for chunk in self:
+            self._parts.append(chunk.data)
+        self._awaited = True
+        parts, self._parts = self._parts, []
+        return self._join(parts)
+
+    def put_back(self, data: T) -> None:
+        """Add data of a chunk that was returned and not used to what ``await`` returns."""
+        self._parts.append(data)
+
     @printable
     def __repr__(self) -> str:
         state = "not started" if self._at is None else f"at {self._at.isoformat()} of {self._end}"
         return f"<{type(self).__name__} {self._name}, {state}>"
+
+    @abstractmethod
+    def _join(self, parts: Sequence[T]) -> T:
+        """Return the data of consecutive chunks as one value."""
 
     @abstractmethod
     async def _bounds(self) -> tuple[datetime, datetime]:

@@ -12,10 +12,10 @@ from typing import Final
 from attrs import evolve
 
 from energy_core.local_days import EPOCH
-from vrm_async.codes import adds_up
+from vrm_async.codes import BY_CODE, adds_up
 from vrm_async.history.chunks import BucketEdges
-from vrm_async.models.series import Series, Stats, moment
-from vrm_async.models.state import StateSet
+from vrm_async.models.series import Graph, Series, SeriesByCode, Stats, moment
+from vrm_async.models.state import StateSeries, StateSet
 
 _HOUR: Final = timedelta(hours=1)
 _MS: Final = timedelta(milliseconds=1)
@@ -202,6 +202,110 @@ def _mean_or_sum(values: Sequence[float | None], weights: Sequence[int], *, summ
 def _extreme(choose: Callable[[list[float]], float], values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return choose(known) if known else None
+
+
+def joined_series(parts: Iterable[Iterable[Series]]) -> tuple[Series, ...]:
+    """Return the series of consecutive chunks as one series for each code, instance and attribute."""
+    found: dict[tuple[str, int | None, int | None], list[Series]] = {}
+    for part in parts:
+        for series in part:
+            found.setdefault((series.code, series.instance, series.attribute_id), []).append(series)
+    return tuple(map(_end_to_end, found.values()))
+
+
+def _end_to_end(parts: Sequence[Series]) -> Series:
+    if len(parts) == 1:
+        return parts[0]
+
+    def column(name: str) -> list[float | None] | None:
+        columns = [(part, getattr(part, name)) for part in parts]
+        if all(values is None for _, values in columns):
+            return None
+        return [each for part, values in columns for each in values or [None] * len(part)]
+
+    # A unit that only some chunks have is that of the others too: VRM sends none without data.
+    newest = next((part for part in reversed(parts) if part.unit is not None), parts[-1])
+    return evolve(
+        newest,
+        times_ms=[time for part in parts for time in part.times_ms],
+        value=column("value") or (),
+        minimum=column("minimum"),
+        maximum=column("maximum"),
+    )
+
+
+def missing_in_all(parts: Iterable[SeriesByCode]) -> tuple[str, ...]:
+    """Return the codes that no chunk has, in the order of the first chunk."""
+    first, *others = parts
+    return tuple(code for code in first.missing_codes if all(code in part.missing_codes for part in others))
+
+
+def joined_stats(parts: Sequence[Stats]) -> Stats:
+    """Return consecutive chunks as one value, without `raw`.
+
+    A total of a code that counts energy is the sum of the chunks' totals; of any other code it is None.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    series = joined_series(parts)
+    units = {each.code: each.unit for each in series}
+    instances = dict.fromkeys(instance for part in parts for instance in part.totals_by_instance)
+    return Stats(
+        series=series,
+        timezone=next((part.timezone for part in parts if part.timezone is not None), None),
+        missing_codes=missing_in_all(parts),
+        totals=_added([part.totals for part in parts], units),
+        totals_by_instance={
+            instance: _added([part.totals_by_instance.get(instance, {}) for part in parts], units)
+            for instance in instances
+        },
+    )
+
+
+def _added(
+    parts: Iterable[Mapping[str, float | None]], units: Mapping[str, str | None]
+) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for part in parts:
+        for code, total in part.items():
+            known = found.get(code)
+            found[code] = known if total is None else total + (known or 0)
+    kept = {code for code in found if adds_up(code, units.get(code, BY_CODE.get(code)))}
+    return {code: total if code in kept else None for code, total in found.items()}
+
+
+def joined_graph(parts: Sequence[Graph]) -> Graph:
+    """Return consecutive chunks as one graph, without `raw`."""
+    if len(parts) == 1:
+        return parts[0]
+    return Graph(
+        series=joined_series(parts),
+        timezone=next((part.timezone for part in parts if part.timezone is not None), None),
+        missing_codes=missing_in_all(parts),
+        instance=parts[0].instance,
+    )
+
+
+def joined_states(parts: Sequence[StateSeries]) -> StateSeries:
+    """Return consecutive chunks as one value, without `raw`."""
+    if len(parts) == 1:
+        return parts[0]
+    found: dict[tuple[str, int | None], list[StateSet]] = {}
+    for states in (states for part in parts for states in part):
+        found.setdefault((states.code, states.attribute_id), []).append(states)
+    return StateSeries(
+        name=parts[0].name, instance=parts[0].instance, states=tuple(map(_one_set, found.values()))
+    )
+
+
+def _one_set(parts: Sequence[StateSet]) -> StateSet:
+    return evolve(
+        parts[-1],
+        times_ms=[each for part in parts for each in part.times_ms],
+        ends_ms=[each for part in parts for each in part.ends_ms or [None] * len(part)],
+        numbers=[each for part in parts for each in part.numbers],
+        names=[each for part in parts for each in part.names],
+    )
 
 
 def changes(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from os import PathLike
 from typing import Final, Self, TypeAlias
 
 from attrs import frozen
 
+from energy_core.atomic_file import check_target
 from energy_core.clock import Clock
 from energy_core.errors import BadRequest, DecodeError, NoData
 from energy_core.local_days import EPOCH, TimeRange
+from energy_core.tables.export import optional
 from vrm_async.calendar import Calendar
 from vrm_async.history.base import Chunk, History, HistoryCursor
 from vrm_async.history.chunks import CAPS, SURE, BucketEdges, Cap
 from vrm_async.history.joining import (
     aggregate,
     hour_of,
+    joined_stats,
     milliseconds,
     on_edges,
     to_one_bucket,
@@ -51,7 +56,8 @@ class StatsHistory(History[Stats]):
     """Stats in chunks as large as VRM allows; iterating yields a `Chunk` for each.
 
     The range is widened to whole buckets: 15 minutes and hours of UTC, the site's local days, weeks from
-    Monday, months and years. `rows()` yields bucket after bucket instead.
+    Monday, months and years. `rows()` yields bucket after bucket instead; ``await`` returns one `Stats` of
+    the whole range.
 
     Raises:
         NotFound: the account's list of sites does not have the site.
@@ -69,9 +75,11 @@ class StatsHistory(History[Stats]):
         reread: timedelta,
         checkpoint: HistoryCursor | None,
         clock: Clock,
+        no_stats: Callable[[], Stats] = Stats,
     ) -> None:
         super().__init__(name, time_range=time_range, reread=reread, checkpoint=checkpoint, clock=clock)
         self._request = request
+        self._no_stats = no_stats
         self._site_facts = site_facts
         self._interval: Final = interval
         self._cap = CAPS[interval]
@@ -83,6 +91,9 @@ class StatsHistory(History[Stats]):
     def rows(self) -> Rows:
         """Return an async iterator over buckets, each with the values of all codes. It shares the chunks."""
         return Rows(self)
+
+    def _join(self, parts: Sequence[Stats]) -> Stats:
+        return joined_stats(parts) if parts else self._no_stats()
 
     async def _bounds(self) -> tuple[datetime, datetime]:
         facts = await self._site_facts()
@@ -126,10 +137,10 @@ class StatsHistory(History[Stats]):
         try:
             return await self._request(at, stop, interval)
         except NoData:
-            return Stats()
+            return self._no_stats()
         except BadRequest:
             if self._may_exceed_cap(at, stop):
-                return Stats()
+                return self._no_stats()
             raise
 
     async def _on_edges(self, found: Stats, at: datetime, stop: datetime) -> Stats:
@@ -205,11 +216,15 @@ def _created(facts: SiteFacts, now: datetime) -> datetime:
 
 
 class Rows:
-    """An async iterator over buckets; it holds one chunk. Cancelling is safe."""
+    """An async iterator over buckets; it holds one chunk. Cancelling a step is safe.
+
+    `to_csv` and `to_parquet` write the rows that were not yielded yet, all codes in one table.
+    """
 
     def __init__(self, history: StatsHistory) -> None:
         self._history = history
         self._ready: deque[Row] = deque()
+        self._chunk: Chunk[Stats] | None = None
         self._before = self._after = history.checkpoint
 
     @property
@@ -223,10 +238,40 @@ class Rows:
 
     async def __anext__(self) -> Row:
         while not self._ready:
-            chunk = await anext(self._history)
+            chunk = self._chunk = await anext(self._history)
             self._ready.extend(rows_of(chunk))
             self._before, self._after = self._after, chunk.checkpoint
         return self._ready.popleft()
+
+    async def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write the rows to a CSV file, as `Stats.to_csv` does. The file is written when all have come.
+
+        Cancelling is safe: the next call continues, and `path` is not touched.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        check_target(path)
+        await asyncio.to_thread((await self._rest()).to_csv, path)
+
+    async def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Write the rows to a Parquet file, in the same way as `to_csv`.
+
+        Raises:
+            ModuleNotFoundError: pyarrow is not installed; the message has the command that installs it.
+            OSError: the file cannot be written.
+        """
+        check_target(path)
+        optional("pyarrow", "arrow")
+        await asyncio.to_thread((await self._rest()).to_parquet, path)
+
+    async def _rest(self) -> Stats:
+        if self._ready and self._chunk is not None:
+            first = self._ready[0][0]
+            rest = [within(series, first, self._chunk.end) for series in self._chunk.data]
+            self._history.put_back(with_cut_series(self._chunk.data, rest))
+            self._ready.clear()
+        return await self._history
 
 
 def rows_of(chunk: Chunk[Stats]) -> list[Row]:

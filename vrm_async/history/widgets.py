@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -17,9 +17,10 @@ from energy_core.local_days import EPOCH, TimeRange, time_range
 from vrm_async import validation
 from vrm_async.decoding import series as decoding_series
 from vrm_async.decoding import widgets as decoding_widgets
+from vrm_async.decoding.series import Asked
 from vrm_async.history.base import REREAD, History, HistoryCursor
 from vrm_async.history.chunks import window_of
-from vrm_async.history.joining import changes, within
+from vrm_async.history.joining import changes, joined_graph, joined_states, within
 from vrm_async.models.series import Graph
 from vrm_async.models.site import Site
 from vrm_async.models.state import StateSeries
@@ -41,10 +42,14 @@ Request: TypeAlias = Callable[[datetime, datetime], Awaitable[T]]
 Cut: TypeAlias = Callable[[T, datetime, datetime], T]
 ZoneOf: TypeAlias = Callable[[Site | int], Awaitable[tzinfo]]
 """Returns the time zone of a site."""
+KnownZone: TypeAlias = Callable[[Site | int], str | None]
+"""Returns the name of a site's time zone if no request is needed for it."""
 
 
 class WidgetHistory(History[T], Generic[T]):
     """One widget over a range of any length; iterating yields a `Chunk` for each window.
+
+    ``await`` returns the whole range as one value.
 
     VRM resamples: it chooses the step by the length of the range and begins at its start. So all requests
     have one length and begin at multiples of it since the epoch; data outside the range are cut off.
@@ -58,6 +63,7 @@ class WidgetHistory(History[T], Generic[T]):
         nothing: T,
         zone: Callable[[], Awaitable[tzinfo]],
         *,
+        join: Callable[[Sequence[T]], T],
         time_range: TimeRange,
         window: timedelta,
         reread: timedelta,
@@ -71,7 +77,11 @@ class WidgetHistory(History[T], Generic[T]):
         self._cut = cut
         self._nothing = nothing
         self._zone = zone
+        self._join_parts = join
         self._window = window
+
+    def _join(self, parts: Sequence[T]) -> T:
+        return self._join_parts(parts) if parts else self._nothing
 
     async def _bounds(self) -> tuple[datetime, datetime]:
         # Most ranges are two moments: they need no request for the site's zone.
@@ -135,6 +145,7 @@ class WidgetHistories:
     Args:
         api: Sends the requests.
         zone_of: Returns a site's time zone, for ranges of local days.
+        known_zone: Returns the name of a site's time zone if no request is needed for it.
         clock: The present, where a range is open or ends now.
     """
 
@@ -142,11 +153,13 @@ class WidgetHistories:
         self,
         api: ApiClient,
         zone_of: ZoneOf,
+        known_zone: KnownZone,
         *,
         clock: Clock,
     ) -> None:
         self._api = api
         self._zone_of = zone_of
+        self._known_zone = known_zone
         self._clock = clock
 
     def graph_history(
@@ -188,12 +201,20 @@ class WidgetHistories:
         """
         query = [*validation.codes(attribute_codes), *validation.instance(instance)]
         query += [("useMinMax", "1")] if min_max else []
+        asked = Asked(codes=validation.named_codes(query))
+
+        def into(payload: JSON) -> Graph:
+            # A range of local days has requested the site's time zone before the first request.
+            zone = self._known_zone(site)
+            return decoding_series.graph(payload, asked=asked._replace(timezone=zone))
+
         return self._history(
             "Graph",
             query,
-            decoding_series.graph,
+            into,
             cut_graph,
-            Graph(instance=instance),
+            asked.no_graph(instance),
+            join=joined_graph,
             site=site,
             time_range=_with_start(start, end, period=period, last=last),
             window=window,
@@ -246,6 +267,7 @@ class WidgetHistories:
             decoding_widgets.states(validation.widget(name), instance),
             CutStates(),
             StateSeries(name=name, instance=instance),
+            join=joined_states,
             site=site,
             time_range=_with_start(start, end, period=period, last=last),
             window=window,
@@ -262,6 +284,7 @@ class WidgetHistories:
         cut: Cut[T],
         nothing: T,
         *,
+        join: Callable[[Sequence[T]], T],
         site: Site | int,
         time_range: TimeRange,
         window: timedelta,
@@ -287,6 +310,7 @@ class WidgetHistories:
             cut,
             nothing,
             zone,
+            join=join,
             time_range=time_range,
             window=window,
             reread=reread,

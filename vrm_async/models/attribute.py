@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
@@ -10,6 +10,9 @@ from attrs import field, frozen
 
 from energy_core.codec.lazy_value import LazyFields
 from energy_core.printable import printable
+from energy_core.tables.column import TableColumn
+from energy_core.tables.records import record_columns
+from energy_core.tables.table import Table
 from vrm_async.codes import WithUnit
 
 Raw: TypeAlias = Mapping[str, object]
@@ -100,14 +103,17 @@ class Attribute(LazyFields, WithUnit):
         return f"<Attribute {self.code}{instance}: {self.raw_value!r}{unit}>"
 
 
-class Attributes(tuple[Attribute, ...]):
-    """The attributes of a site: a tuple that also finds an attribute by its code."""
+class Attributes(Table, tuple[Attribute, ...]):
+    """The attributes of a site: a tuple that also finds an attribute by its code, and a table."""
 
     __slots__ = ()
 
     def get(self, code: str) -> Attribute | None:
         """Return the first attribute with that code, case-sensitive, or None."""
         return next((attribute for attribute in self if attribute.code == code), None)
+
+    def _table_columns(self) -> Iterable[TableColumn]:
+        return record_columns(self, Attribute)
 
     @printable
     def __repr__(self) -> str:

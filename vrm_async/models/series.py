@@ -1,19 +1,32 @@
-"""Series of values over time, kept as columns, and sets of series by attribute code."""
+"""Series of values over time, kept as columns, and sets of series by attribute code.
+
+All of them are tables (`energy_core.tables.Table`) with one row for each time: a column of times, and the
+values of each code in a column with a readable name, such as ``pv_to_home_kwh``. A code without such a name
+stays as it is. The name ends in ``_min`` or ``_max`` for the smallest and largest value, and in
+``_instance_258`` if the answer is split by device instance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import islice, repeat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
+from itertools import chain
 from math import inf
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, field, frozen
 
 from energy_core.codec.lazy_value import LazyFields
 from energy_core.local_days import EPOCH
 from energy_core.printable import printable
-from vrm_async.arrow import ArrowColumn, Stream, stream
+from energy_core.tables.column import TableColumn, unique_name
+from energy_core.tables.table import Table
+from vrm_async.codes import BY_CODE, NAMES, adds_up, column_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from energy_core.tables.plot import PlotLine
 
 Point: TypeAlias = tuple[datetime, float | None]
 """Aware start of a bucket (UTC) and its value; None where VRM sent the bucket without a value."""
@@ -25,7 +38,7 @@ def moment(milliseconds: int) -> datetime:
 
 
 @frozen(kw_only=True, repr=False)
-class Series:
+class Series(Table):
     """The values of one attribute over time, as columns of equal length in order of time.
 
     Iterating, and indexing with an int, yields ``(aware datetime, value)``, made at each access.
@@ -52,6 +65,9 @@ class Series:
     """VRM's idDataAttribute, if the answer has it."""
     instance: int | None = None
     """The device instance, if the answer is split by instance."""
+    timezone: str | None = None
+    """IANA name of the site's time zone, where the client knows it without a request of its own. Tables and
+    charts show times in it, otherwise in UTC."""
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -72,24 +88,45 @@ class Series:
         """Start (not end) of the last bucket; None if the series is empty."""
         return moment(self.times_ms[-1]) if self.times_ms else None
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
-        """Export the columns to Arrow: `polars.DataFrame(series)` and the like. Needs the extra ``arrow``.
+    @property
+    def name(self) -> str:
+        """A readable name of the code, such as ``PV to home``; without one VRM's description, or the code."""
+        return NAMES.get(self.code) or self.description or self.code
 
-        Columns: time (aware, UTC), value, and minimum and maximum if VRM sent them. The unit is in the
-        metadata of the fields, which not every library shows.
+    def plot(self, *, ax: Axes | None = None, timezone: str | tzinfo | None = None) -> Axes:
+        """Draw the values over local time with matplotlib (the extra ``plot``) and return the axes.
+
+        Energies are drawn over the length of their buckets, measurements as a line with the range from
+        minimum to maximum. Where a value or a bucket is missing, the line has a gap.
+
+        Args:
+            ax: Where to draw; by default a new figure of pyplot.
+            timezone: Instead of the time zone of the series.
 
         Raises:
-            ModuleNotFoundError: pyarrow is not installed.
+            ModuleNotFoundError: matplotlib is not installed; the message has the command that installs it.
+            ValueError: this machine does not know the time zone.
         """
-        return stream(self._columns(), requested_schema)
+        return _plot([self], ax, timezone or self.timezone)
 
-    def _columns(self) -> Iterator[ArrowColumn]:
-        about = {"unit": self.unit, "unit_source": self.unit_source, "code": self.code}
-        yield ArrowColumn("time", "time", self.times_ms)
-        for name in ("value", "minimum", "maximum"):
-            values = getattr(self, name)
-            if values is not None:
-                yield ArrowColumn(name, "float", values, about)
+    def _plot_line(self) -> PlotLine:
+        from energy_core.tables.plot import PlotLine  # noqa: PLC0415  (imported when it is used)
+
+        return PlotLine(
+            label=self.name if self.instance is None else f"{self.name}, instance {self.instance}",
+            unit=self.unit,
+            times_ms=self.times_ms,
+            values=self.value,
+            minimum=self.minimum,
+            maximum=self.maximum,
+            summed=adds_up(self.code, self.unit),
+        )
+
+    def _table_columns(self) -> Iterator[TableColumn]:
+        return _wide([self], (), self.timezone)
+
+    def _table_title(self) -> str:
+        return f"{self.name}{'' if self.unit is None else f' in {self.unit}'}"
 
     @printable
     def __repr__(self) -> str:
@@ -99,7 +136,7 @@ class Series:
 
 
 @frozen(kw_only=True, repr=False)
-class SeriesByCode(LazyFields):
+class SeriesByCode(LazyFields, Table):
     """Several series; iterating yields each `Series`, indexing with a code returns one.
 
     Devices of different kinds may have attributes with the same code. Iterating yields all of them; indexing
@@ -108,6 +145,11 @@ class SeriesByCode(LazyFields):
 
     series: tuple[Series, ...] = ()
     """In the order VRM sent them."""
+    timezone: str | None = None
+    """As `Series.timezone`."""
+    missing_codes: tuple[str, ...] = ()
+    """Codes of which VRM sent nothing though they were requested, or are usual for the type of an answer
+    without any data. A table has an empty column for each."""
 
     def __iter__(self) -> Iterator[Series]:
         return iter(self.series)
@@ -121,7 +163,7 @@ class SeriesByCode(LazyFields):
     def __getitem__(self, code: str) -> Series:
         found = self.get(code)
         if found is None:
-            raise KeyError(f"no series {code!r}; there are: {', '.join(self.keys()) or 'none'}")
+            raise self._no_series(code)
         instances = dict.fromkeys(series.instance for series in self.series if series.code == code)
         if len(instances) > 1:
             raise KeyError(f"{code!r} has several instances: {', '.join(map(str, instances))}")
@@ -163,33 +205,40 @@ class SeriesByCode(LazyFields):
             unit_source="derived",
             description="Battery power: voltage times current",
             instance=current.instance,
+            timezone=current.timezone,
         )
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> Stream:
-        """Export all series to Arrow as one long table with a row for each bucket. Needs the extra ``arrow``.
+    def plot(self, *codes: str, ax: Axes | None = None, timezone: str | tzinfo | None = None) -> Axes:
+        """Draw the series over local time with matplotlib (the extra ``plot``) and return the axes.
 
-        Columns: code, instance, time (aware, UTC), value, minimum, maximum, unit.
+        Energies are drawn over the length of their buckets, measurements as a line with the range from
+        minimum to maximum. Where a value or a bucket is missing, the line has a gap. Series of another unit
+        than the first one have an axis of their own at the right.
+
+        Args:
+            codes: Only the series of these codes.
+            ax: Where to draw; by default a new figure of pyplot.
+            timezone: Instead of the time zone of the series.
 
         Raises:
-            ModuleNotFoundError: pyarrow is not installed.
+            KeyError: there is no series of a code.
+            ModuleNotFoundError: matplotlib is not installed; the message has the command that installs it.
+            ValueError: this machine does not know the time zone.
         """
-        return stream(self._columns(), requested_schema)
+        unknown = [code for code in codes if code not in self and code not in self.missing_codes]
+        if unknown:
+            raise self._no_series(unknown[0])
+        chosen = [series for series in self if not codes or series.code in codes]
+        return _plot(chosen, ax, timezone or self.timezone)
 
-    def _columns(self) -> Iterator[ArrowColumn]:
-        yield ArrowColumn("code", "text", _long(self.series, lambda series: repeat(series.code)))
-        yield ArrowColumn("instance", "int", _long(self.series, lambda series: repeat(self._owner(series))))
-        yield ArrowColumn("time", "time", _long(self.series, lambda series: series.times_ms))
-        yield ArrowColumn("value", "float", _long(self.series, lambda series: series.value))
-        yield ArrowColumn(
-            "minimum", "float", _long(self.series, lambda series: series.minimum or repeat(None))
-        )
-        yield ArrowColumn(
-            "maximum", "float", _long(self.series, lambda series: series.maximum or repeat(None))
-        )
-        yield ArrowColumn("unit", "text", _long(self.series, lambda series: repeat(series.unit)))
+    def _no_series(self, code: str) -> KeyError:
+        return KeyError(f"no series {code!r}; there are: {', '.join(self.keys()) or 'none'}")
 
-    def _owner(self, series: Series) -> int | None:
-        return series.instance
+    def _table_columns(self) -> Iterator[TableColumn]:
+        return _wide(self.series, self.missing_codes, self.timezone)
+
+    def _table_title(self) -> str:
+        return type(self).__name__
 
     def _contents(self) -> str:
         return ", ".join(map(repr, self.series)) or "no data"
@@ -205,9 +254,67 @@ def _place(series: Series) -> tuple[float, float]:
     return instance, attribute
 
 
-def _long(series: Iterable[Series], cells: Callable[[Series], Iterable[object]]) -> list[object]:
-    """Return one column of the long table: the cells of all series, one series after the other."""
-    return [cell for each in series for cell in islice(cells(each), len(each))]
+def _plot(series: Iterable[Series], ax: Axes | None, timezone: str | tzinfo | None) -> Axes:
+    from energy_core.tables.plot import draw  # noqa: PLC0415  (imported when it is used)
+
+    return draw([each._plot_line() for each in series], timezone=timezone, ax=ax)  # noqa: SLF001  (ours)
+
+
+def _wide(
+    all_series: Sequence[Series], missing_codes: Iterable[str], timezone: str | None
+) -> Iterator[TableColumn]:
+    """Yield the columns of a table with a row for each time of any of the series."""
+    first = all_series[0].times_ms if all_series else ()
+    times = sorted(set(chain.from_iterable(series.times_ms for series in all_series)))
+    rows = times if list(first) != times else first
+    yield TableColumn("time", "time", rows, timezone or "UTC")
+    names = _column_names(all_series)
+    for series, name in zip(all_series, names, strict=True):
+        about = {
+            "code": series.code,
+            "name": series.name,
+            "unit": series.unit,
+            "unit_source": series.unit_source,
+        }
+        columns = (("", series.value), ("_min", series.minimum), ("_max", series.maximum))
+        for ending, values in columns:
+            if values is not None:
+                yield TableColumn(
+                    name + ending, "float", _aligned(series.times_ms, values, rows), about=about
+                )
+    came = {series.code for series in all_series}
+    for code in missing_codes:
+        if code in came:
+            continue
+        yield TableColumn(
+            unique_name(column_name(code, BY_CODE.get(code)), ["time", *names]),
+            "float",
+            [None] * len(rows),
+            about={"code": code},
+        )
+
+
+def _column_names(all_series: Iterable[Series]) -> list[str]:
+    """Return the name of the column of each series, all different."""
+    found: list[str] = []
+    for series in all_series:
+        name = column_name(series.code, series.unit)
+        if series.instance is not None:
+            name += f"_instance_{series.instance}"
+        # Devices of different kinds may have attributes with the same code.
+        other = () if series.attribute_id is None else (f"_attribute_{series.attribute_id}",)
+        found.append(unique_name(name, ["time", *found], *other))
+    return found
+
+
+def _aligned(
+    times_ms: Sequence[int], values: Sequence[float | None], rows: Sequence[int]
+) -> Sequence[float | None]:
+    """Return the value of each row's time; None where the series has none. Of a duplicate the last counts."""
+    if times_ms is rows or list(times_ms) == list(rows):
+        return values
+    by_time = dict(zip(times_ms, values, strict=True))
+    return [by_time.get(time) for time in rows]
 
 
 @frozen(kw_only=True, repr=False)
@@ -216,11 +323,24 @@ class Stats(SeriesByCode):
 
     totals: Mapping[str, float | None] = field(factory=dict)
     """VRM's sum of each code over the range, in the unit of the series; None where VRM sends false. The code
-    `kwh` is the sum of all codes."""
+    `kwh` is the sum of all codes; ``vrm.codes["total_consumption"].sum_of`` has the parts of the others."""
     totals_by_instance: Mapping[int, Mapping[str, float | None]] = field(factory=dict)
     """The sums by device instance; filled only with ``show_instance=True``."""
     raw: Mapping[str, object] = field(factory=dict)
     """The answer as VRM sent it, parsed at first access."""
+
+    def _html_footer(self) -> Mapping[str, object]:
+        names = _column_names(self.series)
+        totals = {name: self._total(series) for name, series in zip(names, self.series, strict=True)}
+        return {"time": "total", **totals} if any(total is not None for total in totals.values()) else {}
+
+    def _total(self, series: Series) -> float | None:
+        mine = (
+            self.totals
+            if series.instance is None
+            else self.totals_by_instance.get(series.instance, self.totals)
+        )
+        return mine.get(series.code)
 
     @property
     def instances(self) -> tuple[int, ...]:
@@ -250,9 +370,6 @@ class Graph(SeriesByCode):
     raw: Mapping[str, object] = field(factory=dict)
     """The answer as VRM sent it; its `data` is keyed by attribute id, not by code."""
 
-    def _owner(self, series: Series) -> int | None:
-        return self.instance if series.instance is None else series.instance
-
     @printable
     def __repr__(self) -> str:
         return f"<Graph of instance {self.instance}: {self._contents()}>"
@@ -269,8 +386,11 @@ class Period:
 
 
 @frozen(kw_only=True)
-class OverallStats:
-    """Totals of four periods that VRM chooses, from ``overallstats``. None of them is a lifetime."""
+class OverallStats(Table):
+    """Totals of four periods that VRM chooses, from ``overallstats``. None of them is a lifetime.
+
+    As a table it has one row for each period and one column for the total of each code.
+    """
 
     today: Period = field(factory=Period)
     """Since midnight, by VRM's clock."""
@@ -282,3 +402,12 @@ class OverallStats:
     """The current year."""
     raw: Mapping[str, object] = field(factory=dict, repr=False)
     """The records of the answer as VRM sent them."""
+
+    def _table_columns(self) -> Iterator[TableColumn]:
+        names = ("today", "week", "month", "year")
+        totals = [self.today.totals, self.week.totals, self.month.totals, self.year.totals]
+        yield TableColumn("period", "text", names)
+        for code in dict.fromkeys(chain.from_iterable(totals)):
+            unit = BY_CODE.get(code)
+            cells = [each.get(code) for each in totals]
+            yield TableColumn(column_name(code, unit), "float", cells, about={"code": code, "unit": unit})

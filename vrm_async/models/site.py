@@ -61,6 +61,11 @@ class Site(LazyFields):
     """
 
     lazy_fields: ClassVar = frozenset({"raw", "extended"})
+    shown_fields: ClassVar = (
+        *("id", "name", "timezone", "last_seen", "alarm", "num_alarms", "created", "owner"),
+        *("access_level", "has_mains", "has_generator", "pv_max_w"),
+    )
+    """What notebooks display of a site and of a list of sites."""
 
     id: int
     """VRM's idSite. It is stable, unlike `identifier`."""
@@ -177,6 +182,13 @@ class Site(LazyFields):
     @printable
     def __repr__(self) -> str:
         return f"<Site {self.id} {self.name!r}>"
+
+    def _repr_html_(self) -> str:
+        """Return a small table, which notebooks display."""
+        from energy_core.tables.html import record_html  # noqa: PLC0415  (imported when it is used)
+
+        shown = ((name, getattr(self, name)) for name in self.shown_fields)
+        return record_html("Site", [(name, value) for name, value in shown if value is not None])
 
 
 @frozen(kw_only=True, repr=False)

@@ -9,6 +9,8 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from energy_core.printable import printable
+from energy_core.tables.column import TableColumn
+from energy_core.tables.table import Table
 from vrm_async.models.attribute import Raw
 from vrm_async.models.series import moment
 
@@ -17,7 +19,7 @@ Change: TypeAlias = tuple[datetime, int | None]
 
 
 @frozen(kw_only=True, repr=False)
-class StateSet:
+class StateSet(Table):
     """The changes of one enum attribute, as columns of equal length in order of time.
 
     Iterating yields ``(aware datetime, number)``; `enum` and `names` have the names of the numbers.
@@ -45,14 +47,20 @@ class StateSet:
     def __iter__(self) -> Iterator[Change]:
         return zip(map(moment, self.times_ms), self.numbers, strict=True)
 
+    def _table_columns(self) -> Iterator[TableColumn]:
+        return _columns([self])
+
     @printable
     def __repr__(self) -> str:
         return f"<StateSet {self.code}: {len(self)} changes>"
 
 
 @frozen(kw_only=True, repr=False)
-class StateSeries:
-    """The changes of state of one device instance; iterating yields `StateSet`, indexing takes a code."""
+class StateSeries(Table):
+    """The changes of state of one device instance; iterating yields `StateSet`, indexing takes a code.
+
+    As a table it has one row for each change, ordered by code: code, start, end, number and name.
+    """
 
     name: str
     """The widget's name, such as VeBusState."""
@@ -77,7 +85,20 @@ class StateSeries:
             f"no states of {code!r}; there are: {', '.join(s.code for s in self.states) or 'none'}"
         )
 
+    def _table_columns(self) -> Iterator[TableColumn]:
+        return _columns(self.states)
+
     @printable
     def __repr__(self) -> str:
         states = ", ".join(map(repr, self.states)) or "no data"
         return f"<StateSeries {self.name} of instance {self.instance}: {states}>"
+
+
+def _columns(sets: Sequence[StateSet]) -> Iterator[TableColumn]:
+    """Yield the columns of a table with one row for each change, one set after the other."""
+    yield TableColumn("code", "text", [each.code for each in sets for _ in each.times_ms])
+    yield TableColumn("start", "time", [time for each in sets for time in each.times_ms])
+    ends = [each.ends_ms or [None] * len(each) for each in sets]
+    yield TableColumn("end", "time", [time for column in ends for time in column])
+    yield TableColumn("number", "int", [number for each in sets for number in each.numbers])
+    yield TableColumn("name", "text", [name for each in sets for name in each.names])

@@ -67,14 +67,14 @@ class AlarmsResource:
             if listed.number == 0:
                 return ()
             try:
-                logged = await self.log(site_id)
+                logged: tuple[RaisedAlarm, ...] = await self.log(site_id)
             except AnswerError:
                 if listed.number is None:
                     raise
                 logged = ()
             return alarms.active_alarms(listed, logged)
 
-        return Pages.of_one_answer(read)
+        return Pages.of_one_answer(read, of=RaisedAlarm)
 
     async def _listed(self, site_id: int) -> alarms.ListedAlarms:
         def read(payload: JSON) -> alarms.ListedAlarms:
@@ -168,7 +168,7 @@ class AlarmsResource:
             query = validation.range_query(begin, until)
             return await self._api.call(LOG, alarms.log, query=query, idSite=site_id)
 
-        return Pages.of_one_answer(read)
+        return Pages.of_one_answer(read, of=RaisedAlarm)
 
 
 def _body(alarm: Alarm, raw: Mapping[str, JSON]) -> dict[str, JSON]:

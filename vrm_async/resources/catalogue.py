@@ -20,6 +20,8 @@ from energy_core.codec.json import JSON
 from energy_core.errors import DecodeError
 from energy_core.http.client import ApiClient
 from energy_core.printable import printable
+from vrm_async import codes
+from vrm_async.codes import Code
 from vrm_async.decoding.php import by_key
 from vrm_async.models.fleet import DataAttribute
 from vrm_async.operations import reads
@@ -108,6 +110,43 @@ class Catalogue:
     def __repr__(self) -> str:
         unread = self._rows is None and not shipped.cache_info().currsize
         return f"<{type(self).__name__}: {'not read yet' if unread else f'{len(self)} rows'}>"
+
+
+class Codes(Mapping[str, Code]):
+    """The meaning of each code by the code, case-sensitive: ``vrm.codes["Pc"].name`` is ``PV to home``.
+
+    Codes of statistics and of the system have a readable name, which is also that of their column in a table.
+    The name of any other code is VRM's description in the catalogue; where device types share a code, their
+    descriptions are joined.
+
+    Args:
+        catalogue: Where the other codes are looked up.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    def __getitem__(self, code: str) -> Code:
+        unit, sum_of = codes.BY_CODE.get(code), codes.SUMS.get(code, ())
+        if code in codes.NAMES:
+            return Code(code, codes.NAMES[code], unit, sum_of)
+        rows = self._catalogue.by_code(code)
+        if not rows:
+            raise KeyError(f"no code {code!r}; catalogue.search finds codes by their meaning")
+        described = {row.description.casefold(): row.description for row in rows if row.description}
+        units = {row.unit for row in rows}
+        only = units.pop() if len(units) == 1 else None
+        return Code(code, " / ".join(described.values()) or code, unit or only, sum_of)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*codes.NAMES, *(row.code for row in self._catalogue))))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @printable
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._catalogue!r}>"
 
 
 class CatalogueResource(Catalogue):

@@ -103,6 +103,7 @@ class Fleet:
             only_first=page is not None,
             name="FleetSites",
             drift=self._api.drift,
+            of=FleetSite,
         )
         return sites
 

@@ -68,7 +68,7 @@ class Installations:
                 return Page((), 0)
             return Page(page.records, page.size, page.total, page.raw)
 
-        return Pages(read, key=_identity, name="Diagnostics", drift=self._api.drift)
+        return Pages(read, key=_identity, name="Diagnostics", drift=self._api.drift, of=Diagnostic)
 
     async def set_favorite(self, site: Site | int, favorite: bool = True) -> None:
         """Mark a site as a favorite of this account, or remove the mark. Sent once.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
 from energy_core.clock import Clock
+from energy_core.errors import NoData
 from energy_core.http.client import ApiClient
 from energy_core.http.operation import Priority
 from energy_core.local_days import EPOCH, time_range
 from vrm_async import validation
 from vrm_async.calendar import calendar_of
 from vrm_async.decoding import series as decoding_series
+from vrm_async.decoding.series import Asked
 from vrm_async.history.base import REREAD, HistoryCursor
 from vrm_async.history.chunks import CAPS, DOCUMENTED_CAPS, Cap
 from vrm_async.history.joining import milliseconds, with_cut_series, within
 from vrm_async.history.stats import SiteFacts, StatsHistory
+from vrm_async.history.widgets import KnownZone
 from vrm_async.models.series import OverallStats, Stats
 from vrm_async.models.site import Site
 from vrm_async.operations import SITE, reads
@@ -58,10 +61,12 @@ class StatsResource:
         api: ApiClient,
         find_facts: FindFacts,
         resolve_range: validation.ResolveRange,
+        known_zone: KnownZone,
         *,
         clock: Clock,
     ) -> None:
         self._api = api
+        self._known_zone = known_zone
         self._find_facts = find_facts
         self._resolve_range = resolve_range
         self._clock = clock
@@ -98,8 +103,12 @@ class StatsResource:
             attribute_codes: Codes such as ``["bs", "bv"]``; with type custom only, and required there.
             show_instance: Return one series for each device instance of a code.
 
+        In a range without data there are no series; as a table it has an empty column for each of
+        `attribute_codes`, or for the usual codes of the type.
+
         Raises:
-            NoData: VRM has no data in the range.
+            NoData: VRM has no data, and the longest range of the interval is not documented: the range may be
+                too long.
             ValueError: the range is too long for the interval; `history` reads any range.
         """
         given_range = time_range(start, end, period=period, last=last)
@@ -109,8 +118,14 @@ class StatsResource:
         query = validation.range_query(first, after) + kind
         query.append(("interval", _interval(interval, first, after)))
         query += [("show_instance", "1")] if show_instance else []
-        into = decoding_series.stats_of(dict(query)["type"])
-        found = await self._api.call(STATS, into, query=query, idSite=site_id)
+        asked = _asked(query, self._known_zone(site))
+        into = decoding_series.stats_of(asked)
+        try:
+            found = await self._api.call(STATS, into, query=query, idSite=site_id)
+        except NoData:
+            if isinstance(interval, Unlisted) or INTERVALS[interval] is None:
+                raise
+            return asked.no_stats()
         # A server may include the bucket that begins at `end`, or in its hour.
         extra = range(milliseconds(after), milliseconds(after + _HOUR))
         if not any(series.times_ms and max(series.times_ms) in extra for series in found):
@@ -163,14 +178,24 @@ class StatsResource:
         validation.one_of("interval", interval, CAPS)
         query = [*_kind(type, attribute_codes), ("interval", interval)]
         query += [("show_instance", "1")] if show_instance else []
-        into = decoding_series.stats_of(dict(query)["type"])
+        asked = _asked(query, self._known_zone(site))
 
         async def request(begin: datetime, stop: datetime, step: str) -> Stats:
             others = [(key, step if key == "interval" else value) for key, value in query]
             whole = [*validation.range_query(begin, stop), *others]
+            into = decoding_series.stats_of(asked)
             return await self._api.call(STATS, into, query=whole, priority=priority, idSite=site_id)
 
+        def no_stats() -> Stats:
+            return asked.no_stats()
+
         async def find_facts() -> SiteFacts:
+            nonlocal asked
+            facts = await find_calendar()
+            asked = asked._replace(timezone=getattr(facts.calendar.zone, "key", None))
+            return facts
+
+        async def find_calendar() -> SiteFacts:
             needs_first_day = (
                 given_range.period is None and given_range.last is None and given_range.start is None
             )
@@ -187,6 +212,7 @@ class StatsResource:
             reread=reread,
             checkpoint=checkpoint,
             clock=self._clock,
+            no_stats=no_stats,
         )
 
     async def overall(
@@ -212,6 +238,11 @@ class StatsResource:
         return await self._api.call(
             OVERALL, decoding_series.overall, query=query, idSite=validation.site_id(site)
         )
+
+
+def _asked(query: Sequence[tuple[str, str]], timezone: str | None) -> Asked:
+    """Return what a query asks for, which the answer does not repeat."""
+    return Asked(kind=dict(query)["type"], codes=validation.named_codes(query), timezone=timezone)
 
 
 def _both(resolved: tuple[datetime | None, datetime | None]) -> tuple[datetime, datetime]:

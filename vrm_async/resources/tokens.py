@@ -63,7 +63,7 @@ class Tokens:
 
         Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/idUser/accesstokens
         """
-        return Pages.of_one_answer(lambda: self._call(LIST, LIST_ELSEWHERE, read_tokens))
+        return Pages.of_one_answer(lambda: self._call(LIST, LIST_ELSEWHERE, read_tokens), of=AccessToken)
 
     async def revoke(self, token_id: int | None = None, *, all: bool = False) -> int:  # noqa: A002
         """Revoke one token, or all with ``all=True``; return how many were revoked. Sent once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
+from functools import partial
 from typing import Final
 
 from attrs import evolve
@@ -16,7 +17,7 @@ from energy_core.http.client import ApiClient
 from energy_core.local_days import time_range
 from vrm_async import validation
 from vrm_async.decoding import series, widgets
-from vrm_async.history.widgets import WIDGET, WidgetHistories
+from vrm_async.history.widgets import WIDGET, KnownZone, WidgetHistories
 from vrm_async.models.series import Graph
 from vrm_async.models.site import Site
 from vrm_async.models.state import StateSeries
@@ -75,10 +76,11 @@ class Widgets(WidgetHistories):
         api: ApiClient,
         zone_of: Callable[[Site | int], Awaitable[tzinfo]],
         resolve_range: validation.ResolveRange,
+        known_zone: KnownZone,
         *,
         clock: Clock,
     ) -> None:
-        super().__init__(api, zone_of, clock=clock)
+        super().__init__(api, zone_of, known_zone, clock=clock)
         self._resolve_range = resolve_range
 
     async def graph(
@@ -117,8 +119,8 @@ class Widgets(WidgetHistories):
             width: Width in pixels; VRM's default is 768. With `points_per_pixel` it sets the step.
             points_per_pixel: Buckets a pixel; VRM's default is 2.
 
-        Raises:
-            NoData: VRM has no data in the range.
+        In a range without data the graph has no series; as a table it has an empty column for each of
+        `attribute_codes`.
         """
         query = _codes_and_ids(attribute_codes, attribute_ids)
         query += [*validation.instance(instance), *([("useMinMax", "1")] if min_max else [])]
@@ -129,7 +131,12 @@ class Widgets(WidgetHistories):
             validation.site_id(site),
         )
         query += validation.range_query(*await self._resolve_range(site, given_range))
-        return await self._api.call(WIDGET, series.graph, query=query, idSite=site_id, widget="Graph")
+        asked = series.Asked(codes=validation.named_codes(query), timezone=self._known_zone(site))
+        into = partial(series.graph, asked=asked)
+        try:
+            return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="Graph")
+        except NoData:
+            return asked.no_graph(instance)
 
     async def summary(self, site: Site | int, name: str, instance: int | None = None) -> Summary:
         """Return the newest values of one device. Cancelling is safe.
