@@ -15,7 +15,7 @@ To start the simulator with other settings, such as its clock, override `energy_
 
     @pytest.fixture
     def energy_services_options():
-        return {"speed": 1e-6, "start": datetime(2026, 6, 1, 12, tzinfo=UTC)}
+        return {"speed": 1e-6, "start": datetime(2024, 6, 1, 12, tzinfo=UTC)}
 
 pytest imports this module in every run of an environment that has energy-live: all else is imported by the
 fixtures.
