@@ -59,10 +59,15 @@ class Records(Table, tuple[T, ...]):  # noqa: SLOT001  (a tuple's subclass has n
     def _html_columns(self) -> Iterable[TableColumn]:
         kind = class_of(self, self.of)
         hidden = set() if kind is None else {each.name for each in attrs.fields(kind) if each.repr is False}
-        shown = getattr(kind, "shown_fields", None)
-        for column in self._table_columns():
-            if column.name in shown if shown is not None else column.name not in hidden:
-                yield column
+        columns = {column.name: column for column in self._table_columns() if column.name not in hidden}
+        shown = getattr(kind, "shown_fields", columns)
+        # Most records lack many fields; a column without any value says nothing on a screen.
+        return [
+            column
+            for name in shown
+            if (column := columns.get(name)) is not None
+            and not (self and all(cell is None for cell in column.cells))
+        ]
 
 
 def class_of(records: Sequence[object], of: type[object] | None) -> type[AttrsInstance] | None:

@@ -283,6 +283,8 @@ def test_a_site_is_a_small_table():
     found = Tags(Records([site, Site(id=8)])._repr_html_())
     assert found.tags.count("tr") == 3
     assert "123" not in found.text
+    assert "has_mains" not in found.text  # no site has a value
+    assert "has_mains" in Records([], Site)._repr_html_()
 
 
 def test_an_event_is_a_small_table():

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,7 @@ NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 # nbclient has its own event loop and warning filters, so it runs in its own process.
 EXECUTE = """
 import sys, nbformat
+import matplotlib.font_manager  # builds its cache, which the kernel would report
 from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], as_version=4)
 NotebookClient(notebook, timeout=30, kernel_name="python3").execute()
@@ -67,6 +69,25 @@ async def test_the_notebook_runs(executed):
     assert {"vrm/", "voltstorage/"} == {vendor for vendor in ("vrm/", "voltstorage/") if vendor in stream}
     assert len(table.splitlines()) == 9
     assert " W" in table
+
+
+async def test_the_notebook_shows_tables_and_charts(executed):
+    """The list of sites and the days as tables, also as a frame; two charts as pictures of some size."""
+    outputs = {
+        cell.id: cell.outputs[0]["data"]
+        for cell in executed.cells
+        if cell.id.endswith(("-table", "-frame", "-chart"))
+    }
+    assert "<td>Elm Street 12</td>" in outputs["sites-table"]["text/html"]
+    days = outputs["days-table"]["text/html"]
+    assert "<th>pv_to_home_kwh</th>" in days
+    assert "31 rows; times in Europe/Amsterdam" in days
+    assert "<th>total</th>" in days
+    assert "pv_to_home_kwh" in outputs["days-frame"]["text/html"]
+    for chart in ("hours-chart", "battery-chart"):
+        picture = b64decode(outputs[chart]["image/png"])
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 10_000
 
 
 def test_the_notebook_is_kept_without_outputs():
