@@ -14,6 +14,8 @@ import click
 F = TypeVar("F", bound=Callable[..., object])
 
 FORMATS: Final = ("table", "json", "csv")
+INTERVALS: Final = ("15mins", "hours", "2hours", "days", "weeks", "months", "years")
+"""The intervals of `vrm_async.stats.history`."""
 SHELLS: Final = ("bash", "zsh", "fish")
 _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks", "m": "months", "y": "years"}
 
@@ -141,6 +143,73 @@ def alarms(
 
 
 @click.command()
+@click.argument("site", type=SiteNumber(), metavar="SITE")
+@click.option(
+    "--last",
+    metavar="RANGE",
+    callback=_parse_last,
+    help="A range that ends now: a number and h, d, w, m or y, such as 30d. Default: 30d.",
+)
+@click.option("--period", metavar="DAY", help="A year, month or day instead: 2026, 2026-05 or 2026-05-17.")
+@click.option("--start", metavar="TIME", help="The beginning of the range instead: 2026-10-31T12:00.")
+@click.option("--end", metavar="TIME", help="The end of the range, with --start. Default: now.")
+@click.option(
+    "--interval",
+    type=click.Choice(INTERVALS),
+    default="days",
+    show_default=True,
+    help="The time that one row covers.",
+)
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    metavar="CODE",
+    help="A measurement such as bs (state of charge) instead of energies; repeatable.",
+)
+@click.option(
+    "--out",
+    type=click.Path(),
+    metavar="FILE",
+    help="Save a file instead: FILE.csv, FILE.parquet or FILE.png (a chart).",
+)
+@_format_option
+def history(
+    *,
+    site: int,
+    last: tuple[int, str] | None,
+    period: str | None,
+    start: str | None,
+    end: str | None,
+    interval: str,
+    codes: tuple[str, ...],
+    out: str | None,
+    form: str,
+) -> int:
+    """Show the energies of a VRM site, or other measurements with --code.
+
+    Days, weeks, months and years begin at the site's midnight; times without an offset are local there.
+    Recent values may still change, because devices deliver late.
+    """
+    from energy_live.reports.history import HistoryOptions, show_history  # noqa: PLC0415
+    from energy_live.reports.output import run_report  # noqa: PLC0415
+
+    if last is None and period is None and start is None and end is None:
+        last = (30, "days")
+    options = HistoryOptions(
+        site=site,
+        interval=interval,
+        codes=codes,
+        last=last,
+        period=period,
+        start=start,
+        end=end,
+        out=out,
+    )
+    return run_report(show_history(options), form)
+
+
+@click.command()
 @_format_option
 def doctor(*, form: str) -> int:
     """Check what is configured, reachable and allowed.
@@ -173,4 +242,4 @@ def completion(context: click.Context, *, shell: str) -> int:
     return 0
 
 
-COMMANDS: Final = (sites, now, alarms, doctor, completion)
+COMMANDS: Final = (sites, now, alarms, history, doctor, completion)

@@ -110,7 +110,7 @@ class Report:
         for at, column in enumerate(self.columns):
             cells = [row[at] for row in self.rows]
             title = Text.assemble(column.title, *(("\n", (column.unit, "dim")) if two_lines else ()))
-            right = column.age or any(_is_number(cell) for cell in cells)
+            right = bool(column.age or column.unit or any(map(_is_number, cells)))
             table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=not width)
         dates = {at for at in range(len(self.columns)) if _are_dates(row[at] for row in self.rows)}
         for row in self.rows:

@@ -31,7 +31,13 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
     "arguments",
     [
         *(["--help"], ["demo", "--help"], ["watch", "-h"], ["simulate", "--help"], ["--version"]),
-        *(["sites", "--help"], ["now", "--help"], ["alarms", "--help"], ["doctor", "--help"]),
+        *(
+            ["sites", "--help"],
+            ["now", "--help"],
+            ["alarms", "history", "--help"],
+            ["doctor", "--help"],
+            ["history", "--help"],
+        ),
         ["completion", "zsh"],
     ],
 )
@@ -47,7 +53,18 @@ def test_help_names_every_command():
     """`--help` lists the commands."""
     done = run("--help")
     assert done.stderr == ""
-    for command in ("demo", "watch", "sites", "now", "alarms", "doctor", "simulate", "archive", "completion"):
+    for command in (
+        "demo",
+        "watch",
+        "sites",
+        "now",
+        "alarms",
+        "history",
+        "doctor",
+        "simulate",
+        "archive",
+        "completion",
+    ):
         assert f"\n  {command} " in done.stdout
 
 
@@ -92,8 +109,8 @@ def test_a_missing_extra_is_one_line(missing, arguments):
         ["demo", "--speed", "nan"],
         ["demo", "--format", "xml"],
         ["sites", "--format", "xml"],
-        ["alarms", "--last", "0d"],
-        ["alarms", "--last", "3 weeks"],
+        ["alarms", "history", "--last", "0d"],
+        ["alarms", "history", "--last", "3 weeks"],
         ["completion", "tcsh"],
         ["watch", "--site", "-4"],
         ["watch", "--token", "abc"],

@@ -9,13 +9,16 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 from attrs import evolve
 
+from energy_live.reports.commands import INTERVALS
 from energy_live.reports.doctor import examine
 from energy_live.simulator import Simulator
 from energy_live.simulator.faults import outage
-from tests.servers.command_line import DEADLINE_S, ROOT, end, environment, run, simulated, started
+from tests.servers.command_line import DEADLINE_S, ROOT, end, environment, run, run_code, simulated, started
+from vrm_async.history.chunks import CAPS
 
 NOBODY = "f" * 64
 
@@ -147,6 +150,107 @@ async def test_one_site_failing_does_not_hide_the_others():
     assert len(err.splitlines()) == 1
 
 
+def columns(row):
+    return [name for name in row if name != "time"]
+
+
+def test_history_has_a_row_for_each_bucket(services):
+    """`history` has a row for each local day, with energies in kWh under readable names."""
+    rows = objects("history", "151001", "--last", "7d", env=services)
+    assert len(rows) == 8  # seven whole days, and today
+    starts = [datetime.fromisoformat(row["time"]) for row in rows]
+    assert all((start.hour, start.minute) == (0, 0) for start in starts)
+    assert starts == sorted(starts)
+    assert {"pv_to_home_kwh", "grid_to_home_kwh", "battery_to_home_kwh"} <= {*columns(rows[0])}
+    assert all(row["pv_to_home_kwh"] >= 0 for row in rows)
+
+
+def test_history_of_measurements(services):
+    """With --code the columns are mean, smallest and largest value of each code, with units."""
+    rows = objects("history", "151001", "--last", "5h", "--interval", "hours", "--code", "bs", env=services)
+    assert columns(rows[0]) == [f"battery_soc_percent{end}" for end in ("", "_min", "_max")]
+    assert 4 <= len(rows) <= 6
+
+
+def test_history_writes_files(services, tmp_path):
+    """--out writes what is printed otherwise as CSV and Parquet, or a chart; stdout names the file."""
+    printed = objects("history", "151002", "--last", "4d", env=services)
+    for name in ("a.csv", "a.parquet", "A.PNG"):
+        done = run("history", "151002", "--last", "4d", "--out", str(tmp_path / name), env=services)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split()[-2:] == [str(tmp_path / name), str(len(printed))]
+    saved = list(csv.reader(io.StringIO((tmp_path / "a.csv").read_text())))
+    assert saved[0] == [*printed[0]]
+    frame = pl.read_parquet(tmp_path / "a.parquet").to_dicts()
+    # The last row is today, which grows while the test runs.
+    for row, cells, expected in zip(frame[:-1], saved[1:-1], printed[:-1], strict=True):
+        assert {**row, "time": row["time"].isoformat()} == expected
+        assert [cells[0], *(float(cell) if cell else None for cell in cells[1:])] == [*expected.values()]
+    assert (tmp_path / "A.PNG").read_bytes().startswith(b"\x89PNG")
+    assert len([*tmp_path.iterdir()]) == 3
+
+
+def test_history_of_a_site_without_data_is_empty_with_its_columns(services, tmp_path):
+    """A range without data is an empty table with its columns, printed or as a file; exit code 0."""
+    without = ("history", "151001", "--start", "2001-01-01", "--end", "2001-02-01")
+    done = run(*without, "--format", "csv", env=services)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("time,pv_to_battery_kwh,")
+    assert len(done.stdout.splitlines()) == 1
+    for name in ("a.csv", "a.png"):
+        assert run(*without, "--out", str(tmp_path / name), env=services).returncode == 0
+    assert (tmp_path / "a.csv").read_text() == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["99"], 1, "there is no site 99 in this account; it has 151001, 151002"),
+        (["151001", "--period", "2027-01"], 2, "the range is in the future: it begins at 2027-01-01 00:00"),
+        (["151001", "--period", "May"], 2, "period must be a year, month or day such as '2026'"),
+        (["151001", "--start", "2026-05-02", "--end", "2026-05-01"], 2, "end must be after start"),
+        (["151001", "--start", "2026-05-02", "--end", "2026-05-02"], 2, "end must be after start"),
+        (["151001", "--start", "soon"], 2, "--start must be a date or a time such as 2026-10-31"),
+        (["151001", "--last", "3d", "--period", "2026"], 2, "give one form of the range"),
+        (["151001", "--interval", "minutes"], 2, "is not one of '15mins', 'hours', '2hours', 'days'"),
+        (["151001", "--code", "bz"], 2, "VRM has no code 'bz'; similar ones are"),
+        (["151001", "--out", "history.xls"], 2, "--out must end in .csv, .parquet or .png, not .xls"),
+        (["151001", "--out", "no-such-folder/a.csv"], 1, "the directory of the file does not exist"),
+    ],
+)
+def test_bad_input_of_history_is_one_line(services, arguments, code, message):
+    """A wrong site, range, interval, code or file is one line that says what is allowed."""
+    done = run("history", *arguments, env=only(services, "VRM_"))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+
+
+def test_history_needs_an_account_of_vrm(services):
+    """Without VRM_TOKEN one line names it; the exit code is 2."""
+    done = run("history", "151001", env=only(services, "VOLTSTORAGE_"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "VRM_TOKEN" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "extra"), [("pyarrow", "arrow"), ("matplotlib", "plot")])
+def test_a_missing_extra_of_history_is_one_line(name, extra):
+    """A kind of file whose package is missing is one line with the command that installs it."""
+    ending = {"arrow": "parquet", "plot": "png"}[extra]
+    code = (
+        f"import sys; sys.modules[{name!r}] = None\n"
+        "from energy_live.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = run_code(code, "history", "1", "--out", f"a.{ending}", env={"VRM_TOKEN": NOBODY})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"energy-live: .{ending} needs {name}: pip install 'energy-live[{extra}]'\n"
+
+
+def test_the_intervals_are_those_of_the_library():
+    """--interval accepts the intervals of `stats.history`."""
+    assert set(INTERVALS) == set(CAPS)
+
+
 async def run_served(*arguments, env):
     """Run the command line while this process's event loop serves it."""
     done = await asyncio.to_thread(run, *arguments, env=env)
@@ -234,17 +338,22 @@ async def test_ages_follow_the_vendors_clock():
     assert all(row["age_s"] < 120 for row in json.loads(out)[:3])
 
 
-@pytest.mark.parametrize("command", ["sites", "now", "alarms", "doctor"])
-def test_ctrl_c_stops_any_command(command):
-    """Ctrl-C while a server does not answer exits 130 without a traceback and without output."""
+@pytest.mark.parametrize(
+    "command",
+    [["sites"], ["now"], ["alarms"], ["doctor"], ["history", "1"], ["history", "1", "--out", "FILE.csv"]],
+)
+def test_ctrl_c_stops_any_command(command, tmp_path):
+    """Ctrl-C while a server does not answer exits 130 without a traceback, output or part of a file."""
+    arguments = [word.replace("FILE", str(tmp_path / "a")) for word in command]
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(DEADLINE_S)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v2/"
-        with started(command, env={"VRM_TOKEN": NOBODY, "VRM_BASE_URL": url}) as process:
+        with started(*arguments, env={"VRM_TOKEN": NOBODY, "VRM_BASE_URL": url}) as process:
             connection, _ = server.accept()
             with connection:
                 assert connection.recv(3) == b"GET"
                 assert end(process, signal.SIGINT) == (130, "", "")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_closed_pipe_is_no_error(services):

@@ -32,6 +32,7 @@ PRELOADED = (
     "energy_live.display.live_table",
     "energy_live.reports.alarms",
     "energy_live.reports.doctor",
+    "energy_live.reports.history",
     "energy_live.reports.sites",
 )
 _REQUEST_BYTES = 100_000
