@@ -76,6 +76,23 @@ def range_query(start: datetime | None, end: datetime | None) -> list[tuple[str,
     return [(name, str(stamp)) for name, stamp in stamps]
 
 
+def not_in_future(start: datetime | None, now: datetime | None) -> None:
+    """Check the range of an answer without data.
+
+    Args:
+        start: Where the range begins, aware.
+        now: The present by VRM's clock; None if it is not known. A clock of this machine may be wrong.
+
+    Raises:
+        ValueError: the range begins in the future.
+    """
+    if start is not None and now is not None and start > now:
+        raise ValueError(
+            f"the range begins in the future, at {start.isoformat()}: VRM has data up to now"
+            f" ({now.isoformat(timespec='seconds')}), and forecasts with type='forecast'"
+        )
+
+
 def named_codes(query: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Return the attribute codes in a query."""
     return tuple(value for name, value in query if name == CODES)

@@ -170,6 +170,24 @@ def test_graphs_and_states_are_joined():
     assert joined_states(sets)["S"].times_ms == [1, 2]
 
 
+async def test_a_range_in_the_future_is_an_error():
+    """By VRM's clock, and only if nothing came: forecasts are in the future."""
+    async with (
+        Simulator(speed=1.0, start=utc(2026, 11, 1)) as simulator,
+        VRMClient(token=simulator.vrm_token, base_url=simulator.vrm_url) as vrm,
+    ):
+        site = simulator.site_ids[0]
+        with pytest.raises(ValueError, match=r"begins in the future, at 2026-12-2.*up to now \(2026-11-01T"):
+            await vrm.stats.get(site, utc(2026, 12, 20), utc(2026, 12, 22))
+        with pytest.raises(ValueError, match="begins in the future"):
+            await vrm.widgets.graph(site, utc(2026, 12, 20), utc(2026, 12, 22), attribute_codes=["bs"])
+        ahead = await vrm.stats.get(site, utc(2026, 11, 2), utc(2026, 11, 3), type="forecast")
+        assert ahead.to_polars()["pv_forecast_wh"].null_count() < 24
+        assert (
+            await vrm.stats.get(site, utc(2026, 12, 20), utc(2026, 12, 22), type="forecast")
+        ).to_polars().height == 0
+
+
 async def test_stats_graphs_and_lists_of_the_simulator_are_tables():
     """With the site's time zone, which needs no request of its own."""
     async with (

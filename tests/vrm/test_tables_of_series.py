@@ -282,8 +282,10 @@ def test_codes_have_names():
     assert codes["q0"].name == "VE.Bus netw. error count - unit 1 / Network error count - unit 1"
     assert {"Pc", "rtt"} <= set(codes)
     assert len(codes) == len(set(codes)) > 400
-    with pytest.raises(KeyError, match=r"no code 'nothing'; catalogue\.search"):
+    with pytest.raises(KeyError, match=r"no code 'nothing'; see catalogue\.search"):
         codes["nothing"]
+    with pytest.raises(KeyError, match="no code 'GC'; codes are case-sensitive: Gc, gc"):
+        codes["GC"]
 
 
 def test_totals_have_the_codes_of_which_they_are_the_sum():

@@ -132,7 +132,9 @@ class Codes(Mapping[str, Code]):
             return Code(code, codes.NAMES[code], unit, sum_of)
         rows = self._catalogue.by_code(code)
         if not rows:
-            raise KeyError(f"no code {code!r}; catalogue.search finds codes by their meaning")
+            alike = [each for each in self if each.casefold() == str(code).casefold()]
+            hint = f"codes are case-sensitive: {', '.join(alike)}" if alike else "see catalogue.search"
+            raise KeyError(f"no code {code!r}; {hint}")
         described = {row.description.casefold(): row.description for row in rows if row.description}
         units = {row.unit for row in rows}
         only = units.pop() if len(units) == 1 else None

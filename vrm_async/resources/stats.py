@@ -109,7 +109,8 @@ class StatsResource:
         Raises:
             NoData: VRM has no data, and the longest range of the interval is not documented: the range may be
                 too long.
-            ValueError: the range is too long for the interval; `history` reads any range.
+            ValueError: the range is too long for the interval (`history` reads any range), or there is no
+                data because it begins in the future.
         """
         given_range = time_range(start, end, period=period, last=last)
         site_id, kind = validation.site_id(site), _kind(type, attribute_codes)
@@ -125,7 +126,9 @@ class StatsResource:
         except NoData:
             if isinstance(interval, Unlisted) or INTERVALS[interval] is None:
                 raise
-            return asked.no_stats()
+            found = asked.no_stats()
+        if asked.kind != "forecast" and not any(map(len, found)):
+            validation.not_in_future(first, self._api.account.vendor_clock.now())
         # A server may include the bucket that begins at `end`, or in its hour.
         extra = range(milliseconds(after), milliseconds(after + _HOUR))
         if not any(series.times_ms and max(series.times_ms) in extra for series in found):

@@ -121,6 +121,9 @@ class Widgets(WidgetHistories):
 
         In a range without data the graph has no series; as a table it has an empty column for each of
         `attribute_codes`.
+
+        Raises:
+            ValueError: there is no data because the range begins in the future.
         """
         query = _codes_and_ids(attribute_codes, attribute_ids)
         query += [*validation.instance(instance), *([("useMinMax", "1")] if min_max else [])]
@@ -130,13 +133,17 @@ class Widgets(WidgetHistories):
             time_range(start, end, period=period, last=last, required=False),
             validation.site_id(site),
         )
-        query += validation.range_query(*await self._resolve_range(site, given_range))
+        first, after = await self._resolve_range(site, given_range)
+        query += validation.range_query(first, after)
         asked = series.Asked(codes=validation.named_codes(query), timezone=self._known_zone(site))
         into = partial(series.graph, asked=asked)
         try:
-            return await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="Graph")
+            found = await self._api.call(WIDGET, into, query=query, idSite=site_id, widget="Graph")
         except NoData:
-            return asked.no_graph(instance)
+            found = asked.no_graph(instance)
+        if not any(map(len, found)):
+            validation.not_in_future(first, self._api.account.vendor_clock.now())
+        return found
 
     async def summary(self, site: Site | int, name: str, instance: int | None = None) -> Summary:
         """Return the newest values of one device. Cancelling is safe.
