@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 ACCELERATORS: Final = ("msgspec", "orjson", "uvloop")
 """Packages of the extra `speed`, used where they are installed."""
-FORMATS: Final = ("table", "jsonl")
+FORMATS: Final = ("table", "json", "jsonl", "csv")
 
 
 def _positive(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -39,7 +39,8 @@ def _display_options(command: F) -> F:
         click.option(
             "--format",
             type=click.Choice(FORMATS),
-            help="Output format. Default: table in a terminal, jsonl (one JSON object a line) elsewhere.",
+            help="Output format: json and jsonl are one JSON object a line, csv one line for each value. "
+            "Default: table in a terminal, jsonl elsewhere.",
         ),
         click.option(
             "--seconds",

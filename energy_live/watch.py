@@ -14,7 +14,7 @@ from energy_core import EnergyError, FileCheckpoint, SessionPool, StreamError, m
 from energy_core.errors import CheckpointError, NotFound
 from energy_core.local_days import zone_or_utc
 from energy_core.stream.source import Source
-from energy_live.display.output import DisplayOptions, JsonLines, Output, SiteName, show
+from energy_live.display.output import CsvLines, DisplayOptions, JsonLines, Output, SiteName, show
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
 from energy_live.runner import UsageError, print_error
 from voltstorage_async import VoltStorageClient
@@ -214,7 +214,7 @@ def _output(
     if sys.stdout is None:
         raise UsageError("there is no standard output to write to")
     if not options.table:
-        return JsonLines(sys.stdout.fileno())
+        return (CsvLines if options.format == "csv" else JsonLines)(sys.stdout.fileno())
     # Imported here: rich is slow to import, and JSON lines do not need it.
     from energy_live.display.live_table import LiveTable  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Display options, JSON lines, and the loop that shows a merged stream."""
+"""Display options, JSON and CSV lines, and the loop that shows a merged stream."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self
 from attrs import frozen
 
 from energy_core import Event
+from energy_core.csv_safety import escape_text, format_line
 from energy_core.stream.merge import MergedStream
 from energy_core.stream.vocabulary import Kind
 
@@ -27,7 +28,7 @@ class DisplayOptions:
     seconds: float | None = None
     """Stop after this many seconds; None: never."""
     format: str | None = None
-    """`table` or `jsonl`; None: table in a terminal, jsonl elsewhere."""
+    """`table`, `jsonl` (or `json`, the same) or `csv`; None: table in a terminal, jsonl elsewhere."""
     checkpoint: str | None = None
     """File with the position to resume from; None: start with new events."""
     from_now: bool = False
@@ -92,6 +93,9 @@ async def show(events: MergedStream, output: Output, options: DisplayOptions) ->
 _PIPE_BUF: Final = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
 """Bytes that a writable pipe takes without blocking."""
 
+ROW_NAMES: Final = ("time", "source", "quantity", "value", "unit", "id", "revision")
+"""Columns of CSV; see `Event.rows`."""
+
 _FLUSH_TIMEOUT_S: Final = 1.0
 """Time to finish a cut line at the end."""
 
@@ -136,8 +140,11 @@ class JsonLines:
         Raises:
             BrokenPipeError: The reader has closed the pipe.
         """
-        self._unwritten = memoryview(json_line(event))
+        self._unwritten = memoryview(self._lines(event))
         await self._write()
+
+    def _lines(self, event: Event) -> bytes:
+        return json_line(event)
 
     async def _write(self) -> None:
         while self._unwritten:
@@ -160,6 +167,36 @@ class JsonLines:
             await writable
         finally:
             loop.remove_writer(self._descriptor)
+
+
+class CsvLines(JsonLines):
+    """Writes each value of a reading as a line of CSV, after a header; other events are left out.
+
+    Args:
+        descriptor: The file descriptor to write to; it is not closed.
+    """
+
+    async def __aenter__(self) -> Self:
+        self._unwritten = memoryview(format_line(ROW_NAMES).encode())
+        await self._write()
+        return self
+
+    def _lines(self, event: Event) -> bytes:
+        lines = (
+            format_line(
+                [
+                    time.isoformat(),
+                    escape_text(source),
+                    quantity,
+                    repr(value),
+                    unit,
+                    escape_text(id_),
+                    str(revision),
+                ]
+            )
+            for time, source, quantity, value, unit, id_, revision in event.rows()
+        )
+        return "".join(lines).encode("utf-8", errors="backslashreplace")
 
 
 def _set_result(future: asyncio.Future[None]) -> None:

@@ -17,10 +17,10 @@ from vrm_async.models import RaisedAlarm, Site
 ALARMS_COLUMNS: Final = (
     ReportColumn("vendor", "vendor"),
     ReportColumn("number", "number"),
-    ReportColumn("name", "name"),
+    ReportColumn("name", "name", wraps=True),
     ReportColumn("state", "state"),
-    ReportColumn("alarm", "alarm"),
-    ReportColumn("device", "device"),
+    ReportColumn("alarm", "alarm", wraps=True),
+    ReportColumn("device", "device", wraps=True),
     ReportColumn("started", "started"),
     ReportColumn("cleared", "cleared"),
 )

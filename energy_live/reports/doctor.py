@@ -27,7 +27,7 @@ DOCTOR_COLUMNS: Final = (
     ReportColumn("subject", "subject"),
     ReportColumn("check", "check"),
     ReportColumn("result", "result"),
-    ReportColumn("detail", "detail"),
+    ReportColumn("detail", "detail", wraps=True),
 )
 OK: Final = "ok"
 WARNING: Final = "warning"

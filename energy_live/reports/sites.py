@@ -29,18 +29,18 @@ _SHOWN: Final = {
 _SITE: Final = (
     ReportColumn("vendor", "vendor"),
     ReportColumn("number", "number"),
-    ReportColumn("name", "name"),
+    ReportColumn("name", "name", wraps=True),
 )
 _AGE: Final = ReportColumn("age_s", "age", age=True)
 
 SITES_COLUMNS: Final = (
     *_SITE,
     ReportColumn("state", "state"),
-    ReportColumn("time", "newest data"),
+    ReportColumn("time", "newest data", in_table=False),
     _AGE,
     *_SHOWN.values(),
     ReportColumn("alarms", "alarms"),
-    ReportColumn("problem", "problem"),
+    ReportColumn("problem", "problem", wraps=True),
 )
 NOW_COLUMNS: Final = (
     *_SITE,

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
-from energy_core.csv_safety import escape_text
+from energy_core.csv_safety import escape_text, format_line
 from energy_live.runner import FAILED, UsageError
 
 Cell: TypeAlias = str | int | float | bool | datetime | None
@@ -47,6 +47,10 @@ class ReportColumn:
     """Whether a positive number has a sign in a table."""
     age: bool = False
     """Whether a table shows the number of seconds as an age, such as `5 min`."""
+    wraps: bool = False
+    """Whether a narrow terminal may show a text in several lines."""
+    in_table: bool = True
+    """Whether a table has the column; JSON and CSV have it always."""
 
 
 @frozen
@@ -91,41 +95,40 @@ class Report:
         return text.translate(_CONTROL)
 
     def _csv(self) -> str:
-        import csv  # noqa: PLC0415  (only this form needs it)
-
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([column.name for column in self.columns])
-        writer.writerows([_csv_cell(cell) for cell in row] for row in self.rows)
-        return out.getvalue()
+        header = format_line(column.name for column in self.columns)
+        return header + "".join(format_line(map(_csv_cell, row)) for row in self.rows)
 
     def _table(self, width: int | None) -> str:
         # Imported here: rich is slow to import, and the other forms do not need it.
+        from rich.cells import cell_len  # noqa: PLC0415
         from rich.console import Console  # noqa: PLC0415
+        from rich.measure import Measurement  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         table = Table(box=None, pad_edge=False)
         two_lines = any(column.unit for column in self.columns)
-        for at, column in enumerate(self.columns):
+        shown = [at for at, column in enumerate(self.columns) if column.in_table]
+        for at, column in ((at, self.columns[at]) for at in shown):
             cells = [row[at] for row in self.rows]
             title = Text.assemble(column.title, *(("\n", (column.unit, "dim")) if two_lines else ()))
             right = bool(column.age or column.unit or any(map(_is_number, cells)))
-            table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=not width)
+            table.add_column(
+                title, justify="right" if right else "left", no_wrap=not column.wraps, overflow="fold"
+            )
+            # rich would narrow a column further than to its longest word.
+            words = [word for cell in cells for word in str(cell).split()] if column.wraps else []
+            table.columns[-1].min_width = max(map(cell_len, (*words, column.title)))
         dates = {at for at in range(len(self.columns)) if _are_dates(row[at] for row in self.rows)}
         for row in self.rows:
-            texts = [
-                _shown(cell, column, only_date=at in dates)
-                for at, (cell, column) in enumerate(zip(row, self.columns, strict=True))
-            ]
+            texts = [_shown(row[at], self.columns[at], only_date=at in dates) for at in shown]
             table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
         out = io.StringIO()
-        Console(
-            file=out,
-            width=width or _WIDEST,
-            force_terminal=width is not None and "NO_COLOR" not in os.environ,
-            legacy_windows=False,
-        ).print(table)
+        colours = width is not None and "NO_COLOR" not in os.environ
+        console = Console(file=out, width=_WIDEST, force_terminal=colours, legacy_windows=False)
+        # Only texts are wrapped: in a narrower terminal lines are too long, but no number is cut.
+        least = Measurement.get(console, console.options, table).minimum
+        console.print(table, width=_WIDEST if width is None else max(width, least))
         return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 

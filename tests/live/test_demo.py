@@ -1,3 +1,5 @@
+import csv
+import io
 import os
 import pty
 import select
@@ -8,6 +10,7 @@ import termios
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from fcntl import ioctl
 
 import psutil
@@ -220,3 +223,19 @@ def test_the_format_can_be_chosen():
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("energy-live demo") == 1
     assert "4 readings" in done.stdout
+
+
+def test_csv_has_a_line_for_each_value():
+    """--format csv prints a header and a line for each value of a reading, with unit and revision."""
+    done = run("demo", "--format", "csv", "--events", "3", "--speed", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [*rows[0]] == ["time", "source", "quantity", "value", "unit", "id", "revision"]
+    assert len({row["id"] for row in rows}) == 3
+    assert {row["unit"] for row in rows if row["quantity"] == "battery_soc"} == {"%"}
+    assert all(datetime.fromisoformat(row["time"]).tzinfo and float(row["value"]) is not None for row in rows)
+
+
+def test_json_is_the_same_as_jsonl():
+    """--format json prints one JSON object a line, as --format jsonl does."""
+    assert len(readings(run("demo", "--format", "json", "--events", "2", "--speed", "60").stdout)) == 2

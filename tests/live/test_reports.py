@@ -60,7 +60,7 @@ def test_csv_has_a_header_and_no_formulas():
 
 @pytest.mark.parametrize(
     ("form", "expected"),
-    [("json", "[]\n"), ("csv", "name,battery_power_w\n"), ("table", "name  battery\n      W\n")],
+    [("json", "[]\n"), ("csv", "name,battery_power_w\n"), ("table", "name  battery\n            W\n")],
 )
 def test_an_empty_report_has_its_columns(form, expected):
     """A report without rows is an empty table with its columns."""
@@ -75,12 +75,16 @@ def test_midnights_are_dates():
     assert "2026-06-01T00:00:00+02:00" in Report([ReportColumn("time", "time")], days).render("csv")
 
 
-def test_a_narrow_terminal_folds_cells():
-    """In a narrow terminal cells are folded; no line is longer than the terminal and no text is lost."""
-    long = Report([ReportColumn("a", "a"), ReportColumn("b", "b")], [("x" * 60, "y" * 60)])
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", long.render("table", width=40))
-    assert max(map(len, shown.splitlines())) <= 40
-    assert (shown.count("x"), shown.count("y")) == (60, 60)
+def test_a_narrow_terminal_wraps_texts_and_cuts_no_number():
+    """In a narrow terminal texts are wrapped; if that is not enough, lines are longer, and nothing is cut."""
+    columns = [ReportColumn("name", "name", wraps=True), ReportColumn("power_w", "power", "W")]
+    report = Report(columns, [("Elm Street at the Harbour", 123_456_789.0)])
+    for width in (30, 5):
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", report.render("table", width=width))
+        assert "123,456,789" in shown
+        assert max(map(len, shown.splitlines())) <= max(width, len("Harbour  123,456,789"))
+        assert re.findall(r"Elm|Street|at|the|Harbour", shown) == ["Elm", "Street", "at", "the", "Harbour"]
+    assert len(report.render("table").splitlines()) == 3
 
 
 @pytest.mark.parametrize(
