@@ -29,7 +29,7 @@ from vrm_async.models import Site
 
 async def daily_energies(vrm: VRMClient, site: Site, folder: Path) -> dict[datetime, float]:
     """Save the kWh of each of the last thirty days; return what went from the panels to the home."""
-    stats = await vrm.stats.get(site, last=(30, "days"), interval="days")
+    stats = await vrm.stats.get(site, last=(30, "days"))
     stats.to_polars()
     stats.to_pandas()
     stats.to_csv(folder / "days.csv")

@@ -19,6 +19,7 @@ from tests.servers.vrm_cases import (
 )
 from vrm_async import Unlisted, VRMClient
 from vrm_async.decoding import series
+from vrm_async.models import Site
 from vrm_async.resources.stats import INTERVALS, TYPES
 
 TOKEN = "0123456789abcdef" * 4
@@ -131,6 +132,20 @@ async def test_stats_of_a_day(vrm, mocked):
             [("end", END_S), ("interval", "hours"), ("start", START_S), ("type", "kwh")],
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("last", "interval"), [((2, "hours"), "hours"), ((30, "days"), "days"), ((12, "months"), "months")]
+)
+async def test_the_unit_of_last_is_the_interval(last, interval, mocked):
+    """The last thirty days come as days, unless another interval is given; other ranges come as hours."""
+    site = Site(id=1, timezone="Europe/Berlin")
+    mocked.get(ANYTHING, payload={"success": True, "records": [], "totals": []}, repeat=True)
+    async with VRMClient(token=TOKEN) as vrm:
+        await vrm.stats.get(site, last=last)
+        await vrm.stats.get(site, last=(2, "days"), interval="15mins")
+        await vrm.stats.get(site, START, END)
+    assert [dict(query)["interval"] for _, _, query in asked(mocked)] == [interval, "15mins", "hours"]
 
 
 async def test_stats_of_chosen_codes(vrm, mocked):

@@ -80,7 +80,7 @@ class StatsResource:
         period: str | None = None,
         last: tuple[int, str] | None = None,
         type: str | Unlisted | None = None,  # noqa: A002  (VRM's own word)
-        interval: str | Unlisted = "hours",
+        interval: str | Unlisted | None = None,
         attribute_codes: Iterable[str] | None = None,
         show_instance: bool = False,
     ) -> Stats:
@@ -99,7 +99,7 @@ class StatsResource:
             period: The text by its name, instead of `start` and `end`.
             last: A number and a unit, such as ``(30, "days")``, instead of `start` and `end`.
             type: One of `TYPES`; by default kwh, or custom where there are attribute codes.
-            interval: One of `INTERVALS`.
+            interval: One of `INTERVALS`; by default the unit of `last`, or hours where that is not given.
             attribute_codes: Codes such as ``["bs", "bv"]``; with type custom only, and required there.
             show_instance: Return one series for each device instance of a code.
 
@@ -114,6 +114,8 @@ class StatsResource:
         """
         given_range = time_range(start, end, period=period, last=last)
         site_id, kind = validation.site_id(site), _kind(type, attribute_codes)
+        if interval is None:
+            interval = "hours" if last is None else last[1]
         validation.one_of("interval", interval, INTERVALS)
         first, after = _both(await self._resolve_range(site, given_range))
         query = validation.range_query(first, after) + kind
