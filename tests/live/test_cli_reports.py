@@ -157,7 +157,7 @@ def columns(row):
 def test_history_has_a_row_for_each_bucket(services):
     """`history` has a row for each local day, with energies in kWh under readable names."""
     rows = objects("history", "151001", "--last", "7d", env=services)
-    assert len(rows) == 8  # seven whole days, and today
+    assert len(rows) in {7, 8}  # seven whole days, and today once it has data
     starts = [datetime.fromisoformat(row["time"]) for row in rows]
     assert all((start.hour, start.minute) == (0, 0) for start in starts)
     assert starts == sorted(starts)
