@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from energy_core.stream.merge import merge as merge
     from energy_core.stream.reconnect import SocketConfig as SocketConfig
     from energy_core.stream.status import SourceStatus as SourceStatus
+    from energy_core.stream.vocabulary import AlarmChange as AlarmChange
     from energy_core.stream.vocabulary import Dropped as Dropped
     from energy_core.stream.vocabulary import Gap as Gap
     from energy_core.stream.vocabulary import Kind as Kind
@@ -65,7 +66,7 @@ else:
             ".stream.merge": "MergedStream merge",
             ".stream.reconnect": "SocketConfig",
             ".stream.status": "SourceStatus",
-            ".stream.vocabulary": "Dropped Gap Kind Quantity SourceId State Status",
+            ".stream.vocabulary": "AlarmChange Dropped Gap Kind Quantity SourceId State Status",
         },
     )
 

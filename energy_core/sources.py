@@ -13,8 +13,10 @@ from energy_core.stream.polled import SiteReport as SiteReport
 from energy_core.stream.source import Backfillable as Backfillable
 from energy_core.stream.source import Identifiable as Identifiable
 from energy_core.stream.source import Noting as Noting
+from energy_core.stream.source import OpenAlarm as OpenAlarm
 from energy_core.stream.source import Outlet as Outlet
 from energy_core.stream.source import Reading as Reading
+from energy_core.stream.source import ReportedAlarm as ReportedAlarm
 from energy_core.stream.source import Restartable as Restartable
 from energy_core.stream.source import Resumable as Resumable
 from energy_core.stream.source import Source as Source

@@ -207,6 +207,7 @@ class VoltStorageClient:
             backfill=backfill,
             ssl_context=self._pool.ssl_context,
             vendor_clock=self._account.vendor_clock,
+            products=self.products,
         )
 
     def now(self, *products: Product | int, max_age_s: float = 900.0) -> Pages[ProductSnapshot]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Final, Self
 
 from energy_core.clock import SystemClock, VendorClock
-from energy_core.errors import StreamBusy
+from energy_core.errors import RequestError, StreamBusy
 from energy_core.printable import printable
 from energy_core.stream.dedupe import BEYOND_CAP, Emit
 from energy_core.stream.endpoint import EndpointProvider
 from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
-from energy_core.stream.source import Outlet, Reading, StreamPosition
+from energy_core.stream.source import Outlet, Reading, ReportedAlarm, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from voltstorage_async.event_types import UnknownProductEvent
@@ -23,6 +25,11 @@ from voltstorage_async.events.feed import ProductFeed, to_datetime
 from voltstorage_async.events.gap_fetcher import GapFetcher
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.field_map import ProductFields
+from voltstorage_async.models import Product
+from voltstorage_async.products import Products
+
+FAULTS_S: Final = 60.0
+"""Seconds between two requests for the present faults of a product, which events do not have."""
 
 
 class ProductSource:
@@ -30,7 +37,7 @@ class ProductSource:
 
     One reading is made of each data message; a message may hold only the values that changed. Messages of an
     undocumented type have neither time nor values, so they are counted and not delivered. Missed data is
-    delivered later with `backfilled` set, or reported as a gap.
+    delivered later with `backfilled` set, or reported as a gap. Faults in the list of products are alarms.
 
     Args:
         id: Name of the source; its `site` is the product id.
@@ -44,10 +51,22 @@ class ProductSource:
         owner: Distinguishes credentials under one account label; empty is not checked.
         seen: Quantities that the product is known to send.
         vendor_clock: The vendor's time, learned from `Date` headers.
+        products: Requests the product's present faults; None: alarms are not delivered.
     """
 
     __slots__ = (
-        *("__weakref__", "_config", "_endpoint", "_feed", "_fields", "_id", "_recorded", "_seen", "_since"),
+        *(
+            "__weakref__",
+            "_config",
+            "_endpoint",
+            "_feed",
+            "_fields",
+            "_id",
+            "_products",
+            "_recorded",
+            "_seen",
+        ),
+        "_since",
         *("_socket_config", "_ssl_context", "_stopped", "left_out", "owner", "vendor_clock"),
     )
 
@@ -65,7 +84,9 @@ class ProductSource:
         owner: str = "",
         seen: Collection[Quantity] = (),
         vendor_clock: VendorClock | None = None,
+        products: Products | None = None,
     ) -> None:
+        self._products = products
         self.owner = owner
         """Distinguishes credentials under one account label."""
         self._id = id
@@ -145,6 +166,7 @@ class ProductSource:
             owner=self.owner,
             seen=self._seen,
             vendor_clock=self.vendor_clock,
+            products=self._products,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -173,7 +195,34 @@ class ProductSource:
         )
         if self._stopped is not None:
             self._feed.resume(self._stopped, seen=self._seen)
-        await self._feed.run()
+        if self._products is None:
+            await self._feed.run()
+            return
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                faults = tasks.create_task(
+                    self._report_faults(outlet, self._products), name=f"energy faults of {self._id}"
+                )
+                await self._feed.run()
+                faults.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+
+    async def _report_faults(self, outlet: Outlet, products: Products) -> None:
+        """Report the product's faults every minute; a failed request is repeated after another minute."""
+        product_id, clock = int(self._id.site), SystemClock()
+        while True:
+            listed: Sequence[Product] = ()
+            with suppress(RequestError):  # the feed reports an outage
+                listed = await products.list(ids=product_id, page=1)
+            for product in listed:
+                # A service that ignores the filter lists other products too.
+                if product.id == product_id and "errors" in product.raw:
+                    device = product.serial_number or ""
+                    outlet.alarms(
+                        self._id, [ReportedAlarm(text=each, device=device) for each in product.errors]
+                    )
+            await clock.sleep(FAULTS_S)
 
     async def refill(
         self, outlet: Outlet, source: SourceId, start: datetime, end: datetime

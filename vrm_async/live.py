@@ -21,6 +21,8 @@ from energy_core.http.client import ApiClient
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, SiteReport
 from energy_core.stream.vocabulary import Quantity, SourceId
+from vrm_async.alarm_reports import AlarmReports
+from vrm_async.decoding.alarms import ListedAlarms
 from vrm_async.decoding.php import by_number, items
 from vrm_async.decoding.points import time_ms
 from vrm_async.lookback import GraphLookback
@@ -75,7 +77,8 @@ def live(
     """Return a source of readings of these sites, or of all sites of the account if there are none.
 
     Monitoring access is enough. Values of different seconds are never mixed into one reading. Missing
-    readings of a device are fetched from its graph, as `lookback` says.
+    readings of a device are fetched from its graph, as `lookback` says. Alarms are reported; their device and
+    times need full access to the site.
 
     Args:
         api: Sends the requests.
@@ -88,7 +91,7 @@ def live(
         owner: Distinguishes credentials under one account label.
     """
     wanted = set(site_ids)
-    sites = _Sites(api, users, wanted, account)
+    sites = _Sites(api, users, wanted, account, clock)
     name = ",".join(map(str, sorted(wanted))) or "*"
 
     async def label() -> str:
@@ -104,13 +107,17 @@ def live(
         lookback=lookback or LookbackConfig(),
         clock=clock,
         vendor_clock=api.account.vendor_clock,
+        on_resume=sites.alarms.resume,
     )
 
 
 class _Sites:
     """Requests the list of sites with their newest values."""
 
-    def __init__(self, api: ApiClient, users: Users, wanted: set[int], account: str | None) -> None:
+    def __init__(
+        self, api: ApiClient, users: Users, wanted: set[int], account: str | None, clock: Clock | None
+    ) -> None:
+        self.alarms = AlarmReports(api, clock)
         self.lookback = GraphLookback(api)
         self._api = api
         self._users = users
@@ -142,7 +149,8 @@ class _Sites:
         for each in found.readings:  # a look-back requests the codes that the device logs now
             self.lookback.learn(*each)
         readings = [each.reading for each in found.readings]
-        return Polled(readings=readings, sites=found.sites, notes=found.notes)
+        read_alarms = partial(self.alarms.changed, found.alarms)
+        return Polled(readings=readings, sites=found.sites, notes=found.notes, read_alarms=read_alarms)
 
     def _read(self, account: str, payload: JSON) -> SiteList:
         now = self._api.account.vendor_clock.now()  # from the headers of this answer
@@ -168,6 +176,8 @@ class SiteList:
     sites: Mapping[SourceId, SiteReport]
     """All wanted sites, including those that are not in the list."""
     readings: list[SiteReading]
+    alarms: Mapping[SourceId, ListedAlarms]
+    """The active alarms of each wanted site in the list."""
     notes: Mapping[str, int]
     """Deviations from VRM's documents, counted."""
 
@@ -183,16 +193,16 @@ def read_sites(payload: JSON, wanted: set[int], account: str, *, latest_s: float
     """
     drift = current_drift()
     before = {} if drift is None else drift.counts
-    count, sites, readings = _read_sites(payload, wanted, account, latest_s)
+    count, sites, readings, alarms = _read_sites(payload, wanted, account, latest_s)
     after = {} if drift is None else drift.counts
     new = {key: times - before.get(key, 0) for key, times in after.items()}
     notes = {f"{model} {name}: {problem}": times for (model, name, problem), times in new.items() if times}
-    return SiteList(count, sites, readings, notes)
+    return SiteList(count, sites, readings, alarms, notes)
 
 
 def _read_sites(
     payload: JSON, wanted: set[int], account: str, latest_s: float
-) -> tuple[int, dict[SourceId, SiteReport], list[SiteReading]]:
+) -> tuple[int, dict[SourceId, SiteReport], list[SiteReading], dict[SourceId, ListedAlarms]]:
     records: dict[int, list[Mapping[str, object]]] = {}
     for record in items(part(payload, "records")):
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
@@ -202,15 +212,17 @@ def _read_sites(
             records.setdefault(site_id, []).append(record)
     sites: dict[SourceId, SiteReport] = {}
     readings: list[SiteReading] = []
+    alarms: dict[SourceId, ListedAlarms] = {}
     for site_id in (each for each in records if not wanted or each in wanted):
         source = SourceId("vrm", account, str(site_id))
         newest_s, found = _of_site(source, records[site_id], latest_s)
         sites[source] = SiteReport(None if newest_s is None else moment(newest_s * 1000))
         readings += found
+        alarms[source] = ListedAlarms.of(records[site_id][0])
     for site_id in sorted(wanted - records.keys()):
         problem = f"the account's list of sites does not have {site_id}; {HINT}"
         sites[SourceId("vrm", account, str(site_id))] = SiteReport(None, problem)
-    return len(records), sites, readings
+    return len(records), sites, readings, alarms
 
 
 def _of_site(

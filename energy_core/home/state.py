@@ -12,7 +12,7 @@ from energy_core.clock import AHEAD_S, Clock, SystemClock
 from energy_core.home.preference import SourcePreference, status_source
 from energy_core.printable import printable
 from energy_core.stream.event import Event
-from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State, Status
+from energy_core.stream.vocabulary import AlarmChange, Kind, Quantity, SourceId, State, Status
 
 
 @frozen(kw_only=True)
@@ -92,11 +92,14 @@ class HomeState:
         self._clock = clock or SystemClock()
         self._held: dict[Quantity, dict[SourceId, _HeldValue]] = {}
         self._states: dict[SourceId, State] = {}
+        self._alarms: dict[str, Event] = {}
 
     def take(self, event: Event) -> None:
         """Add an event of any kind and any source, in any order."""
         if isinstance(event.detail, Status):
             self._states[event.source] = event.detail.state
+        elif isinstance(event.detail, AlarmChange):
+            self._change_alarm(event, event.detail)
         elif event.kind is Kind.READING:
             for quantity, value in event.values.items():
                 self._add(event, quantity, value)
@@ -143,6 +146,18 @@ class HomeState:
     def states(self) -> Mapping[SourceId, State]:
         """The state of every source that has reported one; a copy."""
         return dict(self._states)
+
+    @property
+    def alarms(self) -> tuple[Event, ...]:
+        """The alarm events of all alarms that are active, by the time they were raised."""
+        return tuple(sorted(self._alarms.values(), key=lambda event: event.time))
+
+    def _change_alarm(self, event: Event, change: AlarmChange) -> None:
+        held = self._alarms.get(change.alarm)
+        if change.active and (held is None or event.time >= held.time):
+            self._alarms[change.alarm] = event
+        elif not change.active:
+            self._alarms.pop(change.alarm, None)
 
     def _add(self, event: Event, quantity: Quantity, value: float) -> None:
         if not isfinite(value):

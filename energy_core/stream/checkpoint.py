@@ -17,7 +17,7 @@ from attrs import field, frozen
 from energy_core.atomic_file import replace_file
 from energy_core.errors import CheckpointError
 from energy_core.printable import printable, printable_class
-from energy_core.stream.source import StreamPosition
+from energy_core.stream.source import OpenAlarm, StreamPosition
 from energy_core.stream.vocabulary import Quantity, SourceId
 
 VERSION: Final = 1
@@ -29,6 +29,9 @@ _LAST: Final = 253_402_300_799
 """Unix time of the last second that `datetime` knows."""
 
 Positions = Mapping[SourceId, StreamPosition]
+
+_OPTIONAL: Final[tuple[object, ...]] = (0, [], [])
+"""The last members of a position where they are left out: quantities seen before, pending spans, alarms."""
 
 _MAX_INT: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
@@ -105,9 +108,11 @@ def _entry(owner: SourceId, source: SourceId, at: StreamPosition) -> list[object
         rest,
         _bits(at.quantities),
     ]
-    if at.seen or at.pending:
+    if at.seen or at.pending or at.alarms:
         spans = [[int(each.timestamp()) for each in span] for span in at.pending]
         entry += [_bits(at.seen), spans]
+    if at.alarms:
+        entry.append([list(each) for each in at.alarms])
     return entry
 
 
@@ -128,6 +133,14 @@ def _span(value: object) -> tuple[datetime, datetime]:
     raise TypeError
 
 
+def _alarm(value: object) -> OpenAlarm:
+    match value:
+        case [name, text, device, instance]:
+            held = None if instance is None else _whole(instance)
+            return OpenAlarm(_text(name), _text(text), _text(device), held)
+    raise TypeError
+
+
 def _owner(members: Mapping[str, object]) -> tuple[SourceId, Positions]:
     owner, at = _source_id(members["id"]), members["at"]
     if not isinstance(at, list):
@@ -145,9 +158,11 @@ def _source_id(value: object) -> SourceId:
 def _position(owner: SourceId, value: object) -> tuple[SourceId, StreamPosition]:
     match value:
         case [site, instance, stamp, seq, prefix, list(rest), held, *others]:
-            # Two further members follow only where they are not empty.
-            seen, spans = others or (0, [])
-            if not isinstance(spans, list):
+            # Up to three further members follow only where they are not empty.
+            if len(others) > len(_OPTIONAL):
+                raise TypeError
+            seen, spans, alarms = (*others, *_OPTIONAL[len(others) :])
+            if not isinstance(spans, list) or not isinstance(alarms, list):
                 raise TypeError
             where = owner.site if site is None else _text(site)
             source = SourceId(owner.vendor, owner.account, where, _whole(instance))
@@ -159,6 +174,7 @@ def _position(owner: SourceId, value: object) -> tuple[SourceId, StreamPosition]
                 quantities=_quantities(held),
                 seen=_quantities(seen),
                 pending=tuple(_span(each) for each in spans),
+                alarms=tuple(map(_alarm, alarms)),
             )
     raise TypeError
 

@@ -13,8 +13,9 @@ from energy_core.clock import Clock
 from energy_core.errors import CheckpointError
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, Positions, from_credential
 from energy_core.stream.event import Event
-from energy_core.stream.source import StreamPosition
-from energy_core.stream.vocabulary import Kind, Quantity, SourceId
+from energy_core.stream.sequence import note_alarm
+from energy_core.stream.source import OpenAlarm, StreamPosition
+from energy_core.stream.vocabulary import AlarmChange, Kind, Quantity, SourceId
 
 _OVERLAP: Final = timedelta(seconds=2)
 """Ids of readings this close to the newest are kept: a resumed source fetches them again."""
@@ -31,7 +32,7 @@ _MOST_UNCOMMITTED: Final = 4096
 class _Progress:
     """What is consumed of one device; becomes a `StreamPosition`."""
 
-    __slots__ = ("ids", "no_reading", "pending", "quantities", "seen", "seq", "time")
+    __slots__ = ("alarms", "ids", "no_reading", "pending", "quantities", "seen", "seq", "time")
 
     def __init__(self, at: StreamPosition | None = None) -> None:
         self.no_reading = at is None or not at.ids
@@ -41,12 +42,16 @@ class _Progress:
         self.quantities: Collection[Quantity] = at.quantities if at else ()
         self.seen: set[Quantity] = {*at.seen, *at.quantities} if at else set()
         self.pending = at.pending if at else ()
+        self.alarms: dict[str, OpenAlarm] = {each.id: each for each in at.alarms} if at else {}
         self.ids: deque[tuple[datetime, str]] = deque(
             ((at.time, each) for each in at.ids) if at else (), maxlen=_MOST_IDS
         )
 
     def add(self, event: Event) -> None:
         self.seq = max(self.seq, event.seq)
+        if isinstance(event.detail, AlarmChange):
+            note_alarm(self.alarms, event.detail)
+            self.time = self.time or event.received_at
         if event.kind is not Kind.READING:
             return  # the time of a status or gap is no position
         self.seen.update(event.values)
@@ -71,6 +76,7 @@ class _Progress:
             quantities=quantities,
             seen=frozenset(self.seen - quantities),
             pending=self.pending,
+            alarms=tuple(self.alarms.values()),
         )
 
 
@@ -228,14 +234,15 @@ class CommitTracker:
 
     def _merge_oldest(self) -> None:
         """Collapse the oldest uncommitted events: from now on they can only be committed together."""
-        newest: dict[tuple[SourceId, bool], deque[Event]] = {}
+        newest: dict[tuple[SourceId, Kind], deque[Event]] = {}
         for event in (
             *self._merged,
             *(self._delivered.pop(key) for key in tuple(self._delivered)[: _MOST_UNCOMMITTED // 2]),
         ):
-            # The last eight readings of a source contain all ids of a position; of others, only seq matters.
-            kind = event.source, event.kind is Kind.READING
-            newest.setdefault(kind, deque(maxlen=_MOST_IDS)).append(event)
+            # The last eight readings of a source contain all ids of a position; every alarm event changes it;
+            # of others, only seq matters.
+            limit = None if event.kind is Kind.ALARM else _MOST_IDS
+            newest.setdefault((event.source, event.kind), deque(maxlen=limit)).append(event)
         self._merged = sorted((event for kept in newest.values() for event in kept), key=_number)
 
 

@@ -315,7 +315,7 @@ class Consumer(ABC):
     def readings(self) -> AsyncIterator[Event]:
         """Return an iterator over the readings alone; cancelling its `anext` is safe.
 
-        It skips status, gap and dropped events: watch `events.status`, or a subscription of its own,
+        It skips status, gap, dropped and alarm events: watch `events.status`, or a subscription of its own,
         to notice a source that is stale or has failed.
         """
         return _Readings(self)

@@ -41,8 +41,8 @@ class Event(_Fields):
 
     Args:
         source: The device it is about: vendor, account, site or product, instance.
-        kind: reading, status, gap or dropped.
-        key: Identifies the events that replace each other on a display: source and kind.
+        kind: reading, status, gap, dropped or alarm.
+        key: Identifies the events that replace each other on a display: source and kind, and which alarm.
         time: Time of the measurement by the device's or the vendor's clock, aware.
         received_at: Time of arrival by this machine's clock, aware.
         seq: Counts events of one source, strictly +1. Numbers are given before any buffer, so a dropped
@@ -50,7 +50,7 @@ class Event(_Fields):
         id: Identifies the reading across runs. Holds no values, so that duplicates can be recognised.
         values: Measured values by quantity; `Quantity` gives units and signs. Empty for other kinds.
         raw: The vendor's own mapping, unchanged. Parsed at first access. Empty for other kinds.
-        detail: A `Status`, `Gap` or `Dropped`; None for readings.
+        detail: A `Status`, `Gap`, `Dropped` or `AlarmChange`; None for readings.
         backfilled: Whether it was fetched later to fill a gap.
         late: Whether it is older than an event of the same source that was already delivered.
         revision: How often the vendor has changed this past value.

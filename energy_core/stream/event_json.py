@@ -9,7 +9,17 @@ from datetime import datetime
 from typing import Final, NoReturn
 
 from energy_core.errors import DecodeError
-from energy_core.stream.vocabulary import Detail, Dropped, Gap, Kind, Quantity, SourceId, State, Status
+from energy_core.stream.vocabulary import (
+    AlarmChange,
+    Detail,
+    Dropped,
+    Gap,
+    Kind,
+    Quantity,
+    SourceId,
+    State,
+    Status,
+)
 
 JSON_VERSION: Final = 1
 
@@ -40,7 +50,7 @@ def _to_dict(value: object) -> object:
 
 
 def detail_members(detail: Detail | None) -> dict[str, object] | None:
-    """Return the JSON members of a status, gap or dropped event; None for a reading."""
+    """Return the JSON members of a detail; None for a reading."""
     match detail:
         case None:
             return None
@@ -51,6 +61,15 @@ def detail_members(detail: Detail | None) -> dict[str, object] | None:
             return {**span, "reason": reason, "quantities": list(quantities)}
         case Dropped(first=first, last=last, count=count):
             return {"first": first, "last": last, "count": count}
+        case AlarmChange():
+            return {
+                "active": detail.active,
+                "alarm": detail.alarm,
+                "text": detail.text,
+                "device": detail.device,
+                "instance": detail.instance,
+                "started": None if detail.started is None else detail.started.isoformat(),
+            }
 
 
 class EventMembers:
@@ -157,6 +176,8 @@ class EventMembers:
             return inner._gap()
         if kind is Kind.DROPPED:
             return Dropped(first=inner.whole("first"), last=inner.whole("last"), count=inner.whole("count"))
+        if kind is Kind.ALARM:
+            return inner._alarm()
         try:
             state = State(inner.text("state"))
         except ValueError:
@@ -175,6 +196,16 @@ class EventMembers:
             end=self.time("to"),
             reason=self.text("reason"),
             quantities=self._wrong("quantities", "names of quantities") if quantities is None else quantities,
+        )
+
+    def _alarm(self) -> AlarmChange:
+        return AlarmChange(
+            active=self.flag("active"),
+            alarm=self.text("alarm"),
+            text=self.text("text"),
+            device=self.text("device"),
+            instance=None if self._get("instance") is None else self.whole("instance"),
+            started=None if self._get("started") is None else self.time("started"),
         )
 
     def _number(self, name: str, value: object) -> float:

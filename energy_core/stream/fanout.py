@@ -51,7 +51,7 @@ class Fanout:
         *,
         time: datetime | None = None,
     ) -> None:
-        """Deliver a status, gap or dropped event to every subscriber.
+        """Deliver a status, gap, dropped or alarm event to every subscriber.
 
         Args:
             owner: The task of the source.

@@ -12,10 +12,11 @@ from typing import Final
 from energy_core.clock import VendorClock, utcnow_reader
 from energy_core.codec.lazy_value import LazyMapping
 from energy_core.errors import EnergyError, StreamClosed
+from energy_core.stream.alarms import AlarmTracker
 from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
 from energy_core.stream.sequence import SequenceState
-from energy_core.stream.source import Outlet, Reading, Source, TimeSpan, check_span
+from energy_core.stream.source import Outlet, Reading, ReportedAlarm, Source, TimeSpan, check_span
 from energy_core.stream.status import SiteState, SourceState
 from energy_core.stream.subscriber import Subscriber
 from energy_core.stream.validation import FROM_THE_FUTURE, Horizon
@@ -93,7 +94,7 @@ class SourceOutlet(Outlet):
     __slots__ = (
         *("backfilled", "closed", "device_ids", "dropped", "error", "gaps", "id", "identified", "last"),
         *("late", "pending_spans", "readings_count", "received_at", "rejected", "sites", "source", "state"),
-        *("vendor_clock", "_fanout", "_horizon", "_last_source", "_now", "_reported_offset_s"),
+        *("vendor_clock", "_alarms", "_fanout", "_horizon", "_last_source", "_now", "_reported_offset_s"),
         *("_subscribers", "_targets", "_validator"),
     )
 
@@ -119,6 +120,7 @@ class SourceOutlet(Outlet):
         self.pending_spans: dict[SourceId, Sequence[TimeSpan]] = {}
         """What the source itself will retry to fetch, by device."""
         self.vendor_clock: VendorClock | None = getattr(source, "vendor_clock", None)
+        self._alarms = AlarmTracker()
         self._fanout = fanout
         self._horizon = Horizon(fanout.clock, self.vendor_clock)
         self._validator = ReadingValidator()
@@ -194,6 +196,14 @@ class SourceOutlet(Outlet):
         self.device_ids.add(source)
         self.gaps += 1
         self._fanout.put_control(self, source, Kind.GAP, gap, time=gap.end)
+
+    def alarms(self, source: SourceId, reported: Sequence[ReportedAlarm]) -> None:
+        """Deliver the alarms that were raised or cleared to every subscriber; see `Outlet.alarms`."""
+        if self._is_shut():
+            return
+        for time, change in self._alarms.changes(source, reported, self._horizon.now()):
+            self.device_ids.add(source)
+            self._fanout.put_control(self, source, Kind.ALARM, change, time=time)
 
     def pending(self, source: SourceId, spans: Sequence[TimeSpan]) -> None:
         """Set the time spans that the source will retry; see `Outlet.pending`."""

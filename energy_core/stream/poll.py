@@ -76,6 +76,7 @@ class Poller:
         identify: Fetches the label of the account, if `id` does not have it yet.
         owner: Distinguishes credentials under one account label; empty is not checked.
         vendor_clock: The vendor's time. Readings dated after it are neither delivered nor a position.
+        on_resume: Called with the positions of `resume`, before the first poll.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Poller:
         identify: Callable[[], Awaitable[str]] | None = None,
         owner: str = "",
         vendor_clock: VendorClock | None = None,
+        on_resume: Callable[[Mapping[SourceId, StreamPosition]], None] | None = None,
     ) -> None:
         if not 0 < interval_s < float("inf"):
             raise ValueError(f"interval_s must be a positive number of seconds, not {interval_s!r}")
@@ -100,6 +102,7 @@ class Poller:
         """Distinguishes credentials under one account label."""
         self._poll = poll
         self._interval_s = interval_s
+        self._on_resume = on_resume
         self._fetch_range = fetch_range
         self._config = lookback
         self._clock = clock or SystemClock()
@@ -143,6 +146,8 @@ class Poller:
 
     def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Continue where a consumer stopped: missed readings are fetched, delivered ones left out."""
+        if self._on_resume is not None:
+            self._on_resume(positions)
         self._stopped = dict(positions)
         started = self._stopped.pop(self._id, None)
         if started is not None and started.ids:
@@ -184,6 +189,7 @@ class Poller:
             identify=self._fetch_label,
             owner=self.owner,
             vendor_clock=self.vendor_clock,
+            on_resume=self._on_resume,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -224,6 +230,9 @@ class Poller:
                 await self._deliver(devices[each.source], outlet, until=each.time)
             self._report_stale_sites(outlet, again=True)
             self._report_state(outlet)
+            if polled.read_alarms is not None:  # after the readings, which must not wait for a log
+                for site, alarms in (await polled.read_alarms()).items():
+                    outlet.alarms(site, alarms)
             await self._wait_for_next_poll(started + self._interval_s, outlet)
 
     async def _poll_once(self) -> Polled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -12,6 +12,7 @@ from attrs import Attribute, field, frozen, validators
 
 from energy_core.local_days import EPOCH
 from energy_core.printable import printable, printable_class
+from energy_core.stream.source import ReportedAlarm
 from energy_core.stream.vocabulary import Quantity, SourceId
 
 SKIPPED: Final = 1.9
@@ -66,6 +67,9 @@ class Polled:
     """Readings in any order."""
     sites: Mapping[SourceId, SiteReport] = field(factory=dict)
     """Every site that was polled, by its `SourceId` with instance 0."""
+    read_alarms: Callable[[], Awaitable[Mapping[SourceId, Sequence[ReportedAlarm]]]] | None = None
+    """Returns all alarms, as in `Outlet.alarms`, of the sites whose alarms may have changed; None: unknown.
+    Called once the readings are delivered."""
     notes: Mapping[str, int] = field(factory=dict)
     """Counts of what was left out or assumed; they are added to `SourceStatus.notes`."""
 

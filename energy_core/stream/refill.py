@@ -12,7 +12,7 @@ from energy_core.errors import EnergyError, InternalError
 from energy_core.printable import printable
 from energy_core.stream.dedupe import NOT_RECORDED, TOO_MANY_GAPS
 from energy_core.stream.fanout import Fanout
-from energy_core.stream.source import Outlet, Reading, Source, TimeSpan
+from energy_core.stream.source import Outlet, Reading, ReportedAlarm, Source, TimeSpan
 from energy_core.stream.subscriber import SLOW, Subscriber
 from energy_core.stream.vocabulary import Gap, Kind, SourceId, Status
 
@@ -66,6 +66,9 @@ class RefillOutlet(Outlet):
 
     def pending(self, source: SourceId, spans: Sequence[TimeSpan]) -> None:
         """Ignore it: the spans that `Backfillable.refill` returns are retried."""
+
+    def alarms(self, source: SourceId, reported: Sequence[ReportedAlarm]) -> None:
+        """Ignored: a refill is about readings."""
 
     async def room(self) -> None:
         """Wait until the consumer has room. Cancelling is safe."""

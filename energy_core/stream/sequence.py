@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Collection
 from datetime import datetime
 
+from attrs import evolve
+
 from energy_core.stream.dedupe import RecentIds
 from energy_core.stream.event import Event
-from energy_core.stream.source import Reading, StreamPosition, TimeSpan
-from energy_core.stream.vocabulary import Quantity
+from energy_core.stream.source import OpenAlarm, Reading, StreamPosition, TimeSpan
+from energy_core.stream.vocabulary import AlarmChange, Quantity
 
 
 class RefillState:
@@ -55,7 +57,7 @@ class SequenceState:
     """Numbers the events of one source for one subscriber."""
 
     __slots__ = (
-        *("dedupe_until", "ids", "key", "newest", "overflow"),
+        *("alarms", "alarms_at", "dedupe_until", "ids", "key", "newest", "overflow"),
         *("quantities", "recent_ids", "resumed_from", "seq", "_pending"),
     )
 
@@ -79,7 +81,16 @@ class SequenceState:
         """Live readings up to this time may be duplicates, too; None: live readings are not compared."""
         self.overflow: RefillState | None = None
         """Set while readings are missing because the buffer was full."""
+        self.alarms: dict[str, OpenAlarm] = {}
+        """Alarms that were delivered as raised and not as cleared, by id."""
+        self.alarms_at: datetime | None = None
+        """When the last alarm event was delivered."""
         self._pending: list[_PendingSpan] = []
+
+    def change_alarm(self, change: AlarmChange, received_at: datetime) -> None:
+        """Note a delivered alarm event."""
+        self.alarms_at = received_at
+        note_alarm(self.alarms, change)
 
     def set_pending(self, spans: Collection[TimeSpan], *, by_refill: bool = False) -> None:
         """Set the spans that will be fetched again; others are settled with the current number."""
@@ -100,13 +111,17 @@ class SequenceState:
     def position(self) -> StreamPosition | None:
         """Return how far readings were delivered; None before the first."""
         if self.newest is None or not self.ids:
-            return self.resumed_from
+            if self.alarms_at is None:
+                return self.resumed_from
+            start = self.resumed_from or StreamPosition(time=self.alarms_at, seq=self.seq)
+            return evolve(start, alarms=tuple(self.alarms.values()))
         return StreamPosition(
             time=self.newest,
             seq=self.seq,
             ids=self.ids,
             quantities=frozenset(self.quantities),
             pending=tuple(sorted({each.span for each in self._pending if each.settled_at is None})),
+            alarms=tuple(self.alarms.values()),
         )
 
     def advance(self, event: Event, *, newer: bool) -> None:
@@ -126,5 +141,13 @@ class SequenceState:
             if position.ids:  # without ids its time is when the run began, by our own clock
                 self.newest = position.time
             self.recent_ids = RecentIds(position.ids)
+            self.alarms = {each.id: each for each in position.alarms}
         self.dedupe_until = self.newest
         self.set_pending(position.pending)
+
+
+def note_alarm(alarms: dict[str, OpenAlarm], change: AlarmChange) -> None:
+    """Add an alarm that was raised to the open ones, or remove one that was cleared."""
+    alarms.pop(change.alarm, None)
+    if change.active:
+        alarms[change.alarm] = OpenAlarm(change.alarm, change.text, change.device, change.instance)

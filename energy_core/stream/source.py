@@ -41,6 +41,33 @@ class Reading(NamedTuple):
     revision: int = 0
 
 
+class OpenAlarm(NamedTuple):
+    """An alarm that was reported as raised and not as cleared yet."""
+
+    id: str
+    """As in `AlarmChange.alarm`."""
+    text: str
+    device: str = ""
+    instance: int | None = None
+
+
+class ReportedAlarm(NamedTuple):
+    """One alarm of a site, as its vendor reports it."""
+
+    text: str
+    """The vendor's description."""
+    id: str = ""
+    """The vendor's id, unique within the site; empty if it has none: then its text identifies it."""
+    device: str = ""
+    """The vendor's name of the device."""
+    instance: int | None = None
+    """The device instance."""
+    started: datetime | None = None
+    """When it was raised, aware."""
+    cleared: datetime | None = None
+    """When it was cleared, aware; None while it is active."""
+
+
 @printable_class
 @frozen(kw_only=True)
 class StreamPosition:
@@ -58,6 +85,8 @@ class StreamPosition:
     """Further quantities that earlier readings held."""
     pending: tuple[TimeSpan, ...] = ()
     """Time spans before `time` that the source still retries to fetch."""
+    alarms: tuple[OpenAlarm, ...] = ()
+    """Alarms that were delivered as raised and not as cleared."""
 
 
 class Outlet(ABC):
@@ -162,6 +191,21 @@ class Outlet(ABC):
         """Set the time spans of a device that the source will retry; replaces those set before.
 
         They appear in the status, and in checkpoints until their readings are consumed.
+        """
+
+    @abstractmethod
+    def alarms(self, source: SourceId, reported: Sequence[ReportedAlarm]) -> None:
+        """Report all alarms of a site or product; the stream delivers those that were raised or cleared.
+
+        An alarm that is not among them any more was cleared. One that is both raised and cleared since the
+        last report is delivered as both.
+
+        Args:
+            source: The site or product, with instance 0.
+            reported: Every active alarm, and cleared ones where the vendor has a log.
+
+        Raises:
+            StreamClosed: The source has already ended.
         """
 
     @abstractmethod

@@ -197,6 +197,7 @@ class SourceTask(SourceOutlet):
             return
         self.device_ids.update(positions)
         self._fanout.resume(self, positions)
+        self._alarms.resume(positions)
         resume: Callable[[Mapping[SourceId, StreamPosition]], None] | None = getattr(
             self.source, "resume", None
         )

@@ -13,7 +13,7 @@ from energy_core.stream.buffer import Policy, buffer_for
 from energy_core.stream.event import Event
 from energy_core.stream.sequence import RefillState, SequenceState
 from energy_core.stream.source import Reading, StreamPosition, TimeSpan
-from energy_core.stream.vocabulary import Detail, Dropped, Gap, Kind, SourceId
+from energy_core.stream.vocabulary import AlarmChange, Detail, Dropped, Gap, Kind, SourceId
 
 SLOW: Final = "slow_consumer"
 """Reason of a gap: the consumer was too slow, and the source cannot fetch the readings again."""
@@ -176,9 +176,16 @@ class Subscriber:
         time: datetime,
         received_at: datetime,
     ) -> None:
-        """Number and buffer a status, gap or dropped event. Such events are never dropped."""
+        """Number and buffer a status, gap, dropped or alarm event. Such events are never dropped."""
         seq = sequence.seq = sequence.seq + 1
         key, name = f"{source}/{kind}", f"{kind}:{seq}"
+        if isinstance(detail, AlarmChange):
+            # Events of one alarm replace each other on a display; the id is the same in every run.
+            key, name = (
+                f"{source}/{detail.alarm}",
+                f"{detail.alarm}/{'raised' if detail.active else 'cleared'}",
+            )
+            sequence.change_alarm(detail, received_at)
         self.buffer.keep(Event(source, kind, key, time, received_at, seq, name, detail=detail))
 
     # --- refills -------------------------------------------------------------------------------------------

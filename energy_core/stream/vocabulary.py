@@ -74,6 +74,7 @@ class Kind(enum.StrEnum):
     STATUS = "status"
     GAP = "gap"
     DROPPED = "dropped"
+    ALARM = "alarm"
 
 
 class State(enum.StrEnum):
@@ -173,4 +174,22 @@ class Dropped:
     count: int
 
 
-Detail: TypeAlias = Status | Gap | Dropped
+@frozen(kw_only=True)
+class AlarmChange:
+    """The detail of an alarm event: an alarm was raised or cleared."""
+
+    active: bool
+    """True: it was raised. False: it was cleared."""
+    alarm: str
+    """Identifies the alarm across runs; the event that clears it has the same."""
+    text: str
+    """The vendor's description; VRM's is in the account's language."""
+    device: str = ""
+    """The vendor's name of the device; empty if it is not known."""
+    instance: int | None = None
+    """The device instance; None if it is not known."""
+    started: datetime | None = None
+    """When it was raised, by the vendor's record, aware; None if it is not known."""
+
+
+Detail: TypeAlias = Status | Gap | Dropped | AlarmChange

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from energy_core import Event, Quantity, SessionPool, SourceId, State, Status
+from energy_core import AlarmChange, Event, Quantity, SessionPool, SourceId, State, Status
 from energy_core.clock import AHEAD_S, Clock, SystemClock
 from energy_core.home.preference import status_source
 from energy_live.display import power_flow
@@ -56,6 +56,7 @@ _AHEAD: Final = timedelta(seconds=AHEAD_S)
 _UNKNOWN: Final = Status(state=State.CONNECTING)
 _LONGEST_NAME: Final = 32
 _MAX_ERRORS: Final = 5
+_MAX_ALARMS: Final = 5
 _GAP: Final = 2
 _FRAME: Final = 5
 """Lines that are not rows: the title, two header lines, two notes about hidden columns and rows."""
@@ -95,6 +96,8 @@ class Dashboard:
     def __init__(self, title: str, *, names: Mapping[tuple[str, str], SiteName]) -> None:
         self.rows: dict[SourceId, Row] = {}
         self.states: dict[SourceId, Status] = {}
+        self.alarms: dict[str, Event] = {}
+        """The event of each active alarm."""
         self.readings = 0
         self._title = title
         self._names = names
@@ -103,6 +106,10 @@ class Dashboard:
         """Update the dashboard with one event."""
         if isinstance(event.detail, Status):
             self.states[event.source] = event.detail
+        elif isinstance(event.detail, AlarmChange):
+            self.alarms.pop(event.detail.alarm, None)
+            if event.detail.active:
+                self.alarms[event.detail.alarm] = event
         elif event.values:
             self.readings += 1
             row = self.rows.setdefault(event.source, Row(event.time, event.received_at))
@@ -122,7 +129,7 @@ class Dashboard:
             height: Lines of the terminal.
             picture: Whether to draw a home's power above the table, if there is room for both.
         """
-        notes = [*islice(self._errors(), _MAX_ERRORS)]
+        notes = [*islice(self._errors(), _MAX_ERRORS), *self._active_alarms()]
         drawn: list[Text] = []
         if picture and width >= power_flow.WIDTH:
             lines = len(self.rows) + len(self._without_readings()) + len(notes) + _FRAME
@@ -166,11 +173,11 @@ class Dashboard:
         return Column("state", "", [_state(status) for status in shown])
 
     def _times(self, rows: Rows) -> Column:
-        return Column("time", "", [self._local_time(source, row) for source, row in rows.items()])
+        return Column("time", "", [self._local_time(source, row.time) for source, row in rows.items()])
 
-    def _local_time(self, source: SourceId, row: Row) -> Text:
+    def _local_time(self, source: SourceId, time: datetime, pattern: str = "%H:%M:%S") -> Text:
         name = self._names.get((source.vendor, source.site))
-        return Text(f"{row.time.astimezone(name.zone if name else UTC):%H:%M:%S}")
+        return Text(time.astimezone(name.zone if name else UTC).strftime(pattern))
 
     def _without_readings(self) -> list[SourceId]:
         """Return the sources and sites without a reading so far."""
@@ -194,6 +201,20 @@ class Dashboard:
         )
         name.truncate(_LONGEST_NAME, overflow="ellipsis")
         return name
+
+    def _active_alarms(self) -> Iterator[Text]:
+        """Yield a line for each of the newest alarms, and one that counts the others."""
+        newest = sorted(self.alarms.values(), key=lambda event: event.time, reverse=True)
+        for event in newest[:_MAX_ALARMS]:
+            if isinstance(event.detail, AlarmChange):
+                since = self._local_time(event.source, event.time, "%Y-%m-%d %H:%M")
+                name, named = event.detail.device, self._name(event.source)
+                device = f" ({_printable(name)})" if name and name not in named.plain else ""
+                text = _printable(event.detail.text)
+                alarm = f" {text}{device} since "
+                yield Text.assemble(("alarm ", "bold red"), named, alarm, since)
+        if len(newest) > _MAX_ALARMS:
+            yield Text(f"not shown: {len(newest) - _MAX_ALARMS} more alarms", style="dim")
 
     def _errors(self) -> Iterator[Text]:
         for source, status in self.states.items():

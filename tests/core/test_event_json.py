@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from energy_core.errors import DecodeError
 from energy_core.stream.event import Event
 from energy_core.stream.status import TRANSITIONS
-from energy_core.stream.vocabulary import READINGS, Dropped, Gap, Kind, SourceId, State, Status
+from energy_core.stream.vocabulary import READINGS, AlarmChange, Dropped, Gap, Kind, SourceId, State, Status
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = jsonschema.Draft202012Validator(json.loads((DOCS / "events.schema.json").read_text()))
@@ -37,6 +37,15 @@ details = {
         Gap, start=times, end=times, reason=texts, quantities=st.lists(names, max_size=3).map(tuple)
     ),
     Kind.DROPPED: st.builds(Dropped, first=natural, last=natural, count=natural),
+    Kind.ALARM: st.builds(
+        AlarmChange,
+        active=st.booleans(),
+        alarm=texts,
+        text=texts,
+        device=texts,
+        instance=st.none() | natural,
+        started=st.none() | times,
+    ),
 }
 
 

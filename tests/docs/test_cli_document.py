@@ -18,7 +18,11 @@ _CHANGING = frozenset(
 
 
 def words(output):
-    """Return the words of a live table; its numbers, states and directions differ from run to run."""
+    """Return the words of a live table; its numbers, states and directions differ from run to run.
+
+    So do its alarms: they arrive after the first readings.
+    """
+    output = re.sub(r"^alarm .*\n", "", output, flags=re.MULTILINE)
     return set(re.findall(r"[A-Za-z°%┌]{2,}", output)) - _CHANGING
 
 

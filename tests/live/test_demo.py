@@ -40,7 +40,7 @@ def test_forty_readings_of_both_vendors():
     read = readings(done.stdout)
     assert len(read) == 40
     assert shown[-1] == read[-1]
-    assert {event["kind"] for event in shown} == {"reading", "status"}
+    assert {event["kind"] for event in shown} == {"reading", "status", "alarm"}
     assert all(event["v"] == 1 for event in shown)
     vendors = Counter(event["source"][0] for event in read)
     assert min(vendors["vrm"], vendors["voltstorage"]) >= 10

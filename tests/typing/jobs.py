@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from energy_core import (
+    AlarmChange,
     Event,
     FileCheckpoint,
     Kind,
@@ -58,6 +59,14 @@ async def active_alarms(vrm: VRMClient) -> list[str]:
         for site in await vrm.sites()
         for alarm in await vrm.alarms.active(site)
     ]
+
+
+async def alarms_as_they_happen(vrm: VRMClient) -> AsyncIterator[str]:
+    """Return a line for each alarm that is raised or cleared."""
+    async with merge(vrm.live()) as events:
+        async for event in events:
+            if isinstance(event.detail, AlarmChange):
+                yield f"{event.time:%H:%M} {event.source.site}: {event.detail.alarm}"
 
 
 async def live_power(vrm: VRMClient) -> AsyncIterator[str]:
