@@ -38,7 +38,8 @@ What proves that nothing is missing: a row of an ordered record proves the secon
 in the same answer, the first row those since the start of the request. It proves its own second only if a
 row of a later second follows, or the answer ends without an error. An unreadable row, or one whose date
 does not fit the order, breaks the proof: the seconds between its neighbours stay missing. A row of an
-unordered record proves its own second. The end of an answer, an empty answer and live events prove nothing.
+unordered record proves its own second; what else it proves, the caller states with `proven`. The end of an
+answer, an empty answer and live events prove nothing.
 
 Known limits: a row that the record leaves out between two others, a wrong date that fits the order, a unit
 that never arrived before its loss, and a live event that is older than the one before it and not consumed
@@ -55,7 +56,16 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-__all__ = ["Emit", "Gap", "GapConfig", "GapEngine", "GapState", "Missing", "Request", "ResumePoint"]
+__all__ = [
+    "Delivery",
+    "GapConfig",
+    "GapEngine",
+    "GapState",
+    "RangeRequest",
+    "ReportedRange",
+    "ResumePoint",
+    "TrackedGap",
+]
 
 ItemT = TypeVar("ItemT")
 
@@ -63,7 +73,6 @@ RETRIES_S: Final = (60.0, 300.0, 900.0)
 """Seconds from the first attempt to each further one."""
 OPEN_RETRY_S: Final = 60.0
 """Seconds between requests while no live event has come."""
-MAX_PENDING: Final = 4
 MAX_NOTES: Final = 512
 """Seconds whose delivered units are remembered; with more, the oldest pending gap is reported."""
 MAX_LACKING: Final = 8
@@ -97,10 +106,14 @@ class GapConfig:
     """Whether a row proves what lies before it."""
     max_gap_s: int = 86_400
     """The longest gap, in seconds."""
+    max_pending: int = 4
+    """The most pending gaps."""
+    retries_s: Sequence[float] = RETRIES_S
+    """Seconds from the first attempt at a gap to each further one."""
 
 
 @define(eq=False)
-class Gap:
+class TrackedGap:
     """A closed range of seconds in which readings may be missing."""
 
     start: int
@@ -124,7 +137,7 @@ class Gap:
         return self.start <= end and (self.end is None or start <= self.end)
 
 
-class Request(NamedTuple):
+class RangeRequest(NamedTuple):
     """Ask the record for this closed range of seconds."""
 
     start: int
@@ -148,7 +161,7 @@ class ResumePoint(NamedTuple):
     """Start, end and units of ranges whose record lacks these units, not reported yet."""
 
 
-class Emit(NamedTuple, Generic[ItemT]):
+class Delivery(NamedTuple, Generic[ItemT]):
     """Deliver an item."""
 
     item: ItemT
@@ -160,7 +173,7 @@ class Emit(NamedTuple, Generic[ItemT]):
     position: ResumePoint
 
 
-class Missing(NamedTuple):
+class ReportedRange(NamedTuple):
     """Report a closed range of seconds."""
 
     start: int
@@ -190,9 +203,9 @@ class _Row(NamedTuple, Generic[ItemT]):
 class _Answer(Generic[ItemT]):
     """The answer to a request, as far as it was read."""
 
-    request: Request
-    origin: Gap
-    """A copy of the gap that is asked for."""
+    request: RangeRequest
+    origin: TrackedGap | None
+    """A copy of the gap that is asked for; None for a look-back."""
     asked: float
     number: int
     """Gaps with a higher number were opened after the request: the answer proves nothing of them."""
@@ -218,6 +231,11 @@ class _Answer(Generic[ItemT]):
     """Whether a row brought something new."""
     exported: int | None = None
     """The units that the record can have; None for all."""
+
+    @property
+    def origin_number(self) -> int:
+        """The number of the gap that is asked for; 0 for a look-back."""
+        return 0 if self.origin is None else self.origin.number
 
 
 class GapEngine(Generic[ItemT]):
@@ -248,7 +266,7 @@ class GapEngine(Generic[ItemT]):
         return self._filling is None
 
     @property
-    def gaps(self) -> Sequence[Gap]:
+    def gaps(self) -> Sequence[TrackedGap]:
         """The gaps, oldest first."""
         return () if self._filling is None else tuple(self._filling.gaps)
 
@@ -315,8 +333,8 @@ class GapEngine(Generic[ItemT]):
         filling = self._leave_calm()
         filling.notes.update(point.units)
         for start, end, tries, first in point.gaps:
-            due = now if first is None else _retry_at(first, tries)
-            filling.add(Gap(start, end, GapState.PENDING, filling.next_number(), due, first, tries))
+            due = now if first is None else filling.retry_at(first, tries)
+            filling.add(TrackedGap(start, end, GapState.PENDING, filling.next_number(), due, first, tries))
         filling.lacking = list(point.lacking)
         filling.lost(now)
         filling.report_lacking()
@@ -326,9 +344,20 @@ class GapEngine(Generic[ItemT]):
         """Return when `next_request` may have a request, or None if only an event can lead to one."""
         return None if self._filling is None else self._filling.due()
 
-    def next_request(self, now: float) -> Request | None:
+    def next_request(self, now: float) -> RangeRequest | None:
         """Return the range to ask the record for, and expect its `row`s and `answered`."""
         return None if self._filling is None else self._filling.next_request(now)
+
+    def look_back(self, start: int, end: int, now: float) -> RangeRequest:
+        """Return a range to ask an unordered record for; what it does not bring is not missing by that."""
+        filling = self._leave_calm()
+        filling.answer = filling.new_answer(RangeRequest(start, end), None, now)
+        return filling.answer.request
+
+    def proven(self, start: int, end: int) -> None:
+        """Note that the unordered record has nothing more in this closed range."""
+        if self._filling is not None and self._filling.answer is not None:
+            self._filling.settle(start, end, self._filling.answer)
 
     def columns(self, exported: int) -> None:
         """Note which units the record of this answer can have."""
@@ -356,12 +385,12 @@ class GapEngine(Generic[ItemT]):
         if self._filling is not None and self._filling.answer is not None:
             self._filling.answered(self._filling.answer, now, error, final=final)
 
-    def end(self, reason: str) -> None:
-        """Report all gaps and deliver all held events: the source has ended."""
+    def end(self, reason: str, *, pending: bool = True) -> None:
+        """Report all gaps, or all that are not pending, and deliver all held events."""
         if self._filling is not None:
-            self._filling.end(reason)
+            self._filling.end(reason, pending=pending)
 
-    def pop(self) -> Emit[ItemT] | Missing | None:
+    def pop(self) -> Delivery[ItemT] | ReportedRange | None:
         """Return the next item to deliver or range to report, or None."""
         filling = self._filling
         if filling is None:
@@ -394,14 +423,14 @@ class _Filling(Generic[ItemT]):
         self.newest = newest
         self.seen = seen
         self.number = 0
-        self.gaps: list[Gap] = []
+        self.gaps: list[TrackedGap] = []
         self.held: deque[_Held[ItemT]] = deque()
         self.held_units: dict[int, int] = {}
         self.oldest_held: int | None = None
         """The oldest second of a held event: older than the gap before it, if it came out of order."""
         self.notes: dict[int, int] = {}
         """Delivered units of seconds that are not settled or may become missing again."""
-        self.out: deque[Emit[ItemT] | Missing] = deque()
+        self.out: deque[Delivery[ItemT] | ReportedRange] = deque()
         self.answer: _Answer[ItemT] | None = None
         self.lacking: list[tuple[int, int, int]] = []
         self.ignored = 0
@@ -438,7 +467,7 @@ class _Filling(Generic[ItemT]):
 
     def lost(self, now: float) -> None:
         if self.position is not None and self.open_gap() is None:
-            self.add(Gap(self.position, None, GapState.OPEN, self.next_number(), now))
+            self.add(TrackedGap(self.position, None, GapState.OPEN, self.next_number(), now))
 
     def relief(self, now: float) -> None:
         for gap in self.in_state(GapState.WAITING):
@@ -460,9 +489,9 @@ class _Filling(Generic[ItemT]):
             opened.end, opened.state = reached, GapState.WAITING
         else:
             start = reached if start is None else start
-            self.add(Gap(start, reached, GapState.WAITING, self.next_number(), 0.0))
+            self.add(TrackedGap(start, reached, GapState.WAITING, self.next_number(), 0.0))
 
-    def hold_is_full(self, holding: list[Gap], now: float) -> None:
+    def hold_is_full(self, holding: list[TrackedGap], now: float) -> None:
         if not self.config.discards:
             for gap in holding:
                 gap.state, gap.due = GapState.PENDING, min(gap.due, now)
@@ -500,7 +529,7 @@ class _Filling(Generic[ItemT]):
             return None
         return min((max(gap.due, gap.start + self.config.settle_s) for gap in self.askable()), default=None)
 
-    def next_request(self, now: float) -> Request | None:
+    def next_request(self, now: float) -> RangeRequest | None:
         if self.answer is not None:
             return None
         settled = int(now - self.config.settle_s)
@@ -508,13 +537,16 @@ class _Filling(Generic[ItemT]):
         for gap in self.askable():
             if gap.due <= now and gap.start <= settled:
                 end = min(settled, gap.start + self.config.chunk_s - 1)
-                request = Request(gap.start, end if gap.end is None else min(end, gap.end))
-                self.answer = _Answer(
-                    request, evolve(gap), now, self.number, 0, request.start, request.end, request.start
-                )
-                self.answer.missing = self.missing_in(self.answer)
+                request = RangeRequest(gap.start, end if gap.end is None else min(end, gap.end))
+                self.answer = self.new_answer(request, gap, now)
                 return request
         return None
+
+    def new_answer(self, request: RangeRequest, gap: TrackedGap | None, now: float) -> _Answer[ItemT]:
+        start, end = request
+        answer: _Answer[ItemT] = _Answer(request, gap and evolve(gap), now, self.number, 0, start, end, start)
+        answer.missing = self.missing_in(answer)
+        return answer
 
     def row(self, second: int, units: int, item: ItemT, answer: _Answer[ItemT]) -> None:
         request, kept = answer.request, answer.kept
@@ -553,7 +585,7 @@ class _Filling(Generic[ItemT]):
         progress = answer.fresh or self.missing_in(answer) < answer.missing
         frontier = min(answer.frontier, answer.limit + 1)
         for gap in self.gaps[:]:
-            if gap.number != answer.origin.number or not gap.overlaps(*answer.request):
+            if gap.number != answer.origin_number or not gap.overlaps(*answer.request):
                 continue
             if gap.state is GapState.OPEN:
                 behind = progress and gap.start + OPEN_RETRY_S < now
@@ -570,7 +602,7 @@ class _Filling(Generic[ItemT]):
         self.trim()
         self.release_held()
 
-    def attempt_failed(self, gap: Gap, asked_to: int | None, now: float) -> None:
+    def attempt_failed(self, gap: TrackedGap, asked_to: int | None, now: float) -> None:
         """Count an attempt without progress for the part of a gap that was asked for."""
         if asked_to is not None and gap.end is not None and gap.end > asked_to:
             self.add(evolve(gap, start=asked_to + 1, due=now))
@@ -578,10 +610,10 @@ class _Filling(Generic[ItemT]):
         gap.state = GapState.PENDING
         gap.first = now if gap.first is None else gap.first
         gap.tries += 1
-        if gap.tries > len(RETRIES_S):
+        if gap.tries > len(self.config.retries_s):
             self.report(gap, "not_recorded")
         else:
-            gap.due = _retry_at(gap.first, gap.tries)
+            gap.due = self.retry_at(gap.first, gap.tries)
 
     def confirm(self, row: _Row[ItemT], answer: _Answer[ItemT], *, whole: bool) -> None:
         """Deliver a row whose date fits the order, and settle what it proves; its own second if `whole`."""
@@ -601,14 +633,14 @@ class _Filling(Generic[ItemT]):
     def take(self, second: int, units: int, item: ItemT, answer: _Answer[ItemT]) -> None:
         """Deliver the units of a row that are missing."""
         fresh = units & ~(self.notes.get(second, 0) | self.held_units.get(second, 0))
-        if fresh and any(gap.covers(second) for gap in self.gaps):
+        if fresh and (answer.origin is None or any(gap.covers(second) for gap in self.gaps)):
             answer.fresh = True
             self.deliver(second, fresh, item, backfilled=True)
 
     def settle(self, start: int, end: int, answer: _Answer[ItemT]) -> None:
         """Remove a closed range of seconds from the gaps that the answer is about."""
         end = min(end, answer.limit)
-        left: list[Gap] = []
+        left: list[TrackedGap] = []
         settled: list[tuple[int, int]] = []
         for gap in self.gaps:
             if end < start or gap.number > answer.number or not gap.overlaps(start, end):
@@ -629,14 +661,14 @@ class _Filling(Generic[ItemT]):
     def leave_behind(self, until: int, answer: _Answer[ItemT]) -> None:
         """End the attempt for the missing seconds up to `until`: the answer goes on behind them."""
         for gap in self.gaps[:]:
-            if gap.number != answer.origin.number or not gap.overlaps(answer.request.start, until):
+            if gap.number != answer.origin_number or not gap.overlaps(answer.request.start, until):
                 continue
             if gap.end is None or gap.end > until:
                 self.add(evolve(gap, start=until + 1))
                 gap.end = until
             if gap.state is not GapState.PENDING:
                 gap.state, gap.first, gap.tries = GapState.PENDING, answer.asked, 1
-                gap.due = _retry_at(answer.asked, 1)
+                gap.due = self.retry_at(answer.asked, 1)
         self.bound()
 
     def unprove(self, second: int, answer: _Answer[ItemT]) -> None:
@@ -650,10 +682,11 @@ class _Filling(Generic[ItemT]):
         self.lacking = list(_before(self.lacking, start))
         # Held events wait for it only if they wait for the rest of the gap.
         waits = any(
-            gap.state is not GapState.PENDING and gap.number == answer.origin.number for gap in self.gaps
+            gap.state is not GapState.PENDING and gap.number == answer.origin_number for gap in self.gaps
         )
+        assert answer.origin is not None  # noqa: S101
         state = _closed(answer.origin.state) if waits else GapState.PENDING
-        for gap in (*self.gaps, Gap(answer.frontier, None, state, 0, 0.0)):
+        for gap in (*self.gaps, TrackedGap(answer.frontier, None, state, 0, 0.0)):
             end = min(gap.start, answer.frontier) - 1
             if start <= end:
                 self.add(evolve(answer.origin, start=start, end=end, state=state))
@@ -673,9 +706,9 @@ class _Filling(Generic[ItemT]):
             self.notes[second] = self.notes.get(second, 0) | units
         elif self.answer is not None:
             self.answer.forgotten.append((second, units))
-        self.out.append(Emit(item, backfilled, late, units, self.point()))
+        self.out.append(Delivery(item, backfilled, late, units, self.point()))
 
-    def report(self, gap: Gap, reason: str, until: int | None = None) -> None:
+    def report(self, gap: TrackedGap, reason: str, until: int | None = None) -> None:
         """Report a gap, or its part up to `until`; in pieces that end at seconds delivered in part."""
         end = until if until is not None else gap.end
         end = max(gap.start, self.position or 0) if end is None else end
@@ -692,7 +725,7 @@ class _Filling(Generic[ItemT]):
         self.report_range(start, end, reason)
 
     def report_range(self, start: int, end: int, reason: str) -> None:
-        self.out.append(Missing(start, end, reason, 0, self.point()))
+        self.out.append(ReportedRange(start, end, reason, 0, self.point()))
 
     def note_lacking(self, start: int, end: int, answer: _Answer[ItemT]) -> None:
         """Remember that the record of a settled range cannot have some units."""
@@ -718,13 +751,15 @@ class _Filling(Generic[ItemT]):
         """Report the oldest ranges whose record lacks units; all of them when their answer is over."""
         for start, end, units in self.lacking[:count]:
             del self.lacking[0]
-            self.out.append(Missing(start, end, "not_exported", units, self.point()))
+            self.out.append(ReportedRange(start, end, "not_exported", units, self.point()))
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, *, pending: bool) -> None:
         self.answer = None
         self.report_lacking()
         for gap in self.gaps[:]:
-            self.report(gap, reason)
+            if pending or gap.state is not GapState.PENDING:
+                self.report(gap, reason)
+                self.release_held()
         self.release_held()
 
     def point(self) -> ResumePoint:
@@ -740,22 +775,25 @@ class _Filling(Generic[ItemT]):
 
     # --- gaps and notes ------------------------------------------------------------------------------------
 
-    def in_state(self, state: GapState) -> list[Gap]:
+    def in_state(self, state: GapState) -> list[TrackedGap]:
         return [gap for gap in self.gaps if gap.state is state]
 
-    def open_gap(self) -> Gap | None:
+    def open_gap(self) -> TrackedGap | None:
         return next((gap for gap in self.gaps if gap.state is GapState.OPEN), None)
 
-    def askable(self) -> list[Gap]:
+    def askable(self) -> list[TrackedGap]:
         """Return the first gap that is not pending, then the pending ones."""
         first = [gap for gap in self.gaps if gap.state is not GapState.PENDING][:1]
         return [gap for gap in first if gap.state is not GapState.WAITING] + self.in_state(GapState.PENDING)
+
+    def retry_at(self, first: float, tries: int) -> float:
+        return first + self.config.retries_s[tries - 1] if tries else first
 
     def next_number(self) -> int:
         self.number += 1
         return self.number
 
-    def add(self, gap: Gap) -> None:
+    def add(self, gap: TrackedGap) -> None:
         self.gaps.append(gap)
         self.gaps.sort(key=lambda each: (each.start, each.number))
 
@@ -782,7 +820,7 @@ class _Filling(Generic[ItemT]):
                 self.gaps.remove(before)
                 after.start, after.first = before.start, before.first
         pending = self.in_state(GapState.PENDING)
-        for gap in pending[: max(len(pending) - MAX_PENDING, len(self.notes) > MAX_NOTES)]:
+        for gap in pending[: max(len(pending) - self.config.max_pending, len(self.notes) > MAX_NOTES)]:
             self.report(gap, "too_many_gaps")
 
     def floor(self) -> int:
@@ -810,7 +848,3 @@ def _closed(state: GapState) -> GapState:
 def _before(ranges: Iterable[tuple[int, int, int]], second: int) -> Iterator[tuple[int, int, int]]:
     """Yield the parts of ranges before a second."""
     return ((start, min(end, second - 1), units) for start, end, units in ranges if start < second)
-
-
-def _retry_at(first: float, tries: int) -> float:
-    return first + RETRIES_S[tries - 1] if tries else first

@@ -23,7 +23,8 @@ from energy_core.errors import (
 )
 from energy_core.printable import printable
 from energy_core.retry_after import full_jitter
-from energy_core.stream.lookback import DeviceBackfill, FetchRange, LookbackScheduler, put
+from energy_core.stream.device_backfill import DeviceBackfill
+from energy_core.stream.lookback import FetchRange, LookbackScheduler, put
 from energy_core.stream.lookback_match import MissingRange
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, PolledSites, SiteReport, of_time
 from energy_core.stream.source import Outlet, StreamPosition

@@ -303,6 +303,64 @@ def several_wrong_dates_make_the_seconds_missing_again(module: Any) -> None:
 
 
 @script
+def lacking_units_are_reported_when_no_wrong_date_can_show(module: Any) -> None:
+    """What wrong dates settled is missing again, so that nothing is reported of it before."""
+    it = Script(module)
+    it.live(0, A | B)
+    it.live(6, A | B, now=2)
+    it.lost(2)
+    it.live(10, A | B)
+    it.ask(12)
+    it.engine.columns(A)
+    it.rows(2, 3, 8, 8, 5)
+    assert not [text for text in it.texts if "[" in text]
+    it.end(12, "cut")
+    assert it.texts[-1] == "[2,2] not_exported"
+    it.answer(12, *((second, ALL) for second in range(3, 8)))
+    it.answer(12, (8, ALL), (10, ALL))
+    assert it.texts[6:11] == ["~+3bcd", "~+4abcd", "~+5abcd", "~+6cd", "~+7abcd"]
+    assert it.texts[11:] == ["+8bcd", "+10cd", "10ab"]
+    assert it.engine.calm
+
+
+@script
+def live_units_outlive_wrong_dates(module: Any) -> None:
+    """The first second of a request is missing again, but not what came live in it."""
+    it = Script(module)
+    it.live(0)
+    it.lost(0)
+    it.live(10)
+    it.ask(12)
+    it.rows(3, 3, 2)
+    it.end(12, "cut")
+    assert it.missing(0)
+    it.answer(80, 3, 10)
+    it.answer(80, (0, A | B), 1, 2)
+    assert it.texts == ["0a", "+3a", "10a", "~+0b", "~+1a", "~+2a"]
+
+
+@script
+def what_wrong_dates_settled_comes_late_behind_released_events(module: Any) -> None:
+    """A full hold was delivered meanwhile: the gap that opens again holds nothing back."""
+    it = Script(module, hold=2)
+    it.live(0)
+    it.lost(0)
+    it.live(5)
+    it.ask(7)
+    it.rows(1, 2)
+    it.live(6)
+    it.live(7)
+    it.end(7, "cut")
+    assert it.gaps == [(1, 1, "pending"), (2, 5, "pending")]
+    it.kill("7a", 8)
+    assert it.missing(2)
+    it.live(9)
+    it.answer(11, 7, 8, 9)
+    it.answer(80, 1, 2, 4, 5)
+    assert it.texts == ["0a", "+1a", "5a", "6a", "7a", "+8a", "9a", "~+2a", "~+4a"]
+
+
+@script
 def torn_second_stays_torn(module: Any) -> None:
     it = Script(module)
     it.live(0)
@@ -547,6 +605,56 @@ def unordered_row_proves_its_own_second(module: Any) -> None:
 
 
 @script
+def look_back_brings_settled_seconds_and_counts_no_attempt(module: Any) -> None:
+    """What is new in it is delivered late, also in a pending gap, which keeps its tries."""
+    it = Script(module, ordered=False)
+    for second in (0, 2, 4):
+        it.live(second)
+    it.lost(4)
+    it.live(9)
+    it.answer(11)
+    assert it.gaps == [(4, 9, "pending")]
+    it.engine.look_back(0, 9, 20)
+    it.rows((1, B), (6, B))
+    it.engine.proven(7, 9)
+    it.end(20)
+    assert it.texts == ["0a", "2a", "4a", "9a", "~+1b", "~+6b"]
+    assert it.gaps == [(4, 5, "pending")]
+    assert [gap.tries for gap in it.engine.gaps] == [1]
+
+
+@script
+def proven_ranges_close_a_gap_behind_its_rows(module: Any) -> None:
+    it = Script(module, ordered=False)
+    it.live(0)
+    it.lost(0)
+    it.live(5)
+    it.ask(7)
+    for start, end in ((0, 1), (3, 5)):
+        it.engine.proven(start, end)
+    it.rows(2)
+    it.end(7)
+    assert it.texts == ["0a", "+2a", "5a"]
+    assert it.engine.calm
+
+
+@script
+def open_gaps_are_given_up_and_pending_ones_stay(module: Any) -> None:
+    it = Script(module)
+    it.live(0)
+    it.lost(0)
+    it.live(5)
+    it.answer(7)
+    for second in (7, 9):
+        it.lost(second)
+        it.live(second + 2)
+    it.engine.end("full", pending=False)
+    it.take()
+    assert it.texts == ["0a", "5a", "[5,9] full", "9a", "[9,11] full", "11a"]
+    assert it.gaps == [(0, 5, "pending")]
+
+
+@script
 def same_wrong_answer_is_not_asked_for_without_end(module: Any) -> None:
     it = Script(module)
     it.live(0)
@@ -610,7 +718,7 @@ class World:
         self.buffer: list[Any] = []
         self.consumed: list[Any] = []
         self.doubtful: list[Any] = []
-        """Items of answers with a wrong date that a later row shows; a kill before that row loses it."""
+        """Items delivered between a wrong date and the row that shows it; a kill there loses what it hid."""
         self.delivered: dict[int, int] = {}
         self.reported: list[Any] = []
         self.newest = -1
@@ -644,7 +752,7 @@ class World:
         self.latest = max(self.latest, min(second, int(self.now)))
         room = not self.subscriber or len(self.buffer) < 6
         if room and self.engine.passes([second], units, self.now):
-            item = self.module.Emit((second, units), False, False, units, self.engine.point())
+            item = self.module.Delivery((second, units), False, False, units, self.engine.point())
             self.arrived(item)
         else:
             self.engine.live(second, units, (second, units), self.now, room=room)
@@ -782,7 +890,10 @@ class World:
                 if ahead <= self.asked[1]:
                     answer[place] = (ahead, row[1])
                     answer[place + 1] = (ahead, answer[place + 1][1])  # type: ignore[index]
-                    self.rows(place + 3)
+                    before = len(self.buffer)
+                    self.rows(place + 2)
+                    self.doubtful += self.buffer[before:]
+                    self.rows(1)
 
     def set_behind(self, seconds: int, _: int) -> None:
         self.behind = (0, 0, 1, 3, 27)[seconds % 5]
@@ -804,8 +915,6 @@ class World:
             self.engine.relief(self.now)
 
     def arrived(self, item: Any) -> None:
-        if self.asked is not None and self.dated:
-            self.doubtful.append(item)
         self.buffer.append(item)
         self.count(item)
 
@@ -1019,7 +1128,7 @@ MISTAKES = [
     ),
     (
         "rows of settled seconds are delivered",
-        "if fresh and any(gap.covers(second) for gap in self.gaps):",
+        "if fresh and (answer.origin is None or any(gap.covers(second) for gap in self.gaps)):",
         "if fresh:",
     ),
     (
@@ -1038,8 +1147,23 @@ MISTAKES = [
         "if end < start or",
     ),
     ("an answer proves discarded events", "end = min(end, answer.limit)", ""),
-    ("pending gaps are not bounded", "max(len(pending) - MAX_PENDING,", "max(0,"),
-    ("a retry is reported too early", "if gap.tries > len(RETRIES_S):", "if gap.tries > 1:"),
+    (
+        "what wrong dates settled holds events back",
+        "state = _closed(answer.origin.state) if waits",
+        "state = _closed(answer.origin.state) if True",
+    ),
+    (
+        "wrong dates forget live units",
+        "                self.notes[each] = self.notes.get(each, 0) | units",
+        "                pass",
+    ),
+    (
+        "a lack is reported before its answer ends",
+        "while len(self.lacking) > MAX_LACKING:",
+        "while self.lacking:",
+    ),
+    ("pending gaps are not bounded", "max(len(pending) - self.config.max_pending,", "max(0,"),
+    ("a retry is reported too early", "if gap.tries > len(self.config.retries_s):", "if gap.tries > 1:"),
     (
         "calm forgets the units of the position",
         "self._units = filling.notes.get(self._position if self._position is not None else -1, 0)",

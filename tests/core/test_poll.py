@@ -22,7 +22,7 @@ from energy_core.errors import (
     UnexpectedRedirect,
 )
 from energy_core.stream.checkpoint import Checkpoint
-from energy_core.stream.lookback import DeviceBackfill
+from energy_core.stream.device_backfill import DeviceBackfill
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, SiteFreshness, SiteReport

@@ -151,8 +151,7 @@ def test_few_tuning_numbers_are_in_public_signatures():
 def test_a_class_name_exists_once():
     """In the whole distribution, except that the simulator has counterparts of the vendors' models.
 
-    Each vendor also calls its resource for tokens `Auth`. The gap engine stands beside the machines that it
-    replaces, with their names.
+    Each vendor also calls its resource for tokens `Auth`.
     """
     homes = {}
     for package in (*OURS, "energy_live"):
@@ -161,11 +160,7 @@ def test_a_class_name_exists_once():
                 for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                     if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                         homes.setdefault(node.name, []).append(path)
-    twice = {name for name, paths in homes.items() if len(paths) > 1}
-    in_the_engine = {
-        name for name, paths in homes.items() if any(path.stem == "gap_engine" for path in paths)
-    }
-    assert twice - in_the_engine <= {"Auth"}
+    assert {name for name, paths in homes.items() if len(paths) > 1} <= {"Auth"}
 
 
 def functions(value):
