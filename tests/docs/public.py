@@ -27,7 +27,8 @@ def public_names(module):
     listed = getattr(found, "__all__", None)
     if listed is not None:
         return {name: getattr(found, name) for name in listed}
-    own = {name: value for name, value in vars(found).items() if not name.startswith("_")}
+    # pytest adds names such as @pytest_ar to the modules of a plugin's distribution.
+    own = {name: value for name, value in vars(found).items() if name[0].isalpha()}
     if module == "energy_core.sources":
         return own
     return {

@@ -157,7 +157,7 @@ def in_a_terminal(
 ) -> tuple[int, str]:
     """Run in a pseudo-terminal, send a signal when `until` is true; return exit code and output."""
     ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, width, 0, 0))
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         stdin=theirs,

@@ -28,23 +28,24 @@ class Asked(NamedTuple):
     timezone: str | None = None
     """IANA name of the site's time zone, if it is known."""
 
-    def missing(self, found: Iterable[Series]) -> tuple[str, ...]:
-        """Return the codes that the answer lacks: of those named, or of a type without any data."""
-        came = {series.code for series in found}
-        if self.codes:
-            return tuple(code for code in self.codes if code not in came)
-        return () if came else codes.USUAL.get(self.kind or "", ())
-
     def no_stats(self) -> Stats:
         """Return the stats of a range without data."""
-        return Stats(timezone=self.timezone, missing_codes=self.missing(()))
+        return Stats(timezone=self.timezone, missing_codes=_missing(self, ()))
 
     def no_graph(self, instance: int | None) -> Graph:
         """Return a graph of a range without data."""
-        return Graph(instance=instance, timezone=self.timezone, missing_codes=self.missing(()))
+        return Graph(instance=instance, timezone=self.timezone, missing_codes=_missing(self, ()))
 
 
 _NOTHING_ASKED: Final = Asked()
+
+
+def _missing(asked: Asked, found: Iterable[Series]) -> tuple[str, ...]:
+    """Return the codes that the answer lacks: of those named, or of a type without any data."""
+    came = {series.code for series in found}
+    if asked.codes:
+        return tuple(code for code in asked.codes if code not in came)
+    return () if came else codes.USUAL.get(asked.kind or "", ())
 
 
 def stats(payload: JSON, *, kind: str | None = None, asked: Asked = _NOTHING_ASKED) -> Stats:
@@ -82,7 +83,7 @@ def _stats(
     return Stats(
         series=series,
         timezone=asked.timezone,
-        missing_codes=asked.missing(series),
+        missing_codes=_missing(asked, series),
         totals=totals or {},
         totals_by_instance=totals_by_instance or {},
         raw=raw or {},
@@ -177,7 +178,7 @@ def graph(payload: JSON, *, asked: Asked = _NOTHING_ASKED) -> Graph:
     return Graph(
         series=series,
         timezone=asked.timezone,
-        missing_codes=asked.missing(series),
+        missing_codes=_missing(asked, series),
         instance=integer(found.get("instance")),
         raw=found,
     )

@@ -129,7 +129,7 @@ class StatsResource:
             if isinstance(interval, Unlisted) or INTERVALS[interval] is None:
                 raise
             found = asked.no_stats()
-        if asked.kind != "forecast" and not any(map(len, found)):
+        if asked.kind != "forecast" and not any(series.times_ms for series in found):
             validation.not_in_future(first, self._api.account.vendor_clock.now())
         # A server may include the bucket that begins at `end`, or in its hour.
         extra = range(milliseconds(after), milliseconds(after + _HOUR))
