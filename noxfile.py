@@ -87,14 +87,14 @@ def mistakes(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Every example, the notebook and the README's own code against the simulator."""
-    session.install(".[cli]", *group("test", "notebook"))
+    session.install(".[cli]", *group("test", "notebook", "types"))
     session.run("pytest", "tests/paths", *session.posargs)
 
 
 @nox.session(name="tests-all", python=["3.11", "3.12", "3.13"])
 def tests_all(session: nox.Session) -> None:
     """The test suite on every supported interpreter this machine has."""
-    session.install(".[cli,speed]", *group("test", "notebook"))
+    session.install(".[cli,speed]", *group("test", "notebook", "types"))
     session.run("pytest", *session.posargs)
 
 
