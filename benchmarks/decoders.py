@@ -64,7 +64,7 @@ def _our_stats() -> Decoder:
     def values(made: Any) -> list[object]:
         return [[round(time.timestamp() * 1000), value] for time, value in made["Pc"]]
 
-    return understand(STATS, series.stats_of("kwh")), values
+    return understand(STATS, series.stats_of(series.Asked("kwh"))), values
 
 
 def _our_diagnostics() -> Decoder:
