@@ -29,7 +29,7 @@ TOO_MANY_HELD: Final = "too many newer readings were held before the look-back"
 """Reason of a gap: it had to be given up to deliver the readings after it."""
 
 MAX_RETRY_RANGES: Final = 8
-"""Number of ranges of one device that are requested again; any other is reported as a gap at once."""
+"""Number of ranges of one device that are requested again; with more, the oldest is reported as a gap."""
 
 _AHEAD: Final = 1e11
 """Added to monotonic time for the engine, whose `now` must not be older than any reading."""
@@ -42,8 +42,8 @@ class DeviceBackfill:
 
     A new reading is `ready` at once, unless others may be missing before it. Then there is an open gap, and
     this reading and the following ones are held until a look-back has ended (`begin`, then `done` or
-    `failed`). A `GapEngine` holds, orders, retries and reports; this class tells it where something may be
-    missing and what a look-back proves.
+    `failed`). A `GapEngine` holds, orders, retries and reports; this class opens its gaps and passes on
+    what a look-back returned and proved.
 
     Args:
         source: The device.

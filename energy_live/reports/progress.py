@@ -43,7 +43,7 @@ class Progress:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-            # Not `await self._task`: that could not tell our own cancellation from that of the task.
+            # Not `await self._task`: that would not distinguish our own cancellation from the task's.
             await asyncio.wait([self._task])
             if not self._task.cancelled() and not isinstance(error := self._task.exception(), OSError | None):
                 raise error

@@ -150,7 +150,7 @@ def _alarms(snapshot: Snapshot) -> int | None:
 
 
 def _age_s(seconds: float | None) -> float | None:
-    """Return an age without the digits that it does not have: servers tell their time in whole seconds."""
+    """Return an age without the digits that it does not have: servers send their time in whole seconds."""
     return None if seconds is None else round(seconds, 1)
 
 

@@ -20,7 +20,7 @@ from energy_live.simulator.faults import outage
 from tests.servers.command_line import DEADLINE_S, ROOT, end, environment, run, run_code, simulated, started
 from vrm_async.history.chunks import CAPS
 
-NOBODY = "f" * 64
+UNKNOWN_TOKEN = "f" * 64
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +128,13 @@ def test_without_credentials(command):
 @pytest.mark.parametrize("command", ["sites", "now", "alarms"])
 def test_one_account_failing_does_not_hide_the_other(services, command):
     """The rows of the other account are printed, the reason is one line on stderr, and the exit code is 1."""
-    done = run(command, "--format", "json", env=services | {"VRM_TOKEN": NOBODY})
+    done = run(command, "--format", "json", env=services | {"VRM_TOKEN": UNKNOWN_TOKEN})
     assert done.returncode == 1
     assert {row["vendor"] for row in json.loads(done.stdout)} == {"voltstorage"}
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("energy-live: not read: vrm users.me")
-    assert NOBODY not in done.stderr
-    done = run(command, env=only(services, "VRM_") | {"VRM_TOKEN": NOBODY})
+    assert UNKNOWN_TOKEN not in done.stderr
+    done = run(command, env=only(services, "VRM_") | {"VRM_TOKEN": UNKNOWN_TOKEN})
     assert (done.returncode, done.stdout) == (1, "")
 
 
@@ -241,7 +241,7 @@ def test_a_missing_extra_of_history_is_one_line(name, extra):
         f"import sys; sys.modules[{name!r}] = None\n"
         "from energy_live.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    done = run_code(code, "history", "1", "--out", f"a.{ending}", env={"VRM_TOKEN": NOBODY})
+    done = run_code(code, "history", "1", "--out", f"a.{ending}", env={"VRM_TOKEN": UNKNOWN_TOKEN})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"energy-live: .{ending} needs {name}: pip install 'energy-live[{extra}]'\n"
 
@@ -277,13 +277,13 @@ def test_doctor_finds_everything_well(services):
 
 def test_doctor_names_what_fails(services):
     """A refused token and a service that cannot be reached are failed checks; the exit code is 1."""
-    changed = {"VRM_TOKEN": NOBODY, "VOLTSTORAGE_BASE_URL": "http://127.0.0.1:9/rest/"}
+    changed = {"VRM_TOKEN": UNKNOWN_TOKEN, "VOLTSTORAGE_BASE_URL": "http://127.0.0.1:9/rest/"}
     done = run("doctor", "--format", "json", env=services | changed)
     assert done.returncode == 1
     found = checks(done.stdout)
     assert found["vrm", "access"]["result"] == found["voltstorage", "access"]["result"] == "failed"
     assert "the connection was refused" in found["voltstorage", "access"]["detail"]
-    assert NOBODY not in done.stdout
+    assert UNKNOWN_TOKEN not in done.stdout
 
 
 def test_doctor_without_accounts():
@@ -348,7 +348,7 @@ def test_ctrl_c_stops_any_command(command, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(DEADLINE_S)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v2/"
-        with started(*arguments, env={"VRM_TOKEN": NOBODY, "VRM_BASE_URL": url}) as process:
+        with started(*arguments, env={"VRM_TOKEN": UNKNOWN_TOKEN, "VRM_BASE_URL": url}) as process:
             connection, _ = server.accept()
             with connection:
                 assert connection.recv(3) == b"GET"
