@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "imports", "types", "tests", "mistakes", "examples"]
+nox.options.sessions = ["lint", "imports", "types", "tests", "speed", "mistakes", "examples"]
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
@@ -69,12 +69,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite on this interpreter; what the extra `speed` changes, once more with it."""
+    """The test suite on this interpreter, without the extra `speed`."""
     session.install(".[cli]", *group("test"))
     session.run("pytest", *PARALLEL, "--ignore=tests/paths", f"--ignore={MISTAKES}", *session.posargs)
-    if not session.posargs:
-        session.install(".[cli,speed]")
-        session.run("pytest", *PARALLEL, *WITH_SPEED, "-q")
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """The tests of what the extra `speed` changes, with it."""
+    session.install(".[cli,speed]", *group("test"))
+    session.run("pytest", *PARALLEL, *(session.posargs or WITH_SPEED), "-q")
 
 
 @nox.session

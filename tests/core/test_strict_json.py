@@ -740,8 +740,8 @@ def test_no_parser_gets_more_than_a_chunk(monkeypatch, parser):
 
 @pytest.mark.parametrize("unit", [b'{"id":1234,"value":5678.25},', rb'{"name":"\ud83d\ude00 \\ [","w":3},'])
 def test_a_large_body_needs_no_more_memory_than_its_parser(parser, unit):
-    """15 MiB of small objects: no copy of the body exists while its values do, except the parser's own."""
-    body = b"[" + unit * (15 * 2**20 // len(unit)) + unit[:-1] + b"]"
+    """6 MiB of small objects: no copy of the body exists while its values do, except the parser's own."""
+    body = b"[" + unit * (6 * 2**20 // len(unit)) + unit[:-1] + b"]"
     bare = next((parse for parse in parser if parse is not None), json.loads)
 
     def peak(parse: Callable[[bytes], object]) -> int:

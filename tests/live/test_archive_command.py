@@ -129,7 +129,8 @@ async def test_wrong_credentials_exit_1(home, tmp_path):
 async def test_both_accounts_of_the_environment(home, tmp_path):
     """Both accounts are archived; if one fails, the other is saved and the failure is listed."""
     env = home.environment() | {"VOLTSTORAGE_PASSWORD": "wrong-sentinel"}
-    arguments = ("archive", str(tmp_path / "a"), "--until", UNTIL, "--code", "bs")
+    selected = ("--site", "151001", "--product", "301")
+    arguments = ("archive", str(tmp_path / "a"), "--until", UNTIL, "--code", "bs", *selected)
     done = await asyncio.to_thread(run, *arguments, env=env)
     assert (done.returncode, done.stderr) == (1, "")
     assert "missing: VoltStorage: " in done.stdout
