@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "imports", "types", "tests", "speed", "mistakes", "examples"]
+nox.options.sessions = ["lint", "imports", "types", "tests", "speed", "chaos-short", "mistakes", "examples"]
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
@@ -71,7 +71,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite on this interpreter, without the extra `speed`."""
     session.install(".[cli]", *group("test"))
-    session.run("pytest", *PARALLEL, "--ignore=tests/paths", f"--ignore={MISTAKES}", *session.posargs)
+    ignored = ("--ignore=tests/paths", "--ignore=tests/chaos", f"--ignore={MISTAKES}")
+    session.run("pytest", *PARALLEL, *ignored, *session.posargs)
 
 
 @nox.session
@@ -118,6 +119,13 @@ def conformance(session: nox.Session) -> None:
     session.install(".", *group("test", "conformance"))
     names = {"VRM_OPENAPI": str(document.resolve()), "PRISM": str(prism)}
     session.run("pytest", "tests/conformance", *session.posargs, env=names)
+
+
+@nox.session(name="chaos-short")
+def chaos_short(session: nox.Session) -> None:
+    """The short, seeded forms of the session chaos."""
+    session.install(".[cli]", *group("test"))
+    session.run("pytest", *PARALLEL, "tests/chaos", *session.posargs)
 
 
 @nox.session
