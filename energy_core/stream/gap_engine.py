@@ -501,7 +501,8 @@ class _Filling(Generic[ItemT]):
         # Only the gap before the first held event grows: behind it nothing but held events arrived.
         number = self.held[0].number
         gap = [each for each in holding if each.number <= number][-1]
-        gap.end = max(min(each.second, int(now)) for each in self.held)
+        # Not further than the position: the next gap begins there.
+        gap.end = max(min(each.second, self.position or 0) for each in self.held)
         self.gaps = [each for each in self.gaps if each not in holding or each.number <= number]
         held, self.held, self.held_units, self.oldest_held = self.held, deque(), {}, None
         if self.answer is not None:

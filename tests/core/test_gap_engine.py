@@ -277,6 +277,25 @@ def only_the_gap_before_the_first_held_event_grows(module: Any) -> None:
 
 
 @script
+def discarded_event_dated_ahead_extends_the_gap_to_the_position(module: Any) -> None:
+    """Not to now: the next gap begins at the position, and one second would lie in two gaps."""
+    it = Script(module, discards=True, hold=2)
+    it.live(0)
+    it.lost(0)
+    it.live(3)
+    it.live(70, now=4)
+    it.live(2, B, now=9)
+    assert it.texts == ["0a", "[70,70] slow_consumer"]
+    assert it.gaps == [(0, 4, "holding")]
+    it.lost(9)
+    it.live(12)
+    it.answer(14, 0, (2, B), 3, 4)
+    it.answer(14, 4, 8, 12)
+    assert it.texts[2:] == ["+2b", "+3a", "+4a", "+8a", "12a"]
+    assert it.engine.calm
+
+
+@script
 def refused_older_event_is_reported_alone(module: Any) -> None:
     it = Script(module, discards=True)
     it.live(5)
@@ -1133,7 +1152,7 @@ MISTAKES = [
     ),
     (
         "a full hold forgets",
-        "gap.end = max(min(each.second, int(now)) for each in self.held)",
+        "gap.end = max(min(each.second, self.position or 0) for each in self.held)",
         "gap.end = gap.end",
     ),
     (
