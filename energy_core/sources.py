@@ -21,3 +21,4 @@ from energy_core.stream.source import Restartable as Restartable
 from energy_core.stream.source import Resumable as Resumable
 from energy_core.stream.source import Source as Source
 from energy_core.stream.source import StreamPosition as StreamPosition
+from energy_core.token_expiry import TokenExpiry as TokenExpiry

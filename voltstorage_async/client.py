@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakSet
@@ -23,7 +24,7 @@ from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.vocabulary import SourceId, account_label
 from energy_core.url import parse_base_url
 from voltstorage_async import validation
-from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, check_credentials, make_credential
+from voltstorage_async.auth import DEFAULT_VALIDITY_S, Auth, check_credentials, make_credential, token_expiry
 from voltstorage_async.codec import VENDOR, check
 from voltstorage_async.endpoints import BASE_URL, Endpoints
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData
@@ -35,6 +36,7 @@ from voltstorage_async.websocket import ProductEndpoint, events_url
 
 if TYPE_CHECKING:
     from energy_core.stream.merge import MergedStream
+    from energy_core.token_expiry import TokenExpiry
     from voltstorage_async.events.stream import ProductStream
     from voltstorage_async.live import ProductSource
     from voltstorage_async.models import ProductSnapshot
@@ -113,6 +115,7 @@ class VoltStorageClient:
         )
         self._api = ApiClient(self._pool, self._account, self._base, vendor=VENDOR, check=check)
         self._label = label
+        self._credentials = credentials
         self._clock = clock
         self._endpoints = endpoints
         self._field_map = fields
@@ -192,7 +195,11 @@ class VoltStorageClient:
         socket: SocketConfig = SocketConfig(),  # noqa: B008  (frozen)
         backfill: BackfillConfig = BackfillConfig(),  # noqa: B008  (frozen)
     ) -> ProductSource:
-        """Return a product's readings as a source for `merge`; the arguments are those of `events`."""
+        """Return a product's readings as a source for `merge`; the arguments are those of `events`.
+
+        In the last 14 days of a given token (a JWT that says when it expires), the source's notes in
+        `events.status` have a warning, and so has the log, once a day.
+        """
         from voltstorage_async.live import ProductSource  # noqa: PLC0415  (as in `events`)
 
         product_id = validation.product_id(product)
@@ -208,7 +215,20 @@ class VoltStorageClient:
             ssl_context=self._pool.ssl_context,
             vendor_clock=self._account.vendor_clock,
             products=self.products,
+            expiry=self._token_expiry,
         )
+
+    @cached_property
+    def _token_expiry(self) -> TokenExpiry | None:
+        """The expiry that a given JWT states, for all sources of this client; None for a login."""
+        from energy_core.token_expiry import TokenExpiry  # noqa: PLC0415  (as in `events`)
+
+        token = self._credentials.token
+
+        async def read() -> datetime | None:
+            return None if token is None else token_expiry(token)
+
+        return None if token is None else TokenExpiry(VENDOR, read, self._clock)
 
     def now(self, *products: Product | int, max_age_s: float = 900.0) -> Pages[ProductSnapshot]:
         """Return the present values of products: ``await`` it for all, or use ``async for``.

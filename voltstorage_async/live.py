@@ -20,6 +20,7 @@ from energy_core.stream.reconnect import SocketConfig
 from energy_core.stream.source import Outlet, Reading, ReportedAlarm, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import Quantity, SourceId, State
+from energy_core.token_expiry import TokenExpiry
 from voltstorage_async.event_types import UnknownProductEvent
 from voltstorage_async.events.feed import ProductFeed, to_datetime
 from voltstorage_async.events.gap_fetcher import GapFetcher
@@ -52,6 +53,7 @@ class ProductSource:
         seen: Quantities that the product is known to send.
         vendor_clock: The vendor's time, learned from `Date` headers.
         products: Requests the product's present faults; None: alarms are not delivered.
+        expiry: Warns before a given token expires; None: it is not checked.
     """
 
     __slots__ = (
@@ -59,6 +61,7 @@ class ProductSource:
             "__weakref__",
             "_config",
             "_endpoint",
+            "_expiry",
             "_feed",
             "_fields",
             "_id",
@@ -85,8 +88,10 @@ class ProductSource:
         seen: Collection[Quantity] = (),
         vendor_clock: VendorClock | None = None,
         products: Products | None = None,
+        expiry: TokenExpiry | None = None,
     ) -> None:
         self._products = products
+        self._expiry = expiry
         self.owner = owner
         """Distinguishes credentials under one account label."""
         self._id = id
@@ -137,6 +142,7 @@ class ProductSource:
             "unusable": self.unusable,
             "battery_soc_scale": self._fields.scale,
             **({"without_meaning": meaningless} if meaningless else {}),
+            **({} if self._expiry is None else self._expiry.notes),
         }
 
     @property
@@ -167,6 +173,7 @@ class ProductSource:
             seen=self._seen,
             vendor_clock=self.vendor_clock,
             products=self._products,
+            expiry=self._expiry,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -212,6 +219,8 @@ class ProductSource:
         """Report the product's faults every minute; a failed request is repeated after another minute."""
         product_id, clock = int(self._id.site), SystemClock()
         while True:
+            if self._expiry is not None:
+                await self._expiry.check()
             listed: Sequence[Product] = ()
             with suppress(RequestError):  # the feed reports an outage
                 listed = await products.list(ids=product_id, page=1)

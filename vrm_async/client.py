@@ -31,7 +31,10 @@ from vrm_async.credentials import credentials as checked_means
 from vrm_async.responses import check
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from energy_core.http.client import ApiClient
+    from energy_core.token_expiry import TokenExpiry
     from vrm_async.models.snapshot import SiteSnapshot
     from vrm_async.resources.access import Access
     from vrm_async.resources.alarms import AlarmsResource
@@ -303,6 +306,7 @@ class VRMClient(Resources):
         self._pool = SessionPool(session, clock=clock) if pool is None else pool
         self._owns_pool = pool is None
         self._label = label
+        self._has_token = means.token is not None
         self.auth = auth.Auth(means)
         self._account = self._pool.account(
             base.origin,
@@ -342,7 +346,8 @@ class VRMClient(Resources):
     ) -> Poller:
         """Return a source of readings for `merge`. Nothing is sent before the merged stream starts.
 
-        One request an interval serves all sites.
+        One request an interval serves all sites. Two more a day read when the access token expires; in its
+        last 14 days the source's notes in `events.status` have a warning, and so has the log, once a day.
 
         Args:
             sites: The sites or their ids; none means every site of the account.
@@ -362,7 +367,19 @@ class VRMClient(Resources):
             lookback=lookback,
             clock=self._clock,
             owner=self._account.owner if self._label else "",  # a user id is one user, whatever the token
+            expiry=self._token_expiry,
         )
+
+    @cached_property
+    def _token_expiry(self) -> TokenExpiry | None:
+        """One check a day for all sources of this client; None for a login, which is renewed."""
+        from energy_core.token_expiry import TokenExpiry
+
+        async def read() -> datetime | None:
+            token = await self.tokens.current()
+            return None if token is None else token.expires
+
+        return TokenExpiry("vrm", read, self._clock) if self._has_token else None
 
     def now(self, *sites: Site | int, max_age_s: float = 900.0) -> Pages[SiteSnapshot]:
         """Return the present values of sites: ``await`` it for all, or use ``async for``.

@@ -21,6 +21,7 @@ from energy_core.http.client import ApiClient
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, SiteReport
 from energy_core.stream.vocabulary import Quantity, SourceId
+from energy_core.token_expiry import TokenExpiry
 from vrm_async.alarm_reports import AlarmReports
 from vrm_async.decoding.alarms import ListedAlarms
 from vrm_async.decoding.php import by_number, items
@@ -73,6 +74,7 @@ def live(
     lookback: LookbackConfig | None = None,
     clock: Clock | None = None,
     owner: str = "",
+    expiry: TokenExpiry | None = None,
 ) -> Poller:
     """Return a source of readings of these sites, or of all sites of the account if there are none.
 
@@ -89,6 +91,7 @@ def live(
         lookback: When and how far to look back.
         clock: Source of time.
         owner: Distinguishes credentials under one account label.
+        expiry: Warns before the token expires; None: it is not checked.
     """
     wanted = set(site_ids)
     sites = _Sites(api, users, wanted, account, clock)
@@ -108,6 +111,7 @@ def live(
         clock=clock,
         vendor_clock=api.account.vendor_clock,
         on_resume=sites.alarms.resume,
+        expiry=expiry,
     )
 
 

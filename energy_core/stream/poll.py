@@ -30,6 +30,7 @@ from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, Pol
 from energy_core.stream.source import Outlet, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import SourceId, State
+from energy_core.token_expiry import TokenExpiry
 
 MAX_WAIT_S: Final = 3600.0
 """Longest wait before the next poll, even if the vendor asks for a longer one."""
@@ -78,6 +79,7 @@ class Poller:
         owner: Distinguishes credentials under one account label; empty is not checked.
         vendor_clock: The vendor's time. Readings dated after it are neither delivered nor a position.
         on_resume: Called with the positions of `resume`, before the first poll.
+        expiry: Warns before the account's token expires; None: it is not checked.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Poller:
         owner: str = "",
         vendor_clock: VendorClock | None = None,
         on_resume: Callable[[Mapping[SourceId, StreamPosition]], None] | None = None,
+        expiry: TokenExpiry | None = None,
     ) -> None:
         if not 0 < interval_s < float("inf"):
             raise ValueError(f"interval_s must be a positive number of seconds, not {interval_s!r}")
@@ -104,6 +107,7 @@ class Poller:
         self._poll = poll
         self._interval_s = interval_s
         self._on_resume = on_resume
+        self._expiry = expiry
         self._fetch_range = fetch_range
         self._config = lookback
         self._clock = clock or SystemClock()
@@ -141,9 +145,10 @@ class Poller:
 
     @property
     def notes(self) -> Mapping[str, int | str]:
-        """Number of failed polls, and the counted notes of the polls."""
+        """Number of failed polls, the counted notes of the polls, and the warning of a token that expires."""
         failed = {"failed polls": self._failed_polls} if self._failed_polls else {}
-        return {**failed, **self._notes}
+        warning = {} if self._expiry is None else self._expiry.notes
+        return {**failed, **self._notes, **warning}
 
     def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Continue where a consumer stopped: missed readings are fetched, delivered ones left out."""
@@ -191,6 +196,7 @@ class Poller:
             owner=self.owner,
             vendor_clock=self.vendor_clock,
             on_resume=self._on_resume,
+            expiry=self._expiry,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -199,12 +205,12 @@ class Poller:
         Raises:
             RequestError: the vendor has refused three times in a row.
         """
-        if not self._scheduler.enabled:
-            await self._poll_loop(outlet)
-            return
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lookback_loop(outlet), name=f"energy look-back of {self._id}")
+                if self._scheduler.enabled:
+                    tasks.create_task(self._lookback_loop(outlet), name=f"energy look-back of {self._id}")
+                if self._expiry is not None:
+                    tasks.create_task(self._expiry.run(), name=f"energy token of {self._id}")
                 await self._poll_loop(outlet)
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group.exceptions[0].__cause__

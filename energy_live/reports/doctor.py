@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -13,6 +13,7 @@ from attrs import define, field
 
 from energy_core import EnergyError, SessionPool
 from energy_core.clock import Clock, SystemClock
+from energy_core.token_expiry import expiry_warning
 from energy_core.url import parse_base_url
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
 from energy_live.reports.progress import Progress
@@ -21,7 +22,6 @@ from energy_live.runner import UsageError
 from voltstorage_async import VoltStorageClient
 from voltstorage_async.auth import token_expiry
 from vrm_async import VRMClient
-from vrm_async.models import User
 
 DOCTOR_COLUMNS: Final = (
     ReportColumn("subject", "subject"),
@@ -35,7 +35,6 @@ FAILURE: Final = "failed"
 UNUSED: Final = "-"
 """Neither good nor bad: not configured, or not installed."""
 
-EXPIRES_SOON: Final = timedelta(days=14)
 SKEW_S: Final = 60.0
 """A clock that is further off makes tokens invalid and readings seem to be in the future."""
 _EXTRAS: Final = {
@@ -108,18 +107,17 @@ async def _vrm(accounts: Accounts, pool: SessionPool, checks: _Checks, clock: Cl
         return
     took_ms = (clock.monotonic() - begun) * 1000
     checks.add("vrm", "access", OK, f"user {user.id}, answered in {took_ms:.0f} ms")
-    await _vrm_token(client, user, checks, clock)
+    await _vrm_token(client, checks, clock)
     await _vrm_sites(client, checks)
     _clock_and_limit("vrm", accounts.vrm_base_url, pool, checks)
 
 
-async def _vrm_token(client: VRMClient, user: User, checks: _Checks, clock: Clock) -> None:
+async def _vrm_token(client: VRMClient, checks: _Checks, clock: Clock) -> None:
     try:
-        tokens = await client.tokens.list()
+        mine = await client.tokens.current()
     except EnergyError as error:
         checks.add("vrm", "token", WARNING, f"its expiry is not known: {error}")
         return
-    mine = next((token for token in tokens if token.id == user.access_token_id), None)
     if mine is None:
         checks.add("vrm", "token", WARNING, "its expiry is not known: VRM's list does not have it")
         return
@@ -131,16 +129,12 @@ def _expiry(vendor: str, label: str, expires: datetime | None, checks: _Checks, 
     if expires is None:
         checks.add(vendor, "token", OK, f"{label}, does not expire")
         return
-    left = expires - clock.utcnow()
-    text = f"{label}, expires {expires:%Y-%m-%d %H:%M} UTC, in {age_text(left.total_seconds())}"
-    if left < timedelta():
-        checks.add(
-            vendor, "token", FAILURE, f"{label}, expired {expires:%Y-%m-%d %H:%M} UTC: create a new one"
-        )
-    elif left < EXPIRES_SOON:
-        checks.add(vendor, "token", WARNING, f"{text}: create a new one in time")
+    now = clock.utcnow()
+    warning = expiry_warning(expires, now)
+    if warning:
+        checks.add(vendor, "token", FAILURE if expires <= now else WARNING, f"{label}, {warning}")
     else:
-        checks.add(vendor, "token", OK, text)
+        checks.add(vendor, "token", OK, f"{label}, expires {expires:%Y-%m-%d %H:%M} UTC")
 
 
 async def _vrm_sites(client: VRMClient, checks: _Checks) -> None:

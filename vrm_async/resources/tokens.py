@@ -65,6 +65,16 @@ class Tokens:
         """
         return Pages.of_one_answer(lambda: self._call(LIST, LIST_ELSEWHERE, read_tokens), of=AccessToken)
 
+    async def current(self) -> AccessToken | None:
+        """Return the token that this client uses: its name, scope and expiry. Cancelling is safe.
+
+        None if VRM's list does not have it, as for the token of a login. Two requests.
+
+        Docs: https://vrm-api-docs.victronenergy.com/#/operations/users/me
+        """
+        user = await self._users.me()
+        return next((token for token in await self.list() if token.id == user.access_token_id), None)
+
     async def revoke(self, token_id: int | None = None, *, all: bool = False) -> int:  # noqa: A002
         """Revoke one token, or all with ``all=True``; return how many were revoked. Sent once.
 
