@@ -1097,126 +1097,133 @@ MISTAKES = [
     ("a row proves its own second", "whole=second > kept.second and not torn", "whole=True"),
     (
         "an unreadable row proves",
-        "torn, answer.broken, answer.passed = answer.broken or",
+        "torn, self._broken, self._passed = self._broken or",
         "torn, _, _ = False and",
     ),
     (
         "a row is not kept back",
-        "if answer.kept is not None and error is None:",
-        "if answer.kept is not None:",
+        "if kept is not None and error is None:",
+        "if kept is not None:",
     ),
     (
         "only one wrong date is noticed",
-        "            if answer.rows:\n                self.unprove",
-        "            if False:\n                self.unprove",
+        "found = second if self.rows else None",
+        "found = None",
     ),
     (
         "the end of an answer proves",
-        "self.report_lacking()\n        progress =",
-        "self.settle(*answer.request, answer)\n        progress =",
+        "        self._report_lacking()\n        start, end = answer.request",
+        "        self._settle(*answer.request, answer)\n        start, end = answer.request",
     ),
     (
         "pending gaps are missing from the checkpoint",
-        "if gap.state is GapState.PENDING and gap.start < second\n        )\n        lacking",
-        "if gap.state is None\n        )\n        lacking",
+        "if gap.start < second\n        )\n        lacking",
+        "if False\n        )\n        lacking",
     ),
     (
         "the unreported lack is missing from the checkpoint",
-        "self.newest, gaps, lacking)",
-        "self.newest, gaps)",
+        "self._newest, gaps, lacking)",
+        "self._newest, gaps)",
     ),
     (
         "seen units are missing from the checkpoint",
-        "tuple(self.notes.items()), self.seen, self",
-        "tuple(self.notes.items()), 0, self",
+        "return ResumePoint(second, units, self._seen",
+        "return ResumePoint(second, units, 0",
     ),
     (
         "units are missing from the checkpoint",
-        "return ResumePoint(second, tuple(self.notes.items()), self",
-        "return ResumePoint(second, (), self",
+        "return ResumePoint(second, units, self._seen",
+        "return ResumePoint(second, (), self._seen",
     ),
     (
         "the newest second is missing from the checkpoint",
-        "self.seen, self.newest, gaps",
-        "self.seen, second, gaps",
+        "self._seen, self._newest, gaps",
+        "self._seen, second, gaps",
     ),
     (
         "a held event is delivered twice",
-        "self.notes.get(second, 0) | self.held_units.get(second, 0))\n        if",
-        "self.notes.get(second, 0))\n        if",
+        "return units & ~self.known(second)",
+        "return units & ~self.delivered.get(second, 0)",
     ),
     (
         "rows of settled seconds are delivered",
-        "if fresh and (answer.origin is None or any(gap.covers(second) for gap in self.gaps)):",
+        "if fresh and (answer.origin is None or self._gaps.covers(second)):",
         "if fresh:",
     ),
     (
         "a full hold forgets",
-        "gap.end = max(min(each.second, self.position or 0) for each in self.held)",
+        "gap.end = max(min(each.second, self._position) for each in held)",
         "gap.end = gap.end",
     ),
     (
         "a full hold is not bounded",
-        "if len(self.held) > self.config.hold:",
-        "if len(self.held) > 2 * self.config.hold:",
+        "if len(self._held) > self._config.hold:",
+        "if len(self._held) > 2 * self._config.hold:",
     ),
     (
         "an answer proves a gap opened after its request",
-        "if end < start or gap.number > answer.number or",
+        "if end < start or gap.number > number or",
         "if end < start or",
     ),
-    ("an answer proves discarded events", "end = min(end, answer.limit)", ""),
+    ("an answer proves discarded events", "min(end, answer.limit)", "end"),
     (
         "what wrong dates settled holds events back",
-        "state = _closed(answer.origin.state) if waits",
-        "state = _closed(answer.origin.state) if True",
+        "state = answer.origin.state.closed if waits",
+        "state = answer.origin.state.closed if True",
     ),
     (
         "wrong dates forget live units",
-        "                self.notes[each] = self.notes.get(each, 0) | units",
+        "                self._notes.deliver(each, units)",
         "                pass",
     ),
     (
         "a lack is reported before its answer ends",
-        "while len(self.lacking) > MAX_LACKING:",
-        "while self.lacking:",
+        "while len(self._notes.lacking) > MAX_LACKING:",
+        "while self._notes.lacking:",
     ),
-    ("pending gaps are not bounded", "max(len(pending) - self.config.max_pending,", "max(0,"),
-    ("a retry is reported too early", "if gap.tries > len(self.config.retries_s):", "if gap.tries > 1:"),
+    ("pending gaps are not bounded", "max(len(pending) - self._config.max_pending,", "max(0,"),
+    ("a retry is reported too early", "if gap.tries > len(self._config.retries_s):", "if gap.tries > 1:"),
     (
         "calm forgets the units of the position",
-        "self._units = filling.notes.get(self._position if self._position is not None else -1, 0)",
-        "self._units = 0",
+        "True, self._notes.delivered.pop(self._position, 0)",
+        "True, 0 * self._notes.delivered.pop(self._position, 0)",
     ),
     (
         "held events wait for the last gap only",
-        "first is None or self.held[0].number < first):\n            second, units",
+        "first is None or self._held[0].number < first):\n            second, units",
         "first is None or True):\n            second, units",
     ),
     ("the end of a chunk closes the gap", "self.add(evolve(gap, start=asked_to + 1, due=now))", "pass"),
-    ("a range is reported whole", "if gap.start < each < end):", "if False):"),
+    ("a range is reported whole", "for cut in self._notes.within(gap.start, end):", "for cut in ():"),
     (
         "a second is asked for before it is over",
-        "settled = int(now - self.config.settle_s)",
+        "settled = int(now - self._config.settle_s)",
         "settled = int(now)",
     ),
     (
         "a refused older event is lost",
-        'self.report_range(second, second, "slow_consumer")\n        elif',
+        'self._report_range(second, second, "slow_consumer")\n        elif',
         "pass\n        elif",
     ),
 ]
 
 
+MODULES = ("gap_list", "gap_notes", "gap_answer", "gap_engine")
+
+
 @functools.cache
 def seeded(old: str, new: str) -> Any:
-    """Return the engine's module with one piece of its source exchanged."""
-    source = Path(gap_engine.__file__).read_text()
-    assert source.count(old) == 1, f"{source.count(old)} times in the source: {old}"
-    module = types.ModuleType("seeded_gap_engine")
-    sys.modules[module.__name__] = module
-    exec(compile(source.replace(old, new), module.__name__, "exec"), vars(module))
-    return module
+    """Return the engine's module with one piece of the source of its modules exchanged."""
+    folder = Path(gap_engine.__file__).parent
+    sources = {name: (folder / f"{name}.py").read_text() for name in MODULES}
+    found = sum(source.count(old) for source in sources.values())
+    assert found == 1, f"{found} times in the source: {old}"
+    for name, source in sources.items():
+        module = types.ModuleType(f"seeded_{name}")
+        sys.modules[module.__name__] = module
+        text = source.replace(old, new).replace("from energy_core.stream.gap_", "from seeded_gap_")
+        exec(compile(text, module.__name__, "exec"), vars(module))
+    return sys.modules["seeded_gap_engine"]
 
 
 def mistake_found(module: Any) -> str | None:
