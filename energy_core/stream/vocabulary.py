@@ -12,11 +12,32 @@ battery_soc              %    0..100
 battery_voltage          V
 battery_current          A    positive = charging, negative = discharging
 battery_temperature      degC
+grid_l1_power            W    one phase of grid_power
+grid_l2_power            W    one phase of grid_power
+grid_l3_power            W    one phase of grid_power
+consumption_l1_power     W    one phase of consumption_ac_power
+consumption_l2_power     W    one phase of consumption_ac_power
+consumption_l3_power     W    one phase of consumption_ac_power
+pv_l1_power              W    one phase of pv_ac_power
+pv_l2_power              W    one phase of pv_ac_power
+pv_l3_power              W    one phase of pv_ac_power
+consumption_ac_power     W    AC part of consumption_power
+consumption_dc_power     W    DC part of consumption_power
+pv_ac_power              W    AC-coupled part of pv_power
+pv_dc_power              W    DC-coupled part of pv_power
+ev_charger_power         W    positive = charging a car; part of consumption_power
+grid_import_energy       kWh  counter of the grid meter
+grid_export_energy       kWh  counter of the grid meter
+pv_energy                kWh  counter of a PV inverter or solar charger
+ev_charger_energy        kWh  counter of a charger of cars
 ======================== ==== ================================================================
 
 A source may derive battery_power as voltage times current of one device and second.
 
-Six more names, for energies in kWh, are reserved: no source delivers them. `EnergyMeter` computes energies.
+Counters are those of the devices, each with the instance of its device, and grow until the device is reset.
+Only VRM in real time delivers them, and the quantities from grid_l1_power on. Three more names for energies
+(consumption_energy, battery_charge_energy, battery_discharge_energy) are reserved. `EnergyMeter` computes
+energies from power.
 """
 
 from __future__ import annotations
@@ -33,8 +54,7 @@ from attrs import frozen
 class Quantity(enum.StrEnum):
     """Identifies a measured value in `Event.values`. The table of the module gives unit and sign.
 
-    Quantities whose name ends in ``_energy`` are reserved: no source delivers them. Checkpoints store bits by
-    the order of this list, so none is removed and new ones are appended.
+    Checkpoints store bits by the order of this list, so none is removed and new ones are appended.
     """
 
     GRID_POWER = "grid_power"
@@ -52,6 +72,21 @@ class Quantity(enum.StrEnum):
     CONSUMPTION_ENERGY = "consumption_energy"
     BATTERY_CHARGE_ENERGY = "battery_charge_energy"
     BATTERY_DISCHARGE_ENERGY = "battery_discharge_energy"
+    GRID_L1_POWER = "grid_l1_power"
+    GRID_L2_POWER = "grid_l2_power"
+    GRID_L3_POWER = "grid_l3_power"
+    CONSUMPTION_L1_POWER = "consumption_l1_power"
+    CONSUMPTION_L2_POWER = "consumption_l2_power"
+    CONSUMPTION_L3_POWER = "consumption_l3_power"
+    PV_L1_POWER = "pv_l1_power"
+    PV_L2_POWER = "pv_l2_power"
+    PV_L3_POWER = "pv_l3_power"
+    CONSUMPTION_AC_POWER = "consumption_ac_power"
+    CONSUMPTION_DC_POWER = "consumption_dc_power"
+    PV_AC_POWER = "pv_ac_power"
+    PV_DC_POWER = "pv_dc_power"
+    EV_CHARGER_POWER = "ev_charger_power"
+    EV_CHARGER_ENERGY = "ev_charger_energy"
 
     @property
     def unit(self) -> str:
@@ -63,8 +98,13 @@ _UNITS: Final[Mapping[str, str]] = MappingProxyType(
     {"power": "W", "soc": "%", "voltage": "V", "current": "A", "temperature": "degC", "energy": "kWh"}
 )
 
-READINGS: Final = tuple(quantity for quantity in Quantity if not quantity.endswith("_energy"))
-"""The quantities that sources deliver."""
+READINGS: Final = tuple(Quantity)[:9]
+"""The quantities that polling and events deliver; of the others, VRM in real time delivers most."""
+
+RESERVED: Final = frozenset(
+    {Quantity.CONSUMPTION_ENERGY, Quantity.BATTERY_CHARGE_ENERGY, Quantity.BATTERY_DISCHARGE_ENERGY}
+)
+"""Quantities that no source delivers."""
 
 
 class Kind(enum.StrEnum):
