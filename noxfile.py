@@ -71,7 +71,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite on this interpreter, without the extra `speed`."""
     session.install(".[cli]", *group("test"))
-    ignored = ("--ignore=tests/paths", "--ignore=tests/chaos", f"--ignore={MISTAKES}")
+    elsewhere = ("tests/paths", "tests/chaos", "tests/real", MISTAKES)
+    ignored = [f"--ignore={path}" for path in elsewhere]
     session.run("pytest", *PARALLEL, *ignored, *session.posargs)
 
 
@@ -94,6 +95,13 @@ def examples(session: nox.Session) -> None:
     """Every example, the notebook and the README's own code against the simulator."""
     session.install(".[cli]", *group("test", "notebook", "types"))
     session.run("pytest", "tests/paths", *session.posargs)
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Outputs, real time, the live page and the cluster against real servers and a real browser."""
+    session.install(".[cli,arrow,mqtt,postgres,prometheus,nats]", *group("test"))
+    session.run("pytest", *PARALLEL, "tests/real", *session.posargs)
 
 
 @nox.session(name="tests-all", python=["3.11", "3.12", "3.13"])

@@ -14,7 +14,7 @@ from energy_core import EnergyError, FileCheckpoint, SessionPool, StreamError, m
 from energy_core.errors import CheckpointError, NotFound
 from energy_core.local_days import zone_or_utc
 from energy_core.stream.source import Source
-from energy_live.display.output import CsvLines, DisplayOptions, JsonLines, Output, SiteName, show
+from energy_live.display.output import CsvLines, Display, DisplayOptions, JsonLines, SiteName, show
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
 from energy_live.runner import UsageError, print_error
 from voltstorage_async import VoltStorageClient
@@ -210,7 +210,7 @@ def _output(
     pool: SessionPool,
     names: Mapping[tuple[str, str], SiteName],
     vendors: Mapping[str, str],
-) -> Output:
+) -> Display:
     if sys.stdout is None:
         raise UsageError("there is no standard output to write to")
     if not options.table:

@@ -16,9 +16,10 @@ from typing import Self
 from attrs import frozen
 
 from energy_core.clock import Clock, Timer
-from energy_core.errors import StreamBusy
+from energy_core.errors import StreamBusy, StreamError
 from energy_core.printable import printable
 from energy_core.stream.buffer import BUSY, Buffer
+from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.commit import CommitTracker
 from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
@@ -307,6 +308,26 @@ class Consumer(ABC):
             finally:
                 waiting.cancel()
 
+    def commit(self, event: Event) -> Checkpoint:
+        """Mark `event` and all events delivered before it as consumed; return the checkpoint.
+
+        For exactly-once results, store `to_json()` of the checkpoint in the transaction that stores the
+        result, and give `checkpoint=Checkpoint.from_json(...)` of it to `merge` or `subscribe` next time.
+
+        Args:
+            event: An event that this iterator delivered.
+
+        Raises:
+            StreamError: This consumer was made without `checkpoint=`; `Checkpoint()` is an empty one.
+            ValueError: This iterator did not deliver the event.
+        """
+        if self._commits is None:
+            raise StreamError("to commit, pass checkpoint=: a store, or Checkpoint() to begin with")
+        self._commits.commit(event)
+        checkpoint = self._commits.checkpoint()
+        self._commits.changed = True  # the caller stores this one; a store of ours still has to
+        return checkpoint
+
     @property
     def pending(self) -> int:
         """Buffered events that this consumer has not got yet."""
@@ -388,6 +409,7 @@ class Subscription(Consumer):
 
     def __init__(self, subscriber: Subscriber, fanout: Fanout, check_open: Callable[[], None]) -> None:
         super().__init__(subscriber, fanout.clock)
+        self._commits = fanout.trackers.get(subscriber)
         self._fanout = fanout
         self._check_stream_open = check_open
 
@@ -412,6 +434,7 @@ class Subscription(Consumer):
         self._fanout.subscribers = tuple(
             each for each in self._fanout.subscribers if each is not self._subscriber
         )
+        self._fanout.trackers.pop(self._subscriber, None)
         self._subscriber.close()
 
     def _check_open(self) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+from attrs import evolve
 
 from energy_core.clock import Clock
 from energy_core.errors import EnergyError
 from energy_core.stream.buffer import first_relief
+from energy_core.stream.commit import CommitTracker
+from energy_core.stream.sequence import RefillState
 from energy_core.stream.source import StreamPosition
 from energy_core.stream.subscriber import SourceOwner, Subscriber
 from energy_core.stream.vocabulary import Detail, Kind, SourceId
+
+Lack: TypeAlias = tuple[Subscriber, SourceId]
+"""A subscriber, and a device of which it lacks readings that other subscribers had in an earlier run."""
 
 
 class RunningSource(Protocol):
@@ -36,6 +43,8 @@ class Fanout:
         self.subscribers: tuple[Subscriber, ...] = ()
         self.ended = False
         """Whether the stream takes nothing more; a source that is started sets it back."""
+        self.trackers: dict[Subscriber, CommitTracker] = {}
+        """What is consumed, of each subscriber that has a checkpoint."""
         self.running: set[RunningSource] = set()
         self._fail_fast = fail_fast
         self._keys: dict[SourceId, str] = {}
@@ -83,11 +92,69 @@ class Fanout:
 
     # --- positions -----------------------------------------------------------------------------------------
 
-    def resume(self, owner: SourceOwner, positions: Mapping[SourceId, StreamPosition]) -> None:
-        """Continue every subscriber where a consumer stopped in an earlier run."""
-        for source, position in positions.items():
-            for each in self.subscribers:
-                each.resume(each.sequence(source, owner, self.key(source)), position)
+    def consumed(self, owner_id: SourceId, alone: Callable[[], bool]) -> dict[SourceId, StreamPosition]:
+        """Return where to continue a source: where the consumers of an earlier run stopped in its devices.
+
+        Of several consumers the newest position counts; `resume` finds out what the others lack. The spans
+        that any of them waits for stay pending. Where none had a reading, the earliest start counts.
+        """
+        found: dict[SourceId, StreamPosition] = {}
+        for tracker in self.trackers.values():
+            for source, at in tracker.positions(owner_id, alone=alone).items():
+                known = found.get(source, at)
+                newest = max(known, at, key=_time) if known.ids and at.ids else min(known, at, key=_rank)
+                found[source] = evolve(newest, pending=tuple(sorted({*known.pending, *at.pending})))
+            tracker.begin(owner_id, self.clock.utcnow())
+        if len(found) > 1 and owner_id in found and not found[owner_id].ids:
+            del found[owner_id]  # a start without readings; its devices have positions of their own
+        return found
+
+    def resume(self, owner: SourceOwner, positions: Mapping[SourceId, StreamPosition]) -> list[Lack]:
+        """Continue every subscriber where its consumer stopped; return which of them lack older readings.
+
+        Args:
+            owner: The task of the source.
+            positions: Where the source itself continues.
+        """
+        return [lack for each in self.subscribers for lack in self._resume(each, owner, positions)]
+
+    def resume_late(
+        self, subscriber: Subscriber, owner: SourceOwner, sources: Iterable[SourceId]
+    ) -> list[Lack]:
+        """Continue one subscriber that joins while a source runs: it lacks everything until now."""
+        tracker, now = self.trackers[subscriber], self.clock.utcnow()
+        own = tracker.positions(owner.id)
+        tracker.begin(owner.id, now)
+        delivered = {source for source, at in self.delivered(sources).items() if at.ids}
+        lacks: list[Lack] = []
+        for source in {*own, *delivered}:
+            at = own.get(source) or own.get(owner.id)
+            if at is not None:
+                sequence = subscriber.sequence(source, owner, self.key(source))
+                subscriber.resume(sequence, at)
+                if at.ids or source in delivered:
+                    sequence.overflow = RefillState(at.time, max(at.time, now))
+                    lacks.append((subscriber, source))
+        return lacks
+
+    def _resume(
+        self, subscriber: Subscriber, owner: SourceOwner, positions: Mapping[SourceId, StreamPosition]
+    ) -> list[Lack]:
+        tracker = self.trackers.get(subscriber)
+        own = positions if tracker is None else tracker.positions(owner.id)
+        lacks: list[Lack] = []
+        for source, newest in positions.items():
+            sequence = subscriber.sequence(source, owner, self.key(source))
+            if sequence.newest is not None:  # the source was restarted; this consumer had its readings
+                subscriber.resume(sequence, newest)
+                continue
+            # Without a position of the device, the consumer stopped when the source had begun.
+            at = own.get(source) or own.get(owner.id, newest)
+            subscriber.resume(sequence, at)
+            if newest.ids and (at.time < newest.time or not {*newest.ids} <= {*at.ids}):
+                sequence.overflow = RefillState(min(at.time, newest.time), newest.time)
+                lacks.append((subscriber, source))
+        return lacks
 
     def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, StreamPosition]:
         """Return how far these were delivered into buffers, consumed or not; of several, the farthest.
@@ -163,3 +230,8 @@ class Fanout:
 
 def _time(position: StreamPosition) -> datetime:
     return position.time
+
+
+def _rank(position: StreamPosition) -> tuple[bool, datetime]:
+    """Order positions of readings before others, and the earlier before the later."""
+    return not position.ids, position.time

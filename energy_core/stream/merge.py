@@ -11,13 +11,12 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from energy_core.clock import Clock, SystemClock
-from energy_core.errors import StreamClosed, StreamError, WrongLoop
+from energy_core.errors import StreamClosed, WrongLoop
 from energy_core.printable import printable
 from energy_core.stream.buffer import Policy
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
 from energy_core.stream.commit import CheckpointSaver, CommitTracker, OnCorrupt, load
 from energy_core.stream.consumer import Consumer, EventSupply, Subscription
-from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
 from energy_core.stream.source import Source, StreamPosition
 from energy_core.stream.status import SourceStatus
@@ -106,6 +105,7 @@ class MergedStream(Consumer):
         self._fanout = fanout
         fanout.subscribers = (subscriber,)
         self._supervisor = Supervisor(fanout)
+        self._supervisor.resume_positions = partial(_resume_positions, fanout)
         self._checkpoint = checkpoint
         self._autocommit = autocommit
         self._on_corrupt: OnCorrupt = on_corrupt
@@ -131,7 +131,7 @@ class MergedStream(Consumer):
                 auto=self._autocommit and is_store,
                 pending=self._subscriber.pending,
             )
-            self._supervisor.resume_positions = partial(_resume_positions, self._commits, self._fanout)
+            self._fanout.trackers[self._subscriber] = self._commits
             if not isinstance(self._checkpoint, Checkpoint):
                 self._saver = CheckpointSaver(self._checkpoint, self._commits, self._clock)
         self._loop = asyncio.get_running_loop()
@@ -148,15 +148,22 @@ class MergedStream(Consumer):
 
     # --- consumers -----------------------------------------------------------------------------------------
 
-    def subscribe(self, *, policy: Policy = "block", buffer: int = 1024) -> Subscription:
+    def subscribe(
+        self, *, policy: Policy = "block", buffer: int = 1024, checkpoint: Checkpoint | None = None
+    ) -> Subscription:
         """Return an independent consumer: its own buffer, policy and numbers, from the next event on.
 
         A slow one does not affect the others. If the stream itself was not iterated yet and has no
         checkpoint, it stops buffering for its own `async for` until that is used.
 
+        With a checkpoint it continues there: what it lacks is fetched for it alone, or reported to it as a
+        gap; the sources continue at the newest checkpoint of all consumers. Subscribe before the stream is
+        opened where possible, so that nothing is fetched twice.
+
         Args:
             policy: See `merge`.
             buffer: Readings that may be pending.
+            checkpoint: Where to continue; `commit` returns the next one. `Checkpoint()` to begin with.
 
         Raises:
             StreamClosed: The stream is closed.
@@ -171,29 +178,15 @@ class MergedStream(Consumer):
         own = () if self._idle else (self._subscriber,)
         others = tuple(each for each in self._fanout.subscribers if each is not self._subscriber)
         self._fanout.subscribers = (*own, *others, subscriber)
+        if checkpoint is not None:
+            self._fanout.trackers[subscriber] = CommitTracker(
+                checkpoint, subscriber.owner_of, auto=False, pending=subscriber.pending
+            )
+            for task in self._supervisor:
+                task.catch_up(subscriber)
         if self._fanout.ended:
             subscriber.buffer.end()
         return Subscription(subscriber, self._fanout, self._check_open)
-
-    def commit(self, event: Event) -> Checkpoint:
-        """Mark `event` and all events delivered before it as consumed; return the checkpoint.
-
-        For exactly-once results, store `to_json()` of the checkpoint in the transaction that stores the
-        result, and merge with `checkpoint=Checkpoint.from_json(...)` of it next time.
-
-        Args:
-            event: An event that this iterator delivered.
-
-        Raises:
-            StreamError: The stream was merged without `checkpoint=`; `Checkpoint()` is an empty one.
-            ValueError: This iterator did not deliver the event. A subscription has no checkpoint.
-        """
-        if self._commits is None:
-            raise StreamError("to commit, merge with checkpoint=: a store, or Checkpoint() to begin with")
-        self._commits.commit(event)
-        checkpoint = self._commits.checkpoint()
-        self._commits.changed = True  # the caller stores this one; our own store still has to
-        return checkpoint
 
     # --- sources -------------------------------------------------------------------------------------------
 
@@ -349,9 +342,8 @@ class MergedStream(Consumer):
 
 
 def _resume_positions(
-    commits: CommitTracker, fanout: Fanout, source: SourceId, alone: Callable[[], bool]
+    fanout: Fanout, source: SourceId, alone: Callable[[], bool]
 ) -> Mapping[SourceId, StreamPosition]:
-    """Return where to resume the devices of a source that starts: where they were delivered, or consumed."""
-    consumed = commits.positions(source, alone=alone)
-    commits.begin(source, fanout.clock.utcnow())
-    return dict(consumed) | fanout.delivered(consumed)
+    """Return where to continue one source: what consumers committed, or, after a restart, were given."""
+    consumed = fanout.consumed(source, alone)
+    return consumed | fanout.delivered(consumed)

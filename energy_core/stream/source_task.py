@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError
 from energy_core.printable import printable
-from energy_core.stream.fanout import Fanout
+from energy_core.stream.fanout import Fanout, Lack
 from energy_core.stream.outlet import ReadingValidator, SourceOutlet
 from energy_core.stream.refill import Refills
 from energy_core.stream.source import Outlet, Source, StreamPosition
@@ -43,7 +43,10 @@ class SourceTask(SourceOutlet):
         restarts: How often the source was restarted before.
     """
 
-    __slots__ = ("__weakref__", "_bug", "_identify", "_join", "_not_resumed", "_refills", "restarts", "task")
+    __slots__ = (
+        *("__weakref__", "_bug", "_identify", "_join", "_lacks", "_not_resumed", "_refills"),
+        *("restarts", "task"),
+    )
 
     def __init__(self, source: Source, fanout: Fanout, *, restarts: int = 0) -> None:
         super().__init__(source, fanout)
@@ -51,6 +54,7 @@ class SourceTask(SourceOutlet):
         self.restarts = restarts
         self._identify: Callable[[Outlet], Awaitable[None]] | None = getattr(source, "identify", None)
         self._join: Join | None = None
+        self._lacks: list[Lack] = []
         self._not_resumed: Mapping[SourceId, datetime] = {}
         self._bug: Exception | None = None
         self._refills: Refills | None = None  # made when needed: few sources ever have a slow consumer
@@ -124,6 +128,12 @@ class SourceTask(SourceOutlet):
         if self.task is not None:
             self.task.cancel()
 
+    def catch_up(self, subscriber: Subscriber) -> None:
+        """Fetch for a subscriber that joins now what it lacks since its checkpoint, or report a gap."""
+        if self.identified and not self.closed:  # otherwise the source resumes it when it begins
+            for lack in self._fanout.resume_late(subscriber, self, self.device_ids):
+                self.refill(*lack)
+
     def refill(self, subscriber: Subscriber, source: SourceId) -> None:
         """Fetch again what did not fit into a subscriber's buffer, or report a gap."""
         if self._refills is None:
@@ -189,6 +199,8 @@ class SourceTask(SourceOutlet):
         now = self._fanout.clock.utcnow()
         for source, since in self._not_resumed.items():
             self.gap(source, start=min(since, now), end=now, reason=NOT_RESUMABLE)
+        for subscriber, source in self._lacks:
+            self.refill(subscriber, source)
         if self._bug is not None:
             raise self._bug
 
@@ -196,7 +208,7 @@ class SourceTask(SourceOutlet):
         if not positions:
             return
         self.device_ids.update(positions)
-        self._fanout.resume(self, positions)
+        self._lacks = self._fanout.resume(self, positions)
         self._alarms.resume(positions)
         resume: Callable[[Mapping[SourceId, StreamPosition]], None] | None = getattr(
             self.source, "resume", None

@@ -50,7 +50,7 @@ class SiteName:
     zone: tzinfo = UTC
 
 
-class Output(Protocol):
+class Display(Protocol):
     """Async context manager that shows events."""
 
     async def __aenter__(self) -> Self: ...
@@ -63,7 +63,7 @@ class Output(Protocol):
         """Show one event; waits while the reader is slow."""
 
 
-async def show(events: MergedStream, output: Output, options: DisplayOptions) -> None:
+async def show(events: MergedStream, output: Display, options: DisplayOptions) -> None:
     """Show events until the limits of `options` are reached or every source has ended.
 
     Raises:

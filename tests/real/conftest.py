@@ -1,0 +1,1 @@
+"""Tests with real servers and a real browser: `nox -s real`. `tests/servers/real_programs.py` starts them."""
