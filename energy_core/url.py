@@ -43,20 +43,24 @@ class BaseUrl:
         return self.origin + self.path
 
 
-def parse_base_url(text: str, *, scheme: str = "https", name: str = "the base URL") -> BaseUrl:
+def parse_base_url(
+    text: str, *, scheme: str = "https", name: str = "the base URL", without_tls: bool = False
+) -> BaseUrl:
     """Parse and check a base URL: scheme, host, optional port and path, and nothing else.
 
     Args:
         text: The URL.
         scheme: ``https`` or ``wss``. The variant without TLS is accepted for the loopback interface only.
         name: How error messages name the URL.
+        without_tls: Accept the variant without TLS for any host, such as a database in the home's network.
 
     Raises:
         ValueError: The text is anything else. The message does not repeat it: it might hold a password.
     """
     parts = _split(text, name)
     plain = _WITHOUT_TLS[scheme]
-    if parts.scheme != scheme and not (parts.scheme == plain and is_loopback(parts.hostname or "")):
+    plain_allowed = without_tls or is_loopback(parts.hostname or "")
+    if parts.scheme != scheme and not (parts.scheme == plain and plain_allowed):
         raise ValueError(f"{name} must begin with {scheme}:// ({plain}:// only for the loopback interface)")
     path = parts.path.strip("/")
     _check_path(path)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from energy_core.http.credential import Credential as Credential
     from energy_core.http.credential import Grant as Grant
     from energy_core.http.credential import Issued as Issued
+    from energy_core.http.operation import Content as Content
     from energy_core.http.operation import Operation as Operation
     from energy_core.http.operation import Priority as Priority
     from energy_core.http.operation import Request as Request
@@ -29,7 +30,7 @@ else:
             ".call": "ServiceAccount",
             ".client": "ApiClient",
             ".credential": "Credential Grant Issued",
-            ".operation": "Operation Priority Request Response",
+            ".operation": "Content Operation Priority Request Response",
             ".rate_limiter": "RateLimiter RateLimiterStats",
             ".response": "Download",
         },

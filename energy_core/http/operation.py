@@ -112,6 +112,19 @@ def _shares_part(message: str, secret: str) -> bool:
     return len(secret) < _SHARED_CHARS or any(secret[at : at + _SHARED_CHARS] in message for at in starts)
 
 
+class Content(NamedTuple):
+    """The body of a request that is not JSON."""
+
+    data: bytes
+    type: str
+    """Its media type."""
+    encoding: str = ""
+    """Its Content-Encoding, such as ``gzip``; empty for none."""
+
+    def __repr__(self) -> str:
+        return f"<Content of {len(self.data)} bytes, {self.type}>"
+
+
 class Request(NamedTuple):
     """An operation with its arguments, ready to be sent; holds no credential."""
 
@@ -120,6 +133,8 @@ class Request(NamedTuple):
     query: Query = ()
     json: JSON = None
     priority: Priority = Priority.INTERACTIVE
+    content: Content | None = None
+    """The body instead of `json`."""
 
     def url(self, base: BaseUrl) -> str:
         """Return the absolute URL.

@@ -207,7 +207,7 @@ class Transport:
             self._auth = AuthHeaders(grant)
         request = sending.request
         # aiohttp watches an injected session's responses, and requests with a body.
-        if not self._injected and request.json is None:
+        if not self._injected and request.json is None and request.content is None:
             sending.read_timeouts = self._read_timeouts
         try:
             raw = await self._send(sending)
@@ -238,11 +238,18 @@ class Transport:
             return session.request(
                 method, url, headers=headers, allow_redirects=False, middlewares=(middleware,)
             )
+        content = middleware.request.content
+        if content is not None:
+            headers = headers.copy()  # the account's requests share them
+            headers["Content-Type"] = content.type
+            if content.encoding:
+                headers["Content-Encoding"] = content.encoding
         return session.request(
             method,
             url,
             headers=headers,
             json=middleware.request.json,
+            data=None if content is None else content.data,
             ssl=self._ssl or True,
             allow_redirects=False,
             raise_for_status=False,

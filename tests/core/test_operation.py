@@ -1,6 +1,6 @@
 """Operations and the requests they make."""
 
-from energy_core.http.operation import Operation, Priority, Request
+from energy_core.http.operation import Content, Operation, Priority, Request
 
 ME = Operation(vendor="acme", name="users.me", method="GET", path="users/me", repeatable=True)
 SITE = ME.at("sites/{id}")
@@ -26,3 +26,10 @@ def test_the_same_operation_at_another_path():
     assert ME.at("users/you").request().path == "users/you"
     twin = SITE.at("users/me")
     assert (twin, hash(twin), repr(twin)) == (ME, hash(ME), repr(ME))
+
+
+def test_a_body_that_is_not_json():
+    """Its bytes are in no repr."""
+    request = ME.request()._replace(content=Content(b"a secret line", "text/plain", "gzip"))
+    assert request.content is not None
+    assert "secret" not in repr(request) + repr(request.content)
