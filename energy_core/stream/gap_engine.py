@@ -28,7 +28,7 @@ Transitions:
                                                    over the held events, which are discarded
     PENDING  answer with progress                  PENDING behind the last row, due now
     PENDING  no progress                           retries 1, 5 and 15 minutes after the first attempt, then
-                                                   reported as `not_recorded`
+                                                   reported as `not_recorded`, or with the last error
     PENDING  more than 4 pending gaps              the oldest is reported as `too_many_gaps`
     any      longer than a day                     the older part is reported as `beyond_cap`
     any      proven                                removed
@@ -192,8 +192,12 @@ class GapEngine(Generic[ItemT]):
         self._seen |= units
         return True
 
-    def live(self, second: int, units: int, item: ItemT, now: float, *, room: bool = True) -> None:
-        """Take a live event. `room` is False if the subscriber's buffer is full."""
+    def live(self, second: int, units: int, item: ItemT, now: float, *, room: bool = True) -> int:
+        """Take a live event. `room` is False if the subscriber's buffer is full.
+
+        Returns:
+            How many live events were given back to the gap, or reported, for lack of room.
+        """
         self._leave_calm()
         reached = min(second, int(now))
         holding = self._gaps.in_state(GapState.HOLDING)
@@ -207,14 +211,13 @@ class GapEngine(Generic[ItemT]):
             self._position = reached
             self._trim()
         if refused:
-            return
+            return 1
         if not holding:
             self._deliver(second, units, item, backfilled=False)
-            return
+            return 0
         self._notes.hold(second, units)
         self._held.append(_Held(second, units, item, max(gap.number for gap in holding)))
-        if len(self._held) > self._config.hold:
-            self._hold_is_full(holding, now)
+        return self._hold_is_full(holding, now) if len(self._held) > self._config.hold else 0
 
     def lost(self, now: float) -> None:
         """Open a gap at the position: the connection was lost, or the source was silent."""
@@ -271,13 +274,14 @@ class GapEngine(Generic[ItemT]):
         else:
             self._gaps.begin(start if start >= 0 else reached, reached, GapState.WAITING, 0.0)
 
-    def _hold_is_full(self, holding: list[TrackedGap], now: float) -> None:
+    def _hold_is_full(self, holding: list[TrackedGap], now: float) -> int:
+        """Give up the hold; return how many events were given back to the gap."""
         if not self._config.discards:
             for gap in holding:
                 gap.state, gap.due = GapState.PENDING, min(gap.due, now)
             self._release_held()
             self._bound()
-            return
+            return 0
         # Only the gap before the first held event grows: behind it nothing but held events arrived.
         number, held = self._held[0].number, self._held
         gap = [each for each in holding if each.number <= number][-1]
@@ -292,6 +296,7 @@ class GapEngine(Generic[ItemT]):
         for second in {each.second for each in held}:
             if not self._gaps.covers(second, closed=True):
                 self._report_range(second, second, "slow_consumer")
+        return len(held)
 
     def _release_held(self) -> None:
         """Deliver the held events that no gap holds any more."""
@@ -330,10 +335,10 @@ class GapEngine(Generic[ItemT]):
         self._leave_calm()
         return self._ask(RangeRequest(start, end), None, now)
 
-    def proven(self, start: int, end: int) -> None:
-        """Note that the unordered record has nothing more in this closed range."""
+    def proven(self, start: int, end: int, reason: str = "") -> None:
+        """Note that the record has nothing more in this closed range; with a reason, it is reported."""
         if self._answer is not None:
-            self._settle(start, end, self._answer)
+            self._settle(start, end, self._answer, reason)
 
     def columns(self, exported: int) -> None:
         """Note which units the record of this answer can have."""
@@ -380,7 +385,7 @@ class GapEngine(Generic[ItemT]):
             elif progress and gap.start >= frontier:
                 gap.due = now
             elif not self._gaps.attempt_failed(gap, end if error is None else None, now):
-                self._report(gap, "not_recorded")
+                self._report(gap, error or "not_recorded")
         self._bound()
         self._trim()
         self._release_held()
@@ -415,16 +420,23 @@ class GapEngine(Generic[ItemT]):
             answer.fresh = True
             self._deliver(second, fresh, item, backfilled=True)
         if left_behind is not None:
-            self._gaps.leave_behind(answer.request.start, left_behind, answer.origin_number, answer.asked)
+            range_left = answer.request.start, left_behind
+            for gap in self._gaps.cut(*range_left, lambda each: each.number == answer.origin_number):
+                self._gaps.end_first_attempt(gap, answer.asked)
             self._bound()
         if proven is not None:
             self._settle(*proven, answer)
         self._release_held()
 
-    def _settle(self, start: int, end: int, answer: Answer[ItemT]) -> None:
-        """Remove a closed range of seconds from the gaps that the answer is about."""
-        for since, last in self._gaps.settle(start, min(end, answer.limit), answer.number):
-            self._notes.lack(since, last, 0 if answer.exported is None else self._seen & ~answer.exported)
+    def _settle(self, start: int, end: int, answer: Answer[ItemT], reason: str = "") -> None:
+        """Remove a closed range of seconds from the gaps of the answer; report it if there is a reason."""
+        lacks = 0 if answer.exported is None else self._seen & ~answer.exported
+        for gap in self._gaps.cut(start, min(end, answer.limit), lambda each: each.number <= answer.number):
+            if reason:
+                self._report(gap, reason)
+                continue
+            self._gaps.remove(gap)
+            self._notes.lack(gap.start, gap.last_in(end), lacks)
             while len(self._notes.lacking) > MAX_LACKING:
                 answer.floor = max(answer.floor, self._notes.lacking[0][1] + 1)
                 self._report_lacking(1)

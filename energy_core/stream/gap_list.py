@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from enum import Enum
 from typing import Final
 
@@ -149,32 +149,26 @@ class GapList:
         """Remove a gap."""
         self._all.remove(gap)
 
-    def settle(self, start: int, end: int, number: int) -> list[tuple[int, int]]:
-        """Remove a closed range of seconds from the gaps up to a number; return what was removed."""
-        settled = []
+    def cut(self, start: int, end: int, where: Callable[[TrackedGap], bool]) -> list[TrackedGap]:
+        """Cut some of the gaps at the ends of a closed range of seconds; return the pieces inside it."""
+        inside = []
         for gap in self:
-            if end < start or gap.number > number or not gap.overlaps(start, end):
+            if end < start or not (gap.overlaps(start, end) and where(gap)):
                 continue
-            settled.append((max(start, gap.start), gap.last_in(end)))
             if gap.start < start:
                 self.add(evolve(gap, end=start - 1, state=gap.state.closed))
+                gap.start = start
             if gap.end is None or gap.end > end:
-                gap.start = end + 1
-            else:
-                self._all.remove(gap)
-        return settled
+                self.add(evolve(gap, start=end + 1))
+                gap.end, gap.state = end, gap.state.closed
+            inside.append(gap)
+        return inside
 
-    def leave_behind(self, start: int, until: int, number: int, asked: float) -> None:
-        """End the first attempt, made at `asked`, at the seconds of a gap from `start` to `until`."""
-        for gap in self:
-            if gap.number != number or not gap.overlaps(start, until):
-                continue
-            if gap.end is None or gap.end > until:
-                self.add(evolve(gap, start=until + 1))
-                gap.end = until
-            if gap.state is not GapState.PENDING:
-                gap.state, gap.first, gap.tries = GapState.PENDING, asked, 1
-                gap.due = self.retry_at(asked, 1)
+    def end_first_attempt(self, gap: TrackedGap, asked: float) -> None:
+        """Let a gap whose first attempt was made at `asked` be pending."""
+        if gap.state is not GapState.PENDING:
+            gap.state, gap.first, gap.tries = GapState.PENDING, asked, 1
+            gap.due = self.retry_at(asked, 1)
 
     def attempt_failed(self, gap: TrackedGap, asked_to: int | None, now: float) -> bool:
         """Count an attempt without progress for a gap, or its part up to `asked_to`.

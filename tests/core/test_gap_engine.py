@@ -1157,13 +1157,13 @@ MISTAKES = [
     ),
     (
         "a full hold is not bounded",
-        "if len(self._held) > self._config.hold:",
-        "if len(self._held) > 2 * self._config.hold:",
+        "if len(self._held) > self._config.hold else 0",
+        "if len(self._held) > 2 * self._config.hold else 0",
     ),
     (
         "an answer proves a gap opened after its request",
-        "if end < start or gap.number > number or",
-        "if end < start or",
+        "lambda each: each.number <= answer.number",
+        "lambda each: True",
     ),
     ("an answer proves discarded events", "min(end, answer.limit)", "end"),
     (
