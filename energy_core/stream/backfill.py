@@ -20,7 +20,7 @@ _FINAL: Final = (AuthError, BadRequest, NotFound, PermissionDenied)
 """Refusals that no repeat can change."""
 
 
-class Row(NamedTuple, Generic[ItemT]):
+class RecordedRow(NamedTuple, Generic[ItemT]):
     """One record of the past."""
 
     second: int
@@ -30,13 +30,13 @@ class Row(NamedTuple, Generic[ItemT]):
     item: ItemT
 
 
-class Columns(NamedTuple):
+class RecordedUnits(NamedTuple):
     """The record has no other units than these."""
 
     units: int
 
 
-class Proven(NamedTuple):
+class ProvenRange(NamedTuple):
     """Nothing else of a closed range of seconds will come."""
 
     start: int
@@ -45,11 +45,11 @@ class Proven(NamedTuple):
     """Why the rest cannot be had; empty: nothing else is missing."""
 
 
-class Unreadable(NamedTuple):
+class UnreadableRow(NamedTuple):
     """A record that cannot be read, in its place among the others."""
 
 
-RecordItem: TypeAlias = Row[ItemT] | Columns | Proven | Unreadable
+RecordItem: TypeAlias = RecordedRow[ItemT] | RecordedUnits | ProvenRange | UnreadableRow
 
 
 class Backfill(ABC, Generic[ItemT]):
@@ -172,12 +172,12 @@ class Backfill(ABC, Generic[ItemT]):
 
     def _take(self, each: RecordItem[ItemT]) -> None:
         match each:
-            case Row(second, units, item):
+            case RecordedRow(second, units, item):
                 self.engine.row(second, units, item)
-            case Columns(units):
+            case RecordedUnits(units):
                 self.engine.columns(units)
-            case Proven(start, end, reason):
+            case ProvenRange(start, end, reason):
                 self.engine.proven(start, end, reason)
-            case Unreadable():
+            case UnreadableRow():
                 self.engine.unreadable()
         self.update()
