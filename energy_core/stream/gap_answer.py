@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from energy_core.stream.gap_list import TrackedGap
+from energy_core.stream.gap_notes import Forgotten
 
 __all__ = ["Answer", "RangeRequest", "TrustedRow"]
 
@@ -83,8 +84,8 @@ class Answer(Generic[ItemT]):
         """Seconds before it were reported since."""
         self.rows: deque[int] = deque(maxlen=ROWS_KEPT)
         """Seconds of the last trusted rows."""
-        self.forgotten: deque[tuple[int, int]] = deque(maxlen=2 * ROWS_KEPT)
-        """Seconds and delivered units without a note, because the answer has settled them."""
+        self.forgotten: deque[Forgotten] = deque(maxlen=2 * ROWS_KEPT)
+        """Notes of seconds that the answer has settled."""
         self.fresh = False
         """Whether a row brought something new."""
         self.exported: int | None = None

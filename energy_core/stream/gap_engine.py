@@ -18,6 +18,7 @@ Transitions:
     -        connection lost, silence, resume      OPEN from the position
     -        no room, nothing is held              WAITING from the position to the refused event
     OPEN     live event at or after its start      HOLDING, due after `settle_s`; refused: WAITING
+    OPEN     no live event for `quiet_s`           OPEN; the record is asked
     OPEN     answer                                OPEN; asked again after 60 s, or at once if the answer had
                                                    progress and ends more than 60 s ago
     WAITING  relief                                HOLDING, due now
@@ -54,9 +55,10 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from attrs import evolve
 
+from energy_core.stream.dedupe import NOT_RECORDED
 from energy_core.stream.gap_answer import Answer, RangeRequest, TrustedRow
 from energy_core.stream.gap_list import GapConfig, GapList, GapState, TrackedGap
-from energy_core.stream.gap_notes import MAX_LACKING, MAX_NOTES, Lack, ResumePoint, UnitNotes
+from energy_core.stream.gap_notes import MAX_LACKING, MAX_NOTES, RECENT_S, Lack, ResumePoint, UnitNotes
 
 __all__ = [
     "Delivery",
@@ -85,6 +87,9 @@ class Delivery(NamedTuple, Generic[ItemT]):
     units: int
     """The units of the item that are new."""
     position: ResumePoint
+    ordinal: int
+    """Tells the items of one second apart: the number of those delivered before; where that is not known any
+    more, a number from `UNKNOWN_ORDINAL` on."""
 
 
 class ReportedRange(NamedTuple):
@@ -116,24 +121,28 @@ class GapEngine(Generic[ItemT]):
     """
 
     __slots__ = (
-        *("_answer", "_config", "_gaps", "_held", "_ignored", "_newest", "_notes", "_out", "_position"),
-        *("_seen", "_units", "calm"),
+        *("_answer", "_config", "_events", "_gaps", "_held", "_ignored", "_notes", "_out", "_seen"),
+        *("_units", "calm", "duplicates", "newest", "position"),
     )
 
     def __init__(self, config: GapConfig | None = None, point: ResumePoint | None = None) -> None:
         self.calm = True
         """Whether nothing is missing, held, requested or waiting to be delivered."""
         self._config = config or GapConfig()
-        # The newest second that arrived live, never later than the vendor's clock; -1: none.
-        self._position = -1 if point is None else point.second
-        # Units of the position while calm, then in `_notes`.
-        self._units = 0 if point is None else dict(point.units).get(point.second, 0)
-        self._newest = -1 if point is None else point.newest
+        self.position = -1 if point is None else point.second
+        """The newest second that arrived live, never later than the vendor's clock; -1: none."""
+        self.newest = -1 if point is None else point.newest
+        """The newest delivered second; -1: none."""
+        self.duplicates = 0
+        """Live events that are not delivered because rows had all their units."""
+        # Units and events of the position while calm, then in `_notes`.
+        here = [each for each in point.units if each[0] == point.second] if point is not None else ()
+        self._units, self._events = here[0][1:] if here else (0, 0)
         self._seen = 0 if point is None else point.seen
         self._ignored = 0
         self._gaps = GapList(self._config)
         self._held: list[_Held[ItemT]] = []
-        self._notes = UnitNotes()
+        self._notes = UnitNotes(self.position - 1)
         self._out: list[Delivery[ItemT] | ReportedRange] = []
         self._answer: Answer[ItemT] | None = None
 
@@ -157,6 +166,11 @@ class GapEngine(Generic[ItemT]):
         """Rows outside their request, or with a date that does not fit the order of the answer."""
         return self._ignored + (0 if self._answer is None else self._answer.ignored)
 
+    @property
+    def ready(self) -> int:
+        """Number of items that `pop` returns now."""
+        return len(self._out)
+
     def point(self) -> ResumePoint:
         """Return the state behind all that was delivered."""
         second = self._floor()
@@ -166,8 +180,13 @@ class GapEngine(Generic[ItemT]):
             if gap.start < second
         )
         lacking = tuple(self._notes.lacking_before(second))
-        units = ((second, self._units),) if self.calm else tuple(self._notes.delivered.items())
-        return ResumePoint(second, units, self._seen, self._newest, gaps, lacking)
+        notes = self._notes
+        units = (
+            ((second, self._units, self._events),)
+            if self.calm
+            else tuple((each, units, notes.events[each]) for each, units in notes.delivered.items())
+        )
+        return ResumePoint(second, units, self._seen, self.newest, gaps, lacking)
 
     # --- live events ---------------------------------------------------------------------------------------
 
@@ -177,19 +196,24 @@ class GapEngine(Generic[ItemT]):
         Returns:
             False, with nothing noted, if they must go through `live` one by one.
         """
-        position = self._position
+        position, notes = self.position, self._notes
         if not self.calm or position < 0:
             return False
-        last = position
+        last, events, before = position, self._events, notes.forgotten_to
         for second in seconds:
-            if second < last:
+            if second > last:
+                before, last, events = last, second, 1
+            elif second == last and not notes.recorded:
+                events += 1
+            else:
                 return False
-            last = second
         if last > now:
             return False
         self._units = units if last > position else self._units | units
-        self._position = self._newest = last
+        self.position, self.newest, self._events, notes.forgotten_to = last, last, events, before
         self._seen |= units
+        if notes.recorded:
+            notes.forget_recorded(last)
         return True
 
     def live(self, second: int, units: int, item: ItemT, now: float, *, room: bool = True) -> int:
@@ -200,6 +224,7 @@ class GapEngine(Generic[ItemT]):
         """
         self._leave_calm()
         reached = min(second, int(now))
+        fresh = units & ~self._notes.recorded.get(second, 0)
         holding = self._gaps.in_state(GapState.HOLDING)
         refused = bool(self._gaps.in_state(GapState.WAITING)) or not (room or holding)
         if refused:
@@ -207,23 +232,26 @@ class GapEngine(Generic[ItemT]):
         elif (gap := self._gaps.opened) is not None and reached >= gap.start:
             gap.end, gap.state, gap.due = reached, GapState.HOLDING, now + self._config.settle_s
             holding.append(gap)
-        if reached > self._position:
-            self._position = reached
+        if reached > self.position:
+            self.position = reached
             self._trim()
+            self._notes.forget_recorded(reached)
         if refused:
             return 1
-        if not holding:
-            self._deliver(second, units, item, backfilled=False)
-            return 0
-        self._notes.hold(second, units)
-        self._held.append(_Held(second, units, item, max(gap.number for gap in holding)))
+        if units and not fresh:
+            self.duplicates += 1
+        elif not holding:
+            self._deliver(second, fresh, item, backfilled=False)
+        else:
+            self._notes.hold(second, fresh)
+            self._held.append(_Held(second, fresh, item, max(gap.number for gap in holding)))
         return self._hold_is_full(holding, now) if len(self._held) > self._config.hold else 0
 
     def lost(self, now: float) -> None:
         """Open a gap at the position: the connection was lost, or the source was silent."""
-        if self._position >= 0 and self._gaps.opened is None:
+        if self.position >= 0 and self._gaps.opened is None:
             self._leave_calm()
-            self._gaps.begin(self._position, None, GapState.OPEN, now)
+            self._gaps.begin(self.position, None, GapState.OPEN, now + self._config.quiet_s)
 
     def relief(self, now: float) -> None:
         """Start to fill the gap of a full buffer: the buffer is half empty."""
@@ -232,9 +260,11 @@ class GapEngine(Generic[ItemT]):
 
     def resume(self, point: ResumePoint, now: float) -> None:
         """Continue behind an item that was delivered in an earlier run."""
-        self._position, self._newest, self._seen = point.second, point.newest, point.seen
+        self.position, self.newest, self._seen = point.second, point.newest, point.seen
         self._leave_calm()
-        self._notes.delivered = dict(point.units)
+        self._notes.forgotten_to = point.second - 1
+        self._notes.delivered = {second: units for second, units, _ in point.units}
+        self._notes.events = {second: events for second, _, events in point.units}
         for start, end, tries, first in point.gaps:
             gap = self._gaps.begin(start, end, GapState.PENDING, now)
             if first is not None:
@@ -261,7 +291,7 @@ class GapEngine(Generic[ItemT]):
         if self._answer is not None:  # the record may have been read before
             self._answer.limit = min(self._answer.limit, reached - 1)
         waiting, opened = self._gaps.in_state(GapState.WAITING), self._gaps.opened
-        start = waiting[0].start if waiting else self._position if opened is None else opened.start
+        start = waiting[0].start if waiting else self.position if opened is None else opened.start
         if second > reached or second < start:
             if not self._gaps.covers(second, closed=True):
                 self._report_range(second, second, "slow_consumer")
@@ -286,7 +316,7 @@ class GapEngine(Generic[ItemT]):
         number, held = self._held[0].number, self._held
         gap = [each for each in holding if each.number <= number][-1]
         # Not further than the position: the next gap begins there.
-        gap.end = max(min(each.second, self._position) for each in held)
+        gap.end = max(min(each.second, self.position) for each in held)
         for each in holding:
             if each.number > number:
                 self._gaps.remove(each)
@@ -385,7 +415,7 @@ class GapEngine(Generic[ItemT]):
             elif progress and gap.start >= frontier:
                 gap.due = now
             elif not self._gaps.attempt_failed(gap, end if error is None else None, now):
-                self._report(gap, error or "not_recorded")
+                self._report(gap, error or NOT_RECORDED)
         self._bound()
         self._trim()
         self._release_held()
@@ -418,6 +448,8 @@ class GapEngine(Generic[ItemT]):
         fresh = self._notes.fresh(second, units)
         if fresh and (answer.origin is None or self._gaps.covers(second)):
             answer.fresh = True
+            if second >= self.position - RECENT_S:
+                self._notes.record(second, fresh)
             self._deliver(second, fresh, item, backfilled=True)
         if left_behind is not None:
             range_left = answer.request.start, left_behind
@@ -454,9 +486,7 @@ class GapEngine(Generic[ItemT]):
         state = answer.origin.state.closed if waits else GapState.PENDING
         for start, end in self._gaps.missing_piece(again.start, again.stop - 1):
             self._gaps.add(evolve(answer.origin, start=start, end=end, state=state))
-        for each, units in answer.forgotten:
-            if self._gaps.covers(each):
-                self._notes.deliver(each, units)
+        self._notes.restore(each for each in answer.forgotten if self._gaps.covers(each[0]))
 
     # --- output --------------------------------------------------------------------------------------------
 
@@ -466,24 +496,31 @@ class GapEngine(Generic[ItemT]):
             return self._out.pop(0)
         if not (self.calm or self._gaps or self._held) and self._answer is None:
             self._trim()
-            if self._newest <= max(self._position, 0) and not self._notes.delivered.keys() - {self._position}:
-                self.calm, self._units = True, self._notes.delivered.pop(self._position, 0)
+            notes, position = self._notes, self.position
+            if self.newest <= max(position, 0) and not notes.delivered.keys() - {position}:
+                self.calm = True
+                self._units, self._events = notes.delivered.pop(position, 0), notes.events.pop(position, 0)
         return None
 
     def _deliver(self, second: int, units: int, item: ItemT, *, backfilled: bool) -> None:
-        late = second < self._newest
-        self._newest = max(self._newest, second)
+        late, notes = second < self.newest, self._notes
+        if notes.lacking and not backfilled:
+            notes.cut_lacking(second, units)
+        self.newest = max(self.newest, second)
         self._seen |= units
-        if second >= self._floor() or self._gaps.covers(second):
-            self._notes.deliver(second, units)
-        elif self._answer is not None:
-            self._answer.forgotten.append((second, units))
-        self._out.append(Delivery(item, backfilled, late, units, self.point()))
+        ordinal = notes.ordinal(second, missing=self._gaps.covers(second))
+        if second >= self._floor() or self._is_open(second):
+            notes.deliver(second, units, ordinal + 1)
+        else:
+            notes.forgotten_to = max(notes.forgotten_to, second)
+            if self._answer is not None:
+                self._answer.forgotten.append((second, units, ordinal + 1))
+        self._out.append(Delivery(item, backfilled, late, units, self.point(), ordinal))
 
     def _report(self, gap: TrackedGap, reason: str, until: int | None = None) -> None:
         """Report a gap, or its part up to `until`; in pieces that end at seconds delivered in part."""
         end = until if until is not None else gap.end
-        end = max(gap.start, self._position) if end is None else end
+        end = max(gap.start, self.position) if end is None else end
         if self._answer is not None and gap.overlaps(*self._answer.request):
             self._answer.floor = max(self._answer.floor, end + 1)
         for cut in self._notes.within(gap.start, end):
@@ -510,8 +547,8 @@ class GapEngine(Generic[ItemT]):
     def _leave_calm(self) -> None:
         if self.calm:
             self.calm = False
-            if self._units:
-                self._notes.deliver(self._position, self._units)
+            if self._events:
+                self._notes.deliver(self.position, self._units, self._events)
 
     def _bound(self) -> None:
         """Join pending neighbours, and report the oldest pending gaps if there are too many."""
@@ -524,11 +561,15 @@ class GapEngine(Generic[ItemT]):
 
     def _floor(self) -> int:
         """Return the second before which all is delivered, reported or in a pending gap."""
-        first = next((gap.start for gap in self._gaps if gap.state is not GapState.PENDING), self._position)
+        first = next((gap.start for gap in self._gaps if gap.state is not GapState.PENDING), self.position)
         return min(first, min(self._notes.held, default=first))
+
+    def _is_open(self, second: int) -> bool:
+        """Return whether more of a second may follow: it lies in a gap, or is the position."""
+        return second == self.position or self._gaps.covers(second)
 
     def _trim(self) -> None:
         """Forget notes of settled seconds."""
-        for each in self._notes.forget(self._floor(), keep=self._gaps.covers):
+        for each in self._notes.forget(self._floor(), keep=self._is_open):
             if self._answer is not None:
                 self._answer.forgotten.append(each)

@@ -36,6 +36,8 @@ class GapConfig:
     """The most held events."""
     discards: bool = False
     """Whether a full hold gives held events back to the gap (a subscriber) or delivers them (a source)."""
+    quiet_s: float = 0.0
+    """Seconds for which an open gap waits for a live event before the record is asked."""
     settle_s: float = 1.0
     """Seconds after which a second of the record may be asked for: 1 s plus the uncertainty of `now`."""
     chunk_s: int = 3600

@@ -741,6 +741,10 @@ class World:
         self.delivered: dict[int, int] = {}
         self.reported: list[Any] = []
         self.newest = -1
+        self.queue: list[tuple[int, int]] | None = None
+        """Live events that the link has not delivered yet, if it lags behind the record."""
+        self.counts: dict[int, int] = {}
+        """Number of delivered items of each second."""
         self.linked = True
         """Whether an event on time arrived since the link came up: the first is never out of order."""
         self.emit(0, ALL)
@@ -764,24 +768,32 @@ class World:
             self.record.insert(at, (second, units))
         if not self.up:
             self.unnoticed[second] = self.unnoticed.get(second, 0) | units
-            return
+        elif self.queue is not None:
+            self.unnoticed[second] = self.unnoticed.get(second, 0) | units
+            self.queue.append((second, units))
+        else:
+            self.receive(second, units)
+
+    def receive(self, second: int, units: int) -> None:
+        ahead = second - int(self.now)
         self.linked |= ahead <= 0
         if ahead > 0 or second < self.latest:
             self.loose[second] = self.loose.get(second, 0) | units
         self.latest = max(self.latest, min(second, int(self.now)))
         room = not self.subscriber or len(self.buffer) < 6
         if room and self.engine.passes([second], units, self.now):
-            item = self.module.Delivery((second, units), False, False, units, self.engine.point())
-            self.arrived(item)
+            point, counted = self.engine.point(), self.counts.get(second, 0)
+            assert {each: events for each, _, events in point.units}.get(second) == counted + 1
+            self.arrived(self.module.Delivery((second, units), False, False, units, point, counted))
         else:
             self.engine.live(second, units, (second, units), self.now, room=room)
 
     def early(self, ahead: int, units: int) -> None:
-        if self.up:
+        if self.up and self.queue is None:  # what was dated ahead and lost cannot be noticed
             self.emit(1 + ahead % 154, units)
 
     def out_of_order(self, _: int, units: int) -> None:
-        if self.up and self.linked:
+        if self.up and self.linked and self.queue is None:
             self.emit(-1, units)
 
     def next_second(self, seconds: int, units: int) -> None:
@@ -804,6 +816,33 @@ class World:
 
     def drop(self, *_: int) -> None:
         self.up = self.linked = False
+        self.queue = None
+
+    def lag(self, *_: int) -> None:
+        if self.up and self.queue is None:
+            self.queue = []
+
+    def catch_up(self, *_: int) -> None:
+        queue, self.queue = self.queue, None
+        for second, units in queue or ():
+            self.settled(self.unnoticed, second, units)
+            self.receive(second, units)
+            self.pump()
+
+    def outage_and_lag(self, count: int, units: int) -> None:
+        """The link comes up and lags: the record is read before its first event arrives."""
+        self.drop()
+        self.notice()
+        self.up = True
+        self.lag()
+        for _ in range(1 + count % 4):
+            self.now += 1
+            self.emit(0, units)
+            self.emit(0, ALL)
+        self.now += 2
+        self.ask()
+        if count % 8:
+            self.finish()
 
     def notice(self, *_: int) -> None:
         if not self.up:
@@ -955,6 +994,11 @@ class World:
         self.delivered[second] = self.delivered.get(second, 0) | units
         self.settled(self.left, second, units)
         assert item.late == (second < self.newest), "late is wrong"
+        counted = self.counts.get(second, 0)
+        known = item.ordinal < 1000
+        assert known or (item.late and not item.backfilled)
+        assert not known or item.ordinal == counted, f"{second} is event {counted}, not {item.ordinal}"
+        self.counts[second] = max(counted, item.ordinal) + 1
         self.newest = max(self.newest, second)
 
     @staticmethod
@@ -971,12 +1015,13 @@ class World:
         while len(self.consumed) > 1 and any(self.consumed[-1] is each for each in self.doubtful):
             del self.consumed[-1]
         self.buffer.clear()
-        self.answer, self.asked, self.linked = [], None, False
+        self.answer, self.asked, self.linked, self.queue = [], None, False, None
         self.engine = self.module.GapEngine(self.config)
         self.engine.resume(self.consumed[-1].position, self.now)
         if self.up:
             self.unnoticed.clear()
         self.left, self.delivered, self.reported, self.newest = dict(self.truth), {}, [], -1
+        self.counts = {}
         for item in self.consumed:
             self.count(item)
         for second, units in self.loose.items():
@@ -1013,6 +1058,7 @@ class World:
         self.behind = self.lacks = 0
         self.fail(1, 0)
         self.pump()
+        self.catch_up()
         self.reconnect()
         for _ in range(25):
             self.now += 61
@@ -1044,6 +1090,9 @@ STEPS: list[tuple[int, Callable[[World, int, int], None]]] = [
     (1, World.outage),
     (5, World.outage_and_ask),
     (1, World.drop),
+    (1, World.lag),
+    (2, World.catch_up),
+    (2, World.outage_and_lag),
     (1, World.notice),
     (2, World.reconnect),
     (3, World.ask),
@@ -1122,8 +1171,8 @@ MISTAKES = [
     ),
     (
         "the unreported lack is missing from the checkpoint",
-        "self._newest, gaps, lacking)",
-        "self._newest, gaps)",
+        "self.newest, gaps, lacking)",
+        "self.newest, gaps)",
     ),
     (
         "seen units are missing from the checkpoint",
@@ -1137,7 +1186,7 @@ MISTAKES = [
     ),
     (
         "the newest second is missing from the checkpoint",
-        "self._seen, self._newest, gaps",
+        "self._seen, self.newest, gaps",
         "self._seen, second, gaps",
     ),
     (
@@ -1152,7 +1201,7 @@ MISTAKES = [
     ),
     (
         "a full hold forgets",
-        "gap.end = max(min(each.second, self._position) for each in held)",
+        "gap.end = max(min(each.second, self.position) for each in held)",
         "gap.end = gap.end",
     ),
     (
@@ -1173,8 +1222,8 @@ MISTAKES = [
     ),
     (
         "wrong dates forget live units",
-        "                self._notes.deliver(each, units)",
-        "                pass",
+        "            self.deliver(second, units, events)",
+        "            pass",
     ),
     (
         "a lack is reported before its answer ends",
@@ -1185,8 +1234,8 @@ MISTAKES = [
     ("a retry is reported too early", "if gap.tries > len(self._config.retries_s):", "if gap.tries > 1:"),
     (
         "calm forgets the units of the position",
-        "True, self._notes.delivered.pop(self._position, 0)",
-        "True, 0 * self._notes.delivered.pop(self._position, 0)",
+        "notes.delivered.pop(position, 0), notes.events",
+        "0 * notes.delivered.pop(position, 0), notes.events",
     ),
     (
         "held events wait for the last gap only",
@@ -1204,6 +1253,27 @@ MISTAKES = [
         "a refused older event is lost",
         'self._report_range(second, second, "slow_consumer")\n        elif',
         "pass\n        elif",
+    ),
+    (
+        "a live event is delivered again behind its row",
+        "fresh = units & ~self._notes.recorded.get(second, 0)",
+        "fresh = units",
+    ),
+    (
+        "a live event passes behind its row",
+        "elif second == last and not notes.recorded:",
+        "elif second == last:",
+    ),
+    ("events of one second are not counted", "                events += 1\n", "                pass\n"),
+    (
+        "the number of events is missing from the checkpoint",
+        "{second: events for second, _, events in point.units}",
+        "{second: 0 for second, _, events in point.units}",
+    ),
+    (
+        "what arrived live after all is reported as lacking",
+        "            notes.cut_lacking(second, units)",
+        "            pass",
     ),
 ]
 
