@@ -212,6 +212,100 @@ def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> int:
     return run(run_simulator(speed=speed, vrm_port=vrm_port, voltstorage_port=voltstorage_port))
 
 
+@commands.command()
+@click.option("--demo", is_flag=True, help="Serve a simulated household; needs no account and no network.")
+@_speed_option(1.0)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    metavar="PORT",
+    help="Port to listen on; 0: a free one.",
+)
+@click.option(
+    "--home",
+    "homes",
+    multiple=True,
+    metavar="NAME=SOURCES",
+    help="A home of the page and what measures it, the preferred source first, such as "
+    "'Haus=vrm/151734,voltstorage/301'; repeatable. Default: one home for each site and product.",
+)
+@select_sites
+@click.option(
+    "--interval",
+    type=float,
+    metavar="S",
+    default=60.0,
+    show_default=True,
+    callback=_positive,
+    help="Seconds between two polls of VRM.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Save the position in this file and resume from it. Default: start with new events.",
+)
+@click.option("--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="Certificate chain, PEM.")
+@click.option("--tls-key", metavar="FILE", type=click.Path(dir_okay=False), help="Its private key, PEM.")
+@click.option("--behind-proxy", is_flag=True, help="A reverse proxy with TLS is in front.")
+@click.option("--public-url", metavar="URL", help="The address that browsers use, if it is another one.")
+@click.option(
+    "--seconds",
+    type=float,
+    metavar="S",
+    callback=_positive,
+    help="Stop after this many seconds. Default: never.",
+)
+def serve(
+    *,
+    demo: bool,
+    speed: float,
+    host: str,
+    port: int,
+    homes: tuple[str, ...],
+    sites: tuple[int, ...],
+    products: tuple[int, ...],
+    interval: float,
+    checkpoint: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    behind_proxy: bool,
+    public_url: str | None,
+    seconds: float | None,
+) -> int:
+    """Serve the live page, and the merged stream to other programs.
+
+    The page is at /, the stream at /events (WebSocket) and /events.sse, the present values at /state and the
+    last 24 hours at /history. Other machines can reach it only with a token in ENERGY_LIVE_TOKEN, and over
+    TLS or behind a reverse proxy. The accounts come from the environment, as for `watch`.
+    """
+    import os  # noqa: PLC0415
+
+    from energy_core.secret import Secret  # noqa: PLC0415
+    from energy_live.watch import Selection  # noqa: PLC0415
+    from energy_live.web.access import ListenOptions  # noqa: PLC0415
+    from energy_live.web.serve import TOKEN_VARIABLE, ServeOptions, serve_demo, serve_environment  # noqa: PLC0415
+
+    token = os.environ.get(TOKEN_VARIABLE)
+    listen = ListenOptions(
+        host=host,
+        port=port,
+        token=Secret(token) if token else None,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        behind_proxy=behind_proxy,
+        public_url=public_url,
+    )
+    options = ServeOptions(homes=homes, checkpoint=checkpoint, seconds=seconds)
+    if demo:
+        return run(serve_demo(listen, options, speed=speed))
+    selection = Selection(sites=sites, products=products)
+    return run(serve_environment(listen, options, selection, interval_s=interval))
+
+
 def _parse_until(_: click.Context, option: click.Parameter, value: str | None) -> object:
     if value is None:
         return None

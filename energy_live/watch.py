@@ -81,7 +81,7 @@ async def watch_accounts(
         pool = await stack.enter_async_context(SessionPool())
         vrm, volt = accounts.vrm(pool), accounts.voltstorage(pool)
         require_credentials(vrm, volt, selection)  # before any request is sent
-        discovered = await _discover(vrm, volt, selection, interval_s)
+        discovered = await discover(vrm, volt, selection, interval_s=interval_s)
         output = _output(options, title, pool=pool, names=discovered.names, vendors=accounts.origins)
         store_class = _ReplacedCheckpoint if options.from_now else FileCheckpoint
         store = None if options.checkpoint is None else store_class(options.checkpoint)
@@ -119,9 +119,15 @@ def require_credentials(vrm: VRMClient | None, volt: VoltStorageClient | None, s
         )
 
 
-async def _discover(
-    vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection, interval_s: float
+async def discover(
+    vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection, *, interval_s: float
 ) -> Discovered:
+    """Find the sites and products of the accounts; one account that fails is printed and left out.
+
+    Raises:
+        UsageError: The accounts have no sites and no products.
+        EnergyError: No account can be reached.
+    """
     discovered = Discovered()
     errors: list[EnergyError] = []
     try:

@@ -85,6 +85,7 @@ def public(output: str) -> str:
     """Return the output without what differs from machine to machine."""
     output = re.sub(r"127.0.0.1:\d+/v2/", "127.0.0.1:40001/v2/", output)
     output = re.sub(r"127.0.0.1:\d+/rest/", "127.0.0.1:40002/rest/", output)
+    output = re.sub(r"127.0.0.1:\d+/$", "127.0.0.1:40003/", output, flags=re.MULTILINE)
     output = re.sub(r"answered in \d+ ms", "answered in 42 ms", output)
     return "".join(line.rstrip() + "\n" for line in output.splitlines())
 

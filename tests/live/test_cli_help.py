@@ -38,6 +38,7 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
             ["doctor", "--help"],
             ["history", "--help"],
         ),
+        ["serve", "--help"],
         ["completion", "zsh"],
     ],
 )

@@ -1,0 +1,388 @@
+"""The relay's HTTP server: routes, streams and files of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, Protocol, Self
+
+from aiohttp import WSMsgType, web
+
+from energy_core import Event
+from energy_core.clock import Clock, SystemClock
+from energy_core.printable import printable
+from energy_live.web.access import SECURITY_HEADERS, ListenOptions, RelayAccess
+from energy_live.web.event_log import DEFAULT_CAPACITY, EventLog, Reader, SlowReader
+from energy_live.web.files import FILES, Handler, send_file
+from energy_live.web.homes import Homes
+from energy_live.web.queries import (
+    BadQuery,
+    answer,
+    drop,
+    encode,
+    json_answer,
+    parse_time,
+    policy,
+    selection,
+    text,
+    time,
+)
+
+
+class Middleware(Protocol):
+    """Handles every request before its route."""
+
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Return the answer, usually that of the handler."""
+
+
+_HEARTBEAT_S: Final = 15.0
+"""Seconds between two signs of life to a client; it is dropped when it does not answer for half of that."""
+_SIGN_OF_LIFE_S: Final = 4.0
+"""Quiet seconds after which a WebSocket client gets a line without an event."""
+_WRITE_TIMEOUT_S: Final = 30.0
+_WRITE_BUFFER: Final = 16 * 1024
+_MAX_MESSAGE: Final = 1024
+"""Bytes of a message from a client; messages have no meaning and are ignored."""
+_MAX_MESSAGES: Final = 60
+"""Messages of a client in a connection's lifetime that are ignored before it is closed."""
+_MAX_RANGE: Final = timedelta(days=2)
+
+
+class WebServer:
+    """Serves one event log and the homes made of it.
+
+    `publish` adds events. `async with` starts and stops the server; it leaves no task and no socket behind.
+
+    Args:
+        options: Where to listen.
+        homes: The homes of the page.
+        clock: Source of time, also of "now" on the page.
+        capacity: Events to keep in memory for clients that come back.
+
+    Raises:
+        ValueError: The options would let others read without a token or without TLS.
+    """
+
+    def __init__(
+        self,
+        options: ListenOptions,
+        homes: Homes,
+        *,
+        clock: Clock | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+    ) -> None:
+        options.check()
+        self.clock = clock or SystemClock()
+        self.options = options
+        self.homes = homes
+        self.log = EventLog(secrets.token_hex(4), capacity=capacity, clock=self.clock)
+        self.access = RelayAccess(options, self.clock)
+        self.clients = 0
+        """Streams that are open."""
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+        self._streams: set[asyncio.Task[object]] = set()
+        self._cache: dict[tuple[str, str], tuple[int, float, bytes]] = {}
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Add events of the stream, in its order: to the homes, to the log and so to every client."""
+        events = list(events)
+        for event in events:
+            self.homes.take(event)
+        self.log.append(events)
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return self.options.base(self.port) + "/"
+
+    async def __aenter__(self) -> Self:
+        """Start to listen.
+
+        Raises:
+            OSError: The address is in use or not permitted, or a file of TLS cannot be read.
+        """
+        context = await asyncio.to_thread(_tls, self.options)
+        app = web.Application(middlewares=[self._guard()], client_max_size=_MAX_MESSAGE)
+        for method, path, handler in self.routes():
+            app.router.add_route(method, path, handler)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=1.0, max_line_size=4096
+        )
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(
+                self._runner, self.options.host, self.options.port, ssl_context=context, backlog=1024
+            )
+            await site.start()
+        except BaseException:
+            await self._stop()
+            raise
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self.log.end()
+        streams = [task for task in self._streams if not task.done()]
+        if streams:  # they finish by themselves once the log has ended
+            await asyncio.wait(streams, timeout=1.0)
+        for task in self._streams:
+            task.cancel()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Return method, path and handler of every route; `openapi.json` describes the same."""
+        return [
+            *(("GET", path, send_file(*file)) for path, file in FILES.items()),
+            ("GET", "/events", self._web_socket),
+            ("GET", "/events.sse", self._server_sent_events),
+            ("GET", "/state", self._state),
+            ("GET", "/history", self._history),
+            ("GET", "/healthz", self._health),
+            ("GET", "/login", self._login),
+            ("POST", "/link", self._link),
+        ]
+
+    # --- every request -------------------------------------------------------------------------------------
+
+    def _guard(self) -> Middleware:
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            problem = self.access.problem(request)
+            if problem is not None:
+                return answer(*problem)
+            try:
+                return await handler(request)
+            except web.HTTPException as error:
+                return answer(error.status, error.reason)
+            except BadQuery as error:
+                return answer(400, str(error))
+
+        return guard
+
+    # --- plain answers -------------------------------------------------------------------------------------
+
+    async def _state(self, request: web.Request) -> web.StreamResponse:
+        home = text(request, "home")
+        try:
+            body = self._cached("state", home or "", lambda: self.homes.to_json(home))
+        except KeyError:
+            return answer(404, "there is no such home")
+        return json_answer(body)
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        home, start, end = text(request, "home"), time(request, "from"), time(request, "to")
+        if end is not None and start is None:
+            start = end - timedelta(days=1)
+        if start is not None and not timedelta() < (end or self.clock.utcnow()) - start <= _MAX_RANGE:
+            raise BadQuery("from must be before to, by two days at most")
+        try:
+            if start is None and end is None:
+                body = self._cached("history", home or "", lambda: self.homes.history(home, None, None))
+            else:
+                body = encode(self.homes.history(home, start, end))
+        except KeyError:
+            return answer(404, "there is no such home")
+        return json_answer(body)
+
+    def _cached(self, kind: str, home: str, make: Callable[[], Mapping[str, object]]) -> bytes:
+        """Return a body that is at most one second old: many browsers ask for the same one."""
+        now = self.clock.monotonic()
+        known = self._cache.get((kind, home))
+        if known is not None and (known[0] == self.log.head or kind == "history") and now - known[1] < 1.0:
+            return known[2]
+        body = encode({"cursor": self.log.cursor, **make()})
+        if len(self._cache) > 1000:
+            self._cache.clear()
+        self._cache[kind, home] = (self.log.head, now, body)
+        return body
+
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        health: dict[str, object] = {"status": "ok"}
+        if self.access.is_allowed(request):
+            health |= {
+                "clients": self.clients,
+                "events": self.log.head,
+                "kept": len(self.log.entries),
+                "dropped": self.log.dropped,
+                "refused": self.access.refused,
+                "homes": len(self.homes.records),
+            }
+        return json_answer(encode(health))
+
+    async def _login(self, request: web.Request) -> web.StreamResponse:
+        session = self.access.redeem(text(request, "code") or "")
+        if session is None:
+            return answer(401, "this link was used before, or is older than ten minutes")
+        # A page of our own leads on: a strict cookie is not sent with a redirect that another site began.
+        response = web.Response(
+            text='<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>energy-live</title>',
+            content_type="text/html",
+            headers={**SECURITY_HEADERS, "Cache-Control": "no-store"},
+        )
+        self.access.set_cookie(response, session)
+        return response
+
+    async def _link(self, request: web.Request) -> web.StreamResponse:
+        if not self.access.has_token(request):
+            return answer(401, "a token is needed")
+        return json_answer(encode({"url": self.options.base(self.port) + self.access.new_link()}))
+
+    # --- streams -------------------------------------------------------------------------------------------
+
+    def _open(self, request: web.Request, cursor: str | None) -> tuple[Reader, bytes]:
+        """Return a reader and the first line of its stream."""
+        if self.clients >= self.options.max_clients:
+            raise web.HTTPServiceUnavailable(reason="too many clients")
+        chosen, rule = selection(request), policy(request)
+        position: str | datetime | None = cursor
+        if cursor is not None and "T" in cursor:
+            position = parse_time("since", cursor)
+        index, resumed = self.log.position(position)
+        reader = Reader(self.log, chosen, rule, index)
+        if not resumed:
+            boot, _, number = (cursor or "").rpartition("-")
+            known = int(number) + 1 if boot == self.log.boot and number.isdigit() else 0
+            for source, loss in self.log.removed_since(min(known, self.log.first)).items():
+                reader.lose(source, loss)
+        first = {
+            "v": 1,
+            "kind": "relay",
+            "boot": self.log.boot,
+            "resumed": resumed,
+            "complete": resumed or self.log.first == 0,
+            "cursor": f"{self.log.boot}-{index - 1}",
+            "alarms": [
+                json.loads(event.to_json())
+                for event in self.homes.alarms.values()
+                if chosen.has_source(event.source)
+            ],
+        }
+        return reader, encode(first)
+
+    async def _web_socket(self, request: web.Request) -> web.StreamResponse:
+        reader, first = self._open(request, text(request, "since"))
+        socket = web.WebSocketResponse(
+            heartbeat=_HEARTBEAT_S, max_msg_size=_MAX_MESSAGE, compress=False, writer_limit=_WRITE_BUFFER
+        )
+        await socket.prepare(request)
+        if request.transport is not None:
+            request.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        sender = asyncio.create_task(self._send(request, socket, reader, first), name="energy relay client")
+        self._streams.add(sender)
+        self.clients += 1
+        messages = 0
+        try:
+            async for _ in socket:
+                messages += 1
+                if messages > _MAX_MESSAGES:
+                    await socket.close(code=1008, message=b"this stream takes no messages")
+        finally:
+            self.clients -= 1
+            self.log.close(reader)
+            sender.cancel()
+            self._streams.discard(sender)
+            with suppress(asyncio.CancelledError):
+                await sender
+        return socket
+
+    async def _send(
+        self, request: web.Request, socket: web.WebSocketResponse, reader: Reader, first: bytes
+    ) -> None:
+        self.log.open(reader)
+        try:
+            await socket.send_frame(first, WSMsgType.TEXT)
+            while True:
+                lines = reader.take()
+                if lines:
+                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                        await socket.send_frame(b"\n".join([line for _, line in lines]), WSMsgType.TEXT)
+                elif self.log.ended:
+                    await socket.close(code=1001, message=b"the relay stops")
+                    return
+                else:
+                    await self._wait(socket, reader)
+        except SlowReader:
+            await socket.close(code=1013, message=b"slow consumer")
+        except (TimeoutError, ConnectionError, RuntimeError):
+            drop(request)
+        finally:
+            self.log.close(reader)
+
+    async def _wait(self, socket: web.WebSocketResponse, reader: Reader) -> None:
+        """Wait for an event; after a few quiet seconds send a sign of life, since pages do not see pings."""
+        try:
+            async with asyncio.timeout(_SIGN_OF_LIFE_S):
+                await self.log.wait(reader.next)
+        except TimeoutError:
+            now = self.clock.utcnow().isoformat()
+            cursor = f"{self.log.boot}-{reader.next - 1}"
+            sign = encode({"v": 1, "kind": "relay", "boot": self.log.boot, "cursor": cursor, "now": now})
+            async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                await socket.send_frame(sign, WSMsgType.TEXT)
+
+    async def _server_sent_events(self, request: web.Request) -> web.StreamResponse:
+        since = request.headers.get("Last-Event-ID") or text(request, "since")
+        reader, first = self._open(request, since)
+        response = web.StreamResponse(
+            headers={**SECURITY_HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+        response.content_type = "text/event-stream"
+        response.charset = "utf-8"
+        await response.prepare(request)
+        if request.transport is not None:
+            request.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        self.clients += 1
+        self.log.open(reader)
+        task = asyncio.current_task()
+        if task is not None:
+            self._streams.add(task)
+        try:
+            await response.write(
+                b"event: relay\nid: %s-%d\ndata: %s\n\n" % (reader.log.boot.encode(), reader.next - 1, first)
+            )
+            while not self.log.ended or reader.next < self.log.head:
+                data = b"".join(
+                    b"id: %s\ndata: %s\n\n" % (name.encode(), line) for name, line in reader.take()
+                )
+                if not data:
+                    try:
+                        async with asyncio.timeout(_HEARTBEAT_S):
+                            await self.log.wait(reader.next)
+                    except TimeoutError:
+                        data = b":\n\n"
+                if data:
+                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                        await response.write(data)
+        except (SlowReader, TimeoutError, ConnectionError):
+            drop(request)
+        finally:
+            self.clients -= 1
+            self.log.close(reader)
+            if task is not None:
+                self._streams.discard(task)
+        return response
+
+    @printable
+    def __repr__(self) -> str:
+        return f"<WebServer port {self.port}, {self.clients} clients, {self.log!r}>"
+
+
+def _tls(options: ListenOptions) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(options.tls_cert, options.tls_key)
+    return context
