@@ -15,6 +15,7 @@ from energy_core.stream.source import Identifiable as Identifiable
 from energy_core.stream.source import Noting as Noting
 from energy_core.stream.source import OpenAlarm as OpenAlarm
 from energy_core.stream.source import Outlet as Outlet
+from energy_core.stream.source import Passive as Passive
 from energy_core.stream.source import Reading as Reading
 from energy_core.stream.source import ReportedAlarm as ReportedAlarm
 from energy_core.stream.source import Restartable as Restartable

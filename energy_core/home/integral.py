@@ -10,62 +10,19 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date, datetime, time, timedelta, tzinfo
-from math import nan
-from typing import Final
+from datetime import date
+from itertools import accumulate, pairwise
+from math import isnan, nan
+from typing import Any, Final
 
-from energy_core.local_days import EPOCH
+from energy_core.home.days import Days, micros
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import Quantity
 
-_MICROSECOND: Final = timedelta(microseconds=1)
 _MAX_INTERRUPTIONS: Final = 4096
 _MARGIN: Final = 1_000_000
 """Microseconds: sources report the ends of a gap in whole seconds."""
 _LONG_AGO: Final = -(2**63)
-
-
-def micros(moment: datetime) -> int:
-    """Return the microseconds from 1970 to `moment`, exactly."""
-    return (moment - EPOCH) // _MICROSECOND
-
-
-def moment_of(micros: int) -> datetime:
-    """Return the UTC datetime of so many microseconds since 1970."""
-    return EPOCH + micros * _MICROSECOND
-
-
-class Days:
-    """Local days of a time zone; they begin at local midnight and may have 23 or 25 hours."""
-
-    def __init__(self, zone: tzinfo) -> None:
-        self._zone = zone
-        # The day of the last split: the next one is usually the same.
-        self._day, self._begins, self._ends = date.min, 0, 0
-
-    def bounds(self, day: date) -> tuple[int, int]:
-        """Return the beginning of a day and that of the next day."""
-        return self._midnight(day), self._midnight(day + timedelta(days=1))
-
-    def split(self, start: int, end: int) -> Iterator[tuple[date, int, int]]:
-        """Split a range at every midnight: yield each day with its part of the range."""
-        while start < end:
-            if not self._begins <= start < self._ends:
-                self._select_day(start)
-            stop = min(end, self._ends)
-            yield self._day, start, stop
-            start = stop
-
-    def _select_day(self, moment: int) -> None:
-        self._day = moment_of(moment).astimezone(self._zone).date()
-        self._begins, self._ends = self.bounds(self._day)
-        # Where clocks go back over midnight, a date occurs twice; the second one belongs to the next day.
-        while moment >= self._ends:
-            self._day += timedelta(days=1)
-            self._begins, self._ends = self._ends, self.bounds(self._day)[1]
-
-    def _midnight(self, day: date) -> int:
-        return micros(datetime.combine(day, time(), self._zone))
 
 
 class Interruptions:
@@ -104,6 +61,23 @@ class Interruptions:
         if len(self._starts) > _MAX_INTERRUPTIONS:
             self.floor = self._ends.pop(0)
             self._starts.pop(0)
+
+    def state(self) -> list[list[int]]:
+        """Return what `restore` needs, as JSON."""
+        return [[self.floor], list(self._starts), list(self._ends)]
+
+    def restore(self, state: list[list[int]]) -> None:
+        """Continue where `state` was called."""
+        (self.floor,), starts, ends = state
+        self._starts, self._ends = array("q", starts), array("q", ends)
+        both = [each for pair in zip(starts, ends, strict=True) for each in pair]
+        _check(all(first <= second for first, second in pairwise(both)))
+
+
+def _check(consistent: bool) -> None:
+    """Raise ValueError if a stored state was damaged."""
+    if not consistent:
+        raise ValueError("the state of a meter is damaged")
 
 
 class Bin:
@@ -186,10 +160,14 @@ class PowerTrack:
         self._interruptions.add(start, end)
         self._count(start, end)
 
-    def unmeasured(self) -> Iterator[tuple[int, int]]:
-        """Yield the ranges between kept readings over which no energy was counted."""
+    def unmeasured(self, since: int = _LONG_AGO) -> Iterator[tuple[int, int]]:
+        """Yield the ranges between kept readings over which no energy was counted.
+
+        Args:
+            since: in microseconds; earlier readings are left out.
+        """
         start: int | None = None
-        first = self._has_value.find(1)
+        first = self._has_value.find(1, bisect_left(self._times, since))
         for place in range(first, len(self._times) - 1) if first >= 0 else ():
             counted = self._joined(place) and self._values[place] == self._values[place]
             if counted and start is not None:
@@ -199,6 +177,41 @@ class PowerTrack:
                 start = self._times[place]
         if start is not None:
             yield start, self._times[-1]
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs, as JSON."""
+        return {
+            "bins": {
+                str(day): [each.start, each.end, each.plus, each.minus, each.measured]
+                for day, each in self.bins.items()
+            },
+            "times": [*self._times[:1], *(second - first for first, second in pairwise(self._times))],
+            "values": [None if isnan(value) else value for value in self._values],
+            "own": "".join(map(str, self._has_value)),
+            "backfilled": "".join(map(str, self._backfilled)),
+            "revisions": list(self._revisions.items()),
+            "dropped": self._has_dropped,
+            "interruptions": self._interruptions.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was called.
+
+        Raises:
+            ValueError, TypeError, LookupError, OverflowError: it is damaged.
+        """
+        times, values = state["times"], [nan if value is None else float(value) for value in state["values"]]
+        own, backfilled = (bytearray(map(int, state[name])) for name in ("own", "backfilled"))
+        _check(len(times) == len(values) == len(own) == len(backfilled))
+        _check(all(step > 0 for step in times[1:]) and {*own, *backfilled} <= {0, 1})
+        self._times, self._values = array("q", accumulate(times)), array("d", values)
+        self._has_value, self._backfilled = own, backfilled
+        self._revisions = {int(moment): int(number) for moment, number in state["revisions"]}
+        self._has_dropped = bool(state["dropped"])
+        self._interruptions.restore(state["interruptions"])
+        for day, (start, end, plus, minus, measured) in state["bins"].items():
+            entry = self.bins[date.fromisoformat(day)] = Bin(int(start), int(end))
+            entry.plus, entry.minus, entry.measured = int(plus), int(minus), int(measured)
 
     def _subtract(self, start: int, end: int) -> None:
         """Subtract the energy of all pairs that a change between `start` and `end` may affect."""
@@ -280,6 +293,11 @@ class PowerCurve:
         self._seq: int | None = None
         self._newest: int | None = None
 
+    @property
+    def newest(self) -> int | None:
+        """Time of the newest reading in microseconds; None before the first."""
+        return self._newest
+
     def check_seq(self, seq: int) -> None:
         """Compare the sequence number of an event with the last one: a jump means dropped readings."""
         self.interrupted |= self._seq is not None and seq not in {self._seq, self._seq + 1}
@@ -308,6 +326,30 @@ class PowerCurve:
                 value = powers.get(power)
                 late += not track.add(moment, value, event) and value is not None
         return late
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs, as JSON."""
+        return {
+            "seq": self._seq,
+            "newest": self._newest,
+            "interrupted": self.interrupted,
+            "powers": {power.value: track.state() for power, track in self.tracks.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was called. A power without a state begins anew.
+
+        Raises:
+            ValueError, TypeError, LookupError, OverflowError: it is damaged.
+        """
+        self._seq, self._newest = (
+            None if state[name] is None else int(state[name]) for name in ("seq", "newest")
+        )
+        self.interrupted = bool(state["interrupted"])
+        for power, each in state["powers"].items():
+            track = self.tracks.get(Quantity(power))
+            if track is not None:
+                track.restore(each)
 
 
 def _areas(first: float, second: float, width: int) -> tuple[int, int]:

@@ -302,6 +302,13 @@ class Restartable(Source, Protocol):
         """Return a new source with the same id and arguments."""
 
 
+class Passive(Source, Protocol):
+    """A source that only adds to what others deliver: the stream ends without waiting for its end."""
+
+    passive: bool
+    """True."""
+
+
 class Noting(Source, Protocol):
     """A source that counts what it leaves out."""
 

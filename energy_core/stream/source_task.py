@@ -44,8 +44,8 @@ class SourceTask(SourceOutlet):
     """
 
     __slots__ = (
-        *("__weakref__", "_bug", "_identify", "_join", "_lacks", "_not_resumed", "_refills"),
-        *("restarts", "task"),
+        *("__weakref__", "_bug", "_identify", "_join", "_lacks", "_not_resumed"),
+        *("_passive", "_refills", "restarts", "task"),
     )
 
     def __init__(self, source: Source, fanout: Fanout, *, restarts: int = 0) -> None:
@@ -53,6 +53,7 @@ class SourceTask(SourceOutlet):
         self.task: asyncio.Task[None] | None = None
         self.restarts = restarts
         self._identify: Callable[[Outlet], Awaitable[None]] | None = getattr(source, "identify", None)
+        self._passive: bool = getattr(source, "passive", False)
         self._join: Join | None = None
         self._lacks: list[Lack] = []
         self._not_resumed: Mapping[SourceId, datetime] = {}
@@ -120,7 +121,8 @@ class SourceTask(SourceOutlet):
             self._join = join
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self._run(), name=f"energy source {self.id}")
-        self._fanout.source_started(self)
+        if not self._passive:
+            self._fanout.source_started(self)
         self.task.add_done_callback(self._on_done)
 
     def stop(self) -> None:
@@ -248,7 +250,8 @@ class SourceTask(SourceOutlet):
         if not task.cancelled():
             task.exception()  # otherwise asyncio logs that it was never retrieved
         failed = self.state.state in {State.FAILED, State.AUTH_FAILED}
-        self._fanout.source_ended(self, self.error if failed else None)
+        if not self._passive:
+            self._fanout.source_ended(self, self.error if failed else None)
 
     @printable
     def __repr__(self) -> str:

@@ -35,9 +35,9 @@ ev_charger_energy        kWh  counter of a charger of cars
 A source may derive battery_power as voltage times current of one device and second.
 
 Counters are those of the devices, each with the instance of its device, and grow until the device is reset.
-Only VRM in real time delivers them, and the quantities from grid_l1_power on. Three more names for energies
-(consumption_energy, battery_charge_energy, battery_discharge_energy) are reserved. `EnergyMeter` computes
-energies from power.
+Only VRM in real time delivers them, and the quantities from grid_l1_power on. No vendor delivers three more
+(consumption_energy, battery_charge_energy, battery_discharge_energy). `EnergyMeter` computes energies from
+power, and `energy-live run` publishes them under these names, from sources of their own.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ READINGS: Final = tuple(Quantity)[:9]
 RESERVED: Final = frozenset(
     {Quantity.CONSUMPTION_ENERGY, Quantity.BATTERY_CHARGE_ENERGY, Quantity.BATTERY_DISCHARGE_ENERGY}
 )
-"""Quantities that no source delivers."""
+"""Quantities that no vendor delivers."""
 
 
 class Kind(enum.StrEnum):

@@ -19,7 +19,7 @@ from attrs import frozen
 from energy_core import SessionPool
 from energy_core.codec.json import strict_json
 from energy_core.errors import AuthError, DecodeError, EnergyError, RateLimited
-from energy_core.home.integral import micros
+from energy_core.home.days import micros
 from energy_core.http.call import ServiceAccount
 from energy_core.http.credential import Credential, Grant
 from energy_core.http.operation import Content, Operation, Priority, Query, Request, Response
