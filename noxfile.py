@@ -12,9 +12,10 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PRISM = "@stoplight/prism-cli@5.14.2"
 CODE = (
     *("energy_core", "vrm_async", "voltstorage_async", "energy_live"),
-    *("tests", "examples", "benchmarks", "noxfile.py"),
+    *("tests", "examples", "benchmarks", "docs/conf.py", "noxfile.py", "hatch_build.py"),
 )
 
+SUPPORTED = ("3.11", "3.12", "3.13")
 MISTAKES = "tests/core/test_seeded_mistakes.py"
 WITH_SPEED = (
     "tests/core/test_strict_json.py",
@@ -104,7 +105,7 @@ def real(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, "tests/real", *session.posargs)
 
 
-@nox.session(name="tests-all", python=["3.11", "3.12", "3.13"])
+@nox.session(name="tests-all", python=list(SUPPORTED))
 def tests_all(session: nox.Session) -> None:
     """The test suite on every supported interpreter this machine has."""
     session.install(".[cli,speed]", *group("test", "notebook", "types"))
@@ -163,3 +164,39 @@ def guard(session: nox.Session) -> None:
     """A minute of benchmarks: fails when we fall behind the bare libraries by a quarter or more."""
     session.install("-e", ".[speed]", *group("guard"))
     session.run("python", "-m", "benchmarks.guard", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site in dist/site: warnings are errors, and the tutorial is executed."""
+    session.install(".[cli]", *group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "dist/site")
+    session.run("python", "tests/docs/site_names.py", "dist/site/objects.inv")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and sdist in dist/packages, checked; the demo from the wheel alone on each Python; an SBOM."""
+    session.install(*group("package"))
+    packages = Path("dist", "packages")
+    shutil.rmtree(packages, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(packages))
+    (wheel,) = packages.glob("*.whl")
+    session.run("twine", "check", "--strict", *map(str, packages.iterdir()))
+    session.run("check-wheel-contents", str(wheel))
+    session.run("python", "tests/docs/wheel_readme.py", str(wheel))
+    for number in SUPPORTED:
+        python = shutil.which(f"python{number}")
+        if python is None:
+            session.log(f"Python {number} is not installed here")
+            continue
+        alone = Path(session.create_tmp(), f"alone-{number}")
+        shutil.rmtree(alone, ignore_errors=True)
+        session.run(python, "-m", "venv", str(alone), external=True)
+        command = alone / "bin" / "pip"
+        session.run(str(command), "install", "-q", f"{wheel.resolve()}[cli]", external=True)
+        demo = [str((alone / "bin" / "energy-live").resolve()), "demo", "--events", "5", "--format", "jsonl"]
+        with session.chdir(session.create_tmp()):  # not the checkout, whose packages would be imported
+            session.run(*demo, external=True)
+        bom = ["environment", "--output-file", "dist/sbom.json", str(alone / "bin" / "python")]
+        session.run("cyclonedx-py", *bom)
