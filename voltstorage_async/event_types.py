@@ -55,8 +55,8 @@ class ProductGap:
     end: datetime
     """The first moment after the gap that is delivered."""
     reason: str
-    """`beyond_cap`, `not_exported`, `not_recorded`, `export_malformed`, or `export_failed` and the error after a
-    colon."""
+    """`beyond_cap`, `not_exported`, `not_recorded`, `export_malformed`, or `export_failed` with the error
+    after a colon."""
     quantities: frozenset[Quantity] = frozenset()
     """The missing quantities; empty: any may be missing."""
 

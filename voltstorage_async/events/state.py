@@ -18,7 +18,9 @@ _NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
 
 @frozen(kw_only=True)
 class ProductState:
-    """The last known value of every key of a product. Immutable; `folded` returns the next state::
+    """The last known value of every key of a product. Immutable; `folded` returns the next state.
+
+    ::
 
         state = ProductState(product_id=77)
         async for event in stream:
