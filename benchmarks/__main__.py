@@ -79,7 +79,7 @@ def main(parts: Sequence[str]) -> int:
         print("\nTargets", *judged, sep="\n")
         plots.draw(found.tables, found.restarts, ROOT / "docs")
         document.write(found.tables, found.restarts, judged, results.machine())
-    print(f"\n{perf_counter() - started:.0f} s; results.json, docs/performance.md and its plots are written")
+    print(f"\n{perf_counter() - started:.0f} s; results.json, docs/performance*.md and the plots are written")
     return 0
 
 

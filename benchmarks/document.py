@@ -1,8 +1,12 @@
-"""The measured part of docs/performance.md, between two marks; the rest of the page is written by hand."""
+"""The measured parts of docs/performance.md and docs/performance-details.md.
+
+They lie between two marks; the rest of the pages is written by hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from benchmarks.growth import ALONE
@@ -10,7 +14,8 @@ from benchmarks.restart import Outcome
 from benchmarks.rounds import ROOT, Row, Table, scaled
 from benchmarks.targets import Target, shown
 
-FILE: Final = ROOT / "docs" / "performance.md"
+SUMMARY: Final = ROOT / "docs" / "performance.md"
+DETAILS: Final = ROOT / "docs" / "performance-details.md"
 BEGIN: Final = "<!-- measured: written by `python -m benchmarks`, not by hand -->"
 END: Final = "<!-- end of what was measured -->"
 
@@ -29,40 +34,46 @@ _CHAPTERS: Final = (
 def write(
     tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target], machine: Mapping[str, str]
 ) -> None:
-    """Write the results into the page.
+    """Write the results into the pages.
 
     Raises:
-        ValueError: the page lacks the marks.
+        ValueError: a page lacks the marks.
     """
-    page = FILE.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
+    line = f"Measured with {machine['python']} on {machine['cores']} cores; {machine['libraries']}."
+    _replace(SUMMARY, [line, "", *_targets(judged)])
+    _replace(DETAILS, [line, *_details(tables, restarts, judged)])
+
+
+def _replace(page: Path, lines: Sequence[str]) -> None:
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{FILE.name} has no place for results: it needs both marks")
-    measured = "\n".join(_measured(tables, restarts, judged, machine))
-    FILE.write_text(f"{before}{BEGIN}\n\n{measured}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page.name} has no place for results: it needs both marks")
+    measured = "\n".join(lines)
+    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}", encoding="utf-8")
 
 
-def _measured(
-    tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target], machine: Mapping[str, str]
-) -> list[str]:
-    lines = [f"Measured with {machine['python']} on {machine['cores']} cores; {machine['libraries']}.", ""]
-    lines += ["### Targets", "", "| | target | measured | wanted | |", "|---|---|---|---|---|"]
+def _targets(judged: Sequence[Target]) -> list[str]:
+    lines = ["## Targets", "", "| | target | measured | wanted | |", "|---|---|---|---|---|"]
     for each in judged:
         sign = "≤" if each.at_most else "≥"
         wanted = f"{sign} {shown(each.wanted, each.unit)}"
         measured = shown(each.measured, each.unit)
         verdict = "pass" if each.met else "**miss**"
         lines.append(f"| {each.number} | {each.what} | {measured} | {wanted} | {verdict} |")
-    lines += _where(tables, judged)
+    return lines
+
+
+def _details(tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target]) -> list[str]:
+    lines = _where(tables, judged)
     for title, ids, plot in _CHAPTERS:
-        lines += ["", f"### {title}", "", f"![{title}]({plot})", ""]
+        lines += ["", f"## {title}", "", f"![{title}]({plot})", ""]
         for table in tables:
             if table.id.startswith(ids):
                 lines += [*_table(table), ""]
         if title == "Limits":
             lines += _restarts(restarts)
-    return [*lines, ""]
+    return lines
 
 
 def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
@@ -74,7 +85,7 @@ def _where(tables: Sequence[Table], judged: Sequence[Target]) -> list[str]:
     found = [(table, missed[table.id]) for table in tables if table.id in missed and table.profile]
     if not found:
         return []
-    lines = ["", "### Where the time goes", ""]
+    lines = ["", "## Where the time goes", ""]
     lines += [
         "For each missed target: the share of each file of ours (with `[speed]`), by sampling;",
         "C functions count for their caller. For an import: the share of each package's own code.",
