@@ -83,6 +83,14 @@ def _speed_option(default: float) -> Callable[[F], F]:
     )
 
 
+_realtime_option = click.option(
+    "--realtime",
+    is_flag=True,
+    help="Receive VRM's values over MQTT as they change, about one a second, and fill what is missed. "
+    "Needs the extra 'mqtt'.",
+)
+
+
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
@@ -114,7 +122,10 @@ def commands() -> None:
 @commands.command()
 @_display_options
 @_speed_option(30.0)
+@_realtime_option
+@click.pass_context
 def demo(
+    context: click.Context,
     *,
     events: int | None,
     seconds: float | None,
@@ -122,11 +133,13 @@ def demo(
     checkpoint: str | None,
     from_now: bool,
     speed: float,
+    realtime: bool,
 ) -> int:
     """Show the merged stream of a simulated household.
 
     Starts a simulator of both services on this machine and connects the real clients to it. Needs no account
-    and no network.
+    and no network. With --realtime it also starts a broker, which has to be installed (mosquitto), and the
+    household's clock runs in real time.
     """
     from energy_live.demo import show_demo  # noqa: PLC0415
     from energy_live.display.output import DisplayOptions  # noqa: PLC0415
@@ -134,7 +147,11 @@ def demo(
     options = DisplayOptions(
         readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now
     )
-    return run(show_demo(options, speed=speed))
+    if realtime and context.get_parameter_source("speed") is click.core.ParameterSource.DEFAULT:
+        speed = 1.0
+    if realtime and speed != 1.0:
+        raise click.UsageError("--realtime needs --speed 1: its readings have the time of their arrival")
+    return run(show_demo(options, speed=speed, realtime=realtime))
 
 
 @commands.command()
@@ -148,12 +165,14 @@ def demo(
     callback=_positive,
     help="Seconds between two polls of VRM.",
 )
+@_realtime_option
 @_display_options
 def watch(
     *,
     sites: tuple[int, ...],
     products: tuple[int, ...],
     interval: float,
+    realtime: bool,
     events: int | None,
     seconds: float | None,
     format: str | None,  # noqa: A002
@@ -170,6 +189,7 @@ def watch(
       VRM_ACCOUNT            a name for the account in events and checkpoints;
                              default: VRM's user id
       VRM_BASE_URL           another address than VRM's own
+      VRM_REALTIME_URL       another broker than VRM's own, for --realtime
       VOLTSTORAGE_EMAIL, VOLTSTORAGE_PASSWORD
                              a VoltStorage login, or instead of it
       VOLTSTORAGE_TOKEN      a VoltStorage token
@@ -182,7 +202,8 @@ def watch(
     options = DisplayOptions(
         readings=events, seconds=seconds, format=format, checkpoint=checkpoint, from_now=from_now
     )
-    return run(watch_environment(options, Selection(sites=sites, products=products), interval_s=interval))
+    selection = Selection(sites=sites, products=products)
+    return run(watch_environment(options, selection, interval_s=interval, realtime=realtime))
 
 
 @commands.command()

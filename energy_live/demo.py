@@ -19,6 +19,7 @@ from energy_live.display.output import DisplayOptions
 from energy_live.environment import Accounts
 from energy_live.runner import UsageError
 from energy_live.simulator import Simulator
+from energy_live.simulator.mosquitto import BrokerMissing
 from energy_live.watch import watch_accounts
 
 LOG_INTERVAL_S: Final = 60.0
@@ -52,18 +53,29 @@ async def start_time(options: DisplayOptions) -> datetime:
     return max(times) + _PAUSE if times else late_morning()
 
 
-async def show_demo(options: DisplayOptions, *, speed: float) -> None:
+async def show_demo(options: DisplayOptions, *, speed: float, realtime: bool = False) -> None:
     """Start a simulator and show it through the real clients, one pool and one merged stream.
 
     Args:
         options: Output format, and when to stop.
         speed: Household seconds per real second.
+        realtime: Whether VRM's values are received in real time, from a mosquitto that is started too.
+
+    Raises:
+        UsageError: The broker of real time is not installed.
     """
-    async with Simulator(speed=speed, start=await start_time(options), frame_s=FRAME_S) as simulator:
+    async with AsyncExitStack() as stack:
+        start = await start_time(options)
+        simulator = Simulator(speed=speed, start=start, frame_s=FRAME_S, realtime=realtime)
+        try:
+            await stack.enter_async_context(simulator)
+        except (BrokerMissing, ModuleNotFoundError) as error:
+            raise UsageError(str(error)) from None
         await watch_accounts(
             Accounts.from_environment(simulator.environment()),
             options,
             interval_s=LOG_INTERVAL_S / speed,
+            realtime=realtime,
             title=f"energy-live demo, a simulated household at {speed:g} times real time",
         )
 

@@ -31,6 +31,7 @@ class Accounts:
     vrm_token: Secret | None = None
     vrm_account: str | None = None
     vrm_base_url: str = VRM_BASE_URL
+    vrm_realtime_url: str | None = None
     voltstorage_token: Secret | None = None
     voltstorage_email: str | None = None
     voltstorage_password: Secret | None = None
@@ -67,6 +68,7 @@ class Accounts:
             vrm_token=secret("VRM_TOKEN"),
             vrm_account=label("VRM_ACCOUNT"),
             vrm_base_url=address("VRM_BASE_URL", VRM_BASE_URL),
+            vrm_realtime_url=text("VRM_REALTIME_URL"),
             voltstorage_token=secret("VOLTSTORAGE_TOKEN"),
             voltstorage_email=text("VOLTSTORAGE_EMAIL"),
             voltstorage_password=secret("VOLTSTORAGE_PASSWORD"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from attrs import field, frozen
@@ -18,7 +19,7 @@ from energy_live.display.output import CsvLines, Display, DisplayOptions, JsonLi
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
 from energy_live.runner import UsageError, print_error
 from voltstorage_async import VoltStorageClient
-from vrm_async import VRMClient
+from vrm_async import RealtimeConfig, VRMClient
 
 
 @frozen(kw_only=True)
@@ -48,10 +49,12 @@ class Discovered:
     """By vendor and number."""
 
 
-async def watch_environment(options: DisplayOptions, selection: Selection, *, interval_s: float) -> None:
+async def watch_environment(
+    options: DisplayOptions, selection: Selection, *, interval_s: float, realtime: bool = False
+) -> None:
     """Show the accounts of this process's environment."""
     accounts = Accounts.from_environment(os.environ)
-    await watch_accounts(accounts, options, selection, interval_s=interval_s)
+    await watch_accounts(accounts, options, selection, interval_s=interval_s, realtime=realtime)
 
 
 async def watch_accounts(
@@ -60,6 +63,7 @@ async def watch_accounts(
     selection: Selection = EVERYTHING,
     *,
     interval_s: float,
+    realtime: bool = False,
     title: str = "energy-live",
 ) -> None:
     """Connect the accounts through one pool, find their sites and products, and show the merged stream.
@@ -71,6 +75,7 @@ async def watch_accounts(
         options: Output format, and when to stop.
         selection: The sites and products to show.
         interval_s: Seconds between two polls of VRM.
+        realtime: Whether VRM's values are received in real time.
         title: First line of the table.
 
     Raises:
@@ -81,7 +86,8 @@ async def watch_accounts(
         pool = await stack.enter_async_context(SessionPool())
         vrm, volt = accounts.vrm(pool), accounts.voltstorage(pool)
         require_credentials(vrm, volt, selection)  # before any request is sent
-        discovered = await discover(vrm, volt, selection, interval_s=interval_s)
+        live = None if vrm is None or not realtime else _realtime(vrm, accounts, interval_s=interval_s)
+        discovered = await discover(vrm, volt, selection, interval_s=interval_s, live=live)
         output = _output(options, title, pool=pool, names=discovered.names, vendors=accounts.origins)
         store_class = _ReplacedCheckpoint if options.from_now else FileCheckpoint
         store = None if options.checkpoint is None else store_class(options.checkpoint)
@@ -119,10 +125,46 @@ def require_credentials(vrm: VRMClient | None, volt: VoltStorageClient | None, s
         )
 
 
+LiveSites = Callable[..., Source]
+"""Returns the source of the sites with these numbers."""
+
+
+def _realtime(vrm: VRMClient, accounts: Accounts, *, interval_s: float) -> LiveSites:
+    """Return what makes a source in real time.
+
+    Raises:
+        UsageError: The address of the broker is not valid.
+    """
+    try:
+        config = RealtimeConfig(url=accounts.vrm_realtime_url)
+    except ValueError as error:
+        raise UsageError(f"VRM_REALTIME_URL: {error}") from None
+
+    def live(*wanted: int) -> Source:
+        try:
+            return vrm.live(*wanted, interval_s=interval_s, realtime=True, realtime_config=config)
+        except (ValueError, ModuleNotFoundError) as error:
+            raise UsageError(str(error)) from None
+
+    return live
+
+
 async def discover(
-    vrm: VRMClient | None, volt: VoltStorageClient | None, selection: Selection, *, interval_s: float
+    vrm: VRMClient | None,
+    volt: VoltStorageClient | None,
+    selection: Selection,
+    *,
+    interval_s: float,
+    live: LiveSites | None = None,
 ) -> Discovered:
     """Find the sites and products of the accounts; one account that fails is printed and left out.
+
+    Args:
+        vrm: The client of VRM.
+        volt: The client of VoltStorage.
+        selection: The sites and products that are wanted.
+        interval_s: Seconds between two polls of VRM.
+        live: Makes the source of the sites; None: one that polls.
 
     Raises:
         UsageError: The accounts have no sites and no products.
@@ -132,7 +174,9 @@ async def discover(
     errors: list[EnergyError] = []
     try:
         if vrm is not None and (selection.sites or selection.everything):
-            await _discover_vrm(vrm, selection.sites, discovered, interval_s)
+            await _discover_vrm(
+                vrm, selection.sites, discovered, live or partial(vrm.live, interval_s=interval_s)
+            )
     except EnergyError as error:
         errors.append(error)
     try:
@@ -148,7 +192,7 @@ async def discover(
 
 
 async def _discover_vrm(
-    vrm: VRMClient, wanted: Sequence[int], discovered: Discovered, interval_s: float
+    vrm: VRMClient, wanted: Sequence[int], discovered: Discovered, live: LiveSites
 ) -> None:
     sites = await vrm.sites()
     for site in sites:
@@ -158,7 +202,7 @@ async def _discover_vrm(
     if sites:
         check_numbers("site", wanted, {site.id: site.identifier for site in sites})
     if wanted or sites:
-        discovered.sources.append(vrm.live(*wanted, interval_s=interval_s))
+        discovered.sources.append(live(*wanted))
 
 
 def check_numbers(kind: str, wanted: Sequence[int], known: Mapping[int, str | None]) -> None:

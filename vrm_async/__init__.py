@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vrm_async.history.stats import StatsHistory as StatsHistory
     from vrm_async.history.widgets import GraphHistory as GraphHistory
     from vrm_async.history.widgets import StatePages as StatePages
+    from vrm_async.realtime_site import RealtimeConfig as RealtimeConfig
+    from vrm_async.realtime_source import RealtimeSource as RealtimeSource
     from vrm_async.resources.catalogue import Catalogue as Catalogue
     from vrm_async.resources.catalogue import Codes as Codes
     from vrm_async.resources.fleet import FleetSites as FleetSites
@@ -33,6 +35,8 @@ else:
             ".history.base": "Chunk HistoryCursor",
             ".history.stats": "Rows StatsHistory",
             ".history.widgets": "GraphHistory StatePages",
+            ".realtime_site": "RealtimeConfig",
+            ".realtime_source": "RealtimeSource",
             ".resources.catalogue": "Catalogue Codes",
             ".resources.fleet": "FleetSites",
             ".validation": "Unlisted",

@@ -8,10 +8,11 @@ does not load the code of all the others.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, overload
 
 from energy_core._lazy import preloaded
 from energy_core.clock import Clock, SystemClock
@@ -31,10 +32,7 @@ from vrm_async.credentials import credentials as checked_means
 from vrm_async.responses import check
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from energy_core.http.client import ApiClient
-    from energy_core.token_expiry import TokenExpiry
     from vrm_async.models.snapshot import SiteSnapshot
     from vrm_async.resources.access import Access
     from vrm_async.resources.alarms import AlarmsResource
@@ -231,12 +229,17 @@ class Resources:
 
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from energy_core.stream.merge import MergedStream
     from energy_core.stream.poll import Poller
     from energy_core.stream.polled import LookbackConfig
+    from energy_core.token_expiry import TokenExpiry
     from vrm_async import operations
     from vrm_async.calendar import Calendar
     from vrm_async.models.site import Site
+    from vrm_async.realtime_site import RealtimeConfig
+    from vrm_async.realtime_source import RealtimeSource
 
 BASE_URL: Final = "https://vrmapi.victronenergy.com/v2/"
 LIMIT: Final = RateLimit(200, 3.0, 6)
@@ -341,24 +344,69 @@ class VRMClient(Resources):
 
         return diagnose("vrm", self._pool, self.drift, self._account.vendor_clock, events)
 
+    @overload
     def live(
-        self, *sites: Site | int, interval_s: float = 60.0, lookback: LookbackConfig | None = None
-    ) -> Poller:
+        self,
+        *sites: Site | int,
+        interval_s: float = 60.0,
+        lookback: LookbackConfig | None = None,
+        realtime: Literal[False] = False,
+        realtime_config: None = None,
+    ) -> Poller: ...
+
+    @overload
+    def live(
+        self,
+        *sites: Site | int,
+        interval_s: float = 60.0,
+        lookback: LookbackConfig | None = None,
+        realtime: bool | Literal["auto"],
+        realtime_config: RealtimeConfig | None = None,
+    ) -> Poller | RealtimeSource: ...
+
+    def live(
+        self,
+        *sites: Site | int,
+        interval_s: float = 60.0,
+        lookback: LookbackConfig | None = None,
+        realtime: bool | Literal["auto"] = False,
+        realtime_config: RealtimeConfig | None = None,
+    ) -> Poller | RealtimeSource:
         """Return a source of readings for `merge`. Nothing is sent before the merged stream starts.
 
         One request an interval serves all sites. Two more a day read when the access token expires; in its
         last 14 days the source's notes in `events.status` have a warning, and so has the log, once a day.
+
+        In real time, values of about every second arrive over MQTT
+        as well; the time of such a reading is that of its arrival. While there is no real time, readings of
+        polls are delivered, and the status says why. What is missed in between is fetched from graphs and
+        delivered with `backfilled` set, or reported as a gap. Nothing is ever written to a site: the only
+        message that is sent keeps it publishing.
+
+        Docs: https://github.com/victronenergy/dbus-flashmq
 
         Args:
             sites: The sites or their ids; none means every site of the account.
             interval_s: Seconds between two requests. Devices log once a minute at most.
             lookback: When and how far the past of each device is read again, for data that VRM received late;
                 one request a device.
+            realtime: Whether to receive values in real time. "auto": where it is installed and each site
+                allows it, without a word where not.
+            realtime_config: The brokers' address and times, for tests and proxies.
+
+        Raises:
+            ModuleNotFoundError: `realtime` is True, and the extra `mqtt` is not installed.
+            ValueError: an argument is out of its range.
         """
         from vrm_async import live as vrm_async_live
         from vrm_async import validation
 
-        return vrm_async_live.live(
+        if realtime not in (True, False, "auto"):
+            raise ValueError(f'realtime must be True, False or "auto", not {realtime!r}')
+        if realtime_config is not None and not realtime:
+            raise ValueError("realtime_config needs realtime=True")
+        make_poller = partial(
+            vrm_async_live.live,
             self._api,
             self.users,
             tuple(validation.site_id(site) for site in sites),
@@ -368,6 +416,23 @@ class VRMClient(Resources):
             clock=self._clock,
             owner=self._account.owner if self._label else "",  # a user id is one user, whatever the token
             expiry=self._token_expiry,
+        )
+        if not realtime:
+            return make_poller()
+        if importlib.util.find_spec("aiomqtt") is None:
+            if realtime == "auto":
+                return make_poller()
+            needed = "real time needs aiomqtt, which is not installed: pip install 'energy-live[mqtt]'"
+            raise ModuleNotFoundError(needed, name="aiomqtt")
+        from vrm_async import realtime_source
+
+        return realtime_source.live(
+            make_poller,
+            realtime_source.BrokerLogin(self._api, self.users),
+            realtime_config,
+            lookback=lookback,
+            clock=self._clock,
+            where_allowed=realtime == "auto",
         )
 
     @cached_property

@@ -6,7 +6,7 @@ that one device instance of one site logged in one second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -24,6 +24,7 @@ from energy_core.stream.vocabulary import Quantity, SourceId
 from energy_core.token_expiry import TokenExpiry
 from vrm_async.alarm_reports import AlarmReports
 from vrm_async.decoding.alarms import ListedAlarms
+from vrm_async.decoding.gateways import Gateway, gateway
 from vrm_async.decoding.php import by_number, items
 from vrm_async.decoding.points import time_ms
 from vrm_async.lookback import GraphLookback
@@ -75,6 +76,7 @@ def live(
     clock: Clock | None = None,
     owner: str = "",
     expiry: TokenExpiry | None = None,
+    on_gateways: Callable[[Mapping[SourceId, Gateway], GraphLookback], None] | None = None,
 ) -> Poller:
     """Return a source of readings of these sites, or of all sites of the account if there are none.
 
@@ -92,9 +94,11 @@ def live(
         clock: Source of time.
         owner: Distinguishes credentials under one account label.
         expiry: Warns before the token expires; None: it is not checked.
+        on_gateways: Called at each poll, before its readings are delivered, with the gateways of the sites
+            and with what fetches the past of their devices.
     """
     wanted = set(site_ids)
-    sites = _Sites(api, users, wanted, account, clock)
+    sites = _Sites(api, users, wanted, account, clock=clock, on_gateways=on_gateways)
     name = ",".join(map(str, sorted(wanted))) or "*"
 
     async def label() -> str:
@@ -119,8 +123,16 @@ class _Sites:
     """Requests the list of sites with their newest values."""
 
     def __init__(
-        self, api: ApiClient, users: Users, wanted: set[int], account: str | None, clock: Clock | None
+        self,
+        api: ApiClient,
+        users: Users,
+        wanted: set[int],
+        account: str | None,
+        *,
+        clock: Clock | None,
+        on_gateways: Callable[[Mapping[SourceId, Gateway], GraphLookback], None] | None = None,
     ) -> None:
+        self._on_gateways = on_gateways
         self.alarms = AlarmReports(api, clock)
         self.lookback = GraphLookback(api)
         self._api = api
@@ -152,6 +164,8 @@ class _Sites:
             raise NotFound(f"the account's list of sites does not have {named}; {HINT}")
         for each in found.readings:  # a look-back requests the codes that the device logs now
             self.lookback.learn(*each)
+        if self._on_gateways is not None:
+            self._on_gateways(found.gateways, self.lookback)
         readings = [each.reading for each in found.readings]
         read_alarms = partial(self.alarms.changed, found.alarms)
         return Polled(readings=readings, sites=found.sites, notes=found.notes, read_alarms=read_alarms)
@@ -182,6 +196,8 @@ class SiteList:
     readings: list[SiteReading]
     alarms: Mapping[SourceId, ListedAlarms]
     """The active alarms of each wanted site in the list."""
+    gateways: Mapping[SourceId, Gateway]
+    """Of each wanted site in the list."""
     notes: Mapping[str, int]
     """Deviations from VRM's documents, counted."""
 
@@ -197,16 +213,22 @@ def read_sites(payload: JSON, wanted: set[int], account: str, *, latest_s: float
     """
     drift = current_drift()
     before = {} if drift is None else drift.counts
-    count, sites, readings, alarms = _read_sites(payload, wanted, account, latest_s)
+    count, sites, readings, alarms, gateways = _read_sites(payload, wanted, account, latest_s)
     after = {} if drift is None else drift.counts
     new = {key: times - before.get(key, 0) for key, times in after.items()}
     notes = {f"{model} {name}: {problem}": times for (model, name, problem), times in new.items() if times}
-    return SiteList(count, sites, readings, alarms, notes)
+    return SiteList(count, sites, readings, alarms, gateways, notes)
 
 
 def _read_sites(
     payload: JSON, wanted: set[int], account: str, latest_s: float
-) -> tuple[int, dict[SourceId, SiteReport], list[SiteReading], dict[SourceId, ListedAlarms]]:
+) -> tuple[
+    int,
+    dict[SourceId, SiteReport],
+    list[SiteReading],
+    dict[SourceId, ListedAlarms],
+    dict[SourceId, Gateway],
+]:
     records: dict[int, list[Mapping[str, object]]] = {}
     for record in items(part(payload, "records")):
         site_id = integer(record.get("idSite")) if isinstance(record, Mapping) else None
@@ -217,16 +239,18 @@ def _read_sites(
     sites: dict[SourceId, SiteReport] = {}
     readings: list[SiteReading] = []
     alarms: dict[SourceId, ListedAlarms] = {}
+    gateways: dict[SourceId, Gateway] = {}
     for site_id in (each for each in records if not wanted or each in wanted):
         source = SourceId("vrm", account, str(site_id))
         newest_s, found = _of_site(source, records[site_id], latest_s)
         sites[source] = SiteReport(None if newest_s is None else moment(newest_s * 1000))
         readings += found
         alarms[source] = ListedAlarms.of(records[site_id][0])
+        gateways[source] = gateway(records[site_id][0])
     for site_id in sorted(wanted - records.keys()):
         problem = f"the account's list of sites does not have {site_id}; {HINT}"
         sites[SourceId("vrm", account, str(site_id))] = SiteReport(None, problem)
-    return len(records), sites, readings, alarms
+    return len(records), sites, readings, alarms, gateways
 
 
 def _of_site(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from attrs import define, field
 
@@ -17,11 +17,13 @@ from energy_core.clock import Clock, SystemClock
 from energy_live.simulator.clock import Timeline
 from energy_live.simulator.faults import Faults
 from energy_live.simulator.household.household import Household
+from energy_live.simulator.mosquitto import Mosquitto
 from energy_live.simulator.server import Journal, LoggedRequest, SimulatedService
 from energy_live.simulator.voltstorage.accounts import LONGEST_VALIDITY_S, VoltAccounts
 from energy_live.simulator.voltstorage.events import ProductEvents, SentFrame
 from energy_live.simulator.voltstorage.server import VoltServer
 from energy_live.simulator.vrm.accounts import AccessToken, VrmAccounts, invented
+from energy_live.simulator.vrm.gateways import Gateways
 from energy_live.simulator.vrm.installations import Installations
 from energy_live.simulator.vrm.rate_limit import RollingWindow
 from energy_live.simulator.vrm.server import VrmServer
@@ -43,6 +45,8 @@ class _Running:
     vrm: VrmServer
     volt: VoltServer
     services: tuple[SimulatedService, SimulatedService]
+    broker: Mosquitto | None = None
+    gateways: Gateways | None = None
 
 
 @define(kw_only=True, eq=False)
@@ -92,6 +96,10 @@ class Simulator:
     """Age of all batteries and sites at `start`, in days; None: each has its own first day."""
     more_sites: int = 0
     """Number of further sites of VRM's main user."""
+    realtime: bool = False
+    """Whether VRM's MQTT broker runs too: a mosquitto, with the extra `mqtt`. Use a `speed` of 1 with it."""
+    broker_options: Mapping[str, Any] = field(factory=dict)
+    """Further arguments of `Mosquitto`, such as `certificate`; without one, the WebSocket has no TLS."""
     clock: Clock = field(factory=SystemClock)
     _running: _Running | None = field(default=None, init=False, repr=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False, repr=False)
@@ -123,6 +131,8 @@ class Simulator:
             self._stack.push_async_callback(vrm.stop)
             await volt.start(world.volt.application(), self.host, self.volt_port)
             self._stack.push_async_callback(volt.stop)
+            if self.realtime:
+                await self._start_broker(world)
         except BaseException:
             await self._stack.aclose()  # the first server may be running
             raise
@@ -138,6 +148,20 @@ class Simulator:
             await self._stack.aclose()
         finally:
             self._running = None
+
+    async def _start_broker(self, running: _Running) -> None:
+        """Start VRM's broker, and connect the gateways of all sites to it."""
+        users, sites = running.world.user, running.world.sites
+        broker = running.broker = await self._stack.enter_async_context(
+            Mosquitto(
+                users={users.email: f"Token {self.vrm_token}"},
+                sites={users.email: [site.identifier for site in sites if site.user == users.id]},
+                **self.broker_options,
+            )
+        )
+        gateways = running.gateways = Gateways(sites, running.timeline, self.clock, broker)
+        gateways.start()
+        self._stack.push_async_callback(gateways.stop)
 
     def _build(self) -> _Running:
         timeline = Timeline(self.clock, speed=self.speed, start=self.start)
@@ -219,6 +243,20 @@ class Simulator:
     def _address(self, which: int) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self._started.services[which].port}"
+
+    @property
+    def broker(self) -> Mosquitto:
+        """VRM's MQTT broker; only with `realtime`."""
+        if self._started.broker is None:
+            raise RuntimeError("the simulator has no broker: use Simulator(realtime=True)")
+        return self._started.broker
+
+    @property
+    def gateways(self) -> Gateways:
+        """The gateways that publish to the broker; only with `realtime`."""
+        if self._started.gateways is None:
+            raise RuntimeError("the simulator has no gateways: use Simulator(realtime=True)")
+        return self._started.gateways
 
     @property
     def vrm_token(self) -> str:
@@ -345,7 +383,9 @@ class Simulator:
 
     def environment(self) -> dict[str, str]:
         """Return environment variables with the simulator's base URLs and credentials."""
+        broker = self._started.broker
         return {
+            **({} if broker is None else {"VRM_REALTIME_URL": broker.url}),
             "VRM_TOKEN": self.vrm_token,
             "VRM_BASE_URL": self.vrm_url,
             "VOLTSTORAGE_EMAIL": self.volt_email,

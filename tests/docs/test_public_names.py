@@ -39,6 +39,7 @@ MADE_BY_US = {
     "ProductSnapshot",
     "ProductSource",
     "ProductStream",
+    "RealtimeSource",
     "ServiceAccount",
     "SiteSnapshot",
     "StatsHistory",
