@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -174,6 +175,18 @@ def docs(session: nox.Session) -> None:
     session.run("python", "tests/docs/site_names.py", "dist/site/objects.inv")
 
 
+def interpreter(number: str) -> str | None:
+    """Return the path of a Python of this version, on PATH or from pyenv; None if there is none."""
+    managed = Path.home().glob(f".pyenv/versions/{number}.*/bin/python")
+    for python in (shutil.which(f"python{number}"), *map(str, sorted(managed))):
+        if (
+            python is not None
+            and subprocess.run([python, "-V"], check=False, capture_output=True).returncode == 0
+        ):
+            return python
+    return None
+
+
 @nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist in dist/packages, checked; the demo from the wheel alone on each Python; an SBOM."""
@@ -186,7 +199,7 @@ def package(session: nox.Session) -> None:
     session.run("check-wheel-contents", str(wheel))
     session.run("python", "tests/docs/wheel_readme.py", str(wheel))
     for number in SUPPORTED:
-        python = shutil.which(f"python{number}")
+        python = interpreter(number)
         if python is None:
             session.log(f"Python {number} is not installed here")
             continue
@@ -197,6 +210,9 @@ def package(session: nox.Session) -> None:
         session.run(str(command), "install", "-q", f"{wheel.resolve()}[cli]", external=True)
         demo = [str((alone / "bin" / "energy-live").resolve()), "demo", "--events", "5", "--format", "jsonl"]
         with session.chdir(session.create_tmp()):  # not the checkout, whose packages would be imported
-            session.run(*demo, external=True)
+            lines = session.run(*demo, external=True, silent=True)
+        assert isinstance(lines, str)
+        assert lines.count('"kind":"reading"') == 5
+        session.log(f"the demo of the wheel alone works on Python {number}")
         bom = ["environment", "--output-file", "dist/sbom.json", str(alone / "bin" / "python")]
         session.run("cyclonedx-py", *bom)

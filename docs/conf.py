@@ -41,6 +41,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"energy-live {version}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 templates_path: list[str] = []
 
 myst_enable_extensions = ["colon_fence", "deflist"]
