@@ -167,3 +167,16 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process until it is closed; return False if another process has it."""
+    try:
+        import fcntl  # noqa: PLC0415  (Windows has no fcntl; there is no lock there)
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

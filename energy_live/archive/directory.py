@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from energy_core.atomic_file import open_synced, rename
+from energy_core.atomic_file import open_synced, rename, try_lock
 from energy_live.runner import UsageError
 
 TEMPORARY_SUFFIX: Final = ".part"
@@ -49,7 +49,7 @@ class ArchiveDirectory:
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from None
         try:
-            if not _try_lock(descriptor):
+            if not try_lock(descriptor):
                 raise UsageError(f"another run is writing to {self.root}")
             yield
         finally:
@@ -102,15 +102,3 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        import fcntl  # noqa: PLC0415  (Windows has no fcntl; there is no lock there)
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

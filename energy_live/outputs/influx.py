@@ -26,7 +26,7 @@ from energy_core.http.operation import Content, Operation, Priority, Query, Requ
 from energy_core.http.refusal import refusal_message, refusal_message_of_text
 from energy_core.http.token_bucket import RateLimit
 from energy_core.printable import printable, printable_class
-from energy_core.secret import Secret
+from energy_core.secret import Secret, fingerprint
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Event
 from energy_core.stream.vocabulary import AlarmChange, Dropped, Gap, Kind, Status
@@ -167,6 +167,7 @@ class InfluxOutput:
             f"influx {id(self)}",
             _UNLIMITED,
             lambda: Credential(grant=Grant(token=authorization or Secret(""), headers=headers)),
+            owner=fingerprint(authorization or ""),
         )
         self._check(await self._post([]), empty=True)
         return None
@@ -267,12 +268,11 @@ class InfluxOutput:
     def _refused_login(self) -> OutputError:
         if self._config.authorization is None:
             return OutputError(
-                "InfluxDB asks for a credential: set INFLUX_TOKEN, or INFLUX_USERNAME and INFLUX_PASSWORD",
+                "InfluxDB asks for a credential: set INFLUX_TOKEN, and for a password also the user",
                 permanent=True,
             )
         return OutputError(
-            "InfluxDB refused the credential: check INFLUX_TOKEN, or INFLUX_USERNAME and INFLUX_PASSWORD, "
-            "and that it may write there",
+            "InfluxDB refused the credential: check INFLUX_TOKEN, the user, and that it may write there",
             permanent=True,
         )
 
