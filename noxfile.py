@@ -131,6 +131,22 @@ def conformance(session: nox.Session) -> None:
     session.run("pytest", "tests/conformance", *session.posargs, env=names)
 
 
+@nox.session(name="home-assistant")
+def home_assistant(session: nox.Session) -> None:
+    """What is published to MQTT, in the newest Home Assistant that runs on Python 3.13.0."""
+    python = shutil.which("python3.13")
+    if python is None or shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        session.skip("Python 3.13 or mosquitto is missing")
+    own = Path(session.cache_dir, "home-assistant").resolve()
+    if not (own / "bin" / "python").exists():
+        session.run(python, "-m", "venv", str(own), external=True)
+    pip = (str(own / "bin" / "python"), "-m", "pip", "install", "-q")
+    session.run(*pip, "homeassistant==2025.4.4", "paho-mqtt==2.1.0", external=True)
+    session.install(".[cli,mqtt]", *group("test"))
+    names = {"HOME_ASSISTANT_PYTHON": str(own / "bin" / "python")}
+    session.run("pytest", "tests/conformance/test_home_assistant.py", *session.posargs, env=names)
+
+
 @nox.session(name="chaos-short")
 def chaos_short(session: nox.Session) -> None:
     """The short, seeded forms of the session chaos."""

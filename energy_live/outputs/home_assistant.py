@@ -38,7 +38,10 @@ _KINDS: Final[Mapping[str, Mapping[str, object]]] = {
     "kWh": {"device_class": "energy", "unit_of_measurement": "kWh", "suggested_display_precision": 2},
 }
 """By the unit of a quantity."""
-_WORDS: Final[Mapping[str, str]] = {"pv": "PV", "soc": "state of charge"}
+_WORDS: Final[Mapping[str, str]] = {
+    **{word: word.upper() for word in ("ac", "dc", "ev", "l1", "l2", "l3", "pv")},
+    "soc": "state of charge",
+}
 """Parts of names that are not English words."""
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]")
