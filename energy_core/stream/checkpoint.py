@@ -96,7 +96,9 @@ class Checkpoint:
 def _entry(owner: SourceId, source: SourceId, at: StreamPosition) -> list[object]:
     """Return the JSON members of one position; the common prefix of its ids is written once."""
     # A VRM site may have forty devices, and all of it must fit into 4 kB.
-    site = None if source.site == owner.site else source.site
+    site: str | list[str] | None = None if source.site == owner.site else source.site
+    if source[:2] != owner[:2]:  # a source that passes on what another program has received
+        site = list(source[:3])
     prefix = commonprefix(at.ids)  # noqa: RUF071  (of texts, not of paths)
     rest = [each[len(prefix) :] for each in at.ids]
     entry: list[object] = [
@@ -164,8 +166,7 @@ def _position(owner: SourceId, value: object) -> tuple[SourceId, StreamPosition]
             seen, spans, alarms = (*others, *_OPTIONAL[len(others) :])
             if not isinstance(spans, list) or not isinstance(alarms, list):
                 raise TypeError
-            where = owner.site if site is None else _text(site)
-            source = SourceId(owner.vendor, owner.account, where, _whole(instance))
+            source = _device(owner, site, _whole(instance))
             beginning = _text(prefix)
             return source, StreamPosition(
                 time=_moment(_text(stamp)),
@@ -177,6 +178,15 @@ def _position(owner: SourceId, value: object) -> tuple[SourceId, StreamPosition]
                 alarms=tuple(map(_alarm, alarms)),
             )
     raise TypeError
+
+
+def _device(owner: SourceId, site: object, instance: int) -> SourceId:
+    match site:
+        case None:
+            return owner._replace(instance=instance)
+        case [vendor, account, name]:
+            return SourceId(_text(vendor), _text(account), _text(name), instance)
+    return owner._replace(site=_text(site), instance=instance)
 
 
 def _text(value: object) -> str:

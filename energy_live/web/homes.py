@@ -251,12 +251,16 @@ class Homes:
             raise ValueError("two homes have one id")
         self.alarms: dict[str, Event] = {}
         """The events of all active alarms, also of sources that belong to no home."""
+        self.states: dict[SourceId, Event] = {}
+        """The last status event of every source and site."""
         self._discover = discover
         self._of_source: dict[SourceId, tuple[HomeRecord, ...]] = {}
 
     def take(self, event: Event) -> None:
         """Add an event of any source, in the order of the stream."""
-        if isinstance(event.detail, AlarmChange):
+        if isinstance(event.detail, Status):
+            self.states[event.source] = event
+        elif isinstance(event.detail, AlarmChange):
             self.alarms.pop(event.detail.alarm, None)
             if event.detail.active:
                 self.alarms[event.detail.alarm] = event

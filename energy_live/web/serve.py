@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from attrs import evolve, frozen
@@ -16,7 +16,7 @@ from energy_core import Event, FileCheckpoint, Kind, SessionPool, SourceId, merg
 from energy_core.clock import Clock, SystemClock
 from energy_core.home import SourceFilter
 from energy_core.stream.source import Source
-from energy_live.demo import LOG_INTERVAL_S, late_morning
+from energy_live.demo import LOG_INTERVAL_S
 from energy_live.display.output import SiteName
 from energy_live.environment import Accounts
 from energy_live.runner import UsageError
@@ -70,7 +70,7 @@ async def serve_demo(listen: ListenOptions, options: ServeOptions, *, speed: flo
     Raises:
         UsageError: The address cannot be used.
     """
-    start = late_morning() + timedelta(hours=3)
+    start = summer_day()
     async with AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(Simulator(speed=speed, start=start))
         clock = HouseholdClock(simulator.now)
@@ -98,6 +98,13 @@ async def serve_demo(listen: ListenOptions, options: ServeOptions, *, speed: flo
         await _serve(stack, listen, homes, found.sources, options=options, clock=clock, change=clock.restamp)
 
 
+def summer_day() -> datetime:
+    """Return a late morning of June at the simulated home: there is sun to show in every season."""
+    now = SystemClock().utcnow()
+    day = now.replace(month=6, day=9, hour=9, minute=22, second=0, microsecond=0)
+    return day if day <= now else day.replace(year=day.year - 1)
+
+
 async def _found(
     accounts: Accounts, pool: SessionPool, selection: Selection, interval_s: float
 ) -> Discovered:
@@ -117,7 +124,9 @@ async def _serve(
     change: Callable[[Event], Event] | None = None,
 ) -> None:
     try:
-        server = await stack.enter_async_context(WebServer(listen, homes, clock=clock))
+        server = await stack.enter_async_context(
+            WebServer(listen, homes, clock=clock, continues=options.checkpoint is not None)
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
     except OSError as error:

@@ -17,7 +17,7 @@ from energy_core import Event
 from energy_core.clock import Clock, SystemClock
 from energy_core.printable import printable
 from energy_live.web.access import SECURITY_HEADERS, ListenOptions, RelayAccess
-from energy_live.web.event_log import DEFAULT_CAPACITY, EventLog, Reader, SlowReader
+from energy_live.web.event_log import DEFAULT_CAPACITY, EventLog, EventSelection, Reader, SlowReader
 from energy_live.web.files import FILES, Handler, send_file
 from energy_live.web.homes import Homes
 from energy_live.web.queries import (
@@ -64,6 +64,8 @@ class WebServer:
         homes: The homes of the page.
         clock: Source of time, also of "now" on the page.
         capacity: Events to keep in memory for clients that come back.
+        continues: Whether the stream continues from a checkpoint: then it delivers or reports everything that
+            happened while this program was not running.
 
     Raises:
         ValueError: The options would let others read without a token or without TLS.
@@ -76,6 +78,7 @@ class WebServer:
         *,
         clock: Clock | None = None,
         capacity: int = DEFAULT_CAPACITY,
+        continues: bool = False,
     ) -> None:
         options.check()
         self.clock = clock or SystemClock()
@@ -83,6 +86,7 @@ class WebServer:
         self.homes = homes
         self.log = EventLog(secrets.token_hex(4), capacity=capacity, clock=self.clock)
         self.access = RelayAccess(options, self.clock)
+        self._continues = continues
         self.clients = 0
         """Streams that are open."""
         self.port = 0
@@ -263,11 +267,9 @@ class WebServer:
             "resumed": resumed,
             "complete": resumed or self.log.first == 0,
             "cursor": f"{self.log.boot}-{index - 1}",
-            "alarms": [
-                json.loads(event.to_json())
-                for event in self.homes.alarms.values()
-                if chosen.has_source(event.source)
-            ],
+            "continues": self._continues,
+            "alarms": _members(self.homes.alarms.values(), chosen),
+            "states": _members(self.homes.states.values(), chosen),
         }
         return reader, encode(first)
 
@@ -377,6 +379,10 @@ class WebServer:
     @printable
     def __repr__(self) -> str:
         return f"<WebServer port {self.port}, {self.clients} clients, {self.log!r}>"
+
+
+def _members(events: Iterable[Event], chosen: EventSelection) -> list[object]:
+    return [json.loads(event.to_json()) for event in events if chosen.has_source(event.source)]
 
 
 def _tls(options: ListenOptions) -> ssl.SSLContext | None:

@@ -725,3 +725,11 @@ async def test_a_cancelled_save_never_overwrites_the_next_one(tmp_path, monkeypa
     await new
     assert await store.load() == "new"
     assert [each.name for each in tmp_path.iterdir()] == ["position"]
+
+
+def test_a_device_of_another_vendor_and_account_keeps_its_id():
+    """A source that passes on what another program received has devices of several vendors and accounts."""
+    owner, device = SourceId("relay", "attic:8080", "*"), SourceId("vrm", "home", "151734", 3)
+    position = StreamPosition(time=datetime(2026, 6, 1, tzinfo=UTC), seq=7, ids=("a/1", "a/2"))
+    checkpoint = Checkpoint({owner: {device: position}})
+    assert Checkpoint.from_json(checkpoint.to_json()).positions == checkpoint.positions

@@ -14,6 +14,7 @@ MODULES = (
     "energy_core.http",
     "energy_core.sources",
     "energy_core.tables",
+    "energy_live",
     "energy_live.outputs",
 )
 

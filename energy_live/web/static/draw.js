@@ -182,7 +182,7 @@ export class Chart {
 
   resize() {
     const width = this.element.clientWidth;
-    if (this.plot && width && width !== this.plot.width) this.plot.setSize({ width, height: 226 });
+    if (this.plot && width && width !== this.plot.width) this.plot.setSize({ width, height: 232 });
   }
 
   close() {
@@ -225,12 +225,12 @@ export class Chart {
       scale: kind === "battery" ? "%" : "W", stroke: c[kind][0], width: 1.75, dash: late ? [4, 3] : undefined, points: { show: false },
       fill: area ? c[kind][1] + (late ? "73" : "") : undefined, fillTo: () => 0 })));
     return {
-      width: this.element.clientWidth || 600, height: 226, padding: [4, 6, 0, 0], legend: { show: false }, cursor: { show: false }, select: { show: false },
+      width: this.element.clientWidth || 600, height: 232, padding: [4, 6, 0, 0], legend: { show: false }, cursor: { show: false }, select: { show: false },
       tzDate: ts => window.uPlot.tzDate(new Date(ts * 1e3), zone),
       scales: { x: { time: true, range: (_, from, to) => [from, to] }, W: { range: watts }, "%": { range: [-4, 560] } },
       series: [{}, ...series],
       axes: [
-        { ...axis, size: 26, grid: { show: false }, space: narrow ? 70 : 110, incrs: [10800, 21600], values: (_, ticks) => ticks.map(t => clock(t * 1e3, zone) === "00:00" ? day(t * 1e3, zone) : clock(t * 1e3, zone)) },
+        { ...axis, size: 34, gap: 14, grid: { show: false }, space: narrow ? 46 : 110, incrs: [10800, 21600, 43200], values: (_, ticks) => ticks.map(t => clock(t * 1e3, zone) === "00:00" ? day(t * 1e3, zone) : clock(t * 1e3, zone)) },
         { ...axis, scale: "W", size: 46, grid: { stroke: c.line, width: 1 }, space: 32, splits: (_u, _i, low, high) => powerSplits(low, high),
           values: (_, ticks) => ticks.map((t, i) => i === ticks.length - 1 ? number(t / 1000, t % 1000 ? 1 : 0) + NB + "kW" : number(Math.abs(t) / 1000, t % 1000 ? 1 : 0)) },
         { ...axis, scale: "%", side: 3, size: 0.001, grid: { stroke: c.line, width: 1 }, splits: () => [0, 100], values: () => [] },
@@ -264,6 +264,7 @@ export class Chart {
   over(u, c, zone, font) {
     const { ctx, bbox } = u, ratio = window.devicePixelRatio, times = u.data[0];
     ctx.save();
+    ctx.textAlign = "left";
     ctx.font = font.replace("11.5px", `${11.5 * ratio}px`);
     const vertical = (t, colour, dash) => {
       const x = Math.round(u.valToPos(t, "x", true)) + 0.5;

@@ -233,7 +233,7 @@ function alarmBox(home) {
   const where = [W.vendorName(worst.source[0]), worst.device].filter(Boolean).join(", ");
   return h("section", { class: "alarm", "aria-labelledby": "h-alarm" }, icon("alarm"), h("div", null,
     h("h2", { id: "h-alarm" }, h("span", null, W.w.alarm), " ", worst.text),
-    h("p", null, lost() ? W.w.sinceLost(when, W.clockSeconds(lastHeard(), zone)) : W.w.since(when, W.duration((now() - since) / 1000)), h("br"), where,
+    h("p", null, lost() ? W.w.sinceLost(when, W.clockSeconds(lastHeard(), zone)) : W.w.since(when, now() - since < 1728e5 && W.duration((now() - since) / 1000)), h("br"), where,
       home.alarms.length > 1 ? `; ${W.w.more(home.alarms.length - 1)}` : null)));
 }
 
@@ -461,7 +461,7 @@ function fleetPage() {
   const title = !rows.length ? W.w.noHomes : bad ? W.w.attention(bad, rows.length) : W.w.allFine(rows.length);
   document.title = title;
   const chip = state => h("button", { type: "button", "aria-pressed": String(view.filter === state), onclick: () => (view.filter = state, draw()) }, W.w.states[state], " ", h("b", null, W.number(state === "all" ? rows.length : count(state))));
-  const head = (name, i) => h("th", { scope: "col", "aria-sort": column === COLUMNS[i] ? (direction > 0 ? "ascending" : "descending") : false },
+  const head = (name, i) => h("th", { scope: "col", role: "columnheader", "aria-sort": column === COLUMNS[i] ? (direction > 0 ? "ascending" : "descending") : false },
     h("button", { class: "sort", type: "button", onclick: () => (view.sort = [COLUMNS[i], column === COLUMNS[i] ? -direction : 1], draw()) }, name, column === COLUMNS[i] ? icon(direction > 0 ? "down" : "up") : null));
   return h("div", { id: "app", class: lost() ? "lost" : "" },
     h("a", { class: "skip", href: "#list", onclick: skip }, W.w.skipList), banner(Intl.DateTimeFormat().resolvedOptions().timeZone),
@@ -469,21 +469,21 @@ function fleetPage() {
       h("div", { class: "head" }, h("div", null, h("h1", null, title), h("p", { class: "lead" }, rows.length ? parts.length ? parts.join(", ") + "." : "" : W.w.noHomesLead))),
       rows.length ? [
         h("div", { class: "tools" }, h("div", { class: "chips", role: "group", "aria-label": W.w.filter }, ["all", ...STATES].map(chip)), column === "state" ? h("p", { class: "quiet" }, W.w.sorted) : null),
-        h("div", { class: "fleet" }, h("table", { id: "list", tabindex: "-1" }, h("caption", { class: "vh" }, W.w.listCaption),
-          h("thead", null, h("tr", null, W.w.cols.map(head))), h("tbody", null, shown.map(fleetRow))))] : null)));
+        h("div", { class: "fleet" }, h("table", { id: "list", role: "table", tabindex: "-1" }, h("caption", { class: "vh" }, W.w.listCaption),
+          h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, W.w.cols.map(head))), h("tbody", { role: "rowgroup" }, shown.map(fleetRow))))] : null)));
 }
 
 function fleetRow({ home, found, soc, pv }) {
   const [state, , note] = found, old = state === "offline" || state === "stale", flows = flowsOf(home), [text] = saying(home, flows);
   const age = home.newest ? W.age((now() - Date.parse(home.newest)) / 1000, now(), home.zone) : W.w.notKnown;
   const values = store.sparks.get(home.id) || [], self = home.today?.self_sufficiency;
-  return h("tr", { class: old ? "old" : "", "data-home": home.id },
-    h("td", null, h("div", { class: `state st-${state}` }, icon(state === "alarm" ? "alarm" : state), h("div", null, W.w.states[state], note ? h("small", null, note) : null))),
-    h("th", { scope: "row" }, h("a", { class: "site", href: `#/home/${encodeURIComponent(home.id)}` }, home.name), h("p", { class: "say" }, text)),
-    h("td", null, soc ? h("span", { class: "lvl" }, s("svg", { "aria-hidden": "true" }, s("rect", { class: "tr", width: 56, height: 8, rx: 2 }), s("rect", { class: "a-battery", width: (soc.value * 0.56).toFixed(1), height: 8, rx: 2 })), W.percent(soc.value)) : h("span", { class: "none" }, W.w.noBattery)),
-    h("td", null, pv || values.length ? sparkline(values, home.peak_w) : h("span", { class: "none" }, W.w.noSun)),
-    h("td", { class: "today" }, typeof self === "number" && state !== "offline" ? W.percent(self * 100) : h("span", { class: "none" }, W.w.notKnown)),
-    h("td", null, old ? aged(age) : h("span", { class: "quiet" }, age)));
+  return h("tr", { role: "row", class: old ? "old" : "", "data-home": home.id },
+    h("td", { role: "cell" }, h("div", { class: `state st-${state}` }, icon(state === "alarm" ? "alarm" : state), h("div", null, W.w.states[state], note ? h("small", null, note) : null))),
+    h("th", { scope: "row", role: "rowheader" }, h("a", { class: "site", href: `#/home/${encodeURIComponent(home.id)}` }, home.name), h("p", { class: "say" }, text)),
+    h("td", { role: "cell" }, soc ? h("span", { class: "lvl" }, s("svg", { "aria-hidden": "true" }, s("rect", { class: "tr", width: 56, height: 8, rx: 2 }), s("rect", { class: "a-battery", width: (soc.value * 0.56).toFixed(1), height: 8, rx: 2 })), W.percent(soc.value)) : h("span", { class: "none" }, W.w.noBattery)),
+    h("td", { role: "cell" }, pv || values.length ? sparkline(values, home.peak_w) : h("span", { class: "none" }, W.w.noSun)),
+    h("td", { role: "cell", class: "today" }, typeof self === "number" && state !== "offline" ? W.percent(self * 100) : h("span", { class: "none" }, W.w.notKnown)),
+    h("td", { role: "cell" }, old ? aged(age) : h("span", { class: "quiet" }, age)));
 }
 
 // --- the whole ---------------------------------------------------------------------------------------------
