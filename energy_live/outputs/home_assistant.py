@@ -20,6 +20,8 @@ from energy_core.stream.vocabulary import Quantity, SourceId
 
 ALARM: Final = "alarm"
 """The component that shows whether an alarm is active."""
+COUNTED: Final = "-energy"
+"""The end of the vendor in the ids of the sources of `EnergyCounters`."""
 ONLINE: Final = "online"
 OFFLINE: Final = "offline"
 
@@ -49,7 +51,7 @@ _ESCAPED: Final = re.compile(r"-([0-9a-f]+)-")
 
 
 class DeviceKey(NamedTuple):
-    """A device of Home Assistant: one instance of a site or product.
+    """A device of Home Assistant: one instance of a site or product, with the energies counted for it.
 
     Without the account's label, so that a new label makes no new entities: numbers of sites and products are
     unique by themselves.
@@ -62,7 +64,7 @@ class DeviceKey(NamedTuple):
     @classmethod
     def of(cls, source: SourceId) -> DeviceKey:
         """Return the device of a source."""
-        return cls(source.vendor, source.site, source.instance)
+        return cls(source.vendor.removesuffix(COUNTED), source.site, source.instance)
 
 
 class MqttMessage(NamedTuple):

@@ -94,7 +94,9 @@ class PublishedState:
         sites = self._changed_sites(batch)
         messages = self._announcements({DeviceKey.of(event.source) for event in batch})
         messages += map(self._site_status, sites)
-        messages += self._changed_alarms({event.source for event in batch}, position)
+        messages += self._changed_alarms(
+            {event.source for event in batch if not event.source.vendor.endswith(ha.COUNTED)}, position
+        )
         return messages
 
     def _changed_sites(self, batch: Sequence[Event]) -> Collection[SiteKey]:
@@ -102,6 +104,8 @@ class PublishedState:
         known, stale = set(self._sites), set(self._stale)
         for event in batch:
             source, detail = event.source, event.detail
+            if source.vendor.endswith(ha.COUNTED):  # it says nothing about the values of the site itself
+                continue
             one = source.site != _ALL
             if one:
                 self._sites[source.vendor, source.site] = source.account

@@ -20,6 +20,7 @@ from energy_core.secret import Secret
 from energy_core.stream.source import OpenAlarm, StreamPosition
 from energy_core.stream.vocabulary import AlarmChange, Quantity, SourceId, State
 from energy_live.outputs import OutputError, mqtt_client
+from energy_live.outputs.energy_counters import SUFFIX
 from energy_live.outputs.mqtt import MqttOutput
 from tests.real.mosquitto import PASSWORD, USER, Mosquitto
 from tests.real.output_events import BATTERY, SITE, control, position, reading, status
@@ -215,6 +216,22 @@ async def test_an_energy_does_not_go_back_over_a_restart(broker):
             published.append(json.loads(message.payload)["value"])
     assert published == sorted(published)
     assert set(published) == {10.0, 11.0, 12.0, 13.0, 14.0, 15.0}
+
+
+async def test_counted_energies_belong_to_the_device_whose_power_was_counted(broker):
+    counted = SITE._replace(vendor=f"vrm{SUFFIX}")
+    alarms = StreamPosition(time=datetime.now(UTC), seq=1, alarms=(OpenAlarm("7", "Low battery", "", 0),))
+    where = Checkpoint({SITE: {SITE: alarms}})
+    async with opened(broker.url) as output:
+        await output.write([now_reading(0), status(1, State.STALE)], where)
+        energy = now_reading(2, counted, {Quantity.GRID_IMPORT_ENERGY: 1.5})
+        await output.write([energy, status(3, State.LIVE, counted)], where)
+        found = await retained(broker)
+    assert list(json.loads(found[CONFIG])["components"]) == ["grid_power", "alarm", "grid_import_energy"]
+    assert json.loads(found[ENERGY])["value"] == 1.5
+    assert found["energy-live/vrm/1001/status"] == "offline"
+    assert json.loads(found["energy-live/vrm/1001/0/alarm"])["alarms"]
+    assert not [topic for topic in found if SUFFIX in topic.removeprefix("energy-live")]
 
 
 async def test_a_restart_keeps_the_entities_of_values_that_have_not_come_yet(broker):
