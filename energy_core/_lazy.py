@@ -54,13 +54,22 @@ def preload() -> None:
     """
     for package, reads in tuple(_pending.items()):
         for module in walk_packages(import_module(package).__path__, f"{package}."):
-            import_module(module.name)
+            _import_unless_of_an_extra(module.name)
         module_name, _, function = reads.rpartition(".")
         if module_name:
             getattr(import_module(module_name, package), function)()
         _pending.pop(package, None)
     for other in _ALSO_PRELOADED:
         import_module(other)
+
+
+def _import_unless_of_an_extra(module: str) -> None:
+    """Import a module; one that needs a library of an extra which is not installed is left out."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == module.partition(".")[0]:
+            raise
 
 
 async def preloaded() -> None:

@@ -49,6 +49,14 @@ def test_a_lazy_name_is_the_one_that_type_checkers_see(package):
         assert getattr(module, name) is getattr(importlib.import_module(home), name)
 
 
+def test_preloading_needs_no_extra():
+    """Everything is imported where no library of an extra is installed."""
+    extras = ("aiomqtt", "asyncpg", "msgspec", "nats", "orjson", "prometheus_client", "pyarrow", "uvloop")
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({extras}))"
+    loaded = loaded_by(f"{hidden}; import energy_core, vrm_async, voltstorage_async; energy_core.preload()")
+    assert {"vrm_async.client", "vrm_async.live", "voltstorage_async.live"} <= loaded
+
+
 @pytest.mark.parametrize("package", LAZY)
 def test_an_unknown_name_is_an_attribute_error(package):
     """As in any module."""

@@ -1,0 +1,3 @@
+"""Names of the integration."""
+
+DOMAIN = "energy_live"
