@@ -24,6 +24,16 @@ _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 
 
+def unix_second(time: datetime) -> int:
+    """Return the unix second in which an aware time lies."""
+    return (time - EPOCH) // _SECOND
+
+
+def from_unix_second(second: int) -> datetime:
+    """Return the beginning of a unix second, in UTC."""
+    return EPOCH + second * _SECOND
+
+
 def zone(value: str | tzinfo) -> tzinfo:
     """Return a time zone from its IANA name; a tzinfo is returned as it is.
 

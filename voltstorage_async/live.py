@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Self
@@ -13,17 +12,22 @@ from typing import Final, Self
 from energy_core.clock import SystemClock, VendorClock
 from energy_core.errors import RequestError, StreamBusy
 from energy_core.printable import printable
-from energy_core.stream.dedupe import BEYOND_CAP, Emit
 from energy_core.stream.endpoint import EndpointProvider
-from energy_core.stream.gap_filler import GapFiller
 from energy_core.stream.reconnect import SocketConfig
-from energy_core.stream.source import Outlet, Reading, ReportedAlarm, StreamPosition
-from energy_core.stream.validation import Horizon
+from energy_core.stream.source import (
+    HistoryConfig,
+    HistoryItem,
+    Outlet,
+    Reading,
+    RecordedQuantities,
+    ReportedAlarm,
+    StreamPosition,
+    UnreadableRow,
+)
 from energy_core.stream.vocabulary import Quantity, SourceId, State
 from energy_core.token_expiry import TokenExpiry
 from voltstorage_async.event_types import UnknownProductEvent
-from voltstorage_async.events.feed import ProductFeed, to_datetime
-from voltstorage_async.events.gap_fetcher import GapFetcher
+from voltstorage_async.events.feed import ProductFeed
 from voltstorage_async.events.recorded import BackfillConfig, RecordedData, RecordedMoment
 from voltstorage_async.field_map import ProductFields
 from voltstorage_async.models import Product
@@ -70,7 +74,7 @@ class ProductSource:
             "_seen",
         ),
         "_since",
-        *("_socket_config", "_ssl_context", "_stopped", "left_out", "owner", "vendor_clock"),
+        *("_socket_config", "_ssl_context", "_stopped", "owner", "vendor_clock"),
     )
 
     def __init__(
@@ -106,8 +110,6 @@ class ProductSource:
         self.vendor_clock = vendor_clock
         """The vendor's time, learned from `Date` headers."""
         self._seen: set[Quantity] = set(seen)
-        self.left_out = 0
-        """Number of recorded rows left out by refills, because their time is wrong."""
         self._feed: ProductFeed | None = None
 
     @property
@@ -134,7 +136,7 @@ class ProductSource:
     def notes(self) -> Mapping[str, int | str]:
         """Counts of left-out data, the scale of the state of charge, and keys without a known meaning."""
         meaningless = ", ".join(self._fields.unknown_keys)
-        left_out = self.left_out + (self._feed.left_out if self._feed else 0)
+        left_out = self._feed.left_out if self._feed else 0
         return {
             **({"rows_left_out": left_out} if left_out else {}),
             "unknown": self.unknown,
@@ -144,11 +146,6 @@ class ProductSource:
             **({"without_meaning": meaningless} if meaningless else {}),
             **({} if self._expiry is None else self._expiry.notes),
         }
-
-    @property
-    def retry_s(self) -> Sequence[float]:
-        """Seconds after which missing data of a refill is requested again."""
-        return self._config.retry_s
 
     def resume(self, positions: Mapping[SourceId, StreamPosition]) -> None:
         """Backfill from the position where a consumer stopped; called before `run`."""
@@ -233,45 +230,35 @@ class ProductSource:
                     )
             await clock.sleep(FAULTS_S)
 
-    async def refill(
-        self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
-    ) -> list[tuple[datetime, datetime]]:
-        """Deliver what the export holds from `start` to `end`; data beyond the age limit is a gap.
-
-        Returns:
-            The ranges that the export did not prove complete: it may hold more of them later.
-        """
-        begin, last = start.timestamp(), end.timestamp()
-        if begin < last - self._config.max_age_s:
-            begin = last - self._config.max_age_s
-            until = datetime.fromtimestamp(begin, start.tzinfo)
-            outlet.gap(source, start=start, end=until, reason=BEYOND_CAP)
-        clock, listener = SystemClock(), _OutletListener(source, outlet, set())
-        # The outlet leaves out what its consumer has, so nothing may be forgotten as a duplicate here.
-        gap_filler: GapFiller[RecordedMoment] = GapFiller(
-            window_s=self._config.max_age_s + 1, window_ids=sys.maxsize, retry_s=self._config.retry_s
+    @property
+    def history_config(self) -> HistoryConfig:
+        """How the export may be asked: in pages, and only as far back as its age limit."""
+        config = self._config
+        return HistoryConfig(
+            settles_after=config.settle_s,
+            longest_s=max(1, int(config.page_s)),
+            oldest_s=int(config.max_age_s),
+            retries_s=config.retry_s,
         )
-        gap_filler.note_quantities(self._seen)
 
-        async def deliver() -> None:
-            while gap_filler.ready:
-                await outlet.room()
-                each = gap_filler.pop()
-                if isinstance(each, Emit):
-                    listener.on_reading(each.item.only(each.keys, self._fields.fields), each.ordinal)
-                elif each is not None:
-                    start, end = to_datetime(each.start), to_datetime(each.end)
-                    listener.on_gap(start, end, each.reason, frozenset(map(Quantity, each.keys)))
+    async def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:  # noqa: ARG002  (one product)
+        """Iterate over what the export holds from `start` to `end`, to the second. Cancelling is safe.
 
-        horizon = Horizon(clock, self.vendor_clock)
-        tracker = GapFetcher(gap_filler, self._recorded, self._config, clock, horizon, deliver=deliver)
-        now = clock.monotonic()
-        gap_filler.resume_pending(int(begin), int(last), now)
-        if (pending := gap_filler.begin_retry(now)) is not None:
-            await tracker.retry(pending)
-        self.left_out += tracker.left_out
-        parts = (part for each in gap_filler.pending for part in each.parts)
-        return [(to_datetime(start), to_datetime(end)) for start, end in parts]
+        Raises:
+            RequestError: the request failed.
+        """
+        first = True
+        async with self._recorded.moments(start.timestamp(), end.timestamp()) as moments:
+            async for moment in moments:
+                if first:
+                    first = False
+                    yield RecordedQuantities(moments.exported)
+                if moments.malformed_nearby:
+                    yield UnreadableRow()
+                name = f"{self._id.site}/{moment.second}/0"
+                yield Reading(moment.time, name, moment.values, moment.raw)
+            if moments.malformed_nearby:
+                yield UnreadableRow()
 
     @printable
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Final, Protocol
@@ -23,7 +23,7 @@ from energy_core.secret import Secret
 from energy_core.stream.gap_engine import RangeRequest
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, PolledReading
-from energy_core.stream.source import Outlet, StreamPosition
+from energy_core.stream.source import HistoryConfig, HistoryItem, Outlet, StreamPosition
 from energy_core.stream.vocabulary import SourceId
 from vrm_async.decoding.gateways import Gateway
 from vrm_async.lookback import GraphLookback
@@ -195,11 +195,14 @@ class RealtimeSource:
         """Continue where a consumer stopped: what it missed is fetched from graphs."""
         self._poller.resume(positions)
 
-    async def refill(
-        self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
-    ) -> Sequence[tuple[datetime, datetime]]:
-        """Deliver from graphs what a slow consumer had no room for; see `Poller.refill`."""
-        return await self._poller.refill(outlet, source, start, end)
+    @property
+    def history_config(self) -> HistoryConfig | None:
+        """What `history` can prove; see `Poller.history_config`."""
+        return self._poller.history_config
+
+    def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Iterate over the recorded readings of a device, from graphs; see `Poller.history`."""
+        return self._poller.history(source, start, end)
 
     def again(self) -> RealtimeSource:
         """Return a new source with the same id and arguments."""

@@ -10,6 +10,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from energy_core.clock import Clock
 from energy_core.errors import AuthError, BadRequest, NoData, NotFound, PermissionDenied, RequestError
 from energy_core.stream.gap_engine import Delivery, GapEngine, ReportedRange
+from energy_core.stream.source import UnreadableRow
 
 ItemT = TypeVar("ItemT")
 
@@ -43,10 +44,6 @@ class ProvenRange(NamedTuple):
     end: int
     reason: str = ""
     """Why the rest cannot be had; empty: nothing else is missing."""
-
-
-class UnreadableRow(NamedTuple):
-    """A record that cannot be read, in its place among the others."""
 
 
 RecordItem: TypeAlias = RecordedRow[ItemT] | RecordedUnits | ProvenRange | UnreadableRow

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
-from energy_core.local_days import EPOCH
+from energy_core.local_days import EPOCH, from_unix_second, unix_second
 from energy_core.printable import printable
 from energy_core.stream.dedupe import BEYOND_CAP, NOT_RECORDED
 from energy_core.stream.gap_engine import (
@@ -20,7 +20,7 @@ from energy_core.stream.gap_engine import (
     ResumePoint,
     TrackedGap,
 )
-from energy_core.stream.lookback_match import BucketMatcher, MissingRange
+from energy_core.stream.lookback_match import BucketMatcher, MissingRange, others
 from energy_core.stream.polled import SKIPPED, IntervalEstimator, LookbackConfig, PolledReading
 from energy_core.stream.source import StreamPosition, TimeSpan
 from energy_core.stream.vocabulary import SourceId
@@ -79,7 +79,7 @@ class DeviceBackfill:
             max_pending=MAX_RETRY_RANGES,
             retries_s=config.retry_s,
         )
-        point = None if stopped is None else ResumePoint(_second(stopped.time), (), 0, -1)
+        point = None if stopped is None else ResumePoint(unix_second(stopped.time), (), 0, -1)
         self._engine: GapEngine[PolledReading] = GapEngine(limits, point)
         self._count = 0  # of the readings that were handed to it
         self._newest_at_begin = EPOCH
@@ -116,13 +116,13 @@ class DeviceBackfill:
         if known:
             return
         self._looked_back_to = self._looked_back_to or each.time
-        engine, second = self._engine, _second(each.time)
+        engine, at = self._engine, unix_second(each.time)
         if self._is_missing_before(each.time):
             engine.lost(now + _AHEAD)
-        elif engine.passes((second,), self._new_unit(), now + _AHEAD):
+        elif engine.passes((at,), self._new_unit(), now + _AHEAD):
             self.ready.append(each)
             return
-        engine.live(second, self._new_unit(), each, now + _AHEAD)
+        engine.live(at, self._new_unit(), each, now + _AHEAD)
         if engine.held and now < self._cooldown_until:
             self.give_up(self._failure)
         elif len(engine.held) > self._config.max_held:
@@ -146,7 +146,7 @@ class DeviceBackfill:
     def begin(self) -> list[TimeSpan]:
         """Begin a look-back; return the ranges to request, oldest first."""
         newest, config = self.matcher.newest, self._config
-        starts = [_datetime(gap.start) for gap in self._engine.gaps]
+        starts = [from_unix_second(gap.start) for gap in self._engine.gaps]
         if self._failure and self._looked_back_to is not None:
             # What the failed look-backs should have covered.
             starts.append(self._looked_back_to - timedelta(seconds=config.span_s - config.interval_s))
@@ -172,7 +172,7 @@ class DeviceBackfill:
             now: Monotonic time.
         """
         self._failure, self._cooldown_until = reason, now + self._config.cooldown_s
-        self._take(found, now, failed_at=_second(since))
+        self._take(found, now, failed_at=unix_second(since))
 
     def give_up(self, reason: str) -> None:
         """Report the open gaps and go on; what a look-back finds there later is marked `late`."""
@@ -205,7 +205,7 @@ class DeviceBackfill:
         first = max(self._range_start, self._config.oldest(newest))
         own = [each for each in own if first <= each.time <= newest]  # newer readings come with a poll
         news = self.matcher.match(own, newest - timedelta(seconds=self._config.settle_s))
-        engine, now, last = self._engine, now + _AHEAD, _second(newest)
+        engine, now, last = self._engine, now + _AHEAD, unix_second(newest)
         while True:
             opened = next((gap for gap in engine.gaps if not _is_pending(gap)), None)
             if opened is not None and opened.start >= last:  # since the look-back began
@@ -216,7 +216,7 @@ class DeviceBackfill:
             news = self._answer(request, news, own, failed_at)
             error = None if failed_at is None else self._failure
             engine.answered(now, error, final=error is not None and opened is not None)
-        self._answer(engine.look_back(_second(first), last, now), news, own, failed_at)
+        self._answer(engine.look_back(unix_second(first), last, now), news, own, failed_at)
         engine.answered(now)
         self._release()
 
@@ -229,26 +229,24 @@ class DeviceBackfill:
     ) -> list[PolledReading]:
         """Hand the engine the new readings in a range and what is proven there; return the others."""
         start, end = request
-        inside = {_second(each.time): each for each in news if start <= _second(each.time) <= end}
-        unproven = [(second, second) for second in inside]
+        inside = {unix_second(each.time): each for each in news if start <= unix_second(each.time) <= end}
+        unproven = [(each, each) for each in inside]
         if failed_at is None or failed_at > end:
             failed_at = end + 1
         unproven += [*self._uncovered(start, failed_at - 1, own), (max(start, failed_at), end)]
-        for since, until in sorted(unproven):
-            if since > start:
-                self._engine.proven(start, since - 1)
-            start = max(start, until + 1)
-        others = []
+        for proven in others(start, end, unproven):
+            self._engine.proven(*proven)
+        outside = []
         for each in news:  # oldest first
-            if request.start <= _second(each.time) <= end:
-                self._engine.row(_second(each.time), self._new_unit(), each)
+            if start <= unix_second(each.time) <= end:
+                self._engine.row(unix_second(each.time), self._new_unit(), each)
             else:
-                others.append(each)
-        return others
+                outside.append(each)
+        return outside
 
     def _uncovered(self, start: int, end: int, own: list[PolledReading]) -> list[tuple[int, int]]:
         """Return the parts of a range without a reading or bucket that are longer than a log slot."""
-        since, until = _datetime(start), _datetime(end + 1)
+        since, until = from_unix_second(start), from_unix_second(end + 1)
         known = [(time, time) for time in self.matcher.between(since, until)]
         for each in own:
             begins = each.time - timedelta(seconds=each.bucket_at_s)
@@ -260,7 +258,7 @@ class DeviceBackfill:
         least, found, covered_to = timedelta(seconds=SKIPPED * (usual or 0.0)), [], since
         for begins, ends in (*inside, (until, until)):
             if begins - covered_to > least:
-                found.append((_second(covered_to), _second(begins - timedelta(microseconds=1))))
+                found.append((unix_second(covered_to), unix_second(begins - timedelta(microseconds=1))))
             covered_to = max(covered_to, ends)
         return found
 
@@ -273,10 +271,10 @@ class DeviceBackfill:
         """Return the range between known readings in or beside two seconds."""
         end = start if end is None else end
         first = next((each for each in (start, start - 1) if self._knows(each)), start)
-        return _datetime(first), _datetime(end if self._knows(end) else end + 1)
+        return from_unix_second(first), from_unix_second(end if self._knows(end) else end + 1)
 
     def _knows(self, second: int) -> bool:
-        time = _datetime(second)
+        time = from_unix_second(second)
         return bool(self.matcher.between(time - timedelta(microseconds=1), time + timedelta(seconds=1)))
 
     def _release(self) -> None:
@@ -294,11 +292,3 @@ class DeviceBackfill:
 
 def _is_pending(gap: TrackedGap) -> bool:
     return gap.state is GapState.PENDING
-
-
-def _second(time: datetime) -> int:
-    return (time - EPOCH) // timedelta(seconds=1)
-
-
-def _datetime(second: int) -> datetime:
-    return EPOCH + timedelta(seconds=second)

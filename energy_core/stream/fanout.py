@@ -12,13 +12,16 @@ from energy_core.clock import Clock
 from energy_core.errors import EnergyError
 from energy_core.stream.buffer import first_relief
 from energy_core.stream.commit import CommitTracker
-from energy_core.stream.sequence import RefillState
+from energy_core.stream.refill import SourceOwner
 from energy_core.stream.source import StreamPosition
-from energy_core.stream.subscriber import SourceOwner, Subscriber
+from energy_core.stream.subscriber import Subscriber
 from energy_core.stream.vocabulary import Detail, Kind, SourceId
 
-Lack: TypeAlias = tuple[Subscriber, SourceId]
-"""A subscriber, and a device of which it lacks readings that other subscribers had in an earlier run."""
+Lack: TypeAlias = tuple[Subscriber, SourceId, datetime, datetime | None]
+"""A subscriber, and a device of which it lacks readings that others had, since when and until when.
+
+None: until the next live reading.
+"""
 
 
 class RunningSource(Protocol):
@@ -133,8 +136,7 @@ class Fanout:
                 sequence = subscriber.sequence(source, owner, self.key(source))
                 subscriber.resume(sequence, at)
                 if at.ids or source in delivered:
-                    sequence.overflow = RefillState(at.time, max(at.time, now))
-                    lacks.append((subscriber, source))
+                    lacks.append((subscriber, source, at.time, None))
         return lacks
 
     def _resume(
@@ -152,8 +154,7 @@ class Fanout:
             at = own.get(source) or own.get(owner.id, newest)
             subscriber.resume(sequence, at)
             if newest.ids and (at.time < newest.time or not {*newest.ids} <= {*at.ids}):
-                sequence.overflow = RefillState(min(at.time, newest.time), newest.time)
-                lacks.append((subscriber, source))
+                lacks.append((subscriber, source, min(at.time, newest.time), newest.time))
         return lacks
 
     def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, StreamPosition]:

@@ -188,6 +188,10 @@ class GapEngine(Generic[ItemT]):
         )
         return ResumePoint(second, units, self._seen, self.newest, gaps, lacking)
 
+    def has_notes(self, second: int) -> bool:
+        """Return whether units of a second are remembered as delivered or held."""
+        return self._notes.known(second) != 0
+
     # --- live events ---------------------------------------------------------------------------------------
 
     def passes(self, seconds: Iterable[int], units: int, now: float) -> bool:
@@ -250,8 +254,14 @@ class GapEngine(Generic[ItemT]):
     def lost(self, now: float) -> None:
         """Open a gap at the position: the connection was lost, or the source was silent."""
         if self.position >= 0 and self._gaps.opened is None:
+            self.miss(self.position, None, now + self._config.quiet_s)
+
+    def miss(self, start: int, end: int | None, due: float) -> None:
+        """Add a gap; one without an end is open."""
+        if end is not None or self._gaps.opened is None:
             self._leave_calm()
-            self._gaps.begin(self.position, None, GapState.OPEN, now + self._config.quiet_s)
+            self._gaps.begin(start, end, GapState.OPEN if end is None else GapState.HOLDING, due)
+            self.position = max(self.position, start if end is None else end)
 
     def relief(self, now: float) -> None:
         """Start to fill the gap of a full buffer: the buffer is half empty."""
@@ -343,7 +353,7 @@ class GapEngine(Generic[ItemT]):
         if self._answer is not None:
             return None
         gaps = self._gaps.askable()
-        return min((max(gap.due, gap.start + self._config.settle_s) for gap in gaps), default=None)
+        return min((max(gap.due, self._asked_to(gap) + self._config.settle_s) for gap in gaps), default=None)
 
     def next_request(self, now: float) -> RangeRequest | None:
         """Return the range to ask the record for, and expect its `row`s and `answered`."""
@@ -355,10 +365,18 @@ class GapEngine(Generic[ItemT]):
             if oldest > gap.start:
                 self._report(gap, "beyond_cap", oldest - 1)
         for gap in self._gaps.askable():
-            if gap.due <= now and gap.start <= settled:
+            if gap.due <= now and self._asked_to(gap) <= settled:
                 end = gap.last_in(min(settled, gap.start + self._config.chunk_s - 1))
                 return self._ask(RangeRequest(gap.start, end), evolve(gap), now)
         return None
+
+    def _asked_to(self, gap: TrackedGap) -> int:
+        """Return the second that has to have settled before a gap is asked for.
+
+        Of an open gap the first. Of another the last of the request: if it were asked for in two parts, no
+        row might prove the second.
+        """
+        return gap.start if gap.end is None else gap.last_in(gap.start + self._config.chunk_s - 1)
 
     def look_back(self, start: int, end: int, now: float) -> RangeRequest:
         """Return a range to ask an unordered record for; what it does not bring is not missing by that."""
@@ -368,6 +386,7 @@ class GapEngine(Generic[ItemT]):
     def proven(self, start: int, end: int, reason: str = "") -> None:
         """Note that the record has nothing more in this closed range; with a reason, it is reported."""
         if self._answer is not None:
+            self._judge(self._answer.end(None), self._answer)  # the last row may lie in the range
             self._settle(start, end, self._answer, reason)
 
     def columns(self, exported: int) -> None:
@@ -414,9 +433,9 @@ class GapEngine(Generic[ItemT]):
                 self._report(gap, error or "refused")
             elif progress and gap.start >= frontier:
                 gap.due = now
-            elif not self._gaps.attempt_failed(gap, end if error is None else None, now):
-                self._report(gap, error or NOT_RECORDED)
-        self._bound()
+            else:
+                self._gaps.attempt_failed(gap, end if error is None else None, now)
+        self._bound(error)
         self._trim()
         self._release_held()
 
@@ -550,9 +569,11 @@ class GapEngine(Generic[ItemT]):
             if self._events:
                 self._notes.deliver(self.position, self._units, self._events)
 
-    def _bound(self) -> None:
-        """Join pending neighbours, and report the oldest pending gaps if there are too many."""
+    def _bound(self, error: str | None = None) -> None:
+        """Join pending neighbours; report those after their last attempt, and the oldest of too many."""
         self._gaps.join(self._notes.delivered.keys())
+        for gap in self._gaps.exhausted():
+            self._report(gap, error or NOT_RECORDED)
         pending = self._gaps.in_state(GapState.PENDING)
         for gap in pending[
             : max(len(pending) - self._config.max_pending, len(self._notes.delivered) > MAX_NOTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, KeysView, Sequence
 from enum import Enum
+from math import inf
 from typing import Final
 
 from attrs import define, evolve, frozen
@@ -172,26 +173,26 @@ class GapList:
             gap.state, gap.first, gap.tries = GapState.PENDING, asked, 1
             gap.due = self.retry_at(asked, 1)
 
-    def attempt_failed(self, gap: TrackedGap, asked_to: int | None, now: float) -> bool:
-        """Count an attempt without progress for a gap, or its part up to `asked_to`.
-
-        Returns:
-            Whether it will be asked for again.
-        """
+    def attempt_failed(self, gap: TrackedGap, asked_to: int | None, now: float) -> None:
+        """Count an attempt without progress for a gap, or its part up to `asked_to`."""
         if asked_to is not None and gap.end is not None and gap.end > asked_to:
             self.add(evolve(gap, start=asked_to + 1, due=now))
             gap.end = asked_to
         gap.state = GapState.PENDING
         gap.first = now if gap.first is None else gap.first
         gap.tries += 1
-        if gap.tries > len(self._config.retries_s):
-            return False
         gap.due = self.retry_at(gap.first, gap.tries)
-        return True
+
+    def exhausted(self) -> list[TrackedGap]:
+        """Return the gaps that are not asked for any more, except before the rest of the same gap."""
+        last = len(self._config.retries_s)
+        rests = [(gap.start - 1, gap.first) for gap in self._all if 0 < gap.tries <= last]
+        return [gap for gap in self._all if gap.tries > last and (gap.end, gap.first) not in rests]
 
     def retry_at(self, first: float, tries: int) -> float:
-        """Return when the attempt after `tries` is due."""
-        return first + self._config.retries_s[tries - 1] if tries else first
+        """Return when the attempt after `tries` is due; infinite after the last."""
+        delays = (0.0, *self._config.retries_s)
+        return first + delays[tries] if tries < len(delays) else inf
 
     def join(self, noted: KeysView[int]) -> None:
         """Join pending neighbours with equal tries, except at seconds of which something was delivered."""

@@ -10,11 +10,19 @@ from typing import Final, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.errors import NoData, RequestError
+from energy_core.local_days import from_unix_second, unix_second
 from energy_core.printable import printable
 from energy_core.stream.device_backfill import DeviceBackfill, ReadingOrGap
-from energy_core.stream.lookback_match import BucketMatcher, MissingRange
+from energy_core.stream.lookback_match import BucketMatcher, MissingRange, others
 from energy_core.stream.polled import LookbackConfig, PolledReading
-from energy_core.stream.source import Outlet, StreamPosition
+from energy_core.stream.source import (
+    CompleteRange,
+    HistoryConfig,
+    HistoryItem,
+    Outlet,
+    Reading,
+    StreamPosition,
+)
 from energy_core.stream.vocabulary import SourceId
 
 _SPREAD: Final = (5**0.5 - 1) / 2
@@ -105,13 +113,26 @@ class LookbackScheduler:
         else:
             device.done(found, now=self._clock.monotonic())
 
-    async def fetch(
-        self, source: SourceId, start: datetime, end: datetime
-    ) -> tuple[list[ReadingOrGap], list[tuple[datetime, datetime]]]:
-        """Fetch a range of one device again, with the ids its readings were delivered with.
+    @property
+    def history_config(self) -> HistoryConfig | None:
+        """What `history` can prove; None: recorded readings cannot be fetched."""
+        config = self._config
+        if not self.enabled:
+            return None
+        longest_s = int(config.max_age_s)
+        return HistoryConfig(
+            settles_after=0.0,
+            ordered=False,
+            longest_s=longest_s,
+            oldest_s=longest_s,
+            retries_s=config.retry_s,
+        )
 
-        Returns:
-            Readings and gaps, oldest first, and the ranges that the vendor does not have yet.
+    async def history(self, source: SourceId, start: datetime, end: datetime) -> list[HistoryItem]:
+        """Fetch a range of one device again: what is complete, then readings with the ids of delivered ones.
+
+        Raises:
+            RequestError: the request failed.
         """
         found: list[PolledReading] = []
         for first, last in self._config.ranges(end, start):
@@ -119,7 +140,21 @@ class LookbackScheduler:
         device = self.devices.get(source)
         matcher = device.matcher if device else BucketMatcher(source)
         own = [each for each in found if each.source == source]
-        return list(matcher.with_known_ids(own)), matcher.missing(own, start, end)
+        items: list[HistoryItem] = []
+        readings: list[HistoryItem] = []
+        open_seconds = [
+            (unix_second(since), unix_second(until)) for since, until in matcher.missing(own, start, end)
+        ]
+        for each in matcher.with_known_ids(own):
+            if isinstance(each, MissingRange):
+                items.append(CompleteRange(*each))
+                open_seconds.append((unix_second(each.start), unix_second(each.end)))
+            elif start <= each.time <= end:
+                readings.append(Reading(each.time, each.id, each.values, each.raw))
+                open_seconds.append((unix_second(each.time), unix_second(each.time)))
+        for since, until in others(unix_second(start), unix_second(end), open_seconds):
+            items.append(CompleteRange(from_unix_second(since), from_unix_second(until)))
+        return [*items, *readings]
 
     async def _fetch(self, source: SourceId, start: datetime, end: datetime) -> Iterable[PolledReading]:
         if self._fetch_range is not None:

@@ -225,6 +225,16 @@ class BucketMatcher:
         return f"<BucketMatcher of {self._source}: {len(self)} readings, {self._revisions!r}>"
 
 
+def others(start: int, end: int, taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a closed range of seconds that lie outside others."""
+    for since, until in sorted(taken):
+        if start < since and start <= end:
+            yield start, min(since - 1, end)
+        start = max(start, until + 1)
+    if start <= end:
+        yield start, end
+
+
 def _inside(bucket: PolledReading, known: _Known) -> _Known:
     """Return the known readings within a bucket."""
     if not bucket.bucket_s:

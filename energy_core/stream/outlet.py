@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Final
 
 from energy_core.clock import VendorClock, utcnow_reader
 from energy_core.codec.lazy_value import LazyMapping
-from energy_core.errors import EnergyError, StreamClosed
+from energy_core.errors import EnergyError, InternalError, StreamClosed
 from energy_core.stream.alarms import AlarmTracker
 from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
 from energy_core.stream.sequence import SequenceState
-from energy_core.stream.source import Outlet, Reading, ReportedAlarm, Source, TimeSpan, check_span
+from energy_core.stream.source import (
+    HistoryConfig,
+    HistoryItem,
+    Outlet,
+    Reading,
+    ReportedAlarm,
+    Source,
+    TimeSpan,
+    check_span,
+)
 from energy_core.stream.status import SiteState, SourceState
 from energy_core.stream.subscriber import Subscriber
 from energy_core.stream.validation import FROM_THE_FUTURE, Horizon
@@ -92,8 +101,9 @@ class SourceOutlet(Outlet):
     """
 
     __slots__ = (
-        *("backfilled", "closed", "device_ids", "dropped", "error", "gaps", "id", "identified", "last"),
-        *("late", "pending_spans", "readings_count", "received_at", "rejected", "sites", "source", "state"),
+        *("backfilled", "closed", "device_ids", "dropped", "ending", "error", "gaps", "id", "identified"),
+        *("last", "late", "pending_spans", "readings_count", "received_at", "refill_tasks", "rejected"),
+        *("sites", "source", "state"),
         *("vendor_clock", "_alarms", "_fanout", "_horizon", "_last_source", "_now", "_reported_offset_s"),
         *("_subscribers", "_targets", "_validator"),
     )
@@ -112,6 +122,10 @@ class SourceOutlet(Outlet):
         """Why the source ended, if by an error."""
         self.closed = False
         """Whether the source has ended; delivering raises then."""
+        self.ending = False
+        """Whether it is about to end: nothing is fetched any more."""
+        self.refill_tasks: set[asyncio.Task[None]] = set()
+        """Tasks that fetch again what a slow consumer lacks."""
         self.readings_count = self.backfilled = self.late = self.dropped = self.gaps = self.rejected = 0
         self.last: datetime | None = None
         """Time of the newest reading."""
@@ -221,9 +235,49 @@ class SourceOutlet(Outlet):
         """Wait until a subscriber has room for a reading. Cancelling is safe."""
         await self._fanout.room()
 
-    @abstractmethod
-    def refill(self, subscriber: Subscriber, source: SourceId) -> None:
-        """Fetch again what did not fit into the subscriber's buffer, or report a gap."""
+    # --- what a refill asks for ----------------------------------------------------------------------------
+
+    @property
+    def history_config(self) -> HistoryConfig | None:
+        """What the history of the source can prove; None if it has none, or ends."""
+        if self.ending or self.closed or getattr(self.source, "history", None) is None:
+            return None
+        config: HistoryConfig | None = getattr(self.source, "history_config", HistoryConfig())
+        return config
+
+    async def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Iterate over the recorded readings of a device; each is validated."""
+        history: Callable[[SourceId, datetime, datetime], AsyncIterator[HistoryItem]]
+        history = self.source.history  # type: ignore[attr-defined]  # see `history_config`
+        rows, validator = history(source, start, end), ReadingValidator()
+        try:
+            async for each in rows:
+                if isinstance(each, Reading):
+                    validator.check(source, (each,))
+                yield each
+        finally:
+            close = getattr(rows, "aclose", None)
+            if close is not None:
+                await close()
+
+    def vendor_now(self) -> datetime:
+        """Return the vendor's present time; ours where that is not known."""
+        return self._horizon.now()
+
+    def count_gaps(self, count: int) -> None:
+        """Count gaps that were reported to a single subscriber."""
+        self.gaps += count
+
+    def internal_error(self, cause: Exception | None) -> InternalError:
+        """Return, and log, the error of a source that raised what no source may, or cancelled itself."""
+        if isinstance(cause, InternalError):
+            error = cause
+        else:
+            what = "cancelled itself" if cause is None else f"raised {type(cause).__name__}"
+            error = InternalError(f"the source {self.id} {what}, which is a fault in its own code")
+            error.__cause__ = cause
+        _log.error("%s", error, exc_info=error)
+        return error
 
     def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
         """Count readings that a consumer was too slow for; logs the first of an episode."""

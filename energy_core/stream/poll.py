@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random as _random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -18,16 +18,14 @@ from energy_core.errors import (
     NotFound,
     PermissionDenied,
     RequestError,
-    StreamError,
     TwoFactorRequired,
 )
 from energy_core.printable import printable
 from energy_core.retry_after import full_jitter
 from energy_core.stream.device_backfill import DeviceBackfill
 from energy_core.stream.lookback import FetchRange, LookbackScheduler, put
-from energy_core.stream.lookback_match import MissingRange
 from energy_core.stream.polled import LookbackConfig, Polled, PolledReading, PolledSites, SiteReport, of_time
-from energy_core.stream.source import Outlet, StreamPosition
+from energy_core.stream.source import HistoryConfig, HistoryItem, Outlet, StreamPosition
 from energy_core.stream.validation import Horizon
 from energy_core.stream.vocabulary import SourceId, State
 from energy_core.token_expiry import TokenExpiry
@@ -161,26 +159,19 @@ class Poller:
         else:
             self._started = started
 
-    async def refill(
-        self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
-    ) -> Sequence[tuple[datetime, datetime]]:
-        """Fetch and deliver again what a slow consumer had no room for.
+    @property
+    def history_config(self) -> HistoryConfig | None:
+        """What `history` can prove; None: this poller cannot look back."""
+        return self._scheduler.history_config
 
-        Returns:
-            The ranges that the vendor does not have yet.
+    async def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Iterate over the recorded readings of a device, with the ids of those that were delivered.
 
         Raises:
-            StreamError: this poller cannot look back.
-            EnergyError: the request failed.
+            RequestError: the request failed.
         """
-        if not self._scheduler.enabled:
-            raise StreamError("slow_consumer")
-        found, missing = await self._scheduler.fetch(source, start, end)
-        for each in found:
-            if isinstance(each, MissingRange) or start <= each.time <= end:
-                await outlet.room()
-                put(outlet, source, each)
-        return missing
+        for each in await self._scheduler.history(source, start, end):
+            yield each
 
     def again(self) -> Poller:
         """Return a new poller with the same id and arguments."""

@@ -1,232 +1,314 @@
-"""Fetches again, in background tasks, what did not fit into the buffer of a slow consumer."""
+"""Fetches again, in a background task, what did not fit into the buffer of a slow consumer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
-from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, Protocol
 
-from energy_core.errors import EnergyError, InternalError
+from energy_core.clock import Clock
+from energy_core.errors import EnergyError
+from energy_core.local_days import from_unix_second, unix_second
 from energy_core.printable import printable
-from energy_core.stream.dedupe import NOT_RECORDED, TOO_MANY_GAPS
-from energy_core.stream.fanout import Fanout
-from energy_core.stream.source import Outlet, Reading, ReportedAlarm, Source, TimeSpan
-from energy_core.stream.subscriber import SLOW, Subscriber
-from energy_core.stream.vocabulary import Gap, Kind, SourceId, Status
+from energy_core.stream.backfill import Backfill, ProvenRange, RecordedRow, RecordItem
+from energy_core.stream.buffer import Buffer
+from energy_core.stream.dedupe import NOT_EXPORTED
+from energy_core.stream.event import Event
+from energy_core.stream.gap_engine import Delivery, GapConfig, GapEngine, GapState, ReportedRange, ResumePoint
+from energy_core.stream.sequence import SequenceState
+from energy_core.stream.source import (
+    CompleteRange,
+    HistoryConfig,
+    HistoryItem,
+    Reading,
+    RecordedQuantities,
+    TimeSpan,
+    UnreadableRow,
+)
+from energy_core.stream.vocabulary import Gap, Quantity, SourceId
 
-RETRY_S: Final = (60.0, 300.0, 900.0)
-"""Seconds after a refill at which spans that the vendor's record did not have yet are retried."""
+SLOW: Final = "slow_consumer"
+"""Reason of a gap: the consumer was too slow, and the source cannot fetch the readings again."""
 
-_MOST_RETRIES: Final = 8
-"""Spans of one source that are retried at the same time; further ones are reported as gaps."""
+_MAX_PENDING: Final = 8
+"""Ranges of one device that are requested again; with more, the oldest is reported as a gap."""
 
-Refill: TypeAlias = Callable[[Outlet, SourceId, datetime, datetime], Awaitable[Sequence[TimeSpan] | None]]
-"""The method `refill` of a `Backfillable` source."""
-
-Check: TypeAlias = Callable[[SourceId, Sequence[Reading]], object]
-"""Raises if readings are not valid."""
+_MAX_SECONDS: Final = 1024
+"""Seconds whose ids are kept without asking which of them are needed."""
 
 
-class RefillOutlet(Outlet):
-    """The outlet of a refill: delivers readings of one device to one subscriber, and ignores all others.
+class SourceOwner(Protocol):
+    """The task of the source to which a device belongs."""
 
-    Args:
-        subscriber: The consumer that lacks the readings.
-        source: The device.
-        check: Validates readings before any of them is delivered.
-        late: Whether live readings went on meanwhile instead of being held.
-    """
+    refill_tasks: set[asyncio.Task[Any]]
+    """Cancelled, and awaited, when the source ends."""
 
-    __slots__ = ("_check", "_put", "_source", "_subscriber")
+    @property
+    def id(self) -> SourceId:
+        """Id of the source."""
 
-    def __init__(self, subscriber: Subscriber, source: SourceId, *, check: Check, late: bool = False) -> None:
-        self._put = subscriber.put_late if late else subscriber.put_refill
-        self._subscriber = subscriber
-        self._source = source
-        self._check = check
+    @property
+    def history_config(self) -> HistoryConfig | None:
+        """What the history of the source can prove; None if it has none, or has ended."""
 
-    def readings(self, source: SourceId, readings: Sequence[Reading]) -> None:
-        """Deliver readings that the consumer lacks; all of them are marked backfilled."""
-        self._check(source, readings)
-        if source == self._source and not self._subscriber.buffer.ended:
-            received_at = self._subscriber.clock.utcnow()
-            for reading in readings:
-                self._put(source, reading._replace(backfilled=True), received_at)
+    def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Return the valid recorded readings of a device from a start to an end."""
+
+    def vendor_now(self) -> datetime:
+        """Return the vendor's present time; ours where that is not known."""
+
+    def internal_error(self, cause: Exception | None) -> EnergyError:
+        """Return, and log, the error of a source that raised what no source may."""
+
+    def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
+        """Count readings that one consumer loses."""
+
+    def count_gaps(self, count: int) -> None:
+        """Count reported gaps."""
+
+
+class Held(NamedTuple):
+    """A reading with its time of arrival."""
+
+    reading: Reading
+    received_at: datetime
+
+
+class RefillTarget(Protocol):
+    """The subscriber that lacks readings."""
+
+    buffer: Buffer[Event]
+    clock: Clock
+
+    def put_reading(self, source: SourceId, held: Held) -> None:
+        """Number a reading and put it into the buffer."""
 
     def put_gap(self, source: SourceId, gap: Gap) -> None:
-        """Report to the consumer what cannot be fetched again."""
-        if source == self._source and not self._subscriber.buffer.ended:
-            sequence, now = self._subscriber.sequences[source], self._subscriber.clock.utcnow()
-            self._subscriber.put_control(sequence, source, Kind.GAP, gap, gap.end, now)
+        """Number a gap and put it into the buffer."""
 
-    def set_status(self, status: Status, about: SourceId | None) -> None:
-        """Ignore it: a refill does not change the state of the live connection."""
+    def lose(self, source: SourceId, count: int) -> None:
+        """Count live readings that are not delivered now."""
 
-    def pending(self, source: SourceId, spans: Sequence[TimeSpan]) -> None:
-        """Ignore it: the spans that `Backfillable.refill` returns are retried."""
-
-    def alarms(self, source: SourceId, reported: Sequence[ReportedAlarm]) -> None:
-        """Ignored: a refill is about readings."""
-
-    async def room(self) -> None:
-        """Wait until the consumer has room. Cancelling is safe."""
-        await self._subscriber.buffer.room()
+    def refilled(self, source: SourceId) -> None:
+        """Note that nothing is missing any more."""
 
 
-class _Outcome(NamedTuple):
-    error: str | None
-    """Why the refill failed, None if it did not."""
-    incomplete: Sequence[TimeSpan]
-    """Spans that the vendor's record may have only later."""
+class _EventBits:
+    """Gives each event of a second a bit of its own: the units that an engine counts."""
+
+    __slots__ = ("_ids", "_most")
+
+    def __init__(self) -> None:
+        self._ids: dict[int, list[str]] = {}
+        self._most = _MAX_SECONDS
+
+    def bit(self, second: int, id: str) -> int:  # noqa: A002  (the event's own word)
+        """Return the bit of an event."""
+        ids = self._ids.setdefault(second, [])
+        if id not in ids:
+            ids.append(id)
+        return 1 << ids.index(id)
+
+    def forget(self, noted: Callable[[int], bool]) -> None:
+        """Forget seconds of which the engine has noted nothing, once there are many."""
+        if len(self._ids) > self._most:
+            self._ids = {second: ids for second, ids in self._ids.items() if noted(second)}
+            self._most = max(_MAX_SECONDS, 2 * len(self._ids))
 
 
-class _Retry(NamedTuple):
-    subscriber: Subscriber
-    source: SourceId
-    span: TimeSpan
+class Refill(Backfill[Held]):
+    """What one consumer lacks of one device: it exists from a refused reading until nothing is missing.
 
-
-class Refills:
-    """The refills of one source.
+    The consumer gets older readings first: live ones are held as long as the first request runs. What cannot
+    be held is requested again.
 
     Args:
-        source: The source.
-        fanout: The subscribers of the stream.
-        new_check: Makes the validation of one refill.
-        on_gaps: Called with the number of gaps that were reported.
-        internal_error: Makes an error of an exception that is a bug in the source, and logs it.
+        target: The subscriber.
+        source: The device.
+        sequence: What the subscriber has of it.
+        owner: The task of its source.
     """
 
     __slots__ = (
-        *("_fanout", "_internal_error", "_new_check", "_on_gaps", "_retries", "_retry_s", "_running"),
-        *("_source", "stopped"),
+        *("_bits", "_fractions", "_lack_reported_to", "_newest", "_owner", "_quantities", "_sequence"),
+        *("_source", "_target", "_task"),
     )
 
     def __init__(
-        self,
-        source: Source,
-        fanout: Fanout,
-        *,
-        new_check: Callable[[], Check],
-        on_gaps: Callable[[int], None],
-        internal_error: Callable[[Exception], InternalError],
+        self, target: RefillTarget, source: SourceId, sequence: SequenceState, owner: SourceOwner
     ) -> None:
-        self.stopped = False
-        """Set when the source ends: no refill is started any more."""
+        config = owner.history_config or HistoryConfig()
+        self._bits = _EventBits()
+        self._newest = -1 if sequence.newest is None else unix_second(sequence.newest)
+        units = 0
+        for each in sequence.ids:
+            units |= self._bits.bit(self._newest, each)
+        here = self._newest, units, len(sequence.ids)
+        point = ResumePoint(self._newest, (here,), 0, self._newest)
+        limits = GapConfig(
+            hold=target.buffer.capacity,
+            discards=True,
+            settle_s=config.settles_after,
+            chunk_s=config.longest_s,
+            ordered=config.ordered,
+            max_gap_s=config.oldest_s,
+            max_pending=_MAX_PENDING,
+            retries_s=config.retries_s,
+        )
+        super().__init__(GapEngine(limits, None if sequence.newest is None else point), target.clock)
+        self._target = target
         self._source = source
-        self._fanout = fanout
-        self._new_check = new_check
-        self._on_gaps = on_gaps
-        self._internal_error = internal_error
-        self._retry_s: Sequence[float] = getattr(source, "retry_s", RETRY_S)
-        self._running: set[asyncio.Task[_Outcome]] = set()
-        self._retries: dict[asyncio.Task[None], _Retry] = {}
+        self._sequence = sequence
+        self._owner = owner
+        self._fractions = False  # whether readings have fractions of seconds
+        self._quantities: set[Quantity] = set()  # of refused readings
+        self._lack_reported_to = -1  # up to here it was reported that the record lacks some of them
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def pending(self) -> list[TimeSpan]:
-        """Spans that will be retried."""
-        return [each.span for each in self._retries.values()]
+        """Ranges that will be requested again."""
+        return [
+            self._span(gap.start, gap.last_in(self._newest))
+            for gap in self.engine.gaps
+            if gap.state is GapState.PENDING
+        ]
 
-    def start(self, subscriber: Subscriber, source: SourceId) -> None:
-        """Fetch again what did not fit into a subscriber's buffer; report a gap where that is impossible."""
-        refill: Refill | None = getattr(self._source, "refill", None)
-        span = None if refill is None or self.stopped else subscriber.begin_refill(source)
-        if refill is None or span is None:
-            self._on_gaps(subscriber.give_up_refill(source, SLOW))
+    def live(self, held: Held, *, refused: bool = False) -> None:
+        """Take a reading that arrived: it is delivered, held or given to the gap, as `refused` ones are."""
+        reading, at = held.reading, unix_second(held.reading.time)
+        self._newest = max(self._newest, at)
+        self._fractions |= bool(reading.time.microsecond)
+        self._quantities.update(reading.values)
+        units = self._bits.bit(at, reading.id)
+        room = self.has_room and not refused
+        lost = self.engine.live(at, units, held, self.now(), room=room)
+        if lost:
+            self._target.lose(self._source, lost)
+        self._bits.forget(self.engine.has_notes)
+        self.update()
+
+    def miss(self, start: datetime, end: datetime | None) -> None:
+        """Note that all is missing from `start` to `end`; None: to the next live reading."""
+        self._newest = max(self._newest, unix_second(start if end is None else end))
+        self.engine.miss(unix_second(start), None if end is None else unix_second(end), self.now())
+
+    def begin(self) -> None:
+        """Fetch what is missing, now that the consumer has caught up; report it if that is impossible."""
+        if self._owner.history_config is None:
+            self.end(SLOW)
             return
-        outlet = RefillOutlet(subscriber, source, check=self._new_check())
-        work = self._fetch(partial(refill, outlet, source, *span))
-        task = asyncio.get_running_loop().create_task(work, name=f"energy refill of {source}")
-        self._running.add(task)
-        subscriber.refill_tasks.add(task)
-        task.add_done_callback(partial(self._on_done, subscriber, source))
+        self.engine.relief(self.now())
+        self.update()
+        if self._task is None and not self.engine.calm:
+            name = f"energy refill of {self._source}"
+            task = self._task = asyncio.get_running_loop().create_task(self.run(), name=name)
+            self._owner.refill_tasks.add(task)
+            task.add_done_callback(self._on_done)
 
-    async def stop(self) -> None:
-        """Cancel all refills and wait until they have ended."""
-        self.stopped = True
-        tasks = (*self._running, *self._retries)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+    def end(self, reason: str) -> None:
+        """Report what is missing, and deliver what is held."""
+        self.engine.end(self.error or reason)
+        while (each := self.engine.pop()) is not None:
+            self.deliver(each)
+        self.update()
 
-    async def _fetch(self, refill: Callable[[], Awaitable[Sequence[TimeSpan] | None]]) -> _Outcome:
+    def cancel(self) -> None:
+        """Cancel the task."""
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- as the loop needs it ------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return the vendor's time; not less than that of any reading."""
+        return max(self._owner.vendor_now().timestamp(), self._newest)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the buffer has room."""
+        return self._target.buffer.has_room
+
+    async def room(self) -> None:
+        """Wait until the buffer has room. Cancelling is safe."""
+        await self._target.buffer.room()
+
+    async def record(self, start: int, end: int) -> AsyncIterator[RecordItem[Held]]:
+        """Iterate over the history of the device."""
+        last = from_unix_second(end) + timedelta(microseconds=999_999)
+        rows = self._owner.history(self._source, from_unix_second(start), last)
         try:
-            return _Outcome(None, await refill() or ())  # None: the source proved all of it complete
-        except EnergyError as error:
-            return _Outcome(str(error), ())
-        except Exception as error:  # noqa: BLE001  (any error of a refill becomes the reason of a gap)
-            return _Outcome(str(self._internal_error(error)), ())
+            async for each in rows:
+                match each:
+                    case Reading():
+                        at = unix_second(each.time)
+                        known = self._sequence.recent_ids.has(each.id, each.revision)
+                        units = 0 if known else self._bits.bit(at, each.id)
+                        reading = each._replace(backfilled=True)
+                        yield RecordedRow(at, units, Held(reading, self._target.clock.utcnow()))
+                    case CompleteRange(since, until, reason):
+                        yield ProvenRange(unix_second(since), unix_second(until), reason)
+                    case RecordedQuantities(quantities):
+                        self._report_lack(start, end, self._quantities - quantities)
+                    case UnreadableRow():
+                        yield each
+                    case Gap():
+                        self._report(each)
+        finally:
+            close = getattr(rows, "aclose", None)
+            if close is not None:
+                await close()
 
-    def _on_done(self, subscriber: Subscriber, source: SourceId, task: asyncio.Task[_Outcome]) -> None:
-        self._running.discard(task)
-        subscriber.refill_tasks.discard(task)
-        # Cancelled when its source or subscriber ends: nothing else will fetch the readings.
-        error, incomplete = (SLOW, ()) if task.cancelled() else task.result()
-        # Before held readings are delivered: a checkpoint taken then must contain the pending spans.
-        for span in incomplete:
-            self._retry_later(_Retry(subscriber, source, span))
-        self._on_gaps(subscriber.end_refill(source, error=error))
+    def deliver(self, each: Delivery[Held] | ReportedRange) -> None:
+        """Put a reading or a gap into the buffer."""
+        if isinstance(each, ReportedRange):
+            start, end = self._span(each.start, each.end)
+            self._report(Gap(start=start, end=end, reason=each.reason))
+        else:
+            self._target.put_reading(self._source, each.item)
 
-    def _retry_later(self, retry: _Retry) -> None:
-        """Fetch a span again later, while live readings go on."""
-        if len(self._retries) >= _MOST_RETRIES:
-            self._report_gap(retry, TOO_MANY_GAPS)
-            return
-        work = self._run_retries(retry)
-        task = asyncio.get_running_loop().create_task(work, name=f"energy later refill of {retry.source}")
-        self._retries[task] = retry
-        retry.subscriber.refill_tasks.add(task)
-        self._set_pending(retry)
-        task.add_done_callback(self._on_retries_done)
+    def failure(self, error: Exception) -> str:
+        """Return the reason of a gap: the error, or that the source has a fault."""
+        return str(error if isinstance(error, EnergyError) else self._owner.internal_error(error))
 
-    async def _run_retries(self, retry: _Retry) -> None:
-        clock = self._fanout.clock
-        # The delays count from the refill, not from each other: a slow fetch does not postpone the next.
-        since, error = clock.monotonic(), None
-        missing: list[TimeSpan] = [retry.span]
-        for wait_s in self._retry_s:
-            await clock.sleep(max(0.0, since + wait_s - clock.monotonic()))
-            spans, missing = missing, []
-            for span in spans:
-                error, incomplete = await self._fetch_late(retry._replace(span=span))
-                missing += [span] if error else incomplete
-            if not missing:
-                return
-        for span in missing:
-            self._report_gap(retry._replace(span=span), error or NOT_RECORDED)
+    def update(self) -> None:
+        """Deliver what the engine has released; a checkpoint taken meanwhile has all pending ranges."""
+        before = set(self._sequence.pending_by_refill)
+        after = set(self.pending)
+        if not after <= before:
+            self._sequence.set_pending(before | after, by_refill=True)
+        super().update()
+        if set(self._sequence.pending_by_refill) != after:
+            self._sequence.set_pending(after, by_refill=True)
+        if self.engine.calm:
+            self._target.refilled(self._source)
 
-    async def _fetch_late(self, retry: _Retry) -> _Outcome:
-        refill: Refill | None = None if self.stopped else getattr(self._source, "refill", None)
-        if refill is None:
-            return _Outcome(SLOW, ())
-        outlet = RefillOutlet(retry.subscriber, retry.source, check=self._new_check(), late=True)
-        return await self._fetch(partial(refill, outlet, retry.source, *retry.span))
+    def _report(self, gap: Gap) -> None:
+        self._owner.count_gaps(1)
+        self._target.put_gap(self._source, gap)
 
-    def _on_retries_done(self, task: asyncio.Task[None]) -> None:
-        retry = self._retries.pop(task)
-        retry.subscriber.refill_tasks.discard(task)
+    def _report_lack(self, start: int, end: int, lacks: set[Quantity]) -> None:
+        """Report, before the rows of a range, the quantities that the record cannot have."""
+        start = max(start, self._lack_reported_to + 1)
+        if lacks and start <= end:
+            self._lack_reported_to = end
+            since, until = self._span(start, end)
+            self._report(Gap(start=since, end=until, reason=NOT_EXPORTED, quantities=tuple(sorted(lacks))))
+
+    def _span(self, start: int, end: int) -> TimeSpan:
+        last = timedelta(microseconds=999_999 if self._fractions else 0)
+        return from_unix_second(start), from_unix_second(end) + last
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._owner.refill_tasks.discard(task)
         if task.cancelled():
-            self._report_gap(retry, NOT_RECORDED)
-        self._set_pending(retry)
-
-    def _report_gap(self, retry: _Retry, reason: str) -> None:
-        subscriber, source, (start, end) = retry
-        # An ended stream delivers nothing more; its checkpoint still contains the span.
-        if not (subscriber.buffer.ended or self._fanout.ended):
-            self._on_gaps(1)
-            gap, now = Gap(start=start, end=end, reason=reason), self._fanout.clock.utcnow()
-            subscriber.put_control(subscriber.sequences[source], source, Kind.GAP, gap, end, now)
-
-    def _set_pending(self, retry: _Retry) -> None:
-        """Update the spans a subscriber waits for; after its end they stay for the last checkpoint."""
-        subscriber, source, _ = retry
-        if not subscriber.buffer.ended:
-            spans = [each.span for each in self._retries.values() if each[:2] == (subscriber, source)]
-            subscriber.sequences[source].set_pending(spans, by_refill=True)
+            return
+        error = task.exception()
+        if error is not None:
+            raise error
 
     @printable
     def __repr__(self) -> str:
-        return f"<Refills, {len(self._running)} running, {len(self._retries)} to be retried>"
+        return f"<Refill of {self._source}: {len(self.engine.gaps)} gaps, {len(self.engine.held)} held>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 from datetime import datetime
 
@@ -10,34 +9,8 @@ from attrs import evolve
 
 from energy_core.stream.dedupe import RecentIds
 from energy_core.stream.event import Event
-from energy_core.stream.source import OpenAlarm, Reading, StreamPosition, TimeSpan
+from energy_core.stream.source import OpenAlarm, StreamPosition, TimeSpan
 from energy_core.stream.vocabulary import AlarmChange, Quantity
-
-
-class RefillState:
-    """The time span that did not fit into a full buffer under `block`, and the refill that fetches it again.
-
-    The refill starts once the consumer has caught up. Live readings that arrive meanwhile are held, so that
-    the consumer gets older readings first. If more arrive than may be held, they are fetched again too.
-    """
-
-    __slots__ = ("accepts", "end", "fetching", "held", "lost_since", "requested_until", "start", "truncated")
-
-    def __init__(self, start: datetime, end: datetime) -> None:
-        self.start = start
-        self.end = end
-        self.requested_until = end
-        """End of the requested time span; `end` may have grown since the request."""
-        self.fetching = False
-        """Whether the refill is running."""
-        self.accepts = False
-        """Whether the reading being delivered comes from the refill."""
-        self.truncated = False
-        """Whether the refill itself did not fit into the buffer."""
-        self.lost_since: datetime | None = None
-        """Start of what was lost while the refill was running."""
-        self.held: deque[tuple[Reading, datetime]] = deque()
-        """Live readings with their time of arrival, delivered after the refill."""
 
 
 class _PendingSpan:
@@ -57,8 +30,8 @@ class SequenceState:
     """Numbers the events of one source for one subscriber."""
 
     __slots__ = (
-        *("alarms", "alarms_at", "dedupe_until", "ids", "key", "newest", "overflow"),
-        *("quantities", "recent_ids", "resumed_from", "seq", "_pending"),
+        *("alarms", "alarms_at", "dedupe_until", "ids", "key", "newest", "quantities"),
+        *("recent_ids", "refilling", "resumed_from", "seq", "_pending"),
     )
 
     def __init__(self, key: str) -> None:
@@ -79,8 +52,8 @@ class SequenceState:
         """Ids of delivered readings, for recognising duplicates."""
         self.dedupe_until: datetime | None = None
         """Live readings up to this time may be duplicates, too; None: live readings are not compared."""
-        self.overflow: RefillState | None = None
-        """Set while readings are missing because the buffer was full."""
+        self.refilling = False
+        """Whether readings are missing because the buffer was full."""
         self.alarms: dict[str, OpenAlarm] = {}
         """Alarms that were delivered as raised and not as cleared, by id."""
         self.alarms_at: datetime | None = None
@@ -101,6 +74,11 @@ class SequenceState:
                 each.settled_at = self.seq
         new = set(spans).difference(each.span for each in known)
         self._pending += [_PendingSpan(each, by_refill=by_refill) for each in sorted(new)]
+
+    @property
+    def pending_by_refill(self) -> list[TimeSpan]:
+        """Spans that only this subscriber lacks, and that are still pending."""
+        return [each.span for each in self._pending if each.by_refill and each.settled_at is None]
 
     def pending(self, seq: int) -> tuple[TimeSpan, ...]:
         """Return the spans still pending for a consumer that has consumed events up to `seq`."""

@@ -7,7 +7,7 @@ A source needs an `id` and `run`. It may offer more methods, which the stream fi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
@@ -39,6 +39,45 @@ class Reading(NamedTuple):
     raw: Mapping[str, object] = MappingProxyType({})
     backfilled: bool = False
     revision: int = 0
+
+
+class UnreadableRow(NamedTuple):
+    """A record that cannot be read, in its place among the others: seconds beside it stay missing."""
+
+
+class RecordedQuantities(NamedTuple):
+    """The record has no other quantities than these; comes before the readings."""
+
+    quantities: frozenset[Quantity]
+
+
+class CompleteRange(NamedTuple):
+    """No other readings than those before it come from `start` to `end`, both included."""
+
+    start: datetime
+    end: datetime
+    reason: str = ""
+    """Why the rest cannot be had; empty: nothing else is missing."""
+
+
+HistoryItem: TypeAlias = Reading | UnreadableRow | RecordedQuantities | CompleteRange | Gap
+"""What a history consists of: readings, gaps to report as they are, and what is known of the rest."""
+
+
+@frozen(kw_only=True)
+class HistoryConfig:
+    """What the history of a source can prove, and how it may be asked."""
+
+    settles_after: float = 1.0
+    """Seconds after which a reading is recorded."""
+    ordered: bool = True
+    """Whether readings come oldest first, so that one proves that nothing is missing before it."""
+    longest_s: int = 86_400
+    """The longest range of one request, in seconds."""
+    oldest_s: int = 86_400
+    """What is older than this many seconds is not requested, but reported as a gap (`beyond_cap`)."""
+    retries_s: Sequence[float] = (60.0, 300.0, 900.0)
+    """Seconds from the first request for a range to each further one."""
 
 
 class OpenAlarm(NamedTuple):
@@ -273,25 +312,24 @@ class Resumable(Source, Protocol):
 
 
 class Backfillable(Source, Protocol):
-    """A source that can fetch again what did not fit into the buffer of a slow consumer.
+    """A source that can return what was recorded of its devices.
 
-    For any other source, what did not fit is reported as a gap.
+    The stream asks it for what did not fit into the buffer of a slow consumer. For any other source that is
+    reported as a gap. A source may have an attribute `history_config`; without it the defaults of
+    `HistoryConfig` hold.
     """
 
-    async def refill(
-        self, outlet: Outlet, source: SourceId, start: datetime, end: datetime
-    ) -> Sequence[TimeSpan] | None:
-        """Deliver all readings of `source` from `start` to `end`, oldest first, marked backfilled.
+    def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Iterate over the recorded readings of a device from `start` to `end`, both included, oldest first.
 
-        Runs concurrently with `run`, for one consumer. `outlet` drops the readings which that consumer has,
-        so nothing is left out because `run` delivered it before. Waits for `outlet.room()` before each
-        reading and reports with `outlet.gap` what cannot be fetched.
-
-        Returns:
-            Time spans that the vendor's record may have only later; the stream retries them.
+        The readings have the ids with which `run` delivered them. Nothing is left out because `run` delivered
+        it before: the stream does that. Runs beside `run`, at background priority; cancelling is safe. If the
+        iterator ends, or nothing comes for a minute, what it did not prove is requested again.
 
         Raises:
-            Exception: Any error; the rest of the time span is then reported as a gap.
+            RequestError: The request failed. A refusal (`AuthError`, `PermissionDenied`, `NotFound`,
+                `BadRequest`) is final, anything else is tried again after 1, 5 and 15 minutes.
+            Exception: Any other error; what is missing is then reported as a gap.
         """
 
 

@@ -12,8 +12,7 @@ from typing import Final, TypeAlias
 from energy_core.errors import AuthError, ClientClosed, EnergyError, InternalError
 from energy_core.printable import printable
 from energy_core.stream.fanout import Fanout, Lack
-from energy_core.stream.outlet import ReadingValidator, SourceOutlet
-from energy_core.stream.refill import Refills
+from energy_core.stream.outlet import SourceOutlet
 from energy_core.stream.source import Outlet, Source, StreamPosition
 from energy_core.stream.status import SiteState, SourceStatus
 from energy_core.stream.subscriber import Subscriber
@@ -58,7 +57,6 @@ class SourceTask(SourceOutlet):
         self._lacks: list[Lack] = []
         self._not_resumed: Mapping[SourceId, datetime] = {}
         self._bug: Exception | None = None
-        self._refills: Refills | None = None  # made when needed: few sources ever have a slow consumer
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -67,8 +65,9 @@ class SourceTask(SourceOutlet):
         state, now = self.state, self._fanout.clock.utcnow()
         retry_at = state.retry_at
         pending = {span for spans in self.pending_spans.values() for span in spans}
-        if self._refills is not None:
-            pending.update(self._refills.pending)
+        for subscriber in self._fanout.subscribers:
+            for source in self.device_ids & subscriber.refills.keys():
+                pending.update(subscriber.refills[source].pending)
         return SourceStatus(
             state=state.state,
             since=state.since,
@@ -133,24 +132,8 @@ class SourceTask(SourceOutlet):
     def catch_up(self, subscriber: Subscriber) -> None:
         """Fetch for a subscriber that joins now what it lacks since its checkpoint, or report a gap."""
         if self.identified and not self.closed:  # otherwise the source resumes it when it begins
-            for lack in self._fanout.resume_late(subscriber, self, self.device_ids):
-                self.refill(*lack)
-
-    def refill(self, subscriber: Subscriber, source: SourceId) -> None:
-        """Fetch again what did not fit into a subscriber's buffer, or report a gap."""
-        if self._refills is None:
-            self._refills = Refills(
-                self.source,
-                self._fanout,
-                new_check=lambda: ReadingValidator().check,
-                on_gaps=self._count_gaps,
-                internal_error=self._internal_error,
-            )
-            self._refills.stopped = self.closed
-        self._refills.start(subscriber, source)
-
-    def _count_gaps(self, count: int) -> None:
-        self.gaps += count
+            for _, source, start, end in self._fanout.resume_late(subscriber, self, self.device_ids):
+                subscriber.fetch(source, start, end)
 
     async def _run(self) -> None:
         """Run the source to its end and report how it ended. Raises CancelledError only."""
@@ -162,7 +145,7 @@ class SourceTask(SourceOutlet):
             if task is not None and task.cancelling():
                 self._finish(State.CLOSED, None, "cancelled")
                 raise
-            self._finish(State.FAILED, self._internal_error(None))
+            self._finish(State.FAILED, self.internal_error(None))
 
     async def _outcome(self) -> tuple[State, EnergyError | None]:
         """Run the source; return its last state, and its error if it failed."""
@@ -177,15 +160,18 @@ class SourceTask(SourceOutlet):
         except ClientClosed as error:
             return State.CLOSED, error
         except InternalError as error:
-            return State.FAILED, self._internal_error(error)
+            return State.FAILED, self.internal_error(error)
         except EnergyError as error:
             return State.FAILED, error
         except Exception as error:  # noqa: BLE001  (an error of one source must not stop the others)
-            return State.FAILED, self._internal_error(error)
+            return State.FAILED, self.internal_error(error)
         finally:
             # Before the last status: a refill may still report a gap.
-            if self._refills is not None:
-                await self._refills.stop()
+            self.ending = True
+            for task in self.refill_tasks:
+                task.cancel()
+            if self.refill_tasks:
+                await asyncio.wait(self.refill_tasks)
         return State.CLOSED, None
 
     def _on_identified(self) -> None:
@@ -201,8 +187,8 @@ class SourceTask(SourceOutlet):
         now = self._fanout.clock.utcnow()
         for source, since in self._not_resumed.items():
             self.gap(source, start=min(since, now), end=now, reason=NOT_RESUMABLE)
-        for subscriber, source in self._lacks:
-            self.refill(subscriber, source)
+        for subscriber, source, start, end in self._lacks:
+            subscriber.fetch(source, start, end)
         if self._bug is not None:
             raise self._bug
 
@@ -223,24 +209,11 @@ class SourceTask(SourceOutlet):
         else:
             self._not_resumed = {source: position.time for source, position in positions.items()}
 
-    def _internal_error(self, cause: Exception | None) -> InternalError:
-        """Return, and log, the error of a source that raised what no source may, or cancelled itself."""
-        if isinstance(cause, InternalError):
-            error = cause
-        else:
-            what = "cancelled itself" if cause is None else f"raised {type(cause).__name__}"
-            error = InternalError(f"the source {self.id} {what}, which is a fault in its own code")
-            error.__cause__ = cause
-        _log.error("%s", error, exc_info=error)
-        return error
-
     def _finish(self, state: State, error: EnergyError | None = None, reason: str = "") -> None:
         self.error, self.closed = error, True
-        if self._refills is not None:
-            self._refills.stopped = True
         for subscriber in self._fanout.subscribers:
             for source in self.device_ids:
-                self.gaps += subscriber.on_source_end(source)
+                subscriber.on_source_end(source)
         self.change_state(state, reason or (str(error) if error else ""), None)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final
 
 from energy_core.clock import Clock
 from energy_core.printable import printable
 from energy_core.stream.buffer import Policy, buffer_for
 from energy_core.stream.event import Event
-from energy_core.stream.sequence import RefillState, SequenceState
+from energy_core.stream.refill import SLOW, Held, Refill, SourceOwner
+from energy_core.stream.sequence import SequenceState
 from energy_core.stream.source import Reading, StreamPosition, TimeSpan
 from energy_core.stream.vocabulary import AlarmChange, Detail, Dropped, Gap, Kind, SourceId
 
-SLOW: Final = "slow_consumer"
-"""Reason of a gap: the consumer was too slow, and the source cannot fetch the readings again."""
-
 _KEPT_IDS: Final = 32
 """Ids kept of a removed source; enough for its last seconds."""
-
-
-class SourceOwner(Protocol):
-    """The task of the source to which a device belongs."""
-
-    @property
-    def id(self) -> SourceId:
-        """Id of the source."""
-
-    def refill(self, subscriber: Subscriber, source: SourceId) -> None:
-        """Fetch again what did not fit into the subscriber's buffer, or report a gap."""
-
-    def note_loss(self, source: SourceId, seq: int, count: int, *, begins: bool) -> None:
-        """Count readings that one consumer loses."""
 
 
 class Subscriber:
@@ -54,8 +37,8 @@ class Subscriber:
         """Readings that did not fit; under `block` they are fetched again where possible."""
         self.sequences: dict[SourceId, SequenceState] = {}
         self.owners: dict[SourceId, SourceOwner] = {}
-        self.refill_tasks: set[asyncio.Task[Any]] = set()
-        """Tasks that fetch again what did not fit; cancelled by `close`."""
+        self.refills: dict[SourceId, Refill] = {}
+        """What did not fit, by device, and is being fetched again."""
         self.clock = clock
         self._refills = policy == "block"
 
@@ -99,7 +82,7 @@ class Subscriber:
         if (
             live
             and (newest is None or readings[0][0] > newest)
-            and sequence.overflow is None
+            and not sequence.refilling
             and sequence.dedupe_until is None
         ):
             seq = sequence.seq
@@ -127,31 +110,49 @@ class Subscriber:
         received_at: datetime,
         shared: Event | None = None,
     ) -> Event | None:
-        """Number one reading and buffer it; see `readings`."""
-        buffer = self.buffer
-        if sequence.overflow is not None and not sequence.overflow.accepts:
-            self._hold(sequence, sequence.overflow, source, reading, received_at)
-            return None
-        time, newest = reading.time, sequence.newest
-        newer = newest is None or time > newest
-        late = not newer and time != newest
-        certain = reading.backfilled or late
+        """Number one reading and buffer it; see `readings`. While a refill runs, it decides when."""
+        newest = sequence.newest
+        certain = reading.backfilled or (newest is not None and reading.time < newest)
         if (certain or sequence.dedupe_until is not None) and self._is_duplicate(sequence, reading, certain):
             return None
-        if buffer.ended:
+        if self.buffer.ended:
             return None
+        if sequence.refilling:
+            self.refills[source].live(Held(reading, received_at))
+            return None
+        return self._put(sequence, source, reading, received_at, shared)
+
+    def put_reading(self, source: SourceId, held: Held) -> None:
+        """Number and buffer a reading that a refill fetched or held."""
+        sequence, (reading, received_at) = self.sequences[source], held
+        certain = reading.backfilled or (sequence.newest is not None and reading.time < sequence.newest)
+        if self.buffer.ended or (certain and self._is_duplicate(sequence, reading, certain)):
+            return
+        self._put(sequence, source, reading, received_at, None)
+
+    def _put(
+        self,
+        sequence: SequenceState,
+        source: SourceId,
+        reading: Reading,
+        received_at: datetime,
+        shared: Event | None,
+    ) -> Event:
+        newest = sequence.newest
+        newer = newest is None or reading.time > newest
+        late = not newer and reading.time != newest
         seq = sequence.seq = sequence.seq + 1
         if shared is None or shared.seq != seq or shared.late is not late:
             (shared,) = _to_events(sequence.key, source, (reading,), seq, received_at, late)
         event = shared
-        lost = buffer.put(event)
+        lost = self.buffer.put(event)
         if lost is not event:
             sequence.recent_ids.add(event.id, event.revision)
             if not late:
                 sequence.advance(event, newer=newer)
         if lost is not None:
             of = sequence if lost is event else self.sequences[lost.source]
-            self._on_lost(of, lost, refused=lost is event)
+            self._on_lost(of, lost, reading if lost is event else None)
         return event
 
     def _is_duplicate(self, sequence: SequenceState, reading: Reading, certain: bool) -> bool:
@@ -188,133 +189,66 @@ class Subscriber:
             sequence.change_alarm(detail, received_at)
         self.buffer.keep(Event(source, kind, key, time, received_at, seq, name, detail=detail))
 
-    # --- refills -------------------------------------------------------------------------------------------
+    # --- losses and refills --------------------------------------------------------------------------------
 
-    def begin_refill(self, source: SourceId) -> TimeSpan | None:
-        """Hold live readings from now on, and return the span to fetch; None when nothing is missing."""
-        overflow = self.sequences[source].overflow
-        if overflow is None or overflow.fetching or self.buffer.ended:
-            return None
-        overflow.fetching, overflow.requested_until = True, overflow.end
-        return overflow.start, overflow.end
-
-    def put_refill(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
-        """Deliver a reading of the running refill, unless an earlier one of it did not fit."""
-        sequence = self.sequences[source]
-        if sequence.overflow is not None and not sequence.overflow.truncated:
-            self.put_late(source, reading, received_at)
-
-    def put_late(self, source: SourceId, reading: Reading, received_at: datetime) -> None:
-        """Deliver a reading that was fetched again, past the live readings that are held."""
-        sequence = self.sequences[source]
-        overflow = sequence.overflow
-        if overflow is not None:
-            overflow.accepts = True
-        try:
-            self.reading(sequence, source, reading, received_at)
-        finally:
-            if overflow is not None:
-                overflow.accepts = False
-
-    def end_refill(self, source: SourceId, *, error: str | None = None) -> int:
-        """Deliver the live readings that were held; return how many gaps were reported.
-
-        Args:
-            source: The device.
-            error: Why the refill failed: what it did not bring is reported as a gap with this reason.
-        """
-        sequence = self.sequences[source]
-        overflow, sequence.overflow = sequence.overflow, None
-        if overflow is None or self.buffer.ended:
-            return 0
-        end = overflow.requested_until
-        if error is not None:
-            start = overflow.start if sequence.newest is None else max(overflow.start, sequence.newest)
-            gap = Gap(start=min(start, end), end=end, reason=error)
-            self.put_control(sequence, source, Kind.GAP, gap, end, self.clock.utcnow())
-        if overflow.lost_since is not None:
-            since = end if error is not None else overflow.lost_since
-            sequence.overflow = RefillState(since, max(since, overflow.end))
-            self.buffer.settle()
-            if source not in self.buffer.losses:
-                # The loss was announced already, so `on_relief` will not start the next refill.
-                self.owners[source].refill(self, source)
-        else:
-            sequence.dedupe_until = sequence.newest
-            for reading, received_at in overflow.held:
-                self.reading(sequence, source, reading, received_at)
-        return int(error is not None)
-
-    def give_up_refill(self, source: SourceId, error: str) -> int:
-        """Report as a gap what no refill is fetching; return how many gaps were reported."""
-        overflow = self.sequences[source].overflow
-        if overflow is None or overflow.fetching:
-            return 0
-        overflow.requested_until = overflow.end
-        return self.end_refill(source, error=error)
-
-    def _on_lost(self, sequence: SequenceState, event: Event, *, refused: bool) -> None:
+    def _on_lost(self, sequence: SequenceState, event: Event, refused: Reading | None) -> None:
         """Count a reading that the buffer dropped or refused; under `block`, have it fetched again."""
         source = event.source
-        if refused and event.time == sequence.newest and self.buffer.complete(event):
+        if refused is not None and event.time == sequence.newest and self.buffer.complete(event):
             sequence.recent_ids.add(event.id, event.revision)
             sequence.advance(event, newer=False)
             return
-        self.lost += 1
-        if not (refused and self._refills):
+        if refused is None or not self._refills:
+            self.lost += 1
             loss = self.buffer.losses.get(source)
             begins = loss is not None and loss.count == 1
             self.owners[source].note_loss(source, event.seq, 1, begins=begins)
             return
-        begins = self.buffer.lose(source, event.seq, event.seq)
-        self.owners[source].note_loss(source, event.seq, 1, begins=begins)
-        start = event.time if sequence.newest is None else min(sequence.newest, event.time)
-        if sequence.overflow is None:
-            sequence.overflow = RefillState(start, event.time)
-        else:  # the refill was faster than the consumer
-            sequence.overflow.truncated = True
-            self._extend(sequence, sequence.overflow, source, start)
+        sequence.seq -= 1  # `lose` numbers it
+        self._refill(source).live(Held(refused, event.received_at), refused=True)
 
-    def _hold(
-        self,
-        sequence: SequenceState,
-        overflow: RefillState,
-        source: SourceId,
-        reading: Reading,
-        received_at: datetime,
-    ) -> None:
-        """Hold a live reading until the refill ends, or lose it to the next refill."""
-        if overflow.fetching and overflow.lost_since is None:
-            if len(overflow.held) < self.buffer.capacity:
-                overflow.held.append((reading, received_at))
-                return
-            self._extend(sequence, overflow, source, overflow.held[0][0].time)
-        overflow.end = max(overflow.end, reading.time)
-        self._count_lost(sequence, source, 1)
+    def fetch(self, source: SourceId, start: datetime, end: datetime | None) -> None:
+        """Fetch what this consumer lacks of a device since an earlier run; None: until the next reading."""
+        if not self.buffer.ended:
+            refill = self._refill(source)
+            refill.miss(start, end)
+            refill.begin()
 
-    def _extend(
-        self, sequence: SequenceState, overflow: RefillState, source: SourceId, since: datetime
-    ) -> None:
-        """Have everything from `since` on fetched by another refill."""
-        overflow.lost_since = since if overflow.lost_since is None else min(since, overflow.lost_since)
-        if overflow.held:
-            overflow.end = max(overflow.end, *(reading.time for reading, _ in overflow.held))
-            self._count_lost(sequence, source, len(overflow.held))
-            overflow.held.clear()
+    def _refill(self, source: SourceId) -> Refill:
+        """Return the refill of a device, which is made if there is none."""
+        sequence = self.sequences[source]
+        sequence.refilling = True
+        refill = self.refills.get(source)
+        if refill is None:
+            refill = self.refills[source] = Refill(self, source, sequence, self.owners[source])
+        return refill
 
-    def _count_lost(self, sequence: SequenceState, source: SourceId, count: int) -> None:
+    def lose(self, source: SourceId, count: int) -> None:
+        """Number and count readings that are not delivered now."""
+        sequence = self.sequences[source]
         first = sequence.seq + 1
         sequence.seq += count
         self.lost += count
         begins = self.buffer.lose(source, first, sequence.seq, count)
         self.owners[source].note_loss(source, first, count, begins=begins)
+        self.buffer.settle()
+
+    def put_gap(self, source: SourceId, gap: Gap) -> None:
+        """Number and buffer a gap that a refill reports."""
+        if not self.buffer.ended:
+            self.put_control(self.sequences[source], source, Kind.GAP, gap, gap.end, self.clock.utcnow())
+
+    def refilled(self, source: SourceId) -> None:
+        """Note that a refill has delivered or reported all that was missing."""
+        self.sequences[source].refilling = False
+        self.refills.pop(source, None)
 
     def _on_relief(self, source: SourceId, loss: Dropped) -> None:
         """Announce an episode of losses that is over, and start the refill."""
         sequence, now = self.sequences[source], self.clock.utcnow()
         self.put_control(sequence, source, Kind.DROPPED, loss, now, now)
-        if sequence.overflow is not None and not sequence.overflow.fetching:
-            self.owners[source].refill(self, source)
+        if source in self.refills:
+            self.refills[source].begin()
 
     # --- sources begin and end -----------------------------------------------------------------------------
 
@@ -327,12 +261,12 @@ class Subscriber:
         sequence = self.sequences.get(source)
         return None if sequence is None else sequence.pending(seq)
 
-    def on_source_end(self, source: SourceId) -> int:
-        """Announce losses and report what will not be fetched any more; return the number of gaps."""
-        if source not in self.sequences or self.buffer.ended:
-            return 0
-        self.buffer.announce_loss(source)
-        return self.give_up_refill(source, SLOW)
+    def on_source_end(self, source: SourceId) -> None:
+        """Announce losses and report what will not be fetched any more."""
+        if source in self.sequences and not self.buffer.ended:
+            self.buffer.announce_loss(source)
+            if source in self.refills:
+                self.refills[source].end(SLOW)
 
     def forget(self, source: SourceId) -> None:
         """Free memory of a removed source; keeps its numbers and last ids in case it is added again."""
@@ -343,8 +277,8 @@ class Subscriber:
     def close(self) -> None:
         """Deliver nothing more, and cancel the refills."""
         self.buffer.close()
-        for task in self.refill_tasks:
-            task.cancel()
+        for refill in self.refills.values():
+            refill.cancel()
 
     @printable
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -25,8 +25,8 @@ from energy_core.home.preference import SourceFilter, SourcePreference
 from energy_core.printable import printable
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Event
-from energy_core.stream.source import Outlet, StreamPosition
-from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State, Status
+from energy_core.stream.source import CompleteRange, HistoryItem, Outlet, Reading, StreamPosition
+from energy_core.stream.vocabulary import Gap, Kind, Quantity, SourceId, State, Status
 from energy_live.outputs.energy_store import (
     DAMAGE,
     REMEDY,
@@ -309,12 +309,15 @@ class EnergySource:
             await self._until_stored(self._publish_new, outlet)
             await self._stored.wait()
 
-    async def refill(self, outlet: Outlet, source: SourceId, start: datetime, end: datetime) -> None:
-        """Publish again what one consumer lacks; see `Backfillable.refill`."""
+    async def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Iterate over the stored energies of a device, and what they do not contain."""
         span = device_of(_device(source)), micros(start), micros(end)
         where = "device = ? AND time BETWEEN ? AND ?"
-        await _deliver(outlet, await asyncio.to_thread(self._store.energies, where, *span), backfilled=True)
-        await _report(outlet, await asyncio.to_thread(self._store.missing, where, *span))
+        for energy in await asyncio.to_thread(self._store.energies, where, *span):
+            yield _reading(energy)
+        for missing in await asyncio.to_thread(self._store.missing, where, *span):
+            yield _gap(missing)
+        yield CompleteRange(start, end)
 
     async def _until_stored(self, publish: Callable[..., Awaitable[None]], *args: object) -> None:
         """Publish; while the file cannot be read, try again each time something is stored."""
@@ -353,25 +356,29 @@ class EnergySource:
 async def _deliver(outlet: Outlet, rows: Iterable[EnergyRow], *, backfilled: bool = False) -> None:
     for row in rows:
         await outlet.room()
-        source = row.source
-        outlet.reading(
-            _energies(source),
-            time=moment_of(row.time),
-            id=f"{source.site}/{source.instance}/{row.time}",
-            values={
-                each: value // _MICROJOULES_PER_MWH / _MWH_PER_KWH for each, value in row.microjoules.items()
-            },
-            raw=row.about,
-            backfilled=backfilled,
-        )
+        outlet.readings(_energies(row.source), [_reading(row, backfilled=backfilled)])
+
+
+def _reading(row: EnergyRow, *, backfilled: bool = False) -> Reading:
+    source = row.source
+    return Reading(
+        moment_of(row.time),
+        f"{source.site}/{source.instance}/{row.time}",
+        {each: value // _MICROJOULES_PER_MWH / _MWH_PER_KWH for each, value in row.microjoules.items()},
+        row.about,
+        backfilled,
+    )
 
 
 async def _report(outlet: Outlet, rows: Iterable[MissingRow]) -> None:
     for row in rows:
         await outlet.room()
-        start, end = moment_of(row.begins), moment_of(row.ends)
-        quantities = _POWERS[row.power]
-        outlet.gap(_energies(row.source), start=start, end=end, reason=NOT_MEASURED, quantities=quantities)
+        outlet.put_gap(_energies(row.source), _gap(row))
+
+
+def _gap(row: MissingRow) -> Gap:
+    start, end = moment_of(row.begins), moment_of(row.ends)
+    return Gap(start=start, end=end, reason=NOT_MEASURED, quantities=tuple(_POWERS[row.power]))
 
 
 def _energies(device: SourceId) -> SourceId:

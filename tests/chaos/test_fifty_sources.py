@@ -17,6 +17,7 @@ from energy_core.errors import AuthFailed, ConnectError, ServerFault
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, PolledReading
+from energy_core.stream.source import Reading
 from energy_core.stream.status import TRANSITIONS
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.virtual_time import EPOCH, VirtualClock
@@ -119,14 +120,14 @@ class PushSource:
                 self._delivered += 1
                 self._put(outlet, self._delivered, backfilled=True)
 
-    async def refill(self, outlet, source, start, end):
+    async def history(self, source, start, end):
         assert source == self.id
         await asyncio.sleep(self._rng.uniform(0, 10))
         if self._faulty and self._rng.random() < 0.3:
             raise self._rng.choice([ServerFault("chaos"), ValueError("chaos")])
         for n in range(self._device.number(start), self._device.number(end) + 1):
-            await outlet.room()
-            self._put(outlet, n)
+            seen = self._device.polled_reading(n)
+            yield Reading(seen.time, seen.id, seen.values)
 
     def _put(self, outlet, n, **marks):
         seen = self._device.polled_reading(n)

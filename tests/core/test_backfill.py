@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from energy_core.errors import NoData, PermissionDenied, ServerFault
-from energy_core.stream.backfill import Backfill, ProvenRange, RecordedRow, RecordedUnits, UnreadableRow
+from energy_core.stream.backfill import Backfill, ProvenRange, RecordedRow, RecordedUnits
 from energy_core.stream.gap_engine import GapConfig, GapEngine, ReportedRange
+from energy_core.stream.source import UnreadableRow
 from tests.servers.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual_time

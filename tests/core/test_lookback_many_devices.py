@@ -15,7 +15,7 @@ from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.merge import merge
 from energy_core.stream.poll import Poller
 from energy_core.stream.polled import LookbackConfig, PolledReading
-from energy_core.stream.source import StreamPosition
+from energy_core.stream.source import Reading, StreamPosition
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.scripted_sources import moments, of_kind, readings, seconds
 from tests.servers.virtual_time import EPOCH, VirtualClock
@@ -250,22 +250,9 @@ async def test_a_changed_bucket_revises_the_delivered_reading():
     assert [event for event in readings(seen) if event.revision and event.id != delivered[0].id] == []
 
 
-class Taken:
-    """An outlet that keeps what it gets."""
-
-    def __init__(self):
-        self.readings = []
-
-    async def room(self):
-        await asyncio.sleep(0)
-
-    def reading(self, source, **facts):
-        self.readings.append((source, facts["id"], facts["time"]))
-
-
 async def test_a_refill_has_the_delivered_ids():
     """Refetched readings have the ids and times of the live ones."""
-    fleet, taken = Fleet(3), Taken()
+    fleet = Fleet(3)
     await asyncio.sleep(HOUR)
     source = poller(fleet)
     async with merge(source, buffer=10_000, clock=VirtualClock()) as events:
@@ -273,8 +260,9 @@ async def test_a_refill_has_the_delivered_ids():
         await events.drain()
         delivered = [event async for event in events]
     mine = [event for event in readings(delivered) if event.source == device(2)]
-    await source.refill(taken, device(2), mine[10].time, mine[30].time)
-    assert taken.readings == [(event.source, event.id, event.time) for event in mine[10:31]]
+    found = [each async for each in source.history(device(2), mine[10].time, mine[30].time)]
+    taken = [(each.id, each.time) for each in found if isinstance(each, Reading)]
+    assert taken == [(event.id, event.time) for event in mine[10:31]]
 
 
 async def test_failing_polls_postpone_look_backs():

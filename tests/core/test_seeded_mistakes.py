@@ -72,7 +72,7 @@ MISTAKES = {
     ),
     "skip the backfill of what did not fit": Mistake(
         "energy_core/stream/refill.py",
-        "if refill is None or span is None:",
+        "if self._owner.history_config is None:",
         "if True:",
         "tests/core/test_policies.py::test_block_has_the_source_fetch_what_did_not_fit",
     ),
@@ -84,14 +84,14 @@ MISTAKES = {
     ),
     "let new come before old while a hole is filled": Mistake(
         "energy_core/stream/subscriber.py",
-        "if sequence.overflow is not None and not sequence.overflow.accepts:",
-        "if sequence.overflow is not None and not sequence.overflow.fetching:",
+        "        if sequence.refilling:\n",
+        "        if sequence.refilling and not self.buffer.has_room:\n",
         "tests/core/test_policies.py::test_live_readings_are_held_during_a_refill",
     ),
     "lose a hole in silence": Mistake(
-        "energy_core/stream/subscriber.py",
-        "        return self.end_refill(source, error=error)\n",
-        "        return self.end_refill(source)\n",
+        "energy_core/stream/refill.py",
+        "            self._report(Gap(start=start, end=end, reason=each.reason))\n",
+        "            pass\n",
         "tests/core/test_policies.py::test_a_source_that_cannot_fetch_again_leaves_a_gap",
     ),
     "dedupe by value": Mistake(

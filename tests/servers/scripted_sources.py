@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from energy_core.stream.source import HistoryConfig, Reading
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State
 from tests.servers.virtual_time import EPOCH
 
@@ -57,8 +58,10 @@ class MemoryStore:
 class Recorder:
     """A source with a history: reading n has the time n seconds, arrives live and can be backfilled.
 
-    `refill` and `resume` return the readings that were delivered live.
+    `history` and `resume` return the readings that were delivered live.
     """
+
+    history_config = HistoryConfig(settles_after=0.0)
 
     def __init__(self, site="a", *, every_s=1.0, moments=10**9, refill_s=0.0, resumable=True):
         self.id = SourceId("test", "me", site)
@@ -68,7 +71,7 @@ class Recorder:
         self.trouble = None
         self.since = None
         if not resumable:
-            self.resume = self.refill = None
+            self.resume = self.history = None
 
     def resume(self, positions):
         self.since = positions[self.id]
@@ -90,24 +93,25 @@ class Recorder:
             self.sent += 1
             self.put(outlet, self.sent)
 
-    async def refill(self, outlet, source, start, end):
+    async def history(self, source, start, end):
         self.asked.append((seconds(start), seconds(end)))
         await asyncio.sleep(self.refill_s)
         if self.trouble is not None:
             raise self.trouble
-        for n in range(max(1, seconds(start)), seconds(end) + 1):
-            await outlet.room()
-            self.put(outlet, n, backfilled=True)
+        for n in range(max(1, seconds(start)), min(self.sent, seconds(end)) + 1):
+            yield self.reading(n)
 
-    def put(self, outlet, n, **marks):
-        outlet.reading(
-            self.id,
-            time=EPOCH + timedelta(seconds=n),
-            id=f"{self.id.site}-{n}",
-            values={Quantity.PV_POWER: float(n)},
-            raw={"n": n},
+    def reading(self, n, **marks):
+        return Reading(
+            EPOCH + timedelta(seconds=n),
+            f"{self.id.site}-{n}",
+            {Quantity.PV_POWER: float(n)},
+            {"n": n},
             **marks,
         )
+
+    def put(self, outlet, n, **marks):
+        outlet.readings(self.id, [self.reading(n, **marks)])
 
 
 def seconds(moment):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -575,16 +575,15 @@ async def test_a_message_from_the_future_does_not_move_the_start_of_gaps(service
     assert [each[:2] for each in (first, *others)] == [("live", 100), ("back", 102), ("live", 104)]
 
 
-async def test_a_consumer_without_room_gets_its_own_refill(service, served, prompt):
-    """Any range can be fetched again, in pages and with the same ids; what is not recorded is a gap."""
+async def test_the_history_of_a_product_has_the_ids_of_its_live_readings(service, served, prompt):
+    """Any range can be fetched again; what the export has no column for is stated before its rows."""
     service.export = exports(*(row(n + 0.5, n) for n in range(0, 9000, 1000)))
-    source, outlet = served.live(77, backfill=prompt), Notes()
-    await source.refill(outlet, source.id, at(1000), at(8000))
-    assert outlet.readings == [f"77/{T + second}/0" for second in range(1000, 8001, 1000)]
-    assert outlet.roomy == 8
-    assert outlet.gaps == []
-    await source.refill(outlet, source.id, at(0) - timedelta(days=2), at(0))
-    assert outlet.gaps == [(at(0) - timedelta(days=2), at(0) - timedelta(days=1), "beyond_cap")]
+    source = served.live(77, backfill=prompt)
+    first, *rows = [each async for each in source.history(source.id, at(1000), at(8001))]
+    assert Quantity.GRID_POWER in first.quantities
+    assert [each.id for each in rows] == [f"77/{T + second}/0" for second in range(1000, 8001, 1000)]
+    limits = source.history_config
+    assert (limits.longest_s, limits.oldest_s) == (int(prompt.page_s), int(prompt.max_age_s))
 
 
 class Notes:
