@@ -30,6 +30,7 @@ def run_service(
     *,
     grace_s: float = 5.0,
     signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> None:
     """Run `main()` in a new event loop until it returns or a signal arrives.
 
@@ -48,6 +49,7 @@ def run_service(
         main: The program, called once the signals are handled.
         grace_s: Seconds for the cleanup.
         signals: The signals that end the program.
+        loop_factory: Makes the event loop; None: asyncio's own.
 
     Raises:
         ValueError: this is not the main thread, or `grace_s` is negative.
@@ -56,8 +58,12 @@ def run_service(
     if not 0 <= grace_s < float("inf"):
         raise ValueError(f"grace_s must be a number of seconds, not {grace_s!r}")
     ending = _Ending(grace_s, tuple(signals))
-    with ending.handling_signals(), ending.watchdog():
-        asyncio.run(ending.run(main))
+    with (
+        ending.handling_signals(),
+        ending.watchdog(),
+        asyncio.Runner(loop_factory=loop_factory) as runner,
+    ):
+        runner.run(ending.run(main))
     if ending.cleanup_cancelled:
         raise SystemExit(_EXIT_CODE)
 

@@ -13,6 +13,7 @@ import click
 
 from energy_live.reports.commands import COMMANDS, SiteNumber, select_sites
 from energy_live.runner import INTERRUPTED, print_error, run
+from energy_live.service.command import run as run_service_command
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -429,7 +430,7 @@ def archive(
     )
 
 
-for each in COMMANDS:
+for each in (*COMMANDS, run_service_command):
     commands.add_command(each)
 
 

@@ -93,6 +93,7 @@ class CommitTracker:
         auto: Whether asking for the next event commits all events delivered before.
         pending: Returns the spans of a device still pending for a consumer that has consumed up to a number;
             None: unknown.
+        begin_at: Where a source continues that the checkpoint does not know; None: at the present.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class CommitTracker:
         owner: Callable[[SourceId], SourceId],
         *,
         auto: bool,
+        begin_at: datetime | None = None,
         pending: Callable[[SourceId, int], tuple[tuple[datetime, datetime], ...] | None] = _unknown,
     ) -> None:
         self.auto = auto
+        self.begin_at = begin_at
         self.changed = False
         """Whether anything was committed since the last `checkpoint`."""
         self.on_urgent: Callable[[], None] | None = None
@@ -119,9 +122,10 @@ class CommitTracker:
         self._merged: list[Event] = []  # the oldest delivered events, as far as their positions matter
 
     def begin(self, owner_id: SourceId, now: datetime) -> None:
-        """Note that a source starts: without any reading, a later run resumes from `now`."""
+        """Note that a source starts: without any reading, a later run resumes from `now`, or `begin_at`."""
         if not self.positions(owner_id):
-            self._progress.setdefault(owner_id, {})[owner_id] = _Progress(StreamPosition(time=now, seq=0))
+            at = StreamPosition(time=self.begin_at or now, seq=0)
+            self._progress.setdefault(owner_id, {})[owner_id] = _Progress(at)
             self._by_source.pop(owner_id, None)
             self._save_soon()
 

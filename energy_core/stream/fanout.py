@@ -103,11 +103,14 @@ class Fanout:
         """
         found: dict[SourceId, StreamPosition] = {}
         for tracker in self.trackers.values():
-            for source, at in tracker.positions(owner_id, alone=alone).items():
+            own = tracker.positions(owner_id, alone=alone)
+            tracker.begin(owner_id, self.clock.utcnow())
+            if tracker.begin_at is not None:
+                own = tracker.positions(owner_id)
+            for source, at in own.items():
                 known = found.get(source, at)
                 newest = max(known, at, key=_time) if known.ids and at.ids else min(known, at, key=_rank)
                 found[source] = evolve(newest, pending=tuple(sorted({*known.pending, *at.pending})))
-            tracker.begin(owner_id, self.clock.utcnow())
         if len(found) > 1 and owner_id in found and not found[owner_id].ids:
             del found[owner_id]  # a start without readings; its devices have positions of their own
         return found
@@ -128,6 +131,8 @@ class Fanout:
         tracker, now = self.trackers[subscriber], self.clock.utcnow()
         own = tracker.positions(owner.id)
         tracker.begin(owner.id, now)
+        if tracker.begin_at is not None:
+            own = tracker.positions(owner.id)
         delivered = {source for source, at in self.delivered(sources).items() if at.ids}
         lacks: list[Lack] = []
         for source in {*own, *delivered}:

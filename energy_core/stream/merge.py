@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -149,7 +150,12 @@ class MergedStream(Consumer):
     # --- consumers -----------------------------------------------------------------------------------------
 
     def subscribe(
-        self, *, policy: Policy = "block", buffer: int = 1024, checkpoint: Checkpoint | None = None
+        self,
+        *,
+        policy: Policy = "block",
+        buffer: int = 1024,
+        checkpoint: Checkpoint | None = None,
+        since: datetime | None = None,
     ) -> Subscription:
         """Return an independent consumer: its own buffer, policy and numbers, from the next event on.
 
@@ -164,6 +170,7 @@ class MergedStream(Consumer):
             policy: See `merge`.
             buffer: Readings that may be pending.
             checkpoint: Where to continue; `commit` returns the next one. `Checkpoint()` to begin with.
+            since: Where to continue a source that the checkpoint does not know, aware; None: at the present.
 
         Raises:
             StreamClosed: The stream is closed.
@@ -180,7 +187,7 @@ class MergedStream(Consumer):
         self._fanout.subscribers = (*own, *others, subscriber)
         if checkpoint is not None:
             self._fanout.trackers[subscriber] = CommitTracker(
-                checkpoint, subscriber.owner_of, auto=False, pending=subscriber.pending
+                checkpoint, subscriber.owner_of, auto=False, begin_at=since, pending=subscriber.pending
             )
             for task in self._supervisor:
                 task.catch_up(subscriber)

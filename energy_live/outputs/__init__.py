@@ -5,7 +5,8 @@ which it stopped, and tries again while it is down. docs/how-to/own-output.md sh
 """
 
 from energy_live.outputs.choice import OutputChoice
-from energy_live.outputs.feed import FeedConfig, OutputFeed, OutputState, OutputStatus
+from energy_live.outputs.feed import OutputFeed
+from energy_live.outputs.feed_status import FeedConfig, OutputState, OutputStatus
 from energy_live.outputs.output import Output, OutputError, RefusedEvent
 
 __all__ = [

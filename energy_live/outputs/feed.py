@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
-import json
 import logging
 import random as _random
 from collections.abc import Callable, Coroutine, Sequence
@@ -12,8 +10,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
-
-from attrs import frozen
 
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import CheckpointError, EnergyError
@@ -25,7 +21,9 @@ from energy_core.stream.event import Event
 from energy_core.stream.merge import MergedStream
 from energy_core.stream.vocabulary import Kind
 from energy_live.outputs.choice import ChoiceFilter, OutputChoice
+from energy_live.outputs.feed_status import FeedConfig, OutputState, OutputStatus
 from energy_live.outputs.output import Output, OutputError, RefusedEvent
+from energy_live.outputs.set_aside import set_aside
 
 _log: Final = logging.getLogger("energy_live.outputs")
 
@@ -33,74 +31,6 @@ T = TypeVar("T")
 
 _PERMANENT_S: Final = 300.0
 """Seconds between two attempts while only the user can help."""
-_LARGEST_REFUSED: Final = 16 * 1024 * 1024
-"""Bytes of the file of refused events; further ones are counted only."""
-
-
-class OutputState(enum.StrEnum):
-    """The state of an output."""
-
-    CONNECTING = "connecting"
-    LIVE = "live"
-    WAITING = "waiting"
-    """It is down, and will be tried again."""
-    FAILED = "failed"
-    """Only the user can help; it is tried again every five minutes."""
-    CLOSED = "closed"
-
-
-@frozen(kw_only=True)
-class FeedConfig:
-    """Sizes and times of the feed of one output."""
-
-    buffer: int = 8192
-    """Readings that may be pending while the output is slow or down. Later ones are fetched again from the
-    sources' history when it is back, or reported as gaps."""
-    batch: int = 2000
-    """Events in one `write`, at most."""
-    delay_s: float = 0.1
-    """Seconds an event waits for others of its batch, at most."""
-    open_s: float = 20.0
-    """Seconds `open` may take."""
-    write_s: float = 60.0
-    """Seconds `write` may take before it is cancelled and tried again."""
-    first_retry_s: float = 1.0
-    """Seconds the first delay after a failure can reach; it doubles with each further one."""
-    longest_retry_s: float = 60.0
-    """Seconds no delay exceeds."""
-    position_s: float = 5.0
-    """Seconds between two saves of the position, at least."""
-
-
-@frozen(kw_only=True)
-class OutputStatus:
-    """The state and counters of one output at one moment."""
-
-    state: OutputState
-    since: datetime
-    """When it entered the state, aware."""
-    reason: str = ""
-    """Why, for people; without credentials."""
-    retry_in: float | None = None
-    """Seconds until the next attempt; None when there is none."""
-    written: int = 0
-    """Readings written."""
-    written_at: datetime | None = None
-    """When the last batch was written, by our clock; None before the first."""
-    newest: datetime | None = None
-    """Time of the newest reading written."""
-    pending: int = 0
-    """Events that wait to be written."""
-    waiting_s: float = 0.0
-    """How long the oldest of them has waited."""
-    lost: int = 0
-    """Readings that did not fit into the buffer; fetched again where possible, otherwise reported as gaps."""
-    gaps: int = 0
-    """Gaps reported to this output."""
-    refused: int = 0
-    """Events that the store refused one by one; they are set aside in a file."""
-    failures: int = 0
-    """Attempts that failed."""
 
 
 class OutputFeed:
@@ -116,6 +46,7 @@ class OutputFeed:
         config: Sizes and times.
         positions: Where the position is kept; needed unless the output keeps it, and used while that is
             down at the start. None: a program without a memory.
+        since: Where an output that is empty begins, aware; None: at the present.
         refused: File to which events are appended that the store refused; None: they are counted only.
         clock: Source of time, for tests.
         random: Returns numbers in [0, 1), for tests.
@@ -129,6 +60,7 @@ class OutputFeed:
         choice: OutputChoice | None = None,
         config: FeedConfig | None = None,
         positions: CheckpointStore | None = None,
+        since: datetime | None = None,
         refused: Path | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
@@ -138,6 +70,7 @@ class OutputFeed:
         self._filter = ChoiceFilter(choice or OutputChoice())
         self._config = config or FeedConfig()
         self._positions = positions
+        self._since_time = since
         self._refused_file = refused
         self._clock = clock or SystemClock()
         self._random = random
@@ -175,7 +108,7 @@ class OutputFeed:
         self._stream = stream
         position: Checkpoint | None = None
         try:
-            position = await self._open_output()
+            position = await self._open_output(self._config.start_s)
         except OutputError as error:
             self._fail(error)
             await self._close_output()
@@ -185,8 +118,27 @@ class OutputFeed:
         self._subscribe(position or Checkpoint())
 
     def start(self) -> None:
-        """Start the task that feeds the output."""
+        """Start the task that feeds the output, or start it again after the stream had ended for a while."""
+        if self._task is not None and not self._task.done():
+            return
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"energy output {self.name}")
+
+    async def replace(self, output: Output, choice: OutputChoice) -> None:
+        """Feed another output of the same store from now on, such as one with a new password.
+
+        The subscription goes on, so that no event is lost. What was being written is written again.
+
+        Args:
+            output: The new output; the old one is closed.
+            choice: Which events it gets.
+        """
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        await self._close_output()
+        self._output, self._filter = output, ChoiceFilter(choice)
+        self._attempt, self._retry_at = 0, 0.0
+        self.start()
 
     async def aclose(self, grace_s: float = 5.0) -> None:
         """Write what is pending now, save the position, and close the output.
@@ -267,13 +219,21 @@ class OutputFeed:
 
     async def _run(self) -> None:
         """Write batches until the stream ends or `aclose` is called."""
+        try:
+            await self._feed()
+        except Exception:  # noqa: BLE001  (of the stream, or a fault of ours; those of the output are retried)
+            _log.exception("output %s is not fed any more", self.name)
+            self._set_state(OutputState.FAILED, "it is not fed any more; the log has the reason")
+
+    async def _feed(self) -> None:
         if not await self._reopen():
             return
         while self._left is None or self._left > 0:
             subscription = self._subscription
             if subscription is None:
                 return
-            self._batch = await self._next_batch(subscription)
+            if not self._batch:  # otherwise it was not written when the output was replaced
+                self._batch = await self._next_batch(subscription)
             if not self._batch:
                 return
             if self._left is not None:
@@ -331,7 +291,7 @@ class OutputFeed:
             self._refused += len(refused)
             _log.error("output %s refused %d events: %s", self.name, len(refused), refused[0].reason)
             if self._refused_file is not None:
-                await asyncio.to_thread(_append, self._refused_file, refused)
+                await asyncio.to_thread(set_aside, self._refused_file, refused)
 
     # --- the output itself ---------------------------------------------------------------------------------
 
@@ -356,8 +316,8 @@ class OutputFeed:
             self._resumed = True
         return True
 
-    async def _open_output(self) -> Checkpoint | None:
-        position = await self._limited(self._output.open(), self._config.open_s)
+    async def _open_output(self, limit_s: float | None = None) -> Checkpoint | None:
+        position = await self._limited(self._output.open(), limit_s or self._config.open_s)
         self._is_open = True
         if not self._batch:  # otherwise it is live once it has written what failed before
             self._set_state(OutputState.LIVE)
@@ -397,7 +357,9 @@ class OutputFeed:
 
     def _subscribe(self, position: Checkpoint) -> None:
         if self._stream is not None:
-            self._subscription = self._stream.subscribe(buffer=self._config.buffer, checkpoint=position)
+            self._subscription = self._stream.subscribe(
+                buffer=self._config.buffer, checkpoint=position, since=self._since_time
+            )
 
     async def _resubscribe(self, position: Checkpoint) -> None:
         if self._subscription is not None:
@@ -430,15 +392,3 @@ class OutputFeed:
     @printable
     def __repr__(self) -> str:
         return f"<OutputFeed {self.name}: {self._state}, {self._written} readings written>"
-
-
-def _append(file: Path, refused: Sequence[RefusedEvent]) -> None:
-    """Append refused events to a file, one line of JSON each, with the reason."""
-    try:
-        with file.open("a", encoding="utf-8") as out:
-            if out.tell() < _LARGEST_REFUSED:
-                for each in refused:
-                    reason = json.dumps(each.reason)
-                    out.write(f'{{"reason":{reason},"event":{each.event.to_json()}}}\n')
-    except OSError as error:
-        _log.error("refused events cannot be set aside, %s", error.strerror)

@@ -19,7 +19,7 @@ from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Event
 from energy_core.stream.status import SourceStatus
 from energy_core.stream.vocabulary import Kind, Quantity, SourceId, State, Status
-from energy_live.outputs.feed import OutputState, OutputStatus
+from energy_live.outputs.feed_status import OutputState, OutputStatus
 from energy_live.outputs.output import OutputError
 
 if TYPE_CHECKING:

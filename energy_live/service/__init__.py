@@ -1,0 +1,1 @@
+"""`energy-live run`: a service that reads the accounts and feeds the outputs."""

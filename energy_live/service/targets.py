@@ -1,0 +1,109 @@
+"""Makes outputs of their addresses, such as `sqlite:PATH`. Each is imported when it is used.
+
+A further output is one function here and one line in `TARGETS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import parse_qsl
+
+from attrs import frozen
+
+from energy_live.outputs.output import Output
+from energy_live.runner import UsageError
+from energy_live.service.config import OutputSettings
+from energy_live.service.secret_files import SecretEnvironment
+
+if TYPE_CHECKING:
+    from energy_core import SessionPool
+
+
+@frozen(kw_only=True)
+class TargetContext:
+    """What an output may need of the service."""
+
+    environment: SecretEnvironment
+    """Has the secrets."""
+    folder: Path
+    """The folder of the service: relative paths are in it."""
+    pool: SessionPool
+    """For outputs that send HTTP requests."""
+    site_names: Mapping[tuple[str, str], str]
+    """Names of sites and products by vendor and number; complete once the accounts were read."""
+
+
+Target: TypeAlias = Callable[[OutputSettings, TargetContext], Output]
+
+
+def _sqlite(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.outputs.sqlite import SqliteOutput  # noqa: PLC0415
+    from energy_live.outputs.sqlite_tables import Retention  # noqa: PLC0415
+
+    path, _, query = settings.to.partition(":")[2].partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    days = ("raw_days", "minute_days", "hour_days", "event_days")
+    for name, value in options.items():
+        if name not in days or not value.isascii() or not value.isdigit():
+            raise UsageError(
+                f"the address of SQLite accepts {', '.join(days)} with whole numbers, not {name}={value}"
+            )
+    if not path:
+        raise UsageError("the address of SQLite needs a file: sqlite:PATH")
+    retention = Retention(**{name: int(value) for name, value in options.items()})
+    return SqliteOutput(context.folder / Path(path).expanduser(), retention=retention, name=settings.name)
+
+
+def _postgresql(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.outputs.postgres import PostgresOutput  # noqa: PLC0415
+
+    password = context.environment.secret(settings.secret or "PGPASSWORD")
+    return PostgresOutput(settings.to, password=password, name=settings.name)
+
+
+def _influx(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.outputs.influx import InfluxConfig, InfluxOutput  # noqa: PLC0415
+
+    secret = context.environment.secret(settings.secret or "INFLUX_TOKEN")
+    if settings.user:
+        config = InfluxConfig.from_url(settings.to, user=settings.user, password=secret)
+    else:
+        config = InfluxConfig.from_url(settings.to, token=secret)
+    return InfluxOutput(config, pool=context.pool)
+
+
+def _mqtt(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.outputs.mqtt import MqttOutput  # noqa: PLC0415
+
+    password = context.environment.secret(settings.secret or "MQTT_PASSWORD")
+    return MqttOutput(settings.to, password=password, names=context.site_names)
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "postgres": _postgresql,
+    "influx+http": _influx,
+    "influx+https": _influx,
+    "mqtt": _mqtt,
+    "mqtts": _mqtt,
+}
+"""By the word before the colon."""
+
+
+def make_output(settings: OutputSettings, context: TargetContext) -> Output:
+    """Return the output of an address; nothing is connected yet.
+
+    Raises:
+        UsageError: The address is wrong; the message says what, and names the output.
+    """
+    target = TARGETS.get(settings.scheme)
+    if target is None:
+        known = ", ".join(f"{each}:" for each in TARGETS)
+        raise UsageError(f"output {settings.name}: {settings.scheme}: is no known output; there are {known}")
+    try:
+        return target(settings, context)
+    except (ValueError, UsageError) as error:
+        raise UsageError(f"output {settings.name}: {error}") from None
