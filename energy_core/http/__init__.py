@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from energy_core.http.rate_limiter import RateLimiter as RateLimiter
     from energy_core.http.rate_limiter import RateLimiterStats as RateLimiterStats
     from energy_core.http.response import Download as Download
+    from energy_core.http.token_bucket import SavedRateLimit as SavedRateLimit
     from energy_core.url import BaseUrl as BaseUrl
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -33,5 +34,6 @@ else:
             ".operation": "Content Operation Priority Request Response",
             ".rate_limiter": "RateLimiter RateLimiterStats",
             ".response": "Download",
+            ".token_bucket": "SavedRateLimit",
         },
     )

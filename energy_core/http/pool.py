@@ -176,6 +176,11 @@ class SessionPool:
             known.users.add(user)
         return known
 
+    @property
+    def limiters(self) -> Mapping[tuple[str, str], RateLimiter]:
+        """The rate limiter of each account, by (origin, account name)."""
+        return MappingProxyType({key: account.limiter for key, account in self._accounts.items()})
+
     def send(
         self, request: Request, account: ServiceAccount, base_url: BaseUrl
     ) -> Coroutine[None, None, Response]:

@@ -16,7 +16,7 @@ from energy_core.clock import Clock, DeadlineTimer, SystemClock, monotonic_reade
 from energy_core.errors import ClientClosed, EnergyError, RateLimited
 from energy_core.http.operation import Priority
 from energy_core.http.priority_queue import PriorityQueue
-from energy_core.http.token_bucket import RateLimit, RateLimitState
+from energy_core.http.token_bucket import RateLimit, RateLimitState, SavedRateLimit
 from energy_core.printable import printable
 
 __all__ = ["RateLimit", "RateLimiter", "RateLimiterStats"]
@@ -105,6 +105,11 @@ class RateLimiter:
     ) -> None:
         self.limit: Final = limit
         self.name: Final = name
+        self.expires_at = math.inf
+        """No slot is granted from then on, on the clock's monotonic time: another process may poll by then.
+
+        Checked when a slot is granted, so that a process that was suspended sends nothing when it continues.
+        """
         self._clock = clock
         self._now: Callable[[], float] | None = None
         self._max_queue_wait_s = max_queue_wait_s
@@ -137,7 +142,9 @@ class RateLimiter:
         now = self._now
         if now is None:  # the limiter may have been created before its event loop
             now = self._now = monotonic_reader(self._clock)
-        if self._queue.size or self._in_flight >= self._max_in_flight or not self._state.try_take(now()):
+        if self._queue.size or self._in_flight >= self._max_in_flight or now() >= self.expires_at:
+            return False
+        if not self._state.try_take(now()):
             return False
         if priority is not _AUTH:
             self._in_flight += 1
@@ -221,6 +228,17 @@ class RateLimiter:
         self._revoke_grants()
         self._serve(self._clock.monotonic())
 
+    def save(self) -> SavedRateLimit:
+        """Return what is left of the limit, for `restore` in another process. Needs a running event loop."""
+        return self._state.save(self._clock.monotonic())
+
+    def restore(self, saved: SavedRateLimit, elapsed_s: float = 0.0) -> None:
+        """Continue from what another process left `elapsed_s` seconds ago. Needs a running event loop."""
+        now = self._clock.monotonic()
+        self._revoke_grants()
+        self._state.restore(now, saved, elapsed_s)
+        self._serve(now)
+
     def stats(self) -> RateLimiterStats:
         """Return a snapshot. Needs a running event loop."""
         now = self._clock.monotonic()
@@ -271,6 +289,8 @@ class RateLimiter:
         """Return the error for requests that would wait in vain, if there is a reason."""
         if self._closed.is_set():
             return ClientClosed("the client is closed")
+        if now >= self.expires_at:
+            return ClientClosed("the lease of the account has ended")
         if self._state.asked_s(now) > self._max_hold_s:
             wait = self._state.held_s(now)
             return RateLimited("the vendor asks for a longer pause than allowed", retry_after=wait)

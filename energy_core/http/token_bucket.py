@@ -128,6 +128,12 @@ class AdaptiveRate:
         self._cut_at = now
         self.lowered = True
 
+    def resume(self, now: float, rate: float) -> None:
+        """Continue with a rate below the ceiling that another process had reached."""
+        self._low = self._good = max(self._floor, rate)
+        self._cut_at = now
+        self.lowered = True
+
 
 def _positive(name: str, value: float) -> float:
     if not (value > 0 and math.isfinite(value)):
@@ -182,6 +188,20 @@ class RateLimit:
     burst: int = field(validator=_count)
     per_second: float = field(validator=_rate)
     in_flight: int = field(default=6, validator=_count)
+
+
+@frozen(kw_only=True)
+class SavedRateLimit:
+    """What is left of a rate limit, for another process that continues with the same account."""
+
+    level: float
+    """Tokens in the bucket; negative is a debt."""
+    rate: float
+    """Requests per second that were allowed in the long run."""
+    asked_s: float = 0.0
+    """Seconds the vendor still asked to wait."""
+    held_s: float = 0.0
+    """Seconds until the hold ended, jitter included."""
 
 
 class RateLimitState:
@@ -295,3 +315,20 @@ class RateLimitState:
     def rate(self, now: float) -> float:
         """Return the requests per second that are now allowed in the long run."""
         return self._rate.at(now)
+
+    def save(self, now: float) -> SavedRateLimit:
+        """Return what is left of the limit."""
+        asked_s, held_s = self.asked_s(now), self.held_s(now)
+        return SavedRateLimit(level=self.level(now), rate=self.rate(now), asked_s=asked_s, held_s=held_s)
+
+    def restore(self, now: float, saved: SavedRateLimit, elapsed_s: float) -> None:
+        """Continue from what another process left `elapsed_s` seconds ago; never with more than this has."""
+        elapsed_s = max(0.0, elapsed_s)
+        self._bucket.drain(now)
+        self._bucket.give_back(min(saved.level + elapsed_s * saved.rate, self._bucket.burst))
+        if saved.rate < self._rate.ceiling:
+            self._rate.resume(now, saved.rate)
+            self._bucket.set_rate(now, self._rate.at(now))
+            self._slowed = True
+        self._asked_until = max(self._asked_until, now + saved.asked_s - elapsed_s)
+        self._held_until = max(self._held_until, now + saved.held_s - elapsed_s)

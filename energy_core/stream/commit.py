@@ -7,14 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from energy_core.clock import Clock
 from energy_core.errors import CheckpointError
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore, Positions, from_credential
 from energy_core.stream.event import Event
 from energy_core.stream.sequence import note_alarm
-from energy_core.stream.source import OpenAlarm, StreamPosition
+from energy_core.stream.source import OpenAlarm, Source, StreamPosition
 from energy_core.stream.vocabulary import AlarmChange, Kind, Quantity, SourceId
 
 _OVERLAP: Final = timedelta(seconds=2)
@@ -27,6 +27,17 @@ _MOST_IDS: Final = 8
 
 _MOST_UNCOMMITTED: Final = 4096
 """Delivered events that can be committed one by one; older ones are committed together."""
+
+
+class Acknowledging(Source, Protocol):
+    """A source whose server keeps each event until it is acknowledged."""
+
+    def follow_commits(self) -> Callable[[Event], None]:
+        """Return a function that gets each event that the consumer commits.
+
+        Called once, before `run`, and only if the stream has a checkpoint: without one nothing is committed,
+        and the source acknowledges what it has delivered.
+        """
 
 
 class _Progress:
@@ -111,6 +122,8 @@ class CommitTracker:
         """Whether anything was committed since the last `checkpoint`."""
         self.on_urgent: Callable[[], None] | None = None
         """Called when a position should be saved at once: a source has begun, or has its first reading."""
+        self.followers: dict[SourceId, Callable[[Event], None]] = {}
+        """By source: called with each committed event, whatever source it is of."""
         self._owner = owner
         self._pending = pending
         self._progress: dict[SourceId, dict[SourceId, _Progress]] = {
@@ -219,6 +232,8 @@ class CommitTracker:
                 return
 
     def _add(self, event: Event) -> None:
+        for follow in self.followers.values():
+            follow(event)
         progress = self._of(event.source)
         was_empty = progress.no_reading
         progress.add(event)

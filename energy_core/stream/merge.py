@@ -18,6 +18,7 @@ from energy_core.stream.buffer import Policy
 from energy_core.stream.checkpoint import Checkpoint, CheckpointStore
 from energy_core.stream.commit import CheckpointSaver, CommitTracker, OnCorrupt, load
 from energy_core.stream.consumer import Consumer, EventSupply, Subscription
+from energy_core.stream.event import Event
 from energy_core.stream.fanout import Fanout
 from energy_core.stream.source import Source, StreamPosition
 from energy_core.stream.status import SourceStatus
@@ -135,6 +136,8 @@ class MergedStream(Consumer):
             self._fanout.trackers[self._subscriber] = self._commits
             if not isinstance(self._checkpoint, Checkpoint):
                 self._saver = CheckpointSaver(self._checkpoint, self._commits, self._clock)
+            for source in self._sources:
+                self._follow_commits(source)
         self._loop = asyncio.get_running_loop()
         self._supervisor.begin(self._sources)
         return self
@@ -221,6 +224,7 @@ class MergedStream(Consumer):
         """
         self._require_open()
         self._supervisor.add(source)
+        self._follow_commits(source)
 
     async def remove(self, source_id: SourceId, grace_s: float = 5.0) -> None:
         """Stop one source; buffered events are still delivered. Removing the last one ends the stream.
@@ -251,6 +255,15 @@ class MergedStream(Consumer):
         """
         self._require_open()
         await self._supervisor.restart(source, grace_s, self._require_open)
+        for task in self._supervisor:
+            if task.id == (source if isinstance(source, SourceId) else source.id):
+                self._follow_commits(task.source)
+
+    def _follow_commits(self, source: Source) -> None:
+        """Let an `Acknowledging` source know what is committed."""
+        follow: Callable[[], Callable[[Event], None]] | None = getattr(source, "follow_commits", None)
+        if self._commits is not None and follow is not None:
+            self._commits.followers[source.id] = follow()
 
     # --- end -----------------------------------------------------------------------------------------------
 
