@@ -179,6 +179,12 @@ class Chain:
         the other side knows of them.
         """
         await self._settled()
+        self.random.choice(self.proxies).down = True  # so that some of what follows is lost
+        for proxy in self.proxies:
+            proxy.cut()
+        self._read(late=False)
+        for _ in range(self.random.randrange(30)):
+            await asyncio.sleep(0)
         if self.random.randrange(2):
             await self.a.stop()
             await self.a.start(self.first)
