@@ -11,6 +11,7 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PRISM = "@stoplight/prism-cli@5.14.2"
+AXE = "axe-core@4.14.1"
 CODE = (
     *("energy_core", "vrm_async", "voltstorage_async", "energy_live"),
     *("tests", "examples", "benchmarks", "docs/conf.py", "noxfile.py", "hatch_build.py"),
@@ -103,7 +104,16 @@ def examples(session: nox.Session) -> None:
 def real(session: nox.Session) -> None:
     """Outputs, real time, the live page and the cluster against real servers and a real browser."""
     session.install(".[cli,arrow,mqtt,postgres,prometheus,nats]", *group("test"))
-    session.run("pytest", *PARALLEL, "tests/real", *session.posargs)
+    session.run("pytest", *PARALLEL, "tests/real", *session.posargs, env=axe(session))
+
+
+def axe(session: nox.Session) -> dict[str, str]:
+    """Install axe-core, which checks the page's accessibility; return the variable that names it."""
+    npm, tools = shutil.which("npm"), Path(session.cache_dir, AXE.rpartition("/")[2]).resolve()
+    path = tools / "node_modules" / "axe-core" / "axe.min.js"
+    if npm is not None and not path.exists():
+        session.run(npm, "install", "--prefix", str(tools), "--no-audit", "--no-fund", AXE, external=True)
+    return {"AXE": str(path)}  # without npm the tests that need it say so
 
 
 @nox.session(name="tests-all", python=list(SUPPORTED))

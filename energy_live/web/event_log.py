@@ -89,15 +89,15 @@ class LogEntry:
     def line(self, boot: str, *, raw: bool) -> bytes:
         """Return the event's JSON with a member `cursor`; `raw` keeps the vendor's record."""
         if raw:
-            self._full = self._full or with_cursor(json_line(self.event), boot, self.index)
+            self._full = self._full or with_cursor(json_line(self.event), boot, self.index + 1)
             return self._full
-        self._slim = self._slim or with_cursor(json_line(self.event._replace(raw={})), boot, self.index)
+        self._slim = self._slim or with_cursor(json_line(self.event._replace(raw={})), boot, self.index + 1)
         return self._slim
 
 
-def with_cursor(line: bytes, boot: str, index: int) -> bytes:
-    """Return one JSON object with a further member `cursor`."""
-    return b'%s,"cursor":"%s-%d"}' % (line.rstrip()[:-1], boot.encode(), index)
+def with_cursor(line: bytes, boot: str, position: int) -> bytes:
+    """Return one JSON object with a further member `cursor`: where a client continues that has it."""
+    return b'%s,"cursor":"%s-%d"}' % (line.rstrip()[:-1], boot.encode(), position)
 
 
 @frozen(kw_only=True)
@@ -131,7 +131,7 @@ class EventSelection:
         event = entry.event
         values = {name: value for name, value in event.values.items() if name in self.quantities}
         changed = event._replace(values=values, raw=event.raw if self.raw else {})
-        return with_cursor(json_line(changed), boot, entry.index)
+        return with_cursor(json_line(changed), boot, entry.index + 1)
 
 
 EVERYTHING: Final = EventSelection()
@@ -180,8 +180,8 @@ class EventLog:
 
     @property
     def cursor(self) -> str:
-        """The cursor of the newest event."""
-        return f"{self.boot}-{self.head - 1}"
+        """The cursor behind the newest event."""
+        return f"{self.boot}-{self.head}"
 
     def append(self, events: Iterable[Event]) -> None:
         """Add events and wake the readers."""
@@ -201,7 +201,7 @@ class EventLog:
         """Return where a reader continues, and whether that follows its cursor without a missing event.
 
         Args:
-            cursor: Of the last event that it has; an aware time: all events that arrived or were measured
+            cursor: That of the last event it has; an aware time: all events that arrived or were measured
                 from then on; None: new events only.
         """
         if cursor is None:
@@ -212,7 +212,7 @@ class EventLog:
         boot, _, number = cursor.rpartition("-")
         if boot != self.boot or not number.isascii() or not number.isdigit() or len(number) > 18:
             return self.first, False
-        wanted = int(number) + 1
+        wanted = int(number)
         if wanted > self.head:
             return self.first, False
         return max(wanted, self.first), wanted >= self.first
@@ -331,12 +331,12 @@ class Reader:
         begin = self.next
         if self.policy == "coalesce_latest" and behind > 1:
             pending = self._coalesced(tuple(pending))
-        lines, size = self._reports(begin - 1), 0
+        lines, size = self._reports(begin), 0
         for entry in pending:
             self.next = entry.index + 1
             if self.selection.has(entry.event):
                 line = self.selection.line(entry, self.log.boot)
-                lines.append((f"{self.log.boot}-{entry.index}", line))
+                lines.append((f"{self.log.boot}-{entry.index + 1}", line))
                 size += len(line)
                 if size >= max_bytes and self.policy != "coalesce_latest":
                     break
@@ -362,7 +362,7 @@ class Reader:
             (f"{boot}-{before}", with_cursor(dropped_line(source, loss, self.log.clock), boot, before))
             for source, loss in self._lost.items()
         ]
-        lines += [(f"{boot}-{each.index}", self.selection.line(each, boot)) for each in self._kept]
+        lines += [(f"{boot}-{each.index + 1}", self.selection.line(each, boot)) for each in self._kept]
         self._lost, self._kept = {}, []
         return lines
 

@@ -201,10 +201,10 @@ class WebServer:
         return json_answer(body)
 
     def _cached(self, kind: str, home: str, make: Callable[[], Mapping[str, object]]) -> bytes:
-        """Return a body that is at most one second old: many browsers ask for the same one."""
+        """Return a body without what came meanwhile being missing: many browsers ask for the same one."""
         now = self.clock.monotonic()
         known = self._cache.get((kind, home))
-        if known is not None and (known[0] == self.log.head or kind == "history") and now - known[1] < 1.0:
+        if known is not None and known[0] == self.log.head and now - known[1] < 1.0:
             return known[2]
         body = encode({"cursor": self.log.cursor, **make()})
         if len(self._cache) > 1000:
@@ -257,7 +257,7 @@ class WebServer:
         reader = Reader(self.log, chosen, rule, index)
         if not resumed:
             boot, _, number = (cursor or "").rpartition("-")
-            known = int(number) + 1 if boot == self.log.boot and number.isdigit() else 0
+            known = int(number) if boot == self.log.boot and number.isdigit() else 0
             for source, loss in self.log.removed_since(min(known, self.log.first)).items():
                 reader.lose(source, loss)
         first = {
@@ -266,7 +266,7 @@ class WebServer:
             "boot": self.log.boot,
             "resumed": resumed,
             "complete": resumed or self.log.first == 0,
-            "cursor": f"{self.log.boot}-{index - 1}",
+            "cursor": f"{self.log.boot}-{index}",
             "continues": self._continues,
             "alarms": _members(self.homes.alarms.values(), chosen),
             "states": _members(self.homes.states.values(), chosen),
@@ -329,7 +329,7 @@ class WebServer:
                 await self.log.wait(reader.next)
         except TimeoutError:
             now = self.clock.utcnow().isoformat()
-            cursor = f"{self.log.boot}-{reader.next - 1}"
+            cursor = f"{self.log.boot}-{reader.next}"
             sign = encode({"v": 1, "kind": "relay", "boot": self.log.boot, "cursor": cursor, "now": now})
             async with asyncio.timeout(_WRITE_TIMEOUT_S):
                 await socket.send_frame(sign, WSMsgType.TEXT)

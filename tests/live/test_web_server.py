@@ -62,14 +62,14 @@ async def test_events_are_delivered_over_a_websocket_as_they_were_published():
             server.publish(events)
             lines = await lines_of(socket, 2)
         assert [Event.from_json(json.dumps(line)) for line in lines] == events
-        assert [line["cursor"] for line in lines] == [f"{server.log.boot}-0", f"{server.log.boot}-1"]
+        assert [line["cursor"] for line in lines] == [f"{server.log.boot}-1", f"{server.log.boot}-2"]
 
 
 async def test_a_client_resumes_after_its_cursor():
     """`since` brings what came after the cursor, and nothing twice."""
     async with served() as server, aiohttp.ClientSession() as session:
         server.publish(map(reading, range(1, 11)))
-        async with session.ws_connect(f"{server.url}events?since={server.log.boot}-3") as socket:
+        async with session.ws_connect(f"{server.url}events?since={server.log.boot}-4") as socket:
             assert json.loads((await socket.receive()).data)["resumed"] is True
             assert [line["seq"] for line in await lines_of(socket, 6)] == [5, 6, 7, 8, 9, 10]
 
@@ -80,7 +80,7 @@ async def test_what_memory_has_lost_is_reported():
         server.publish(map(reading, range(1, 31)))
         async with (
             aiohttp.ClientSession() as session,
-            session.ws_connect(f"{server.url}events?since={server.log.boot}-4") as socket,
+            session.ws_connect(f"{server.url}events?since={server.log.boot}-5") as socket,
         ):
             assert json.loads((await socket.receive()).data)["resumed"] is False
             dropped, *kept = await lines_of(socket, 11)
@@ -96,14 +96,14 @@ async def test_server_sent_events_resume_with_their_last_id():
     """The id of an event is its cursor; `Last-Event-ID` continues after it."""
     async with served() as server, aiohttp.ClientSession() as session:
         server.publish(map(reading, range(1, 4)))
-        headers = {"Last-Event-ID": f"{server.log.boot}-0"}
+        headers = {"Last-Event-ID": f"{server.log.boot}-1"}
         async with session.get(server.url + "events.sse", headers=headers) as answer:
             assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
             text = ""
             while text.count("\n\n") < 3:
                 text += (await answer.content.readany()).decode()
     assert text.startswith("event: relay\n")
-    assert [f"id: {server.log.boot}-{n}" in text for n in (1, 2)] == [True, True]
+    assert [f"id: {server.log.boot}-{n}" in text for n in (2, 3)] == [True, True]
     assert '"seq":2' in text
     assert '"seq":1,' not in text
 

@@ -5,7 +5,7 @@ import { Chart, bar, h, holes, icon, patch, ring, s, sparkline, swatch, wires } 
 
 const { NB } = W;
 const STALE_S = 900;
-const SILENT_MS = 9000;
+const SILENT_MS = 8500;
 const app = document.getElementById("app"), announcer = document.getElementById("announce");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -24,11 +24,11 @@ W.setLang(localStorage.getItem("lang") || (navigator.language || "en").slice(0, 
 async function load() {
   const wanted = route(), [state] = await Promise.all([get(`state${wanted ? `?home=${encodeURIComponent(wanted)}` : ""}`), loadHistory()]);
   if (!state || wanted !== route()) return;
-  const first = !store.loaded;
+  const first = !store.loaded, before = new Map(store.homes.map(home => [home.id, home.held]));
   Object.assign(store, { homes: state.homes, count: state.count, loaded: true });
   store.skew = Date.parse(state.now) - Date.now();
   if (first) store.cursor = state.cursor;
-  for (const home of state.homes) if (Array.isArray(home.prefer)) hold(home);
+  for (const home of state.homes) if (Array.isArray(home.prefer)) hold(home, before.get(home.id));
   notice();
   draw();
 }
@@ -70,9 +70,9 @@ function connect() {
   socket.onclose = () => socket === link.socket && cut();
 }
 
-function cut() {
+function cut(since = Date.now()) {
   link.socket = null;
-  if (link.open || link.since === null) link.since = Date.now();
+  if (link.open || link.since === null) link.since = since;
   link.open = false;
   const wait = Math.min(10, 2 ** link.retry) * (0.75 + Math.random() / 2);
   link.retry += 1;
@@ -85,7 +85,7 @@ function drop() {
   const socket = link.socket;
   link.socket = null;
   if (socket) socket.close();
-  cut();
+  cut(link.heard);
 }
 
 function tryNow() {
@@ -116,12 +116,17 @@ function take(event) {
 // --- present values --------------------------------------------------------------------------------------
 
 // Every value of every source: the page chooses as the server does, so that a fresh one replaces a stale one.
-function hold(home) {
+function hold(home, before) {
   home.held = {};
   for (const [quantity, v] of Object.entries(home.values)) {
     const held = home.held[quantity] = new Map(), received = t => Math.min(now(), Date.parse(t));
     held.set(key(v.source), { source: v.source, value: v.value, unit: v.unit, time: Date.parse(v.time), received: now() - v.age_s * 1000 });
     for (const other of v.others) held.set(key(other.source), { source: other.source, value: other.value, unit: v.unit, time: Date.parse(other.time), received: received(other.time) });
+  }
+  // Events may have overtaken the answer.
+  for (const [quantity, known] of Object.entries(before || {})) {
+    const held = home.held[quantity] ??= new Map();
+    for (const [id, each] of known) if (!(held.get(id)?.time >= each.time)) held.set(id, each);
   }
 }
 
@@ -187,7 +192,7 @@ const lastHeard = () => link.heard + store.skew;
 
 // --- parts -----------------------------------------------------------------------------------------------
 
-const value = (number, unit) => [number, h("span", { class: "unit" }, unit)];
+const value = (number, unit) => [number, h("span", { class: "unit" }, NB + unit)];
 const small = (...children) => h("p", { class: "small" }, children);
 const aged = text => h("span", { class: "aged" }, icon("clock"), text);
 const ageText = (p, zone) => lost() ? W.clockSeconds(p.time, zone) : W.age(p.age, now(), zone);
@@ -341,7 +346,7 @@ function chartCard(home) {
   return h("section", { class: "card c-chart", "aria-labelledby": "h-chart" },
     h("header", null, h("h2", { id: "h-chart" }, W.w.last24, h("span", { class: "small" }, by)), legend()),
     h("div", { id: "plot", class: "plot", "aria-hidden": "true", "data-keep": "" }),
-    missing.length || filled.length ? h("ul", { class: "record" }, missing.slice(-4), filled) : null,
+    h("ul", { class: "record", hidden: !missing.length && !filled.length }, missing.slice(-4), filled),
     h("details", null, h("summary", null, W.w.asTable), chartTable(home, history)));
 }
 
