@@ -120,7 +120,13 @@ class Answer(Generic[ItemT]):
         torn, self._broken, self._passed = self._broken or self._passed, False, False
         if not self._ordered:
             self.frontier = max(self.frontier, second + 1)
-            return TrustedRow(second, units, item, (second, second), second - 1)
+            proven = None
+            if kept is not None and kept.second == second:
+                torn |= kept.torn
+            elif kept is not None and not (torn or kept.torn):
+                proven = kept.second, kept.second  # its rows come together
+            self._kept = _Row(second, units, item, torn)
+            return TrustedRow(second, units, item, proven, second - 1)
         found: TrustedRow[ItemT] | int | None = None
         if kept is not None and second < kept.second:
             self.ignored += 1
@@ -135,9 +141,18 @@ class Answer(Generic[ItemT]):
         """Note a row that cannot be read, in its place."""
         self._broken = True
 
+    def complete(self, start: int, end: int) -> TrustedRow[ItemT] | int | None:
+        """Note that no further row lies in a closed range of seconds; returns as `read`."""
+        kept = self._kept
+        over = kept is not None and kept.second <= end and (self._ordered or start <= kept.second)
+        return self.end(None) if over else None
+
     def end(self, error: str | None) -> TrustedRow[ItemT] | int | None:
         """End the answer; returns as `read`. After an error, the date of the last row cannot be trusted."""
         kept, self._kept = self._kept, None
+        if kept is not None and error is None and not self._ordered:
+            own = None if self._broken or kept.torn else (kept.second, kept.second)
+            return TrustedRow(kept.second, 0, kept.item, own, None)
         if kept is not None and error is None:
             return self._trust(kept, whole=not self._broken)
         return self.rows[-1] if kept is not None and self.rows else None

@@ -39,8 +39,8 @@ What proves that nothing is missing: a row of an ordered record proves the secon
 in the same answer, the first row those since the start of the request. It proves its own second only if a
 row of a later second follows, or the answer ends without an error. An unreadable row, or one whose date
 does not fit the order, breaks the proof: the seconds between its neighbours stay missing. A row of an
-unordered record proves its own second; what else it proves, the caller states with `proven`. The end of an
-answer, an empty answer and live events prove nothing.
+unordered record proves its own second, if those of one second come together; what else it proves, the caller
+states with `proven`. The end of an answer, an empty answer and live events prove nothing.
 
 Known limits: a row that the record leaves out between two others, a wrong date that fits the order, a unit
 that never arrived before its loss, and a live event that is older than the one before it and not consumed
@@ -326,7 +326,7 @@ class GapEngine(Generic[ItemT]):
         number, held = self._held[0].number, self._held
         gap = [each for each in holding if each.number <= number][-1]
         # Not further than the position: the next gap begins there.
-        gap.end = max(min(each.second, self.position) for each in held)
+        gap.end = max(gap.end or 0, *(min(each.second, self.position) for each in held))
         for each in holding:
             if each.number > number:
                 self._gaps.remove(each)
@@ -386,7 +386,7 @@ class GapEngine(Generic[ItemT]):
     def proven(self, start: int, end: int, reason: str = "") -> None:
         """Note that the record has nothing more in this closed range; with a reason, it is reported."""
         if self._answer is not None:
-            self._judge(self._answer.end(None), self._answer)  # the last row may lie in the range
+            self._judge(self._answer.complete(start, end), self._answer)
             self._settle(start, end, self._answer, reason)
 
     def columns(self, exported: int) -> None:
@@ -470,13 +470,13 @@ class GapEngine(Generic[ItemT]):
             if second >= self.position - RECENT_S:
                 self._notes.record(second, fresh)
             self._deliver(second, fresh, item, backfilled=True)
+        if proven is not None:
+            self._settle(*proven, answer)
         if left_behind is not None:
             range_left = answer.request.start, left_behind
             for gap in self._gaps.cut(*range_left, lambda each: each.number == answer.origin_number):
                 self._gaps.end_first_attempt(gap, answer.asked)
             self._bound()
-        if proven is not None:
-            self._settle(*proven, answer)
         self._release_held()
 
     def _settle(self, start: int, end: int, answer: Answer[ItemT], reason: str = "") -> None:

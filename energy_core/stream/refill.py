@@ -131,8 +131,8 @@ class Refill(Backfill[Held]):
     """
 
     __slots__ = (
-        *("_bits", "_fractions", "_lack_reported_to", "_newest", "_owner", "_quantities", "_sequence"),
-        *("_source", "_target", "_task"),
+        *("_bits", "_fractions", "_lack_reported_to", "_newest", "_over", "_owner", "_quantities"),
+        *("_sequence", "_source", "_target", "_task"),
     )
 
     def __init__(
@@ -165,6 +165,7 @@ class Refill(Backfill[Held]):
         self._quantities: set[Quantity] = set()  # of refused readings
         self._lack_reported_to = -1  # up to here it was reported that the record lacks some of them
         self._task: asyncio.Task[None] | None = None
+        self._over = False  # whether nothing is missing any more
 
     @property
     def pending(self) -> list[TimeSpan]:
@@ -274,6 +275,8 @@ class Refill(Backfill[Held]):
 
     def update(self) -> None:
         """Deliver what the engine has released; a checkpoint taken meanwhile has all pending ranges."""
+        if self._over:  # another refill may have begun
+            return
         before = set(self._sequence.pending_by_refill)
         after = set(self.pending)
         if not after <= before:
@@ -282,6 +285,7 @@ class Refill(Backfill[Held]):
         if set(self._sequence.pending_by_refill) != after:
             self._sequence.set_pending(after, by_refill=True)
         if self.engine.calm:
+            self._over = True
             self._target.refilled(self._source)
 
     def _report(self, gap: Gap) -> None:

@@ -69,7 +69,7 @@ class HistoryConfig:
     """What the history of a source can prove, and how it may be asked."""
 
     settles_after: float = 1.0
-    """Seconds after which a reading is recorded."""
+    """Seconds after which a reading is recorded. All readings of a second are recorded together."""
     ordered: bool = True
     """Whether readings come oldest first, so that one proves that nothing is missing before it."""
     longest_s: int = 86_400

@@ -296,6 +296,17 @@ def discarded_event_dated_ahead_extends_the_gap_to_the_position(module: Any) -> 
 
 
 @script
+def discarded_older_events_do_not_shorten_the_gap(module: Any) -> None:
+    it = Script(module, discards=True, hold=2)
+    it.live(0)
+    it.lost(0)
+    it.live(9)
+    for second in (5, 6, 7):
+        it.live(second, B, now=9)
+    assert it.gaps == [(0, 9, "holding")]
+
+
+@script
 def refused_older_event_is_reported_alone(module: Any) -> None:
     it = Script(module, discards=True)
     it.live(5)
@@ -1232,9 +1243,10 @@ MISTAKES = [
         "if fresh and (answer.origin is None or self._gaps.covers(second)):",
         "if fresh:",
     ),
+    ("a full hold shortens the gap", "max(gap.end or 0, *(min(", "max((min("),
     (
         "a full hold forgets",
-        "gap.end = max(min(each.second, self.position) for each in held)",
+        "gap.end = max(gap.end or 0, *(min(each.second, self.position) for each in held))",
         "gap.end = gap.end",
     ),
     (
