@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
 from attrs import frozen
@@ -29,7 +28,7 @@ from energy_core.printable import printable, printable_class
 from energy_core.secret import Secret, fingerprint
 from energy_core.stream.checkpoint import Checkpoint
 from energy_core.stream.event import Event
-from energy_core.stream.vocabulary import AlarmChange, Dropped, Gap, Kind, Status
+from energy_core.stream.vocabulary import AlarmChange, Dropped, Gap, Kind, SourceId, Status
 from energy_core.url import BaseUrl, parse_base_url
 from energy_live.outputs.output import OutputError, RefusedEvent
 
@@ -150,6 +149,7 @@ class InfluxOutput:
         self._pool = pool
         self._account: ServiceAccount | None = None
         self._operation = _WRITE.at(config.path)
+        self._protocol = LineProtocol(config.measurement)
         self._accepted = False
 
     async def open(self) -> Checkpoint | None:
@@ -181,9 +181,8 @@ class InfluxOutput:
         Raises:
             OutputError: The server does not answer, or refuses everything.
         """
-        lines = [
-            (event, line) for event in batch if (line := line_of(event, self._config.measurement)) is not None
-        ]
+        line_of = self._protocol.line
+        lines = [(event, line) for event in batch if (line := line_of(event)) is not None]
         refused: list[RefusedEvent] = []
         for chunk in _chunks(lines):
             await self._write(chunk, refused)
@@ -280,7 +279,7 @@ class InfluxOutput:
 _LONGEST_ORDINAL: Final = 3
 """Digits; a longer number at the end of an id is a time."""
 
-_Line = tuple[Event, str]
+_Line: TypeAlias = tuple[Event, str]
 
 
 def _chunks(lines: Sequence[_Line]) -> Iterator[Sequence[_Line]]:
@@ -298,42 +297,59 @@ def _chunks(lines: Sequence[_Line]) -> Iterator[Sequence[_Line]]:
 # --- line protocol ------------------------------------------------------------------------------------------
 
 
-def line_of(event: Event, measurement: str = "energy") -> str | None:
-    """Return the line of an event, with a line feed; None for a reading without a value.
+class LineProtocol:
+    """Makes lines of events.
 
     Args:
-        event: Any event. A gap is at its start, everything else at its time.
         measurement: The measurement of readings; ``_gap``, ``_alarm``, ``_status`` or ``_dropped`` is
             appended for other kinds.
     """
-    match event.detail:
-        case None:
-            fields = ",".join(f"{name}={float(value)!r}" for name, value in event.values.items())
-            return _line(event, measurement, {}, fields, _reading_micros(event)) if fields else None
-        case Gap() as gap:
-            tags = {"reason": gap.reason, "quantities": " ".join(gap.quantities)}
-            seconds = (gap.end - gap.start).total_seconds()
-            fields = f"seconds={seconds!r},until={text_field(_iso(gap.end))}"
-            return _line(event, measurement, tags, fields, micros(gap.start))
-        case AlarmChange() as alarm:
-            fields = f"active={str(alarm.active).lower()},text={text_field(alarm.text)}"
-            return _line(event, measurement, {"alarm": alarm.alarm, "device": alarm.device}, fields)
-        case Status() as status:
-            fields = f"state={text_field(status.state)},reason={text_field(status.reason)}"
-            return _line(event, measurement, {}, fields)
-        case Dropped() as dropped:
-            return _line(event, measurement, {}, f"count={dropped.count}.0")
-    return None
+
+    def __init__(self, measurement: str = "energy") -> None:
+        self._measurement = measurement
+        self._series: dict[SourceId, str] = {}
+        """Measurement and tags of each source's readings: escaping them takes longer than the rest."""
+
+    def line(self, event: Event) -> str | None:
+        """Return the line of an event, with a line feed; None for a reading without a value.
+
+        A gap is at its start, everything else at its time.
+        """
+        if event.kind is not Kind.READING:
+            return self._other(event)
+        if not event.values:
+            return None
+        source = event.source
+        series = self._series.get(source)
+        if series is None:
+            series = self._series[source] = _series(source, self._measurement, {})
+        fields = ",".join([f"{name}={float(value)!r}" for name, value in event.values.items()])
+        return f"{series} {fields} {_reading_micros(event)}\n"
+
+    def _other(self, event: Event) -> str:
+        time, tags = micros(event.time), {}
+        match event.detail:
+            case Gap() as gap:
+                time, tags = micros(gap.start), {"reason": gap.reason, "quantities": " ".join(gap.quantities)}
+                seconds = (gap.end - gap.start).total_seconds()
+                fields = f"seconds={seconds!r},until={text_field(gap.end.isoformat())}"
+            case AlarmChange() as alarm:
+                tags = {"alarm": alarm.alarm, "device": alarm.device}
+                fields = f"active={str(alarm.active).lower()},text={text_field(alarm.text)}"
+            case Dropped() as dropped:
+                fields = f"count={dropped.count}.0"
+            case Status() as status:
+                fields = f"state={text_field(status.state)},reason={text_field(status.reason)}"
+            case _:  # pragma: no cover  (every other kind has a detail)
+                fields = 'state=""'
+        return f"{_series(event.source, f'{self._measurement}_{event.kind}', tags)} {fields} {time}\n"
 
 
-def _line(
-    event: Event, measurement: str, more: Mapping[str, str], fields: str, time: int | None = None
-) -> str:
-    source = event.source
-    name = measurement if event.kind is Kind.READING else f"{measurement}_{event.kind}"
+def _series(source: SourceId, measurement: str, more: Mapping[str, str]) -> str:
+    """Return measurement and tags. An empty value cannot be written: its tag is left out."""
     tags = {"vendor": source.vendor, "site": source.site, "instance": str(source.instance), **more}
-    written = "".join(f",{key}={tag_value(value)}" for key, value in tags.items() if value)
-    return f"{_name(name)}{written} {fields} {micros(event.time) if time is None else time}\n"
+    written = [f",{key}={tag_value(value)}" for key, value in tags.items() if value]
+    return measurement.translate(_NAME_ESCAPES) + "".join(written)
 
 
 def _reading_micros(event: Event) -> int:
@@ -343,12 +359,9 @@ def _reading_micros(event: Event) -> int:
     ordinals; each counts as a microsecond.
     """
     ordinal = event.id.rpartition("/")[2]
-    is_ordinal = ordinal.isascii() and ordinal.isdigit() and len(ordinal) <= _LONGEST_ORDINAL
-    return micros(event.time) + (int(ordinal) if is_ordinal else 0)
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat()
+    if len(ordinal) > _LONGEST_ORDINAL or not (ordinal.isascii() and ordinal.isdigit()):
+        return micros(event.time)
+    return micros(event.time) + int(ordinal)
 
 
 _TAG_ESCAPES: Final = str.maketrans(
@@ -385,7 +398,3 @@ def text_field(text: str) -> str:
     VictoriaMetrics ends a line at a line break even inside quotes.
     """
     return f'"{text.translate(_TEXT_ESCAPES)}"'
-
-
-def _name(measurement: str) -> str:
-    return measurement.translate(_NAME_ESCAPES)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from energy_core import Checkpoint, Event, Kind, Quantity, Secret, SessionPool, SourceId
-from energy_live.outputs.influx import InfluxConfig, InfluxOutput, line_of
+from energy_live.outputs.influx import InfluxConfig, InfluxOutput, LineProtocol
 from energy_live.outputs.output import OutputError
 from tests.servers.fault_server import FaultServer, answer
 
@@ -153,4 +153,4 @@ async def test_a_batch_that_is_too_large_is_cut():
 
 def test_an_event_without_values_has_no_line():
     """Nothing is written for it."""
-    assert line_of(reading(values={})) is None
+    assert LineProtocol().line(reading(values={})) is None
