@@ -173,7 +173,7 @@ class PrometheusOutput:
                 continue
             labels = dict(zip(_DEVICE, (source.vendor, source.site, str(source.instance)), strict=True))
             unit, factor = _UNITS[quantity.unit]
-            name, value = f"{quantity}_{unit}", latest.value * factor
+            name, value = f"{quantity}_{unit}", round(latest.value * factor, 9)  # 0.29 for 29 %
             words = str(quantity).replace("_", " ")
             if is_energy:
                 make.counter(name, f"{words.capitalize()} since it is counted.", value, **labels)

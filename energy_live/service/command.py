@@ -26,6 +26,9 @@ from energy_live.reports.commands import select_sites
     help="An output, such as sqlite:FILE or postgresql://USER@HOST/DATABASE; repeatable. Without a password. "
     "Default: sqlite:energy.sqlite in the folder of --state.",
 )
+@click.option(
+    "--prometheus", metavar="HOST:PORT", help="Serves metrics; short for --to prometheus:HOST:PORT."
+)
 @select_sites
 @click.option("--interval", type=float, metavar="S", help="Seconds between two polls of VRM. Default: 60.")
 @click.option(
@@ -44,6 +47,7 @@ def run(
     *,
     file: str | None,
     targets: tuple[str, ...],
+    prometheus: str | None,
     sites: tuple[int, ...],
     products: tuple[int, ...],
     interval: float | None,
@@ -67,7 +71,7 @@ def run(
 
     options = Options(
         file=file,
-        targets=targets,
+        targets=targets if prometheus is None else (*targets, f"prometheus:{prometheus}"),
         sites=sites,
         products=products,
         interval=interval,

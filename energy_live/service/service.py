@@ -48,6 +48,9 @@ _VENDORS: Final = ("vrm", "voltstorage")
 ENERGIES: Final = "energies"
 """Name of the feed of the kWh counters, among the outputs of `/status`."""
 
+_COUNTERS: Final = FeedConfig(delay_s=1.0)
+"""They are written to the disk once a second."""
+
 DEFAULT_OUTPUT: Final = OutputSettings(to="sqlite:energy.sqlite", name="sqlite")
 
 
@@ -147,14 +150,20 @@ class Service:
             _log.info("health at http://%s:%d/status", host, health.port)
         sources = AccountSources(pool, self._clock, lookback_s=past(config).total_seconds())
         self._context = TargetContext(
-            environment=self._environment, folder=self._folder, pool=pool, site_names=sources.site_names
+            environment=self._environment,
+            folder=self._folder,
+            pool=pool,
+            site_names=sources.site_names,
+            health=self._snapshot,
         )
         # Outputs first: a wrong address is an error before any request is sent.
         for each in config.output or (DEFAULT_OUTPUT,):
             self._add_feed(each)
         accounts = Accounts.from_environment(self._environment)
         counters = EnergyCounters(self._folder / "energies.sqlite")
-        self._counters = OutputFeed(ENERGIES, counters, clock=self._clock)
+        self._counters = OutputFeed(
+            ENERGIES, counters, config=_COUNTERS, since=self._since(), clock=self._clock
+        )
         read = await sources.first(config, accounts)
         stream = self._stream = merge(*read, counters.source, clock=self._clock)
         await self._counters.open(stream)
@@ -232,14 +241,13 @@ class Service:
         """
         # A position belongs to one store: with another address, the output begins anew.
         place = hashlib.sha256(settings.to.encode()).hexdigest()[:8]
-        span = self._config.since_span
         feed = OutputFeed(
             settings.name,
             make_output(settings, self._context),
             choice=settings.choice,
             config=FeedConfig(buffer=settings.buffer),
             positions=FileCheckpoint(self._folder / "positions" / f"{settings.name}-{place}.json"),
-            since=None if span is None else self._clock.utcnow() - span,
+            since=None if settings.scheme == "prometheus" else self._since(),  # it serves the present only
             refused=self._folder / f"refused-{settings.name}.jsonl",
             clock=self._clock,
         )
@@ -247,6 +255,11 @@ class Service:
         self._settings[settings.name] = settings
         self._secrets[settings.name] = self._secret_of(settings)
         return feed
+
+    def _since(self) -> datetime | None:
+        """Return where an output begins that is empty; None: now."""
+        span = self._config.since_span
+        return None if span is None else self._clock.utcnow() - span
 
     def _secret_of(self, settings: OutputSettings) -> object:
         names = (settings.secret, "PGPASSWORD", "MQTT_PASSWORD", "INFLUX_TOKEN")

@@ -14,11 +14,12 @@ from attrs import frozen
 
 from energy_live.outputs.output import Output
 from energy_live.runner import UsageError
-from energy_live.service.config import OutputSettings
+from energy_live.service.config import OutputSettings, parse_listen
 from energy_live.service.secret_files import SecretEnvironment
 
 if TYPE_CHECKING:
     from energy_core import SessionPool
+    from energy_live.outputs.prometheus import Health
 
 
 @frozen(kw_only=True)
@@ -33,6 +34,8 @@ class TargetContext:
     """For outputs that send HTTP requests."""
     site_names: Mapping[tuple[str, str], str]
     """Names of sites and products by vendor and number; complete once the accounts were read."""
+    health: Callable[[], Health] | None = None
+    """Returns the states of sources and outputs, and the present time."""
 
 
 Target: TypeAlias = Callable[[OutputSettings, TargetContext], Output]
@@ -81,6 +84,22 @@ def _mqtt(settings: OutputSettings, context: TargetContext) -> Output:
     return MqttOutput(settings.to, password=password, names=context.site_names)
 
 
+def _parquet(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.outputs.parquet import ParquetOutput  # noqa: PLC0415
+
+    path = settings.to.partition(":")[2]
+    if not path:
+        raise UsageError("the address of Parquet files needs a folder: parquet:FOLDER")
+    return ParquetOutput(context.folder / Path(path).expanduser())
+
+
+def _prometheus(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.outputs.prometheus import PrometheusOutput  # noqa: PLC0415
+
+    host, port = parse_listen(settings.to.partition(":")[2], "the address of Prometheus")
+    return PrometheusOutput(host, port, health=context.health, names=context.site_names)
+
+
 TARGETS: Final[Mapping[str, Target]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
@@ -89,6 +108,8 @@ TARGETS: Final[Mapping[str, Target]] = {
     "influx+https": _influx,
     "mqtt": _mqtt,
     "mqtts": _mqtt,
+    "parquet": _parquet,
+    "prometheus": _prometheus,
 }
 """By the word before the colon."""
 

@@ -1,12 +1,15 @@
 """Parquet files of events: whole files only, readable meanwhile, nothing lost where the program is killed."""
 
+import asyncio
 import errno
 import os
 import shutil
 import sys
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_core import AlarmChange, Checkpoint, Event, Gap, Kind, Quantity, SourceId, State, Status
-from energy_live.outputs import parquet
+from energy_live.outputs import parquet_files as parquet
 from energy_live.outputs.output import OutputError
 from energy_live.outputs.parquet import ParquetOutput
 from tests.servers.virtual_time import VirtualClock
@@ -98,7 +101,7 @@ async def test_every_event_has_a_row(tmp_path):
     assert (low["kind"], low["state"], low["text"]) == ("alarm", "raised", "Low\nbattery")
     assert (quiet["kind"], quiet["state"], quiet["text"]) == ("status", "stale", "quiet")
     schema = pq.read_schema(file)
-    assert [name for name in schema.names if name in list(Quantity)] == list(Quantity)
+    assert [name for name in schema.names if name in list(Quantity)] == ["grid_power", "battery_soc"]
     assert schema.field("grid_power").metadata == {b"unit": b"W"}
 
 
@@ -119,20 +122,45 @@ async def test_files_by_device_and_day(tmp_path, monkeypatch):
 
 
 async def test_a_reader_sees_whole_files_only(tmp_path):
-    """The first batch at once, the rest after a minute or at the end, never a part of a file."""
+    """The first batch at once, the rest after five minutes or at the end, never a part of a file."""
     clock = Clock()
     output = await written(tmp_path, [reading(0)], [reading(1)], clock=clock, close=False)
     assert ids(tmp_path) == ["151734/0"]
-    clock.now = 59.0
+    clock.now = 299.0
     await output.write([reading(2)], Checkpoint())
     assert ids(tmp_path) == ["151734/0"]
-    clock.now = 61.0
+    clock.now = 301.0
     await output.write([], Checkpoint())
     assert ids(tmp_path) == ["151734/0", "151734/1", "151734/2"]
     await output.write([reading(3)], Checkpoint())
     await output.close()
     assert ids(tmp_path)[-1] == "151734/3"
     assert not (tmp_path / ".journal.arrows").exists()
+
+
+async def test_duckdb_reads_while_it_is_written(tmp_path):
+    """No query fails, and none sees fewer rows than the one before."""
+    clock, done = Clock(), threading.Event()
+    output = await written(tmp_path, [reading(0)], clock=clock, close=False)
+
+    def read():
+        counts, database = [], duckdb.connect()
+        while not done.is_set():
+            query = f"SELECT count(DISTINCT id), count(*) FROM read_parquet('{tmp_path}/*/*.parquet')"
+            counts.append(database.execute(query).fetchone())
+        database.close()
+        return counts
+
+    reader = asyncio.ensure_future(asyncio.to_thread(read))
+    for number in range(1, 40):
+        clock.now = number * 301.0
+        await output.write([reading(number)], Checkpoint())
+    done.set()
+    await output.close()
+    counts = await reader
+    assert counts == sorted(counts)
+    assert all(distinct == every for distinct, every in counts)
+    assert len(ids(tmp_path)) == 40
 
 
 @pytest.mark.parametrize("cut", [0, 1, 200, 100_000])
@@ -177,7 +205,7 @@ async def test_a_kill_while_files_are_written_doubles_nothing(tmp_path_factory, 
             files = None
             while files is None:
                 with suppress(KeyboardInterrupt):
-                    files = parquet._Files(root)
+                    files = parquet.ParquetFiles(root)
             with suppress(KeyboardInterrupt):
                 files.append(batch)
                 confirmed += batch
@@ -187,7 +215,7 @@ async def test_a_kill_while_files_are_written_doubles_nothing(tmp_path_factory, 
         output = None
         while output is None:
             with suppress(KeyboardInterrupt):
-                output = parquet._Files(root)
+                output = parquet.ParquetFiles(root)
         output.close()
     assert ids(root) == sorted(each.id for each in confirmed)
 
@@ -201,7 +229,7 @@ async def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, where):
 
     clock = Clock()
     output = await written(tmp_path, [reading(0)], clock=clock, close=False)
-    clock.now = 100.0
+    clock.now = 400.0
     with monkeypatch.context() as patch:
         patch.setattr(*(parquet.os, "fsync") if where == "journal" else (parquet, "rename"), full)
         with pytest.raises(OutputError, match="No space left on device") as caught:
