@@ -13,10 +13,12 @@ from typing import Final
 from energy_core import SessionPool
 from energy_core.clock import Clock
 from energy_core.errors import AuthError, EnergyError, PermissionDenied
+from energy_core.local_days import zone_or_utc
 from energy_core.retry_after import full_jitter
 from energy_core.stream.merge import MergedStream
 from energy_core.stream.polled import LookbackConfig
 from energy_core.stream.source import Source
+from energy_live.display.output import SiteName
 from energy_live.environment import VOLTSTORAGE_VARIABLES, VRM_VARIABLES, Accounts
 from energy_live.runner import UsageError
 from energy_live.service.config import ServiceConfig
@@ -42,8 +44,10 @@ class AccountSources:
     """
 
     def __init__(self, pool: SessionPool, clock: Clock, *, lookback_s: float) -> None:
+        self.sites: dict[tuple[str, str], SiteName] = {}
+        """Names and time zones of sites and products by vendor and number."""
         self.site_names: dict[tuple[str, str], str] = {}
-        """Names of sites and products by vendor and number."""
+        """The names alone."""
         self._pool = pool
         self._clock = clock
         day = 86_400.0
@@ -99,7 +103,14 @@ class AccountSources:
 
     def _vrm_source(self, vrm: VRMClient) -> Source:
         settings = self._config.vrm
-        return vrm.live(*settings.sites, interval_s=settings.interval_s, lookback=self._lookback)
+        if not settings.realtime:
+            return vrm.live(*settings.sites, interval_s=settings.interval_s, lookback=self._lookback)
+        try:
+            return vrm.live(
+                *settings.sites, interval_s=settings.interval_s, lookback=self._lookback, realtime=True
+            )
+        except ModuleNotFoundError as error:
+            raise UsageError(f"vrm: realtime: {error}") from None
 
     async def _new_products(self) -> Mapping[str, Source]:
         """Return a source for each product that has none yet."""
@@ -111,8 +122,7 @@ class AccountSources:
             products = [product async for product in self._volt.products.list()]
             numbers = [product.id for product in products]
             for product in products:
-                name = product.serial_number or f"product {product.id}"
-                self.site_names["voltstorage", str(product.id)] = name
+                self._note("voltstorage", product.id, product.serial_number, product.timezone)
         return {
             str(number): self._volt.live(number, backfill=self._backfill)
             for number in numbers
@@ -122,7 +132,12 @@ class AccountSources:
     async def _read_site_names(self) -> None:
         if self._vrm is not None:
             for site in await self._vrm.sites():
-                self.site_names["vrm", str(site.id)] = site.name or f"site {site.id}"
+                self._note("vrm", site.id, site.name, site.timezone)
+
+    def _note(self, vendor: str, number: int, name: str | None, timezone: str | None) -> None:
+        kind = "site" if vendor == "vrm" else "product"
+        known = self.sites[vendor, str(number)] = SiteName(name or f"{kind} {number}", zone_or_utc(timezone))
+        self.site_names[vendor, str(number)] = known.name
 
     # --- afterwards ----------------------------------------------------------------------------------------
 

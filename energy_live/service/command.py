@@ -29,6 +29,7 @@ from energy_live.reports.commands import select_sites
 @click.option(
     "--prometheus", metavar="HOST:PORT", help="Serves metrics; short for --to prometheus:HOST:PORT."
 )
+@click.option("--web", metavar="HOST:PORT", help="Serves the live page; short for --to web:HOST:PORT.")
 @select_sites
 @click.option("--interval", type=float, metavar="S", help="Seconds between two polls of VRM. Default: 60.")
 @click.option(
@@ -48,6 +49,7 @@ def run(
     file: str | None,
     targets: tuple[str, ...],
     prometheus: str | None,
+    web: str | None,
     sites: tuple[int, ...],
     products: tuple[int, ...],
     interval: float | None,
@@ -71,7 +73,11 @@ def run(
 
     options = Options(
         file=file,
-        targets=targets if prometheus is None else (*targets, f"prometheus:{prometheus}"),
+        targets=(
+            *targets,
+            *([f"prometheus:{prometheus}"] if prometheus else []),
+            *([f"web:{web}"] if web else []),
+        ),
         sites=sites,
         products=products,
         interval=interval,

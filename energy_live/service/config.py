@@ -36,6 +36,8 @@ class VrmSettings:
     """Only these sites, by their number (idSite); empty: all."""
     interval_s: float = 60.0
     """Seconds between two polls; devices log once a minute at most."""
+    realtime: bool = False
+    """Whether to receive values every second over MQTT, where sites offer it; with the extra `mqtt`."""
     enabled: bool = True
     """Whether the account is read at all."""
 

@@ -24,6 +24,8 @@ _SICK_OUTPUT: Final = frozenset({OutputState.WAITING, OutputState.FAILED})
 
 Sources = Mapping[SourceId, SourceStatus]
 Outputs = Mapping[str, OutputStatus]
+Health = tuple[Sources, Outputs, datetime]
+"""The states of all sources and outputs, and the present time."""
 
 
 def problems(sources: Sources, outputs: Outputs, *, stale: bool = True) -> list[str]:
@@ -101,9 +103,7 @@ class HealthServer:
         snapshot: Returns the states of sources and outputs, and the present time.
     """
 
-    def __init__(
-        self, host: str, port: int, snapshot: Callable[[], tuple[Sources, Outputs, datetime]]
-    ) -> None:
+    def __init__(self, host: str, port: int, snapshot: Callable[[], Health]) -> None:
         self._host, self._port = host, port
         self._snapshot = snapshot
         self._runner: web.AppRunner | None = None

@@ -26,7 +26,7 @@ from energy_live.outputs.feed_status import FeedConfig
 from energy_live.runner import UsageError
 from energy_live.service.accounts import AccountSources, past
 from energy_live.service.config import OutputSettings, ServiceConfig, parse_listen
-from energy_live.service.health import HealthServer, Outputs, Sources, summary
+from energy_live.service.health import Health, HealthServer, Outputs, Sources, summary
 from energy_live.service.log_lines import set_log
 from energy_live.service.secret_files import SecretEnvironment
 from energy_live.service.systemd import SystemdNotifier
@@ -50,6 +50,9 @@ ENERGIES: Final = "energies"
 
 _COUNTERS: Final = FeedConfig(delay_s=1.0)
 """They are written to the disk once a second."""
+
+_PRESENT: Final = frozenset({"prometheus", "web"})
+"""They serve the present only."""
 
 DEFAULT_OUTPUT: Final = OutputSettings(to="sqlite:energy.sqlite", name="sqlite")
 
@@ -96,7 +99,11 @@ async def check(setup: ServiceSetup) -> str:
     Accounts.from_environment(environment)
     async with SessionPool() as pool:
         context = TargetContext(
-            environment=environment, folder=state_folder(config, environment), pool=pool, site_names={}
+            environment=environment,
+            folder=state_folder(config, environment),
+            pool=pool,
+            sites={},
+            site_names={},
         )
         outputs = config.output or (DEFAULT_OUTPUT,)
         for each in outputs:
@@ -153,6 +160,7 @@ class Service:
             environment=self._environment,
             folder=self._folder,
             pool=pool,
+            sites=sources.sites,
             site_names=sources.site_names,
             health=self._snapshot,
         )
@@ -247,7 +255,7 @@ class Service:
             choice=settings.choice,
             config=FeedConfig(buffer=settings.buffer),
             positions=FileCheckpoint(self._folder / "positions" / f"{settings.name}-{place}.json"),
-            since=None if settings.scheme == "prometheus" else self._since(),  # it serves the present only
+            since=None if settings.scheme in _PRESENT else self._since(),
             refused=self._folder / f"refused-{settings.name}.jsonl",
             clock=self._clock,
         )
@@ -322,7 +330,7 @@ class Service:
     def _outputs(self) -> Outputs:
         return {feed.name: feed.status for feed in self._all_feeds()}
 
-    def _snapshot(self) -> tuple[Sources, Outputs, datetime]:
+    def _snapshot(self) -> Health:
         sources: Sources = {} if self._stream is None else self._stream.status
         return sources, self._outputs(), self._clock.utcnow()
 

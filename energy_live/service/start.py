@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from attrs import evolve, frozen
 
@@ -18,6 +19,8 @@ from energy_core.errors import EnergyError
 from energy_live.runner import USAGE, UsageError, faster_loop, print_error
 from energy_live.service.config import OutputSettings, ServiceConfig, complete, load_config
 from energy_live.service.service import GRACE_S, ServiceSetup, check, serve
+
+_DEMO_INTERVAL_S: Final = 10.0
 
 
 @frozen(kw_only=True)
@@ -88,12 +91,10 @@ def _run_demo(options: Options) -> None:
 
 
 async def _demo(options: Options, environment: Mapping[str, str]) -> None:
-    from energy_live.demo import FRAME_S, LOG_INTERVAL_S, late_morning  # noqa: PLC0415
     from energy_live.simulator import Simulator  # noqa: PLC0415
 
-    speed = 30.0
     if options.interval is None:
-        options = evolve(options, interval=LOG_INTERVAL_S / speed)
-    async with Simulator(speed=speed, start=late_morning(), frame_s=FRAME_S) as simulator:
+        options = evolve(options, interval=_DEMO_INTERVAL_S)
+    async with Simulator() as simulator:
         variables = {**environment, **simulator.environment()}
         await serve(ServiceSetup(load=options.config, environment=variables))

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from attrs import frozen
 
+from energy_core.clock import SystemClock
 from energy_live.outputs.output import Output
 from energy_live.runner import UsageError
 from energy_live.service.config import OutputSettings, parse_listen
@@ -19,6 +20,7 @@ from energy_live.service.secret_files import SecretEnvironment
 
 if TYPE_CHECKING:
     from energy_core import SessionPool
+    from energy_live.display.output import SiteName
     from energy_live.outputs.prometheus import Health
 
 
@@ -32,8 +34,10 @@ class TargetContext:
     """The folder of the service: relative paths are in it."""
     pool: SessionPool
     """For outputs that send HTTP requests."""
+    sites: Mapping[tuple[str, str], SiteName]
+    """Names and time zones of sites and products by vendor and number, once the accounts were read."""
     site_names: Mapping[tuple[str, str], str]
-    """Names of sites and products by vendor and number; complete once the accounts were read."""
+    """The names alone."""
     health: Callable[[], Health] | None = None
     """Returns the states of sources and outputs, and the present time."""
 
@@ -100,6 +104,28 @@ def _prometheus(settings: OutputSettings, context: TargetContext) -> Output:
     return PrometheusOutput(host, port, health=context.health, names=context.site_names)
 
 
+def _web(settings: OutputSettings, context: TargetContext) -> Output:
+    from energy_live.service.page_output import PageOutput  # noqa: PLC0415
+    from energy_live.web.access import ListenOptions  # noqa: PLC0415
+
+    address, _, query = settings.to.partition(":")[2].partition("?")
+    host, port = parse_listen(address, "the address of the page")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    known = {"tls_cert", "tls_key", "public_url", "behind_proxy"}
+    if unknown := sorted(options.keys() - known):
+        raise UsageError(f"the address of the page accepts {', '.join(sorted(known))}, not {unknown[0]}")
+    listen = ListenOptions(
+        host=host,
+        port=port,
+        token=context.environment.secret(settings.secret or "ENERGY_LIVE_TOKEN"),
+        tls_cert=options.get("tls_cert"),
+        tls_key=options.get("tls_key"),
+        behind_proxy=options.get("behind_proxy", "false") in {"true", "1", "yes"},
+        public_url=options.get("public_url"),
+    )
+    return PageOutput(listen, lambda: context.sites, SystemClock())
+
+
 TARGETS: Final[Mapping[str, Target]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
@@ -110,6 +136,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "mqtts": _mqtt,
     "parquet": _parquet,
     "prometheus": _prometheus,
+    "web": _web,
 }
 """By the word before the colon."""
 
