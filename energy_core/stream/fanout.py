@@ -17,11 +17,8 @@ from energy_core.stream.source import StreamPosition
 from energy_core.stream.subscriber import Subscriber
 from energy_core.stream.vocabulary import Detail, Kind, SourceId
 
-Lack: TypeAlias = tuple[Subscriber, SourceId, datetime, datetime | None]
-"""A subscriber, and a device of which it lacks readings that others had, since when and until when.
-
-None: until the next live reading.
-"""
+Lack: TypeAlias = tuple[Subscriber, SourceId, datetime, datetime]
+"""A subscriber, and a device of which it lacks readings that others had, since when and until when."""
 
 
 class RunningSource(Protocol):
@@ -133,15 +130,18 @@ class Fanout:
         tracker.begin(owner.id, now)
         if tracker.begin_at is not None:
             own = tracker.positions(owner.id)
-        delivered = {source for source, at in self.delivered(sources).items() if at.ids}
+        newest = {source: at.time for source, at in self.delivered(sources).items() if at.ids}
+        for each in self.subscribers:
+            for source, refill in each.refills.items():  # a slow consumer does not have the newest
+                newest[source] = max(refill.newest, newest.get(source, refill.newest))
         lacks: list[Lack] = []
-        for source in {*own, *delivered}:
+        for source in {*own, *newest}:
             at = own.get(source) or own.get(owner.id)
             if at is not None:
                 sequence = subscriber.sequence(source, owner, self.key(source))
                 subscriber.resume(sequence, at)
-                if at.ids or source in delivered:
-                    lacks.append((subscriber, source, at.time, None))
+                if at.ids or source in newest:
+                    lacks.append((subscriber, source, at.time, max(at.time, newest.get(source, now))))
         return lacks
 
     def _resume(

@@ -254,14 +254,14 @@ class GapEngine(Generic[ItemT]):
     def lost(self, now: float) -> None:
         """Open a gap at the position: the connection was lost, or the source was silent."""
         if self.position >= 0 and self._gaps.opened is None:
-            self.miss(self.position, None, now + self._config.quiet_s)
-
-    def miss(self, start: int, end: int | None, due: float) -> None:
-        """Add a gap; one without an end is open."""
-        if end is not None or self._gaps.opened is None:
             self._leave_calm()
-            self._gaps.begin(start, end, GapState.OPEN if end is None else GapState.HOLDING, due)
-            self.position = max(self.position, start if end is None else end)
+            self._gaps.begin(self.position, None, GapState.OPEN, now + self._config.quiet_s)
+
+    def miss(self, start: int, end: int, now: float) -> None:
+        """Add a gap of a subscriber that joins late: others had readings until `end`."""
+        self._leave_calm()
+        self._gaps.begin(start, end, GapState.HOLDING, now)
+        self.position = max(self.position, end)
 
     def relief(self, now: float) -> None:
         """Start to fill the gap of a full buffer: the buffer is half empty."""

@@ -190,10 +190,15 @@ class Refill(Backfill[Held]):
         self._bits.forget(self.engine.has_notes)
         self.update()
 
-    def miss(self, start: datetime, end: datetime | None) -> None:
-        """Note that all is missing from `start` to `end`; None: to the next live reading."""
-        self._newest = max(self._newest, unix_second(start if end is None else end))
-        self.engine.miss(unix_second(start), None if end is None else unix_second(end), self.now())
+    @property
+    def newest(self) -> datetime:
+        """The second of the newest reading, delivered or not."""
+        return from_unix_second(self._newest)
+
+    def miss(self, start: datetime, end: datetime) -> None:
+        """Note that all is missing from `start` to `end`."""
+        self._newest = max(self._newest, unix_second(end))
+        self.engine.miss(unix_second(start), unix_second(end), self.now())
 
     def begin(self) -> None:
         """Fetch what is missing, now that the consumer has caught up; report it if that is impossible."""

@@ -207,8 +207,8 @@ class Subscriber:
         sequence.seq -= 1  # `lose` numbers it
         self._refill(source).live(Held(refused, event.received_at), refused=True)
 
-    def fetch(self, source: SourceId, start: datetime, end: datetime | None) -> None:
-        """Fetch what this consumer lacks of a device since an earlier run; None: until the next reading."""
+    def fetch(self, source: SourceId, start: datetime, end: datetime) -> None:
+        """Fetch what this consumer lacks of a device since an earlier run."""
         if not self.buffer.ended:
             refill = self._refill(source)
             refill.miss(start, end)

@@ -280,6 +280,24 @@ async def test_a_refill_that_is_over_does_not_end_the_next():
     assert [(seconds(gap.start), seconds(gap.end)) for gap in of_kind(seen, Kind.GAP)] == [(4, 5), (11, 12)]
 
 
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("every_s", [0.5, 1.0, 7.0])
+async def test_a_consumer_that_joins_late_gets_what_it_lacks(every_s):
+    """It continues at its own checkpoint: what others had since then comes first, and nothing twice."""
+    meter = Meter(whole, until=60, every_s=every_s)
+    async with merge(meter, checkpoint=Checkpoint(), include_status=False, clock=VirtualClock()) as events:
+        first = [await anext(events) for _ in range(10)]
+        stored = events.commit(first[-1])
+        others = [await anext(events) for _ in range(20)]
+        late = events.subscribe(checkpoint=stored)
+        seen = [event async for event in late]
+        others += [event async for event in events]
+    assert numbers(others) == list(range(11, 61))
+    assert numbers(seen) == list(range(11, 61))
+    assert not of_kind(seen, Kind.GAP)
+    assert [event.backfilled for event in readings(seen)] == [True] * 20 + [False] * 30
+
+
 # --- any record, any consumer ------------------------------------------------------------------------------
 
 
