@@ -116,6 +116,13 @@ def axe(session: nox.Session) -> dict[str, str]:
     return {"AXE": str(path)}  # without npm the tests that need it say so
 
 
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """The pictures of the live page in docs/pictures, made of the page itself."""
+    session.install(".[cli]", *group("test"))
+    session.run("python", "-m", "tests.real.pictures")
+
+
 @nox.session(name="tests-all", python=list(SUPPORTED))
 def tests_all(session: nox.Session) -> None:
     """The test suite on every supported interpreter this machine has."""

@@ -270,6 +270,12 @@ def simulate(*, speed: float, vrm_port: int, voltstorage_port: int) -> int:
     metavar="FILE",
     help="Save the position in this file and resume from it. Default: start with new events.",
 )
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Read the last 24 hours from this database of `energy-live run`.",
+)
 @click.option("--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="Certificate chain, PEM.")
 @click.option("--tls-key", metavar="FILE", type=click.Path(dir_okay=False), help="Its private key, PEM.")
 @click.option("--behind-proxy", is_flag=True, help="A reverse proxy with TLS is in front.")
@@ -292,6 +298,7 @@ def serve(
     products: tuple[int, ...],
     interval: float,
     checkpoint: str | None,
+    store: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     behind_proxy: bool,
@@ -321,7 +328,7 @@ def serve(
         behind_proxy=behind_proxy,
         public_url=public_url,
     )
-    options = ServeOptions(homes=homes, checkpoint=checkpoint, seconds=seconds)
+    options = ServeOptions(homes=homes, checkpoint=checkpoint, store=store, seconds=seconds)
     if demo:
         return run(serve_demo(listen, options, speed=speed))
     selection = Selection(sites=sites, products=products)

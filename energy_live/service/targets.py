@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 
 from attrs import frozen
 
-from energy_core.clock import SystemClock
 from energy_live.outputs.output import Output
 from energy_live.runner import UsageError
 from energy_live.service.config import OutputSettings, parse_listen
@@ -105,13 +104,15 @@ def _prometheus(settings: OutputSettings, context: TargetContext) -> Output:
 
 
 def _web(settings: OutputSettings, context: TargetContext) -> Output:
-    from energy_live.service.page_output import PageOutput  # noqa: PLC0415
     from energy_live.web.access import ListenOptions  # noqa: PLC0415
+    from energy_live.web.output import WebOutput  # noqa: PLC0415
+    from energy_live.web.serve import parse_home  # noqa: PLC0415
 
     address, _, query = settings.to.partition(":")[2].partition("?")
     host, port = parse_listen(address, "the address of the page")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    known = {"tls_cert", "tls_key", "public_url", "behind_proxy"}
+    given = parse_qsl(query, keep_blank_values=True)
+    options = dict(given)
+    known = {"tls_cert", "tls_key", "public_url", "behind_proxy", "home", "store"}
     if unknown := sorted(options.keys() - known):
         raise UsageError(f"the address of the page accepts {', '.join(sorted(known))}, not {unknown[0]}")
     listen = ListenOptions(
@@ -123,7 +124,12 @@ def _web(settings: OutputSettings, context: TargetContext) -> Output:
         behind_proxy=options.get("behind_proxy", "false") in {"true", "1", "yes"},
         public_url=options.get("public_url"),
     )
-    return PageOutput(listen, lambda: context.sites, SystemClock())
+    return WebOutput(
+        listen,
+        lambda: context.sites,
+        homes=[parse_home(value) for name, value in given if name == "home"],
+        store=context.folder / Path(options.get("store", "energy.sqlite")).expanduser(),
+    )
 
 
 TARGETS: Final[Mapping[str, Target]] = {

@@ -10,7 +10,7 @@ from energy_core import Event, Gap, Kind, Quantity, SourceId
 from energy_live.simulator.household.household import Household, MeterValues
 
 _STEP: Final = timedelta(minutes=1)
-_GAP: Final = (timedelta(hours=4, minutes=20), timedelta(hours=3, minutes=42))
+_GAP: Final = (timedelta(hours=4, minutes=20), timedelta(hours=3, minutes=52))
 """Begin and end of the gap, before the start of the demo."""
 _BACKFILL: Final = (timedelta(hours=20, minutes=50), timedelta(hours=19, minutes=5))
 

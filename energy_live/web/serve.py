@@ -26,6 +26,7 @@ from energy_live.web.access import ListenOptions
 from energy_live.web.demo_day import demo_day, utc
 from energy_live.web.homes import Home, Homes, home_id
 from energy_live.web.server import WebServer
+from energy_live.web.stored_day import stored_day
 
 TOKEN_VARIABLE: Final = "ENERGY_LIVE_TOKEN"  # noqa: S105  (its name)
 
@@ -37,6 +38,8 @@ class ServeOptions:
     homes: Sequence[str] = ()
     """Definitions `NAME=SOURCE,SOURCE`; empty: one home for each site and product."""
     checkpoint: str | None = None
+    store: str | None = None
+    """A local database of `energy-live run`, from which the last day is read."""
     seconds: float | None = None
     """Stop after this many seconds; None: never."""
 
@@ -56,6 +59,9 @@ async def serve_environment(
         pool = await stack.enter_async_context(SessionPool())
         found = await _found(accounts, pool, selection, interval_s)
         homes = Homes(with_names(given, found.names), discover=not given)
+        if options.store is not None:
+            for event in await stored_day(options.store, homes.clock.utcnow()):
+                homes.take(event)
         await _serve(stack, listen, homes, found.sources, options=options)
 
 
