@@ -135,19 +135,22 @@ class MqttClient(aiomqtt.Client):
         Raises:
             MqttError: The connection broke, or the broker does not acknowledge.
         """
-        refused: dict[int, str] = {}
-        for start in range(0, len(messages), _CHUNK):
-            batch = _Batch()
-            try:
+        batches: list[_Batch] = []
+        try:
+            for start in range(0, len(messages), _CHUNK):
+                batches.append(_Batch())
                 for place, message in enumerate(messages[start : start + _CHUNK], start):
-                    self._publish(message, batch, place)
-                await self._acknowledged(batch)
-            finally:
-                self._batches = {
-                    number: pending for number, pending in self._batches.items() if pending[0] is not batch
-                }
-            refused |= batch.refused
-        return refused
+                    self._publish(message, batches[-1], place)
+                # One chunk stays in flight: its packets carry the TCP acknowledgements that a broker waits
+                # for, which would be sent 40 ms later by themselves.
+                if len(batches) > 1:
+                    await self._acknowledged(batches[-2])
+            if batches:
+                await self._acknowledged(batches[-1])
+        finally:
+            if any(batch.pending for batch in batches):
+                self._batches = {key: at for key, at in self._batches.items() if at[0] not in batches}
+        return {place: reason for batch in batches for place, reason in batch.refused.items()}
 
     def _publish(self, message: MqttMessage, batch: _Batch, place: int) -> None:
         expires, retain, properties = message.expires_s, message.retain, None
