@@ -281,7 +281,7 @@ class EnergySource:
         self._store = store
         self._begun = asyncio.Event()
         self._stored = asyncio.Event()
-        self._positions: Mapping[SourceId, StreamPosition] | None = None
+        self._positions: Mapping[SourceId, StreamPosition] = {}
         self._last_energy = self._last_missing = 0
 
     def begin(self, last_energy: int, last_missing: int) -> None:
@@ -302,8 +302,7 @@ class EnergySource:
         """Publish what was not consumed in an earlier run, then what is stored from now on."""
         await self._begun.wait()
         outlet.status(State.LIVE)
-        if self._positions is not None:
-            await self._until_stored(self._publish_rest, outlet, self._positions)
+        await self._until_stored(self._publish_rest, outlet, self._positions)
         while True:
             self._stored.clear()
             await self._until_stored(self._publish_new, outlet)
