@@ -81,8 +81,8 @@ class RefillTarget(Protocol):
     buffer: Buffer[Event]
     clock: Clock
 
-    def put_reading(self, source: SourceId, held: Held) -> None:
-        """Number a reading and put it into the buffer."""
+    def put_reading(self, source: SourceId, held: Held, *, over: bool) -> None:
+        """Number a reading and put it into the buffer, up to twice its capacity if `over`."""
 
     def put_gap(self, source: SourceId, gap: Gap) -> None:
         """Number a gap and put it into the buffer."""
@@ -131,7 +131,7 @@ class Refill(Backfill[Held]):
     """
 
     __slots__ = (
-        *("_bits", "_fractions", "_lack_reported_to", "_newest", "_over", "_owner", "_quantities"),
+        *("_bits", "_ending", "_fractions", "_lack_reported_to", "_newest", "_over", "_owner", "_quantities"),
         *("_sequence", "_source", "_target", "_task"),
     )
 
@@ -165,6 +165,7 @@ class Refill(Backfill[Held]):
         self._quantities: set[Quantity] = set()  # of refused readings
         self._lack_reported_to = -1  # up to here it was reported that the record lacks some of them
         self._task: asyncio.Task[None] | None = None
+        self._ending = False
         self._over = False  # whether nothing is missing any more
 
     @property
@@ -215,6 +216,7 @@ class Refill(Backfill[Held]):
 
     def end(self, reason: str) -> None:
         """Report what is missing, and deliver what is held."""
+        self._ending = True
         self.engine.end(self.error or reason)
         while (each := self.engine.pop()) is not None:
             self.deliver(each)
@@ -272,7 +274,7 @@ class Refill(Backfill[Held]):
             start, end = self._span(each.start, each.end)
             self._report(Gap(start=start, end=end, reason=each.reason))
         else:
-            self._target.put_reading(self._source, each.item)
+            self._target.put_reading(self._source, each.item, over=self._ending)
 
     def failure(self, error: Exception) -> str:
         """Return the reason of a gap: the error, or that the source has a fault."""

@@ -122,13 +122,13 @@ class Subscriber:
             return None
         return self._put(sequence, source, reading, received_at, shared)
 
-    def put_reading(self, source: SourceId, held: Held) -> None:
-        """Number and buffer a reading that a refill fetched or held."""
+    def put_reading(self, source: SourceId, held: Held, *, over: bool) -> None:
+        """Number and buffer a reading that a refill fetched or held; `over` its room if the refill ends."""
         sequence, (reading, received_at) = self.sequences[source], held
         certain = reading.backfilled or (sequence.newest is not None and reading.time < sequence.newest)
         if self.buffer.ended or (certain and self._is_duplicate(sequence, reading, certain)):
             return
-        self._put(sequence, source, reading, received_at, None)
+        self._put(sequence, source, reading, received_at, None, over=over)
 
     def _put(
         self,
@@ -137,6 +137,8 @@ class Subscriber:
         reading: Reading,
         received_at: datetime,
         shared: Event | None,
+        *,
+        over: bool = False,
     ) -> Event:
         newest = sequence.newest
         newer = newest is None or reading.time > newest
@@ -146,6 +148,8 @@ class Subscriber:
             (shared,) = _to_events(sequence.key, source, (reading,), seq, received_at, late)
         event = shared
         lost = self.buffer.put(event)
+        if lost is event and over and self.buffer.complete(event):
+            lost = None
         if lost is not event:
             sequence.recent_ids.add(event.id, event.revision)
             if not late:

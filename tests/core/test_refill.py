@@ -38,8 +38,9 @@ class Meter:
 
     id = ME
 
-    def __init__(self, answer, *, until, every_s=1.0, config=None, delays=lambda: 0):
+    def __init__(self, answer, *, until, every_s=1.0, config=None, delays=lambda: 0, rest_s=3000):
         self._answer, self.until, self.every_s, self.sent = answer, until, every_s, 0
+        self._rest_s = rest_s
         self._delays = delays  # how many readings later one is delivered, as backfilled; 0: live
         self.history_config = config or HistoryConfig()
         self.asked = []
@@ -56,7 +57,7 @@ class Meter:
                 outlet.readings(ME, [reading(n, self.every_s)._replace(backfilled=n < self.sent)])
         for n in sorted(n for each in delayed.values() for n in each):
             outlet.readings(ME, [reading(n, self.every_s)._replace(backfilled=True)])
-        await asyncio.sleep(3000)
+        await asyncio.sleep(self._rest_s)
 
     async def history(self, source, start, end):
         assert source == ME
@@ -298,6 +299,32 @@ async def test_a_consumer_that_joins_late_gets_what_it_lacks(every_s):
     assert [event.backfilled for event in readings(seen)] == [True] * 20 + [False] * 30
 
 
+@pytest.mark.virtual_time
+async def test_held_readings_of_a_source_that_ends_are_delivered():
+    """They are in hand: the gap before them is reported, and they follow although the buffer is full."""
+
+    class Silent(Script):
+        async def history(self, *_):
+            await asyncio.sleep(10_000)
+            yield
+
+    async def play(pen):
+        pen.outlet.status(State.LIVE)
+        pen.read(5)  # the fifth has no room
+        await asyncio.sleep(20)
+        pen.read(4)  # held
+        await asyncio.sleep(20)
+
+    async with merge(Silent("a", play), buffer=4, clock=VirtualClock()) as events:
+        await asyncio.sleep(10)
+        seen = [await anext(events) for _ in range(4)]  # two states and two readings
+        await asyncio.sleep(100)
+        seen += [event async for event in events]
+    assert [seconds(event.time) for event in readings(seen)] == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert [(seconds(gap.start), seconds(gap.end)) for gap in of_kind(seen, Kind.GAP)] == [(4, 5)]
+    assert seen[-1].kind is Kind.STATUS
+
+
 # --- any record, any consumer ------------------------------------------------------------------------------
 
 
@@ -342,7 +369,12 @@ def test_every_reading_is_delivered_once_or_reported(seed):
     config = HistoryConfig(ordered=chance.random() < 0.8, longest_s=chance.choice([10, 86_400]))
     delays = chance.choice([lambda: 0, lambda: chance.choice([0] * 19 + [7])])
     meter = Meter(
-        spoiled(chance), until=chance.randint(20, 200), every_s=every_s, config=config, delays=delays
+        spoiled(chance),
+        until=chance.randint(20, 200),
+        every_s=every_s,
+        config=config,
+        delays=delays,
+        rest_s=chance.choice([0, 3, 3000]),
     )
 
     async def consume():
