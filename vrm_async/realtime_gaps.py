@@ -7,7 +7,7 @@ of them is missing, once, dated at the later of its start and the start of the g
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -24,6 +24,7 @@ MAX_KNOWN: Final = 256
 BUCKET_S: Final = 60
 """Seconds of a bucket at least: before it is over, no graph has it."""
 
+_ENDLESS: Final = 1 << 40
 _LIVE: Final = 1
 _POLLED: Final = 2
 _BUCKET: Final = 4
@@ -43,13 +44,15 @@ class SiteTimeline:
     Take `ready` after each call.
     """
 
-    __slots__ = ("_engine", "_filled", "_known", "_polled", "_spans", "ready")
+    __slots__ = ("_engine", "_filled", "_known", "_last", "_polled", "_sessions", "_spans", "ready")
 
     def __init__(self) -> None:
         self.ready: deque[Dated | ReportedRange] = deque()
         """What can be delivered now, in this order."""
         self._engine: GapEngine[Dated] = GapEngine(_LIMITS)
         self._spans: deque[list[int]] = deque(maxlen=MAX_SPANS)
+        self._sessions: deque[list[int]] = deque(maxlen=MAX_SPANS)  # whose gaps are reported here
+        self._last: int | None = None  # the last second of a polled reading
         self._filled: deque[tuple[int, int]] = deque(maxlen=MAX_KNOWN)
         self._known: OrderedDict[str, None] = OrderedDict()
         self._polled: deque[int] = deque(maxlen=MAX_KNOWN)
@@ -61,6 +64,22 @@ class SiteTimeline:
         self._cover(second)
         self._take(each, second, _LIVE, now)
 
+    def begin(self, now: float) -> None:
+        """Note that real time begins: what was missed since the last poll is fetched or reported here."""
+        if not self._sessions or self._sessions[-1][1] < _ENDLESS:
+            self._sessions.append([int(now) if self._last is None else self._last, _ENDLESS])
+        self.lost(now)
+
+    def unhandled(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a range whose gaps are for polling to report: there was no real time."""
+        for first, last in sorted(self._sessions):
+            if first < end and last > start:
+                if first > start:
+                    yield start, first
+                start = max(start, last)
+        if start < end:
+            yield start, end
+
     def alive(self, second: int, now: float) -> None:
         """Note that the site lives, although no value has changed."""
         self._cover(second)
@@ -69,6 +88,10 @@ class SiteTimeline:
     def polled(self, each: Dated, second: int, now: float) -> None:
         """Take a reading of a poll, while there is no real time."""
         self._polled.append(second)
+        if not each.reading.backfilled:
+            self._last = second
+            if self._sessions and self._sessions[-1][1] == _ENDLESS and second > self._sessions[-1][0]:
+                self._sessions[-1][1] = second
         if each.reading.backfilled:
             self._remember(each.reading.id)
             self.ready.append(each)
@@ -78,7 +101,8 @@ class SiteTimeline:
     def lost(self, now: float) -> None:
         """Note that messages may have been missed since the last one."""
         self._engine.lost(now)
-        self._spans.append([-1, -1])  # the next one begins a new span
+        if self._spans and self._spans[-1][0] >= 0:
+            self._spans.append([-1, -1])  # the next one begins a new span
 
     def covers(self, second: int) -> bool:
         """Return whether a second was delivered in real time or by a bucket."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 
+from attrs import evolve
+
 from energy_core.clock import Clock, Timer
 from energy_core.printable import printable
 from energy_core.stream.gap_engine import ReportedRange
@@ -105,11 +107,13 @@ class SiteRecord:
         if self._arrived is None:
             self._arrived = self._now()
             self._flush_timer = self._clock.call_at(monotonic + self._config.gather_s, self._flush)
-        woken = self.realtime.message(path, payload, monotonic, self._arrived.timestamp())
-        if woken or self.mode is not SiteMode.REALTIME:
-            # Between the last reading and this one something may have been missed.
-            if self.mode is not SiteMode.LOST:
+        missed = self.realtime.message(path, payload, monotonic, self._arrived.timestamp())
+        if self.mode is SiteMode.REALTIME:
+            if missed:
                 self.timeline.lost(self._unix())
+        else:
+            # Between the last reading and this one something may have been missed.
+            self.timeline.begin(self._unix())
             self.mode, self.why, self.retry_in = SiteMode.REALTIME, "", None
             self._outlet.report(self)
 
@@ -213,7 +217,8 @@ class SiteRecord:
                 self._fill_timer.cancel()
             self._fill_timer = None
             if due is not None:
-                delay = max(0.0, due - self._unix())
+                # A millisecond later: a Unix time has microseconds, and the timer must not fire before it.
+                delay = max(0.0, due - self._unix()) + 0.001
                 self._fill_timer = self._clock.call_at(self._clock.monotonic() + delay, self._on_due)
 
     def _on_due(self) -> None:
@@ -270,13 +275,16 @@ class PolledOutlet(Outlet):
             self.report(record)
 
     def put_gap(self, source: SourceId, gap: Gap) -> None:
-        """Report a gap between polls, unless real time has covered it."""
+        """Report a gap between polls; what was missed in real time is reported by `SiteTimeline`."""
         record = self._records.get(source)
-        if record is not None:
-            first, last = int(gap.start.timestamp()), int(gap.end.timestamp())
-            if record.timeline.covers(first) and record.timeline.covers(last):
-                return
-        self._outlet.put_gap(source, gap)
+        if record is None:
+            self._outlet.put_gap(source, gap)
+            return
+        first, last = int(gap.start.timestamp()), int(gap.end.timestamp())
+        for start, end in record.timeline.unhandled(first, last):
+            since = gap.start if start == first else moment(start)
+            until = gap.end if end == last else moment(end)
+            self._outlet.put_gap(source, evolve(gap, start=since, end=until))
 
     def pending(self, source: SourceId, spans: Sequence[TimeSpan]) -> None:
         """Set what the poller will ask for again."""

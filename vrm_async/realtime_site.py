@@ -37,6 +37,9 @@ from vrm_async.realtime_values import (
 SKEWED_S: Final = 30.0
 """A gateway's clock is reported as wrong when it differs by more than this."""
 
+SKIPPED_BEAT_S: Final = 5.0
+"""Seconds without any message after which a heartbeat is missing: a gateway sends one every 3 s."""
+
 _COMPLETE: Final = "full_publish_completed"
 _ECHO: Final = "full-publish-completed-echo"
 _SUPPRESS: Final = json.dumps({"keepalive-options": ["suppress-republish"]}).encode()
@@ -109,8 +112,27 @@ class RealtimeSite:
     """
 
     __slots__ = (
-        *("_answer_by", "_asked", "_asked_at", "_config", "_counters", "_echo", "_echoes", "_full_at"),
-        *("_heard_at", "_keepalive_at", "_raw", "_refresh_at", "_refused", "_values", "_wants_full"),
+        *(
+            "_answer_by",
+            "_asked",
+            "_asked_at",
+            "_beats",
+            "_config",
+            "_counters",
+            "_echo",
+            "_echoes",
+            "_full_at",
+        ),
+        *(
+            "_full_at",
+            "_heard_at",
+            "_keepalive_at",
+            "_raw",
+            "_refresh_at",
+            "_refused",
+            "_values",
+            "_wants_full",
+        ),
         *("notes", "portal_id", "skew_s", "state"),
     )
 
@@ -127,6 +149,7 @@ class RealtimeSite:
         self._asked_at = 0.0
         self._echoes: bool | None = None  # whether this gateway echoes; None: it had no chance yet
         self._answer_by = 0.0
+        self._beats = False  # whether the broker forwards its heartbeats
         self._keepalive_at = 0.0  # when the next one is due
         self._full_at = -1e9  # when the last full one was sent
         self._heard_at = 0.0
@@ -222,7 +245,7 @@ class RealtimeSite:
     # --- messages ------------------------------------------------------------------------------------------
 
     def message(self, path: str, payload: bytes, now: float, unix_s: float) -> bool:
-        """Take a message; return whether the site has come to life by it.
+        """Take a message; return whether others may have been missed before it.
 
         Args:
             path: The topic below `N/<portal id>/`.
@@ -230,9 +253,10 @@ class RealtimeSite:
             now: Monotonic time.
             unix_s: The time of arrival.
         """
+        missed = self._beats and now > self._heard_at + SKIPPED_BEAT_S
         self._heard_at = now
-        woken = self.state in {GatewayState.WAKING, GatewayState.STALE}
-        if woken:
+        if self.state in {GatewayState.WAKING, GatewayState.STALE}:
+            missed = True
             self.state = GatewayState.ALIVE
             self._refresh_at = now
         what = meaning(path)
@@ -249,16 +273,19 @@ class RealtimeSite:
                 self._other(path, payload, now, unix_s)
         except BadPayload as error:
             self._note(f"payloads left out: {error}")
-        return woken
+        return missed
 
     def _other(self, path: str, payload: bytes, now: float, unix_s: float) -> None:
         if path == "heartbeat":
             stamp = read_number(payload)
+            self._beats = True
             self.skew_s = 0.0 if stamp is None else stamp - unix_s
         elif path == _COMPLETE:
             self._completed(read_object(payload))
         elif path == "keepalive":
-            self.want_full(now)  # the gateway has started: it knows of no client
+            # The gateway has started: it knows of no client, and publishes nothing until it is asked.
+            self.state, self._answer_by = GatewayState.WAKING, float("inf")
+            self._keepalive_at = max(now, self._full_at + 1.0)
         else:
             self._note("messages of unknown topics")
 

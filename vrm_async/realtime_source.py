@@ -8,6 +8,7 @@ is missed between the two is fetched from graphs.
 from __future__ import annotations
 
 import asyncio
+import random as _random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
@@ -124,6 +125,7 @@ class RealtimeSource:
         clock: Source of time.
         where_allowed: Whether a site without real time is polled without a word.
         open_link: Makes connections; by default with aiomqtt, which is imported then.
+        random: Returns numbers in [0, 1) for the jitter.
     """
 
     def __init__(
@@ -136,7 +138,9 @@ class RealtimeSource:
         clock: Clock | None = None,
         where_allowed: bool = False,
         open_link: OpenLink | None = None,
+        random: Callable[[], float] = _random.random,
     ) -> None:
+        self._random = random
         self._open_link = open_link
         self._make_poller = make_poller
         self._poller = make_poller(on_gateways=self._on_gateways)
@@ -214,6 +218,7 @@ class RealtimeSource:
             clock=self._clock,
             where_allowed=self._where_allowed,
             open_link=self._open_link,
+            random=self._random,
         )
 
     async def run(self, outlet: Outlet) -> None:
@@ -287,6 +292,7 @@ class RealtimeSource:
                     gate=self._gate,
                     clock=self._clock,
                     ssl_context=self._ssl_context,
+                    random=self._random,
                 )
                 task = self._tasks.create_task(broker.run(), name=f"energy broker {address}")
                 found = self._brokers[address] = broker, task

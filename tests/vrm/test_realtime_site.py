@@ -101,14 +101,26 @@ def test_the_echo_of_another_client_completes_nothing():
     assert site.gathered(0.5).values[Quantity.GRID_POWER] == 100.0
 
 
-def test_a_gateway_that_starts_is_asked_for_everything():
-    """It knows of no client any more, and says that it has started."""
+def test_a_gateway_that_starts_is_asked_for_everything_at_once():
+    """It knows of no client any more, and publishes nothing meanwhile: the next message follows a gap."""
     site = a_site()
     complete(site, site.keepalive(0.0), 0.2)
     site.keepalive(30.0)
     site.message("keepalive", b'{"value": 1}', 40.0, 40.0)
-    assert site.due == 41.0
-    assert echo_of(site.keepalive(41.0)) == "abc-2"
+    assert site.due == 40.0
+    assert echo_of(site.keepalive(40.0)) == "abc-2"
+    assert site.message("heartbeat", b'{"value": 1}', 40.1, 1.0) is True
+    assert site.message("heartbeat", b'{"value": 1}', 43.1, 1.0) is False
+
+
+def test_a_missing_heartbeat_shows_that_messages_were_lost():
+    """A gateway sends one every 3 s; without heartbeats, only silence of a minute is noticed."""
+    site = a_site()
+    complete(site, site.keepalive(0.0), 0.2)
+    assert site.message("system/0/Dc/Pv/Power", b'{"value": 1}', 20.0, 20.0) is False
+    site.message("heartbeat", b'{"value": 21}', 21.0, 21.0)
+    assert site.message("heartbeat", b'{"value": 24}', 24.0, 24.0) is False
+    assert site.message("system/0/Dc/Pv/Power", b'{"value": 2}', 29.5, 29.5) is True
 
 
 def test_a_part_that_disappears_is_asked_about_but_not_at_once_and_not_always():
