@@ -42,6 +42,15 @@ PARALLEL = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
 """More processes than cores, because some tests wait for sockets and processes."""
 
 
+LONG_FORMS = {
+    "realtime": (
+        ("tests/chaos/test_realtime_chaos.py", "tests/real/test_realtime_faults.py"),
+        {"ENERGY_LIVE_REALTIME_HOURS": "5", "ENERGY_LIVE_REALTIME_MINUTES": "20"},
+    ),
+}
+"""Long forms that run by their name: `nox -s chaos -- realtime`."""
+
+
 def group(*names: str) -> list[str]:
     return [need for name in names for need in nox.project.dependency_groups(PROJECT, name)]
 
@@ -183,8 +192,13 @@ def chaos_short(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The long forms: 100 hours of faults, 200 kills, a week, 100,000 fuzzed inputs, 500 sites."""
-    session.install(".[cli]", *group("test"))
+    """The long forms: 100 hours of faults, 200 kills, a week, 100,000 inputs, 500 sites; or one by name."""
+    session.install(".[cli,mqtt]", *group("test"))
+    if named := [each for each in session.posargs if each in LONG_FORMS]:
+        for each in named:
+            files, lengths = LONG_FORMS[each]
+            session.run("pytest", *files, env=lengths)
+        return
     lengths = {
         "ENERGY_LIVE_SEEDS": "100",
         "ENERGY_LIVE_KILLS": "200",

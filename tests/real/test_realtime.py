@@ -46,12 +46,17 @@ async def simulated(authority, folder, **broker):
 
 
 @asynccontextmanager
-async def followed(simulator, *sites, trusting, interval_s=1.0, token=None, **times):
-    """Follow sites in real time; yields the merged stream and the list of its events so far."""
+async def followed(simulator, *sites, trusting, interval_s=1.0, token=None, sources=None, **times):
+    """Follow sites in real time; yields the merged stream and the list of its events so far.
+
+    The source is appended to `sources`, if that is given.
+    """
     config = RealtimeConfig(url=simulator.broker.url, ssl_context=trusting, **{**FAST, **times})
     token = token or simulator.vrm_token
     async with VRMClient(token=token, base_url=simulator.vrm_url) as vrm:
         source = vrm.live(*sites, realtime=True, realtime_config=config, interval_s=interval_s)
+        if sources is not None:
+            sources.append(source)
         async with merge(source) as events:
             seen = []
 
