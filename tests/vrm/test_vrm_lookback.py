@@ -16,7 +16,7 @@ from energy_live.simulator import Simulator, faults
 from tests.servers.scripted_sources import of_kind, readings
 from vrm_async import VRMClient
 
-SPEED = 800.0
+SPEED = 300.0
 MINUTE_S = 60 / SPEED
 OFFSETS = {"151001": 13.0, "151002": 41.0}
 """Seconds after the full minute at which the sites log."""
