@@ -18,6 +18,7 @@ CODE = (
 )
 
 SUPPORTED = ("3.11", "3.12", "3.13")
+EVERYTHING = ".[cli,arrow,mqtt,postgres,prometheus,nats]"
 MISTAKES = "tests/core/test_seeded_mistakes.py"
 WITH_SPEED = (
     "tests/core/test_strict_json.py",
@@ -112,23 +113,42 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def real(session: nox.Session) -> None:
     """Outputs, real time, the live page and the cluster against real servers and a real browser."""
-    session.install(".[cli,arrow,mqtt,postgres,prometheus,nats]", *group("test"))
+    session.install(EVERYTHING, *group("real"))
     session.run("pytest", *PARALLEL, "tests/real", *session.posargs, env=axe(session))
 
 
+def npm_tool(session: nox.Session, package: str, path: str) -> Path | None:
+    """Install a package of the npm registry into nox's cache; return a file of it, None without npm."""
+    npm, tools = shutil.which("npm"), Path(session.cache_dir, package.rpartition("/")[2]).resolve()
+    file = tools / "node_modules" / path
+    if npm is not None and not file.exists():
+        session.run(npm, "install", "--prefix", str(tools), "--no-audit", "--no-fund", package, external=True)
+    return None if npm is None else file
+
+
 def axe(session: nox.Session) -> dict[str, str]:
-    """Install axe-core, which checks the page's accessibility; return the variable that names it."""
-    npm, tools = shutil.which("npm"), Path(session.cache_dir, AXE.rpartition("/")[2]).resolve()
-    path = tools / "node_modules" / "axe-core" / "axe.min.js"
-    if npm is not None and not path.exists():
-        session.run(npm, "install", "--prefix", str(tools), "--no-audit", "--no-fund", AXE, external=True)
-    return {"AXE": str(path)}  # without npm the tests that need it say so
+    """Return the variable that names axe-core, which checks the page's accessibility."""
+    return {"AXE": str(npm_tool(session, AXE, "axe-core/axe.min.js"))}  # without it the tests say so
+
+
+def prism(session: nox.Session) -> dict[str, str]:
+    """Return the variables of the mock of Victron's OpenAPI document; none where something is missing."""
+    document = Path(os.environ.get("VRM_OPENAPI", ""))
+    if not document.is_file():
+        session.log("VRM_OPENAPI names no file: it should be Victron's OpenAPI document")
+        return {}
+    mock = npm_tool(session, PRISM, ".bin/prism")
+    if mock is None:
+        without = "npm is missing: Prism, which mocks the document, needs Node 20"
+        session.error(without) if os.environ.get("CI") else session.log(without)
+        return {}
+    return {"VRM_OPENAPI": str(document.resolve()), "PRISM": str(mock)}
 
 
 @nox.session
 def pictures(session: nox.Session) -> None:
     """The pictures of the live page in docs/pictures, made of the page itself."""
-    session.install(".[cli]", *group("test"))
+    session.install(".[cli]", *group("real"))
     session.run("python", "-m", "tests.real.pictures")
 
 
@@ -142,19 +162,21 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Every operation of VRM against a mock of Victron's OpenAPI document, which VRM_OPENAPI names."""
-    document, npm = Path(os.environ.get("VRM_OPENAPI", "")), shutil.which("npm")
-    if not document.is_file():
-        session.skip("VRM_OPENAPI names no file: it should be Victron's OpenAPI document")
-    if npm is None:
-        without = "npm is missing: Prism, which mocks the document, needs Node 20"
-        session.error(without) if os.environ.get("CI") else session.skip(without)
-    tools = Path(session.cache_dir, PRISM.rpartition("/")[2]).resolve()
-    prism = tools / "node_modules" / ".bin" / "prism"
-    if not prism.exists():
-        session.run(npm, "install", "--prefix", str(tools), "--no-audit", "--no-fund", PRISM, external=True)
+    names = prism(session) or session.skip("there is no mock of the document")
     session.install(".", *group("test", "conformance"))
-    names = {"VRM_OPENAPI": str(document.resolve()), "PRISM": str(prism)}
     session.run("pytest", "tests/conformance", *session.posargs, env=names)
+
+
+@nox.session
+def suites(session: nox.Session) -> None:
+    """The sessions mistakes, chaos-short, examples, real and conformance, in one environment."""
+    session.install(EVERYTHING, *group("real", "notebook", "types", "conformance"))
+    session.run("pytest", MISTAKES)
+    session.run("pytest", *PARALLEL, "tests/chaos")
+    session.run("pytest", "tests/paths")
+    session.run("pytest", *PARALLEL, "tests/real", env=axe(session))
+    if names := prism(session):
+        session.run("pytest", "tests/conformance", env=names)
 
 
 @nox.session(name="home-assistant")
@@ -186,14 +208,14 @@ def home_assistant(session: nox.Session) -> None:
 @nox.session(name="chaos-short")
 def chaos_short(session: nox.Session) -> None:
     """The short, seeded forms of the session chaos."""
-    session.install(".[cli]", *group("test"))
+    session.install(EVERYTHING, *group("real"))
     session.run("pytest", *PARALLEL, "tests/chaos", *session.posargs)
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
     """The long forms: 100 hours of faults, 200 kills, a week, 100,000 inputs, 500 sites; or one by name."""
-    session.install(".[cli,mqtt]", *group("test"))
+    session.install(EVERYTHING, *group("real"))
     if named := [each for each in session.posargs if each in LONG_FORMS]:
         for each in named:
             files, lengths = LONG_FORMS[each]
