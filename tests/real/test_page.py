@@ -1,6 +1,7 @@
 """The live page in a real Chromium: what it shows is what was sent."""
 
 import asyncio
+import random
 import re
 from datetime import timedelta
 
@@ -8,10 +9,12 @@ import pytest
 
 from energy_core import Quantity, SourceId
 from energy_core.home import SourceFilter
+from energy_core.secret import Secret
 from energy_live.web.access import ListenOptions
-from energy_live.web.homes import Home
+from energy_live.web.homes import Home, Homes
 from energy_live.web.serve import ServeOptions, serve_demo
-from tests.real.browser import SITE, STORE, SUNNY, browser, moved, screen, words, world
+from energy_live.web.server import WebServer
+from tests.real.browser import HOME, SITE, STORE, SUNNY, browser, moved, screen, words, world
 from tests.servers.page_world import BERLIN, NOON, fleet
 from tests.servers.real_programs import free_port
 
@@ -221,6 +224,63 @@ async def test_names_are_shown_as_they_are(browser):
                 assert await shown.overflows() <= 0
                 assert await shown.page.title() != "owned"
                 assert shown.complaints == []
+
+
+async def test_random_names_stay_text(browser):
+    """Sixty names of characters that matter in markup, addresses and scripts."""
+    draw = random.Random(7)
+    parts = [
+        "<",
+        ">",
+        "&",
+        '"',
+        "'",
+        "`",
+        "script",
+        "=",
+        "/",
+        "\\",
+        "%3C",
+        "&lt;",
+        "onload",
+        " ",
+        "\u202e",
+        "é",
+        "\n",
+    ]
+    names = ["".join(draw.choices(parts, k=draw.randint(1, 14))).strip() or "x" for _ in range(60)]
+    homes = [
+        Home(id=f"h{n}", name=name, zone=BERLIN, sources=(SourceFilter("vrm", site=str(n)),))
+        for n, name in enumerate(names)
+    ]
+    async with world(*homes) as home:
+        for n in range(60):
+            home.send(SourceId("vrm", "me", str(n)), pv_power=1, consumption_power=1)
+        async with screen(browser, home.server.url, ready=".fleet") as shown:
+            found = await shown.page.eval_on_selector_all(".site", "all => all.map(a => a.textContent)")
+            assert sorted(found) == sorted(names)
+            assert await shown.page.locator("main script, main img, main [onload]").count() == 0
+            assert shown.complaints == []
+
+
+async def test_a_link_logs_a_browser_in_once(browser):
+    """Without it the page is refused; with it page, data and stream work; a second browser cannot use it."""
+    options = ListenOptions(port=0, token=Secret("a-long-random-token-0123456789"))
+    async with WebServer(options, Homes([HOME])) as server:
+        context = await browser.new_context()
+        page = await context.new_page()
+        assert (await page.goto(server.url)).status == 401
+        link = server.url.rstrip("/") + server.access.new_link()
+        await page.goto(link)
+        await page.wait_for_selector("h1", timeout=20_000)
+        await page.wait_for_function("() => document.querySelector('.conn').textContent.includes('Live')")
+        assert "code=" not in page.url
+        (cookie,) = await context.cookies()
+        assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
+        other = await browser.new_context()
+        assert (await (await other.new_page()).goto(link)).status == 401
+        await other.close()
+        await context.close()
 
 
 async def test_many_homes_are_sorted_by_what_is_wrong(browser):
