@@ -48,6 +48,7 @@ LONG_FORMS = {
         ("tests/chaos/test_realtime_chaos.py", "tests/real/test_realtime_faults.py"),
         {"ENERGY_LIVE_REALTIME_HOURS": "5", "ENERGY_LIVE_REALTIME_MINUTES": "20"},
     ),
+    "relay": (("tests/chaos/test_relay_chain.py",), {"ENERGY_LIVE_SEEDS": "300"}),
 }
 """Long forms that run by their name: `nox -s chaos -- realtime`."""
 

@@ -377,7 +377,7 @@ const ORDER = ["pv_power", "consumption_power", "battery_power", "battery_soc", 
 
 function inWords(quantity, p) {
   const text = W.amount(quantity, p.unit, p.value, `v-${quantity}`);
-  const words = { battery_power: [W.w.chargingWord, W.w.dischargingWord], battery_current: [W.w.chargingWord, W.w.dischargingWord], grid_power: [W.w.importWord, W.w.feedInWord] }[quantity];
+  const words = { battery_power: [W.w.chargingWord, W.w.dischargingWord], battery_current: [W.w.chargingWord, W.w.dischargingWord], grid_power: [W.w.importWord, W.w.feedInWord] }[quantity.replace(/_l\d/, "")];
   const least = p.unit === "A" ? 0.05 : 1;
   const plain = words && p.unit === "A" ? W.amount(quantity, p.unit, Math.abs(p.value)) : text;
   return words && Math.abs(p.value) >= least ? `${plain} ${words[p.value < 0 ? 1 : 0]}` : plain;

@@ -107,10 +107,14 @@ const WORDS = {
 };
 
 const QUANTITIES = {
-  en: { pv_power: "Sun", consumption_power: "House", battery_power: "Battery", battery_soc: "Charge", grid_power: "Grid",
-    generator_power: "Generator", battery_voltage: "Battery voltage", battery_current: "Battery current", battery_temperature: "Battery temperature" },
-  de: { pv_power: "Sonne", consumption_power: "Haus", battery_power: "Batterie", battery_soc: "Ladestand", grid_power: "Netz",
-    generator_power: "Generator", battery_voltage: "Batteriespannung", battery_current: "Batteriestrom", battery_temperature: "Batterietemperatur" },
+  en: { pv_power: "Sun", consumption_power: "House", battery_power: "Battery", battery_soc: "Charge", grid_power: "Grid", generator_power: "Generator",
+    battery_voltage: "Battery voltage", battery_current: "Battery current", battery_temperature: "Battery temperature",
+    grid_import_energy: "Grid import", grid_export_energy: "Feed-in", pv_energy: "Sun, energy", consumption_energy: "House, energy",
+    battery_charge_energy: "Battery, charged", battery_discharge_energy: "Battery, discharged", ev_charger_power: "Car charger", ev_charger_energy: "Car charger, energy" },
+  de: { pv_power: "Sonne", consumption_power: "Haus", battery_power: "Batterie", battery_soc: "Ladestand", grid_power: "Netz", generator_power: "Generator",
+    battery_voltage: "Batteriespannung", battery_current: "Batteriestrom", battery_temperature: "Batterietemperatur",
+    grid_import_energy: "Netzbezug", grid_export_energy: "Einspeisung", pv_energy: "Sonne, Energie", consumption_energy: "Haus, Energie",
+    battery_charge_energy: "Batterie, geladen", battery_discharge_energy: "Batterie, entladen", ev_charger_power: "Ladestation", ev_charger_energy: "Ladestation, Energie" },
 };
 const VENDORS = { vrm: "Victron VRM", voltstorage: "VoltStorage" };
 
@@ -122,7 +126,10 @@ export function setLang(name) {
   w = WORDS[lang];
 }
 
-export const quantityName = q => QUANTITIES[lang][q] || q.replaceAll("_", " ");
+export function quantityName(q) {
+  const part = /^(grid|consumption|pv)_(l\d|ac|dc)_power$/.exec(q);  // one phase, or one side
+  return part ? `${QUANTITIES[lang][part[1] + "_power"]} ${part[2].toUpperCase()}` : QUANTITIES[lang][q] || q.replaceAll("_", " ");
+}
 export const vendorName = v => VENDORS[v] || v;
 
 export function sourceName(source, long) {
