@@ -97,7 +97,7 @@ def latest(product_id: int) -> Callable[[JSON], Latest]:
         if not isinstance(data, dict) and not ("time" in body and data is None and "data" in body):
             return Latest(product_id=product_id, data=body)
         time = event_time(body.get("time"))
-        if time is None:
+        if time is None and not (body.get("time") is None and not data):  # there are no data yet
             report("Latest", "time", "unreadable")
         return Latest(product_id=product_id, time=time, data=data or {})
 

@@ -26,6 +26,10 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
 
 
+def commands(page):
+    return re.search(r"```sh\n(.*?)```", document(f"docs/how-to/{page}.md"), re.DOTALL)[1].splitlines()
+
+
 def queries_of_dashboard(name, key):
     board = json.loads((ROOT / "examples/grafana" / name).read_text())
     panels = [target[key] for panel in board["panels"] for target in panel["targets"]]
@@ -35,7 +39,7 @@ def queries_of_dashboard(name, key):
 @asynccontextmanager
 async def service(page, folder, replace):
     """Run the page's command on the simulated household."""
-    (line,) = [each for each in blocks(page, "sh")[0].splitlines() if each.startswith("energy-live")]
+    (line,) = [each for each in commands(page) if each.startswith("energy-live")]
     command = [replace(each) for each in shlex.split(line)[1:]]
     extra = ["--demo", "--state", str(folder / "state"), "--health", f"127.0.0.1:{free_port()}"]
     process = await asyncio.create_subprocess_exec(

@@ -209,6 +209,15 @@ def test_latest_data_before_2000_has_no_time(time):
     assert drift.counts == {("Latest", "time", "unreadable"): 1}
 
 
+@pytest.mark.parametrize("data", [{}, None])
+def test_a_product_without_data_has_no_time_and_that_is_no_drift(data):
+    drift = Drift()
+    with collect_drift(drift):
+        decoded = codec.latest(7)({"time": None, "data": data})
+    assert decoded == Latest(product_id=7)
+    assert not drift.counts
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "name"),
     [
