@@ -149,7 +149,7 @@ class UnitNotes:
         """Cut the ranges at a second of which lacking units arrived live after all."""
         pieces: list[Lack] = []
         for start, end, lack in self.lacking:
-            cut = start < second < end and units & lack
+            cut = start < second <= end and units & lack
             pieces += [(start, second, lack), (second, end, lack)] if cut else [(start, end, lack)]
         self.lacking = pieces
 

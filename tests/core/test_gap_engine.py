@@ -235,6 +235,36 @@ def lacking_units_are_reported_after_a_kill(module: Any) -> None:
 
 
 @script
+def lacking_units_that_come_live_behind_their_row_end_the_range(module: Any) -> None:
+    """Also at the end of what is proven so far, where the next range would be joined."""
+    it = Script(module)
+    it.live(0, A | B)
+    it.lost(0)
+    it.ask(10)
+    it.engine.columns(A)
+    it.rows(2, 4, 5)
+    it.live(4, B, now=10)
+    it.rows(6, 8)
+    it.live(10, A | B)
+    it.end(12)
+    assert [text for text in it.texts if "[" in text] == ["[0,4] not_exported", "[4,8] not_exported"]
+
+
+@script
+def live_event_behind_its_row_does_not_pass(module: Any) -> None:
+    """It may have nothing that its row had not: the slow path finds out."""
+    it = Script(module)
+    it.live(0)
+    it.lost(0)
+    it.live(5, B)
+    it.answer(7, 1, 5)
+    assert it.engine.calm
+    assert not it.engine.passes([5], A, 7)
+    it.live(5, A, now=7)
+    assert it.texts == ["0a", "+1a", "+5a", "5b"]
+
+
+@script
 def newest_and_its_units_outlive_a_kill(module: Any) -> None:
     it = Script(module)
     it.live(10)
@@ -301,8 +331,9 @@ def discarded_older_events_do_not_shorten_the_gap(module: Any) -> None:
     it.live(0)
     it.lost(0)
     it.live(9)
-    for second in (5, 6, 7):
+    for second in (5, 6, 7, 8):
         it.live(second, B, now=9)
+        it.live(second, C, now=9)
     assert it.gaps == [(0, 9, "holding")]
 
 
