@@ -243,12 +243,13 @@ class RelaySource:
         if "resumed" not in members:
             return
         boot = str(members.get("boot"))
-        if boot != self._boot and self._boot is not None:
+        if self._boot is None:
+            if members["resumed"] is True:  # from the times of a checkpoint
+                for device in self._devices.values():
+                    device.suspect_since = None
+        elif boot != self._boot:
             for device in self._devices.values():
                 device.suspect_since = device.suspect_since or device.time
-        elif members["resumed"] is True:
-            for device in self._devices.values():
-                device.suspect_since = None
         self._boot = boot
         self._continues = members.get("continues") is True
         alarms, states = members.get("alarms"), members.get("states")

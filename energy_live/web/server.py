@@ -172,6 +172,8 @@ class WebServer:
                 return answer(error.status, error.reason)
             except BadQuery as error:
                 return answer(400, str(error))
+            except ConnectionError:
+                return answer(503, "the client has left")  # before the answer; nothing is sent
 
         return guard
 

@@ -205,3 +205,24 @@ def test_a_wrong_argument_is_an_error_at_once(url, options):
     with pytest.raises(ValueError) as raised:  # noqa: PT011
         relay(url, **options)
     assert "pw" not in str(raised.value)
+
+
+async def test_a_second_connection_to_a_new_relay_does_not_hide_the_gap():
+    """The new relay resumes it, but the time before that relay stays unknown until a reading arrives."""
+    make = Numbered()
+    async with served() as server:
+        port, stream = server.port, merge(relay(server.url, socket=QUICK))
+        events = await stream.__aenter__()
+        await clients(server, 1)
+        server.publish([make.reading(SITE, second(1), pv_power=1)])
+        await some(events, 1)
+    async with served(port) as server:
+        await clients(server, 1)
+        for connection in tuple(server._runner.server.connections):
+            connection.transport.abort()
+        await clients(server, 0)
+        await clients(server, 1)
+        server.publish([make.reading(SITE, second(9), pv_power=9)])
+        gap, _ = await some(events, 2)
+        await stream.aclose()
+    assert (gap.kind, gap.detail.start, gap.detail.end) == (Kind.GAP, second(1), second(9))

@@ -11,7 +11,7 @@ from energy_core.secret import Secret
 from energy_live.web.access import ListenOptions
 from energy_live.web.homes import Home, Homes
 from energy_live.web.server import WebServer
-from tests.real.browser import HOME, SITE, browser, screen, world
+from tests.real.browser import HOME, SITE, browser, moved, screen, world
 from tests.servers.page_world import BERLIN, NOON, fleet
 
 __all__ = ["browser"]
@@ -173,3 +173,31 @@ async def test_no_homes_one_and_five_hundred(browser):
             )
         async with screen(browser, home.server.url, ready=".fleet") as shown:
             assert await shown.page.locator(".fleet tbody tr").count() == 500
+
+
+async def rows(shown):
+    return await shown.page.eval_on_selector_all(".fleet tbody tr", "all => all.map(tr => tr.dataset.home)")
+
+
+async def test_a_row_moves_after_ten_seconds_and_never_under_the_pointer(browser):
+    """The state of a row changes at once, its place later."""
+    homes = [
+        Home(id=f"h{n}", name=f"Haus {n}", zone=BERLIN, sources=(SourceFilter("vrm", site=str(n)),))
+        for n in range(3)
+    ]
+    async with world(*homes) as home:
+        sources = [SourceId("vrm", "me", str(n)) for n in range(3)]
+        for source in sources:
+            home.send(source, pv_power=100, consumption_power=100)
+        async with screen(browser, home.server.url, ready=".fleet", stopped=True) as shown:
+            await moved(shown, ".conn", "Live", 500)
+            assert await rows(shown) == ["h0", "h1", "h2"]
+            home.publish(home.make.alarm(sources[2], "overload", NOON))
+            await moved(shown, "tr[data-home=h2] .state", "Alarm", 300)
+            assert await rows(shown) == ["h0", "h1", "h2"]
+            await shown.page.hover("tr[data-home=h1]")
+            await shown.page.clock.run_for(15_000)
+            assert await rows(shown) == ["h0", "h1", "h2"]
+            await shown.page.mouse.move(5, 5)
+            await shown.page.clock.run_for(3000)
+            assert await rows(shown) == ["h2", "h0", "h1"]

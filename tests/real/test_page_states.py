@@ -157,3 +157,18 @@ async def test_gaps_alarms_and_states_show_while_the_page_is_open(browser):
         home.publish(home.make.status(SITE, "stale", NOON))
         await shown.has(".conn", "Live, 0 of 1 sources")
         assert await shown.page.locator("[aria-live]").count() == 1
+
+
+async def test_a_backfill_that_runs_is_shown_with_its_progress(browser):
+    """Range and share that was fetched, until the source is live again."""
+    async with world() as home, screen(browser, home.server.url) as shown:
+        home.send(age=3600, **SUNNY)
+        home.publish(home.make.status(SITE, "live", NOON - timedelta(hours=1)))
+        home.publish(home.make.status(SITE, "backfilling", NOON))
+        await shown.has(".record .now", "60 min, 0 % fetched".replace("60 min", "1 h 00 min"))
+        time = NOON - timedelta(minutes=15)
+        home.publish(home.make.reading(SITE, time, backfilled=True, received_at=NOON, pv_power=1))
+        await shown.has(".record .now", "1 h 00 min, 75 % fetched")
+        assert await shown.page.locator(".record .now .icon").count() == 1
+        home.publish(home.make.status(SITE, "live", NOON))
+        await shown.page.wait_for_selector(".record .now", state="detached")

@@ -340,13 +340,16 @@ function chartCard(home) {
     const gap = history.gaps.find(each => Date.parse(each.from) / 1000 < to && Date.parse(each.to) / 1000 > from);
     return h("li", null, h("b", null, W.w.missingWord), ` ${at(from * 1e3)} ${W.w.to} ${W.clock(to * 1e3, zone)}`, gap ? `: ${W.w.gapReason(W.vendorName(gap.source[0]), gap.reason)}` : ".");
   });
+  // What is being fetched at this moment; the hatch recedes as it arrives.
+  const running = home.sources.filter(each => each.state === "backfilling").map(each => h("li", { class: "now" }, icon("backfilling"),
+    h("b", null, W.w.states.backfilling), " ", each.backfill_s ? W.w.fetched(W.duration(each.backfill_s), W.percent((each.backfilled || 0) * 100)) : ""));
   const fetched = [];
   for (const b of history.backfills) if (Date.parse(b.to) - Date.parse(b.from) >= 12e4 && !fetched.some(f => Math.abs(Date.parse(f.from) - Date.parse(b.from)) < 6e5)) fetched.push(b);
   const filled = fetched.slice(-3).map(b => h("li", null, h("b", null, W.w.backfilled), ` ${at(Date.parse(b.from))} ${W.w.to} ${W.clock(Date.parse(b.to), zone)}`, b.at ? `: ${W.w.fetchedAt(W.clock(Date.parse(b.at), zone))}` : "."));
   return h("section", { class: "card c-chart", "aria-labelledby": "h-chart" },
     h("header", null, h("h2", { id: "h-chart" }, W.w.last24, h("span", { class: "small" }, by)), legend()),
     h("div", { id: "plot", class: "plot", "aria-hidden": "true", "data-keep": "" }),
-    h("ul", { class: "record", hidden: !missing.length && !filled.length }, missing.slice(-4), filled),
+    h("ul", { class: "record", hidden: !missing.length && !filled.length && !running.length }, running, missing.slice(-4), filled),
     h("details", null, h("summary", null, W.w.asTable), chartTable(home, history)));
 }
 
@@ -555,7 +558,8 @@ setInterval(() => {
   document.documentElement.classList.toggle("still", wasLost || document.hidden || calm.matches);
   draw();
 }, 1000);
-setInterval(() => link.open && !document.hidden && soon("state", load, 500), store.count > 1 ? 5000 : 30000);
+setInterval(() => link.open && !document.hidden && soon("state", load, 500), 30000);
+setInterval(() => link.open && !document.hidden && store.homes.some(home => home.sources.some(each => each.state === "backfilling")) && (load(), loadHistory()), 3000);
 setInterval(() => link.open && store.count > 1 && !route() && !document.hidden && soon("state", load, 500), 5000);
 setInterval(() => link.open && !document.hidden && soon("history", loadHistory, 500), 60000);
 addEventListener("hashchange", () => (store.history = null, load()));
