@@ -22,6 +22,7 @@ from benchmarks import (
     restart,
     results,
     starting,
+    storing,
 )
 from benchmarks.results import Results
 from benchmarks.rounds import ROOT, Refused
@@ -35,6 +36,7 @@ MODULES = {
     "starting": starting,
     "exporting": exporting,
     "growth": growth,
+    "storing": storing,
 }
 PARTS = (*MODULES, "restart", "guard")
 

@@ -28,6 +28,7 @@ _CHAPTERS: Final = (
     ("Limits", "limiting-", "performance-restart.svg"),
     ("Requests, exports, imports", ("asking-", "exporting-", "starting-"), "performance-rest.svg"),
     ("Growth", "growth-", "performance-growth.svg"),
+    ("Outputs", "storing-", ""),
 )
 
 
@@ -67,7 +68,7 @@ def _targets(judged: Sequence[Target]) -> list[str]:
 def _details(tables: Sequence[Table], restarts: Sequence[Outcome], judged: Sequence[Target]) -> list[str]:
     lines = _where(tables, judged)
     for title, ids, plot in _CHAPTERS:
-        lines += ["", f"## {title}", "", f"![{title}]({plot})", ""]
+        lines += ["", f"## {title}", "", *([f"![{title}]({plot})", ""] if plot else [])]
         for table in tables:
             if table.id.startswith(ids):
                 lines += [*_table(table), ""]
@@ -124,6 +125,8 @@ def _facts(row: Row) -> str:
     told = (
         ("events_per_s", "{:,.0f} events/s"),
         ("rss_kb_per_socket", "{:.0f} kB a socket"),
+        ("values_per_s", "{:,.0f} values/s"),
+        ("held_kb", "{:,.0f} kB held"),
         ("virtual_s", "{:.1f} s until all had passed"),
     )
     return ", ".join(form.format(row.facts[name]) for name, form in told if row.facts.get(name))

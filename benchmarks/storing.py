@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
+from urllib.request import urlopen
 
 from benchmarks.rounds import Side, Table, compare
 
@@ -44,31 +45,78 @@ CASES: Final = (
 OURS: Final = "energy-live"
 
 
+TOGETHER: Final = "five outputs, one of them down"
+AN_HOUR: Final = "one hour"
+_HOUR: Final = 36_000
+"""Readings of an hour, ten a second."""
+
+
 def tables(rounds: int = 7) -> Iterator[Table]:
     """Run the comparisons."""
     with TemporaryDirectory(prefix="storing-") as folder, ExitStack() as stack:
+        places = {"folder": folder}
         for case in CASES:
             server = _SERVERS.get(case.id)
-            if server is None:
-                options: Mapping[str, object] | None = {"folder": folder}
-            else:
+            options: Mapping[str, str] | None = {"folder": folder}
+            if server is not None:
                 options = stack.enter_context(server(Path(folder, case.id)))
             if options is None:
                 print(f"storing-{case.id} is left out: its server is not installed", flush=True)
                 continue
+            if "url" in options:
+                places[case.id] = options["url"]
+            make = "local" if server is None else "remote"
             yield compare(
                 f"storing-{case.id}",
                 f"{case.title}, 4 values a reading",
-                "benchmarks.stores",
+                "benchmarks.stores" if server is None else "benchmarks.stores_remote",
                 (
-                    Side(case.words, "store", options={"name": case.bare}),
-                    Side(OURS, "store", options={"name": case.ours}),
+                    Side(case.words, make, options={"name": case.bare}),
+                    Side(OURS, make, options={"name": case.ours}),
                 ),
                 base=case.words,
                 unit="value",
                 rounds=rounds,
                 options={"readings": case.readings, **options},
             )
+        yield together(places, max(1, rounds // 2))
+    yield outage(max(1, rounds // 2))
+
+
+def together(places: Mapping[str, str], rounds: int) -> Table:
+    """Measure the delay of the outputs, from arrival to store, while one of them is down."""
+    if "influx" in places:
+        with urlopen(f"{places['influx']}/query", data=b"q=CREATE DATABASE together") as answer:
+            answer.read()
+    return compare(
+        "storing-together",
+        "1,000 readings a second into four outputs, while a fifth is down: p99 of the slowest",
+        "benchmarks.feeding",
+        (Side(TOGETHER, "together"),),
+        base=TOGETHER,
+        unit="reading",
+        rounds=rounds,
+        options={"places": places, "seconds": 20.0, "per_second": 1000},
+    )
+
+
+def outage(rounds: int) -> Table:
+    """Measure the memory that is held while an output is down for an hour, and for a tenth of it."""
+    sides = (
+        Side("six minutes", "outage", options={"readings": _HOUR // 10}),
+        Side(AN_HOUR, "outage", options={"readings": _HOUR}),
+    )
+    return compare(
+        "storing-outage",
+        "An output is down, ten readings a second",
+        "benchmarks.feeding",
+        sides,
+        base="six minutes",
+        unit="reading",
+        rounds=rounds,
+        options={},
+        alike=False,
+    )
 
 
 def _free_port() -> int:
@@ -96,7 +144,7 @@ def _running(command: list[str], folder: Path, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def _influx(folder: Path) -> Iterator[Mapping[str, object] | None]:
+def _influx(folder: Path) -> Iterator[Mapping[str, str] | None]:
     program, port = shutil.which("influxd"), _free_port()
     if program is None:
         yield None
@@ -114,7 +162,7 @@ def _influx(folder: Path) -> Iterator[Mapping[str, object] | None]:
 
 
 @contextmanager
-def _mosquitto(folder: Path) -> Iterator[Mapping[str, object] | None]:
+def _mosquitto(folder: Path) -> Iterator[Mapping[str, str] | None]:
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     port = _free_port()
     if program is None:
@@ -131,7 +179,7 @@ def _mosquitto(folder: Path) -> Iterator[Mapping[str, object] | None]:
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[Mapping[str, object] | None]:
+def _postgres(folder: Path) -> Iterator[Mapping[str, str] | None]:
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not places:
         yield None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from benchmarks import asking, decoding, limiting, receiving, starting
+from benchmarks import asking, decoding, limiting, receiving, starting, storing
 from benchmarks.restart import Outcome
 from benchmarks.rounds import Table
 
@@ -53,7 +53,13 @@ CROWD: Final = 4 / 3
 def targets(tables: Sequence[Table], restarts: Sequence[Outcome]) -> list[Target]:
     """Return all targets for these results."""
     by_id = {table.id: table for table in tables}
-    found = (*_receiving(by_id), *_decoding(by_id), *_the_rest(by_id, restarts), *_growth(tables))
+    found = (
+        *_receiving(by_id),
+        *_decoding(by_id),
+        *_the_rest(by_id, restarts),
+        *_growth(tables),
+        *_storing(by_id),
+    )
     return sorted(found, key=lambda target: target.number)
 
 
@@ -122,3 +128,25 @@ def _growth(tables: Sequence[Table]) -> Iterator[Target]:
                 # From the middle size on: CPython's free lists would hide half of a small answer.
                 more = large.facts["kept_kb"] / middle.facts["kept_kb"]
                 yield Target(table.id, 7, f"a unit's memory {what}", "x", more, GROWTH, True)
+
+
+_STORES: Final[Mapping[str, tuple[str, float]]] = {
+    "sqlite": ("SQLite against executemany", 0.7),
+    "postgres": ("PostgreSQL against COPY", 0.7),
+    "influx": ("InfluxDB lines against aiohttp", 0.8),
+    "mqtt": ("MQTT against aiomqtt", 0.8),
+    "parquet": ("Parquet against pyarrow", 0.8),
+}
+
+
+def _storing(by_id: Mapping[str, Table]) -> Iterator[Target]:
+    """Yield the targets of the stores that were there."""
+    for name, (what, wanted) in _STORES.items():
+        if (table := by_id.get(f"storing-{name}")) is not None:
+            yield Target(table.id, 8, what, "x", table.row(storing.OURS).ratio, wanted, False)
+    if (table := by_id.get("storing-together")) is not None:
+        slowest = table.row(storing.TOGETHER).cost_s * 1000
+        yield Target(table.id, 8, "p99 of four outputs while a fifth is down", "ms", slowest, 250, True)
+    if (table := by_id.get("storing-outage")) is not None:
+        held_mb = table.row(storing.AN_HOUR).facts["held_kb"] / 1024
+        yield Target(table.id, 8, "memory of an output that is down for an hour", "MB", held_mb, 32, True)

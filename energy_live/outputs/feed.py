@@ -250,7 +250,9 @@ class OutputFeed:
             due = None if self._unsaved is None else self._saved_at + self._config.position_s
             try:
                 async with asyncio.timeout_at(due):
-                    return await anext(batches, ())
+                    return await anext(batches)
+            except StopAsyncIteration:  # a default of `anext` raises SystemError at times, in CPython 3.11
+                return ()
             except TimeoutError:
                 await self._save_position(self._clock.monotonic())
 

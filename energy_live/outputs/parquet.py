@@ -19,6 +19,9 @@ _FLUSH_S: Final = 300.0
 _FLUSH_ROWS: Final = 20_000
 """The journal becomes files after so many seconds or rows."""
 
+_STEPS: Final = 1
+"""Files that are written with each batch, beyond the first one."""
+
 T = TypeVar("T")
 
 
@@ -64,10 +67,13 @@ class ParquetOutput:
 
         def work() -> bool:
             files.append(batch)
-            if due or files.has_new_place or files.pending >= _FLUSH_ROWS:
-                files.flush()
-                return True
-            return False
+            begins = due or files.has_new_place or files.pending >= _FLUSH_ROWS
+            if begins:
+                files.begin_flush()
+            steps = 0
+            while files.step() and (steps < _STEPS or files.pending >= _FLUSH_ROWS):
+                steps += 1
+            return begins
 
         if await self._in_thread(work):
             self._flushed_at = now

@@ -1,9 +1,10 @@
 """Writes events into Parquet files, a folder a device and a file a day, which any program can read meanwhile.
 
 A batch is appended to a journal, an Arrow stream, and synced; that is when `write` returns. Every five
-minutes the journal becomes a row group of the day's file, which is written beside, synced and renamed:
-readers see whole files only. A file that has become long is followed by another one of the same day. Every
-file says how much of the journal is in it, so that a crash in between doubles nothing here.
+minutes another journal begins, and the rows of the old one become a row group of each day's file: a few files
+with each batch, so that no batch waits long. A file is written beside, synced and renamed: readers see whole
+files only. One that has become long is followed by another one of the same day. Every file says how much of
+the journal is in it, so that a crash in between doubles nothing here.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from energy_core.atomic_file import open_synced, rename, try_lock
 from energy_core.home.days import micros
 from energy_core.local_days import EPOCH
 from energy_core.stream.event import Event
-from energy_core.stream.vocabulary import AlarmChange, Dropped, Gap, Quantity, Status
 from energy_live.outputs.output import OutputError
+from energy_live.outputs.parquet_rows import QUANTITIES, record_batch, row_micros, row_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,7 @@ _FILE_ROWS: Final = 10_000
 _FILE_GROUPS: Final = 48
 """A file with so many rows or row groups is complete: to go on writing it anew would wear out the disk."""
 
-_JOURNAL: Final = ".journal.arrows"
+_JOURNAL: Final = ".journal-{}.arrows"
 _TEMPORARY: Final = ".part"
 _TAKEN: Final = b"energy_live_journal"
 """Key of a file's metadata: the journal it was written from, and how many rows of it are in files."""
@@ -74,8 +75,53 @@ class _Place(NamedTuple):
         return f"{name[:_LONGEST_NAME]}-{digest}"
 
 
+class _Journal:
+    """A journal and its rows, which are not in files yet."""
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.path = path
+        self.name = name or uuid.uuid4().hex
+        """Identifies it in the metadata of files."""
+        self.batches: list[pa.RecordBatch] = []
+        self.places: dict[_Place, list[int]] = {}
+        """By device and day, the numbers of the rows that are not in a file yet."""
+        self.count = 0
+        """Rows in it."""
+        self._file: IO[bytes] | None = None
+        self._writer: Any = None
+
+    def start(self, ipc: Any, schema: pa.Schema) -> None:  # noqa: ANN401  (pyarrow has no types)
+        """Create the file."""
+        descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        self._file = os.fdopen(descriptor, "wb")
+        self._writer = ipc.new_stream(self._file, schema.with_metadata({_TAKEN: self.name.encode()}))
+
+    def add(self, rows: pa.RecordBatch, places: Iterable[_Place]) -> None:
+        """Append rows, each with its device and day; `sync` makes them durable."""
+        if self._writer is not None:
+            self._writer.write_batch(rows)
+        self.batches.append(rows)
+        for number, place in enumerate(places, self.count):
+            self.places.setdefault(place, []).append(number)
+        self.count += rows.num_rows
+
+    def sync(self) -> None:
+        """Write everything to the disk."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def end(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk; everything that counts was synced before
+                self._writer.close()
+                self._file.close()
+            self._file = self._writer = None
+
+
 class ParquetFiles:
-    """The journal and the files of one directory. All methods block."""
+    """The journals and the files of one directory. All methods block."""
 
     def __init__(self, root: Path) -> None:
         import pyarrow as pa  # noqa: PLC0415  (an extra, and slow to import)
@@ -83,27 +129,35 @@ class ParquetFiles:
 
         self._pa, self._pq = pa, pq
         self._root = root
-        self._schema = _schema()
-        self._rows: dict[_Place, list[pa.RecordBatch]] = {}
-        self._name = ""
-        self._journal: IO[bytes] | None = None
-        self._writer: Any = None
+        self._schema = row_schema()
+        self._active: _Journal | None = None
+        self._old: _Journal | None = None
+        """The journal whose rows become files now."""
+        self._table: pa.Table | None = None
+        """All its rows."""
+        self._number = 0
         self._written: set[_Place] = set()
         self._seen: dict[_Place, set[str]] = {}
-        self.pending = 0
-        """Rows that are in the journal only."""
         self.has_new_place = False
-        """Whether some of them are of a device and day without a file: those are shown at once."""
+        """Whether there are rows of a device and day without a file: those are shown at once."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(root / ".lock")
         try:
             for left in root.glob(f"*/.*{_TEMPORARY}"):
                 left.unlink()
-            self._replay()
-            self.flush()
+            for path in sorted(root.glob(_JOURNAL.format("*"))):
+                self._old = self._read(path)
+                self._number = int(path.name.split("-")[1].partition(".")[0])
+                while self.step():
+                    pass
         except BaseException:
             self._lock.close()
             raise
+
+    @property
+    def pending(self) -> int:
+        """Rows that `begin_flush` would make files of."""
+        return 0 if self._active is None else self._active.count
 
     def append(self, batch: Iterable[Event]) -> None:
         """Add events to the journal, and sync it.
@@ -111,83 +165,84 @@ class ParquetFiles:
         Raises:
             OSError: It cannot be written.
         """
-        journal = self._journal or self._start_journal()
-        groups: dict[_Place, list[tuple[int, Event]]] = {}
-        for event in batch:
-            detail = event.detail
-            time = micros(detail.start if isinstance(detail, Gap) else event.time)
-            vendor, _, site, instance = event.source
-            place = _Place(vendor, site, instance, time // _MICROS_A_DAY)
-            groups.setdefault(place, []).append((time, event))
-        for place, events in groups.items():
-            rows = self._record_batch(events)
-            self._writer.write_batch(rows)
-            self._rows.setdefault(place, []).append(rows)
-            self.has_new_place |= place not in self._written
-            self.pending += rows.num_rows
-        journal.flush()
-        os.fsync(journal.fileno())
+        journal = self._active
+        if journal is None:
+            self._number += 1
+            journal = self._active = _Journal(self._root / _JOURNAL.format(f"{self._number:010}"))
+            journal.start(self._pa.ipc, self._schema)
+        events = [(row_micros(event), event) for event in batch]
+        places = [
+            _Place(vendor, site, instance, time // _MICROS_A_DAY)
+            for time, ((vendor, _, site, instance), *_) in events
+        ]
+        if events:
+            journal.add(record_batch(events, self._schema), places)
+            self.has_new_place |= not self._written.issuperset(places)
+        journal.sync()
+
+    def begin_flush(self) -> None:
+        """Begin another journal; the rows of the old one become files with `step`."""
+        if self._old is None and self._active is not None:
+            self._active.end()
+            self._old, self._active = self._active, None
+            known = set() if len(self._written) > _PLACES else self._written
+            self._written = known | self._old.places.keys()
+            self.has_new_place = False
+
+    def step(self) -> bool:
+        """Write the rows of one device and day into its file; return whether more of the old journal is left.
+
+        Raises:
+            OSError: The file cannot be written; its rows stay in the journal.
+        """
+        journal = self._old
+        if journal is None:
+            return False
+        if self._table is None:
+            self._table = self._pa.Table.from_batches(journal.batches, self._schema)
+        for place, numbers in journal.places.items():
+            self._write(place, self._table.take(numbers), journal.name)
+            del journal.places[place]
+            break
+        if not journal.places:
+            self._table = None
+            journal.path.unlink()
+            self._old = None
+        return self._old is not None
 
     def flush(self) -> None:
-        """Write the rows of the journal into the files of their days, and begin a new journal.
+        """Write all rows into files.
 
         Raises:
             OSError: A file cannot be written; its rows stay in the journal.
         """
-        for place, batches in self._rows.items():
-            self._write(place, self._pa.Table.from_batches(batches, self._schema))
-        self._end_journal()
-        (self._root / _JOURNAL).unlink(missing_ok=True)
-        self._written = set(self._rows) if len(self._written) > _PLACES else self._written.union(self._rows)
-        self._rows.clear()
-        self.pending, self.has_new_place = 0, False
+        for _ in range(2):
+            while self.step():
+                pass
+            self.begin_flush()
+        while self.step():
+            pass
 
     def close(self) -> None:
         """Flush, and release the directory."""
         try:
             self.flush()
         finally:
-            self._end_journal()
-            self._lock.close()
+            self.release()
 
-    # --- rows ----------------------------------------------------------------------------------------------
+    def release(self) -> None:
+        """Release the directory; what is in a journal is read again by the next program."""
+        if self._active is not None:
+            self._active.end()
+        self._lock.close()
 
-    def _record_batch(self, events: Sequence[tuple[int, Event]]) -> pa.RecordBatch:
-        pa, count = self._pa, len(events)
-        (vendor, account, site, instance), only = events[0][1].source, [event for _, event in events]
-        columns: dict[str, Any] = {
-            "time": [time for time, _ in events],
-            "received_at": [micros(event.received_at) for event in only],
-            "kind": [event.kind.value for event in only],
-            "id": [event.id for event in only],
-            "revision": [event.revision for event in only],
-            "backfilled": [event.backfilled for event in only],
-            "late": [event.late for event in only],
-        }
-        for quantity in {quantity for event in only for quantity in event.values}:
-            columns[quantity.value] = [event.values.get(quantity) for event in only]
-        if any(event.detail is not None for event in only):
-            details = [_detail(event) for event in only]
-            columns |= dict(zip(_DETAIL, zip(*details, strict=True), strict=True))
-        fixed = {"vendor": vendor, "account": account, "site": site, "instance": instance}
-        arrays = []
-        for field in self._schema:
-            if field.name in fixed:
-                arrays.append(pa.repeat(pa.scalar(fixed[field.name], field.type), count))
-            elif field.name not in columns:
-                arrays.append(pa.nulls(count, field.type))
-            elif pa.types.is_timestamp(field.type):
-                # A tenth of the time that pyarrow needs for aware datetimes.
-                arrays.append(pa.array(columns[field.name], pa.int64()).cast(field.type))
-            else:
-                arrays.append(pa.array(columns[field.name], field.type))
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+    # --- files ---------------------------------------------------------------------------------------------
 
-    def _write(self, place: _Place, rows: pa.Table) -> None:
+    def _write(self, place: _Place, rows: pa.Table, journal: str) -> None:
         folder = self._root / place.folder
         folder.mkdir(mode=0o700, exist_ok=True)
-        number, groups, done = self._last_file(folder, place)
-        measured = {each for each in _QUANTITIES if rows[each].null_count < rows.num_rows}
+        number, groups, done = self._last_file(folder, place, journal)
+        measured = {each for each in QUANTITIES if rows[each].null_count < rows.num_rows}
         while done < rows.num_rows:
             count = sum(each.num_rows for each in groups)
             names = groups[0].schema.names if groups else self._columns(place, measured)
@@ -196,7 +251,7 @@ class ParquetFiles:
             )
             path = folder / f"{place.date}-{number:03}.parquet"
             fits = more.num_rows and len(groups) < _FILE_GROUPS and measured <= set(more.schema.names)
-            taken = json.dumps({"journal": self._name, "rows": done + more.num_rows}).encode()
+            taken = json.dumps({"journal": journal, "rows": done + more.num_rows}).encode()
             if fits and self._save(path, groups, more, {_TAKEN: taken}):
                 groups, done = [*groups, more], done + more.num_rows
             else:
@@ -206,9 +261,9 @@ class ParquetFiles:
         """Return the columns of a new file: of the quantities, those that the device was seen to measure."""
         seen = self._seen.setdefault(place._replace(day=0), set())
         seen |= measured
-        return [name for name in self._schema.names if name in seen or name not in _QUANTITIES]
+        return [name for name in self._schema.names if name in seen or name not in QUANTITIES]
 
-    def _last_file(self, folder: Path, place: _Place) -> tuple[int, list[pa.Table], int]:
+    def _last_file(self, folder: Path, place: _Place, journal: str) -> tuple[int, list[pa.Table], int]:
         """Return number and row groups of a day's last file, and the journal's rows that are in files."""
         names = (each.stem for each in folder.glob(f"{place.date}-*.parquet"))
         number = max((int(name[len(place.date) + 1 :]) for name in names), default=0)
@@ -224,7 +279,7 @@ class ParquetFiles:
                 raise
             _log.error("%s is damaged; it is left as it is, and the day goes on in another file", path)
             return number + 1, [], 0
-        return number, groups, int(taken["rows"]) if taken.get("journal") == self._name else 0
+        return number, groups, int(taken["rows"]) if taken.get("journal") == journal else 0
 
     def _save(
         self, path: Path, groups: Sequence[pa.Table], more: pa.Table, metadata: dict[bytes, bytes]
@@ -251,48 +306,30 @@ class ParquetFiles:
         rename(temporary, path)
         return True
 
-    # --- journal -------------------------------------------------------------------------------------------
-
-    def _start_journal(self) -> IO[bytes]:
-        self._name = uuid.uuid4().hex
-        descriptor = os.open(self._root / _JOURNAL, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        journal = self._journal = os.fdopen(descriptor, "wb")
-        schema = self._schema.with_metadata({_TAKEN: self._name.encode()})
-        self._writer = self._pa.ipc.new_stream(journal, schema)
-        return journal
-
-    def _end_journal(self) -> None:
-        if self._journal is not None:
-            with suppress(OSError):  # a full disk; everything that counts was synced before
-                self._writer.close()
-                self._journal.close()
-            self._journal = self._writer = None
-
-    def _replay(self) -> None:
+    def _read(self, path: Path) -> _Journal:
         """Read the journal of a run that was killed, up to where it was cut."""
-        path = self._root / _JOURNAL
-        if not path.exists():
-            return
+        journal = _Journal(path)
         with path.open("rb") as file:
             try:
                 stream = self._pa.ipc.open_stream(file)
-                self._name = (stream.schema.metadata or {}).get(_TAKEN, b"").decode()
+                journal.name = (stream.schema.metadata or {}).get(_TAKEN, b"").decode()
                 for rows in stream:
-                    self._take_back(rows)
+                    self._take_back(journal, rows)
             except (self._pa.ArrowException, EOFError) as error:
-                _log.info("the journal was cut after %d rows: %s", self.pending, error)
+                _log.info("%s was cut after %d rows: %s", path.name, journal.count, error)
+        return journal
 
-    def _take_back(self, rows: pa.RecordBatch) -> None:
-        if not rows.num_rows:
-            return
+    def _take_back(self, journal: _Journal, rows: pa.RecordBatch) -> None:
         table = self._pa.concat_tables(
             [self._schema.empty_table(), self._pa.Table.from_batches([rows])], promote_options="default"
         )
-        first = rows.slice(0, 1).to_pylist()[0]
-        day = micros(first["time"]) // _MICROS_A_DAY
-        place = _Place(first["vendor"], first["site"], first["instance"], day)
-        self._rows.setdefault(place, []).extend(table.select(self._schema.names).to_batches())
-        self.pending += rows.num_rows
+        names = ("vendor", "site", "instance", "time")
+        places = [
+            _Place(vendor, site, instance, micros(time) // _MICROS_A_DAY)
+            for vendor, site, instance, time in zip(*(rows[each].to_pylist() for each in names), strict=True)
+        ]
+        for each in table.select(self._schema.names).combine_chunks().to_batches():
+            journal.add(each, places)
 
 
 def _locked(path: Path) -> IO[str]:
@@ -306,32 +343,3 @@ def _locked(path: Path) -> IO[str]:
         file.close()
         raise OutputError(f"another program writes to {path.parent}")
     return file
-
-
-_QUANTITIES: Final = frozenset(each.value for each in Quantity)
-_DETAIL: Final = ("until", "state", "text", "missing")
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa  # noqa: PLC0415  (an extra, and slow to import)
-
-    time, text, flag = pa.timestamp("us", tz="UTC"), pa.string(), pa.bool_()
-    source = [("kind", text), ("vendor", text), ("account", text), ("site", text), ("instance", pa.int32())]
-    marks = [("id", text), ("revision", pa.int32()), ("backfilled", flag), ("late", flag)]
-    values = [pa.field(each.value, pa.float64(), metadata={"unit": each.unit}) for each in Quantity]
-    about = [(name, time if name == "until" else text) for name in _DETAIL]
-    return pa.schema([("time", time), ("received_at", time), *source, *marks, *values, *about])
-
-
-def _detail(event: Event) -> tuple[int | None, str | None, str | None, str | None]:
-    """Return the columns `until`, `state`, `text` and `missing` of an event."""
-    match event.detail:
-        case Gap() as gap:
-            return micros(gap.end), None, gap.reason, " ".join(gap.quantities)
-        case Status() as status:
-            return None, status.state.value, status.reason, None
-        case AlarmChange() as alarm:
-            return None, "raised" if alarm.active else "cleared", alarm.text, None
-        case Dropped() as dropped:
-            return None, None, f"{dropped.count} readings, {dropped.first} to {dropped.last}", None
-    return None, None, None, None

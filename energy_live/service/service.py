@@ -18,9 +18,10 @@ from energy_core import FileCheckpoint, SessionPool, merge
 from energy_core.atomic_file import try_lock
 from energy_core.clock import Clock, SystemClock
 from energy_core.errors import EnergyError, StreamError
+from energy_core.home import SourceFilter
 from energy_core.stream.merge import MergedStream
 from energy_live.environment import Accounts
-from energy_live.outputs.energy_counters import EnergyCounters
+from energy_live.outputs.energy_counters import EnergyConfig, EnergyCounters
 from energy_live.outputs.feed import OutputFeed
 from energy_live.outputs.feed_status import FeedConfig
 from energy_live.runner import UsageError
@@ -168,7 +169,7 @@ class Service:
         for each in config.output or (DEFAULT_OUTPUT,):
             self._add_feed(each)
         accounts = Accounts.from_environment(self._environment)
-        counters = EnergyCounters(self._folder / "energies.sqlite")
+        counters = EnergyCounters(self._folder / "energies.sqlite", _energy_config(config))
         self._counters = OutputFeed(
             ENERGIES, counters, config=_COUNTERS, since=self._since(), clock=self._clock
         )
@@ -333,6 +334,12 @@ class Service:
     def _snapshot(self) -> Health:
         sources: Sources = {} if self._stream is None else self._stream.status
         return sources, self._outputs(), self._clock.utcnow()
+
+
+def _energy_config(config: ServiceConfig) -> EnergyConfig:
+    """Return how energies are counted: in real time, VRM reports only changes too."""
+    vendors = ("voltstorage", "vrm") if config.vrm.realtime else ("voltstorage",)
+    return EnergyConfig(changes_only=tuple(map(SourceFilter, vendors)))
 
 
 @contextmanager

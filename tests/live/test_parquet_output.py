@@ -135,7 +135,7 @@ async def test_a_reader_sees_whole_files_only(tmp_path):
     await output.write([reading(3)], Checkpoint())
     await output.close()
     assert ids(tmp_path)[-1] == "151734/3"
-    assert not (tmp_path / ".journal.arrows").exists()
+    assert not list(tmp_path.glob(".journal-*"))
 
 
 async def test_duckdb_reads_while_it_is_written(tmp_path):
@@ -168,12 +168,13 @@ async def test_a_run_that_was_killed(tmp_path, cut):
     """What `write` has confirmed is there after the next start, wherever the journal was cut behind it."""
     crashed, again = tmp_path / "crashed", tmp_path / "again"
     output = await written(crashed, *([reading(each)] for each in range(20)), clock=Clock(), close=False)
-    size = (crashed / ".journal.arrows").stat().st_size
-    output._files._writer.write_batch(output._files._record_batch([(0, reading(99))]))
-    output._files._journal.flush()
+    (journal,) = (each.name for each in crashed.glob(".journal-*"))
+    size = (crashed / journal).stat().st_size
+    output._files._active._writer.write_batch(parquet.record_batch([(0, reading(99))], output._files._schema))
+    output._files._active._file.flush()
     shutil.copytree(crashed, again)
     await output.close()
-    os.truncate(again / ".journal.arrows", min(size + cut, (again / ".journal.arrows").stat().st_size))
+    os.truncate(again / journal, min(size + cut, (again / journal).stat().st_size))
     await written(again)
     found = ids(again)
     assert set(found) >= {reading(each).id for each in range(20)}
@@ -210,8 +211,7 @@ async def test_a_kill_while_files_are_written_doubles_nothing(tmp_path_factory, 
                 files.append(batch)
                 confirmed += batch
                 files.flush()
-            files._end_journal()
-            files._lock.close()
+            files.release()
         output = None
         while output is None:
             with suppress(KeyboardInterrupt):
