@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Protocol, TypeAlias
+from datetime import datetime, timedelta
+from typing import Final, Protocol, TypeAlias
 
 from attrs import evolve
 
@@ -19,6 +19,9 @@ from energy_core.stream.vocabulary import Detail, Kind, SourceId
 
 Lack: TypeAlias = tuple[Subscriber, SourceId, datetime, datetime]
 """A subscriber, and a device of which it lacks readings that others had, since when and until when."""
+
+
+_BEFORE_START: Final = timedelta(minutes=1)
 
 
 class RunningSource(Protocol):
@@ -159,7 +162,9 @@ class Fanout:
             at = own.get(source) or own.get(owner.id, newest)
             subscriber.resume(sequence, at)
             if newest.ids and (at.time < newest.time or not {*newest.ids} <= {*at.ids}):
-                lacks.append((subscriber, source, min(at.time, newest.time), newest.time))
+                # The first reading of a device may be older than the start of its source.
+                before = timedelta() if at.ids else _BEFORE_START
+                lacks.append((subscriber, source, min(at.time, newest.time) - before, newest.time))
         return lacks
 
     def delivered(self, sources: Iterable[SourceId]) -> dict[SourceId, StreamPosition]:

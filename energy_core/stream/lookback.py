@@ -13,7 +13,7 @@ from energy_core.errors import NoData, RequestError
 from energy_core.local_days import from_unix_second, unix_second
 from energy_core.printable import printable
 from energy_core.stream.device_backfill import DeviceBackfill, ReadingOrGap
-from energy_core.stream.lookback_match import BucketMatcher, MissingRange, others
+from energy_core.stream.lookback_match import MissingRange, others
 from energy_core.stream.polled import LookbackConfig, PolledReading
 from energy_core.stream.source import (
     CompleteRange,
@@ -24,6 +24,9 @@ from energy_core.stream.source import (
     StreamPosition,
 )
 from energy_core.stream.vocabulary import SourceId
+
+_FIRST_READING_S: Final = 300.0
+"""Seconds that the request for a device's past waits for its first reading."""
 
 _SPREAD: Final = (5**0.5 - 1) / 2
 """Golden ratio: multiples of it modulo 1 are spread evenly between 0 and 1, for any number of devices."""
@@ -60,6 +63,7 @@ class LookbackScheduler:
 
     def __init__(self, fetch_range: FetchRange | None, config: LookbackConfig, clock: Clock) -> None:
         self.devices: dict[SourceId, DeviceBackfill] = {}
+        self._added = asyncio.Event()
         self._fetch_range = fetch_range
         self._config = config
         self._clock = clock
@@ -81,6 +85,7 @@ class LookbackScheduler:
             wait_s = self._config.interval_s * (1 - len(self.devices) * _SPREAD % 1)
             due = self._clock.monotonic() + wait_s if self.enabled else None
             device = self.devices[source] = DeviceBackfill(source, self._config, stopped, due=due)
+            self._added.set()
         return device
 
     def next_device(self) -> DeviceBackfill | None:
@@ -134,11 +139,12 @@ class LookbackScheduler:
         Raises:
             RequestError: the request failed.
         """
+        if not await self._has_device(source):
+            return []  # nothing is proved: the range is requested again later
         found: list[PolledReading] = []
         for first, last in self._config.ranges(end, start):
             found += await self._fetch(source, first, last)
-        device = self.devices.get(source)
-        matcher = device.matcher if device else BucketMatcher(source)
+        matcher = self.devices[source].matcher
         own = [each for each in found if each.source == source]
         items: list[HistoryItem] = []
         readings: list[HistoryItem] = []
@@ -155,6 +161,15 @@ class LookbackScheduler:
         for since, until in others(unix_second(start), unix_second(end), open_seconds):
             items.append(CompleteRange(from_unix_second(since), from_unix_second(until)))
         return [*items, *readings]
+
+    async def _has_device(self, source: SourceId) -> bool:
+        """Wait for the first reading of a device, which says what its record has; return whether it came."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_READING_S):
+                while source not in self.devices:
+                    self._added.clear()
+                    await self._added.wait()
+        return source in self.devices
 
     async def _fetch(self, source: SourceId, start: datetime, end: datetime) -> Iterable[PolledReading]:
         if self._fetch_range is not None:

@@ -5,16 +5,19 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
-from datetime import datetime, timedelta
-from itertools import pairwise
+from contextlib import closing, suppress
 
+import aiohttp
 import pytest
 
+from energy_live.service.config import load_config
 from energy_live.simulator import Simulator
 from tests.paths.snippets import ROOT, document, snippets_of
 from tests.servers.command_line import DEADLINE_S, environment
+from tests.servers.real_programs import free_port, until
 
 DEPLOY = ROOT / "examples/deploy"
 SOURCES = (
@@ -23,6 +26,7 @@ SOURCES = (
     "voltstorage_async",
     "energy_live",
     "pyproject.toml",
+    "hatch_build.py",
     "README.md",
     "LICENSE",
 )
@@ -80,52 +84,67 @@ async def simulator():
         yield running
 
 
-async def service(image, simulator, *, readings):
-    """Run the image's command until it has printed some readings; end it with SIGTERM; return its events."""
+async def started(image, simulator, *arguments):
+    """Start the image's command, with another address of its health."""
     (command,) = (json.loads(arguments) for step, arguments in steps() if step == "CMD")
+    port = free_port()
+    words = [str(image / "opt" / command[0]), *command[1:]]
+    words[words.index("0.0.0.0:9180")] = f"127.0.0.1:{port}"
     extra = simulator.environment() | {"PYTHONPATH": "", "STATE_DIRECTORY": str(image / "state")}
     process = await asyncio.create_subprocess_exec(
-        str(image / "opt" / command[0]),
-        *command[1:],
+        *words,
+        *arguments,
         cwd=image / "opt",
         env=environment(extra),
-        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    events = []
+    return process, port
+
+
+async def run(image, simulator, *, readings):
+    """Run it until the database has so many readings; end it with SIGTERM."""
+    process, port = await started(image, simulator, "--interval", "0.2", "--site", "151001")
     try:
+        await until(lambda: len(stored(image)) >= readings, DEADLINE_S)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/healthz") as answer,
+        ):
+            assert (answer.status, await answer.text()) == (200, "ok\n")
+        process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE_S):
-            while sum(event["kind"] == "reading" for event in events) < readings:
-                line = await process.stdout.readline()
-                assert line, (await process.stderr.read()).decode()
-                events.append(json.loads(line))
-            process.send_signal(signal.SIGTERM)
-            rest, problems = await process.communicate()
+            _, problems = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()
     assert (process.returncode, problems.decode()) == (0, "")
-    return events + [json.loads(line) for line in rest.splitlines()]
+
+
+def stored(image):
+    """Return id and minute of each reading of the site in the database."""
+    path = image / "state" / "energy.sqlite"
+    if not path.exists():
+        return []
+    columns = "id, CAST(unix_time AS INTEGER) / 60"
+    select = f"SELECT {columns} FROM readings WHERE source LIKE 'vrm/%' AND quantity = 'pv_power'"
+    with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.OperationalError):
+        return connection.execute(select).fetchall()
+    return []
 
 
 async def test_the_steps_of_the_dockerfile_make_a_service(image, simulator):
-    """In an empty folder the steps install the service; it prints events, ends on SIGTERM, and continues."""
-    first = await service(image, simulator, readings=2)
-    assert (image / "state/position.json").stat().st_mode & 0o077 == 0
-    second = await service(image, simulator, readings=2)
-    readings = [event for event in first + second if event["kind"] == "reading"]
-    source = next(event["source"] for event in second if event["kind"] == "reading")
-    events = [event for event in first + second if event["kind"] != "status"]  # alarms are numbered, too
-    mine = [event for event in events if event["source"] == source]
-    assert mine[0] in first
-    assert [event["seq"] for event in mine] == list(range(1, len(mine) + 1))
-    times = [datetime.fromisoformat(event["time"]) for event in mine if event["kind"] == "reading"]
-    # The gateway logs once a minute: what it logged while the service was down is there too.
-    assert {after - before for before, after in pairwise(times)} == {timedelta(minutes=1)}
-    ids = [event["id"] for event in readings]
+    """In an empty folder the steps install the service; it stores readings, ends, and continues."""
+    await run(image, simulator, readings=2)
+    first = len(stored(image))
+    assert (image / "state/energy.sqlite").stat().st_mode & 0o077 == 0
+    await run(image, simulator, readings=first + 3)
+    ids, minutes = zip(*stored(image), strict=True)
     assert len(ids) == len(set(ids))
-    assert simulator.vrm_token not in json.dumps(first + second)
+    # The gateway logs once a minute: what it logged while the service was down is there too.
+    assert sorted(minutes) == list(range(min(minutes), max(minutes) + 1))
+    kept = [path for path in (image / "state").rglob("*") if path.is_file()]
+    assert [path for path in kept if simulator.vrm_token.encode() in path.read_bytes()] == []
 
 
 def test_the_build_context_has_only_what_is_installed():
@@ -133,14 +152,14 @@ def test_the_build_context_has_only_what_is_installed():
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
     assert lines[0] == "*"
     kept = {line.removeprefix("!") for line in lines if line.startswith("!")}
-    assert kept == {*SOURCES, "examples/deploy/service.py"}
+    assert kept == set(SOURCES)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_accepts_the_unit(tmp_path):
     """`systemd-analyze verify` has no complaint, once the program exists."""
     unit = (DEPLOY / "energy-live.service").read_text()
-    program = "/opt/energy-live/venv/bin/python"
+    program = "/opt/energy-live/venv/bin/energy-live"
     assert program in unit
     path = tmp_path / "energy-live.service"
     path.write_text(unit.replace(program, sys.executable))
@@ -151,6 +170,12 @@ def test_systemd_accepts_the_unit(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+def test_the_settings_are_valid():
+    """The service accepts the file, and what the page says of its options."""
+    config = load_config(DEPLOY / "energy-live.toml")
+    assert [each.to for each in config.output] == ["sqlite:energy.sqlite"]
 
 
 def test_the_page_shows_the_example():
