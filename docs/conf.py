@@ -36,7 +36,10 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-suppress_warnings = ["ref.python"]  # `type` in an annotation: a class of Python, and a field of two models
+suppress_warnings = [
+    "ref.python",  # `type` in an annotation: a class of Python, and a field of two models
+    "misc.highlighting_failure",  # InfluxQL, and SQL with Grafana's macros, are not plain SQL
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"energy-live {version}"
