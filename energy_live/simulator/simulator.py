@@ -154,9 +154,11 @@ class Simulator:
         users, sites = running.world.user, running.world.sites
         broker = running.broker = await self._stack.enter_async_context(
             Mosquitto(
-                users={users.email: f"Token {self.vrm_token}"},
-                sites={users.email: [site.identifier for site in sites if site.user == users.id]},
-                **self.broker_options,
+                **{
+                    "users": {users.email: f"Token {self.vrm_token}"},
+                    "sites": {users.email: [site.identifier for site in sites if site.user == users.id]},
+                    **self.broker_options,
+                }
             )
         )
         gateways = running.gateways = Gateways(sites, running.timeline, self.clock, broker)

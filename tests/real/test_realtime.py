@@ -135,3 +135,51 @@ async def test_a_broker_that_restarts_is_connected_again(authority, trusting, tm
             assert states(seen, site)[-1] == (State.LIVE, "")
     assert "lost" in dict(states(seen, site))[State.STALE]
     assert threading.active_count() <= before + 6  # of the default executor, which is idle
+
+
+async def test_a_login_that_the_broker_refuses_never_ends_the_account(authority, trusting, tmp_path):
+    """Wrong token at the broker: the sites are polled, and the state says why."""
+    async with (
+        simulated(authority, tmp_path, users={}) as simulator,
+        followed(simulator, trusting=trusting) as (events, seen),
+    ):
+        await until(lambda: any("refused the login" in each.reason for each in events.status.values()))
+        assert {each.state for each in events.status.values()} == {State.LIVE}
+        assert any(each.kind is Kind.READING for each in seen)
+        assert not any("/rt/" in each.id for each in seen)
+    assert simulator.vrm_token not in repr(events.status)
+
+
+async def test_no_right_to_wake_a_site_is_told(authority, trusting, tmp_path):
+    """The broker refuses the keepalive, which only MQTT 5 tells; the site is polled."""
+    async with (
+        simulated(authority, tmp_path, muted=("alex@example.com",)) as simulator,
+        followed(simulator, simulator.site_ids[0], trusting=trusting) as (events, _),
+    ):
+        await until(lambda: any("no right to wake" in each.reason for each in events.status.values()))
+
+
+async def test_retained_messages_are_never_live(authority, trusting, tmp_path):
+    """A broker may keep old values; nothing tells how old they are."""
+    import aiomqtt  # noqa: PLC0415  (an extra)
+
+    async with simulated(authority, tmp_path) as simulator:
+        broker, site = simulator.broker, simulator.gateways.by_site[simulator.site_ids[0]]
+        site.realtime_on = False
+        async with aiomqtt.Client(
+            "127.0.0.1", broker.port, username="gateways", password=broker.password
+        ) as client:
+            topic = f"N/{site.portal_id}/system/0/Dc/Battery/Soc"
+            await client.publish(topic, b'{"value": 1}', qos=1, retain=True)
+        async with followed(simulator, simulator.site_ids[0], trusting=trusting) as (events, seen):
+            await until(lambda: any("no answer" in each.reason for each in events.status.values()))
+            assert realtime(seen, simulator.site_ids[0]) == []
+
+
+async def test_a_certificate_that_is_not_trusted_is_told(authority, tmp_path):
+    """The token is not sent; the sites are polled."""
+    async with (
+        simulated(authority, tmp_path) as simulator,
+        followed(simulator, trusting=ssl.create_default_context()) as (events, _),
+    ):
+        await until(lambda: any("cannot be trusted" in each.reason for each in events.status.values()))
