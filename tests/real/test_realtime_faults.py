@@ -17,9 +17,9 @@ from tests.real.test_realtime import FAST, authority, followed, realtime, simula
 from tests.servers.real_programs import until
 from vrm_async.realtime_values import meaning
 
-MINUTES = float(os.environ.get("ENERGY_LIVE_REALTIME_MINUTES", "0.2"))
+MINUTES = float(os.environ.get("ENERGY_LIVE_REALTIME_MINUTES", "0.13"))
 LONG = MINUTES >= 1.0
-PAUSE_S = 30.0 if LONG else 2.0
+PAUSE_S = 30.0 if LONG else 1.0
 
 
 class Faults:
