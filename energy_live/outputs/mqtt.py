@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as _random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
@@ -47,7 +48,7 @@ class MqttOutput:
     Each instance of a site or product is a device of Home Assistant, with the name of its site, which is also
     the suggested area. Unavailable are all values while the program is not connected, those of a site that is
     stale, and each one that does not come any more. The discovery payloads are retained on the broker, which
-    also remembers the devices for the next start; `remove_others` deletes those that are gone.
+    also remembers the devices for the next start; those that are gone are deleted.
 
     Needs the extra `mqtt`. The connection is kept and restored also while there are no events.
 
@@ -59,6 +60,8 @@ class MqttOutput:
         password: Password of the user.
         names: Names of sites and products by vendor and number, such as ``{("vrm", "123"): "Home"}``; read
             when a device is announced.
+        sites: Returns vendor and number of the sites and products that are read now; the devices of others
+            are deleted. None: they are not known, and nothing is deleted.
         version: Version of the program, shown in Home Assistant.
         clock: Source of time, for tests.
         random: Returns numbers in [0, 1), for tests.
@@ -75,6 +78,7 @@ class MqttOutput:
         *,
         password: Secret | None = None,
         names: Mapping[SiteKey, str] | None = None,
+        sites: Callable[[], AbstractSet[SiteKey] | None] = lambda: None,
         version: str = "",
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
@@ -82,6 +86,9 @@ class MqttOutput:
         self._target = MqttTarget.of_url(url)
         self._topics = self._target.topics
         self._password = password
+        self._sites = sites
+        self._kept: AbstractSet[SiteKey] | None = None
+        """The sites whose devices were kept when others were deleted on this connection."""
         self._clock = clock or SystemClock()
         self._random = random
         self._client: MqttClient | None = None
@@ -128,23 +135,10 @@ class MqttOutput:
         client = self._client
         if client is None:
             raise OutputError(f"no connection to {self._target.place}")
+        await self._remove_others(client)
         readings = self._state.newest(batch, self._clock.utcnow())
         await self._publish(client, self._state.changes(batch, position))
         return await self._publish_states(client, readings)
-
-    async def remove_others(self, sites: Collection[SiteKey]) -> None:
-        """Delete the devices of all sites and products but these, in Home Assistant and on the broker.
-
-        Args:
-            sites: Vendor and number of those that stay.
-
-        Raises:
-            OutputError: There is no connection, or the broker refuses a topic.
-        """
-        client = self._client
-        if client is None:
-            raise OutputError(f"no connection to {self._target.place}")
-        await self._publish(client, self._state.removal(sites))
 
     async def close(self) -> None:
         """Say on the broker that the program is gone, and disconnect. Cancelling disconnects at once."""
@@ -192,6 +186,8 @@ class MqttOutput:
                 self._target, password=self._password, context=context, version5=self._version5
             ) as client:
                 await self._remember(client)
+                self._kept = None
+                await self._remove_others(client)
                 await self._publish(client, self._state.everything(self._clock.utcnow()))
                 self._client, self._attempt = client, 0
                 if not ready.done():
@@ -231,6 +227,13 @@ class MqttOutput:
             what = f"{self._target.place} does not deliver what is published to {topics.base}/#"
             raise OutputError(f"{what}; let {self._target.user or 'this client'} read it") from None
         await client.unsubscribe(wanted)
+
+    async def _remove_others(self, client: MqttClient) -> None:
+        """Delete the devices of sites and products that are no longer read."""
+        sites = self._sites()
+        if sites is not None and sites != self._kept:
+            await self._publish(client, self._state.removal(sites))
+            self._kept = sites
 
     # --- publishing ----------------------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ class PublishedState:
         """Sites of which there were events, with their account."""
         self._stale: set[SiteKey] = set()
         self._alarms: dict[DeviceKey, tuple[OpenAlarm, ...]] = {}
+        self._removed: set[SiteKey] = set()
+        """Sites that were removed in this run: events that were waiting must not bring them back."""
 
     # --- from the broker -----------------------------------------------------------------------------------
 
@@ -75,7 +77,7 @@ class PublishedState:
         """
         newest: dict[tuple[DeviceKey, Quantity], Event] = {}
         for event in batch:
-            if event.kind is not Kind.READING:
+            if event.kind is not Kind.READING or DeviceKey.of(event.source)[:2] in self._removed:
                 continue
             device, waited_s = DeviceKey.of(event.source), (now - event.received_at).total_seconds()
             old = event.backfilled or event.late or waited_s > self._expire_after_s
@@ -91,6 +93,7 @@ class PublishedState:
 
     def changes(self, batch: Sequence[Event], position: Checkpoint) -> list[MqttMessage]:
         """Return the messages about devices, states of sites and alarms that a batch has changed."""
+        batch = [event for event in batch if DeviceKey.of(event.source)[:2] not in self._removed]
         sites = self._changed_sites(batch)
         messages = self._announcements({DeviceKey.of(event.source) for event in batch})
         messages += map(self._site_status, sites)
@@ -154,6 +157,7 @@ class PublishedState:
     def removal(self, sites: Collection[SiteKey]) -> list[MqttMessage]:
         """Forget all sites and products but these, and return the messages that delete their devices."""
         gone = [device for device in self._components if device[:2] not in sites]
+        self._removed = self._removed.union(self._sites).difference(sites)
         topics = {self._topics.config(device): None for device in gone}
         for device in gone:
             components = self._components.pop(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from random import random
@@ -48,6 +48,10 @@ class AccountSources:
         """Names and time zones of sites and products by vendor and number."""
         self.site_names: dict[tuple[str, str], str] = {}
         """The names alone."""
+        self.current: frozenset[tuple[str, str]] | None = None
+        """Sites and products that are read now; None while a list of them has not been read."""
+        self._listed: dict[str, frozenset[tuple[str, str]]] = {}
+        """What the accounts have, by vendor, as far as it was read."""
         self._pool = pool
         self._clock = clock
         day = 86_400.0
@@ -96,9 +100,8 @@ class AccountSources:
             wait_s = full_jitter(attempt, base=_RETRY_BASE_S, cap=_RETRY_CAP_S, random=random)
             attempt += 1
             await self._clock.sleep(max(wait_s, 1.0))
-        with suppress(EnergyError, TimeoutError):
-            async with asyncio.timeout(_NAMES_S):
-                await self._read_site_names()
+        await self._try_site_names()
+        self._note_current()
         return list(self._sources.values())
 
     def _vrm_source(self, vrm: VRMClient) -> Source:
@@ -123,16 +126,36 @@ class AccountSources:
             numbers = [product.id for product in products]
             for product in products:
                 self._note("voltstorage", product.id, product.serial_number, product.timezone)
+            self._listed["voltstorage"] = _keys("voltstorage", numbers)
         return {
             str(number): self._volt.live(number, backfill=self._backfill)
             for number in numbers
             if str(number) not in self._sources
         }
 
+    async def _try_site_names(self) -> None:
+        with suppress(EnergyError, TimeoutError):
+            async with asyncio.timeout(_NAMES_S):
+                await self._read_site_names()
+
     async def _read_site_names(self) -> None:
         if self._vrm is not None:
-            for site in await self._vrm.sites():
+            sites = await self._vrm.sites()
+            for site in sites:
                 self._note("vrm", site.id, site.name, site.timezone)
+            self._listed["vrm"] = _keys("vrm", [site.id for site in sites])
+
+    def _note_current(self) -> None:
+        """Set `current` to what the settings and the lists say."""
+        chosen = {"vrm": self._config.vrm.sites, "voltstorage": self._config.voltstorage.products}
+        clients = {"vrm": self._vrm, "voltstorage": self._volt}
+        found: list[frozenset[tuple[str, str]] | None] = [
+            _keys(vendor, chosen[vendor]) if chosen[vendor] else self._listed.get(vendor)
+            for vendor, client in clients.items()
+            if client is not None
+        ]
+        known = [each for each in found if each is not None]
+        self.current = frozenset[tuple[str, str]]().union(*known) if len(known) == len(found) else None
 
     def _note(self, vendor: str, number: int, name: str | None, timezone: str | None) -> None:
         kind = "site" if vendor == "vrm" else "product"
@@ -151,6 +174,7 @@ class AccountSources:
                 _log.warning("product %s of VoltStorage is new", number)
         except EnergyError as error:
             _log.warning("sites and products cannot be listed: %s", error)
+        self._note_current()
 
     async def change(self, stream: MergedStream, config: ServiceConfig, accounts: Accounts) -> None:
         """Make the sources of the stream those of new settings or credentials; the others are not touched.
@@ -162,6 +186,11 @@ class AccountSources:
         vrm_changed = (config.vrm, _vrm_part(accounts)) != (old.vrm, _vrm_part(before))
         volt_changed = (config.voltstorage, _volt_part(accounts)) != (old.voltstorage, _volt_part(before))
         self._config, self._accounts = config, accounts
+        self._listed = {
+            vendor: listed
+            for vendor, listed in self._listed.items()
+            if _PARTS[vendor](accounts) == _PARTS[vendor](before)
+        }
         if vrm_changed:
             await self._remove(stream, [name for name in self._sources if name == "vrm"])
             if self._vrm is not None:
@@ -183,6 +212,9 @@ class AccountSources:
                 self._add(stream, await self._new_products())
             except EnergyError as error:
                 _log.error("the products of VoltStorage cannot be listed, trying again: %s", error)
+        if "vrm" not in self._listed:
+            await self._try_site_names()
+        self._note_current()
 
     def _add(self, stream: MergedStream, sources: Mapping[str, Source]) -> None:
         for name, source in sources.items():
@@ -205,6 +237,13 @@ def _volt_part(accounts: Accounts) -> tuple[object, ...]:
         *(accounts.voltstorage_token, accounts.voltstorage_email, accounts.voltstorage_password),
         *(accounts.voltstorage_account, accounts.voltstorage_base_url),
     )
+
+
+_PARTS: Final = {"vrm": _vrm_part, "voltstorage": _volt_part}
+
+
+def _keys(vendor: str, numbers: Iterable[int]) -> frozenset[tuple[str, str]]:
+    return frozenset((vendor, str(number)) for number in numbers)
 
 
 def past(config: ServiceConfig) -> timedelta:

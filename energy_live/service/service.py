@@ -163,6 +163,7 @@ class Service:
             pool=pool,
             sites=sources.sites,
             site_names=sources.site_names,
+            current=lambda: sources.current,
             health=self._snapshot,
         )
         # Outputs first: a wrong address is an error before any request is sent.

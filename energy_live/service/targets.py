@@ -6,6 +6,7 @@ A further output is one function here and one line in `TARGETS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -37,6 +38,8 @@ class TargetContext:
     """Names and time zones of sites and products by vendor and number, once the accounts were read."""
     site_names: Mapping[tuple[str, str], str]
     """The names alone."""
+    current: Callable[[], AbstractSet[tuple[str, str]] | None] = lambda: None
+    """Returns the sites and products that are read now, None while they are not known."""
     health: Callable[[], Health] | None = None
     """Returns the states of sources and outputs, and the present time."""
 
@@ -84,7 +87,13 @@ def _mqtt(settings: OutputSettings, context: TargetContext) -> Output:
     from energy_live.outputs.mqtt import MqttOutput  # noqa: PLC0415
 
     password = context.environment.secret(settings.secret or "MQTT_PASSWORD")
-    return MqttOutput(settings.to, password=password, names=context.site_names)
+    chosen = set(map(str, settings.sites))
+
+    def sites() -> AbstractSet[tuple[str, str]] | None:
+        current = context.current()
+        return current if current is None or not chosen else {each for each in current if each[1] in chosen}
+
+    return MqttOutput(settings.to, password=password, names=context.site_names, sites=sites)
 
 
 def _parquet(settings: OutputSettings, context: TargetContext) -> Output:

@@ -78,8 +78,9 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
 
 
 @asynccontextmanager
-async def opened(broker: Mosquitto, options: str = "") -> AsyncIterator[MqttOutput]:
-    output = MqttOutput(f"{broker.url}{options}", names={("vrm", "1001"): "Home"}, version="1.2.3")
+async def opened(broker: Mosquitto, options: str = "", **others) -> AsyncIterator[MqttOutput]:
+    names = {("vrm", "1001"): "Home"}
+    output = MqttOutput(f"{broker.url}{options}", names=names, version="1.2.3", **others)
     await output.open()
     try:
         yield output
@@ -134,10 +135,12 @@ async def test_availability_alarms_and_removal(tmp_path, broker):
             alarm = (await home.look())["states"]["binary_sensor.home_alarm"]
             assert alarm["alarms"] == [{"text": 'Low "battery"', "device": "Battery"}]
         await home.until(lambda states: shown(states) == ["unavailable", "unavailable"])
-        async with opened(broker) as output:
+        sites = {("vrm", "1001")}
+        async with opened(broker, sites=lambda: set(sites)) as output:
             await output.write([now_reading(3, {Quantity.GRID_POWER: 1.0})], position(4))
             await home.until(lambda states: shown(states) == ["1.0", "7.5"])
-            await output.remove_others(())
+            sites.clear()
+            await output.write([now_reading(4, {Quantity.GRID_POWER: 1.0})], position(5))
             await home.until(lambda states: not states)
             found = await home.look()
     assert found["devices"] == {}

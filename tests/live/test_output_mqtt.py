@@ -75,8 +75,6 @@ async def test_without_a_connection_nothing_is_written_and_nothing_is_printed():
     output = MqttOutput("mqtt://me@localhost", password=Secret("hunter22"))
     with pytest.raises(OutputError, match="no connection"):
         await output.write([], Checkpoint())
-    with pytest.raises(OutputError, match="no connection"):
-        await output.remove_others(())
     await output.close()
     assert "hunter22" not in repr(output) + repr(vars(output))
 

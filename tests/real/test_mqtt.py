@@ -306,14 +306,22 @@ async def test_devices_of_removed_sites_are_deleted_and_others_stay(broker):
         await output.write([now_reading(0), now_reading(0, BATTERY), now_reading(0, odd)], position(1))
         await another.write([now_reading(0)], position(1))
     remaining = {key for key in await retained(broker) if "another-program" in key}
-    async with opened(broker.url) as output:  # another run: it knows the devices from the broker only
-        await output.remove_others({("vrm", "1001")})
+    sites: set[tuple[str, str]] | None = {("vrm", "1001")}
+    # Another run: it knows the devices from the broker only.
+    async with opened(broker.url, sites=lambda: sites) as output:
         found = await retained(broker)
         assert {key for key in found if "another-program" in key} == remaining
         assert CONFIG in found
         assert not [key for key in found if "-2b-" in key]
-        await output.remove_others(())
+        await output.write([now_reading(1)], position(2))
+        sites = None  # the lists cannot be read now
+        await output.write([now_reading(2)], position(3))
+        assert CONFIG in await retained(broker)
+        sites = {("vrm", "1002")}
+        # An event that was waiting does not bring the device back.
+        await output.write([now_reading(3), status(4, State.LIVE)], position(4))
         assert set(await retained(broker)) == {*remaining, "energy-live/status"}
+        sites = {("vrm", "1001"), ("vrm", "1002")}
         await output.write([now_reading(5)], position(6))
         assert CONFIG in await retained(broker)
 
