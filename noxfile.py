@@ -49,6 +49,7 @@ LONG_FORMS = {
         {"ENERGY_LIVE_REALTIME_HOURS": "5", "ENERGY_LIVE_REALTIME_MINUTES": "20"},
     ),
     "relay": (("tests/chaos/test_relay_chain.py",), {"ENERGY_LIVE_SEEDS": "300"}),
+    "cluster": (("-s", "tests/real/test_cluster.py"), {"ENERGY_LIVE_CLUSTER_S": "1200"}),
 }
 """Long forms that run by their name: `nox -s chaos -- realtime`."""
 

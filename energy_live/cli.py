@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import click
 
+from energy_live.cluster.commands import cluster as cluster_commands
 from energy_live.reports.commands import COMMANDS, SiteNumber, select_sites
 from energy_live.runner import INTERRUPTED, print_error, run
 from energy_live.service.command import run as run_service_command
@@ -437,7 +438,7 @@ def archive(
     )
 
 
-for each in (*COMMANDS, run_service_command):
+for each in (*COMMANDS, run_service_command, cluster_commands):
     commands.add_command(each)
 
 

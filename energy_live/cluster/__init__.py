@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from energy_core.stream.source import Source
+if TYPE_CHECKING:
+    from energy_core.stream.source import Source
 
 __all__ = ["cluster_source"]
 

@@ -20,11 +20,12 @@ from energy_core.stream.commit import OnCorrupt
 from energy_core.stream.event import Event
 from energy_core.stream.merge import MergedStream
 from energy_core.stream.source import Source
-from energy_core.stream.vocabulary import Kind
+from energy_core.stream.status import SourceStatus
+from energy_core.stream.vocabulary import Kind, SourceId
 from energy_live.cluster.connection import LEASES, ClusterConnection
 from energy_live.cluster.leases import Lease, Leases
 from energy_live.cluster.positions import ClusterCheckpoint, load_rate, save_rate
-from energy_live.cluster.problems import ClusterError
+from energy_live.cluster.problems import ClusterError, raise_if_cancelled
 from energy_live.cluster.publisher import Publisher
 from energy_live.cluster.subjects import account_key
 
@@ -132,6 +133,11 @@ class AccountRun:
     def publisher(self) -> Publisher:
         """Publishes its events, and counts them."""
         return self._publisher
+
+    @property
+    def status(self) -> Mapping[SourceId, SourceStatus]:
+        """The state of each source and site of the account."""
+        return {} if self._events is None else self._events.status
 
     def about(self) -> Mapping[str, object]:
         """Return what others may know: the value of the lease."""
@@ -248,6 +254,7 @@ class AccountRun:
                     if isinstance(error, CheckpointError) and error.kind in _GIVEN_UP:
                         _log.error("%s: starting from now", self.key)
                         self._on_corrupt = "latest"
+                raise_if_cancelled()
                 if not self._stopping.is_set():
                     with suppress(TimeoutError):
                         async with asyncio.timeout(delay_s):
@@ -305,6 +312,7 @@ class AccountRun:
                 break
             except ClusterError as error:
                 self._note(str(error))
+            raise_if_cancelled()
             await self._clock.sleep(delay_s)
             delay_s = min(2 * delay_s, 5.0)
         if self.failure:

@@ -16,7 +16,7 @@ from energy_core.printable import printable
 from energy_live.cluster.account_run import AccountRun, ClusterAccount
 from energy_live.cluster.connection import POSITIONS, ClusterConnection, names
 from energy_live.cluster.leases import Leases, LeaseTable, caps_of, fair_share
-from energy_live.cluster.problems import ClusterError
+from energy_live.cluster.problems import ClusterError, raise_if_cancelled
 from energy_live.cluster.subjects import token
 
 _log: Final = logging.getLogger("energy_live.cluster")
@@ -101,6 +101,8 @@ class Collector:
                     self._note("")
                 except ClusterError as error:
                     self._note(str(error))
+                    raise_if_cancelled()
+                    await self._connection.watch()
                 if self._connection.is_closed:
                     raise ClusterError(
                         f"the NATS server has closed the connection: {self._connection.problem}",

@@ -13,14 +13,13 @@ from typing import Final, NamedTuple, Self
 
 import nats.errors
 import nats.js.errors
-from attrs import frozen
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from energy_core.clock import SystemClock
-from energy_core.printable import printable, printable_class
-from energy_core.secret import Secret
+from energy_core.printable import printable
+from energy_live.cluster.login import ServerLogin, servers_of, trusting
 from energy_live.cluster.problems import WRONG_SEQUENCE, ClusterError, WrongRevision, explain
 
 _log: Final = logging.getLogger("energy_live.cluster")
@@ -32,42 +31,15 @@ LEASES: Final = "energy-leases"
 POSITIONS: Final = "energy-positions"
 """Bucket of what outlives a host: positions, rate limits, and which hosts are drained."""
 
-_SCHEMES: Final = ("nats://", "tls://", "ws://", "wss://")
 _PING_S: Final = 3
+_CONNECT_S: Final = 5.0
+_CLOSE_S: Final = 3.0
+_SILENT_S: Final = 8.0
+"""Seconds without any answer of a connected server, after which another one is tried."""
 _ANSWER_S: Final = 3.0
 """Seconds for one answer of a server. An election among servers takes longer; the caller asks again."""
 _PENDING_BYTES: Final = 16 * 1024 * 1024
 """Bytes that may wait for a connection; callers limit themselves to less."""
-
-
-@printable_class
-@frozen(kw_only=True)
-class ServerLogin:
-    """Who we are to the servers; nothing of it is printed."""
-
-    user: str | None = None
-    password: Secret | None = None
-    token: Secret | None = None
-    creds: str | None = None
-    """Path of a file with a user's JWT and seed, as `nsc` writes it."""
-    ca: str | None = None
-    """Path of the certificate authority that signed the servers' certificates; default: the system's."""
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS and NATS_CA; empty ones are not set."""
-
-        def text(name: str) -> str | None:
-            return environment.get(name, "").strip() or None
-
-        password, token = text("NATS_PASSWORD"), text("NATS_TOKEN")
-        return cls(
-            user=text("NATS_USER"),
-            password=None if password is None else Secret(password),
-            token=None if token is None else Secret(token),
-            creds=text("NATS_CREDS"),
-            ca=text("NATS_CA"),
-        )
 
 
 class BucketEntry(NamedTuple):
@@ -78,18 +50,6 @@ class BucketEntry(NamedTuple):
     time: datetime
     """When it was written, by the server's clock."""
     deleted: bool
-
-
-def servers_of(url: str) -> list[str]:
-    """Split the addresses of servers.
-
-    Raises:
-        ValueError: There is none, or one is not an address; the message has no credential.
-    """
-    servers = [each.strip() for each in url.split(",") if each.strip()]
-    if not servers or not all(each.startswith(_SCHEMES) for each in servers):
-        raise ValueError("a cluster needs addresses such as nats://10.0.0.5:4222, with commas between them")
-    return servers
 
 
 class ClusterConnection:
@@ -109,6 +69,10 @@ class ClusterConnection:
         self.reconnects = 0
         self.problem: str = ""
         """What the connection failed with last."""
+        self._closing = False
+        self._clock = SystemClock()
+        self._silent_since: float | None = None
+        self._refused = asyncio.Event()
         self._denied: list[str] = []
         self._replies: dict[str, Callable[[Msg], None]] = {}
         self._inbox = ""
@@ -139,14 +103,15 @@ class ClusterConnection:
         """
         servers = servers_of(url)
         login = login or ServerLogin()
-        context = await _tls(login.ca) if login.ca else None
+        context = await trusting(login.ca) if login.ca else None
         self = cls(Client(), stream)
         warned = False
         clock = SystemClock()
         deadline = None if patience_s is None else clock.monotonic() + patience_s
         while True:
             try:
-                await self._connect(servers, login, context, name)
+                limit_s = _CONNECT_S if patience_s is None else min(_CONNECT_S, patience_s)
+                await self._connect(servers, login, context, name, limit_s)
                 break
             except ClusterError as error:
                 if error.permanent or (deadline is not None and clock.monotonic() >= deadline):
@@ -161,47 +126,82 @@ class ClusterConnection:
         return self
 
     async def _connect(
-        self, servers: list[str], login: ServerLogin, context: ssl.SSLContext | None, name: str
+        self,
+        servers: list[str],
+        login: ServerLogin,
+        context: ssl.SSLContext | None,
+        name: str,
+        limit_s: float,
     ) -> None:
+        connecting = asyncio.create_task(
+            self.client.connect(
+                servers=servers,
+                name=name,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+                user=login.user,
+                password=None if login.password is None else login.password.reveal(),
+                token=None if login.token is None else login.token.reveal(),
+                user_credentials=login.creds,
+                tls=context,
+                connect_timeout=2,
+                reconnect_time_wait=1,
+                max_reconnect_attempts=-1,
+                ping_interval=_PING_S,
+                max_outstanding_pings=2,
+                pending_size=_PENDING_BYTES,
+            ),
+            name="energy cluster connect",
+        )
+        refused = asyncio.create_task(self._refused.wait(), name="energy cluster refused")
+        connected = False
         try:
-            async with asyncio.timeout(5.0):
-                await self.client.connect(
-                    servers=servers,
-                    name=name,
-                    error_cb=self._on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                    user=login.user,
-                    password=None if login.password is None else login.password.reveal(),
-                    token=None if login.token is None else login.token.reveal(),
-                    user_credentials=login.creds,
-                    tls=context,
-                    connect_timeout=2,
-                    reconnect_time_wait=1,
-                    max_reconnect_attempts=-1,
-                    ping_interval=_PING_S,
-                    max_outstanding_pings=2,
-                    pending_size=_PENDING_BYTES,
-                )
+            await asyncio.wait({connecting, refused}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+                connected = True
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            with suppress(Exception):
-                await self.client.close()
-            reason = self.problem or str(error) or type(error).__name__
-            refused = "Authorization" in reason or "authorization" in reason
-            advice = "check NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDS" if refused else reason
-            message = "the NATS server refuses our credential" if refused else "no NATS server answers"
-            raise ClusterError(f"{message}: {advice}", permanent=refused) from None
-        except BaseException:
-            with suppress(Exception):
-                await self.client.close()
-            raise
+            self.problem = self.problem or str(error) or type(error).__name__
+        finally:
+            refused.cancel()
+            connecting.cancel()
+            await asyncio.wait({connecting, refused})
+            if not connected:
+                with suppress(Exception):
+                    await self.client.close()
+        if not connected:
+            raise self._no_connection()
+
+    def _no_connection(self) -> ClusterError:
+        reason = self.problem or "no answer"
+        if "uthorization" in reason:
+            return ClusterError(
+                "the NATS server refuses our credential: check NATS_USER and NATS_PASSWORD, NATS_TOKEN or "
+                "NATS_CREDS",
+                permanent=True,
+            )
+        if "ertificate" in reason or "CERTIFICATE" in reason:
+            return ClusterError(
+                f"the certificate of the NATS server cannot be verified ({reason}): NATS_CA names the "
+                "authority that signed it",
+                permanent=True,
+            )
+        return ClusterError(f"no NATS server answers: {reason}")
 
     async def aclose(self) -> None:
-        """Close the connection; what was published before is sent."""
-        with suppress(nats.errors.Error, OSError, TimeoutError):
-            async with asyncio.timeout(2.0):
-                if self.client.is_connected:
-                    await self.client.flush(timeout=1)
+        """Close the connection; what was published before is sent. Takes a few seconds at most."""
+        self._closing = True
+        closing = asyncio.create_task(self._close(), name="energy cluster close")
+        try:
+            await asyncio.wait({closing}, timeout=_CLOSE_S)
+        finally:
+            closing.cancel()
+
+    async def _close(self) -> None:
+        if self.client.is_connected:
+            with suppress(nats.errors.Error, OSError, TimeoutError):
+                await self.client.flush(timeout=1)
         with suppress(Exception):  # of a connection that is broken already
             await self.client.close()
 
@@ -234,6 +234,7 @@ class ClusterConnection:
             return None
         except (nats.errors.Error, TimeoutError) as error:
             raise self.explain(error, f"reading {bucket}") from None
+        self._silent_since = None
         return _entry(found.data, found.seq, found.time, found.headers)
 
     async def put(
@@ -265,6 +266,7 @@ class ClusterConnection:
             raise self.explain(error, f"writing {bucket}") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise self.explain(error, f"writing {bucket}", subject=f"$KV.{bucket}.{key}") from None
+        self._silent_since = None
         return ack.seq
 
     async def values(self, bucket: str, keys: str = ">") -> dict[str, BucketEntry]:
@@ -300,6 +302,7 @@ class ClusterConnection:
             raise self.explain(error, f"reading {bucket}") from None
         finally:
             self.forget(reply)
+        self._silent_since = None
         if problem:
             raise ClusterError(f"the server cannot list the bucket {bucket}: {problem}")
         return found
@@ -322,11 +325,26 @@ class ClusterConnection:
         if take is not None:
             take(message)
 
+    async def watch(self) -> None:
+        """Note that a server did not answer in time: after a while without any answer, try another server.
+
+        A server that has lost the others still answers pings, so that the connection itself looks right.
+        """
+        now = self._clock.monotonic()
+        if not self.client.is_connected:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since > _SILENT_S:
+            self._silent_since = None
+            _log.warning("the NATS server is connected and does not answer: trying another one")
+            await self.client.force_reconnect()
+
     # --- problems ------------------------------------------------------------------------------------------
 
     def denied(self, subject: str) -> bool:
         """Return whether the server has refused us to publish on a subject."""
-        return any(subject in each for each in self._denied)
+        return any(subject.lower() in each.lower() for each in self._denied)
 
     def explain(self, error: Exception, doing: str, subject: str = "") -> ClusterError:
         """Return what an error of NATS means, in one line that says what to do.
@@ -340,13 +358,16 @@ class ClusterConnection:
         return explain(error, doing, denied=denied, connected=self.client.is_connected)
 
     async def _on_error(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
+        text = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
         self.problem = text.removeprefix("nats: ")
+        if "uthorization" in text or isinstance(error, ssl.SSLError):
+            self._refused.set()  # nats-py would go on trying
         if "ermissions" in text:
             self._denied = [*self._denied[-15:], self.problem]
 
     async def _on_disconnected(self) -> None:
-        _log.info("the connection to NATS is lost; trying again")
+        if not self._closing:
+            _log.info("the connection to NATS is lost; trying again")
 
     async def _on_reconnected(self) -> None:
         self.reconnects += 1
@@ -365,15 +386,6 @@ def _entry(
         )
     deleted = (headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
     return BucketEntry(data or b"", revision, time, deleted)
-
-
-async def _tls(ca: str) -> ssl.SSLContext:
-    try:
-        return await asyncio.to_thread(ssl.create_default_context, cafile=ca)
-    except OSError as error:
-        raise ClusterError(
-            f"NATS_CA: {ca} cannot be used: {error.strerror or error}", permanent=True
-        ) from None
 
 
 def names(found: Sequence[str]) -> str:

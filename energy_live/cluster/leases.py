@@ -18,6 +18,7 @@ from energy_core.clock import Clock
 from energy_core.printable import printable_class
 from energy_live.cluster.connection import LEASES, BucketEntry, ClusterConnection
 from energy_live.cluster.problems import ClusterError, WrongRevision
+from energy_live.cluster.subjects import name_of
 
 MARGIN: Final = 0.2
 """Part of a lease's time before its end in which the holder has stopped already."""
@@ -225,6 +226,11 @@ class Leases:
 
 def _json(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def account_of(key: str) -> str:
+    """Return vendor and account label of an account's key, with a slash between them."""
+    return "/".join(name_of(each) or each for each in key.split("."))
 
 
 def caps_of(hosts: Iterable[Mapping[str, object]], drained: frozenset[str]) -> dict[str, int]:

@@ -168,9 +168,9 @@ class LogReader:
                 "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
             }
         ).encode()
+        # Of its own: messages of the log arrive with the subject on which they were published.
+        subscription = await client.subscribe(reply, cb=self._take)
         try:
-            # Of its own: messages of the log arrive with the subject on which they were published.
-            await client.subscribe(reply, cb=self._take)
             while True:
                 next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
                 await client.publish(next_subject, request, reply=reply)
@@ -180,6 +180,8 @@ class LogReader:
         finally:
             acknowledging.cancel()
             await asyncio.wait({acknowledging})
+            with suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
             await self.send_acks()
 
     def acknowledge(self, reply: str) -> None:
@@ -201,6 +203,16 @@ class LogReader:
             while self._acks:
                 await self._connection.client.publish(self._acks[0], b"+ACK")
                 self._acks.popleft()
+
+    async def give_back(self, replies: Sequence[str]) -> None:
+        """Refuse messages, so that the server sends them at once to the next reader."""
+        with suppress(nats.errors.Error, OSError):
+            await self._connection.client.flush(
+                timeout=1
+            )  # before it knows that we read no more, we get them
+            # The newest first: the server tries one with our last request, and puts it behind the others.
+            for reply in (*replies[-1:], *replies[:-1]):
+                await self._connection.client.publish(reply, b"-NAK")
 
     async def _take(self, message: Msg) -> None:
         self._arrived.append(message)

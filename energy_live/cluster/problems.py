@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import nats.errors
@@ -40,6 +41,16 @@ class ClusterError(StreamError):
 
 class WrongRevision(ClusterError):
     """A key has another revision than expected: another host has written it."""
+
+
+def raise_if_cancelled() -> None:
+    """Raise CancelledError in a task that was cancelled: nats-py swallows a cancellation in a few places.
+
+    For loops that try again; not for clean-up, which runs in a cancelled task.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def explain(error: Exception, doing: str, *, denied: str, connected: bool) -> ClusterError:

@@ -23,6 +23,7 @@ _BYTES_IN_FLIGHT: Final = 4 * 1024 * 1024
 _IN_FLIGHT: Final = 2000
 _YIELD_EVERY: Final = 128
 """Messages after which the event loop sends them and reads acknowledgements."""
+_LOOK_S: Final = 1.0
 _SILENCE_S: Final = 5.0
 """Seconds without an acknowledgement after which the messages are published again."""
 _HEADERS: Final = 256
@@ -107,15 +108,17 @@ class Publisher:
     async def _all_acknowledged(self, acks: _Acks, count: int, first: Event) -> None:
         """Wait until so many messages are acknowledged, while acknowledgements come."""
         acks.await_count(count)
-        before = acks.count
+        before, silent_s = acks.count, 0.0
         while not acks.done.is_set():
             try:
-                async with asyncio.timeout(_SILENCE_S):
+                async with asyncio.timeout(_LOOK_S):
                     await acks.done.wait()
             except TimeoutError as error:
-                if acks.count == before:
-                    raise self._explain(error, first) from None
+                silent_s = silent_s + _LOOK_S if acks.count == before else 0.0
                 before = acks.count
+                denied = silent_s and self._connection.denied(subject_of(first.source))
+                if denied or silent_s >= _SILENCE_S:
+                    raise self._explain(error, first) from None
         if acks.error is not None:
             raise self._explain(acks.error, first)
 

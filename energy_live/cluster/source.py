@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import Counter, OrderedDict, deque
@@ -20,9 +21,10 @@ from energy_core.printable import printable
 from energy_core.stream.event import Event
 from energy_core.stream.source import Outlet, Reading, ReportedAlarm, StreamPosition
 from energy_core.stream.vocabulary import AlarmChange, Gap, Kind, SourceId, State, Status, account_label
-from energy_live.cluster.connection import STREAM, ClusterConnection, ServerLogin, names, servers_of
+from energy_live.cluster.connection import STREAM, ClusterConnection, names
 from energy_live.cluster.log_reader import MOST_UNACKNOWLEDGED, LogReader, LogSelection, accounts_of_log
-from energy_live.cluster.problems import ClusterError
+from energy_live.cluster.login import ServerLogin, servers_of
+from energy_live.cluster.problems import ClusterError, raise_if_cancelled
 from energy_live.cluster.subjects import read_event, source_of, token
 
 _log: Final = logging.getLogger("energy_live.cluster")
@@ -168,6 +170,11 @@ class ClusterSource:
         while self._waiting and self._waiting[0].order < held.order:
             self._ack(self._waiting.popleft())
 
+    def acknowledge_batch(self, events: Sequence[Event]) -> None:
+        """Note that events were processed, such as by an output that has written them."""
+        for event in events:
+            self.acknowledge(event)
+
     async def run(self, outlet: Outlet) -> None:
         """Deliver events until cancelled.
 
@@ -186,6 +193,9 @@ class ClusterSource:
                 self._reader = reader
                 outlet.status(State.LIVE)
                 await reader.read(partial(self._deliver, connection, outlet))
+            except asyncio.CancelledError:
+                await self._give_back()
+                raise
             except ClusterError as error:
                 if error.permanent:
                     raise
@@ -194,7 +204,13 @@ class ClusterSource:
                 self._reader = None
                 if connection is not None:
                     await connection.aclose()
+            raise_if_cancelled()
             await self._clock.sleep(_RETRY_S)
+
+    async def _give_back(self) -> None:
+        """Let the server send at once, to the next reader, what was not acknowledged."""
+        if self._reader is not None:
+            await self._reader.give_back([held.reply for held in self._by_number.values() if not held.done])
 
     async def _prepare(self, connection: ClusterConnection, reader: LogReader, outlet: Outlet) -> None:
         """Find the consumer, and report what the log has lost before it."""

@@ -66,6 +66,8 @@ class OutputFeed:
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.name = name
+        self.on_written: Callable[[Sequence[Event]], None] | None = None
+        """Called with all events of a batch, chosen or not, once the chosen ones are written."""
         self._output = output
         self._filter = ChoiceFilter(choice or OutputChoice())
         self._config = config or FeedConfig()
@@ -241,6 +243,8 @@ class OutputFeed:
             position = subscription.commit(self._batch[-1])
             if not await self._write(self._filter.kept(self._batch), position):
                 return
+            if self.on_written is not None:
+                self.on_written(self._batch)
             self._batch = ()
 
     async def _next_batch(self, subscription: Subscription) -> Sequence[Event]:

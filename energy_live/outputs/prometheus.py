@@ -83,6 +83,8 @@ class PrometheusOutput:
         self._health = health
         self._names = {} if names is None else names
         self._clock = clock or SystemClock()
+        self.more: list[Any] = []
+        """Further collectors of prometheus-client, which are served too."""
         self._latest: dict[tuple[SourceId, Quantity], _Latest] = {}
         self._states: dict[SourceId, State] = {}
         self._registry: CollectorRegistry | None = None
@@ -106,7 +108,8 @@ class PrometheusOutput:
                 'Prometheus needs pip install "energy-live[prometheus]"', permanent=True
             ) from None
         registry = self._registry = CollectorRegistry()
-        registry.register(self)
+        for each in (self, *self.more):
+            registry.register(each)
         ProcessCollector(registry=registry)
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)

@@ -35,6 +35,12 @@ from energy_live.reports.commands import select_sites
 @click.option(
     "--since", metavar="SPAN", help="Load so much of the past into an output that is empty, such as 30d."
 )
+@click.option(
+    "--cluster",
+    metavar="URL",
+    help="NATS servers, such as nats://10.0.0.5:4222: share the accounts with other hosts, publish into one "
+    "log, and feed the outputs from it.",
+)
 @click.option("--state", metavar="DIR", help="Folder of positions and of the default database.")
 @click.option(
     "--health",
@@ -54,6 +60,7 @@ def run(
     products: tuple[int, ...],
     interval: float | None,
     since: str | None,
+    cluster: str | None,
     state: str | None,
     health: str | None,
     log_format: str | None,
@@ -82,6 +89,7 @@ def run(
         products=products,
         interval=interval,
         since=since,
+        cluster=cluster,
         state=state,
         health=health,
         log_format=log_format,

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from attrs import Attribute, evolve, field, fields, frozen
+from attrs import NOTHING, Attribute, evolve, field, fields, frozen
 
+from energy_core.stream.vocabulary import account_label
 from energy_live.outputs.choice import OutputChoice
 from energy_live.runner import UsageError
 
@@ -50,6 +51,47 @@ class VoltStorageSettings:
     """Only these products, by their number; empty: all, also those added later."""
     enabled: bool = True
     """Whether the account is read at all."""
+
+
+@frozen(kw_only=True)
+class AccountSettings:
+    """One account that the hosts of a cluster share; an entry of the array `account`."""
+
+    name: str
+    """Names it in events and leases; the same on all hosts, and never changed."""
+    vendor: str = "vrm"
+    """`vrm` or `voltstorage`."""
+    secret: str = ""
+    """The secret with its token, or with the password of `user`. Default: `VRM_TOKEN`, or
+    `VOLTSTORAGE_PASSWORD`."""
+    user: str = ""
+    """The e-mail address of a VoltStorage login; empty: the secret is a token."""
+    sites: tuple[int, ...] = ()
+    """Only these sites or products, by their number; empty: all."""
+    interval_s: float = 60.0
+    """Seconds between two polls of VRM."""
+    base_url: str = ""
+    """Another address than the vendor's own."""
+
+
+@frozen(kw_only=True)
+class ClusterSettings:
+    """The cluster that this host belongs to; the table `cluster`."""
+
+    url: str = ""
+    """The NATS servers, such as `nats://10.0.0.5:4222`, with commas between them; empty: no cluster."""
+    host: str = ""
+    """Names this host; each has its own. Default: the name of the machine."""
+    collect: bool = True
+    """Whether this host polls accounts; otherwise it only feeds outputs from the log."""
+    cap: int = 1000
+    """Accounts that this host polls at most."""
+    stream: str = "ENERGY"
+    """The log."""
+    max_age_days: float = 30.0
+    """Days until an event leaves the log, where it is created."""
+    max_bytes: int = -1
+    """Bytes of the log, where it is created; -1: no limit."""
 
 
 @frozen(kw_only=True)
@@ -107,6 +149,9 @@ class ServiceConfig:
     """`debug`, `info`, `warning` or `error`."""
     vrm: VrmSettings = field(factory=VrmSettings)
     voltstorage: VoltStorageSettings = field(factory=VoltStorageSettings)
+    cluster: ClusterSettings = field(factory=ClusterSettings)
+    account: tuple[AccountSettings, ...] = ()
+    """The accounts of a cluster. Default: those of the environment, with the names that it gives them."""
     output: tuple[OutputSettings, ...] = ()
     """The outputs. Default: `sqlite:energy.sqlite` in the folder `state`."""
 
@@ -162,6 +207,7 @@ def complete(config: ServiceConfig, where: str) -> ServiceConfig:
     config.since_span  # noqa: B018  (it checks itself)
     if config.health:
         parse_listen(config.health, f"{where}: health")
+    _check_cluster(config, where)
     outputs: list[OutputSettings] = []
     for number, each in enumerate(config.output, 1):
         place = f"{where}: output {number}"
@@ -184,6 +230,31 @@ def complete(config: ServiceConfig, where: str) -> ServiceConfig:
         name = each.name or next(each for each in (word, *numbered) if each not in taken)
         outputs.append(evolve(each, name=name))
     return evolve(config, output=tuple(outputs))
+
+
+def _check_cluster(config: ServiceConfig, where: str) -> None:
+    """Check what a cluster needs: names that differ, and a server without a password in its address.
+
+    Raises:
+        UsageError: Something is wrong.
+    """
+    cluster, names = config.cluster, [(each.vendor, each.name) for each in config.account]
+    if config.account and not cluster.url:
+        raise UsageError(f"{where}: the array account is for a cluster: set url in the table cluster")
+    for server in cluster.url.split(",") if cluster.url else ():
+        check_no_password(server.strip(), f"{where}: cluster: url")
+    if cluster.cap < 0:
+        raise UsageError(f"{where}: cluster: cap must not be negative, as {cluster.cap} is")
+    for vendor, name in names:
+        place = f"{where}: account {name!r}"
+        if vendor not in ("vrm", "voltstorage"):
+            raise UsageError(f"{place}: vendor must be vrm or voltstorage, not {vendor}")
+        if names.count((vendor, name)) > 1:
+            raise UsageError(f"{place}: there are two of this name")
+        try:
+            account_label(name)
+        except ValueError as error:
+            raise UsageError(f"{place}: {error}") from None
 
 
 def check_no_password(address: str, where: str) -> None:
@@ -230,8 +301,9 @@ def _read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     for key in table:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}{_hint(key, known)}")
-    if "to" in known and "to" not in table:
-        raise UsageError(f"{where}: the key 'to' is missing")
+    for name in ("to", "name"):
+        if name in known and name not in table and known[name].default is NOTHING:
+            raise UsageError(f"{where}: the key {name!r} is missing")
     return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in table.items()})
 
 

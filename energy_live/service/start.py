@@ -18,6 +18,7 @@ from energy_core import run_service
 from energy_core.errors import EnergyError
 from energy_live.runner import USAGE, UsageError, faster_loop, print_error
 from energy_live.service.config import OutputSettings, ServiceConfig, complete, load_config
+from energy_live.service.secret_files import SecretEnvironment
 from energy_live.service.service import GRACE_S, ServiceSetup, check, serve
 
 _DEMO_INTERVAL_S: Final = 10.0
@@ -33,6 +34,7 @@ class Options:
     products: tuple[int, ...] = ()
     interval: float | None = None
     since: str | None = None
+    cluster: str | None = None
     state: str | None = None
     health: str | None = None
     log_format: str | None = None
@@ -48,6 +50,8 @@ class Options:
             if (value := getattr(self, name)) is not None:
                 config = evolve(config, **{name: value})
         vrm, volt = config.vrm, config.voltstorage
+        if self.cluster is not None:
+            config = evolve(config, cluster=evolve(config.cluster, url=self.cluster))
         if self.interval is not None:
             vrm = evolve(vrm, interval_s=self.interval)
         if self.sites or self.products:
@@ -62,13 +66,11 @@ def start(options: Options, *, check_only: bool, demo: bool) -> int:
     """Run the service, or only check its settings; return the exit code."""
     try:
         if check_only:
-            sys.stdout.write(
-                asyncio.run(check(ServiceSetup(load=options.config, environment=os.environ))) + "\n"
-            )
+            sys.stdout.write(asyncio.run(_check(options)) + "\n")
         elif demo:
             _run_demo(options)
         else:
-            _run(partial(serve, ServiceSetup(load=options.config, environment=os.environ)))
+            _run(partial(_serve(options.config()), ServiceSetup(load=options.config, environment=os.environ)))
     except UsageError as error:
         return print_error(error, USAGE)
     except EnergyError as error:
@@ -76,6 +78,24 @@ def start(options: Options, *, check_only: bool, demo: bool) -> int:
     except OSError as error:
         return print_error(error.strerror or error)
     return 0
+
+
+def _serve(config: ServiceConfig) -> Callable[[ServiceSetup], Coroutine[object, object, None]]:
+    """Return what runs the service: alone, or as one host of a cluster."""
+    if not config.cluster.url:
+        return serve
+    from energy_live.service.clustered import serve_clustered  # noqa: PLC0415  (imports nats)
+
+    return serve_clustered
+
+
+async def _check(options: Options) -> str:
+    config = options.config()
+    if config.cluster.url and config.cluster.collect:
+        from energy_live.service.clustered import accounts_of  # noqa: PLC0415  (imports nats)
+
+        accounts_of(config, SecretEnvironment(os.environ))
+    return await check(ServiceSetup(load=options.config, environment=os.environ))
 
 
 def _run(main: Callable[[], Coroutine[object, object, None]]) -> None:

@@ -6,6 +6,8 @@ import attrs
 import pytest
 
 from energy_live.service.config import (
+    AccountSettings,
+    ClusterSettings,
     OutputSettings,
     ServiceConfig,
     VoltStorageSettings,
@@ -22,6 +24,8 @@ TABLES = {
     "The file": ServiceConfig,
     "The table `vrm`": VrmSettings,
     "The table `voltstorage`": VoltStorageSettings,
+    "The table `cluster`": ClusterSettings,
+    "The array `account`": AccountSettings,
     "The array `output`": OutputSettings,
 }
 TYPES = {
@@ -32,6 +36,7 @@ TYPES = {
     "tuple[int, ...]": "list of whole numbers",
     "tuple[str, ...]": "list of texts",
     "tuple[OutputSettings, ...]": "array of tables",
+    "tuple[AccountSettings, ...]": "array of tables",
 }
 
 

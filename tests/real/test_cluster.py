@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -23,18 +24,28 @@ IN_FLIGHT_S = 1.0
 """How late a request may arrive that was sent before its sender was stopped."""
 
 
-async def test_accounts_are_polled_by_one_host_and_nothing_is_lost(tmp_path):
+@pytest.fixture
+def behind(request):
+    """The storm, in the long form with a database behind the log."""
+    if not LONG_S:
+        return SHORT
+    return replace(LONG, postgresql=request.getfixturevalue("postgresql").url)
+
+
+async def test_accounts_are_polled_by_one_host_and_nothing_is_lost(tmp_path, behind):
     """Collectors killed and suspended, a server killed, links cut: each log once in the stream or in a gap.
 
     No account is polled by two hosts, and each is polled again soon. In the long form every 5 to 30 s.
     """
-    storm = LONG if LONG_S else SHORT
+    storm = behind
     outcome = await run_storm(storm, tmp_path)
     print(outcome.report())  # noqa: T201  (figures of the long form)
+    assert outcome.codes == [0] * storm.hosts, outcome.log[-4000:]
     lost, _, needless = outcome.lost()
     assert lost == {}
     assert needless == 0
     assert outcome.doubled() == {}
+    assert outcome.unstored == 0
     assert sum(map(len, outcome.truth.values())) > 15 * storm.accounts
     assert {each.kind for each in outcome.faults} >= {KILL, SERVER, STOP}
     assert [each for each in outcome.overlaps if each[0] > IN_FLIGHT_S] == []

@@ -21,7 +21,6 @@ from tests.servers.command_line import environment
 from tests.servers.nats_servers import NatsServer
 from tests.servers.tcp_proxy import TcpProxy, proxied
 
-PROGRAM = Path(__file__).with_name("collector_process.py")
 CUT, STOP, KILL, SERVER = "cut a link", "stop a collector", "kill a collector", "kill a server"
 
 
@@ -88,15 +87,16 @@ class Accounts:
             )
         simulator.vrm_server.accounts = _Watched(accounts, label, self.asked)
 
-    def config(self, collector: int) -> list[dict[str, object]]:
-        return [
-            {
-                "label": self.label(number),
-                "token": self.token(number, collector),
-                "base_url": simulator.vrm_url,
-            }
+    def settings(self, interval_s: float) -> str:
+        """Return the array of accounts of a host's settings."""
+        return "".join(
+            f"[[account]]\nname = {json.dumps(self.label(number))}\nsecret = 'TOKEN_{number}'\n"
+            f"base_url = {json.dumps(simulator.vrm_url)}\ninterval_s = {interval_s}\n"
             for number, simulator in enumerate(self.simulators)
-        ]
+        )
+
+    def secrets(self, collector: int) -> dict[str, str]:
+        return {f"TOKEN_{n}": self.token(n, collector) for n in range(len(self.simulators))}
 
     def polled_since(self, moment: float) -> set[str]:
         return {each.account for each in self.asked if each.at > moment}
@@ -124,20 +124,24 @@ class Collectors:
         self.folder = folder
         self.proxies = proxies
         self.processes: dict[int, asyncio.subprocess.Process] = {}
+        self.secrets: dict[int, dict[str, str]] = {}
 
-    def write(self, number: int, accounts: Accounts, **options: object) -> None:
+    def write(self, number: int, accounts: Accounts, interval_s: float) -> None:
         url = ",".join(f"nats://127.0.0.1:{each.port}" for each in self.proxies[number])
-        config = {"url": url, "host": f"host-{number}", "accounts": accounts.config(number), **options}
-        (self.folder / f"collector-{number}.json").write_text(json.dumps(config))
+        self.secrets[number] = accounts.secrets(number)
+        (self.folder / f"host-{number}.toml").write_text(
+            f"log_level = 'info'\nlog_format = 'json'\nhealth = ''\nstate = '{self.folder}/state-{number}'\n"
+            f"[cluster]\nurl = '{url}'\nhost = 'host-{number}'\n"
+            f"{accounts.settings(interval_s)}"
+        )
 
     async def start(self, number: int) -> None:
-        with (self.folder / f"collector-{number}.log").open("ab") as log:
+        with (self.folder / f"host-{number}.log").open("ab") as log:
             self.processes[number] = await asyncio.create_subprocess_exec(
                 # Without -W error: nats-py leaves the sockets of failed attempts to the garbage collector.
                 sys.executable,
-                str(PROGRAM),
-                str(self.folder / f"collector-{number}.json"),
-                env=environment(),
+                *("-m", "energy_live", "run", "--config", str(self.folder / f"host-{number}.toml")),
+                env=environment(self.secrets[number]),
                 stdout=log,
                 stderr=log,
             )
@@ -155,7 +159,7 @@ class Collectors:
         return await self.processes[number].wait()
 
     def log(self, number: int) -> str:
-        return (self.folder / f"collector-{number}.log").read_text()
+        return (self.folder / f"host-{number}.log").read_text()
 
     async def aclose(self) -> None:
         for number in self.processes:

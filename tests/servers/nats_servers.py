@@ -56,13 +56,13 @@ class NatsServer(RealProgram):
     ) -> None:
         self.folder = folder / f"nats-{number}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port, self._http = free_port(), free_port()
+        self.port, self.http = free_port(), free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._config = {"number": number, "cluster": cluster, "limits": limits, "jetstream": jetstream}
         self._jetstream = jetstream
         self.write_config(extra)
         command = (need_nats_server(), "-c", str(self.folder / "config"))
-        super().__init__(*command, ready=self._answers, log=self.folder / "log")
+        super().__init__(*command, ready=self.answers, log=self.folder / "log")
 
     def write_config(self, extra: str = "", limits: str | None = None) -> None:
         """Write the configuration; a running server reads it when it is started again."""
@@ -72,7 +72,7 @@ class NatsServer(RealProgram):
         text = _CONFIG.format(
             name=f"server-{config['number']}",
             port=self.port,
-            http=self._http,
+            http=self.http,
             jetstream=_JETSTREAM.format(folder=self.folder, limits=limits) if config["jetstream"] else "",
             cluster=_CLUSTER.format(port=config["cluster"][config["number"]], routes=routes)
             if config["cluster"]
@@ -81,10 +81,10 @@ class NatsServer(RealProgram):
         )
         (self.folder / "config").write_text(text)
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
         path = "/healthz?js-enabled-only=true" if self._jetstream else "/varz"
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._http)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.http)
         except OSError:
             return False
         try:
