@@ -44,6 +44,10 @@ PARALLEL = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
 
 
 LONG_FORMS = {
+    "outputs": (
+        ("tests/real/test_outputs_kill.py", "tests/real/test_postgres.py"),
+        {"ENERGY_LIVE_KILLS": "50", "ENERGY_LIVE_OUTAGE_S": "600"},
+    ),
     "realtime": (
         ("tests/chaos/test_realtime_chaos.py", "tests/real/test_realtime_faults.py"),
         {"ENERGY_LIVE_REALTIME_HOURS": "5", "ENERGY_LIVE_REALTIME_MINUTES": "20"},

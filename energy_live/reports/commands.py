@@ -168,6 +168,14 @@ def alarms(
     help="A measurement such as bs (state of charge) instead of energies; repeatable.",
 )
 @click.option(
+    "--local",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="What `energy-live run` has stored, of a site or product, by quantity (--code pv_power). "
+    "Default file: energy.sqlite in ~/.local/state/energy-live.",
+)
+@click.option(
     "--out",
     type=click.Path(),
     metavar="FILE",
@@ -183,6 +191,7 @@ def history(
     end: str | None,
     interval: str,
     codes: tuple[str, ...],
+    local: str | None,
     out: str | None,
     form: str,
 ) -> int:
@@ -206,6 +215,10 @@ def history(
         end=end,
         out=out,
     )
+    if local is not None:
+        from energy_live.reports.local_history import show_local_history  # noqa: PLC0415
+
+        return run_report(show_local_history(options, local), form)
     return run_report(show_history(options), form)
 
 

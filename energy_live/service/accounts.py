@@ -176,6 +176,19 @@ class AccountSources:
             _log.warning("sites and products cannot be listed: %s", error)
         self._note_current()
 
+    def known(self) -> set[tuple[str, str]] | None:
+        """Return vendor and number of every site and product that is read; None while a list is missing."""
+        vrm, volt = self._config.vrm, self._config.voltstorage
+        sites = {number for vendor, number in self.sites if vendor == "vrm"}
+        if self._vrm is not None and not sites:
+            return None
+        chosen = {str(each) for each in vrm.sites} or sites
+        products = {name for name in self._sources if name != "vrm"}
+        if self._volt is not None and not products:
+            return None
+        read = {("vrm", each) for each in chosen} if self._vrm is not None else set()
+        return read | {("voltstorage", each) for each in products if volt.enabled}
+
     async def change(self, stream: MergedStream, config: ServiceConfig, accounts: Accounts) -> None:
         """Make the sources of the stream those of new settings or credentials; the others are not touched.
 

@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from attrs import evolve, frozen
 
@@ -24,6 +24,7 @@ from energy_live.environment import Accounts
 from energy_live.outputs.energy_counters import EnergyConfig, EnergyCounters
 from energy_live.outputs.feed import OutputFeed
 from energy_live.outputs.feed_status import FeedConfig
+from energy_live.outputs.output import Output, OutputError
 from energy_live.runner import UsageError
 from energy_live.service.accounts import AccountSources, past
 from energy_live.service.config import OutputSettings, ServiceConfig, parse_listen
@@ -56,6 +57,14 @@ _PRESENT: Final = frozenset({"prometheus", "web"})
 """They serve the present only."""
 
 DEFAULT_OUTPUT: Final = OutputSettings(to="sqlite:energy.sqlite", name="sqlite")
+
+
+@runtime_checkable
+class RemembersSites(Protocol):
+    """An output whose store keeps a device of each site, such as an MQTT broker."""
+
+    async def remove_others(self, sites: Collection[tuple[str, str]]) -> None:
+        """Delete the devices of all sites and products but these."""
 
 
 @frozen(kw_only=True)
@@ -131,6 +140,7 @@ class Service:
         self._feeds: dict[str, OutputFeed] = {}
         self._counters: OutputFeed | None = None
         self._settings: dict[str, OutputSettings] = {}
+        self._outputs_made: dict[str, Output] = {}
         self._secrets: dict[str, object] = {}
         self._stream: MergedStream | None = None
         self._reload = asyncio.Event()
@@ -200,6 +210,7 @@ class Service:
         """
         self._notifier.ready("starting")
         refresh_at = self._clock.monotonic() + _REFRESH_S
+        await self._remove_others(sources)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STATUS_S):
@@ -208,6 +219,7 @@ class Service:
                 self._reload.clear()
                 self._notifier.reloading(self._clock.monotonic())
                 await self._change(stream, sources)
+                await self._remove_others(sources)
                 self._notifier.ready("reloaded")
             states = [each for source, each in stream.status.items() if source.vendor in _VENDORS]
             if states and all(each.state.terminal for each in states):
@@ -218,6 +230,17 @@ class Service:
             if self._clock.monotonic() >= refresh_at:
                 refresh_at = self._clock.monotonic() + _REFRESH_S
                 await sources.refresh(stream)
+                await self._remove_others(sources)
+
+    async def _remove_others(self, sources: AccountSources) -> None:
+        """Delete at brokers the devices of sites that are not read any more."""
+        known = sources.known()
+        for name, output in self._outputs_made.items():
+            if known is not None and name in self._feeds and isinstance(output, RemembersSites):
+                try:
+                    await output.remove_others(known)
+                except OutputError as error:
+                    _log.warning("output %s: %s", name, error)
 
     async def _close_feeds(self) -> None:
         feeds = self._all_feeds()
@@ -251,9 +274,10 @@ class Service:
         """
         # A position belongs to one store: with another address, the output begins anew.
         place = hashlib.sha256(settings.to.encode()).hexdigest()[:8]
+        output = self._outputs_made[settings.name] = make_output(settings, self._context)
         feed = OutputFeed(
             settings.name,
-            make_output(settings, self._context),
+            output,
             choice=settings.choice,
             config=FeedConfig(buffer=settings.buffer),
             positions=FileCheckpoint(self._folder / "positions" / f"{settings.name}-{place}.json"),
@@ -319,7 +343,8 @@ class Service:
             and before.buffer == settings.buffer
         ):
             self._settings[name], self._secrets[name] = settings, self._secret_of(settings)
-            await feed.replace(make_output(settings, self._context), settings.choice)
+            output = self._outputs_made[name] = make_output(settings, self._context)
+            await feed.replace(output, settings.choice)
             return
         new = self._add_feed(settings)
         await new.open(stream)  # before the old one is closed, so that one of them has each event

@@ -5,13 +5,15 @@ import json
 import signal
 import sqlite3
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import pairwise
 
 import aiohttp
+import aiomqtt
 import pytest
 
 from energy_live.simulator import Simulator
+from tests.real.mosquitto import PASSWORD, USER, Mosquitto
 from tests.servers.command_line import COMMAND, DEADLINE_S, environment
 from tests.servers.real_programs import free_port, until
 
@@ -246,3 +248,37 @@ async def test_the_demo_needs_nothing(tmp_path):
             process.kill()
             await process.communicate()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_devices_of_sites_that_are_not_read_any_more_vanish_from_the_broker(simulator, tmp_path):
+    """Two sites are published; after a reload of one, Home Assistant keeps only its device."""
+    config = tmp_path / "energy-live.toml"
+    password = {"MQTT_PASSWORD": PASSWORD}
+
+    def write(sites, url):
+        accounts = f"[vrm]\nsites = {sites}\n[voltstorage]\nenabled = false\n"
+        config.write_text(f'state = "{tmp_path}"\n{accounts}[[output]]\nto = "{url}"\n')
+
+    async with Mosquitto(tmp_path) as broker:
+
+        async def devices():
+            async with aiomqtt.Client("127.0.0.1", broker.port, username=USER, password=PASSWORD) as client:
+                await client.subscribe("homeassistant/device/#")
+                found = []
+                with suppress(TimeoutError):
+                    while True:
+                        message = await asyncio.wait_for(anext(client.messages), 0.3)
+                        found.append(message.topic.value)
+                return {site for site in ("151001", "151002") if any(site in topic for topic in found)}
+
+        async def are(*sites):
+            return await devices() == set(sites)
+
+        write([151001, 151002], broker.url)
+        async with running(simulator, "--config", str(config), env=password) as service:
+            await until(lambda: are("151001", "151002"), DEADLINE_S)
+            write([151001], broker.url)
+            service.process.send_signal(signal.SIGHUP)
+            await until(lambda: are("151001"), DEADLINE_S)
+            code, _ = await service.end()
+    assert code == 0
