@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import ssl
 from collections import deque
 from ipaddress import ip_address
 from typing import Final
@@ -103,6 +104,19 @@ class ListenOptions:
         if self.public_url is not None:
             return self.public_url.rstrip("/")
         return f"{self.scheme}://{_in_url(self.host)}:{port}"
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Read the files of TLS; None without them.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        if self.tls_cert is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.tls_cert, self.tls_key)
+        return context
 
 
 @define(eq=False)

@@ -190,12 +190,12 @@ class EventLog:
             self.head += 1
             if len(self.entries) > self.capacity:
                 self._remove_oldest()
-        self._wake()
+        self.wake()
 
     def end(self) -> None:
         """Let every reader finish with what is kept."""
         self.ended = True
-        self._wake()
+        self.wake()
 
     def position(self, cursor: str | datetime | None) -> tuple[int, bool]:
         """Return where a reader continues, and whether that follows its cursor without a missing event.
@@ -239,7 +239,7 @@ class EventLog:
         self._readers.discard(reader)
 
     async def wait(self, index: int) -> None:
-        """Wait until there is an event `index`, or the log has ended. Cancelling is safe."""
+        """Wait until there is an event `index`, the log has ended, or `wake`. Cancelling is safe."""
         if self.head > index or self.ended:
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -271,7 +271,8 @@ class EventLog:
                     reader.skip(entry)
             self._slowest = min(reader.next for reader in self._readers)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let every waiting reader look again."""
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if not each.done():

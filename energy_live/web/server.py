@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -42,15 +41,16 @@ class Middleware(Protocol):
 
 
 _HEARTBEAT_S: Final = 15.0
-"""Seconds between two signs of life to a client; it is dropped when it does not answer for half of that."""
+"""Seconds between two pings; a client that does not answer for half of that is dropped."""
 _SIGN_OF_LIFE_S: Final = 4.0
 """Quiet seconds after which a WebSocket client gets a line without an event."""
+_QUIET_PULSES: Final = 7
+"""Half of these seconds times this, and a client of server-sent events gets a comment."""
 _WRITE_TIMEOUT_S: Final = 30.0
 _WRITE_BUFFER: Final = 16 * 1024
 _MAX_MESSAGE: Final = 1024
 """Bytes of a message from a client; messages have no meaning and are ignored."""
-_MAX_MESSAGES: Final = 60
-"""Messages of a client in a connection's lifetime that are ignored before it is closed."""
+_MAX_MESSAGES: Final = 60  # of one client, before it is disconnected
 _MAX_RANGE: Final = timedelta(days=2)
 
 
@@ -91,6 +91,8 @@ class WebServer:
         """Streams that are open."""
         self.port = 0
         self._runner: web.AppRunner | None = None
+        self._pulses = 0
+        self._pulsing: asyncio.Task[None] | None = None
         self._streams: set[asyncio.Task[object]] = set()
         self._cache: dict[tuple[str, str], tuple[int, float, bytes]] = {}
 
@@ -112,7 +114,7 @@ class WebServer:
         Raises:
             OSError: The address is in use or not permitted, or a file of TLS cannot be read.
         """
-        context = await asyncio.to_thread(_tls, self.options)
+        context = await asyncio.to_thread(self.options.tls_context)
         app = web.Application(middlewares=[self._guard()], client_max_size=_MAX_MESSAGE)
         for method, path, handler in self.routes():
             app.router.add_route(method, path, handler)
@@ -129,6 +131,7 @@ class WebServer:
             await self._stop()
             raise
         self.port = self._runner.addresses[0][1]
+        self._pulsing = asyncio.create_task(self._pulse(), name="energy relay pulse")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -136,6 +139,8 @@ class WebServer:
 
     async def _stop(self) -> None:
         self.log.end()
+        if self._pulsing is not None:
+            self._pulsing.cancel()
         streams = [task for task in self._streams if not task.done()]
         if streams:  # they finish by themselves once the log has ended
             await asyncio.wait(streams, timeout=1.0)
@@ -306,17 +311,21 @@ class WebServer:
     ) -> None:
         self.log.open(reader)
         try:
-            await socket.send_frame(first, WSMsgType.TEXT)
+            await self._write(request, socket, first)
+            written = self._pulses
             while True:
                 lines = reader.take()
                 if lines:
-                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                        await socket.send_frame(b"\n".join([line for _, line in lines]), WSMsgType.TEXT)
+                    await self._write(request, socket, b"\n".join([line for _, line in lines]))
+                    written = self._pulses
                 elif self.log.ended:
                     await socket.close(code=1001, message=b"the relay stops")
                     return
+                elif self._pulses - written >= 2:  # pages do not see pings
+                    await self._write(request, socket, self._sign_of_life(reader))
+                    written = self._pulses
                 else:
-                    await self._wait(socket, reader)
+                    await self.log.wait(reader.next)
         except SlowReader:
             await socket.close(code=1013, message=b"slow consumer")
         except (TimeoutError, ConnectionError, RuntimeError):
@@ -324,17 +333,24 @@ class WebServer:
         finally:
             self.log.close(reader)
 
-    async def _wait(self, socket: web.WebSocketResponse, reader: Reader) -> None:
-        """Wait for an event; after a few quiet seconds send a sign of life, since pages do not see pings."""
-        try:
-            async with asyncio.timeout(_SIGN_OF_LIFE_S):
-                await self.log.wait(reader.next)
-        except TimeoutError:
-            now = self.clock.utcnow().isoformat()
-            cursor = f"{self.log.boot}-{reader.next}"
-            sign = encode({"v": 1, "kind": "relay", "boot": self.log.boot, "cursor": cursor, "now": now})
-            async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                await socket.send_frame(sign, WSMsgType.TEXT)
+    async def _write(self, request: web.Request, socket: web.WebSocketResponse, data: bytes) -> None:
+        """Send one message; a client that takes nothing for too long is a TimeoutError."""
+        if request.transport is None or not request.transport.get_write_buffer_size():
+            await socket.send_frame(data, WSMsgType.TEXT)  # a timeout would cost a third of it
+            return
+        async with asyncio.timeout(_WRITE_TIMEOUT_S):
+            await socket.send_frame(data, WSMsgType.TEXT)
+
+    def _sign_of_life(self, reader: Reader) -> bytes:
+        now, cursor = self.clock.utcnow().isoformat(), f"{self.log.boot}-{reader.next}"
+        return encode({"v": 1, "kind": "relay", "boot": self.log.boot, "cursor": cursor, "now": now})
+
+    async def _pulse(self) -> None:
+        """Wake all readers now and then: one timer instead of one for each client."""
+        while True:
+            await self.clock.sleep(_SIGN_OF_LIFE_S / 2)
+            self._pulses += 1
+            self.log.wake()
 
     async def _server_sent_events(self, request: web.Request) -> web.StreamResponse:
         since = request.headers.get("Last-Event-ID") or text(request, "since")
@@ -353,22 +369,19 @@ class WebServer:
         if task is not None:
             self._streams.add(task)
         try:
-            await response.write(
-                b"event: relay\nid: %s-%d\ndata: %s\n\n" % (reader.log.boot.encode(), reader.next - 1, first)
-            )
-            while not self.log.ended or reader.next < self.log.head:
-                data = b"".join(
-                    b"id: %s\ndata: %s\n\n" % (name.encode(), line) for name, line in reader.take()
-                )
-                if not data:
-                    try:
-                        async with asyncio.timeout(_HEARTBEAT_S):
-                            await self.log.wait(reader.next)
-                    except TimeoutError:
-                        data = b":\n\n"
+            cursor = f"{self.log.boot}-{reader.next}".encode()
+            data, written = b"event: relay\nid: %s\ndata: %s\n\n" % (cursor, first), self._pulses
+            while data or not self.log.ended:
                 if data:
                     async with asyncio.timeout(_WRITE_TIMEOUT_S):
                         await response.write(data)
+                    written = self._pulses
+                else:
+                    await self.log.wait(reader.next)
+                lines = reader.take()
+                data = b"".join(b"id: %s\ndata: %s\n\n" % (name.encode(), line) for name, line in lines)
+                if not data and self._pulses - written >= _QUIET_PULSES:
+                    data = b":\n\n"
         except (SlowReader, TimeoutError, ConnectionError):
             drop(request)
         finally:
@@ -385,12 +398,3 @@ class WebServer:
 
 def _members(events: Iterable[Event], chosen: EventSelection) -> list[object]:
     return [json.loads(event.to_json()) for event in events if chosen.has_source(event.source)]
-
-
-def _tls(options: ListenOptions) -> ssl.SSLContext | None:
-    if options.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(options.tls_cert, options.tls_key)
-    return context

@@ -1,6 +1,7 @@
 """`energy_live.relay(url)`: another program's relay as a source."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -207,22 +208,38 @@ def test_a_wrong_argument_is_an_error_at_once(url, options):
     assert "pw" not in str(raised.value)
 
 
-async def test_a_second_connection_to_a_new_relay_does_not_hide_the_gap():
+class Noted:
+    """An outlet that notes readings and gaps."""
+
+    def __init__(self):
+        self.found = []
+
+    def reading(self, source, *, time, **_):
+        self.found.append(("reading", time))
+
+    def gap(self, source, *, start, end, reason):
+        self.found.append(("gap", start, end))
+
+    def alarms(self, source, reported):
+        self.found.append(("alarms", reported))
+
+
+def test_a_second_connection_to_a_new_relay_does_not_hide_the_gap():
     """The new relay resumes it, but the time before that relay stays unknown until a reading arrives."""
-    make = Numbered()
-    async with served() as server:
-        port, stream = server.port, merge(relay(server.url, socket=QUICK))
-        events = await stream.__aenter__()
-        await clients(server, 1)
-        server.publish([make.reading(SITE, second(1), pv_power=1)])
-        await some(events, 1)
-    async with served(port) as server:
-        await clients(server, 1)
-        for connection in tuple(server._runner.server.connections):
-            connection.transport.abort()
-        await clients(server, 0)
-        await clients(server, 1)
-        server.publish([make.reading(SITE, second(9), pv_power=9)])
-        gap, _ = await some(events, 2)
-        await stream.aclose()
-    assert (gap.kind, gap.detail.start, gap.detail.end) == (Kind.GAP, second(1), second(9))
+    source, make, outlet = relay("http://127.0.0.1:1/"), Numbered(), Noted()
+    source._outlet = outlet
+
+    def line(boot, **members):
+        return json.dumps({"v": 1, "kind": "relay", "boot": boot, "cursor": f"{boot}-0", **members}).encode()
+
+    source._on_messages(
+        [line("a", resumed=True), make.reading(SITE, second(1), pv_power=1).to_json().encode()]
+    )
+    source._on_messages([line("b", resumed=False)])
+    source._on_messages([line("b", resumed=True), line("b")])
+    source._on_messages([make.reading(SITE, second(9), pv_power=9).to_json().encode()])
+    assert outlet.found == [
+        ("reading", second(1)),
+        ("gap", second(1), second(9)),
+        ("reading", second(9)),
+    ]

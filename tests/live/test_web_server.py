@@ -102,7 +102,7 @@ async def test_server_sent_events_resume_with_their_last_id():
             text = ""
             while text.count("\n\n") < 3:
                 text += (await answer.content.readany()).decode()
-    assert text.startswith("event: relay\n")
+    assert text.startswith(f"event: relay\nid: {server.log.boot}-1\n")
     assert [f"id: {server.log.boot}-{n}" in text for n in (2, 3)] == [True, True]
     assert '"seq":2' in text
     assert '"seq":1,' not in text
