@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.real_programs import free_port, need_program
+from tests.servers.real_programs import accepts, free_port, need_program
 
 PASSWORD = "a pass'word"
 
@@ -34,12 +34,13 @@ class PostgreSQLServer:
 
     Args:
         fsync: False: a crash of the machine, which tests do not cause, would lose data.
-        folder: An empty folder for the data, such as one of a small file system; None: a temporary folder.
+        folder: A folder for the data, such as one of a small file system; None: a temporary folder.
     """
 
     def __init__(self, *, fsync: bool = False, folder: Path | None = None) -> None:
         _program("initdb")
         self.folder = Path(tempfile.mkdtemp(prefix="pg-")) if folder is None else folder
+        self.folder.mkdir(exist_ok=True)
         self.data = self.folder / "data"
         # The program refuses to run as root.
         self._as = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
@@ -72,6 +73,10 @@ class PostgreSQLServer:
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `fast` ends the sessions, `immediate` crashes it."""
         self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-m", mode, "stop")
+
+    def is_running(self) -> bool:
+        """Return whether it accepts connections."""
+        return accepts(self.port)
 
     def enable_tls(self) -> None:
         """Offer TLS with `server.key` and `server.crt` of the data folder."""

@@ -337,6 +337,54 @@ async def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothi
     assert database.rows("SELECT count(*), max(value) FROM readings") == [f"{number * 4}|{number - 1}"]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 110 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=110m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small file system")
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk_loses_nothing(small_disk):
+    """The batch that does not fit is stored once there is room again."""
+    server = PostgreSQLServer(folder=small_disk / "server")
+    ballast, number, size = small_disk / "ballast", 0, 2000
+    output = PostgresOutput(server.url)
+    try:
+        await output.open()
+        free = os.statvfs(small_disk)
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize - 4 * 2**20)
+        failed: OutputError | None = None
+        while failed is None:
+            try:
+                await output.write(batch_at(number, size), position(number + size))
+                number += size
+            except OutputError as error:
+                failed = error
+        assert not failed.permanent
+        await output.close()
+        ballast.unlink()
+        if not server.is_running():  # it ends when not even its log of changes can grow
+            server.start()
+        assert number_at(await output.open()) == number
+        for _ in range(2):
+            await output.write(batch_at(number, size), position(number + size))
+            number += size
+        found = "SELECT count(*), max(value) FROM energy_live.readings"
+        assert server.sql(found) == [f"{number * 4}|{number - 1}"]
+    finally:
+        await output.close()
+        server.remove()
+
+
 async def test_tls_is_verified(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     server = PostgreSQLServer()
