@@ -241,7 +241,7 @@ def chaos(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed beside everyone else: tables, benchmarks/results.json and docs/performance.md with its plots."""
-    session.install("-e", ".[cli,speed]", *group("bench"))
+    session.install("-e", ".[cli,speed,arrow,mqtt,postgres]", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
     if not session.posargs:
         session.run("python", "-m", "benchmarks.relaying")
