@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from energy_core.printable import printable
 from energy_core.stream.gap_engine import GapConfig, GapEngine, GapState, RangeRequest, ReportedRange
 from energy_core.stream.polled import PolledReading
-from energy_core.stream.source import Reading, TimeSpan
+from energy_core.stream.source import CompleteRange, Reading, TimeSpan
 from energy_core.stream.vocabulary import SourceId
 
 MAX_SPANS: Final = 64
@@ -69,6 +69,10 @@ class SiteTimeline:
         if not self._sessions or self._sessions[-1][1] < _ENDLESS:
             self._sessions.append([int(now) if self._last is None else self._last, _ENDLESS])
         self.lost(now)
+
+    def began_before(self, second: int) -> bool:
+        """Return whether real time began at a second or before it; older readings of polls may be held."""
+        return bool(self._sessions) and self._sessions[-1][0] <= second
 
     def unhandled(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of a range whose gaps are for polling to report: there was no real time."""
@@ -177,6 +181,28 @@ class SiteTimeline:
             self._filled.append((start, end))
         self._engine.answered(now)
         self._release()
+
+    def history(
+        self, found: Iterable[PolledReading], first: int, last: int, now: float
+    ) -> Iterator[Reading | CompleteRange]:
+        """Yield the buckets of a graph for a slow consumer, each with the seconds that it stands for.
+
+        Args:
+            found: The buckets.
+            first: Start of what the consumer lacks.
+            last: Its end, included.
+            now: The present time: a bucket that is not over proves nothing.
+        """
+        for each in sorted(found, key=lambda bucket: bucket.time):
+            start = int(each.time.timestamp() - each.bucket_at_s)
+            end = start + max(int(each.bucket_s), 1) - 1
+            since, until = max(start, first), min(end, last)
+            if since > until or end >= now:
+                continue
+            second = int(each.time.timestamp())
+            logged = second in self._polled and first <= second <= last
+            yield Reading(moment(second if logged else since), each.id, each.values, each.raw)
+            yield CompleteRange(moment(since), moment(until))
 
     def failed(self, reason: str, now: float, *, final: bool) -> None:
         """Note that the record could not be read; `final`: no repeat can change that."""

@@ -155,7 +155,8 @@ class SiteRecord:
         """Take readings of the system from polls or their look-backs; left out where there is real time."""
         for each in readings:
             second = int(each.time.timestamp())
-            if self.timeline.covers(second) or (self.mode is SiteMode.REALTIME and not each.backfilled):
+            replaced = self.mode is SiteMode.REALTIME and not each.backfilled
+            if self.timeline.covers(second) or (replaced and self.timeline.began_before(second)):
                 continue
             self.timeline.polled(Dated(self.id, each), second, self._unix())
             if self.mode is SiteMode.LOST and not each.backfilled:

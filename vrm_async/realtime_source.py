@@ -204,9 +204,23 @@ class RealtimeSource:
         """What `history` can prove; see `Poller.history_config`."""
         return self._poller.history_config
 
-    def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
-        """Iterate over the recorded readings of a device, from graphs; see `Poller.history`."""
-        return self._poller.history(source, start, end)
+    async def history(self, source: SourceId, start: datetime, end: datetime) -> AsyncIterator[HistoryItem]:
+        """Iterate over the recorded readings of a device, from graphs; of a site's system one a minute.
+
+        Raises:
+            RequestError: the request failed.
+        """
+        record = self._records.get(source)
+        if record is None:
+            async for each in self._poller.history(source, start, end):
+                yield each
+            return
+        found: list[PolledReading] = []
+        for since, until in self._lookback_config.ranges(end, start):
+            found += await self._fetched(source, since, until)
+        first, last = int(start.timestamp()), int(end.timestamp())
+        for item in record.timeline.history(found, first, last, self._unix()):
+            yield item
 
     def again(self) -> RealtimeSource:
         """Return a new source with the same id and arguments."""

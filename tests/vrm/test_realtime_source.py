@@ -44,6 +44,18 @@ def polled(account, since):
     return [round(time) for time in times if time > since]
 
 
+class Memory:
+    """Keeps a checkpoint."""
+
+    text = None
+
+    async def load(self):
+        return self.text
+
+    async def save(self, text):
+        self.text = text
+
+
 def only_state(events):
     (status,) = events.status.values()
     return status.state, status.reason
@@ -269,3 +281,53 @@ async def test_a_source_asks_for_everything_it_needs_before_anything_is_sent():
             vrm.live(realtime_config=object())
         assert Quantity.GRID_L1_POWER in Quantity
         assert repr(vrm.live(realtime=True)).startswith("<RealtimeSource vrm/unidentified")
+
+
+async def test_a_slow_consumer_gets_minutes_of_what_it_had_no_room_for():
+    """A full buffer loses no second: the graph has them all, and each bucket proves its own minute only."""
+    world, account = World(1), Account()
+    alive = asyncio.create_task(world.run())
+    async with merge(world.source(), buffer=32, clock=world.clock) as events:
+        pauses = [400.0, 0.0]
+
+        async def read():
+            async for event in events:
+                account.take(event)
+                if len(account.live[world.sites[0].id]) == 300 and pauses[0]:
+                    pauses.reverse()
+                    await asyncio.sleep(pauses[1])
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(2500)
+        for task in (reading, alive):
+            task.cancel()
+        await asyncio.wait([reading, alive])
+    site = world.sites[0]
+    assert any(each.kind is Kind.DROPPED for each in account.events)
+    assert account.missing(site, world.second - 5) == []
+    assert account.doubled(site) == []
+
+
+async def test_a_consumer_that_was_away_gets_minutes_of_it():
+    """A checkpoint holds the last second; VRM's record has the rest until real time begins again."""
+    world, account = World(1), Account()
+    alive = asyncio.create_task(world.run())
+    store = Memory()
+    for seconds in (300, 900):
+        async with merge(world.source(), checkpoint=store, clock=world.clock) as events:
+
+            async def read(events=events):
+                async for event in events:
+                    account.take(event)
+
+            reading = asyncio.create_task(read())
+            await asyncio.sleep(seconds)
+            reading.cancel()
+            await asyncio.wait([reading])
+        last = world.second
+        await asyncio.sleep(200)
+    alive.cancel()
+    await asyncio.wait([alive])
+    site = world.sites[0]
+    assert account.missing(site, last - 5) == []
+    assert account.doubled(site) == []
