@@ -19,6 +19,7 @@ from typing import Final
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from energy_core.printable import printable
@@ -28,8 +29,8 @@ from vrm_async.realtime_link import Address, LinkLost, Login, Take
 LARGEST_PACKET: Final = 1024 * 1024
 """Bytes; the broker does not send larger packets."""
 
-BAD_LOGIN: Final = frozenset({4, 5, 134, 135})
-"""Reason codes of a refused login, in MQTT 3.1.1 and 5."""
+BAD_LOGIN: Final = frozenset({134, 135})
+"""Reason codes of a refused login."""
 _NOT_AUTHORIZED: Final = 128
 """The lowest reason code of MQTT 5 that is a refusal."""
 
@@ -297,11 +298,13 @@ class MqttLink:
             guard.close()
 
     def _lost(self, error: aiomqtt.MqttError) -> LinkLost:
-        code = _code(getattr(error, "rc", None))
-        if isinstance(error, aiomqtt.MqttCodeError) and code in BAD_LOGIN:
+        # A number is one of paho's own, such as 4 for a lost connection; only a broker's is a ReasonCode.
+        code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+        if isinstance(code, ReasonCode) and code.value in BAD_LOGIN:
             reason = f"the broker {self._address} refused the login"
             return LinkLost(HandshakeRefused(401, text="login"), reason)
-        reason = f"the connection to {self._address} is lost"
+        why = f": {code}" if isinstance(code, ReasonCode) else ""
+        reason = f"the connection to {self._address} is lost{why}"
         return LinkLost(TransientFailure(reason), reason)
 
     @printable

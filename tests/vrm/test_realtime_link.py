@@ -8,11 +8,14 @@ import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiomqtt
 import pytest
 import trustme
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from energy_core.secret import Secret
-from energy_core.stream.reconnect import BadCertificate, TransientFailure
+from energy_core.stream.reconnect import BadCertificate, HandshakeRefused, TransientFailure
 from tests.servers.real_programs import until
 from vrm_async.decoding.gateways import Gateway, gateway
 from vrm_async.realtime import MqttLink
@@ -182,6 +185,15 @@ async def test_nobody_who_listens_is_a_transient_failure():
         with pytest.raises(LinkLost) as refused:
             await link.open(LOGIN, 5.0)
         assert isinstance(refused.value.ending, TransientFailure)
+
+
+@pytest.mark.parametrize("code", [4, 5, 7])
+def test_a_lost_connection_is_not_taken_for_a_refused_login(code):
+    """The numbers of paho's own errors look like those of MQTT 3.1.1: 4 is a lost connection."""
+    link = MqttLink(Address("127.0.0.1", 1, "/mqtt", tls=False), None, lambda *_: None)
+    assert isinstance(link._lost(aiomqtt.MqttCodeError(code)).ending, TransientFailure)
+    refused = ReasonCode(PacketTypes.CONNACK, "Not authorized")
+    assert isinstance(link._lost(aiomqtt.MqttCodeError(refused)).ending, HandshakeRefused)
 
 
 @pytest.mark.parametrize(
