@@ -137,6 +137,8 @@ class EnergyCounters:
             states, self._journaled = self._states(), 0
         await self._in_thread(lambda: self._store.save(text, lines, energies, missing, states))
         self._position = text
+        counts = {"too_late": self._integrator.too_late, "unusable": self._integrator.unusable}
+        self.source.notes = {name: count for name, count in counts.items() if count}
         if energies or missing:
             self.source.wake()
 
@@ -282,6 +284,8 @@ class EnergySource:
         self._begun = asyncio.Event()
         self._stored = asyncio.Event()
         self._positions: Mapping[SourceId, StreamPosition] = {}
+        self.notes: Mapping[str, int | str] = {}
+        """Powers since the start that are in no energy: `too_late` or `unusable`, as in `EnergyMeter`."""
         self._last_energy = self._last_missing = 0
 
     def begin(self, last_energy: int, last_missing: int) -> None:

@@ -224,6 +224,30 @@ MISTAKES = {
         "            allow_redirects=True,\n",
         "tests/faults/test_redirects.py",
     ),
+    "let a published energy fall after a revision": Mistake(
+        "energy_live/outputs/energy_counters.py",
+        "max(sum_, before.get(each, 0))",
+        "sum_",
+        "tests/live/test_energy_counters.py::test_a_revision_downwards_is_held",
+    ),
+    "take a batch twice that was stored by a cancelled write": Mistake(
+        "energy_live/outputs/energy_counters.py",
+        "if text == self._position:",
+        "if not text:",
+        "tests/live/test_energy_counters.py::test_a_write_that_was_cancelled_counts_once",
+    ),
+    "refuse a whole batch of lines for one of them": Mistake(
+        "energy_live/outputs/influx.py",
+        "elif len(lines) > 1:",
+        "elif not lines:",
+        "tests/live/test_influx_output.py::test_a_batch_that_is_too_large_is_cut",
+    ),
+    "write a journal's rows twice after a kill": Mistake(
+        "energy_live/outputs/parquet_files.py",
+        'if taken.get("journal") == journal else 0',
+        'if taken.get("journal") is None else 0',
+        "tests/live/test_parquet_output.py::test_a_kill_while_files_are_written_doubles_nothing",
+    ),
     "take any digit for a number": Mistake(
         "energy_core/retry_after.py",
         "if _SECONDS.fullmatch(text):",

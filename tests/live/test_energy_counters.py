@@ -185,6 +185,18 @@ async def test_time_that_is_not_measured_is_published(tmp_path):
     assert found[-1].about["grid_power"]["not_measured_s"] == 480.0
 
 
+async def test_what_comes_too_late_is_counted(tmp_path):
+    """A reading older than all that are kept changes nothing, and the state of the source says so."""
+    maker, counters = EventMaker(), EnergyCounters(tmp_path / "e.db", EnergyConfig(keep=8))
+    await counters.open()
+    await counters.write([maker.reading(each * 60, {GRID: 600.0}) for each in range(30)], place(0))
+    assert counters.source.notes == {}
+    await counters.write([maker.reading(30, {GRID: 9.0}), maker.reading(1800, {GRID: 600.0})], place(1))
+    await counters.close()
+    assert counters.source.notes == {"too_late": 1}
+    assert rows(tmp_path / "e.db")[-1].microjoules[IMPORT] == 1800 * 600 * 10**6
+
+
 async def test_another_label_of_the_account_continues(tmp_path):
     """A device is itself by vendor, site and instance."""
     old, new = HOME, HOME._replace(account="another")
