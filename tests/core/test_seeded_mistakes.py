@@ -27,6 +27,32 @@ class Mistake:
 
 
 MISTAKES = {
+    "take a bucket for the whole gap": Mistake(
+        "vrm_async/realtime_gaps.py",
+        "self._engine.proven(first, last)",
+        "self._engine.proven(*request)",
+        "tests/vrm/test_realtime_source.py::test_a_broken_connection_is_filled_from_the_graph_in_order",
+    ),
+    "add up the phases that are left": Mistake(
+        "vrm_async/realtime_values.py",
+        "        if not self._lost.isdisjoint(parts):\n            return None\n",
+        "",
+        "tests/vrm/test_realtime_values.py::test_a_phase_that_becomes_null_makes_the_sum_missing_until_a_full_publish"
+        "_says_that_it_is_gone",
+    ),
+    "ask a gateway for everything every half minute": Mistake(
+        "vrm_async/realtime_site.py",
+        "        full = full or self.state is not GatewayState.ALIVE\n",
+        "        full = True\n",
+        "tests/vrm/test_realtime_source.py::test_keepalives_are_sent_every_thirty_seconds_and_only_the_first_asks_for"
+        "_everything",
+    ),
+    "take a lost connection for a refused login": Mistake(
+        "vrm_async/realtime.py",
+        "if isinstance(code, ReasonCode) and code.value in BAD_LOGIN:",
+        "if code is not None:",
+        "tests/vrm/test_realtime_link.py::test_a_lost_connection_is_not_taken_for_a_refused_login",
+    ),
     "cut a message out of the middle of another": Mistake(
         "energy_core/stream/frames.py",
         "if self._fast_path and self._fragments is None and not self._header_fed:",
