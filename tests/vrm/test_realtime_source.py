@@ -331,3 +331,12 @@ async def test_a_consumer_that_was_away_gets_minutes_of_it():
     site = world.sites[0]
     assert account.missing(site, last - 5) == []
     assert account.doubled(site) == []
+
+
+async def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+    """And "auto" polls."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    async with VRMClient(token="x" * 64) as vrm:
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'energy-live\[mqtt\]'"):
+            vrm.live(realtime=True)
+        assert type(vrm.live(realtime="auto")) is type(vrm.live())
