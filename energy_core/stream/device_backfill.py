@@ -245,9 +245,9 @@ class DeviceBackfill:
         return outside
 
     def _uncovered(self, start: int, end: int, own: list[PolledReading]) -> list[tuple[int, int]]:
-        """Return the parts of a range without a reading or bucket that are longer than a log slot."""
+        """Return the parts of a range in which more than a log slot passes between readings or buckets."""
         since, until = from_unix_second(start), from_unix_second(end + 1)
-        known = [(time, time) for time in self.matcher.between(since, until)]
+        known = [(time, time) for time in self.matcher.times]
         for each in own:
             begins = each.time - timedelta(seconds=each.bucket_at_s)
             known.append((begins, begins + timedelta(seconds=each.bucket_s)))
@@ -255,10 +255,14 @@ class DeviceBackfill:
         usual = self._intervals.usual
         if usual is None and inside:
             return []
-        least, found, covered_to = timedelta(seconds=SKIPPED * (usual or 0.0)), [], since
-        for begins, ends in (*inside, (until, until)):
+        # The range may begin or end within a slot, where another look-back failed.
+        first = max((ends for _, ends in known if ends <= since), default=since)
+        last = min((begins for begins, _ in known if begins >= until), default=until)
+        least, found, covered_to = timedelta(seconds=SKIPPED * (usual or 0.0)), [], first
+        for begins, ends in (*inside, (last, last)):
             if begins - covered_to > least:
-                found.append((unix_second(covered_to), unix_second(begins - timedelta(microseconds=1))))
+                missing_to = unix_second(begins - timedelta(microseconds=1))
+                found.append((max(start, unix_second(covered_to)), min(end, missing_to)))
             covered_to = max(covered_to, ends)
         return found
 

@@ -128,6 +128,11 @@ class BucketMatcher:
         """Return whether a reading is known."""
         return id in self._times
 
+    @property
+    def times(self) -> Iterable[datetime]:
+        """The times of the known readings."""
+        return self._times.values()
+
     def between(self, start: datetime, end: datetime) -> list[datetime]:
         """Return the times of the known readings between two times."""
         return [time for time in self._times.values() if start < time < end]

@@ -178,6 +178,11 @@ def run(world, numbers):
     world.heal()
 
 
+def test_a_look_back_that_fails_within_a_slot_hides_no_log():
+    """What is shorter than a slot, beside the place where another look-back failed, is not complete."""
+    run(World(buckets=False), [(3, 0, 2), (3, 0, 4), (8, 5, 0), (7, 2, 1), (2, 0, 0), (9, 1, 0)])
+
+
 @given(st.booleans(), steps)
 def test_every_log_is_delivered_once_or_reported(buckets, numbers):
     """Whatever polls miss and look-backs lack: each log is delivered once, held, in a gap, or reported."""
