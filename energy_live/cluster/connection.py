@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -358,7 +359,11 @@ class ClusterConnection:
         return explain(error, doing, denied=denied, connected=self.client.is_connected)
 
     async def _on_error(self, error: Exception) -> None:
-        text = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+        if isinstance(error, ConnectionError) and error.errno:  # asyncio's own text names no reason
+            text = os.strerror(error.errno)
+        else:
+            text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            text = text or type(error).__name__
         self.problem = text.removeprefix("nats: ")
         if "uthorization" in text or isinstance(error, ssl.SSLError):
             self._refused.set()  # nats-py would go on trying
