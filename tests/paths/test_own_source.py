@@ -7,11 +7,12 @@ import os
 import re
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from energy_core import Kind, Quantity, State, merge
+from energy_core import Kind, Quantity, SourceId, State, merge
 from energy_core.stream.source import Outlet, Source
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,21 @@ def test_the_example_is_short_and_builds_on_public_names():
 
 def test_every_snippet_has_its_test():
     """A new snippet in docs/sources.md needs a test of its own."""
-    assert len(SNIPPETS) == 3
+    assert len(SNIPPETS) == 4
+
+
+async def test_a_history_has_what_was_recorded():
+    """The fourth snippet returns the readings of a range, oldest first, with the ids of `run`."""
+    start = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    times = [start + timedelta(seconds=second) for second in range(5)]
+    meter = defined(SNIPPETS[3])["Meter"](dict(zip(reversed(times), (5.0, 4.0, 3.0, 2.0, 1.0), strict=True)))
+    source = SourceId("acme", "home", "meter-1")
+    found = [each async for each in meter.history(source, times[1], times[3])]
+    assert [(each.time, each.id, each.values) for each in found] == [
+        (time, str(time), {Quantity.GRID_POWER: watts})
+        for time, watts in zip(times[1:4], (2.0, 3.0, 4.0), strict=True)
+    ]
+    assert meter.history_config.settles_after == 5.0
 
 
 def defined(snippet):

@@ -159,7 +159,7 @@ async def test_cancelling_an_attempt_ends_its_thread(tls):
 
 
 async def test_a_certificate_of_another_authority_is_refused_before_the_login_is_sent():
-    """TLS is always verified: the token is not shown to whoever answers."""
+    """TLS is always verified: the token is not shown to a server that merely answers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     seen = bytearray()
