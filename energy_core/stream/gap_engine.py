@@ -51,6 +51,8 @@ settled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from attrs import evolve
@@ -343,7 +345,8 @@ class GapEngine(Generic[ItemT]):
         first = min((gap.number for gap in self._gaps.in_state(GapState.HOLDING)), default=None)
         while self._held and (first is None or self._held[0].number < first):
             second, units, item, _ = self._held.pop(0)
-            self._notes.release(second, units)
+            others = (each.units for each in self._held if each.second == second)
+            self._notes.release(second, reduce(or_, others, 0))
             self._deliver(second, units, item, backfilled=False)
 
     # --- the record ----------------------------------------------------------------------------------------

@@ -111,10 +111,10 @@ class UnitNotes:
         """Note units of a held event."""
         self.held[second] = self.held.get(second, 0) | units
 
-    def release(self, second: int, units: int) -> None:
-        """Note that a held event is held no more."""
-        self.held[second] &= ~units
-        if not self.held[second]:
+    def release(self, second: int, left: int) -> None:
+        """Note that a held event is held no more; `left` are the units of the others of its second."""
+        self.held[second] = left
+        if not left:
             del self.held[second]
 
     def within(self, start: int, end: int) -> list[int]:

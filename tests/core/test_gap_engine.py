@@ -581,6 +581,19 @@ def open_gap_is_asked_again_every_minute_and_never_reported(module: Any) -> None
 
 
 @script
+def events_of_one_second_with_the_same_units_are_held(module: Any) -> None:
+    it = Script(module)
+    it.live(0)
+    it.lost(0)
+    it.live(3)
+    it.live(3, A | B)
+    it.live(3)
+    it.answer(5, 1, (3, ALL))
+    assert it.texts == ["0a", "+1a", "+3cd", "3a", "3ab", "3a"]
+    assert it.engine.calm
+
+
+@script
 def full_hold_of_a_source_is_delivered(module: Any) -> None:
     it = Script(module, hold=2)
     it.live(0)
