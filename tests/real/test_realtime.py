@@ -132,7 +132,7 @@ async def test_a_broker_that_restarts_is_connected_again(authority, trusting, tm
             await simulator.broker.start()
             known = len(realtime(seen, site))
             await until(lambda: len(realtime(seen, site)) > known + 1)
-            assert states(seen, site)[-1] == (State.LIVE, "")
+            await until(lambda: states(seen, site)[-1] == (State.LIVE, ""))
     assert "lost" in dict(states(seen, site))[State.STALE]
     assert threading.active_count() <= before + 6  # of the default executor, which is idle
 

@@ -18,7 +18,10 @@ export const h = (tag, attributes, ...children) => make(document.createElement(t
 export const s = (tag, attributes, ...children) => make(document.createElementNS(SVG, tag), attributes, children);
 export const icon = (name, extra = "") => s("svg", { class: `icon ${extra}`, "aria-hidden": "true" }, s("use", { href: `#i-${name}` }));
 
-// Changes `old` into `fresh` in place: focus, pointer and running animations stay.
+// What a child is known by: its id, or the class that names a card. Others are known by their place.
+const named = node => node.id || (node.nodeName === "SECTION" && /^card (c-\w+)/.exec(node.className)?.[1]) || "";
+
+// Changes `old` into `fresh` in place: focus, pointer, open details and running animations stay.
 export function patch(old, fresh) {
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
     old.replaceWith(fresh);
@@ -32,9 +35,19 @@ export function patch(old, fresh) {
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   if (fresh.onclick) old.onclick = fresh.onclick;
-  const a = [...old.childNodes], b = [...fresh.childNodes];
-  b.forEach((child, place) => (place < a.length ? patch(a[place], child) : old.append(child)));
-  a.slice(b.length).forEach(child => child.remove());
+  const wanted = [...fresh.childNodes], kept = new Set(wanted.map(named)), known = new Map();
+  for (const child of [...old.childNodes]) {
+    const name = named(child);
+    if (name && !kept.has(name)) child.remove();
+    else if (name) known.set(name, child);
+  }
+  wanted.forEach((child, place) => {
+    const at = old.childNodes[place] || null, name = named(child), same = name ? known.get(name) : at && !named(at) ? at : null;
+    if (same && same !== at) old.insertBefore(same, at);
+    if (same) patch(same, child);
+    else old.insertBefore(child, at);
+  });
+  while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }
 
 // --- power now -----------------------------------------------------------------------------------------

@@ -123,10 +123,10 @@ function hold(home, before) {
     held.set(key(v.source), { source: v.source, value: v.value, unit: v.unit, time: Date.parse(v.time), received: now() - v.age_s * 1000 });
     for (const other of v.others) held.set(key(other.source), { source: other.source, value: other.value, unit: v.unit, time: Date.parse(other.time), received: received(other.time) });
   }
-  // Events may have overtaken the answer.
+  // Events may have overtaken the answer; those of the same time that are still to come replace it again.
   for (const [quantity, known] of Object.entries(before || {})) {
     const held = home.held[quantity] ??= new Map();
-    for (const [id, each] of known) if (!(held.get(id)?.time >= each.time)) held.set(id, each);
+    for (const [id, each] of known) if (!(held.get(id)?.time > each.time)) held.set(id, each);
   }
 }
 
