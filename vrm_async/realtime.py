@@ -102,7 +102,7 @@ class MqttLink:
 
     def __init__(self, address: Address, ssl_context: ssl.SSLContext | None, take: Take) -> None:
         self.retained = 0
-        """Number of retained messages, which are dropped: nothing tells how old they are."""
+        """Number of retained messages, which are dropped: their age is not known."""
         self._address = address
         self._ssl_context = ssl_context
         self._take_message: Take | None = take

@@ -106,7 +106,7 @@ class Link(Protocol):
     """One connection to a broker: `open` it, use it, `close` it."""
 
     retained: int
-    """Number of retained messages, which are dropped: nothing tells how old they are."""
+    """Number of retained messages, which are dropped: their age is not known."""
 
     async def open(self, login: Login, timeout_s: float) -> None:
         """Connect and log in; raises `LinkLost`. Cancelling is safe."""

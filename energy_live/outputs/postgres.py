@@ -55,7 +55,7 @@ class PostgresOutput:
     TimescaleDB is installed in the database, `readings` becomes a hypertable (untested).
 
     Needs the extra `postgres`. The connection is encrypted and the certificate verified unless the server
-    runs on this machine; ``?sslmode=require`` skips the verification, ``?sslmode=disable`` the encryption.
+    runs on this machine; ``?sslmode=disable`` leaves the encryption out.
 
     Args:
         url: ``postgresql://USER@HOST:PORT/DATABASE``, without a password. Options: `schema` (default

@@ -16,7 +16,7 @@ from energy_live.outputs.output import OutputError
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 """Characters that no text in PostgreSQL can hold: NUL, and halves of surrogate pairs."""
 
-_TLS_MODES: Final = ("disable", "require", "verify-full")
+_TLS_MODES: Final = ("disable", "verify-full")
 _OPTIONS: Final = ("host", "schema", "sslmode", "sslrootcert")
 _MAX_NAME: Final = 63
 """Bytes; PostgreSQL cuts longer names off."""
@@ -100,8 +100,6 @@ class PostgresTarget:
             what = f"sslrootcert={self.ca_file} cannot be used: {error.strerror or error}"
             raise OutputError(what, permanent=True) from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.tls == "require":
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
     def output_error(self, error: Exception) -> Exception:

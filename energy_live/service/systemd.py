@@ -14,7 +14,7 @@ _log: Final = logging.getLogger("energy_live.service")
 
 
 class SystemdNotifier:
-    """Tells systemd how the service is.
+    """Sends the state of the service to systemd.
 
     Args:
         environment: The variables of the process.
@@ -53,7 +53,7 @@ class SystemdNotifier:
                 out.setblocking(False)
                 out.sendto(message.encode(), address)
         except OSError as error:
-            _log.warning("systemd is not told: %s", error.strerror)
+            _log.warning("systemd does not get the state of the service: %s", error.strerror)
 
 
 def _line(text: str) -> str:

@@ -224,5 +224,5 @@ async def test_systemd_is_told(tmp_path, abstract):
         "WATCHDOG=1",
         "STOPPING=1",
     ]
-    SystemdNotifier({}).ready("nobody listens")
+    SystemdNotifier({}).ready("without a socket")
     await asyncio.sleep(0)

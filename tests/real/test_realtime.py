@@ -151,7 +151,7 @@ async def test_a_login_that_the_broker_refuses_never_ends_the_account(authority,
 
 
 async def test_no_right_to_wake_a_site_is_told(authority, trusting, tmp_path):
-    """The broker refuses the keepalive, which only MQTT 5 tells; the site is polled."""
+    """The broker refuses the keepalive, which only MQTT 5 reports; the site is polled."""
     async with (
         simulated(authority, tmp_path, muted=("alex@example.com",)) as simulator,
         followed(simulator, simulator.site_ids[0], trusting=trusting) as (events, _),

@@ -25,7 +25,7 @@ LOGGED_AT_S = 13
 
 
 class WorldSite:
-    """A site whose grid power is the second of its measurement, so that each value tells which it is."""
+    """A site whose grid power is the second of its measurement, so that each value names its own second."""
 
     def __init__(self, world, number):
         self.world = world
