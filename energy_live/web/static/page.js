@@ -439,14 +439,16 @@ function judge(home) {
   return ["fine", 0, ""];
 }
 
-// A row moves after ten seconds in its new state, and never under the pointer or the focus.
+// A row moves after ten seconds in its new state, and never under the pointer or the focus: until then it is sorted
+// by its old state, and by how bad that was when it was last seen.
 function settled(home, found) {
-  const row = view.rows.get(home.id) || view.rows.set(home.id, { state: found[0], next: found[0], at: 0 }).get(home.id);
+  const row = view.rows.get(home.id) || view.rows.set(home.id, { state: found[0], next: found[0], weight: found[1], at: 0 }).get(home.id);
   if (row.next !== found[0]) Object.assign(row, { next: found[0], at: Date.now() });
   const table = document.querySelector(".fleet");
   const busy = table && (table.matches(":hover") || table.contains(document.activeElement));
   if (row.state !== row.next && Date.now() - row.at >= 10000 && !busy) row.state = row.next;
-  return row.state;
+  if (row.state === found[0]) row.weight = found[1];
+  return row;
 }
 
 const COLUMNS = ["state", "name", "charge", "sun", "self", "newest"];
@@ -454,12 +456,12 @@ const COLUMNS = ["state", "name", "charge", "sun", "self", "newest"];
 function fleetPage() {
   const rows = store.homes.map(home => {
     const found = judge(home);
-    return { home, found, state: settled(home, found), soc: present(home, "battery_soc"), pv: present(home, "pv_power") };
+    return { home, found, settled: settled(home, found), soc: present(home, "battery_soc"), pv: present(home, "pv_power") };
   });
   const count = state => rows.filter(row => row.found[0] === state).length, bad = rows.length - count("fine") - count("backfilling");
   const parts = STATES.slice(0, 4).filter(count).map(state => W.w.parts[state](count(state)));
   const [column, direction] = view.sort;
-  const order = { state: row => [STATES.indexOf(row.state), -row.found[1]], name: row => [0, 0], charge: row => [row.soc ? row.soc.value : 999, 0], sun: row => [row.pv ? -row.pv.value : 1, 0],
+  const order = { state: row => [STATES.indexOf(row.settled.state), -row.settled.weight], name: row => [0, 0], charge: row => [row.soc ? row.soc.value : 999, 0], sun: row => [row.pv ? -row.pv.value : 1, 0],
     self: row => [row.home.today?.self_sufficiency ?? 9, 0], newest: row => [row.home.newest ? Date.parse(row.home.newest) : 0, 0] }[column];
   rows.sort((a, b) => {
     const x = order(a), y = order(b);
